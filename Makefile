@@ -1,0 +1,46 @@
+# make demo    compile and run a network on handwritten digits
+# make test    lint, types and every test
+# make clean   remove what these two made
+#
+# Both need Python 3.11 or newer and nothing else: they make a virtual environment of their own.
+# Another interpreter, another place for it: make test PYTHON=/opt/python3.13 VENV=/tmp/venv
+
+VENV ?= .venv
+
+# The first interpreter that is new enough and can make virtual environments.
+FIND_PYTHON = for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+    $$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+    && { command -v $$python; break; }; done
+PYTHON ?= $(shell $(FIND_PYTHON))
+
+# An installation is used again only for this very directory, pyproject.toml and Makefile: a copied
+# tree, an environment somebody else made, or an interrupted installation has no such stamp.
+KEY := $(shell { pwd; cat pyproject.toml Makefile; } | cksum | cut -d ' ' -f 1)
+RUN := $(VENV)/bin/python
+INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/installed-demo-$(KEY)
+	$(RUN) examples/digits.py
+
+test: $(VENV)/installed-test-$(KEY)
+	$(RUN) -m ruff check
+	$(RUN) -m mypy
+	$(RUN) -m pytest
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/installed-demo-$(KEY): EXTRAS = examples
+$(VENV)/installed-test-$(KEY): EXTRAS = test,torch
+
+$(VENV)/installed-%-$(KEY):
+	@test -n '$(PYTHON)' || { echo 'Python 3.11 or newer with its venv module is needed, and none was' \
+	    'found; name one: make PYTHON=/path/to/python3 $*' >&2; exit 1; }
+	@echo 'installing into $(VENV), once (some minutes)'
+	@$(RUN) -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	    || $(PYTHON) -m venv --clear $(VENV)
+	@$(INSTALL) --editable '.[$(EXTRAS)]'
+	@touch $@

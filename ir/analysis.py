@@ -1,0 +1,85 @@
+"""Views of a graph in networkx; derived when asked for, never stored."""
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import networkx as nx  # type: ignore[import-untyped]
+
+from ir.graph import Graph, Node, Value
+from ir.text import name_values, print_call
+
+
+def dataflow(graph: Graph) -> nx.DiGraph:
+    """The values, with an edge from each operand to the result; a result carries its `node`."""
+    flow = nx.DiGraph()
+    flow.add_nodes_from([*graph.inputs, *graph.params], node=None)
+    for node in graph.nodes:
+        flow.add_node(node.result, node=node)
+        flow.add_edges_from((o, node.result) for o in node.inputs if isinstance(o, Value))
+    return flow
+
+
+def users(graph: Graph, value: Value) -> list[Node]:
+    """The nodes that have a value as an operand, in order, each one once."""
+    return [node for node in graph.nodes if value in node.inputs]
+
+
+def dominators(graph: Graph) -> dict[Value, Value | None]:
+    """For each result, the nearest other value that everything it depends on goes through.
+
+    None where there is none, because inputs and params reach it on separate ways.
+    """
+    flow, entry = dataflow(graph), object()
+    flow.add_edges_from([(entry, value) for value in list(flow) if flow.in_degree(value) == 0])
+    nearest = nx.immediate_dominators(flow, entry)
+    return {node.result: None if nearest[node.result] is entry else nearest[node.result]
+            for node in graph.nodes}
+
+
+def convex_groups(graph: Graph, belongs: Callable[[Node], bool]) -> list[list[Node]]:
+    """The nodes that belong, in groups as large as a walk in order finds them.
+
+    The nodes of a group are connected, and each group can be computed at once: no way leaves it and
+    comes back, not even through other groups.  Groups and their nodes are in graph order.
+    """
+    flow = dataflow(graph)
+    groups = {node.result: [node] for node in graph.nodes if belongs(node)}
+    member = {value: value for value in groups}  # of a group: the value that stands for it
+    for node in graph.nodes:
+        for operand in dict.fromkeys(o for o in node.inputs if o in member):
+            if node.result not in member:
+                break
+            here, there = member[node.result], member[operand]
+            if here is not there and only_way(flow, there, here):
+                nx.contracted_nodes(flow, there, here, self_loops=False, copy=False)
+                groups[there] += groups.pop(here)
+                member.update({n.result: there for n in groups[there]})
+    order = {node.result: i for i, node in enumerate(graph.nodes)}
+    return sorted((sorted(group, key=lambda n: order[n.result]) for group in groups.values()),
+                  key=lambda group: order[group[0].result])
+
+
+def only_way(flow: nx.DiGraph, start: Value, end: Value) -> bool:
+    """Whether an edge is the only way from its start to its end."""
+    others = set(flow.successors(start)) - {end}
+    return not any(end in nx.descendants(flow, other) for other in others)
+
+
+def to_dot(graph: Graph) -> str:
+    """Graphviz text; `dot -Tsvg` draws it."""
+    names, flow = name_values(graph), dataflow(graph)
+    ids = {value: f"v{i}" for i, value in enumerate(flow)}
+    lines = ["node [shape=box, fontname=monospace]"]
+    for value, node in flow.nodes(data="node"):
+        call = f"\n{print_call(node, names)}" if node is not None else ""
+        bold = ", style=bold" if value in graph.outputs else ""
+        label = dot_string(f"{names[value]}: {value.type}{call}")
+        lines.append(f"{ids[value]} [label={label}{bold}]")
+    lines += [f"{ids[a]} -> {ids[b]}" for a, b in flow.edges]
+    return "\n  ".join([f"digraph {dot_string(graph.name)} {{", *lines]) + "\n}\n"
+
+
+def dot_string(text: str) -> str:
+    """JSON and DOT quote alike; DOT has no \\u escapes, so those are left as characters."""
+    return json.dumps(text, ensure_ascii=False)

@@ -1,0 +1,71 @@
+"""Builds a graph node by node; each result's type is inferred as the node is added.
+
+    builder = Builder()
+    x = builder.declare("input", "x", parse_type("f32[B, 64]"))
+    y = builder.add("mul", builder.add("exp", x), 0.5)
+    graph = builder.build("example", [y])
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any
+
+from ir.graph import SIGILS, Graph, Node, Operand, Value, Where, types_of
+from ir.ops import infer, normal
+from ir.types import Array, Error, TensorType, type_of
+
+NOWHERE = Where()
+
+
+class Builder:
+    """Collects the values and nodes of one graph.  `data` holds the arrays of its params."""
+
+    def __init__(self) -> None:
+        self.declared: list[Value] = []
+        self.nodes: list[Node] = []
+        self.data: dict[Value, Array] = {}
+        self._taken: set[tuple[str, str]] = set()
+
+    def declare(self, kind: str, name: str, type_: TensorType, data: Array | None = None) -> Value:
+        """A new input, parameter or constant.  Raises Error for a name that is taken, or data that
+        are not of the type."""
+        if kind not in SIGILS or kind == "result":
+            raise Error(f"an input, parameter or constant can be declared, not a {kind!r}")
+        if (SIGILS[kind], name) in self._taken:
+            raise Error(f"there are two {kind}s named {name!r}")
+        if data is not None and type_of(data) != type_:
+            raise Error(f"{kind} {name!r} is {type_}, its data are {type_of(data)}")
+        self._taken.add((SIGILS[kind], name))
+        value = Value(type_, kind, name)
+        self.declared.append(value)
+        if data is not None:
+            self.data[value] = data
+        return value
+
+    def add(self, op: str, *inputs: Operand, where: Where = NOWHERE, **attrs: Any) -> Value:
+        """The result of a new node.  Raises Error where the op does not take these operands or
+        attributes."""
+        operands = tuple(map(operand, inputs))
+        attrs = normal(op, attrs)
+        result = Value(infer(op, types_of(operands), attrs))
+        self.nodes.append(Node(result, op, operands, attrs, where))
+        return result
+
+    def build(self, name: str, outputs: Sequence[Value]) -> Graph:
+        inputs = tuple(v for v in self.declared if v.kind == "input")
+        params = tuple(v for v in self.declared if v.kind != "input")
+        return Graph(name, inputs, params, tuple(self.nodes), tuple(outputs), dict(self.data))
+
+
+def operand(given: object) -> Operand:
+    """A value or a plain float; a number of another kind becomes one."""
+    if isinstance(given, Value):
+        return given
+    if not isinstance(given, Real) or isinstance(given, bool):
+        raise Error(f"an operand is a value or a number, not {type(given).__name__}; "
+                    "declare an array as a constant")
+    try:
+        return float(given)
+    except OverflowError:
+        raise Error(f"{str(given)[:20]}... is too large for a float") from None

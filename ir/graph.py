@@ -1,0 +1,102 @@
+"""The graph: an ordered list of equations `result = op(operands) {attributes}`.
+
+    graph   = inputs, params, nodes, outputs       a value is defined before it is used
+    node    = result "=" op "(" operand* ")" attrs where
+    operand = Value | float
+    Value   = input %x | result %0 | parameter @fc.weight | constant $0
+
+A node refers to values, never to other nodes.  So a pass that puts another node in the list under
+the same result leaves everything behind it untouched, and a graph is changed by building a list.
+"""
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from ir.ops import Attrs
+from ir.types import Array, TensorType, symbol_name
+
+SIGILS = {"input": "%", "result": "%", "parameter": "@", "constant": "$"}
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """What an operand names.  Compared by identity; a result gets its number when it is printed."""
+
+    type: TensorType
+    kind: str = "result"                         # a key of SIGILS
+    name: str = ""
+
+
+Operand = Value | float                          # a float is weak: it takes the arrays' type
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where a node comes from: `0 Linear`, the layer's path and class, and `digits.py:21`."""
+
+    layer: str = ""
+    line: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One equation.  Operands, then the `then` steps' further operands, are in `inputs`."""
+
+    result: Value
+    op: str
+    inputs: tuple[Operand, ...]
+    attrs: Attrs = field(default_factory=dict)
+    where: Where = Where()
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Graph:
+    """A function from inputs and params to outputs.  It is never changed, only replaced."""
+
+    name: str
+    inputs: tuple[Value, ...]
+    params: tuple[Value, ...]                    # parameters and constants
+    nodes: tuple[Node, ...]
+    outputs: tuple[Value, ...]
+    data: Mapping[Value, Array]                  # of the params; not part of the text
+
+    def __str__(self) -> str:
+        from ir.text import print_graph
+        return print_graph(self)
+
+    def __repr__(self) -> str:
+        return f"<Graph {self.name}: {len(self.nodes)} nodes>"
+
+
+def types_of(operands: Sequence[Operand]) -> list[TensorType | float]:
+    return [o.type if isinstance(o, Value) else o for o in operands]
+
+
+def named_sizes(graph: Graph) -> dict[str, tuple[Value, int]]:
+    """Each named size, with the first input and axis it can be read from, in that order."""
+    places: dict[str, tuple[Value, int]] = {}
+    for value in graph.inputs:
+        for axis, dim in enumerate(value.type.shape):
+            if (name := symbol_name(dim)) is not None:
+                places.setdefault(name, (value, axis))
+    return places
+
+
+def use_counts(graph: Graph) -> Counter[Value]:
+    """How often each value is an operand or an output; a value used by none counts 0."""
+    operands = [o for node in graph.nodes for o in node.inputs if isinstance(o, Value)]
+    return Counter([*operands, *graph.outputs])
+
+
+def substitute(node: Node, instead: Mapping[Value, Operand]) -> Node:
+    """The node with some operands exchanged; the same node where none is."""
+    inputs = tuple(instead.get(o, o) if isinstance(o, Value) else o for o in node.inputs)
+    return node if inputs == node.inputs else replace(node, inputs=inputs)
+
+
+def joined(first: Where, second: Where) -> Where:
+    """The origin of a node made of two: both layers, and the later line."""
+    layers = dict.fromkeys(w.layer for w in (first, second) if w.layer)
+    return Where(", ".join(layers), second.line or first.line)

@@ -1,0 +1,75 @@
+"""Evaluate a graph by the references of its ops: the oracle for everything else."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ir.graph import Graph, Node, Value
+from ir.ops import at_sizes, evaluate
+from ir.text import name_values, print_node
+from ir.types import DTYPES, Array, Error, TensorType, bind_sizes
+
+
+def interpret(graph: Graph, arrays: Sequence[Any], dtype: Any = None) -> list[Array]:
+    """The outputs for these inputs, as new arrays; inputs and params are only read.
+
+    With no `dtype`, each op computes in the type the graph says: an f32 graph is rounded to float32
+    after each op, and takes float32 inputs only.  dtype=numpy.float64 computes the same graph in
+    double precision, float inputs of either precision and params converted: the oracle.
+
+    Raises Error for inputs that do not fit, params without data, and values that are illegal, such
+    as an id outside its table.
+    """
+    if dtype is not None and np.dtype(dtype) not in (np.float32, np.float64):
+        raise Error(f"a graph computes in float32 or float64, not {np.dtype(dtype)}")
+    names = name_values(graph)
+    if missing := [names[p] for p in graph.params if p not in graph.data]:
+        raise Error(f"no data for {', '.join(missing)}; the text of a graph has only its types")
+    inputs = checked_inputs(graph, [np.asarray(a) for a in arrays], dtype, names)
+    sizes = bind_sizes([v.type for v in graph.inputs], inputs, [names[v] for v in graph.inputs])
+    values = dict(zip(graph.inputs, inputs, strict=True))
+    values |= {p: checked(names[p], p.type, graph.data[p], dtype) for p in graph.params}
+    for node in graph.nodes:
+        try:
+            values[node.result] = evaluate_node(node, values, sizes, dtype)
+        except Error as error:
+            raise Error(f"{error}\n  node: {print_node(node, names)}") from None
+    return [values[v].copy() for v in graph.outputs]
+
+
+def checked_inputs(graph: Graph, arrays: Sequence[Array], dtype: Any,
+                   names: dict[Value, str]) -> list[Array]:
+    if len(arrays) != len(graph.inputs):
+        wanted = ", ".join(f"{names[v]}: {v.type}" for v in graph.inputs) or "none"
+        raise Error(f"{graph.name} takes {len(graph.inputs)} inputs ({wanted}), not {len(arrays)}")
+    return [checked(names[v], v.type, a, dtype) for v, a in zip(graph.inputs, arrays, strict=True)]
+
+
+def checked(name: str, type_: TensorType, array: Array, dtype: Any) -> Array:
+    """The array in the element type to compute with."""
+    expected = DTYPES[type_.dtype]
+    if dtype is not None and expected.kind == array.dtype.kind == "f":
+        return array.astype(dtype, copy=False)
+    if array.dtype != expected:
+        hint = ""
+        if expected.kind == array.dtype.kind == "f":
+            hint = "; dtype=numpy.float64 computes in double precision"
+        raise Error(f"{name}: expected {type_}, got an array of {array.dtype}{hint}")
+    return array
+
+
+def evaluate_node(node: Node, values: dict[Value, Array], sizes: dict[str, int],
+                  dtype: Any) -> Array:
+    operands = [values[o] if isinstance(o, Value) else o for o in node.inputs]
+    attrs = {key: at_sizes(value, sizes) for key, value in node.attrs.items()}
+    result = evaluate(node.op, operands, attrs)
+    shape = at_sizes(node.result.type.shape, sizes)
+    expected = DTYPES[node.result.type.dtype]
+    if dtype is not None and expected.kind == "f":
+        expected = np.dtype(dtype)
+    if result.shape != shape or result.dtype != expected:
+        raise Error(f"{node.op} gave {result.dtype} of shape {result.shape}, "
+                    f"not {expected} of shape {shape}")
+    return result

@@ -1,0 +1,316 @@
+"""Types: an element type and a shape.  f32[B, 784] has one size that only the run knows, B.
+
+A symbolic size is an integer polynomial in named sizes (B, B*T, 2*B + 1) in canonical form: two
+sizes are the same exactly when their terms are.  Named sizes are any integers from 0 on, and a
+question whose answer depends on which ones (is B 1?) is refused, so that nothing can be decided
+for one batch size and used for another.
+"""
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce, wraps
+from keyword import iskeyword
+from math import inf, prod
+from operator import index, mul
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Monomial = tuple[str, ...]                       # ("B", "T") is B*T, () is 1
+Term = tuple[Monomial, int]
+Answer = TypeVar("Answer")
+
+DTYPES: dict[str, np.dtype[Any]] = {
+    "f32": np.dtype("float32"),
+    "f64": np.dtype("float64"),
+    "i32": np.dtype("int32"),
+    "i64": np.dtype("int64"),
+}
+MAX_RANK = 64                                    # NumPy's own limit
+MAX_TERMS = 256                                  # a text from anywhere must not explode here
+MAX_DEGREE = 256
+MAX_COEFFICIENT = 2**63 - 1
+
+
+class Error(Exception):
+    """Base of every error raised by ir."""
+
+
+# -- sizes -----------------------------------------------------------------------------------------
+
+def on_sizes(method: Callable[[DimExpr, Dim], Answer]) -> Callable[[DimExpr, object], Answer]:
+    """Let a binary method see ints and sizes only; Python reports anything else as unsupported."""
+    @wraps(method)
+    def checked(self: DimExpr, other: object) -> Answer:
+        if isinstance(other, np.integer):
+            other = int(other)
+        return method(self, other) if isinstance(other, int | DimExpr) else NotImplemented
+    return checked
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class DimExpr:
+    """A symbolic size.  It computes like an int, and answers a comparison only where the answer
+    is the same for every size: B + 1 > B and B >= 0 are True, B == 1 raises Error."""
+
+    terms: tuple[Term, ...]                      # highest degree first, no coefficient 0
+
+    __array_ufunc__ = None                       # numpy.int64(2) * B comes here, not to NumPy
+
+    @on_sizes
+    def __add__(self, other: Dim) -> Dim:
+        return polynomial([*terms(self), *terms(other)])
+
+    @on_sizes
+    def __mul__(self, other: Dim) -> Dim:
+        return polynomial((m + n, a * b) for m, a in terms(self) for n, b in terms(other))
+
+    @on_sizes
+    def __sub__(self, other: Dim) -> Dim:
+        return self + other * -1
+
+    @on_sizes
+    def __rsub__(self, other: Dim) -> Dim:
+        return self * -1 + other
+
+    @on_sizes
+    def __floordiv__(self, other: Dim) -> Dim:
+        return exact_quotient(self, other)
+
+    @on_sizes
+    def __rfloordiv__(self, other: Dim) -> Dim:
+        return exact_quotient(other, self)
+
+    @on_sizes
+    def __mod__(self, other: Dim) -> Dim:
+        return self - self // other * other
+
+    def __neg__(self) -> Dim:
+        return self * -1
+
+    __radd__, __rmul__ = __add__, __mul__
+
+    @on_sizes
+    def __eq__(self, other: Dim) -> bool:
+        low, high = extent(self - other)
+        return self.decided(other, yes=low == high == 0, no=low > 0 or high < 0)
+
+    @on_sizes
+    def __lt__(self, other: Dim) -> bool:
+        low, high = extent(self - other)
+        return self.decided(other, yes=high < 0, no=low >= 0)
+
+    @on_sizes
+    def __le__(self, other: Dim) -> bool:
+        low, high = extent(self - other)
+        return self.decided(other, yes=high <= 0, no=low > 0)
+
+    @on_sizes
+    def __gt__(self, other: Dim) -> bool:
+        return not self <= other
+
+    @on_sizes
+    def __ge__(self, other: Dim) -> bool:
+        return not self < other
+
+    def decided(self, other: Dim, *, yes: bool, no: bool) -> bool:
+        if yes or no:
+            return yes
+        raise Error(f"how {self} compares with {other} is not known before run time")
+
+    def __bool__(self) -> bool:
+        return bool(self != 0)
+
+    def __index__(self) -> int:
+        raise Error(f"the size {self} is not known before run time")
+
+    def __hash__(self) -> int:
+        return hash(self.terms)
+
+    def __str__(self) -> str:
+        text = ""
+        for monomial, coefficient in self.terms:
+            number = [str(abs(coefficient))] if abs(coefficient) != 1 or not monomial else []
+            text += f" {'-' if coefficient < 0 else '+'} " + "*".join([*number, *monomial])
+        return text.removeprefix(" + ") if self.terms[0][1] > 0 else f"-{text[3:]}"
+
+    __repr__ = __str__
+
+
+Dim = int | DimExpr
+
+
+def symbol(name: str) -> DimExpr:
+    """The size with this name.  Raises Error unless it is a capitalised ASCII identifier: those
+    are never mistaken for `true`, `inf` or an op, and generated code can use them as they are."""
+    if not re.fullmatch(r"[A-Z][A-Za-z0-9_]*", name) or iskeyword(name):
+        raise Error(f"{name!r} cannot name a size: a capitalised word such as B or Batch can")
+    return DimExpr((((name,), 1),))
+
+
+def symbol_name(dim: Dim) -> str | None:
+    """The name of a size that is nothing but a name; None for 4 and for 2*B."""
+    match dim:
+        case DimExpr(terms=(((name,), 1),)):
+            return name
+    return None
+
+
+def names_in(dim: Dim) -> set[str]:
+    """The names a size is computed from."""
+    return {name for monomial, _ in terms(dim) for name in monomial}
+
+
+def terms(dim: Dim) -> tuple[Term, ...]:
+    return dim.terms if isinstance(dim, DimExpr) else (((), dim),) if dim else ()
+
+
+def polynomial(parts: Iterable[Term]) -> Dim:
+    """The sum of the parts in canonical form: graded lexicographic order; a constant is an int."""
+    total: dict[Monomial, int] = {}
+    for monomial, coefficient in parts:
+        key = tuple(sorted(monomial))
+        total[key] = total.get(key, 0) + coefficient
+    kept = sorted(((m, c) for m, c in total.items() if c != 0), key=lambda t: (-len(t[0]), t[0]))
+    if not any(m for m, _ in kept):
+        return sum(c for _, c in kept)
+    largest = max(abs(c) for _, c in kept)
+    if len(kept) > MAX_TERMS or len(kept[0][0]) > MAX_DEGREE or largest > MAX_COEFFICIENT:
+        raise Error(f"a size of {len(kept)} terms, degree {len(kept[0][0])} is too complicated")
+    return DimExpr(tuple(kept))
+
+
+def divide(a: Dim, b: Dim) -> Dim | None:
+    """The exact quotient a / b, or None where there is none: long division by leading terms.  The
+    graded order is a monomial order, so each step makes the rest smaller and the loop ends."""
+    if not terms(b):
+        return None
+    (divisor, d), quotient = terms(b)[0], []
+    while terms(a):
+        leading, c = terms(a)[0]
+        rest = list(leading)
+        for name in divisor:
+            if name not in rest:
+                return None
+            rest.remove(name)
+        if c % d:
+            return None
+        quotient.append((tuple(rest), c // d))
+        a = a - b * polynomial(quotient[-1:])
+    return polynomial(quotient)
+
+
+def exact_quotient(a: Dim, b: Dim) -> Dim:
+    if (quotient := divide(a, b)) is None:
+        raise Error(f"{a} is not divisible by {b} for every size")
+    return quotient
+
+
+def product(dims: Iterable[Dim]) -> Dim:
+    """The number of elements of a shape; 1 for a scalar's."""
+    one: Dim = 1
+    return reduce(mul, dims, one)
+
+
+def extent(dim: Dim) -> tuple[float, float]:
+    """Bounds that hold for all named sizes from 0 on: (1, inf) for B + 1, (-inf, inf) for B - T."""
+    constant = sum(c for m, c in terms(dim) if not m)
+    others = [c for m, c in terms(dim) if m]
+    low = -inf if any(c < 0 for c in others) else constant
+    high = inf if any(c > 0 for c in others) else constant
+    return low, high
+
+
+def same(a: object, b: object) -> bool:
+    """Whether two sizes, shapes (tuples or lists) or types are the same whatever B is.  Never
+    raises, unlike ==, which asks whether they are the same for the B of this run."""
+    if isinstance(a, tuple | list) and isinstance(b, tuple | list):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, DimExpr) or isinstance(b, DimExpr):
+        return isinstance(a, DimExpr) and isinstance(b, DimExpr) and a.terms == b.terms
+    return bool(a == b)
+
+
+def evaluate_dim(dim: Dim, sizes: Mapping[str, int]) -> int:
+    """The size as a number.  Raises Error for a name that has none."""
+    if unknown := names_in(dim) - sizes.keys():
+        raise Error(f"the size {min(unknown)} is not a size of any input")
+    return sum(c * prod(sizes[name] for name in m) for m, c in terms(dim))
+
+
+# -- tensors ---------------------------------------------------------------------------------------
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TensorType:
+    """An element type, a key of DTYPES, and a shape.  Two are equal where they are `same`."""
+
+    dtype: str
+    shape: tuple[Dim, ...]
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise Error(f"there is no element type {self.dtype!r}, only {', '.join(DTYPES)}")
+        shape = tuple(d if isinstance(d, DimExpr) else index(d) for d in self.shape)
+        object.__setattr__(self, "shape", shape)
+        if len(shape) > MAX_RANK:
+            raise Error(f"a shape has at most {MAX_RANK} axes, not {len(shape)}")
+        if wrong := [d for d in shape if isinstance(d, int) and not 0 <= d <= MAX_COEFFICIENT]:
+            raise Error(f"{wrong[0]} is no size of an axis")
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, TensorType):
+            return NotImplemented
+        return self.dtype == other.dtype and same(self.shape, other.shape)
+
+    def __hash__(self) -> int:
+        return hash((self.dtype, self.shape))
+
+    def __str__(self) -> str:
+        return f"{self.dtype}[{', '.join(map(str, self.shape))}]"
+
+    __repr__ = __str__
+
+
+def type_of(array: Array) -> TensorType:
+    """The type of an array.  Raises Error for an element type that is not one of DTYPES."""
+    for name, dtype in DTYPES.items():
+        if array.dtype == dtype:
+            return TensorType(name, array.shape)
+    supported = ", ".join(map(str, DTYPES.values()))
+    raise Error(f"arrays of {array.dtype} are not supported; {supported} are")
+
+
+def bind_sizes(types: Sequence[TensorType], arrays: Sequence[Array],
+               names: Sequence[str] = ()) -> dict[str, int]:
+    """Read the named sizes off the arrays' shapes: f32[B, 64] with (3, 64) gives {"B": 3}.
+
+    Raises Error, which begins with the array's name where `names` are given, for a shape that does
+    not fit its type or does not agree with another array's.  Element types are not looked at.
+    """
+    rows = list(zip(types, arrays, names or [""] * len(types), strict=True))
+    sizes: dict[str, int] = {}
+    for expected, array, name in rows:
+        if array.ndim != expected.ndim:
+            raise misfit(name, expected, array)
+        for dim, actual in zip(expected.shape, array.shape, strict=True):
+            if (size := symbol_name(dim)) is not None:
+                sizes.setdefault(size, actual)
+    for expected, array, name in rows:
+        for dim, actual in zip(expected.shape, array.shape, strict=True):
+            if (number := evaluate_dim(dim, sizes)) != actual:
+                known = f" with {dim} = {number}" if isinstance(dim, DimExpr) else ""
+                raise misfit(name, expected, array, known)
+    return sizes
+
+
+def misfit(name: str, expected: TensorType, array: Array, known: str = "") -> Error:
+    prefix = f"{name}: " if name else ""
+    return Error(f"{prefix}expected {expected}{known}, got an array of shape {array.shape}")

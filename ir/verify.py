@@ -1,0 +1,78 @@
+"""What makes a graph legal: a value is defined once, before its use, with the type inferred."""
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from ir.graph import Graph, Node, Value, named_sizes, types_of
+from ir.ops import infer, normal
+from ir.text import name_values, print_node
+from ir.types import DimExpr, Error, names_in, symbol_name, type_of
+
+
+class VerifyError(Error):
+    """A graph is not legal; says which rule it breaks and shows the node's line."""
+
+
+def verify(graph: Graph) -> None:
+    """Raise VerifyError unless the graph is legal.  Params may lack data, as after parsing."""
+    names = name_values(graph)
+    twice = [name for name, count in Counter(names.values()).items() if count > 1]
+    check(not twice, f"two values of {graph.name} are named {', '.join(twice)}")
+    check_declared(graph, names)
+    sizes = named_sizes(graph).keys()
+    defined: set[Value] = {*graph.inputs, *graph.params}
+    for node in graph.nodes:
+        try:
+            check_node(node, defined)
+            check(node.result not in defined, "its result is defined twice")
+            check_sizes(node.attrs.values(), sizes)
+        except Error as error:
+            raise VerifyError(f"{error}\n  node: {print_node(node, names)}") from None
+        defined.add(node.result)
+    for value in graph.outputs:
+        check(value in defined, f"{graph.name} returns {names.get(value, 'a value')}, "
+                                "which it does not define")
+
+
+def check_declared(graph: Graph, names: dict[Value, str]) -> None:
+    for value in graph.inputs:
+        check(value.kind == "input", f"the input {names[value]} is marked as a {value.kind}")
+        for dim in value.type.shape:
+            check(isinstance(dim, int) or symbol_name(dim) is not None,
+                  f"{names[value]}: {value.type}: the size {dim} of an input is neither a number "
+                  "nor a name")
+    for value in graph.params:
+        check(value.kind in ("parameter", "constant"),
+              f"the param {names[value]} is marked as a {value.kind}")
+        check(all(isinstance(dim, int) for dim in value.type.shape),
+              f"{names[value]}: {value.type}: only inputs have symbolic sizes")
+        if value in graph.data:
+            check(type_of(graph.data[value]) == value.type,
+                  f"{names[value]} is {value.type}, its data are {type_of(graph.data[value])}")
+
+
+def check_node(node: Node, defined: set[Value]) -> None:
+    check(node.result.kind == "result", f"its result is marked as a {node.result.kind}")
+    for operand in node.inputs:
+        check(isinstance(operand, Value | float),
+              f"an operand is a value or a float, not {type(operand).__name__}")
+        check(not isinstance(operand, Value) or operand in defined,
+              "it uses a value that is not defined before it")
+    check(repr(dict(node.attrs)) == repr(normal(node.op, node.attrs)),
+          f"its attributes are not in normal form: {dict(node.attrs)}")
+    inferred = infer(node.op, types_of(node.inputs), node.attrs)
+    check(inferred == node.result.type, f"{node.op} gives {inferred}, not {node.result.type}")
+
+
+def check_sizes(values: Iterable[Any], known: Iterable[str]) -> None:
+    for value in values:
+        for dim in value if isinstance(value, tuple) else (value,):
+            if isinstance(dim, DimExpr) and (unknown := names_in(dim).difference(known)):
+                raise VerifyError(f"the size {min(unknown)} is not a size of any input")
+
+
+def check(holds: bool, message: str) -> None:
+    if not holds:
+        raise VerifyError(message)

@@ -1,0 +1,6 @@
+"""python -m nncompile"""
+import sys
+
+from nncompile.cli import main
+
+sys.exit(main())

@@ -1,0 +1,61 @@
+"""The machine that figures belong to."""
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+
+
+def describe() -> str:
+    """`AMD EPYC, 2 CPUs, L1 32 KiB, L2 1024 KiB, L3 32768 KiB`: every figure belongs to one."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return ", ".join([cpu_name(), f"{cpus} CPUs", *caches()])
+
+
+def cpu_name() -> str:
+    """The model name that Linux gives, or else the platform's."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, sys.platform)
+
+
+def caches(folder: Path = CACHES) -> list[str]:
+    """`L2 1024 KiB` for each cache of the first CPU that holds data, where Linux tells of any."""
+    found = []
+    for index in sorted(folder.glob("index*")):
+        level, kind, size = ((index / name).read_text().strip() for name in
+                             ("level", "type", "size"))
+        if kind != "Instruction":
+            found.append(f"L{level} {size.removesuffix('K')} KiB")
+    return found
+
+
+def others_seconds() -> float:
+    """CPU seconds that anyone but this process has used on this machine; 0 where unknown."""
+    try:
+        fields = Path("/proc/stat").read_text().split()
+    except OSError:
+        return 0.0
+    user, nice, system, _, _, irq, softirq, steal = map(int, fields[1:9])
+    mine = os.times()
+    used = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+    return used - mine.user - mine.system
+
+
+@contextmanager
+def blas_threads(count: int) -> Iterator[None]:
+    """Hold NumPy's BLAS to this many threads; without threadpoolctl nothing can."""
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        yield
+    else:
+        with threadpool_limits(count, user_api="blas"):
+            yield

@@ -1,0 +1,271 @@
+"""The same graph run by others: plain NumPy, torch eager, ONNX Runtime.
+
+A peer is a function (graph, arrays, threads) -> ways: one or more callables that do the same work
+and are called differently, of which the fastest counts.  Each answers with new arrays, as a
+compiled model does.  The graph is a traced one, before any pass, so that no peer profits from ours.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from itertools import chain
+from math import isfinite
+from typing import Any
+
+import numpy as np
+
+from ir import Error, Graph, Value
+from ir.ops import at_sizes
+from ir.types import Array, bind_sizes
+from nncompile.bench.onnx_model import onnx_model
+
+Way = Callable[[], Sequence[Array]]
+Peer = Callable[[Graph, Sequence[Array], int], list[Way]]
+Template = Callable[..., str]                 # (*operands, **attributes) -> an expression
+
+
+class Unavailable(Error):
+    """A peer that is not installed, or that has no counterpart of something in the graph."""
+
+
+def numpy_ways(graph: Graph, arrays: Sequence[Array], threads: int) -> list[Way]:
+    """What a person writes by hand: x @ w.T + b, and so on.  Its threads are those of its BLAS,
+    and only threadpoolctl can set them."""
+    needed("threadpoolctl")
+    names = {"np": np, "softmax": softmax, "layer_norm": layer_norm}
+    if any(node.op == "gelu" for node in graph.nodes):
+        names["ndtr"] = needed("scipy.special").ndtr         # NumPy has no erf
+    run = load_python(write_python(graph, sizes_of(graph, arrays), NUMPY), names, data_of(graph))
+    return [lambda: run(*arrays)]
+
+
+def torch_ways(graph: Graph, arrays: Sequence[Array], threads: int) -> list[Way]:
+    """torch's own functions, eagerly, in inference mode."""
+    torch = needed("torch")
+    torch.set_num_threads(threads)
+    functional = needed("torch.nn.functional")
+    data = [torch.from_numpy(a) for a in data_of(graph)]
+    inputs = [torch.from_numpy(a) for a in arrays]
+    source = write_python(graph, sizes_of(graph, arrays), TORCH)
+    eager = load_python(source, {"torch": torch, "F": functional}, data)
+
+    def run() -> Sequence[Array]:
+        with torch.inference_mode():
+            return [y.numpy() for y in eager(*inputs)]
+
+    return [run]
+
+
+def onnxruntime_ways(graph: Graph, arrays: Sequence[Array], threads: int) -> list[Way]:
+    """A session with every optimization, the sizes fixed: `run`, and `run_with_iobinding`, which
+    writes to arrays that are bound once and is the faster one for small models."""
+    needed("onnx")
+    runtime = needed("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 3
+    model = onnx_model(graph, sizes_of(graph, arrays))
+    session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    feed = {i.name: a for i, a in zip(session.get_inputs(), arrays, strict=True)}
+    outputs = {o.name: a for o, a in
+               zip(session.get_outputs(), session.run(None, feed), strict=True)}
+    binding = session.io_binding()
+    for name, array in feed.items():
+        binding.bind_cpu_input(name, array)
+    for name, array in outputs.items():
+        binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+
+    def run_bound() -> Sequence[Array]:
+        session.run_with_iobinding(binding)
+        return list(outputs.values())
+
+    return [lambda: session.run(None, feed), run_bound]
+
+
+PEERS: dict[str, Peer] = {
+    "numpy": numpy_ways,
+    "torch": torch_ways,
+    "onnxruntime": onnxruntime_ways,
+}
+
+
+def needed(module: str) -> Any:
+    try:
+        return import_module(module)
+    except ImportError:
+        raise Unavailable(f"{module.partition('.')[0]} is not installed") from None
+
+
+def sizes_of(graph: Graph, arrays: Sequence[Array]) -> Mapping[str, int]:
+    return bind_sizes([v.type for v in graph.inputs], arrays)
+
+
+def data_of(graph: Graph) -> list[Array]:
+    return [np.asarray(graph.data[p]) for p in graph.params]
+
+
+# -- a graph as Python text ------------------------------------------------------------------------
+
+def write_python(graph: Graph, sizes: Mapping[str, int], table: Mapping[str, Template]) -> str:
+    """A function `run` of the graph's inputs, a line a node; its params are the globals p0, p1...
+
+    Each value is dropped after its last use, as in code that names its results x again and again:
+    an allocator that has to find new memory for every layer would be slower.
+    """
+    inputs = [f"x{i}" for i in range(len(graph.inputs))]
+    names: dict[Value, str] = dict(zip(graph.inputs, inputs, strict=True))
+    names |= {p: f"p{i}" for i, p in enumerate(graph.params)}
+    names |= {n.result: f"v{i}" for i, n in enumerate(graph.nodes)}
+    last = {o: n for n in graph.nodes for o in (*n.inputs, n.result) if isinstance(o, Value)}
+    lines = [f"def run({', '.join(inputs)}):"]
+    for node in graph.nodes:
+        if node.op not in table:
+            raise Unavailable(f"it has no counterpart of {node.op}")
+        operands = [names[o] if isinstance(o, Value) else literal(o) for o in node.inputs]
+        attrs = {k: at_sizes(v, sizes) for k, v in node.attrs.items()}
+        lines.append(f"{names[node.result]} = {table[node.op](*operands, **attrs)}")
+        dead = [names[v] for v, user in last.items()
+                if user is node and v not in graph.outputs and names[v][0] == "v"]
+        lines += [f"del {', '.join(dead)}"] if dead else []
+    lines.append(f"return [{', '.join(names[v] for v in graph.outputs)}]")
+    return "\n    ".join(lines) + "\n"
+
+
+def literal(number: float) -> str:
+    """In parentheses, which no name starts with."""
+    return f"({number!r})" if isfinite(number) else f"(float('{number}'))"
+
+
+def is_literal(operand: str) -> bool:
+    return operand.startswith("(")
+
+
+def load_python(source: str, names: Mapping[str, Any], data: Sequence[Any]) -> Callable[..., Any]:
+    namespace = dict(names) | {f"p{i}": array for i, array in enumerate(data)}
+    exec(compile(source, "<peer>", "exec"), namespace)
+    run: Callable[..., Any] = namespace["run"]
+    return run
+
+
+def infix(operator: str) -> Template:
+    return lambda a, b: f"{a} {operator} {b}"
+
+
+def call(function: str) -> Template:
+    return lambda *operands: f"{function}({', '.join(operands)})"
+
+
+def same_value(x: str, **_: Any) -> str:
+    return x
+
+
+def linear(x: str, w: str, b: str | None = None) -> str:
+    return f"{x} @ {w}.T" if b is None else f"{x} @ {w}.T + {b}"
+
+
+def slice_(x: str, *, axis: int, start: int, stop: int) -> str:
+    return f"{x}[{':, ' * axis}{start}:{stop}]"
+
+
+COMMON: dict[str, Template] = {
+    "add": infix("+"),
+    "sub": infix("-"),
+    "mul": infix("*"),
+    "div": infix("/"),
+    "neg": lambda x: f"-{x}",
+    "identity": same_value,
+    "dropout": same_value,
+    "matmul": infix("@"),
+    "slice": slice_,
+    "reshape": lambda x, *, shape: f"{x}.reshape({shape})",
+}
+
+NUMPY: dict[str, Template] = COMMON | {
+    "maximum": call("np.maximum"),
+    "minimum": call("np.minimum"),
+    "abs": call("np.abs"),
+    "exp": call("np.exp"),
+    "log": call("np.log"),
+    "sqrt": call("np.sqrt"),
+    "tanh": call("np.tanh"),
+    "sigmoid": lambda x: f"1 / (1 + np.exp(-{x}))",
+    "relu": lambda x: f"np.maximum({x}, 0)",
+    "gelu": lambda x: f"{x} * ndtr({x})",
+    "gelu_tanh": lambda x: f"0.5 * {x} * (1 + np.tanh(0.7978845608028654"
+                           f" * ({x} + 0.044715 * {x} * {x} * {x})))",
+    "linear": linear,
+    "embedding": lambda ids, w: f"{w}[{ids}]",
+    "softmax": lambda x, *, axis, scale: f"softmax({scaled(x, scale)}, {axis})",
+    "layer_norm": lambda *operands, axes, eps:
+        f"layer_norm({', '.join(operands)}, axes={axes}, eps={eps})",
+    "sum": lambda x, *, axes, keepdims: f"{x}.sum({axes}, keepdims={keepdims})",
+    "mean": lambda x, *, axes, keepdims: f"{x}.mean({axes}, keepdims={keepdims})",
+    "max": lambda x, *, axes, keepdims: f"{x}.max({axes}, keepdims={keepdims})",
+    "transpose": lambda x, *, axes: f"{x}.transpose({axes})",
+    "concat": lambda *xs, axis: f"np.concatenate([{', '.join(xs)}], {axis})",
+}
+
+
+def scaled(x: str, scale: float) -> str:
+    return x if scale == 1 else f"{x} * {scale}"
+
+
+def softmax(x: Array, axis: int) -> Array:
+    e: Array = np.exp(x - x.max(axis, keepdims=True))
+    e /= e.sum(axis, keepdims=True)
+    return e
+
+
+def layer_norm(x: Array, weight: Array | None = None, bias: Array | None = None, *,
+               axes: tuple[int, ...], eps: float) -> Array:
+    centred = x - x.mean(axes, keepdims=True)
+    y: Array = centred / np.sqrt((centred * centred).mean(axes, keepdims=True) + eps)
+    if weight is not None:
+        y *= weight
+    if bias is not None:
+        y += bias
+    return y
+
+
+def torch_extremum(function: str, bound: str) -> Template:
+    """torch.maximum takes no plain number."""
+    def template(a: str, b: str) -> str:
+        number, array = (a, b) if is_literal(a) else (b, a)
+        if is_literal(number):
+            return f"torch.clamp({array}, {bound}={number})"
+        return f"torch.{function}({a}, {b})"
+    return template
+
+
+def torch_layer_norm(x: str, *affine: str, axes: tuple[int, ...], eps: float) -> str:
+    operands = chain((x, f"{x}.shape[{axes[0]}:]"), affine)
+    return f"F.layer_norm({', '.join(operands)}, eps={eps})"
+
+
+def torch_reduction(function: str) -> Template:
+    return lambda x, *, axes, keepdims: f"torch.{function}({x}, {axes}, keepdim={keepdims})"
+
+
+TORCH: dict[str, Template] = COMMON | {
+    "maximum": torch_extremum("maximum", "min"),
+    "minimum": torch_extremum("minimum", "max"),
+    "abs": call("torch.abs"),
+    "exp": call("torch.exp"),
+    "log": call("torch.log"),
+    "sqrt": call("torch.sqrt"),
+    "tanh": call("torch.tanh"),
+    "sigmoid": call("torch.sigmoid"),
+    "relu": call("torch.relu"),
+    "gelu": call("F.gelu"),
+    "gelu_tanh": lambda x: f"F.gelu({x}, approximate='tanh')",
+    "linear": call("F.linear"),
+    "embedding": call("F.embedding"),
+    "softmax": lambda x, *, axis, scale: f"torch.softmax({scaled(x, scale)}, {axis})",
+    "layer_norm": torch_layer_norm,
+    "sum": torch_reduction("sum"),
+    "mean": torch_reduction("mean"),
+    "max": torch_reduction("amax"),
+    "transpose": lambda x, *, axes: f"{x}.permute({axes})",
+    "concat": lambda *xs, axis: f"torch.cat([{', '.join(xs)}], {axis})",
+}

@@ -1,0 +1,110 @@
+"""What was measured, as data and as text."""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from statistics import median
+from typing import Any
+
+OURS = "nncompile"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One contender in one row.  `seconds` a call, one a round; empty if `note` says why not."""
+
+    seconds: tuple[float, ...] = ()
+    note: str = ""
+
+    @property
+    def median(self) -> float:
+        return median(self.seconds)
+
+
+@dataclass(frozen=True)
+class Row:
+    """All contenders at one batch size and thread count.
+
+    flops: of the matrix products, a multiply-add as two.  busy: how many CPUs other processes used
+    during the measurement.
+    """
+
+    batch: int
+    threads: int
+    flops: int
+    busy: float
+    results: Mapping[str, Result]
+
+
+@dataclass(frozen=True)
+class Report:
+    """A whole benchmark.  compile_seconds is what compile() took with whatever the disk cache
+    held."""
+
+    title: str
+    machine: str
+    compile_seconds: float
+    peers: tuple[str, ...]
+    rounds: int
+    rows: list[Row] = field(default_factory=list)
+
+    @property
+    def correct(self) -> bool:
+        """Whether the compiled model's outputs were right in every row."""
+        return all(row.results[OURS].seconds for row in self.rows)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def header(self) -> str:
+        return "\n".join([
+            self.title, self.machine, f"compiled in {self.compile_seconds:.2f} s", "",
+            line(["batch", "threads", "us", "GFLOP/s", *self.peers, "busy"])])
+
+    def row(self, row: Row) -> str:
+        ours = row.results[OURS]
+        rate = f"{row.flops / ours.median / 1e9:.1f}" if ours.seconds and row.flops else "-"
+        peers = [beside(row.results[name], ours) for name in self.peers]
+        return line([str(row.batch), str(row.threads), micros(ours), rate, *peers,
+                     f"{row.busy:.1f}"])
+
+    def notes(self) -> str:
+        """Why a contender has no time, each reason once; and how to read the table."""
+        reasons = {f"{name}: {result.note}": None for row in self.rows
+                   for name, result in row.results.items() if result.note}
+        return "\n".join([*reasons, "", LEGEND.format(rounds=self.rounds)]).strip()
+
+
+LEGEND = """\
+us: microseconds a call, the median of {rounds} rounds.  Beside a peer's: how many times as long it
+takes, and the spread of that over the rounds; "=" where the spread includes 1: indistinguishable.
+GFLOP/s: matrix products only.  busy: CPUs that other processes used; above 0.1, measure again."""
+
+
+def ratio(peer: Result, ours: Result) -> tuple[float, float, float]:
+    """How many times as long the peer takes, round by round: the median, and the second least and
+    second largest (of fewer than four rounds the least and the largest)."""
+    each = sorted(a / b for a, b in zip(peer.seconds, ours.seconds, strict=True))
+    edge = 1 if len(each) > 3 else 0
+    return median(each), each[edge], each[-1 - edge]
+
+
+def beside(peer: Result, ours: Result) -> str:
+    if not (peer.seconds and ours.seconds):
+        return micros(peer)
+    middle, low, high = ratio(peer, ours)
+    same = "=" if low <= 1 <= high else ""
+    return f"{micros(peer)}  {same}{middle:.2f} ({low:.2f}-{high:.2f})"
+
+
+def micros(result: Result) -> str:
+    """Microseconds in four digits, or the first word of why there are none."""
+    if not result.seconds:
+        return result.note.partition(":")[0]
+    value = result.median * 1e6
+    return f"{value:.0f}" if value >= 1000 else f"{value:.4g}"
+
+
+def line(cells: Sequence[str]) -> str:
+    widths = [5, 7, 8, 8, *[26] * (len(cells) - 5), 5]
+    return "  ".join(c.rjust(width) for c, width in zip(cells, widths, strict=True)).rstrip()

@@ -1,0 +1,307 @@
+"""The command line: nncompile show | run | bench | cache | hw."""
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from difflib import unified_diff
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import ir
+import nncompile
+from ir.text import name_values, print_node
+from nncompile.errors import Error, InputError
+from nncompile.modelfile import guessed_inputs, load_model
+from nncompile.nn import Module
+from nncompile.passes import DEFAULT_PIPELINE
+
+DESCRIPTION = """\
+Compiles a neural network model, defined the torch.nn way, to one fast callable on NumPy arrays.
+
+MODEL is file.py:name: a Module, a Module class that takes no arguments, or a function that
+returns a Module.  It is put into eval mode."""
+
+EXAMPLES = """\
+examples:
+  nncompile show model.py:net                        the IR, and what each pass makes of it
+  nncompile show model.py:net --source               the Python that is generated
+  nncompile run model.py:net --input x.npy --output y.npy
+  nncompile bench model.py:net --batch 1,64,1024 --threads 1,2
+"""
+
+INPUT_HELP = """type of an input, one for each argument of forward, as "f32[B, 64]" or "i64[B, T]";
+without it, the file's `<name>_inputs` or `inputs`, or what the first layer takes"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status: 0, or 1 after an error (said on stderr), or 2 for a wrong command line."""
+    args = parser().parse_args(argv)
+    try:
+        status: int = args.command(args)
+        sys.stdout.flush()
+    except BrokenPipeError:                      # as of `nncompile show ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        if getattr(args, "debug", False):
+            raise
+        print(f"nncompile: error: {message(error)}", file=sys.stderr)
+        return 1
+    return status
+
+
+def message(error: Exception) -> str:
+    """What a person needs of an exception; for one that is not ours, where it came from too."""
+    notes = getattr(error, "__notes__", [])
+    if isinstance(error, Error):
+        return "\n".join([str(error), *notes])
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return "\n".join([f"{type(error).__name__}: {error}", *notes,
+                      f"  line: {frame.filename}:{frame.lineno}: {frame.line}",
+                      "  --debug shows the whole traceback"])
+
+
+def parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--debug", action="store_true", default=argparse.SUPPRESS,
+                        help="show the traceback of an error")
+    top = argparse.ArgumentParser(
+        "nncompile", description=DESCRIPTION, epilog=EXAMPLES, parents=[common],
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    top.add_argument("--version", action="version", version=nncompile.__version__)
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Callable[[argparse.Namespace], int], about: str,
+            model: bool = True) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=about, description=about, parents=[common])
+        sub.set_defaults(command=command)
+        if model:
+            sub.add_argument("model", metavar="MODEL", help="file.py:name")
+        return sub
+
+    sub = add("show", show, "show the IR at any stage, what each pass changed, or the source")
+    sub.add_argument("--input", action="append", metavar="TYPE", help=INPUT_HELP)
+    what = sub.add_mutually_exclusive_group()
+    what.add_argument("--stage", metavar="STAGE",
+                      help="traced, fused, the name of a pass (the IR after it), or all; "
+                           "without it: traced, what each pass changed, fused")
+    what.add_argument("--source", action="store_true", help="the generated Python")
+    sub.add_argument("--dot", action="store_true",
+                     help="the stage (fused unless --stage says) as Graphviz text, for dot -Tsvg")
+
+    sub = add("run", run, "compile a model and run it on arrays in .npy files")
+    sub.add_argument("--input", action="append", required=True, metavar="X.npy",
+                     help="one for each argument of forward; float64 is rounded to float32")
+    sub.add_argument("--output", action="append", required=True, metavar="Y.npy",
+                     help="one for each output; replaced in one step if it exists")
+    sub.add_argument("--threads", type=positive, metavar="N", help="threads of a call")
+
+    sub = add("bench", bench, "time a model beside NumPy, torch and ONNX Runtime; outputs are "
+                              "compared with float64 before any time is taken")
+    sub.add_argument("--input", action="append", metavar="TYPE", help=INPUT_HELP)
+    sub.add_argument("--batch", type=positives, default=[1, 64, 1024], metavar="N,N",
+                     help="batch sizes: 1,64,1024")
+    sub.add_argument("--threads", type=positives, default=[1], metavar="N,N",
+                     help="thread counts: 1")
+    sub.add_argument("--vs", type=names, metavar="PEER,PEER",
+                     help="numpy,torch,onnxruntime, or none")
+    sub.add_argument("--size", type=size, action="append", default=[], metavar="T=16",
+                     help="a number for each named size but the first, which is the batch")
+    sub.add_argument("--rounds", type=positive, default=9, metavar="N", help="rounds: 9")
+    sub.add_argument("--json", type=Path, metavar="FILE", help="write every figure there too")
+
+    sub = add("cache", cache, "the compiled code on this machine's disk", model=False)
+    sub.add_argument("action", choices=["info", "clear"])
+    add("hw", hw, "what this machine is to the compiler", model=False)
+    return top
+
+
+def positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return int(text)
+
+
+def positives(text: str) -> list[int]:
+    return [positive(part.strip()) for part in text.split(",")]
+
+
+def names(text: str) -> list[str]:
+    return [] if text == "none" else [part.strip() for part in text.split(",")]
+
+
+def size(text: str) -> tuple[str, int]:
+    name, _, number = text.partition("=")
+    return name, positive(number)
+
+
+# -- show ------------------------------------------------------------------------------------------
+
+def show(args: argparse.Namespace) -> int:
+    model, inputs = model_and_inputs(args)
+    if args.source:
+        print(nncompile.compile(model, *inputs).source)
+        return 0
+    stages = [("traced", nncompile.trace(model, *inputs), 0.0)]
+    ir.run(DEFAULT_PIPELINE, stages[0][1],
+           lambda step, _, after, seconds: stages.append((step.name, after, seconds)))
+    if args.stage is None and not args.dot:
+        show_changes(stages)
+    elif args.stage == "all":
+        print("\n\n".join(f"# {name}\n{drawn(graph, args.dot)}" for name, graph, _ in stages))
+    else:
+        print(drawn(stage(stages, args.stage or "fused"), args.dot))
+    return 0
+
+
+Stages = list[tuple[str, ir.Graph, float]]      # name, graph after it, seconds it took
+
+
+def stage(stages: Stages, name: str) -> ir.Graph:
+    named = {name: graph for name, graph, _ in stages} | {"fused": stages[-1][1]}
+    if name not in named:
+        raise InputError(f"there is no stage {name!r}; there are {', '.join(named)}, all")
+    return named[name]
+
+
+def drawn(graph: ir.Graph, dot: bool) -> str:
+    if not dot:
+        return str(graph)
+    from ir.analysis import to_dot
+    return to_dot(graph)
+
+
+def show_changes(stages: Stages) -> None:
+    """The first graph, what each pass changed, the last graph."""
+    known: dict[ir.Value, str] = {}
+    idle = []
+    print(f"# traced\n{stages[0][1]}\n")
+    for (_, before, _), (name, after, seconds) in pairwise(stages):
+        lines = unified_diff(node_lines(before, known), node_lines(after, known), n=0, lineterm="")
+        changes = [f"{line[0]} {line[1:]}" for line in lines if line[:2] not in ("--", "++", "@@")]
+        if changes:
+            print(f"# {name}: {len(before.nodes)} -> {len(after.nodes)} nodes, "
+                  f"{seconds * 1e3:.1f} ms", *changes, "", sep="\n")
+        else:
+            idle.append(name)
+    if idle:
+        print(f"# nothing to do for {', '.join(idle)}\n")
+    print(f"# fused\n{stages[-1][1]}")
+
+
+def node_lines(graph: ir.Graph, known: dict[ir.Value, str]) -> list[str]:
+    """A line a node.  `known` keeps a value's number from pass to pass, where the text of a graph
+    counts anew: so a diff has only the lines that changed."""
+    for node in graph.nodes:
+        known.setdefault(node.result, f"%{len(known)}")
+    names = name_values(graph) | {node.result: known[node.result] for node in graph.nodes}
+    return [print_node(node, names) for node in graph.nodes]
+
+
+def model_and_inputs(args: argparse.Namespace) -> tuple[Module, list[Any]]:
+    model, declared = load_model(args.model)
+    return model, args.input or declared or guessed_inputs(model, args.model.rpartition(":")[2])
+
+
+# -- run -------------------------------------------------------------------------------------------
+
+def run(args: argparse.Namespace) -> int:
+    model, declared = load_model(args.model)
+    arrays = [read_array(path) for path in args.input]
+    compiled = nncompile.compile(model, *(declared or arrays), threads=args.threads)
+    results = compiled(*arrays)
+    outputs = results if isinstance(results, tuple) else (results,)
+    if len(outputs) != len(args.output):
+        raise InputError(f"the model has {len(outputs)} outputs, and {len(args.output)} --output "
+                         "were given")
+    for path, array in zip(args.output, outputs, strict=True):
+        write_array(Path(path), array)
+        print(f"{path}: {array.dtype} {list(array.shape)}")
+    return 0
+
+
+def read_array(path: str) -> npt.NDArray[Any]:
+    """The array in a .npy file; float64, NumPy's own default, as the float32 that models take."""
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise InputError(f"cannot read {path}: {error}") from None
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{path} holds several arrays; numpy.save writes one to a .npy file")
+    return array.astype(np.float32) if array.dtype == np.float64 else array
+
+
+def write_array(path: Path, array: npt.NDArray[Any]) -> None:
+    """All of it or nothing: a reader never sees half a file."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            np.save(file, array, allow_pickle=False)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+# -- bench -----------------------------------------------------------------------------------------
+
+def bench(args: argparse.Namespace) -> int:
+    from nncompile.bench import PEERS, Report, Row
+    from nncompile.bench import bench as measured
+
+    peers = list(PEERS) if args.vs is None else args.vs
+    if unknown := set(peers) - set(PEERS):
+        raise InputError(f"there is no peer {', '.join(sorted(unknown))}; there are "
+                         f"{', '.join(PEERS)}")
+
+    def watch(report: Report, row: Row) -> None:
+        print(*[report.header()] * (len(report.rows) == 1), report.row(row), sep="\n", flush=True)
+
+    model, inputs = model_and_inputs(args)
+    report = measured(model, inputs, batches=args.batch, threads=args.threads, peers=peers,
+                      sizes=dict(args.size), rounds=args.rounds, title=args.model, watch=watch)
+    print(f"\n{report.notes()}")
+    if args.json is not None:
+        args.json.write_text(json.dumps(report.as_dict(), indent=1) + "\n")
+    return 0 if report.correct else 1
+
+
+# -- cache, hw -------------------------------------------------------------------------------------
+
+def cache(args: argparse.Namespace) -> int:
+    from nncompile.cpu import cache as disk
+
+    if args.action == "clear":
+        count = disk.clear()
+        print(f"{count} entries removed")
+        return 0
+    state = disk.info()
+    print(f"folder   {state.folder or f'none: {state.reason}'}\n"
+          f"entries  {state.entries}\n"
+          f"size     {state.bytes / 2**20:.1f} MiB of at most {disk.MAX_BYTES / 2**20:.0f}")
+    return 0
+
+
+def hw(args: argparse.Namespace) -> int:
+    from nncompile.bench.machine import caches, cpu_name
+    from nncompile.cpu.pool import default_threads
+    from nncompile.cpu.target import available, host
+
+    target = host()
+    print(f"CPU      {cpu_name()}\n"
+          f"caches   {', '.join(caches()) or 'unknown'}\n"
+          f"target   {target.level} (LLVM's {target.cpu}): {target.width} float32 lanes; "
+          f"this CPU runs {', '.join(available())}\n"
+          f"threads  {default_threads()} unless compile(threads=) or NNCOMPILE_THREADS says")
+    return 0

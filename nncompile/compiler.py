@@ -1,0 +1,74 @@
+"""The compiler on one screen: trace, rewrite, schedule, generate, load."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+import ir
+from ir.check import check_same
+from nncompile.errors import CompileError
+from nncompile.model import CompiledModel, PassRun
+from nncompile.nn import Module
+from nncompile.passes import DEFAULT_PIPELINE
+from nncompile.schedule import schedule
+from nncompile.trace import trace
+
+TARGETS = {"cpu": "nncompile.cpu"}            # name -> module whose build(program, ...) loads code
+
+
+def compile(model: Module | ir.Graph, *inputs: Any, threads: int | None = None,
+            target: str = "cpu", check: bool = False) -> CompiledModel:
+    """One fast callable for a model, at every batch size.
+
+    model:   an `nn.Module` in eval mode, or an `ir.Graph` with its data (then without inputs).
+    inputs:  a type text ("f32[B, 64]", "i64[B, T]") or an example array (its first dim becomes
+             dynamic) for each argument of `forward`.
+    threads: how many threads a call may use; None: NNCOMPILE_THREADS, or all CPUs of the process.
+    check:   evaluate the graph before and after every pass, and raise PassError on a difference.
+
+    The weights are copied: later changes of the model do not reach the result (see load_weights).
+    Raises TraceError where `forward` cannot be traced, CompileError where the graph cannot be
+    compiled for the target.
+    """
+    if target not in TARGETS:
+        raise CompileError(f"there is no target {target!r}; there are {', '.join(TARGETS)}")
+    if isinstance(model, ir.Graph):
+        return compile_graph(model, {}, threads, target, check)
+    graph = trace(model, *inputs)
+    return compile_graph(graph, parameter_names(model, graph), threads, target, check)
+
+
+def compile_graph(graph: ir.Graph, names: Mapping[str, str], threads: int | None, target: str,
+                  check: bool) -> CompiledModel:
+    """`names`: each name of a state dict -> the name of the graph's parameter that it is."""
+    ir.verify(graph)
+    graph = replace(graph, data={v: np.array(a) for v, a in graph.data.items()})
+    runs = [PassRun("traced", graph, 0.0)]
+
+    def watch(step: ir.Pass, before: ir.Graph, after: ir.Graph, seconds: float) -> None:
+        ir.verify(after)
+        if check:
+            check_same(step.name, before, after)
+        runs.append(PassRun(step.name, after, seconds))
+
+    fused = ir.run(DEFAULT_PIPELINE, graph, watch)
+    program = schedule(fused)
+    build = import_module(TARGETS[target]).build
+    return CompiledModel(runs, program, build, dict(names), threads, target, check)
+
+
+def parameter_names(model: Module, graph: ir.Graph) -> dict[str, str]:
+    """Every name in the model's state dict -> the graph's parameter, or "" where the graph does
+    not use it.  Tied weights have several names and are one parameter."""
+    used = {id(array): v.name for v, array in graph.data.items() if v.kind == "parameter"}
+    return {name: used.get(id(value.data), "") for name, value in tensors(model)}
+
+
+def tensors(model: Module) -> list[tuple[str, Any]]:
+    named = [*model.named_parameters(remove_duplicate=False),
+             *model.named_buffers(remove_duplicate=False)]
+    return [(name, value) for name, value in named if value is not None]

@@ -1,0 +1,88 @@
+"""One program on this CPU: its source, its weights, and the function that runs it."""
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ir.graph import named_sizes
+from ir.types import DTYPES, DimExpr
+from nncompile.cpu import launch
+from nncompile.cpu.emit import emit
+from nncompile.cpu.executable import Executable, Input, Output, PythonExecutable
+from nncompile.cpu.profile import profile
+from nncompile.cpu.target import host
+from nncompile.errors import InputError
+from nncompile.schedule import Program
+
+Array = npt.NDArray[Any]
+
+
+class Engine:
+    """`call(*inputs[, out=])` runs the program; arguments that are not plain arrays of the exact
+    dtypes and shapes are handed to `slow`, a wrong index of step i to `on_fault(i, index, size)`.
+
+    NNCOMPILE_JIT=0 runs the same source as plain Python, on one thread.
+    """
+
+    def __init__(self, program: Program, constants: Sequence[Array], threads: int | None,
+                 slow: Callable[..., Any], on_fault: Callable[[int, int, int], Any]) -> None:
+        self.program, self.target = program, host()
+        self._source = emit(program, self.target)
+        self._arena = self._source.arena.pack(constants)
+        graph = program.graph
+        inputs = [Input(str(DTYPES[v.type.dtype]), tuple(
+            str(d) if isinstance(d, DimExpr) else d for d in v.type.shape)) for v in graph.inputs]
+        outputs = [Output(str(DTYPES[v.type.dtype]), v.type.ndim) for v in graph.outputs]
+        kind = PythonExecutable if os.environ.get("NNCOMPILE_JIT") == "0" else Executable
+        self._executable = kind(self.source, self._source.kernels, inputs, outputs,
+                                list(named_sizes(graph)), self._arena, slow=slow,
+                                on_fault=on_fault, threads=threads)
+        self.call = self._executable.call
+
+    @property
+    def source(self) -> str:
+        return self._source.text
+
+    @property
+    def threads(self) -> int:
+        return self._executable.threads
+
+    @threads.setter
+    def threads(self, count: int) -> None:
+        self._executable.threads = count
+
+    def load(self, constants: Sequence[Array]) -> None:
+        """Use other weights from the next call on."""
+        self._arena = self._source.arena.pack(constants)
+        self._executable.swap_weights(self._arena)
+
+    def profile(self, inputs: Sequence[Array], outputs: Sequence[Array]) -> list[float]:
+        """Seconds of each step."""
+        if isinstance(self._executable, PythonExecutable):
+            raise InputError("there is nothing to time with NNCOMPILE_JIT=0")
+        sizes, facts = self._executable.facts(inputs)
+        return profile(self.source, self._source.kernels, len(self.program.steps), self.target,
+                       [*inputs, *outputs], sizes, facts, self._arena)
+
+    def notes(self) -> list[str]:
+        """What explain() says about this target."""
+        target, weights = self.target, self._arena.nbytes
+        fits = weights <= launch.l2_bytes()
+        notes = [f"cpu {target.cpu}, {target.level}: vectors of {target.width} float32, "
+                 f"product tiles of {target.tile_rows} x {target.panel_width}",
+                 f"weights: {weights / 1024:.0f} KiB packed; they "
+                 f"{'fit' if fits else 'do not fit'} one core's L2 cache "
+                 f"({launch.l2_bytes() / 1024:.0f} KiB)",
+                 f"threads: up to {self.threads}"]
+        if self.program.batch is None:
+            notes.append("schedule: all workers share each step; rows depend on each other")
+        elif fits:
+            notes.append("schedule: a worker takes a block of rows through all steps")
+        else:
+            notes.append("schedule: small batches share each step's weight panels; from about "
+                         f"{target.tile_rows} rows a worker on, blocks of rows")
+        return notes

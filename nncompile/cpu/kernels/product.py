@@ -1,0 +1,411 @@
+"""linear and matmul: one register tile over two layouts of the right operand.
+
+A tile is a few rows by a panel of columns whose sums stay in registers.  Every sum starts from the
+bias (or 0) and adds k = 0, 1, 2, ... by one fma each; along the right edge, where a panel is one
+vector wide, it is SPLIT such sums, added at the end.  K is cut into chunks between which the sums
+are stored in y, which loses nothing.  So a row's bits depend on K and on its column alone, not on
+the height of its tile: not on the rows beside it, nor on who computes them.
+
+y must not overlap any operand, not even the further operands of the chain.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from llvmlite import ir
+
+from nncompile.cpu.kernels import chain as chains
+from nncompile.cpu.kernels.chain import Chain
+from nncompile.cpu.kernels.kernel import (
+    Arguments,
+    Array,
+    Kernel,
+    Units,
+    emit_entry_points,
+    outer_count,
+    outer_names,
+    outer_places,
+    strided,
+)
+from nncompile.cpu.kernels.packing import unpack_linear
+from nncompile.cpu.lanes import F32, I1, I64, PTR, Emit, Int, Value, define
+from nncompile.cpu.target import Target, host
+
+CHUNK = 512           # steps of k between which sums are stored: a chunk's panel stays in L2
+UNROLL = 2            # steps of k in one turn of a wide tile's loop
+SPLIT = 4             # sums of an element in edge tiles, which have too few of them to hide latency
+AHEAD = 16            # steps of k that packed weights are prefetched ahead
+LINE = 16             # float32 of a cache line
+LINEAR_ROWS = 96      # rows of a unit of linear: a panel is read once for so many
+MATMUL_TILES = 4      # row tiles of a unit of matmul: heads and matrices are units already
+
+
+def linear(then: Chain = ()) -> Kernel:
+    """y[i] = then(x[i] @ weight.T + bias), for i in range(rows).
+
+        linear_relu_add_v(x, ldx, w, y, ldy, rows, K, N, r0, ldr0)
+
+    Row i of x is K numbers at x + i*ldx, of y N at y + i*ldy; w is of pack_linear.  A further
+    operand of the chain is at r + i*ldr: N numbers (kind v) or one (kind s).
+    A unit is a panel of columns for up to LINEAR_ROWS rows.
+    """
+    chains.check(then, "vs")
+    arguments = ("x", "ldx", "w", "y", "ldy", "rows", "K", "N", *_operand_names(then))
+    name = "_".join(("linear", *chains.names(then)))
+
+    def emit(module: Any, target: Target) -> None:
+        emit_entry_points(module, target, kernel, _linear_units(Product(
+            module, target, name, then, packed=True)))
+
+    def python(x: Array, ldx: int, w: Array, y: Array, ldy: int, rows: int, K: int, N: int,
+               *further: Any) -> None:
+        weight, bias = unpack_linear(w, N, K, host())
+        value = strided(x, (rows, K), (ldx, 1)) @ weight + bias
+        operands = [strided(r, (rows, N if kind == "v" else 1), (ldr, 1)) for kind, r, ldr in
+                    zip(chains.kinds(then), further[::2], further[1::2], strict=True)]
+        strided(y, (rows, N), (ldy, 1))[...] = chains.evaluate(then, value, operands)
+
+    kernel = Kernel(name, arguments, _letters(arguments), emit, python)
+    return kernel
+
+
+def matmul(then: Chain = (), outer: int = 0) -> Kernel:
+    """y[o, m] = then(x[o, m] @ w[o]), for outer indices o of `outer` axes and m in range(M).
+
+        matmul_mul_s_1(x, ldx, w, ldw, y, ldy, M, K, N, d0, x_d0, w_d0, y_d0, r0, ldr0, r0_d0)
+
+    w[o] is K rows of N numbers, ldw from one to the next.  Strides of the outer axes (0: the same
+    matrix for all) are named after their operand.  Further operands are as in linear.
+    A unit is MATMUL_TILES row tiles of one matrix, all columns.
+    """
+    chains.check(then, "vs")
+    further = [f"r{i}" for i in range(len(chains.kinds(then)))]
+    arguments = ("x", "ldx", "w", "ldw", "y", "ldy", "M", "K", "N",
+                 *outer_names(outer, "x", "w", "y"))
+    for r in further:
+        arguments += (r, f"ld{r}", *outer_names(outer, r)[outer:])
+    name = "_".join(("matmul", *chains.names(then), str(outer)))
+
+    def emit(module: Any, target: Target) -> None:
+        product = Product(module, target, name, then, packed=False)
+        emit_entry_points(module, target, kernel, _matmul_units(product, outer))
+
+    def python(*values: Any) -> None:
+        a = dict(zip(arguments, values, strict=True))
+        dims = [a[f"d{i}"] for i in range(outer)]
+
+        def view(of: str, shape: Sequence[int], strides: Sequence[int]) -> Array:
+            own = [a[f"{of}_d{i}"] for i in range(outer)]
+            return strided(a[of], (*dims, *shape), (*own, *strides))
+        M, K, N = a["M"], a["K"], a["N"]
+        value = view("x", (M, K), (a["ldx"], 1)) @ view("w", (K, N), (a["ldw"], 1))
+        operands = [view(r, (M, N if kind == "v" else 1), (a[f"ld{r}"], 1))
+                    for r, kind in zip(further, chains.kinds(then), strict=True)]
+        view("y", (M, N), (a["ldy"], 1))[...] = chains.evaluate(then, value, operands)
+
+    kernel = Kernel(name, arguments, _letters(arguments), emit, python)
+    return kernel
+
+
+def _operand_names(then: Chain) -> tuple[str, ...]:
+    return tuple(name for i in range(len(chains.kinds(then))) for name in (f"r{i}", f"ldr{i}"))
+
+
+def _letters(arguments: Sequence[str]) -> str:
+    return "".join("p" if _is_pointer(name) else "i" for name in arguments)
+
+
+def _is_pointer(name: str) -> bool:
+    return name in ("x", "w", "y") or (name[0] == "r" and name[1:].isdigit())
+
+
+# -- units --------------------------------------------------------------------------------------
+
+def _linear_units(product: Product) -> Units:
+    target, P, W = product.target, product.target.panel_width, product.target.width
+
+    def blocks(e: Emit, a: Arguments) -> Value:
+        return e.quotient_up(a["rows"], LINEAR_ROWS)
+
+    def count(e: Emit, a: Arguments) -> Value:
+        wide = e.b.udiv(a["N"], I64(P))
+        edge = e.quotient_up(e.b.urem(a["N"], I64(P)), W)
+        return e.b.mul(e.b.add(wide, edge), blocks(e, a))
+
+    def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
+        b, N, K = e.b, a["N"], a["K"]
+        wide, in_panel = b.udiv(N, I64(P)), blocks(e, a)
+        columns = b.mul(e.quotient_up(N, W), I64(W))
+        bias = e.at(a["w"], b.mul(K, columns))
+        with e.loop(first, stop) as unit:
+            panel, block = b.udiv(unit.index, in_panel), b.urem(unit.index, in_panel)
+            row = b.mul(block, I64(LINEAR_ROWS))
+            height = e.least(I64(LINEAR_ROWS), b.sub(a["rows"], row))
+            with b.if_else(b.icmp_signed("<", panel, wide)) as (inside, right):
+                with inside:
+                    at = product.place(e, a, row, b.mul(panel, I64(P)), bias)
+                    product.rows(e, at, height, target.panel)
+                with right:
+                    edge = b.mul(b.sub(panel, wide), I64(W))
+                    at = product.place(e, a, row, b.add(b.mul(wide, I64(P)), edge), bias)
+                    product.rows(e, at, height, 1)
+
+    return Units(count, run, lots=False)
+
+
+def _matmul_units(product: Product, outer: int) -> Units:
+    target, P, W = product.target, product.target.panel_width, product.target.width
+    height = MATMUL_TILES * target.tile_rows
+    operands = ("x", "w", "y", *product.operands)
+
+    def blocks(e: Emit, a: Arguments) -> Value:
+        return e.quotient_up(a["M"], height)
+
+    def count(e: Emit, a: Arguments) -> Value:
+        used = e.b.icmp_signed(">", a["N"], I64(0))
+        units = e.b.mul(outer_count(e, a, outer), blocks(e, a))
+        return e.b.select(used, units, I64(0))
+
+    def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
+        b = e.b
+        in_matrix = blocks(e, a)
+        zeros = _zeros(e.module, P)
+        with e.loop(first, stop) as unit:
+            index, block = b.udiv(unit.index, in_matrix), b.urem(unit.index, in_matrix)
+            offsets = outer_places(e, a, outer, index, operands)
+            matrix = a | {name: e.at(a[name], offset) for name, offset in offsets.items()}
+            row = b.mul(block, I64(height))
+            rows = e.least(I64(height), b.sub(a["M"], row))
+            inside = e.whole(a["N"], P)
+            with e.loop(0, inside, P) as column:
+                at = product.place(e, matrix, row, column.index, zeros)
+                product.rows(e, at, rows, target.panel)
+            with e.loop(inside, a["N"], W) as column:
+                at = product.place(e, matrix, row, column.index, zeros)
+                product.rows(e, at, rows, 1)
+
+    return Units(count, run, lots=False)
+
+
+def _zeros(module: Any, count: int) -> Value:
+    """What sums of a product without bias start from."""
+    kind = ir.ArrayType(F32, count)
+    zeros = ir.GlobalVariable(module, kind, "zeros")
+    zeros.linkage, zeros.global_constant, zeros.initializer = "internal", True, kind(None)
+    return zeros
+
+
+# -- tiles --------------------------------------------------------------------------------------
+
+@dataclass(frozen=True)
+class Product:
+    """The tile functions of one kernel, emitted into its module as they are asked for."""
+
+    module: Any
+    target: Target
+    name: str
+    chain: Chain
+    packed: bool              # the right operand is of pack_linear, or else rows with a stride
+
+    @property
+    def operands(self) -> tuple[str, ...]:
+        return tuple(f"r{i}" for i in range(len(chains.kinds(self.chain))))
+
+    def place(self, e: Emit, a: Arguments, row: Value, column: Value, start: Value) -> Arguments:
+        """The kernel's arguments, moved to where a panel's rows begin."""
+        b = e.b
+        at = dict(a, lanes=b.sub(a["N"], column))
+        at["x"] = e.at(a["x"], b.mul(row, a["ldx"]))
+        at["y"] = e.at(a["y"], b.mul(row, a["ldy"]), column)
+        at["w"] = e.at(a["w"], b.mul(column, a["K"]) if self.packed else column)
+        at["start"] = e.at(start, column) if self.packed else start
+        for r, kind in zip(self.operands, chains.kinds(self.chain), strict=True):
+            at[r] = e.at(a[r], b.mul(row, a[f"ld{r}"]), column if kind == "v" else 0)
+        return at
+
+    def rows(self, e: Emit, a: Arguments, count: Value, vectors: int) -> None:
+        """All rows of a panel, chunk by chunk: whole tiles, then lower ones for what is left."""
+        b, K = e.b, a["K"]
+        tallest = self.target.tile_rows if vectors > 1 else self.target.edge_rows
+        whole = e.whole(count, tallest)
+        left = b.sub(count, whole)
+        with e.loop(0, e.greatest(K, I64(1)), CHUNK) as chunk:           # K = 0 is one empty chunk
+            with e.loop(0, whole, tallest) as row:
+                self.call_tile(e, a, tallest, vectors, row.index, chunk.index)
+            for height in (4, 2, 1):
+                if height < tallest:
+                    with b.if_then(b.icmp_unsigned("!=", b.and_(left, I64(height)), I64(0))):
+                        above = b.and_(left, I64(-2 * height))           # done by taller ones
+                        row_index = b.add(whole, above)
+                        self.call_tile(e, a, height, vectors, row_index, chunk.index)
+
+    def call_tile(self, e: Emit, a: Arguments, height: int, vectors: int, row: Value,
+                  k: Value) -> None:
+        """`height` rows of a panel, for the chunk of K that begins at k."""
+        b = e.b
+        depth = e.least(I64(CHUNK), b.sub(a["K"], k))
+        again = b.icmp_signed(">", k, I64(0))                            # go on from stored sums
+        y = e.at(a["y"], b.mul(row, a["ldy"]))
+        distance = self.distance(a, vectors)
+        w = e.at(a["w"], b.mul(k, distance))
+        values = {
+            "depth": depth, "x": e.at(a["x"], b.mul(row, a["ldx"]), k), "ldx": a["ldx"], "w": w,
+            "y": y, "ldy": a["ldy"], "lanes": a["lanes"],
+            "start": b.select(again, y, a["start"]), "lds": b.select(again, a["ldy"], I64(0)),
+            "last": b.icmp_signed("==", b.add(k, depth), a["K"]),
+        }
+        if self.packed:
+            # Each tile fetches its share of the next chunk: a line every UNROLL steps.
+            share = b.mul(b.udiv(row, I64(height)), b.mul(depth, I64(LINE // UNROLL)))
+            values["ahead"] = e.at(w, b.mul(depth, distance), share)
+        else:
+            values["ldw"] = a["ldw"]
+        for r in self.operands:
+            values[r] = e.at(a[r], b.mul(row, a[f"ld{r}"]))
+            values[f"ld{r}"] = a[f"ld{r}"]
+        function = self.tile(height, vectors)
+        b.call(function, [values[argument.name] for argument in function.args])
+
+    def distance(self, a: Arguments, vectors: int) -> Value:
+        """Elements from one step of k to the next in the right operand."""
+        return I64(vectors * self.target.width) if self.packed else a["ldw"]
+
+    def tile(self, rows: int, vectors: int) -> Any:
+        """A tile of `rows` x `vectors` sums; one vector wide it is an edge, with masked lanes."""
+        name = f"{self.name}_{rows}x{vectors}"
+        if name in self.module.globals:
+            return self.module.globals[name]
+        function, a = define(self.module, name, self.tile_types(), internal=True)
+        for argument, label in zip(function.args, a, strict=True):
+            argument.name = label
+        e = Emit(function, self.target)
+        mask = e.mask(a["lanes"]) if vectors == 1 else None
+        sums = self.accumulate(e, a, rows, vectors, mask)
+        self.finish(e, a, sums, mask)
+        e.b.ret_void()
+        return function
+
+    def tile_types(self) -> dict[str, Any]:
+        types = {"depth": I64, "x": PTR, "ldx": I64, "w": PTR, "start": PTR, "lds": I64,
+                 "last": I1, "y": PTR, "ldy": I64, "lanes": I64}
+        types |= {"ahead": PTR} if self.packed else {"ldw": I64}
+        for r in self.operands:
+            types |= {r: PTR, f"ld{r}": I64}
+        return types
+
+    def accumulate(self, e: Emit, a: Arguments, rows: int, vectors: int,
+                   mask: Value | None) -> list[list[Value]]:
+        """start + x @ w over the chunk: the sums, by row and vector."""
+        b, W = e.b, e.width
+        split = SPLIT if vectors == 1 else 1
+        together = SPLIT if vectors == 1 else UNROLL
+        weights_mask = None if self.packed else mask                     # packed ones are padded
+        x = [e.at(a["x"], b.mul(a["ldx"], I64(i))) for i in range(rows)]
+        distance = self.distance(a, vectors)
+        sums = []                                                        # [row][split][vector]
+        for i in range(rows):
+            start = e.at(a["start"], b.mul(a["lds"], I64(i)))
+            sums += [e.load(e.at(start, W * j), mask) for j in range(vectors)]
+            sums += [e.const(0.0)] * (split - 1) * vectors
+
+        def step(k: Value, line: Value, sums: list[Value], depth: int) -> list[Value]:
+            """sums += x[:, k:k+depth] @ w[k:k+depth]; the weights of k begin at `line`."""
+            out = list(sums)
+            for d in range(depth):
+                part = d if split > 1 else 0
+                here = e.at(line, b.mul(distance, I64(d)))
+                weights = [e.load(e.at(here, W * j), weights_mask) for j in range(vectors)]
+                self.prefetch_line(e, here, vectors)
+                for i in range(rows):
+                    value = e.broadcast(e.at(x[i], k, d))
+                    for j in range(vectors):
+                        place = (i * split + part) * vectors + j
+                        out[place] = e.fma(value, weights[j], out[place])
+            return out
+
+        main = b.and_(a["depth"], I64(-together))
+        with e.loop(0, main, together, [a["w"], *sums]) as loop:
+            line, *now = loop.values
+            if self.packed and vectors > 1:
+                e.prefetch(e.at(a["ahead"], b.mul(loop.index, I64(LINE // UNROLL))), level=2)
+            following = e.at(line, b.mul(distance, I64(together)))
+            loop.next = [following, *step(loop.index, line, now, together)]
+        with e.loop(main, a["depth"], 1, loop.values) as loop:
+            line, *now = loop.values
+            loop.next = [e.at(line, distance), *step(loop.index, line, now, 1)]
+        _, *sums = loop.values
+        if split == 1:
+            return [sums[i * vectors:(i + 1) * vectors] for i in range(rows)]
+        quads = [sums[i * split:(i + 1) * split] for i in range(rows)]
+        return [[b.fadd(b.fadd(q[0], q[1]), b.fadd(q[2], q[3]))] for q in quads]
+
+    def prefetch_line(self, e: Emit, line: Value, vectors: int) -> None:
+        if self.packed:
+            distance = vectors * e.width
+            for place in range(0, distance, LINE):
+                e.prefetch(e.at(line, place + AHEAD * distance), level=1)
+
+    def finish(self, e: Emit, a: Arguments, sums: list[list[Value]], mask: Value | None) -> None:
+        """Store the sums; where they are complete, with the chain applied.
+
+        A chain of cheap ops works in the registers.  A long one works on the tile just stored,
+        still in L1, so that its code is there once and not once a sum."""
+        b, rows, vectors = e.b, len(sums), len(sums[0])
+
+        def write(then: Chain) -> None:
+            for i in range(rows):
+                for j in range(vectors):
+                    value = self.apply(e, a, then, sums[i][j], I64(i), I64(j * e.width), mask)
+                    place = e.at(a["y"], b.mul(a["ldy"], I64(i)), j * e.width)
+                    e.store(value, place, mask)
+
+        if not self.chain:
+            write(())
+        elif chains.is_long(self.chain):
+            write(())
+            with b.if_then(a["last"]):
+                self.call_after(e, a, rows, vectors)
+        else:
+            with b.if_else(a["last"]) as (complete, partial):
+                with complete:
+                    write(self.chain)
+                with partial:
+                    write(())
+
+    def apply(self, e: Emit, a: Arguments, then: Chain, value: Value, row: Value, column: Int,
+              mask: Value | None) -> Value:
+        """The chain on one vector of the tile."""
+        def operand(number: int) -> Value:
+            r = self.operands[number]
+            place = e.at(a[r], e.b.mul(a[f"ld{r}"], row))
+            if chains.kinds(self.chain)[number] == "s":
+                return e.broadcast(place)
+            return e.load(e.at(place, column), mask)
+        return chains.emit(e, then, value, operand)
+
+    def call_after(self, e: Emit, a: Arguments, rows: int, vectors: int) -> None:
+        """Apply the chain to a stored tile."""
+        function = self.after(vectors)
+        values = a | {"rows": I64(rows)}
+        e.b.call(function, [values[argument.name] for argument in function.args])
+
+    def after(self, vectors: int) -> Any:
+        name = f"{self.name}_after_{vectors}"
+        if name in self.module.globals:
+            return self.module.globals[name]
+        types = {"y": PTR, "ldy": I64, "rows": I64, "lanes": I64}
+        for r in self.operands:
+            types |= {r: PTR, f"ld{r}": I64}
+        function, a = define(self.module, name, types, internal=True)
+        for argument, label in zip(function.args, a, strict=True):
+            argument.name = label
+        e = Emit(function, self.target)
+        mask = e.mask(a["lanes"]) if vectors == 1 else None
+        with e.loop(0, a["rows"]) as row, e.loop(0, vectors * e.width, e.width) as column:
+            place = e.at(a["y"], e.b.mul(row.index, a["ldy"]), column.index)
+            value = self.apply(e, a, self.chain, e.load(place, mask), row.index, column.index, mask)
+            e.store(value, place, mask)
+        e.b.ret_void()
+        return function

@@ -1,0 +1,184 @@
+"""One run of a model, compiled: choose how the work is shared, find memory, and do it.
+
+A model's *state* is a block of words that describe it to compiled code.  What each call needs is
+said by the generated `plan(sizes, facts)`; what is done with it, by the schedule:
+
+* `row_blocks`: a worker claims a block of rows and takes it through all steps.  Used for large
+  batches, and for all batches if the weights fit in one core's L2 cache.
+* `phases`: all workers share each step.  Used where the rows depend on each other, and for small
+  batches of larger weights: each core then keeps its part of the weights in its own L2.
+
+Rows are the same bits either way.  A run that finds the model's own memory in use by another thread
+takes memory of its own and works alone.
+"""
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+from nncompile.cpu.jit import runtime
+from nncompile.cpu.pool import BUSY, STARTED, call_driver, share
+from nncompile.cpu.words import (
+    PHASE,
+    Pointer,
+    atomic_load,
+    atomic_store,
+    exchange,
+    load,
+    load_pointer,
+    null,
+    same,
+    store,
+    store_pointer,
+    symbol,
+    words,
+)
+
+# A model's state.  LOCK guards SCRATCH and is written by callers, so it has a cache line.
+LOCK, SCRATCH, SCRATCH_BYTES = 0, 1, 2        # the memory and its size
+POOL, PLAN, ROW_BLOCKS, PHASES = 8, 9, 10, 11          # addresses; ROW_BLOCKS may be 0
+QUEUE_WORDS, TILE_ROWS, FITS_L2, WORKERS = 12, 13, 14, 15
+LAUNCH_WORDS = 16                             # call.py's words follow
+
+# facts that `plan` states; the outputs' dims follow
+FLOPS, BLOCK_SCRATCH, PHASES_SCRATCH, MOST_ROWS, ROOM = range(5)
+FACTS = 5                                     # ROOM is negative where the sizes are not legal
+
+DONE, NO_MEMORY, NO_WORKERS = 0, 1, 2         # what a run returns
+
+PARALLEL_FLOPS = 150_000                      # about 1 us: less is done before a worker has begun
+
+aligned_alloc = symbol("aligned_alloc", "ii", "p")
+free = symbol("free", "p", "n")
+
+
+@runtime
+def run(state: Pointer, weights: Pointer, args: Pointer, sizes: Pointer, facts: Pointer,
+        fault: Pointer) -> int:
+    """Compute the outputs.  DONE; or NO_MEMORY or NO_WORKERS, and then nothing was computed.
+
+    weights: the arena.       args:  pointers to the inputs, then the outputs.
+    sizes, facts: the named sizes, and what `plan` said of them.
+    fault:   words, 0 before; a step that meets a wrong index says so here.
+    """
+    if exchange(state, LOCK, 1) != 0:
+        return run_apart(state, weights, args, sizes, facts, fault)
+    pool = load_pointer(state, POOL)
+    workers = useful_workers(state, sizes, facts)
+    if workers > 1 and atomic_load(pool, STARTED) + 1 < workers:
+        atomic_store(state, LOCK, 0)
+        return NO_WORKERS
+    if workers > 1 and exchange(pool, BUSY, 1) != 0:
+        workers = 1                           # they work for another model: alone, then
+    rows = load(sizes, 0)
+    by_rows = in_row_blocks(state, rows, load(facts, MOST_ROWS), workers)
+    floats = workers * load(facts, BLOCK_SCRATCH) if by_rows else load(facts, PHASES_SCRATCH)
+    block = block_rows(rows, load(facts, MOST_ROWS), load(state, TILE_ROWS), workers)
+    driver = load_pointer(state, ROW_BLOCKS if by_rows else PHASES)
+    queue = grown(state, 8 * load(state, QUEUE_WORDS) + 4 * floats)
+    status = NO_MEMORY
+    if same(queue, null()) == 0:
+        status = DONE
+        scratch = cleared(state, queue)
+        if workers > 1:
+            share(pool, workers, driver, args, sizes, weights, scratch, block, queue, fault)
+        else:
+            call_driver(driver, args, sizes, weights, scratch, block, queue, fault, 0)
+    if workers > 1:
+        exchange(pool, BUSY, 0)
+    exchange(state, LOCK, 0)
+    return status
+
+
+@runtime
+def run_apart(state: Pointer, weights: Pointer, args: Pointer, sizes: Pointer, facts: Pointer,
+              fault: Pointer) -> int:
+    """The same on this thread alone, in memory of this call's own."""
+    rows = load(sizes, 0)
+    most = load(facts, MOST_ROWS)
+    by_rows = in_row_blocks(state, rows, most, 1)
+    floats = load(facts, BLOCK_SCRATCH) if by_rows else load(facts, PHASES_SCRATCH)
+    queue = aligned_alloc(64, whole_lines(8 * load(state, QUEUE_WORDS) + 4 * floats))
+    if same(queue, null()):
+        return NO_MEMORY
+    call_driver(load_pointer(state, ROW_BLOCKS if by_rows else PHASES), args, sizes, weights,
+                cleared(state, queue), block_rows(rows, most, load(state, TILE_ROWS), 1), queue,
+                fault, 0)
+    free(queue)
+    return DONE
+
+
+@runtime
+def useful_workers(state: Pointer, sizes: Pointer, facts: Pointer) -> int:
+    """How many threads finish this call soonest."""
+    workers = min(load(state, WORKERS), 1 + load(facts, FLOPS) // PARALLEL_FLOPS)
+    if load(state, ROW_BLOCKS) != 0 and load(state, FITS_L2):
+        workers = min(workers, load(sizes, 0) // load(state, TILE_ROWS))
+    return max(workers, 1)
+
+
+@runtime
+def in_row_blocks(state: Pointer, rows: int, most: int, workers: int) -> int:
+    """1: row_blocks, 0: phases."""
+    if load(state, ROW_BLOCKS) == 0:
+        return 0
+    if load(state, FITS_L2) or workers == 1:
+        return 1
+    return 1 if rows > min(workers * load(state, TILE_ROWS), most) else 0
+
+
+@runtime
+def block_rows(rows: int, most: int, tile: int, workers: int) -> int:
+    """Rows of a block: an even share for each worker, whole tiles, never above `most`."""
+    blocks = (rows + most - 1) // most
+    blocks = max(1, (blocks + workers - 1) // workers * workers)
+    even = (rows + blocks - 1) // blocks
+    return max(1, min(most, (even + tile - 1) // tile * tile))
+
+
+@runtime
+def grown(state: Pointer, size: int) -> Pointer:
+    """The model's own memory, made larger if it has fewer bytes; null if there is not as much.
+
+    It says that there is none while it changes: a fork at that moment finds nothing half done.
+    """
+    if size > load(state, SCRATCH_BYTES):
+        before = load_pointer(state, SCRATCH)
+        atomic_store(state, SCRATCH_BYTES, 0)
+        atomic_store(state, SCRATCH, 0)
+        free(before)
+        store_pointer(state, SCRATCH, aligned_alloc(64, whole_lines(size)))
+        if load(state, SCRATCH) != 0:
+            atomic_store(state, SCRATCH_BYTES, whole_lines(size))
+    return load_pointer(state, SCRATCH)
+
+
+@runtime
+def cleared(state: Pointer, queue: Pointer) -> Pointer:
+    """Nothing of the queue is claimed or done yet; returns the scratch behind it."""
+    count = load(state, QUEUE_WORDS)
+    for i in range(0, count, PHASE // 2):
+        store(queue, i, 0)
+    return words(queue, count)
+
+
+@runtime
+def whole_lines(size: int) -> int:
+    return (size + 63) // 64 * 64
+
+
+COMPILED = (run, run_apart, useful_workers, in_row_blocks, block_rows, grown, cleared, whole_lines)
+
+
+@functools.cache
+def l2_bytes(cpu: Path = Path("/sys/devices/system/cpu/cpu0/cache")) -> int:
+    """Size of one core's L2 cache; 1 MiB where the system does not tell."""
+    for index in sorted(cpu.glob("index*")):
+        try:
+            level, kind, size = ((index / name).read_text().strip()
+                                 for name in ("level", "type", "size"))
+        except OSError:
+            continue
+        if level == "2" and kind != "Instruction" and size[:-1].isdigit():
+            return int(size[:-1]) * {"K": 1 << 10, "M": 1 << 20}.get(size[-1], 1 << 10)
+    return 1 << 20

@@ -1,0 +1,111 @@
+"""Generated source and its kernels -> machine code in this process, from the cache if it is there.
+
+One cached object for each kernel, one for the runtime, and one for each structure of a model.
+"""
+from __future__ import annotations
+
+import ast
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from llvmlite import ir
+
+from nncompile.cpu import call, launch, pool
+from nncompile.cpu.cache import cached
+from nncompile.cpu.jit import (
+    Function,
+    compile_functions,
+    execute,
+    runtime_function,
+    source_hash,
+)
+from nncompile.cpu.kernels.kernel import Kernel
+from nncompile.cpu.link import linker
+from nncompile.cpu.target import Target, object_code
+from nncompile.cpu.words import PHASE, WORDS, Word, symbol
+
+# The functions of generated source, with the letters of their arguments.
+DRIVER = {"plan": "pp", "row_blocks": "ppppippi", "phases": "ppppippi"}
+
+_lock = threading.RLock()
+if hasattr(os, "register_at_fork"):            # a child never starts in the middle of a compilation
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release,
+                        after_in_child=_lock.release)
+
+
+@dataclass(frozen=True)
+class Driver:
+    """Addresses of a model's functions (`row_blocks` is 0 where there is none), and the size of the
+    queue that they claim work from."""
+
+    plan: int
+    row_blocks: int
+    phases: int
+    queue_words: int
+
+
+def load(source: str, kernels: Mapping[str, Kernel], target: Target) -> Driver:
+    """Compile or find the source's functions and the kernels it calls, each by its name.
+
+    Raises CompileError where the source says something that numba cannot compile.
+    """
+    names, queue_words = read(source)
+    tag = source_hash(source)
+    symbols = {name: f"nnc_{name}_{tag}" for name in names}
+    into = linker(target)
+    with _lock:
+        for kernel in kernels.values():
+            load_kernel(kernel, target)
+        if symbols["plan"] not in into:
+            into.add(cached("driver", source, target,
+                            lambda: compile_source(source, kernels, symbols, target)))
+    found = {name: into.address(s) for name, s in symbols.items()}
+    return Driver(found["plan"], found.get("row_blocks", 0), found["phases"], queue_words)
+
+
+def compile_source(source: str, kernels: Mapping[str, Kernel], symbols: Mapping[str, str],
+                   target: Target) -> bytes:
+    """Object code of the source's functions, under the given C symbols."""
+    scope = execute(source, {**WORDS, **{n: kernel_word(k) for n, k in kernels.items()}})
+    return compile_functions([Function(symbols[name], scope[name], DRIVER[name], "n")
+                              for name in symbols], target)
+
+
+def kernel_word(kernel: Kernel) -> Word:
+    return symbol(kernel.name, kernel.types.replace("w", "p"), "n", kernel.symbol)
+
+
+def load_kernel(kernel: Kernel, target: Target) -> None:
+    """Both entry points of the kernel; nothing, if they are loaded."""
+    into = linker(target)
+    if kernel.symbol in into:
+        return
+
+    def build() -> bytes:
+        module = ir.Module(name=kernel.name)
+        kernel.emit(module, target)
+        return object_code(module, target)
+
+    into.add(cached("kernel", kernel.name.removeprefix("shared_"), target, build))
+
+
+def load_runtime(target: Target) -> None:
+    """The pool, the launch and the call path; nothing, if they are loaded."""
+    functions = [runtime_function(w) for w in (*pool.COMPILED, *launch.COMPILED, *call.COMPILED)]
+    into = linker(target)
+    with _lock:
+        if functions[0].symbol not in into:
+            into.add(cached("runtime", "", target, lambda: compile_functions(functions, target)))
+
+
+def read(source: str) -> tuple[list[str], int]:
+    """The functions that generated source defines, and the words of the queue it uses."""
+    tree = ast.parse(source)
+    names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    numbers = [node.args[1].value for node in ast.walk(tree)
+               if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+               and node.func.id in ("phase", "claim") and isinstance(node.args[1], ast.Constant)
+               and isinstance(node.args[1].value, int)]
+    return [n for n in DRIVER if n in names], PHASE * (1 + max(numbers, default=0))

@@ -1,0 +1,19 @@
+"""The errors a user can meet.  Each says what is wrong, where, and what to do about it."""
+
+from __future__ import annotations
+
+from ir import Error
+
+__all__ = ["CompileError", "Error", "InputError", "TraceError"]
+
+
+class InputError(Error, ValueError):
+    """An argument, an array or a state dict that does not fit what it was given to."""
+
+
+class TraceError(Error):
+    """A forward that cannot be recorded: says in which layer, on what, and at which line."""
+
+
+class CompileError(Error):
+    """A graph that cannot be compiled."""

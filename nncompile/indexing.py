@@ -1,0 +1,93 @@
+"""Sizes and indices as the IR wants them: axes from 0, a slice as its start and its stop.
+
+Sizes may be symbolic; a question that only the run can answer is an Error.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any, SupportsIndex
+
+import numpy as np
+
+from ir import DimExpr, Error
+from ir.types import Dim, TensorType, divide, product, same
+
+
+def axis_of(type_: TensorType, dim: SupportsIndex, extra: int = 0) -> int:
+    """An axis counted from 0, of one that may be counted from the end, among ndim + extra."""
+    axis, ndim = operator.index(dim), len(type_.shape) + extra
+    if not -ndim <= axis < ndim:
+        raise Error(f"{type_} has no axis {axis}")
+    return axis % ndim
+
+
+def axes_of(type_: TensorType, dims: Any) -> tuple[int, ...]:
+    """Different axes counted from 0, of one or several."""
+    axes = tuple(axis_of(type_, d) for d in (dims if np.iterable(dims) else [dims]))
+    if len(set(axes)) < len(axes):
+        raise Error(f"{list(dims)} names an axis of {type_} twice")
+    return axes
+
+
+def flat(sizes: Sequence[Any]) -> list[Any]:
+    """The sizes of both x.reshape(2, 3) and x.reshape((2, 3))."""
+    return list(sizes[0] if len(sizes) == 1 and np.iterable(sizes[0]) else sizes)
+
+
+def without_wildcard(type_: TensorType, sizes: Sequence[Any]) -> tuple[Dim, ...]:
+    """A shape in which the one size that may be -1 is the one that fits."""
+    shape: list[Dim] = [d if isinstance(d, DimExpr) else operator.index(d) for d in sizes]
+    wild = [i for i, size in enumerate(shape) if isinstance(size, int) and size == -1]
+    if not wild:
+        return tuple(shape)
+    known = product(size for i, size in enumerate(shape) if i not in wild)
+    fits = None if same(known, 0) else divide(product(type_.shape), known)
+    if fits is None or len(wild) > 1:
+        raise Error(f"cannot reshape {type_} to {shape}: no single size fits for -1")
+    shape[wild[0]] = fits
+    return tuple(shape)
+
+
+def index_items(type_: TensorType, index: Any) -> list[Any]:
+    """What stands between [ and ], with `...` written out: an item an axis, and each None."""
+    items = list(index) if isinstance(index, tuple) else [index]
+    indexed = sum(i is not None and i is not ... for i in items)
+    if indexed > len(type_.shape) or sum(i is ... for i in items) > 1:
+        raise Error(f"an array {type_} cannot be indexed by {index}")
+    at = next((k for k, i in enumerate(items) if i is ...), len(items))
+    items[at : at + 1] = [slice(None)] * (len(type_.shape) - indexed)
+    return items
+
+
+def bounds(item: Any, size: Dim) -> tuple[Dim, Dim]:
+    """Where an index or a slice starts and stops in an axis of this size, counted from 0.
+
+    Errors: an index out of range; a slice whose length depends on how large a size is.
+    """
+    if not isinstance(item, slice):
+        start = from_zero(item, size)
+        if isinstance(size, int) and isinstance(start, int) and not 0 <= start < size:
+            raise Error(f"the index {item} is out of range for an axis of size {size}")
+        return start, start + 1
+    if item.step not in (None, 1):
+        raise Error(f"an array is sliced with step 1, not {item.step!r}")
+    if not any(isinstance(i, DimExpr) for i in (item.start, item.stop, size)):
+        first, last, _ = slice(item.start, item.stop).indices(operator.index(size))
+        return first, max(first, last)
+    start = 0 if item.start is None else from_zero(item.start, size)
+    stop = size if item.stop is None else from_zero(item.stop, size)
+    if isinstance(size, DimExpr) and isinstance(stop, int):
+        raise Error(f"how long {start}:{stop} is of a size {size} is not known before run time")
+    return start, stop
+
+
+def from_zero(item: Any, size: Dim) -> Dim:
+    if isinstance(item, DimExpr):
+        return item
+    if isinstance(item, bool) or not hasattr(item, "__index__"):
+        raise Error("an array is indexed by integers, slices of step 1, None and `...`, not by "
+                    f"{item!r}")
+    at = operator.index(item)
+    return at + size if at < 0 else at

@@ -1,0 +1,214 @@
+"""CompiledModel: the callable a user holds."""
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import ir
+from ir.interpret import interpret
+from ir.types import DTYPES, bind_sizes, evaluate_dim
+from nncompile.errors import InputError
+from nncompile.report import Profile, explain
+from nncompile.schedule import Program
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class PassRun:
+    """The graph after a pass, and the seconds the pass took."""
+
+    name: str
+    graph: ir.Graph
+    seconds: float
+
+
+class CompiledModel:
+    """A compiled model: call it with arrays as the model's `forward` is called.
+
+    Any batch size, from any number of threads at a time.  Rows are bit-identical for every batch
+    size, position in the batch and thread count.  It can be pickled, and used after fork.
+    """
+
+    def __init__(self, runs: Sequence[PassRun], program: Program, build: Callable[..., Any],
+                 names: Mapping[str, str], threads: int | None, target: str, check: bool) -> None:
+        self._runs, self._program, self._names = tuple(runs), program, dict(names)
+        self._options = (threads, target, check)
+        self._engine = build(program, self._constants(program.preparation), threads,
+                             self._convert, self._refuse_index)
+        self._call = self._engine.call
+
+    # -- calls -----------------------------------------------------------------------------------
+
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        """The model's output for these arrays; a tuple of them if it has several.
+
+        inputs: one array for each input, of its dtype (or one that casts to it safely) and shape.
+                Contiguous arrays are read where they are, others are copied first.
+        out=:   an array (a tuple of them) of the output's shape and dtype to write to and return.
+
+        Raises InputError for a wrong number, dtype or shape of arrays, and for an index outside
+        its embedding.
+        """
+        return self._call(*inputs, **options)
+
+    def bind(self, *inputs: Array, out: Any = None) -> Callable[[], Any]:
+        """A function without arguments that reads these arrays and writes `out` each time: the
+        cheapest call.  `out` is made if it is not given.
+
+        Raises InputError if an array cannot be used where it is: only C-contiguous arrays of the
+        exact dtypes are bound.
+        """
+        arrays, sizes = self._checked(inputs)
+        outs = self._outputs(sizes) if out is None else self._checked_out(out, sizes)
+        for given, used in zip(inputs, arrays, strict=True):
+            if given is not used:
+                raise InputError("bind takes C-contiguous arrays of the model's own dtypes; "
+                                 "numpy.ascontiguousarray makes one")
+        if any(not o.flags.c_contiguous or np.may_share_memory(o, a) for o in outs for a in arrays):
+            raise InputError("bind takes C-contiguous outputs that do not overlap the inputs")
+        self._call(*arrays, *outs)
+        return functools.partial(self._call, *arrays, *outs)
+
+    @property
+    def threads(self) -> int:
+        """How many threads a call may use; 1 or more."""
+        return self._engine.threads                                      # type: ignore[no-any-return]
+
+    @threads.setter
+    def threads(self, count: int) -> None:
+        self._engine.threads = count
+
+    # -- weights ---------------------------------------------------------------------------------
+
+    def load_weights(self, state: Mapping[str, Any]) -> None:
+        """Use other numbers, from a state dict of the same structure.  Nothing is recompiled.
+
+        Calls that run meanwhile see the old weights or the new ones, never a mixture.  Raises
+        InputError naming every missing, unexpected and mis-shaped entry; then nothing changed.
+        """
+        params = {v.name: v for v in self.ir("traced").params if v.kind == "parameter"}
+        names = self._names or {name: name for name in params}
+        missing = sorted(names.keys() - state.keys())
+        wrong = [f"missing {name!r}" for name in missing]
+        wrong += [f"unexpected {name!r}" for name in sorted(map(str, state.keys() - names.keys()))]
+        data, new = self.ir("traced").data, []
+        for name, param in ((n, params[p]) for n, p in names.items() if p and n in state):
+            array = np.asarray(state[name], DTYPES[param.type.dtype])
+            if array.shape != param.type.shape:
+                wrong.append(f"{name!r} has the shape {array.shape}, not {param.type.shape}")
+            new.append((data[param], array))
+        if wrong:
+            raise InputError("these weights do not fit the model: " + "; ".join(wrong))
+        for own, array in new:
+            own[...] = array                  # arrays of our own, which the graphs of all stages share
+        self._engine.load(self._constants(self._program.preparation))
+
+    def _constants(self, preparation: ir.Graph) -> list[Array]:
+        return interpret(preparation, [])
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def ir(self, stage: str = "fused") -> ir.Graph:
+        """The graph "traced", after the pass of that name, or "fused"; str() of it is its text."""
+        named = {run.name: run.graph for run in self._runs} | {"fused": self._runs[-1].graph}
+        if stage not in named:
+            raise InputError(f"there is no stage {stage!r}; there are {', '.join(named)}")
+        return named[stage]
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The names that `ir` takes, in the order the passes ran."""
+        return (*(run.name for run in self._runs), "fused")
+
+    @property
+    def source(self) -> str:
+        """The generated Python that runs."""
+        return self._engine.source                                       # type: ignore[no-any-return]
+
+    def explain(self) -> str:
+        """What was done to the model: passes, steps, memory, how work is shared."""
+        return explain([(r.name, r.graph, r.seconds) for r in self._runs], self._program,
+                       self._engine.notes())
+
+    def profile(self, *inputs: Any) -> Profile:
+        """Time of each step for these inputs on one thread, in the generated code itself."""
+        arrays, sizes = self._checked(inputs)
+        return Profile(self._program, sizes, self._engine.profile(arrays, self._outputs(sizes)))
+
+    def __repr__(self) -> str:
+        graph = self._program.graph
+        inputs = ", ".join(f"{v.name}: {v.type}" for v in graph.inputs)
+        outputs = ", ".join(str(v.type) for v in graph.outputs)
+        return f"<nncompile.CompiledModel {graph.name}({inputs}) -> {outputs}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from nncompile.compiler import compile_graph
+        return compile_graph, (self.ir("traced"), self._names, *self._options)
+
+    # -- what the fast path leaves to Python -----------------------------------------------------
+
+    def _convert(self, *inputs: Any, **options: Any) -> Any:
+        """Arguments that the fast path does not take as they are: convert them, or say why not."""
+        types = self._program.graph.inputs
+        out = options.pop("out", None)
+        given, extra = list(inputs[:len(types)]), inputs[len(types):]
+        given += [options.pop(v.name) for v in types[len(given):] if v.name in options]
+        if out is None and len(extra) == len(self._program.outputs):
+            out, extra = extra, ()
+        if options or extra:
+            raise InputError(f"{self!r} got unexpected arguments: "
+                             f"{', '.join(options) or f'{len(extra)} too many'}")
+        arrays, sizes = self._checked(given)
+        if out is None:
+            return self._call(*arrays)
+        outs = self._checked_out(out, sizes)
+        fresh = self._outputs(sizes)
+        self._call(*arrays, *fresh)
+        for target, result in zip(outs, fresh, strict=True):
+            target[...] = result
+        return out if isinstance(out, np.ndarray) or len(outs) > 1 else outs[0]
+
+    def _checked(self, inputs: Sequence[Any]) -> tuple[list[Array], dict[str, int]]:
+        values = self._program.graph.inputs
+        if len(inputs) != len(values):
+            raise InputError(f"{self!r} takes {len(values)} arrays, it was given {len(inputs)}")
+        arrays = [self._as_array(v, x) for v, x in zip(values, inputs, strict=True)]
+        try:
+            return arrays, bind_sizes([v.type for v in values], arrays)
+        except ir.Error as error:
+            raise InputError(f"{self!r}: {error}") from None
+
+    def _as_array(self, value: ir.Value, given: Any) -> Array:
+        """The given array itself, if it is C-contiguous, aligned, and of the exact dtype."""
+        dtype = DTYPES[value.type.dtype]
+        array = np.asarray(given, None if hasattr(given, "dtype") else dtype)
+        if not np.can_cast(array.dtype, dtype, "safe"):
+            raise InputError(f"input {value.name!r} is {value.type}, it was given {array.dtype}: "
+                             f"pass {value.name}.astype(numpy.{dtype})")
+        return np.require(array, dtype, ["C", "A"])
+
+    def _outputs(self, sizes: Mapping[str, int]) -> list[Array]:
+        return [np.empty([evaluate_dim(d, sizes) for d in v.type.shape], DTYPES[v.type.dtype])
+                for v in self._program.graph.outputs]
+
+    def _checked_out(self, out: Any, sizes: Mapping[str, int]) -> list[Array]:
+        outs = list(out) if isinstance(out, tuple | list) else [out]
+        wanted = [(tuple(evaluate_dim(d, sizes) for d in v.type.shape), DTYPES[v.type.dtype])
+                  for v in self._program.graph.outputs]
+        got = [(o.shape, o.dtype) if isinstance(o, np.ndarray) and o.flags.writeable else None
+               for o in outs]
+        if got != wanted:
+            raise InputError("out must be " + " and ".join(
+                f"a writeable {dtype} array of shape {shape}" for shape, dtype in wanted))
+        return outs
+
+    def _refuse_index(self, step: int, index: int, size: int) -> None:
+        where = self._program.steps[step].node.where
+        raise InputError(f"index {index} is outside an embedding of {size} rows\n"
+                         f"  layer: {where.layer}\n  line:  {where.line}")

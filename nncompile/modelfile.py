@@ -1,0 +1,109 @@
+"""`file.py:name` -> a model in eval mode and its inputs, for the command line."""
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterable
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from nncompile.errors import InputError
+from nncompile.nn import LayerNorm, Linear, Module
+
+HOW_TO_SAY_INPUTS = """\
+say what goes in, one --input for each argument of forward, as in --input "f32[B, 64]",
+or write it into the file: {name}_inputs = "f32[B, 64]\""""
+
+
+def load_model(text: str) -> tuple[Module, list[Any] | None]:
+    """The model that `file.py:name` names, and its inputs (type texts or arrays) where the file
+    says them, as `<name>_inputs` or `inputs`.
+
+    `name` is a Module, a Module class that takes no arguments, or a function that returns one.
+    Raises InputError; an exception of the file's own code comes through as it is.
+    """
+    file, colon, name = text.rpartition(":")
+    if not colon:
+        file, name = text, ""
+    if not Path(file).is_file():
+        raise InputError(f"there is no file {file!r}; a model is given as file.py:name")
+    module = load_file(Path(file))
+    if not hasattr(module, name):
+        wrong = f"{file} has no {name!r}" if name else "a model is given as file.py:name"
+        there = " or ".join(f"{file}:{found}" for found in candidates(module))
+        raise InputError(f"{wrong}; there is {there or 'no model in it'}")
+    return made(getattr(module, name), name).eval(), declared_inputs(module, name)
+
+
+def load_file(path: Path) -> ModuleType:
+    """Run a Python file as a module; its own imports find the files beside it, as in a script."""
+    name = f"_model_file_{path.stem}"
+    spec = spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"{path} is not a Python file; a model is given as file.py:name")
+    module = module_from_spec(spec)
+    sys.modules[name] = module                   # as import does: dataclasses look there
+    sys.path.insert(0, str(path.resolve().parent))
+    try:
+        spec.loader.exec_module(module)
+    except SystemExit:
+        raise InputError(f"{path} exits when it is loaded; a script's own work belongs behind "
+                         'if __name__ == "__main__":') from None
+    return module
+
+
+def made(found: Any, name: str) -> Module:
+    if isinstance(found, Module):
+        return found
+    if not callable(found):
+        raise InputError(f"{name} is a {type(found).__name__}, not a model or a function of one")
+    if not takes_nothing(found):
+        raise InputError(f"{name}{inspect.signature(found)} needs arguments: write a function "
+                         "without any that returns the model")
+    model = found()
+    if not isinstance(model, Module):
+        raise InputError(f"{name}() returned a {type(model).__name__}, not a model")
+    return model
+
+
+def takes_nothing(function: Callable[..., Any]) -> bool:
+    try:
+        inspect.signature(function).bind()
+    except TypeError:
+        return False
+    return True
+
+
+def candidates(module: ModuleType) -> list[str]:
+    """What the file itself offers: models, and the classes and functions that may make one."""
+    def offers(value: Any) -> bool:
+        if isinstance(value, Module):
+            return True
+        is_class = inspect.isclass(value) and issubclass(value, Module)
+        return ((is_class or inspect.isfunction(value)) and takes_nothing(value)
+                and value.__module__ == module.__name__)
+    return [name for name, value in vars(module).items()
+            if not name.startswith("_") and name != "main" and offers(value)]
+
+
+def declared_inputs(module: ModuleType, name: str) -> list[Any] | None:
+    given = getattr(module, f"{name}_inputs", getattr(module, "inputs", None))
+    if isinstance(given, str | np.ndarray):
+        return [given]
+    return list(given) if isinstance(given, Iterable) else None
+
+
+def guessed_inputs(model: Module, name: str) -> list[str]:
+    """The input that the first layer with parameters takes, where that says it."""
+    if len(inspect.signature(model.forward).parameters) == 1:
+        first = next((m for m in model.modules() if list(m.parameters(recurse=False))), None)
+        match first:
+            case Linear():
+                return [f"f32[B, {first.in_features}]"]
+            case LayerNorm():
+                return [f"f32[B, {', '.join(map(str, first.normalized_shape))}]"]
+    raise InputError(f"the inputs of {name} are not known: {HOW_TO_SAY_INPUTS.format(name=name)}")

@@ -1,0 +1,57 @@
+"""What the fusions share: an elementwise node joins the `then` list of the node that feeds it."""
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ir.graph import Graph, Node, Operand, joined
+from ir.ops import OPS
+from ir.rewrite import Producer, Rule
+from nncompile.passes.parameters import load_time_values
+
+DoesFit = Callable[[Node, tuple[Operand, ...]], bool]
+
+
+def plain(node: Node | None) -> Node | None:
+    """The node, unless it is fused: then its op is not all that it does."""
+    return None if node is None or "then" in node.attrs else node
+
+
+def join_then(graph: Graph, does_fit: DoesFit, steps: int) -> Rule:
+    """The rule that puts an elementwise node of this graph, with the chain behind it, at the end of
+    the chain of the node that computes its operand, while a chain has at most `steps` steps.
+
+    The operand is the first one, of a commutative op either one; nothing else uses it, and the
+    result has its type, so that no step grows a shape.  What a load computes once is not drawn into
+    what every call computes.  `does_fit(head, further)` has the last word: whether the kernel of
+    this head can read these further operands.
+    """
+    at_load = load_time_values(graph)
+
+    def rule(node: Node, producer: Producer) -> Node | None:
+        for i in chain_positions(node.op):
+            head = producer(node.inputs[i])
+            if head is None or head.result.type != node.result.type:
+                continue
+            further = node.inputs[:i] + node.inputs[i + 1:]
+            then = (*head.attrs.get("then", ()), node.op, *node.attrs.get("then", ()))
+            when_alike = (head.result in at_load) == (node.result in at_load)
+            if len(then) <= steps and when_alike and does_fit(head, further):
+                attrs = {**head.attrs, "then": then}
+                where = joined(head.where, node.where)
+                return Node(node.result, head.op, head.inputs + further, attrs, where)
+        return None
+
+    return rule
+
+
+def is_step(op: str) -> bool:
+    """Whether the op can stand behind `then`, where there is no place for attributes."""
+    return OPS[op].elementwise and not OPS[op].attrs
+
+
+def chain_positions(op: str) -> range:
+    """The operands of a step that may be the chain's value."""
+    if not is_step(op):
+        return range(0)
+    # the sign of a zero out of maximum(0.0, -0.0) is left open by IEEE 754, by NumPy and by us
+    return range(2 if "commutative" in OPS[op].traits else 1)

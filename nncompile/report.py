@@ -1,0 +1,53 @@
+"""What a compiled model tells about itself: explain() and profile()."""
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import ir
+from ir.text import name_values, print_call
+from ir.types import evaluate_dim
+from nncompile.schedule import Program
+from nncompile.schedule.cost import products
+
+
+def explain(runs: Sequence[tuple[str, ir.Graph, float]], program: Program,
+            notes: Iterable[str]) -> str:
+    """The passes with what they left, the steps and buffers, and the target's own notes."""
+    first = runs[0][1]
+    lines = [f"{first.name}: {len(first.nodes)} nodes traced, {len(program.steps)} steps run", "",
+             "pass               nodes      ms"]
+    for name, graph, seconds in runs:
+        lines.append(f"  {name:<16} {len(graph.nodes):5d} {seconds * 1e3:7.2f}")
+    return "\n".join([*lines, "", str(program), "", *notes])
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Time of each step of one call on one thread.
+
+    seconds: of each step, the least of several runs; a step under a microsecond is mostly the
+             cost of measuring.  sizes: the named sizes of the call.
+    """
+
+    program: Program
+    sizes: Mapping[str, int]
+    seconds: Sequence[float]
+
+    @property
+    def total(self) -> float:
+        """Seconds of all steps together."""
+        return sum(self.seconds)
+
+    def __str__(self) -> str:
+        names = name_values(self.program.graph)
+        lines = [f"{'us':>10} {'%':>6} {'GFLOP/s':>8}  step"]
+        for step, seconds in zip(self.program.steps, self.seconds, strict=True):
+            flops = evaluate_dim(products(step), self.sizes)
+            rate = f"{flops / seconds / 1e9:8.1f}" if flops and seconds else " " * 8
+            share = 100 * seconds / self.total if self.total else 0.0
+            copy = "copy, for " if step.attrs.get("op") == "copy" else ""
+            lines.append(f"{seconds * 1e6:10.1f} {share:6.1f} {rate}  {copy}"
+                         f"{names[step.node.result]} = {print_call(step.node, names)}")
+        sizes = ", ".join(f"{name} = {size}" for name, size in self.sizes.items())
+        return "\n".join([*lines, f"{self.total * 1e6:10.1f}  100.0 {'':8}  all, {sizes}"])

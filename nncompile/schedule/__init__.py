@@ -1,0 +1,50 @@
+"""Fused graph -> Program: what is computed once, which step when, and where each value lives."""
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ir.graph import Graph, Value
+from ir.ops import is_symbolic
+from ir.rewrite import remove_dead
+from nncompile.schedule.batch import batch_size
+from nncompile.schedule.lower import lower
+from nncompile.schedule.memory import plan_memory
+from nncompile.schedule.program import Operand, Program, Step, View, contiguous
+
+__all__ = ["Operand", "Program", "Step", "View", "schedule"]
+
+
+def schedule(graph: Graph) -> Program:
+    """Plan a verified, fused graph.  Every node is prepared once, a view, or one or more steps."""
+    prepared = prepared_values(graph)
+    constants = [v for v in (*graph.params, *(n.result for n in graph.nodes)) if v in prepared]
+    inputs = tuple(contiguous(f"in{i}", v.type.shape) for i, v in enumerate(graph.inputs))
+    views = dict(zip(graph.inputs, inputs, strict=True))
+    views |= {v: contiguous(f"c{i}", v.type.shape) for i, v in enumerate(constants)}
+
+    low = lower(graph, views, prepared)
+    steps, buffers = plan_memory(low.steps, low.buffers)
+    used = {view.place for step in steps for view in step.reads}
+    kept = [i for i in range(len(constants)) if f"c{i}" in used]
+    return Program(
+        graph=graph, batch=batch_size(graph), inputs=inputs, steps=steps, buffers=buffers,
+        outputs=tuple(contiguous(f"out{i}", v.type.shape) for i, v in enumerate(graph.outputs)),
+        preparation=preparation(graph, prepared, [constants[i] for i in kept]),
+        constants={f"c{i}": number for number, i in enumerate(kept)},
+        requirements=tuple(low.requirements))
+
+
+def prepared_values(graph: Graph) -> set[Value]:
+    """Parameters, constants, and what is computed from them alone: known when weights are."""
+    known = set(graph.params)
+    for node in graph.nodes:
+        operands = [o for o in node.inputs if isinstance(o, Value)]
+        if known.issuperset(operands) and not is_symbolic(tuple(node.attrs.values())):
+            known.add(node.result)
+    return known
+
+
+def preparation(graph: Graph, prepared: set[Value], outputs: list[Value]) -> Graph:
+    nodes = tuple(n for n in graph.nodes if n.result in prepared)
+    return remove_dead(replace(graph, name="preparation", inputs=(), nodes=nodes,
+                               outputs=tuple(outputs)))

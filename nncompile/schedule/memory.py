@@ -1,0 +1,106 @@
+"""Scratch memory, planned once: which buffers may share a place.
+
+A step that may work in place writes its result over the operand that dies with it; buffers whose
+lives do not meet share a slot.
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from ir.types import Dim, DimExpr, TensorType, product, same
+from nncompile.schedule.program import Operand, Step, View
+
+IN_PLACE = ("elementwise", "softmax", "layer_norm")      # read an element before they write it
+
+
+def plan_memory(steps: Sequence[Step], buffers: Mapping[str, TensorType]
+                ) -> tuple[tuple[Step, ...], dict[str, Dim]]:
+    """The steps with each buffer replaced by the slot it lives in, and the slots' sizes."""
+    sizes = {name: product(type_.shape) for name, type_ in buffers.items()}
+    steps = share_in_place(steps, sizes)
+    slots = assign_slots(lifetimes(steps), sizes)
+    names = {buffer: f"h{number}" for number, slot in enumerate(slots) for buffer in slot.buffers}
+    return renamed(steps, names), {f"h{i}": slot.size for i, slot in enumerate(slots)}
+
+
+def share_in_place(steps: Sequence[Step], sizes: Mapping[str, Dim]) -> tuple[Step, ...]:
+    """Give operands the place of the result that may overwrite them, the last step first, so
+    that a chain of such steps ends where its last one writes: in the output, if it can."""
+    current = tuple(steps)
+    for number in reversed(range(len(current))):
+        step, lives = current[number], lifetimes(current)
+        if step.kind not in IN_PLACE or lives[step.result.place].first != number:
+            continue
+        for view in step.reads:
+            if (view.place in sizes and lives[view.place].last == number
+                    and sum(v.place == view.place for v in step.reads) == 1
+                    and covers(view, sizes[view.place]) and same_layout(view, step.result)):
+                current = renamed(current, {view.place: step.result.place})
+                break
+    return current
+
+
+def covers(view: View, size: Dim) -> bool:
+    return view.is_contiguous and same(view.offset, 0) and same(product(view.shape), size)
+
+
+def same_layout(a: View, b: View) -> bool:
+    return same(a.shape, b.shape) and same(a.strides, b.strides) and same(a.offset, b.offset)
+
+
+@dataclass(frozen=True)
+class Life:
+    first: int                                           # step that writes it first
+    last: int                                            # last step that reads or writes it
+
+
+def lifetimes(steps: Sequence[Step]) -> dict[str, Life]:
+    lives: dict[str, Life] = {}
+    for number, step in enumerate(steps):
+        for place in (step.result.place, *(v.place for v in step.reads)):
+            lives[place] = Life(lives[place].first if place in lives else number, number)
+    return lives
+
+
+@dataclass
+class Slot:
+    size: Dim
+    free_after: int
+    buffers: list[str]
+
+
+def assign_slots(lives: Mapping[str, Life], sizes: Mapping[str, Dim]) -> list[Slot]:
+    """First fit, in the order in which buffers are written; a slot grows to its largest buffer."""
+    slots: list[Slot] = []
+    for place in sorted((p for p in lives if p in sizes), key=lambda p: lives[p].first):
+        for slot in slots:
+            size = larger(slot.size, sizes[place])
+            if slot.free_after < lives[place].first and size is not None:
+                slot.size = size
+                break
+        else:
+            slot = Slot(sizes[place], -1, [])
+            slots.append(slot)
+        slot.free_after = lives[place].last
+        slot.buffers.append(place)
+    return slots
+
+
+def larger(a: Dim, b: Dim) -> Dim | None:
+    """The larger of two sizes, if it is the same one whatever the named sizes are."""
+    difference = a - b
+    parts = [c for _, c in difference.terms] if isinstance(difference, DimExpr) else [difference]
+    return a if min(parts) >= 0 else b if max(parts) <= 0 else None
+
+
+def renamed(steps: Sequence[Step], names: Mapping[str, str]) -> tuple[Step, ...]:
+    def move(operand: Operand) -> Operand:
+        if not isinstance(operand, View):
+            return operand
+        return replace(operand, place=names.get(operand.place, operand.place))
+
+    return tuple(replace(
+        step, result=replace(step.result, place=names.get(step.result.place, step.result.place)),
+        operands=tuple(map(move, step.operands)),
+        then=tuple((op, tuple(map(move, others))) for op, others in step.then)) for step in steps)

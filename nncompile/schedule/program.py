@@ -1,0 +1,150 @@
+"""What schedule() returns: steps in order, and where each value lives.  Plain data, no target.
+
+    program Mlp(x: f32[B, 64]), rows of B are independent
+      h0: B*128
+      0  h0 [B, 128]   = linear(x, 0.weight, 0.bias) then relu
+      1  out0 [B, 10]  = linear(h0, 2.weight, 2.bias)
+      2  out0 [B, 10]  = softmax(out0) {scale = 1.0}
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ir.graph import Graph, Node
+from ir.types import Dim, product, same
+
+
+@dataclass(frozen=True)
+class View:
+    """The elements of a value: a place, where in it the first one is, and a stride for each dim.
+
+    A place is an input (`in0`), an output (`out0`), a buffer (`h0`), or a constant of the model
+    (`c0`).  Offset and strides count elements.  Moving axes, slicing and broadcasting make another
+    View of the same place: no kernel runs for them.
+    """
+
+    place: str
+    shape: tuple[Dim, ...]
+    strides: tuple[Dim, ...]
+    offset: Dim = 0
+
+    @property
+    def is_contiguous(self) -> bool:
+        return all(same(d, 1) or same(s, c) for d, s, c in
+                   zip(self.shape, self.strides, row_major(self.shape), strict=True))
+
+    def permuted(self, axes: Sequence[int]) -> View:
+        shape, strides = (tuple(t[a] for a in axes) for t in (self.shape, self.strides))
+        return View(self.place, shape, strides, self.offset)
+
+    def sliced(self, axis: int, start: Dim, stop: Dim) -> View:
+        shape = (*self.shape[:axis], stop - start, *self.shape[axis + 1:])
+        offset = self.offset + start * self.strides[axis]
+        return View(self.place, shape, self.strides, offset)
+
+    def broadcast_to(self, shape: Sequence[Dim]) -> View:
+        """NumPy's broadcasting: a dim of size 1, or one that is missing, is read with stride 0."""
+        missing = len(shape) - len(self.shape)
+        own = zip(self.shape, self.strides, shape[missing:], strict=True)
+        strides = tuple(s if same(d, wide) else 0 for d, s, wide in own)
+        return View(self.place, tuple(shape), (0,) * missing + strides, self.offset)
+
+
+def row_major(shape: Sequence[Dim]) -> tuple[Dim, ...]:
+    return tuple(product(shape[axis + 1:]) for axis in range(len(shape)))
+
+
+def contiguous(place: str, shape: Sequence[Dim]) -> View:
+    return View(place, tuple(shape), row_major(shape))
+
+
+def collapsed(shape: Sequence[Dim], strides: Sequence[Sequence[Dim]]
+              ) -> tuple[tuple[Dim, ...], list[tuple[Dim, ...]]]:
+    """The fewest dims that walk several arrays of one shape together: dims of size 1 are left
+    out, and a dim is merged with the next where every array's strides allow it."""
+    dims: list[Dim] = []
+    columns: list[tuple[Dim, ...]] = []          # of a dim: each array's stride
+    for size, column in zip(shape, zip(*strides, strict=True), strict=True):
+        if same(size, 1):
+            continue
+        if dims and all(same(outer, size * inner)
+                        for outer, inner in zip(columns[-1], column, strict=True)):
+            dims[-1], columns[-1] = dims[-1] * size, column
+        else:
+            dims.append(size)
+            columns.append(column)
+    return tuple(dims), [tuple(c[i] for c in columns) for i in range(len(strides))]
+
+
+Operand = View | float                       # a Python float is a scalar of the model
+
+
+@dataclass(frozen=True)
+class Step:
+    """One kernel call.  `then` holds the elementwise ops applied to its result, each with its
+    further operands; `node` is the line of the graph it comes from."""
+
+    kind: str
+    result: View
+    operands: tuple[Operand, ...]
+    attrs: Mapping[str, Any]
+    then: tuple[tuple[str, tuple[Operand, ...]], ...]
+    node: Node
+
+    @property
+    def reads(self) -> tuple[View, ...]:
+        further = (o for _, operands in self.then for o in operands)
+        return tuple(o for o in (*self.operands, *further) if isinstance(o, View))
+
+
+@dataclass(frozen=True)
+class Program:
+    """A scheduled graph.
+
+    `batch` names the leading size along which the graph's rows do not depend on each other, so
+    that blocks of rows may be taken through all steps one after the other; None if they do.
+    `constants` are the graph's values of the places c0, c1, ...: parameters, constants, and what
+    `preparation`, a graph without inputs, computes from them once when weights are loaded.
+    """
+
+    graph: Graph
+    batch: str | None
+    inputs: tuple[View, ...]
+    outputs: tuple[View, ...]
+    steps: tuple[Step, ...]
+    buffers: Mapping[str, Dim]                        # elements of each scratch buffer
+    preparation: Graph
+    constants: Mapping[str, int]                      # place -> output of preparation
+    requirements: tuple[tuple[Dim, Node], ...]        # sizes that a call must not make negative
+
+    @property
+    def dims(self) -> tuple[Dim, ...]:
+        """Every size that the program computes with."""
+        views = [*self.inputs, *self.outputs, *(v for s in self.steps for v in (s.result, *s.reads))]
+        return (*(d for v in views for d in (*v.shape, *v.strides, v.offset, product(v.shape))),
+                *self.buffers.values())
+
+    def __str__(self) -> str:
+        rows = [[str(i), place_text(s.result), f"= {call_text(s)}"]
+                for i, s in enumerate(self.steps)]
+        widths = [max((len(row[i]) for row in rows), default=0) for i in range(3)]
+        lines = [f"{place}: {size}" for place, size in self.buffers.items()]
+        lines += ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+        about = f"rows of {self.batch} are independent" if self.batch else "one block"
+        return "\n  ".join([f"program, {about}", *lines])
+
+
+def place_text(operand: Operand) -> str:
+    if not isinstance(operand, View):
+        return repr(operand)
+    return f"{operand.place} [{', '.join(map(str, operand.shape))}]"
+
+
+def call_text(step: Step) -> str:
+    own = ", ".join(map(place_text, step.operands))
+    attrs = ", ".join(f"{k} = {v}" for k, v in step.attrs.items())
+    then = ", ".join(f"{op}({', '.join(map(place_text, others))})" if others else op
+                     for op, others in step.then)
+    return f"{step.kind}({own})" + f" {{{attrs}}}" * bool(attrs) + f" then {then}" * bool(then)

@@ -1,0 +1,29 @@
+"""Golden files, and a kernel cache of the test run's own."""
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+# Before nncompile is imported: tests neither read nor fill the user's cache.
+os.environ.setdefault("NNCOMPILE_CACHE_DIR", tempfile.mkdtemp(prefix="nncompile-tests-"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true",
+                     help="write the golden files from what the code gives now")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """golden(name, text): the text is what the file of that name beside the test holds."""
+    def check(name: str, text: str) -> None:
+        path = Path(request.path).parent / "golden" / name
+        if request.config.getoption("--update-golden"):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
+        assert text == path.read_text(), f"{path.name} differs; --update-golden accepts the change"
+    return check

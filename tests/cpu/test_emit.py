@@ -1,0 +1,131 @@
+"""The generated source: golden files for a fixed target, and what must never get into it."""
+import ast
+
+import pytest
+
+import ir
+from nncompile.cpu.emit import EMITTERS, emit
+from nncompile.cpu.kernels import LANE_OPS
+from nncompile.cpu.target import of_level
+from nncompile.errors import CompileError
+from nncompile.schedule import schedule
+from nncompile.schedule.lower import LOWERINGS
+
+GRAPHS = {
+    "mlp": """graph mlp(%x: f32[B, 784]) -> f32[B, 10] {
+  @0.weight: f32[512, 784]
+  @0.bias: f32[512]
+  @2.weight: f32[10, 512]
+  @2.bias: f32[10]
+  %0: f32[B, 512] = linear(%x, @0.weight, @0.bias) then relu
+  %1: f32[B, 10] = linear(%0, @2.weight, @2.bias)
+  %2: f32[B, 10] = softmax(%1) {axis = 1, scale = 1.0}
+  return %2
+}""",
+    "residual": """graph residual(%x: f32[B, 64]) -> f32[B, 64] {
+  @norm.weight: f32[64]
+  @norm.bias: f32[64]
+  @up.weight: f32[250, 64]
+  @down.weight: f32[64, 250]
+  @down.bias: f32[64]
+  %0: f32[B, 64] = layer_norm(%x, @norm.weight, @norm.bias) {axes = [1], eps = 1e-05}
+  %1: f32[B, 250] = linear(%0, @up.weight) then gelu
+  %2: f32[B, 64] = linear(%1, @down.weight, @down.bias) then mul(0.5), add(%x)
+  return %2
+}""",
+    "attention": """graph attention(%ids: i64[B, T]) -> f32[B, T, 32] {
+  @table: f32[10, 32]
+  @position: f32[16, 32]
+  %0: f32[B, T, 32] = embedding(%ids, @table)
+  %1: f32[T, 32] = slice(@position) {axis = 0, start = 0, stop = T}
+  %2: f32[B, T, 32] = add(%0, %1)
+  %3: f32[B, 32, T] = transpose(%2) {axes = [0, 2, 1]}
+  %4: f32[B, T, T] = matmul(%2, %3)
+  %5: f32[B, T, T] = softmax(%4) {axis = 2, scale = 0.25}
+  %6: f32[B, T, 32] = matmul(%5, %2)
+  return %6
+}""",
+    "over_the_batch": """graph over_the_batch(%x: f32[B, 6]) -> f32[B, B] {
+  %0: f32[6] = mean(%x) {axes = [0], keepdims = false}
+  %1: f32[B, 6] = sub(%x, %0)
+  %2: f32[6, B] = transpose(%1) {axes = [1, 0]}
+  %3: f32[B, B] = matmul(%1, %2) then tanh
+  return %3
+}""",
+}
+
+
+def source(text: str) -> str:
+    return emit(schedule(ir.parse(text)), of_level("avx2", "x86-64-v3")).text
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_golden(name, golden):
+    text = source(GRAPHS[name])
+    ast.parse(text)
+    assert max(map(len, text.splitlines())) <= 110
+    golden(f"{name}.py.txt", text)
+
+
+def test_every_op_has_its_way_to_a_kernel():
+    """An op is elementwise and in the kernels' table, or it has a lowering; no table has more."""
+    for name, definition in ir.OPS.items():
+        elementwise = "elementwise" in definition.traits
+        assert elementwise != (name in LOWERINGS), name
+        assert not elementwise or name in LANE_OPS, name
+    assert LOWERINGS.keys() <= ir.OPS.keys()
+    assert LANE_OPS.keys() - {"copy"} <= ir.OPS.keys()
+    assert EMITTERS.keys() == {"linear", "matmul", "elementwise", "softmax", "layer_norm",
+                               "reduce", "embedding"}
+
+
+EVIL = ['x"""\nimport os', "x\nraise SystemExit", "lambda", "at", "weights", "W0", "h0", "rows",
+        "🦊", "x'", "#", "min", "__import__('os')", "y", "block", "B"]
+
+
+@pytest.mark.parametrize("name", EVIL)
+def test_names_of_a_model_never_reach_the_code(name):
+    """Names of inputs, parameters and the graph come from outside: they may be in comments,
+    escaped, and an input's name only where it is a plain name of no other meaning."""
+    import json
+    quoted = json.dumps(name)
+    text = source(f"""graph {quoted}(%{quoted}: f32[B, 4]) -> f32[B, 4] {{
+  @{quoted}: f32[4, 4]
+  %0: f32[B, 4] = linear(%{quoted}, @{quoted})
+  return %0
+}}""")
+    tree = ast.parse(text)
+    assert [type(node).__name__ for node in tree.body[1:]] == ["Assign"] + ["FunctionDef"] * 3
+    stored = [n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+    assert set(stored) <= {"W0", "B", "block", "row", "rows", "y", "out0", "in0"}
+
+
+@pytest.mark.parametrize("size", ["W0", "S0", "Batch", "B2"])
+def test_names_of_sizes(size):
+    text = source(f"""graph g(%x: f32[{size}, 4]) -> f32[{size}, 4] {{
+  @w: f32[4, 4]
+  %0: f32[{size}, 4] = linear(%x, @w)
+  return %0
+}}""")
+    assert ("Batch = size(sizes, 0)" in text) == (size == "Batch")
+
+
+def test_a_type_without_kernels_is_refused():
+    with pytest.raises(CompileError, match=r"(?s)f32.*f64"):
+        source("graph g(%x: f64[B]) -> f64[B] {\n  %0: f64[B] = tanh(%x)\n  return %0\n}")
+
+
+def test_sizes_that_would_overflow_have_no_room():
+    text = source("""graph g(%x: f32[B, T]) -> f32[B, B] {
+  %0: f32[T, B] = transpose(%x) {axes = [1, 0]}
+  %1: f32[B, B] = matmul(%x, %0)
+  return %1
+}""")
+    facts: dict[int, int] = {}
+    names = {"size": lambda sizes, k: sizes[k], "put": lambda f, k, v: facts.update({k: v}),
+             "aligned": lambda n: n, "min": min, "max": max}
+    exec(text.split("def phases")[0], names)
+    names["plan"]([1000, 1000], facts)
+    assert facts[4] >= 0
+    names["plan"]([2**31, 2**10], facts)
+    assert facts[4] < 0

@@ -1,0 +1,124 @@
+"""FuseElementwise: chains of elementwise ops, and where they end."""
+import pytest
+
+from nncompile.passes import FuseElementwise
+from tests.passes.common import becomes, stays
+
+
+def test_a_chain():
+    becomes(FuseElementwise(), """
+        %0: f32[B, 8] = sub(0.5, %x)
+        %1: f32[B, 8] = tanh(%0)
+        %2: f32[B, 8] = add(%r, %1)
+        %3: f32[B, 8] = div(%2, %s)
+        return %3""", """
+        %0: f32[B, 8] = sub(0.5, %x) then tanh, add(%r), div(%s)
+        return %0""")
+
+
+def test_further_operands_may_broadcast_in_any_way():
+    becomes(FuseElementwise(), """
+        %0: f32[B, 4, 8] = exp(%q)
+        %1: f32[B, 4, 8] = mul(%0, @t)
+        %2: f32[B, 4, 8] = add(@one, %1)
+        return %2""", """
+        %0: f32[B, 4, 8] = exp(%q) then mul(@t), add(@one)
+        return %0""")
+
+
+def test_the_first_step_may_broadcast():
+    becomes(FuseElementwise(), """
+        %0: f32[B, 8] = add(%s, @b)
+        %1: f32[B, 8] = relu(%0)
+        return %1""", """
+        %0: f32[B, 8] = add(%s, @b) then relu
+        return %0""")
+
+
+def test_of_two_chains_the_first_goes_on():
+    becomes(FuseElementwise(), """
+        %0: f32[B, 8] = exp(%x)
+        %1: f32[B, 8] = tanh(%r)
+        %2: f32[B, 8] = sub(%0, %1)
+        return %2""", """
+        %0: f32[B, 8] = tanh(%r)
+        %1: f32[B, 8] = exp(%x) then sub(%0)
+        return %1""")
+
+
+def test_arithmetic_of_parameters_fuses_too():
+    becomes(FuseElementwise(), """
+        %0: f32[8, 8] = exp(@w)
+        %1: f32[8, 8] = mul(%0, @v)
+        %2: f32[8, 8] = add(%1, %m)
+        return %2""", """
+        %0: f32[8, 8] = exp(@w) then mul(@v)
+        %1: f32[8, 8] = add(%0, %m)
+        return %1""")                            # but no call repeats it
+
+
+TWINS = {
+    "two users": """
+        %0: f32[B, 8] = exp(%x)
+        %1: f32[B, 8] = tanh(%0)
+        %2: f32[B, 1] = sum(%0) {axes = [1], keepdims = true}
+        return %1, %2""",
+    "returned in the middle": """
+        %0: f32[B, 8] = exp(%x)
+        %1: f32[B, 8] = tanh(%0)
+        return %1, %0""",
+    "a broadcast that grows it": """
+        %0: f32[B, 1] = exp(%s)
+        %1: f32[B, 8] = add(%0, %r)
+        return %1""",
+    "a broadcast that adds an axis": """
+        %0: f32[8, 8] = exp(%m)
+        %1: f32[3, 8, 8] = add(%0, @qw)
+        return %1""",
+    "the value on the wrong side of a sub": """
+        %0: f32[B, 8] = exp(%x)
+        %1: f32[B, 8] = sub(%r, %0)
+        return %1""",
+    "the value on the wrong side of a div": """
+        %0: f32[B, 8] = exp(%x)
+        %1: f32[B, 8] = div(1.0, %0)
+        return %1""",
+    "a head that is a product": """
+        %0: f32[B, 8] = linear(%x, @w, @b)
+        %1: f32[B, 8] = relu(%0)
+        return %1""",
+    "a head with an attribute": """
+        %0: f32[B, 8] = dropout(%x) {p = 0.5}
+        %1: f32[B, 8] = relu(%0)
+        return %1""",
+    "a reduction between": """
+        %0: f32[B, 8] = exp(%x)
+        %1: f32[B, 1] = sum(%0) {axes = [1], keepdims = true}
+        %2: f32[B, 1] = log(%1)
+        return %2""",
+}
+
+
+@pytest.mark.parametrize("body", TWINS.values(), ids=TWINS)
+def test_stays(body):
+    stays(FuseElementwise(), body)
+
+
+def test_the_chain_has_a_longest():
+    chain = [f"%{i}: f32[B, 8] = tanh(%{i - 1})" for i in range(1, 7)]
+    before = "\n".join(["%0: f32[B, 8] = exp(%x)", *chain, "return %6"])
+    becomes(FuseElementwise(steps=2), before, """
+        %0: f32[B, 8] = exp(%x) then tanh, tanh
+        %1: f32[B, 8] = tanh(%0) then tanh, tanh
+        %2: f32[B, 8] = tanh(%1)
+        return %2""")
+
+
+def test_a_long_chain_in_linear_time_of_walks():
+    chain = [f"%{i}: f32[B, 8] = tanh(%{i - 1})" for i in range(1, 300)]
+    becomes(FuseElementwise(), "\n".join(["%0: f32[B, 8] = exp(%x)", *chain, "return %299"]),
+            "\n".join(["%0: f32[B, 8] = exp(%x) then " + ", ".join(["tanh"] * 16),
+                       *(f"%{i}: f32[B, 8] = tanh(%{i - 1}) then " + ", ".join(["tanh"] * 16)
+                         for i in range(1, 17)),
+                       "%17: f32[B, 8] = tanh(%16) then " + ", ".join(["tanh"] * 10),
+                       "return %17"]))

@@ -1,0 +1,166 @@
+"""Fused graph -> Program: which steps, where values live, whether rows are independent."""
+import pytest
+
+import ir
+from ir.types import symbol
+from nncompile.schedule import schedule
+from nncompile.schedule.batch import batch_size
+from nncompile.schedule.memory import larger
+from nncompile.schedule.program import View, collapsed, contiguous
+
+B, T = symbol("B"), symbol("T")
+
+
+def graph(body: str, inputs: str = "%x: f32[B, 8], %r: f32[B, 8]") -> ir.Graph:
+    """A graph from its nodes; its output types are read off the values it returns."""
+    declared = "@w: f32[8, 8]\n@b: f32[8]\n@t: f32[10, 8]"
+    lines = body.strip().splitlines()
+    made = {line.split(":")[0].strip(): line.split(":")[1].split("=")[0].strip() for line in lines[:-1]}
+    made |= {"%x": "f32[B, 8]", "%r": "f32[B, 8]", "@b": "f32[8]"}
+    outputs = ", ".join(made[name.strip()] for name in lines[-1].split("return")[1].split(","))
+    return ir.parse(f"graph g({inputs}) -> {outputs} {{\n{declared}\n{body.strip()}\n}}")
+
+
+def steps(body: str) -> list[str]:
+    return [line.strip().split("  ", 1)[1]
+            for line in str(schedule(graph(body))).splitlines()
+            if line.strip()[0].isdigit()]
+
+
+INDEPENDENT = {
+    "linear": "%0: f32[B, 8] = linear(%x, @w, @b)\nreturn %0",
+    "two inputs": "%0: f32[B, 8] = add(%x, %r)\nreturn %0",
+    "a reduced row": "%0: f32[B] = sum(%x) {axes = [1], keepdims = false}\nreturn %0",
+    "merged dims": "%0: f32[2*B, 4] = reshape(%x) {shape = [2*B, 4]}\nreturn %0",
+    "split dims": "%0: f32[B, 2, 4] = reshape(%x) {shape = [B, 2, 4]}\n"
+                  "%1: f32[B, 4, 2] = transpose(%0) {axes = [0, 2, 1]}\nreturn %1",
+    "a parameter broadcast": "%0: f32[B, 8] = add(%x, @b)\nreturn %0",
+}
+DEPENDENT = {
+    "softmax down the batch": "%0: f32[B, 8] = softmax(%x) {axis = 0, scale = 1.0}\nreturn %0",
+    "a sum over the batch": "%0: f32[8] = sum(%x) {axes = [0], keepdims = false}\nreturn %0",
+    "a mean subtracted": "%0: f32[1, 8] = mean(%x) {axes = [0], keepdims = true}\n"
+                         "%1: f32[B, 8] = sub(%x, %0)\nreturn %1",
+    "the batch moved": "%0: f32[8, B] = transpose(%x) {axes = [1, 0]}\nreturn %0",
+    "rows among themselves": "%0: f32[8, B] = transpose(%x) {axes = [1, 0]}\n"
+                             "%1: f32[B, B] = matmul(%r, %0)\nreturn %1",
+    "joined along the batch": "%0: f32[2*B, 8] = concat(%x, %r) {axis = 0}\nreturn %0",
+    "the first row left out": "%0: f32[B - 1, 8] = slice(%x) {axis = 0, start = 1, stop = B}\n"
+                              "return %0",
+    "a parameter returned": "%0: f32[B, 8] = add(%x, @b)\nreturn %0, @b",
+}
+
+
+@pytest.mark.parametrize("body", INDEPENDENT.values(), ids=INDEPENDENT)
+def test_rows_are_independent(body):
+    assert batch_size(graph(body)) == "B"
+
+
+@pytest.mark.parametrize("body", DEPENDENT.values(), ids=DEPENDENT)
+def test_rows_are_not_independent(body):
+    assert batch_size(graph(body)) is None
+
+
+def test_an_input_without_the_batch_is_shared_by_all_rows():
+    g = graph("%0: f32[B, 8] = add(%x, %r)\nreturn %0", "%x: f32[B, 8], %r: f32[8]")
+    assert batch_size(g) == "B"
+
+
+def test_chain_of_in_place_steps_ends_in_the_output():
+    assert steps("""
+        %0: f32[B, 8] = linear(%x, @w, @b)
+        %1: f32[B, 8] = layer_norm(%0) {axes = [1], eps = 1e-05}
+        %2: f32[B, 8] = softmax(%1) {axis = 1, scale = 1.0}
+        return %2""") == [
+        "out0 [B, 8]  = linear(in0 [B, 8], c0 [8, 8], c1 [8])",
+        "out0 [B, 8]  = layer_norm(out0 [B, 8]) {eps = 1e-05}",
+        "out0 [B, 8]  = softmax(out0 [B, 8]) {scale = 1.0}"]
+
+
+def test_a_value_still_needed_is_not_overwritten():
+    program = schedule(graph("""
+        %0: f32[B, 8] = linear(%x, @w, @b)
+        %1: f32[B, 8] = softmax(%0) {axis = 1, scale = 1.0}
+        %2: f32[B, 8] = add(%1, %0)
+        return %2"""))
+    linear, softmax, _ = program.steps
+    assert linear.result.place != softmax.result.place
+
+
+def test_a_broadcast_of_itself_is_not_overwritten():
+    program = schedule(graph("""
+        %0: f32[B, 8] = linear(%x, @w, @b)
+        %1: f32[B, 1] = slice(%0) {axis = 1, start = 0, stop = 1}
+        %2: f32[B, 8] = sub(%0, %1)
+        return %2"""))
+    linear, sub = program.steps
+    assert linear.result.place != sub.result.place
+
+
+def test_buffers_are_used_again():
+    body = "".join(f"%{i}: f32[B, 8] = linear({f'%{i - 1}' if i else '%x'}, @w, @b)\n"
+                   for i in range(6))
+    assert len(schedule(graph(body + "return %5")).buffers) == 2
+
+
+def test_views_move_nothing():
+    assert steps("""
+        %0: f32[B, 2, 4] = reshape(%x) {shape = [B, 2, 4]}
+        %1: f32[B, 2, 2] = slice(%0) {axis = 2, start = 1, stop = 3}
+        %2: f32[2, B, 2] = transpose(%1) {axes = [1, 0, 2]}
+        %3: f32[2, B, 2] = tanh(%2)
+        return %3""") == ["out0 [2, B, 2]  = elementwise(in0 [2, B, 2]) {op = tanh}"]
+
+
+def test_a_reshape_of_what_is_not_in_order_copies():
+    assert steps("""
+        %0: f32[8, B] = transpose(%x) {axes = [1, 0]}
+        %1: f32[8*B] = reshape(%0) {shape = [8*B]}
+        %2: f32[8*B] = tanh(%1)
+        return %2""") == [
+        "out0 [8, B]  = elementwise(in0 [8, B]) {op = copy}",
+        "out0 [8*B]   = elementwise(out0 [8*B]) {op = tanh}"]
+
+
+def test_parameter_arithmetic_is_prepared_once():
+    program = schedule(graph("""
+        %0: f32[8, 8] = transpose(@w) {axes = [1, 0]}
+        %1: f32[8, 8] = mul(%0, 2.0)
+        %2: f32[B, 8] = linear(%x, %1, @b)
+        return %2"""))
+    assert [s.kind for s in program.steps] == ["linear"]
+    assert [n.op for n in program.preparation.nodes] == ["transpose", "mul"]
+
+
+def test_concat_writes_into_its_parts():
+    assert steps("%0: f32[B, 16] = concat(%x, %r) {axis = 1}\nreturn %0") == [
+        "out0 [B, 8]  = elementwise(in0 [B, 8]) {op = copy}",
+        "out0 [B, 8]  = elementwise(in1 [B, 8]) {op = copy}"]
+
+
+def test_a_weight_computed_at_run_time_is_a_product_of_activations():
+    program = schedule(graph("%0: f32[B, B] = linear(%x, %r)\nreturn %0"))
+    assert [s.kind for s in program.steps] == ["elementwise", "matmul"]
+
+
+@pytest.mark.parametrize("outputs", ["%x", "@b", "%0, %0", "%0, %x"])
+def test_outputs_that_no_step_writes_are_copied(outputs):
+    program = schedule(graph(f"%0: f32[B, 8] = tanh(%x)\nreturn {outputs}"))
+    written = [s.result.place for s in program.steps]
+    assert {f"out{i}" for i in range(len(program.outputs))} <= set(written)
+
+
+def test_collapsed_merges_what_all_arrays_walk_alike():
+    shape = (B, T, 4, 1, 8)
+    full, rows = contiguous("a", shape), View("b", shape, (0, 0, 0, 0, 1))
+    assert collapsed(shape, [full.strides]) == ((B * T * 32,), [(1,)])
+    assert collapsed(shape, [full.strides, rows.strides]) == (
+        (B * T * 4, 8), [(8, 1), (0, 1)])
+    assert collapsed((1, 1), [(5, 7)]) == ((), [()])
+
+
+def test_larger_answers_only_what_holds_for_every_size():
+    assert larger(B * 8, B * 4) == B * 8
+    assert larger(8, 16) == 16
+    assert larger(B * 8, T * 8) is None
+    assert larger(B * 8, B * T) is None

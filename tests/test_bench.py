@@ -1,0 +1,222 @@
+"""The benchmark: peers compute what the graph says, and nothing wrong gets a time."""
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ir
+import ir.check
+from ir.ops import OPS
+from ir.types import symbol
+from nncompile import nn
+from nncompile.bench import PEERS, Clock, Result, bench
+from nncompile.bench.measure import Wrong, batch_sizes, check, flops, random_inputs
+from nncompile.bench.onnx_model import ONNX
+from nncompile.bench.peers import NUMPY, TORCH, Unavailable, write_python
+from nncompile.bench.report import ratio
+
+INSTALLED = {"numpy": ("threadpoolctl", "scipy"), "torch": ("torch",),
+             "onnxruntime": ("onnx", "onnxruntime")}
+
+X, W, V, M = "f32[B, 6]", "f32[5, 6]", "f32[6]", "f32[B, 4, 6]"
+B = symbol("B")
+
+# Every op: its operands (a type, a number, or "@type" for a parameter) and its attributes.
+CASES: list[tuple[str, Sequence[Any], dict[str, Any]]] = [
+    *((op, [X, X], {}) for op in ("add", "sub", "mul", "div", "maximum", "minimum")),
+    *((op, [X, V], {}) for op in ("add", "div", "maximum")),
+    *((op, [X, 1.5], {}) for op in ("add", "sub", "mul", "div", "maximum", "minimum")),
+    *((op, [0.5, X], {}) for op in ("sub", "div", "maximum", "minimum")),
+    ("maximum", [X, -np.inf], {}),
+    *((op, [X], {}) for op in ("neg", "abs", "exp", "tanh", "sigmoid", "relu", "gelu",
+                               "gelu_tanh", "identity")),
+    *((op, ["positive"], {}) for op in ("log", "sqrt")),
+    ("dropout", [X], {"p": 0.5}),
+    ("linear", [X, "@" + W], {}),
+    ("linear", [X, "@" + W, "@f32[5]"], {}),
+    ("linear", [M, "@" + W, "@f32[5]"], {}),
+    ("linear", [M, "@" + W], {}),
+    ("linear", [M, W], {}),
+    ("matmul", [X, "@f32[6, 3]"], {}),
+    ("matmul", [M, "f32[B, 6, 3]"], {}),
+    ("embedding", ["i64[B]", "@f32[9, 4]"], {}),
+    ("embedding", ["i32[B, 3]", "@f32[9, 4]"], {}),
+    ("softmax", [X], {"axis": 1, "scale": 1.0}),
+    ("softmax", [M], {"axis": 1, "scale": 0.25}),
+    ("layer_norm", [X], {"axes": (1,), "eps": 1e-5}),
+    ("layer_norm", [X, "@" + V], {"axes": (1,), "eps": 1e-5}),
+    ("layer_norm", [M, "@f32[4, 6]", "@f32[4, 6]"], {"axes": (1, 2), "eps": 1e-3}),
+    *((op, [M], {"axes": axes, "keepdims": keep}) for op in ("sum", "mean", "max")
+      for axes, keep in (((1,), False), ((1, 2), True))),
+    ("reshape", [M], {"shape": (B, 24)}),
+    ("transpose", [M], {"axes": (0, 2, 1)}),
+    ("slice", [M], {"axis": 2, "start": 1, "stop": 5}),
+    ("slice", [X], {"axis": 0, "start": 0, "stop": 2}),
+    ("concat", [X, X, X], {"axis": 1}),
+]
+
+
+def graph_of(op: str, operands: Sequence[Any], attrs: dict[str, Any]) -> ir.Graph:
+    builder = ir.Builder()
+
+    def declare(number: int, given: Any) -> Any:
+        if isinstance(given, float):
+            return given
+        if given == "positive":
+            return builder.add("exp", declare(number, X))
+        kind, text = ("parameter", given[1:]) if given[0] == "@" else ("input", given)
+        return builder.declare(kind, f"v{number}", ir.parse_type(text))
+
+    values = [declare(number, given) for number, given in enumerate(operands)]
+    result = builder.add(op, *values, **attrs)
+    return ir.check.with_data(builder.build("case", [result]))
+
+
+@pytest.mark.parametrize("peer", PEERS)
+@pytest.mark.parametrize(("op", "operands", "attrs"), CASES, ids=lambda v: str(v))
+def test_a_peer_computes_the_same(peer: str, op: str, operands: Sequence[Any],
+                                  attrs: dict[str, Any]) -> None:
+    for module in INSTALLED[peer]:
+        pytest.importorskip(module)
+    graph = graph_of(op, operands, attrs)
+    arrays = random_inputs(graph, {"B": 3})
+    for way in PEERS[peer](graph, arrays, 1):
+        check(way(), ir.interpret(graph, arrays, np.float64))
+
+
+def test_every_op_has_a_counterpart_and_a_case() -> None:
+    assert NUMPY.keys() == TORCH.keys() == ONNX.keys() == OPS.keys()
+    assert {op for op, _, _ in CASES} == OPS.keys()
+
+
+def test_an_unknown_op_is_said_to_have_no_counterpart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(NUMPY, "relu")
+    with pytest.raises(Unavailable, match="no counterpart of relu"):
+        write_python(graph_of("relu", [X], {}), {"B": 1}, NUMPY)
+
+
+def test_python_text_drops_what_is_used_no_more() -> None:
+    graph = ir.parse("""
+        graph g(%x: f32[B, 2]) -> f32[B, 2], f32[B, 2] {
+          %0: f32[B, 2] = exp(%x)
+          %1: f32[B, 2] = add(%0, %0)
+          %2: f32[B, 2] = tanh(%1)
+          return %1, %2
+        }""")
+    assert write_python(graph, {"B": 1}, NUMPY) == """\
+def run(x0):
+    v0 = np.exp(x0)
+    v1 = v0 + v0
+    del v0
+    v2 = np.tanh(v1)
+    return [v1, v2]
+"""
+
+
+# -- what is checked before a time is taken --------------------------------------------------------
+
+def test_check_accepts_rounding_and_equal_nans() -> None:
+    exact = np.array([1.0, -4.0, np.nan, np.inf])
+    check([exact.astype(np.float32) * np.float32(1 + 1e-6)], [exact])
+    check([np.zeros((0, 3), np.float32)], [np.zeros((0, 3))])
+
+
+@pytest.mark.parametrize(("got", "match"), [
+    ([1.0, 2.1, np.nan], "off by 1.0e-01"),
+    ([1.0, np.nan, np.nan], "off by nan"),
+    ([1.0, 2.0, 3.0], "NaNs"),
+    ([1.0, 2.0], "shape"),
+])
+def test_check_refuses(got: list[float], match: str) -> None:
+    with pytest.raises(Wrong, match=match):
+        check([np.array(got, np.float32)], [np.array([1.0, 2.0, np.nan])])
+
+
+# -- the whole benchmark ---------------------------------------------------------------------------
+
+QUICK: dict[str, Any] = {"rounds": 2, "seconds": 1e-4, "park": 0.0}
+
+
+def small_model() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3), nn.Softmax(dim=-1)).eval()
+
+
+def test_bench_times_what_is_right() -> None:
+    seen = []
+    report = bench(small_model(), ["f32[B, 6]"], batches=[1, 5], threads=[1, 2], title="small",
+                   watch=lambda report, row: seen.append((row.batch, row.threads)), **QUICK)
+    assert seen == [(1, 1), (5, 1), (1, 2), (5, 2)]
+    assert report.correct
+    for row in report.rows:
+        assert row.flops == row.batch * 2 * (6 * 8 + 8 * 3)
+        assert len(row.results["nncompile"].seconds) == 2
+        for peer, result in row.results.items():
+            assert result.seconds or result.note.startswith("missing"), (peer, result.note)
+        assert report.row(row).split()[0] == str(row.batch)
+    assert len(report.as_dict()["rows"]) == 4
+
+
+def test_a_peer_that_is_wrong_or_fails_gets_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PEERS, "liar", lambda graph, arrays, threads:
+                        [lambda: [np.full((len(arrays[0]), 3), 0.3, np.float32)]])
+    monkeypatch.setitem(PEERS, "broken", lambda graph, arrays, threads: 1 / 0)
+    report = bench(small_model(), ["f32[B, 6]"], batches=[2], threads=[1],
+                   peers=["liar", "broken"], **QUICK)
+    results = report.rows[0].results
+    assert results["liar"].note.startswith("wrong: output 0 is off by")
+    assert results["broken"].note == "failed: ZeroDivisionError: division by zero"
+    assert not results["liar"].seconds and not results["broken"].seconds
+    assert report.correct
+    assert "wrong" in report.row(report.rows[0]).split()
+    assert "liar: wrong" in report.notes()
+
+
+def test_a_peer_that_is_not_installed_is_said_to_be_missing(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    report = bench(small_model(), ["f32[B, 6]"], batches=[2], threads=[1], peers=["torch"], **QUICK)
+    assert report.rows[0].results["torch"].note == "missing: torch is not installed"
+
+
+def test_a_ratio_has_its_spread_and_says_where_it_means_nothing() -> None:
+    ours = Result((1.0, 1.0, 1.0, 1.0, 1.0))
+    assert ratio(Result((2.0, 2.2, 9.0, 1.9, 0.1)), ours) == (2.0, 1.9, 2.2)
+    assert ratio(Result((2.0, 3.0, 1.0)), Result((1.0, 1.0, 1.0))) == (2.0, 1.0, 3.0)
+
+
+def test_the_fastest_way_counts_and_every_way_has_each_round() -> None:
+    calls: list[str] = []
+    times, _ = Clock(rounds=3, seconds=0.0, park=0.0).interleaved(
+        {"a": lambda: calls.append("a") or [], "b": lambda: calls.append("b") or []})
+    assert {name: len(taken) for name, taken in times.items()} == {"a": 3, "b": 3}
+    assert {"a", "b"} == set(calls)
+
+
+def test_sizes() -> None:
+    graph = ir.parse("""
+        graph g(%ids: i64[B, T], %x: f32[B, T]) -> f32[B, T] {
+          %0: f32[B, T] = exp(%x)
+          return %0
+        }""")
+    assert batch_sizes(graph, 4, {"T": 7}) == {"B": 4, "T": 7}
+    with pytest.raises(ir.Error, match="--size T=16"):
+        batch_sizes(graph, 4, {})
+    with pytest.raises(ir.Error, match="no size S; the inputs have B, T"):
+        batch_sizes(graph, 4, {"S": 1, "T": 1})
+
+
+def test_inputs_are_neither_zeros_nor_out_of_range() -> None:
+    graph = graph_of("embedding", ["i64[B]", "@f32[2, 4]"], {})
+    ids, = random_inputs(graph, {"B": 100})
+    assert ids.dtype == np.int64 and set(ids) == {0, 1}
+    x, = random_inputs(graph_of("exp", [X], {}), {"B": 10})
+    assert x.dtype == np.float32 and np.all(x != 0)
+
+
+def test_flops_are_those_of_the_products() -> None:
+    assert flops(graph_of("matmul", [M, "f32[B, 6, 3]"], {}), {"B": 2}) == 2 * 2 * 4 * 6 * 3
+    assert flops(graph_of("exp", [X], {}), {"B": 2}) == 0

@@ -1,0 +1,307 @@
+"""The command line: what it prints, what it writes, how it fails."""
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import ir
+from nncompile.cli import main
+from nncompile.modelfile import guessed_inputs, load_model
+
+MODEL = '''\
+import numpy as np
+from nncompile import nn
+
+nn.init.manual_seed(0)
+net = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 3), nn.Softmax(-1))
+
+
+class Two(nn.Module):
+    """Two inputs, two outputs."""
+
+    def __init__(self):
+        self.table = nn.Embedding(5, 6)
+        self.norm = nn.LayerNorm(6)
+
+    def forward(self, x, ids):
+        h = self.norm(x + self.table(ids))
+        return h, h.sum(dim=-1)
+
+
+Two_inputs = ("f32[B, 6]", "i64[B]")
+
+
+def function():
+    return net
+
+
+def not_a_model():
+    return 3
+
+
+def needs(width):
+    return nn.Linear(width, 1)
+
+
+class Wrong(nn.Module):
+    def forward(self, x):
+        return x @ np.ones((4, 4), np.float32)
+
+
+class Broken(nn.Module):
+    def forward(self, x):
+        return x.nothing
+
+
+number = 3
+'''
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("models") / "model.py"
+    path.write_text(MODEL)
+    return str(path)
+
+
+def failing(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    """What is said on stderr by a command that ends with status 1 and prints nothing else."""
+    assert main(argv) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("nncompile: error: ")
+    assert "Traceback" not in err
+    return err
+
+
+# -- show ------------------------------------------------------------------------------------------
+
+def test_show_prints_traced_then_changes_then_fused(file: str,
+                                                    capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", f"{file}:net"]) == 0
+    text = capsys.readouterr().out
+    headings = [line.split(":")[0] for line in text.splitlines() if line.startswith("# ")]
+    assert headings[0] == "# traced" and headings[-1] == "# fused"
+    assert "# fuse_linear" in headings
+    assert "\n- %1: f32[B, 8] = relu(%0)" in text
+    assert "\n+ %1: f32[B, 8] = linear(%x, @0.weight, @0.bias) then relu" in text
+    traced, fused = text.partition("# fuse_linear")[0], text.partition("# fused")[2]
+    assert "relu(" in traced and "then relu" not in traced
+    assert "then relu" in fused
+
+
+@pytest.mark.parametrize("stage", ["traced", "fuse_linear", "fused"])
+def test_a_stage_is_text_that_parses(file: str, stage: str,
+                                     capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", f"{file}:net", "--stage", stage, "--input", "f32[N, 6]"]) == 0
+    graph = ir.parse(capsys.readouterr().out)
+    assert str(graph.inputs[0].type) == "f32[N, 6]"
+    assert any(node.op == "relu" for node in graph.nodes) == (stage == "traced")
+
+
+def test_all_stages(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", f"{file}:Two", "--stage", "all"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("# traced\n")
+    assert text.count("\ngraph Two(") == text.count("\n# ") + 1
+    assert "\n# fuse_linear\n" in text
+
+
+def test_dot(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", f"{file}:net", "--dot"]) == 0
+    assert capsys.readouterr().out.startswith("digraph ")
+
+
+def test_source_is_python(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", f"{file}:net", "--source"]) == 0
+    source = capsys.readouterr().out
+    compile(source, "source", "exec")
+    assert "def phases(" in source
+
+
+def test_an_unknown_stage_lists_them(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    err = failing(capsys, "show", f"{file}:net", "--stage", "nothing")
+    assert "no stage 'nothing'" in err and "traced, " in err and ", fused" in err
+
+
+# -- run -------------------------------------------------------------------------------------------
+
+def test_run_writes_what_the_model_says(file: str, tmp_path: Path,
+                                        capsys: pytest.CaptureFixture[str]) -> None:
+    x = np.random.default_rng(0).standard_normal((7, 6))              # float64, NumPy's default
+    np.save(tmp_path / "x.npy", x)
+    output = tmp_path / "y.npy"
+    output.write_bytes(b"what was there before")
+    command = ["run", f"{file}:net", "--input", str(tmp_path / "x.npy"), "--output", str(output)]
+    assert main(command) == 0
+    assert capsys.readouterr().out == f"{output}: float32 [7, 3]\n"
+    expected = load_model(f"{file}:net")[0](x.astype(np.float32))
+    np.testing.assert_allclose(np.load(output), expected, rtol=1e-5, atol=1e-7)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["x.npy", "y.npy"]
+
+
+def test_run_takes_and_writes_several(file: str, tmp_path: Path) -> None:
+    x, ids = np.ones((4, 6), np.float32), np.array([0, 1, 2, 4])
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "ids.npy", ids)
+    h, total = (str(tmp_path / f"{name}.npy") for name in ("h", "total"))
+    command = ["run", f"{file}:Two", "--input", str(tmp_path / "x.npy"),
+               "--input", str(tmp_path / "ids.npy"), "--threads", "2", "--output", h]
+    assert main(command) == 1
+    assert main([*command, "--output", total]) == 0
+    assert np.load(h).shape == (4, 6) and np.load(total).shape == (4,)
+
+
+@pytest.mark.parametrize(("array", "match"), [
+    (np.array([{"pickled": "object"}]), "cannot read"),
+    (np.ones((3, 5), np.float32), "6 features"),
+    (np.ones((3, 6), complex), "complex128"),
+])
+def test_run_refuses(file: str, tmp_path: Path, array: np.ndarray, match: str,
+                     capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "x.npy", array, allow_pickle=True)
+    assert match in failing(capsys, "run", f"{file}:net", "--input", str(tmp_path / "x.npy"),
+                            "--output", str(tmp_path / "y.npy"))
+    assert not (tmp_path / "y.npy").exists()
+
+
+def test_run_says_which_file_is_not_there(file: str, tmp_path: Path,
+                                          capsys: pytest.CaptureFixture[str]) -> None:
+    missing = str(tmp_path / "none.npy")
+    err = failing(capsys, "run", f"{file}:net", "--input", missing, "--output", "y.npy")
+    assert err == f"nncompile: error: {missing}: No such file or directory\n"
+
+
+# -- models and their inputs -----------------------------------------------------------------------
+
+@pytest.mark.parametrize("name", ["net", "function", "Two"])
+def test_a_model_is_an_instance_a_class_or_a_function(file: str, name: str) -> None:
+    model, inputs = load_model(f"{file}:{name}")
+    assert not any(module.training for module in model.modules())
+    assert inputs == (["f32[B, 6]", "i64[B]"] if name == "Two" else None)
+
+
+@pytest.mark.parametrize(("name", "match"), [
+    ("nothing", "has no 'nothing'; there is"),
+    ("number", "is a int, not a model"),
+    ("not_a_model", "returned a int, not a model"),
+    ("needs", r"needs\(width\) needs arguments"),
+])
+def test_a_name_that_is_no_model(file: str, name: str, match: str) -> None:
+    with pytest.raises(ir.Error, match=match):
+        load_model(f"{file}:{name}")
+
+
+@pytest.mark.parametrize(("text", "match"), [
+    ("nowhere.py:net", "no file 'nowhere.py'"),
+    ("nowhere.py", "file.py:name"),
+    (":net", "no file ''"),
+])
+def test_a_file_that_is_not_there(text: str, match: str) -> None:
+    with pytest.raises(ir.Error, match=match):
+        load_model(text)
+
+
+def test_a_file_without_a_name_lists_its_models(file: str) -> None:
+    with pytest.raises(ir.Error, match=f"there is {file}:net or {file}:Two or {file}:function"):
+        load_model(file)
+
+
+def test_a_file_that_exits_does_not_end_the_command(tmp_path: Path,
+                                                    capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "script.py").write_text("raise SystemExit(0)\n")
+    assert "__main__" in failing(capsys, "show", f"{tmp_path}/script.py:net")
+
+
+def test_inputs_are_guessed_from_the_first_layer(file: str,
+                                                 capsys: pytest.CaptureFixture[str]) -> None:
+    assert guessed_inputs(load_model(f"{file}:net")[0], "net") == ["f32[B, 6]"]
+    err = failing(capsys, "show", f"{file}:Wrong")
+    assert '--input "f32[B, 64]"' in err and "Wrong_inputs" in err
+
+
+def test_an_error_in_forward_says_where(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    err = failing(capsys, "show", f"{file}:Wrong", "--input", "f32[B, 6]")
+    assert "f32[B, 6]" in err and "model.py:" in err
+    err = failing(capsys, "show", f"{file}:Broken", "--input", "f32[B, 6]")
+    assert "nothing" in err and "model.py" in err
+
+
+def test_debug_shows_the_traceback(file: str) -> None:
+    for command in (["--debug", "show", f"{file}:none"], ["show", "--debug", f"{file}:none"]):
+        with pytest.raises(ir.Error, match="has no 'none'"):
+            main(command)
+
+
+# -- bench, cache, hw ------------------------------------------------------------------------------
+
+def test_bench(file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    figures = tmp_path / "figures.json"
+    assert main(["bench", f"{file}:net", "--batch", "1,3", "--vs", "numpy", "--rounds", "1",
+                 "--json", str(figures)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines[5:7]] == [["1", "1"], ["3", "1"]]
+    rows = json.loads(figures.read_text())["rows"]
+    assert [row["batch"] for row in rows] == [1, 3]
+    assert all(row["results"]["nncompile"]["seconds"] for row in rows)
+
+
+def test_bench_names_the_peers_it_has(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    err = failing(capsys, "bench", f"{file}:net", "--vs", "cuda")
+    assert "no peer cuda; there are numpy, torch, onnxruntime" in err
+
+
+def test_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+               capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("NNCOMPILE_CACHE_DIR", str(tmp_path / "cache"))
+    assert main(["cache", "info"]) == 0
+    assert str(tmp_path / "cache") in capsys.readouterr().out
+    assert main(["cache", "clear"]) == 0
+    assert capsys.readouterr().out == "0 entries removed\n"
+    monkeypatch.setenv("NNCOMPILE_CACHE_DIR", "off")
+    assert main(["cache", "info"]) == 0
+    assert "NNCOMPILE_CACHE_DIR=off" in capsys.readouterr().out
+
+
+def test_hw(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["hw"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
+        "CPU", "caches", "target", "threads"]
+
+
+# -- the process -----------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("argv", [
+    [], ["nothing"], ["show"], ["run", "m.py:net"], ["bench", "m.py:net", "--batch", "0"],
+    ["bench", "m.py:net", "--threads", "two"], ["show", "m.py:n", "--stage", "x", "--source"],
+])
+def test_a_wrong_command_line_is_status_2(argv: list[str],
+                                          capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(argv)
+    assert caught.value.code == 2
+    assert "usage: nncompile" in capsys.readouterr().err
+
+
+def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == 0
+    assert "nncompile bench model.py:net --batch 1,64,1024 --threads 1,2" in capsys.readouterr().out
+
+
+def test_as_a_process_into_a_pipe_that_closes(file: str) -> None:
+    command = [sys.executable, "-W", "error", "-m", "nncompile", "show", f"{file}:net"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("# traced") and done.stderr == ""
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as closed:
+        done = subprocess.run(command, stdout=closed, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (1, "")

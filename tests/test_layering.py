@@ -1,0 +1,121 @@
+"""The rooms of the house: who imports whom, and what is loaded when."""
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import networkx as nx
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FILES = sorted(p for package in ("ir", "nncompile") for p in (ROOT / package).rglob("*.py"))
+
+# Data flows down this list and imports go up it.  What stands in no line is the package itself.
+FLOW = ("ir", "nncompile.nn", "nncompile.trace", "nncompile.passes", "nncompile.schedule",
+        "nncompile.cpu", "nncompile.model", "nncompile.compiler", "nncompile.bench",
+        "nncompile.cli")
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in FILES}
+
+
+def imports(name: str, *, only_at_load: bool = False) -> set[str]:
+    """Every module that this one imports, anywhere in it or only while it is loaded."""
+    path = MODULES[name]
+    found: set[str] = set()
+    for node in statements(ast.parse(path.read_text()), only_at_load):
+        match node:
+            case ast.Import(names=aliases):
+                found |= {alias.name for alias in aliases}
+            case ast.ImportFrom(module=module, names=aliases, level=level):
+                assert level == 0, f"{name} imports relatively: the flow is easier seen in full"
+                found |= {target if (target := f"{module}.{a.name}") in MODULES else str(module)
+                          for a in aliases}
+    return found
+
+
+def statements(tree: ast.AST, only_at_load: bool) -> Iterator[ast.AST]:
+    for node in ast.iter_child_nodes(tree):
+        in_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for_types = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        if not (only_at_load and (in_function or for_types)):
+            yield node
+            yield from statements(node, only_at_load)
+
+
+def inside(module: str, package: str) -> bool:
+    return module == package or module.startswith(package + ".")
+
+
+@pytest.mark.parametrize("statement", [
+    "import ir",
+    "import ir.check, ir.interpret, ir.passes, ir.text",
+])
+def test_ir_is_usable_by_itself(statement: str) -> None:
+    assert loaded_by(statement).isdisjoint({"nncompile", "numba", "llvmlite"})
+
+
+@pytest.mark.parametrize("statement", [
+    "import nncompile",
+    "from nncompile import nn; import nncompile.nn.functional",
+    "import nncompile; model = nncompile.nn.Linear(3, 2); nncompile.trace(model, 'f32[B, 3]')",
+    "import nncompile.cli; nncompile.cli.parser()",
+])
+def test_only_compiling_loads_a_code_generator(statement: str) -> None:
+    assert loaded_by(statement).isdisjoint(
+        {"numba", "llvmlite", "torch", "onnx", "onnxruntime", "scipy", "sklearn"})
+
+
+def loaded_by(statement: str) -> set[str]:
+    code = f"{statement}\nimport sys\nprint(*(name.partition('.')[0] for name in sys.modules))"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=ROOT, check=True,
+                          capture_output=True, text=True)
+    return set(done.stdout.split())
+
+
+def test_nothing_in_ir_imports_nncompile() -> None:
+    allowed = {"ir", "numpy", "networkx", *sys.stdlib_module_names}
+    for name in MODULES:
+        if inside(name, "ir"):
+            roots = {target.partition(".")[0] for target in imports(name)}
+            assert roots <= allowed, name
+
+
+def test_only_the_target_s_room_imports_a_code_generator() -> None:
+    users = {name for name in MODULES
+             if imports(name) & {"numba", "llvmlite"}
+             or any(inside(t, "numba") or inside(t, "llvmlite") for t in imports(name))}
+    assert users
+    assert all(inside(name, "nncompile.cpu") for name in users)
+
+
+def test_numba_is_imported_only_where_something_is_compiled() -> None:
+    for name in MODULES:
+        assert not any(inside(t, "numba") for t in imports(name, only_at_load=True)), name
+
+
+def test_imports_go_up_the_flow() -> None:
+    def room(module: str) -> int | None:
+        return next((i for i, package in enumerate(FLOW) if inside(module, package)), None)
+
+    for name in MODULES:
+        for target in imports(name, only_at_load=True):
+            here, there = room(name), room(target)
+            if here is not None and there is not None:
+                assert there <= here, f"{name} imports {target}"
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    graph = nx.DiGraph()
+    for name in MODULES:
+        graph.add_edges_from((name, target) for target in imports(name, only_at_load=True)
+                             if target in MODULES and target != name)
+    assert list(nx.simple_cycles(graph)) == []
