@@ -4,7 +4,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-import networkx as nx  # type: ignore[import-untyped]
+import networkx as nx
 
 from ir.graph import Graph, Node, Value
 from ir.text import name_values, print_call

@@ -19,7 +19,16 @@ from typing import Any
 from ir.builder import Builder
 from ir.graph import SIGILS, Graph, Node, Operand, Value, Where
 from ir.ops import split_then
-from ir.types import DTYPES, Dim, Error, TensorType, Term, polynomial, symbol
+from ir.types import (
+    DTYPES,
+    MAX_COEFFICIENT,
+    Dim,
+    Error,
+    TensorType,
+    Term,
+    polynomial,
+    symbol,
+)
 
 KINDS = {"%": "input", "@": "parameter", "$": "constant"}
 
@@ -40,7 +49,7 @@ TOKEN = re.compile(rf"""\s*(?:
 
 COMMENT = re.compile(rf"# *({STRING}|{PLACE})(?: {{2,}}({STRING}|{PLACE}))? *")
 
-MAX_DIGITS = 19                                  # of a size; more would not fit 64 bits
+MAX_DIGITS = 19                                  # of a number in a size: 64 bits
 
 
 class ParseError(Error):
@@ -223,12 +232,14 @@ def read_product(line: Line, sign: str) -> Term:
         else:
             name = line.take("word", "a size: a number, a capitalised name, or such as 2*B + 1")
             names += [n for (n,), _ in symbol(name).terms]
+        if abs(coefficient) > MAX_COEFFICIENT:
+            raise Error("a number in a size is too large")
         if not line.accept("*"):
             return tuple(names), coefficient
 
 
 def read_int(line: Line) -> int:
-    if len(line.next) > MAX_DIGITS:
+    if len(line.next) > MAX_DIGITS:              # int() itself would refuse a very long one
         raise Error(f"the number {shortened(line.next)} is too large")
     return int(line.take("int", "an integer"))
 
@@ -319,9 +330,9 @@ class Reader:
             if written[0] == "%":
                 raise Error(f"{written} has a type and no `= op(...)`; inputs are in the header")
             return self.declare(written, type_)
+        line.expect("=")
         if written[0] != "%":
             raise Error(f"a result is written %0, not {shortened(written)}")
-        line.expect("=")
         return self.define(written, self.read_node(line, written, type_))
 
     def read_node(self, line: Line, written: str, type_: TensorType) -> Value:

@@ -19,6 +19,7 @@ import ir
 import nncompile
 from ir.text import name_values, print_node
 from nncompile.errors import Error, InputError
+from nncompile.model import PassRun
 from nncompile.modelfile import guessed_inputs, load_model
 from nncompile.nn import Module
 from nncompile.passes import DEFAULT_PIPELINE
@@ -154,23 +155,30 @@ def show(args: argparse.Namespace) -> int:
     if args.source:
         print(nncompile.compile(model, *inputs).source)
         return 0
-    stages = [("traced", nncompile.trace(model, *inputs), 0.0)]
-    ir.run(DEFAULT_PIPELINE, stages[0][1],
-           lambda step, _, after, seconds: stages.append((step.name, after, seconds)))
+    runs = staged(nncompile.trace(model, *inputs))
     if args.stage is None and not args.dot:
-        show_changes(stages)
+        show_changes(runs)
     elif args.stage == "all":
-        print("\n\n".join(f"# {name}\n{drawn(graph, args.dot)}" for name, graph, _ in stages))
+        print("\n\n".join(f"# {run.name}\n{drawn(run.graph, args.dot)}" for run in runs))
     else:
-        print(drawn(stage(stages, args.stage or "fused"), args.dot))
+        print(drawn(stage(runs, args.stage or "fused"), args.dot))
     return 0
 
 
-Stages = list[tuple[str, ir.Graph, float]]      # name, graph after it, seconds it took
+def staged(graph: ir.Graph) -> list[PassRun]:
+    """The graph after each pass.  Nothing is compiled, so this works for what cannot be, too."""
+    runs = [PassRun("traced", graph, 0.0)]
+
+    def watch(step: ir.Pass, _: ir.Graph, after: ir.Graph, seconds: float) -> None:
+        again = sum(run.name.split(":")[0] == step.name for run in runs)
+        runs.append(PassRun(f"{step.name}:{again + 1}" if again else step.name, after, seconds))
+
+    ir.run(DEFAULT_PIPELINE, graph, watch)
+    return runs
 
 
-def stage(stages: Stages, name: str) -> ir.Graph:
-    named = {name: graph for name, graph, _ in stages} | {"fused": stages[-1][1]}
+def stage(runs: list[PassRun], name: str) -> ir.Graph:
+    named = {run.name: run.graph for run in runs} | {"fused": runs[-1].graph}
     if name not in named:
         raise InputError(f"there is no stage {name!r}; there are {', '.join(named)}, all")
     return named[name]
@@ -183,22 +191,23 @@ def drawn(graph: ir.Graph, dot: bool) -> str:
     return to_dot(graph)
 
 
-def show_changes(stages: Stages) -> None:
+def show_changes(runs: list[PassRun]) -> None:
     """The first graph, what each pass changed, the last graph."""
     known: dict[ir.Value, str] = {}
     idle = []
-    print(f"# traced\n{stages[0][1]}\n")
-    for (_, before, _), (name, after, seconds) in pairwise(stages):
-        lines = unified_diff(node_lines(before, known), node_lines(after, known), n=0, lineterm="")
+    print(f"# traced\n{runs[0].graph}\n")
+    for before, after in pairwise(runs):
+        lines = unified_diff(node_lines(before.graph, known), node_lines(after.graph, known), n=0,
+                             lineterm="")
         changes = [f"{line[0]} {line[1:]}" for line in lines if line[:2] not in ("--", "++", "@@")]
         if changes:
-            print(f"# {name}: {len(before.nodes)} -> {len(after.nodes)} nodes, "
-                  f"{seconds * 1e3:.1f} ms", *changes, "", sep="\n")
+            print(f"# {after.name}: {len(before.graph.nodes)} -> {len(after.graph.nodes)} nodes, "
+                  f"{after.seconds * 1e3:.1f} ms", *changes, "", sep="\n")
         else:
-            idle.append(name)
+            idle.append(after.name)
     if idle:
         print(f"# nothing to do for {', '.join(idle)}\n")
-    print(f"# fused\n{stages[-1][1]}")
+    print(f"# fused\n{runs[-1].graph}")
 
 
 def node_lines(graph: ir.Graph, known: dict[ir.Value, str]) -> list[str]:

@@ -53,7 +53,8 @@ def compile_graph(graph: ir.Graph, names: Mapping[str, str], threads: int | None
         ir.verify(after)
         if check:
             check_same(step.name, before, after)
-        runs.append(PassRun(step.name, after, seconds))
+        again = sum(run.name.split(":")[0] == step.name for run in runs)
+        runs.append(PassRun(f"{step.name}:{again + 1}" if again else step.name, after, seconds))
 
     fused = ir.run(DEFAULT_PIPELINE, graph, watch)
     program = schedule(fused)

@@ -42,12 +42,25 @@ def without_wildcard(type_: TensorType, sizes: Sequence[Any]) -> tuple[Dim, ...]
     wild = [i for i, size in enumerate(shape) if isinstance(size, int) and size == -1]
     if not wild:
         return tuple(shape)
-    known = product(size for i, size in enumerate(shape) if i not in wild)
-    fits = None if same(known, 0) else divide(product(type_.shape), known)
-    if fits is None or len(wild) > 1:
+    fits = None
+    if len(wild) == 1:
+        fits = quotient(type_.shape, [size for i, size in enumerate(shape) if i not in wild])
+    if fits is None:
         raise Error(f"cannot reshape {type_} to {shape}: no single size fits for -1")
     shape[wild[0]] = fits
     return tuple(shape)
+
+
+def quotient(shape: Sequence[Dim], known: Sequence[Dim]) -> Dim | None:
+    """The size that makes the known ones into the whole, or None.
+
+    Sizes of 0 cancel as a symbolic B does: [B, 8] with B known leaves 8, also where B is 0.
+    """
+    zeros = sum(same(size, 0) for size in shape) - sum(same(size, 0) for size in known)
+    if zeros > 0:
+        return 0
+    whole, part = (product(d for d in sizes if not same(d, 0)) for sizes in (shape, known))
+    return divide(whole, part) if zeros == 0 else None
 
 
 def index_items(type_: TensorType, index: Any) -> list[Any]:

@@ -165,14 +165,12 @@ class CompiledModel:
             raise InputError(f"{self!r} got unexpected arguments: "
                              f"{', '.join(options) or f'{len(extra)} too many'}")
         arrays, sizes = self._checked(given)
-        if out is None:
-            return self._call(*arrays)
-        outs = self._checked_out(out, sizes)
-        fresh = self._outputs(sizes)
-        self._call(*arrays, *fresh)
-        for target, result in zip(outs, fresh, strict=True):
+        outs = [] if out is None else self._checked_out(out, sizes)
+        results = self._engine.compute(arrays)
+        for target, result in zip(outs, results, strict=False):
             target[...] = result
-        return out if isinstance(out, np.ndarray) or len(outs) > 1 else outs[0]
+        results = outs or results
+        return results[0] if len(results) == 1 else tuple(results)
 
     def _checked(self, inputs: Sequence[Any]) -> tuple[list[Array], dict[str, int]]:
         values = self._program.graph.inputs
@@ -180,9 +178,20 @@ class CompiledModel:
             raise InputError(f"{self!r} takes {len(values)} arrays, it was given {len(inputs)}")
         arrays = [self._as_array(v, x) for v, x in zip(values, inputs, strict=True)]
         try:
-            return arrays, bind_sizes([v.type for v in values], arrays)
+            sizes = bind_sizes([v.type for v in values], arrays)
         except ir.Error as error:
             raise InputError(f"{self!r}: {error}") from None
+        self._check_sizes(sizes)
+        return arrays, sizes
+
+    def _check_sizes(self, sizes: Mapping[str, int]) -> None:
+        given = ", ".join(f"{name} = {size}" for name, size in sizes.items())
+        for room, node in self._program.requirements:
+            if evaluate_dim(room, sizes) < 0:
+                raise InputError(f"{node.op} needs {room} >= 0, and {given}\n"
+                                 f"  layer: {node.where.layer}\n  line:  {node.where.line}")
+        if any(evaluate_dim(d, sizes) >= 2**60 for d in self._program.dims):
+            raise InputError(f"{self!r} would need more memory than there is: {given}")
 
     def _as_array(self, value: ir.Value, given: Any) -> Array:
         """The given array itself, if it is C-contiguous, aligned, and of the exact dtype."""

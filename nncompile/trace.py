@@ -210,6 +210,8 @@ class Trace(Interpreter):
             self.fail(str(error), types_in([*args, *kwargs.values()]), error.__traceback__)
         except Exception as error:
             message = f"{type(error).__name__}: {error}"
+            if "DimExpr" in message:
+                message += " (a DimExpr is a size that is not known before run time)"
             operands = types_in([*args, *kwargs.values()])
             raise self.error(message, operands, error.__traceback__) from error
         finally:

@@ -28,8 +28,7 @@ LITERALS = (1.0, 0.5, 2.0, 0.1, -1.0, 3.0, 0.0, -0.0)
 SPECIAL = (0.0, -0.0, np.inf, -np.inf, np.nan, 1e-40, -1e30, 88.0)
 ELEMENTWISE = [op for op in OPS.values() if op.elementwise and not op.attrs]
 UNARY = [op.name for op in ELEMENTWISE if op.arity[0] == 1]
-EXTREMA = ["maximum", "minimum"]
-BINARY = [op.name for op in ELEMENTWISE if op.arity[0] == 2 and op.name not in EXTREMA]
+BINARY = [op.name for op in ELEMENTWISE if op.arity[0] == 2]
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -161,16 +160,6 @@ def parameter_beside(g: Growth, x: Value) -> Value:
     return g.param(*map(size, x.type.shape[x.type.ndim - rank:]))
 
 
-def extremum(g: Growth) -> None:
-    """Never between two zeros: it is open which of 0.0 and -0.0 is the larger."""
-    x = g.pick()
-    if g.draw(st.booleans()):
-        y: Operand = g.choose(0.5, -1.0)
-    else:
-        y = g.add("add", g.add("abs", g.choose(*g.partners("add", x))), 0.5)
-    g.add(g.choose(*EXTREMA), *g.choose((x, y), (y, x)))
-
-
 def identity(g: Growth) -> None:
     if g.draw(st.booleans()):
         g.add("identity", g.pick())
@@ -292,7 +281,7 @@ def again(g: Growth) -> None:
 
 
 STEPS = (
-    unary, binary, linear, residual, product_with_parameter, softmax, identity, extremum,
+    unary, binary, linear, residual, product_with_parameter, softmax, identity,
     reshape, transpose, slice_, reduction, layer_norm, product_of_values, concat, embedding,
     binary, unary, again,
 )

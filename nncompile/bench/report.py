@@ -59,7 +59,7 @@ class Report:
     def header(self) -> str:
         return "\n".join([
             self.title, self.machine, f"compiled in {self.compile_seconds:.2f} s", "",
-            line(["batch", "threads", "us", "GFLOP/s", *self.peers, "busy"])])
+            line(["batch", "threads", OURS, "GFLOP/s", *self.peers, "busy"])])
 
     def row(self, row: Row) -> str:
         ours = row.results[OURS]
@@ -76,8 +76,8 @@ class Report:
 
 
 LEGEND = """\
-us: microseconds a call, the median of {rounds} rounds.  Beside a peer's: how many times as long it
-takes, and the spread of that over the rounds; "=" where the spread includes 1: indistinguishable.
+Microseconds a call, the median of {rounds} rounds.  Beside a peer's: how many times as long as ours
+it takes, and the spread over the rounds; "=" where the spread includes 1: indistinguishable.
 GFLOP/s: matrix products only.  busy: CPUs that other processes used; above 0.1, measure again."""
 
 
@@ -106,5 +106,5 @@ def micros(result: Result) -> str:
 
 
 def line(cells: Sequence[str]) -> str:
-    widths = [5, 7, 8, 8, *[26] * (len(cells) - 5), 5]
+    widths = [5, 7, 9, 8, *[26] * (len(cells) - 5), 5]
     return "  ".join(c.rjust(width) for c, width in zip(cells, widths, strict=True)).rstrip()

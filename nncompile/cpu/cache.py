@@ -2,9 +2,9 @@
 
 The folder is NNCOMPILE_CACHE_DIR, or XDG_CACHE_HOME/nncompile, or ~/.cache/nncompile; "off" as
 NNCOMPILE_CACHE_DIR turns the cache off.  What is loaded is run, so only files that this user alone
-can write are read: a folder or file that belongs to somebody else, that others may write, or that is
-a symbolic link is not used.  Without a folder that can be used everything works and is compiled anew
-in each process.
+can write are read: a folder or file that belongs to somebody else, that others may write, or that
+is a symbolic link is not used.  Without a folder that can be used everything works, and is compiled
+anew in each process.
 """
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import llvmlite
@@ -92,12 +93,14 @@ def environment() -> str:
 
 
 def numba_version() -> str:
-    """Without importing numba, which takes longer than everything else here."""
-    from importlib.metadata import PackageNotFoundError, version
-    try:
-        return version("numba")
-    except PackageNotFoundError:
+    """Without importing numba, or importlib.metadata, which take longer than all else here."""
+    spec = find_spec("numba")
+    if spec is None or spec.origin is None:
         return "none"
+    try:
+        return Path(spec.origin).with_name("_version.py").read_text()
+    except OSError:
+        return spec.origin
 
 
 # -- the folder ------------------------------------------------------------------------------------

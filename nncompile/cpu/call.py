@@ -75,7 +75,7 @@ call_plan = indirect("call_plan", "pp", "n")
 
 @runtime
 def call(self: Pointer, args: Pointer, count: int, keywords: Pointer) -> Pointer:
-    """call(*inputs), call(*inputs, *outs) or, of a model with one output, call(*inputs, out=out)."""
+    """call(*inputs), call(*inputs, *outs), or with one output call(*inputs, out=out)."""
     state = load_pointer(self, DATA)
     inputs, outputs = load(state, INPUTS), load(state, OUTPUTS)
     out_given = has_out(state, count, keywords)
@@ -301,14 +301,17 @@ COMPILED = (call, has_out, read_inputs, is_plain, bind_sizes, note_array, take_o
 
 # -- Python ----------------------------------------------------------------------------------------
 
-class State(npt.NDArray[np.int64]):           # type: ignore[misc,valid-type]
-    """A model's words.  The objects that they point to are attributes, so that they live, and are
-    found by the garbage collector, as long as the words."""
+class State(npt.NDArray[np.int64]):
+    """A model's words.  The objects that they point to are attributes: so they live, and the
+    garbage collector sees them, as long as the words."""
+
+    arena: npt.NDArray[np.float32]
+    objects: tuple[Any, ...]
 
 
 class MethodDef(ctypes.Structure):
     _fields_ = [("name", ctypes.c_char_p), ("function", ctypes.c_void_p), ("flags", ctypes.c_int),
-                ("doc", ctypes.c_char_p)]     # noqa: RUF012
+                ("doc", ctypes.c_char_p)]
 
 
 @functools.cache
@@ -335,7 +338,7 @@ def numpy_new_array() -> int:
 
 
 def usable() -> bool:
-    """May the compiled call path be used?  Otherwise calls go through Python, with the same results.
+    """May the compiled call path be used?  Otherwise calls go through Python and do the same.
 
     It needs CPython with its interpreter lock, and numpy's structs as this file knows them.
     NNCOMPILE_CALL=portable turns it off.

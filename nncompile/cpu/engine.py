@@ -43,6 +43,10 @@ class Engine:
                                 on_fault=on_fault, threads=threads)
         self.call = self._executable.call
 
+    def compute(self, inputs: Sequence[Array]) -> list[Array]:
+        """The outputs for arrays of the exact dtypes, C-contiguous and aligned; never `slow`."""
+        return self._executable.compute(inputs)
+
     @property
     def source(self) -> str:
         return self._source.text

@@ -206,9 +206,10 @@ class PythonExecutable(Portable):
         by_rows = "row_blocks" in self._scope
         driver = self._scope["row_blocks" if by_rows else "phases"]
         floats = facts[launch.BLOCK_SCRATCH if by_rows else launch.PHASES_SCRATCH]
-        driver([a.reshape(-1) for a in arrays], sizes, self._arena,
-               np.empty(floats, np.float32), int(facts[launch.MOST_ROWS]),
-               np.zeros(self._queue_words, np.int64), fault, 0)
+        with np.errstate(all="ignore"):
+            driver([a.reshape(-1) for a in arrays], sizes, self._arena,
+                   np.empty(floats, np.float32), int(facts[launch.MOST_ROWS]),
+                   np.zeros(self._queue_words, np.int64), fault, 0)
 
 
 class Executable(Portable):
@@ -250,8 +251,9 @@ class Executable(Portable):
         specs = self._spec_words()
         memory = aligned_words(call_path.SPECS + len(specs))
         state = memory.view(State)
-        state.arena, state.slow, state.on_fault = self._arena, self._slow, self._on_fault
-        state.restart, state.dtypes = self._restart, self._dtypes
+        state.arena = self._arena
+        slow, restart, on_fault = self._slow, self._restart, self._on_fault
+        state.objects = (slow, restart, on_fault, self._dtypes)
         state[launch.POOL], state[launch.PLAN] = POOL.address, driver.plan
         state[launch.ROW_BLOCKS], state[launch.PHASES] = driver.row_blocks, driver.phases
         state[launch.QUEUE_WORDS] = driver.queue_words
@@ -259,8 +261,8 @@ class Executable(Portable):
         state[launch.FITS_L2] = self._arena.nbytes <= launch.l2_bytes()
         state[launch.WORKERS] = self._threads
         state[call_path.ARRAY_CLASS], state[call_path.ARENA] = id(np.ndarray), id(self._arena)
-        state[call_path.SLOW], state[call_path.RESTART] = id(state.slow), id(state.restart)
-        state[call_path.ON_FAULT], state[call_path.OUT_NAME] = id(state.on_fault), id(OUT)
+        state[call_path.SLOW], state[call_path.RESTART] = id(slow), id(restart)
+        state[call_path.ON_FAULT], state[call_path.OUT_NAME] = id(on_fault), id(OUT)
         state[call_path.RELEASE] = call_path.RELEASE_FLOPS
         state[call_path.INPUTS] = len(self._inputs)
         state[call_path.OUTPUTS] = len(self._outputs)
@@ -274,14 +276,14 @@ class Executable(Portable):
         return state
 
     def _spec_words(self) -> list[int]:
-        specs = []
-        for i, dtype in zip((*self._inputs, *self._outputs), sum(self._dtypes, []), strict=True):
-            rank = len(i.dims) if isinstance(i, Input) else i.rank
-            other = np.dtype(np.longlong) if dtype == np.longlong else dtype
-            specs += [id(dtype), dtype.num, other.num, dtype.itemsize, rank]
-            if isinstance(i, Input):
-                specs += [-1 - self._sizes.index(d) if isinstance(d, str) else d for d in i.dims]
-        return specs
+        """What call.py says of specs."""
+        words = []
+        for spec, dtype in zip(self._inputs, self._dtypes[0], strict=True):
+            words += [*dtype_words(dtype), len(spec.dims)]
+            words += [-1 - self._sizes.index(d) if isinstance(d, str) else d for d in spec.dims]
+        for result, dtype in zip(self._outputs, self._dtypes[1], strict=True):
+            words += [*dtype_words(dtype), result.rank]
+        return words
 
     def _restart(self, *args: Any, **keywords: Any) -> Any:
         """A call found too few workers: none were started yet, or this process is a fork."""
@@ -332,6 +334,12 @@ def checked_arena(arena: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 def is_plain(array: Array, dtype: np.dtype[Any]) -> bool:
     return array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned
+
+
+def dtype_words(dtype: np.dtype[Any]) -> list[int]:
+    """Its object, its number, the number of the other type that is the same, and its bytes."""
+    same = np.dtype(np.longlong) if dtype == np.longlong else dtype
+    return [id(dtype), dtype.num, same.num, dtype.itemsize]
 
 
 def aligned_words(count: int) -> Words:

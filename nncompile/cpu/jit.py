@@ -7,6 +7,7 @@ object.  Functions call each other and the kernels by C symbol, so numba never r
 """
 from __future__ import annotations
 
+import functools
 import hashlib
 import linecache
 import types
@@ -147,6 +148,7 @@ def in_numba(python: Callable[..., Any]) -> Callable[..., Any]:
     return types.FunctionType(code, {**scope, **words}, code.co_name)
 
 
+@functools.cache
 def intrinsic(word: Word) -> Any:
     """The word as numba's compiler takes it."""
     from numba.core import types as nb

@@ -74,7 +74,8 @@ def symbols(code: bytes) -> tuple[list[str], list[str]]:
     if code[:6] != b"\x7fELF\x02\x01":
         raise LinkError("an object file is not 64-bit ELF: only Linux is supported")
     try:
-        needed, defined = [], []
+        needed: list[str] = []
+        defined: list[str] = []
         for name, info, section in elf_symbols(code):
             if name and info >> 4 != 0:                          # 0: local to the object
                 (defined if section else needed).append(name)

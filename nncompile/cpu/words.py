@@ -117,7 +117,8 @@ def python_claim(queue: Any, number: int) -> int:
 
 WORDS = {word.name: word for word in (
     # the float32 (int64) that lies `offset` after `pointer`
-    Word("at", "pi", "p", lambda b, v: element(b, *v, F32), lambda array, offset: array[offset:]),
+    Word("at", "pi", "p", lambda b, v: element(b, v[0], v[1], F32),
+         lambda array, offset: array[offset:]),
     Word("at_i64", "pi", "p", lambda b, v: element(b, *v), lambda array, offset: array[offset:]),
     # input or output number k of the call;  the k-th named size
     Word("pointer", "pi", "p", lambda b, v: b.load(element(b, *v), typ=POINTER),
@@ -153,7 +154,7 @@ store = Word("store", "pii", "n", lambda b, v: b.store(v[2], element(b, *v[:2]))
 load_pointer = Word("load_pointer", "pi", "p", lambda b, v: b.load(element(b, *v), typ=POINTER))
 store_pointer = Word("store_pointer", "pip", "n", lambda b, v: b.store(v[2], element(b, *v[:2])))
 load_int32 = Word("load_int32", "pi", "i", lambda b, v: b.sext(      # at an offset in bytes
-    b.load(element(b, *v, I8), typ=I32), I64))
+    b.load(element(b, v[0], v[1], I8), typ=I32), I64))
 words = Word("words", "pi", "p", lambda b, v: element(b, *v))        # the address of word i
 null = Word("null", "", "p", lambda b, v: ir.Constant(POINTER, None))
 same = Word("same", "pp", "i", lambda b, v: b.zext(b.icmp_unsigned("==", *v), I64))

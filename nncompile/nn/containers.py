@@ -38,16 +38,16 @@ class Numbered(Module):
     def __getitem__(self, index: slice | SupportsIndex) -> Module:
         """A module; for a slice, a container of the same kind around the same modules."""
         if isinstance(index, slice):
-            return self._sliced(index)
-        return self._modules[self._key(index)]
+            return self._slice(index)
+        return self._modules[self._name_at(index)]
 
     def __setitem__(self, index: SupportsIndex, module: Module) -> None:
-        self.add_module(self._key(index), module)
+        self.add_module(self._name_at(index), module)
 
-    def _sliced(self, index: slice) -> Self:
+    def _slice(self, index: slice) -> Self:
         raise NotImplementedError
 
-    def _key(self, index: SupportsIndex) -> str:
+    def _name_at(self, index: SupportsIndex) -> str:
         at = operator.index(index)
         if not -len(self) <= at < len(self):
             raise IndexError(f"index {at} is out of range")
@@ -69,7 +69,7 @@ class Sequential(Numbered):
             x = module(x)
         return x
 
-    def _sliced(self, index: slice) -> Self:
+    def _slice(self, index: slice) -> Self:
         return type(self)(OrderedDict(list(self._modules.items())[index]))
 
 
@@ -85,7 +85,7 @@ class ModuleList(Numbered):
         self._modules.clear()
         self.extend(modules)
 
-    def _sliced(self, index: slice) -> Self:
+    def _slice(self, index: slice) -> Self:
         return type(self)(list(self)[index])
 
     def __repr__(self) -> str:

@@ -117,7 +117,7 @@ def dropout(
     x = as_array("dropout", input)
     if not training or p == 0:
         return apply("dropout", x, p=float(p))
-    x.numbers("dropout in training mode (model.eval() leaves it)")
+    x.numbers("dropout in training mode (model.eval() turns it off)")
     kept = init.default_generator().random(x.shape) >= p
     return apply("mul", x, (kept / (1 - p) if p < 1 else kept).astype(x.dtype))
 

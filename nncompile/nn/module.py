@@ -29,7 +29,7 @@ class Module:
     _parameters: dict[str, Parameter | None]
     _buffers: dict[str, Array | None]
     _modules: dict[str, Module | None]
-    _transient: set[str]  # the buffers that are not part of the state dict
+    _unsaved_buffers: set[str]  # the buffers that are not part of the state dict
     _made_at: tuple[str, int]  # file and line; where the layers of a Sequential are to be found
 
     def __new__(cls, *_: Any, **__: Any) -> Self:
@@ -37,67 +37,70 @@ class Module:
         self = super().__new__(cls)
         caller = sys._getframe(1)
         vars(self).update(
-            training=True, _parameters={}, _buffers={}, _modules={}, _transient=set(),
+            training=True, _parameters={}, _buffers={}, _modules={}, _unsaved_buffers=set(),
             _made_at=(caller.f_code.co_filename, caller.f_lineno),
         )
         return self
+
+    def __init__(self) -> None:
+        """Takes no arguments; the work is done in __new__."""
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return call(self._interpreted, args, kwargs, root=self)
+        return call(self._run_layer, args, kwargs, root=self)
 
-    def _interpreted(self, *args: Any, **kwargs: Any) -> Any:
+    def _run_layer(self, *args: Any, **kwargs: Any) -> Any:
         return current.get().layer(self, args, kwargs)
 
     # -- attributes --------------------------------------------------------------------------------
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, Parameter):
-            self._forget(name)
+            self._forget_attribute(name)
             self.register_parameter(name, value)
         elif isinstance(value, Module):
-            self._forget(name)
+            self._forget_attribute(name)
             self.add_module(name, value)
         elif name in self._parameters:
             self.register_parameter(name, value)
         elif name in self._modules:
             self.add_module(name, value)
         elif name in self._buffers:
-            self.register_buffer(name, value, name not in self._transient)
+            self.register_buffer(name, value, name not in self._unsaved_buffers)
         else:
             super().__setattr__(name, value)
 
     def __getattr__(self, name: str) -> Any:
-        for kind in self._kinds():
+        for kind in self._attribute_dicts():
             if name in kind:
                 return kind[name]
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __delattr__(self, name: str) -> None:
-        for kind in self._kinds():
+        for kind in self._attribute_dicts():
             if name in kind:
                 del kind[name]
-                self._transient.discard(name)
+                self._unsaved_buffers.discard(name)
                 return
         super().__delattr__(name)
 
     def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *(name for kind in self._kinds() for name in kind)]
+        return [*super().__dir__(), *(name for kind in self._attribute_dicts() for name in kind)]
 
-    def _kinds(self) -> tuple[dict[str, Any], ...]:
+    def _attribute_dicts(self) -> tuple[dict[str, Any], ...]:
         own = vars(self)  # empty while an object is being copied or unpickled
         return tuple(own.get(kind, {}) for kind in ("_parameters", "_buffers", "_modules"))
 
-    def _forget(self, name: str) -> None:
+    def _forget_attribute(self, name: str) -> None:
         """A name holds one thing: a new one takes the place of the old."""
-        for kind in (vars(self), *self._kinds()):
+        for kind in (vars(self), *self._attribute_dicts()):
             kind.pop(name, None)
-        self._transient.discard(name)
+        self._unsaved_buffers.discard(name)
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
-        self._check_name("parameter", name, self._parameters)
+        self._check_attribute_name("parameter", name, self._parameters)
         if not isinstance(param, Parameter | None):
             raise TypeError(f"{name} is a parameter: it can be a Parameter or None, "
                             f"not {type(param).__name__}")
@@ -108,17 +111,19 @@ class Module:
 
         `tensor` is an ndarray, an Array or None; persistent=False keeps it out of the state dict.
         """
-        self._check_name("buffer", name, self._buffers)
+        self._check_attribute_name("buffer", name, self._buffers)
         if not isinstance(tensor, np.ndarray | Array | None):
             raise TypeError(f"{name} is a buffer: it can be an array or None, "
                             f"not {type(tensor).__name__}")
         if isinstance(tensor, Array) and isinstance(tensor.payload, Value):
             raise Error(f"the buffer {name} cannot take a new value while the model is traced")
         self._buffers[name] = None if tensor is None else Array(as_data(tensor))
-        (self._transient.discard if persistent else self._transient.add)(name)
+        self._unsaved_buffers.discard(name)
+        if not persistent:
+            self._unsaved_buffers.add(name)
 
     def add_module(self, name: str, module: Module | None) -> None:
-        self._check_name("module", name, self._modules)
+        self._check_attribute_name("module", name, self._modules)
         if not isinstance(module, Module | None):
             raise TypeError(f"{name} is a module: it can be a Module or None, "
                             f"not {type(module).__name__}")
@@ -126,7 +131,7 @@ class Module:
 
     register_module = add_module
 
-    def _check_name(self, kind: str, name: str, known: Mapping[str, Any]) -> None:
+    def _check_attribute_name(self, kind: str, name: str, known: Mapping[str, Any]) -> None:
         if not isinstance(name, str):
             raise TypeError(f"the name of a {kind} is a string, not {type(name).__name__}")
         if not name or "." in name:
@@ -154,7 +159,8 @@ class Module:
         return (module for _, module in self.named_modules())
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
-        children = {id(m): (name, m) for name, m in reversed(self._modules.items()) if m}
+        children = {id(m): (name, m) for name, m in reversed(self._modules.items())
+                    if m is not None}
         return iter(list(children.values())[::-1])
 
     def children(self) -> Iterator[Module]:
@@ -164,7 +170,7 @@ class Module:
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Parameter]]:
         """The parameters here and below, each with its path; a tied one once, by its first."""
-        return self._named("_parameters", prefix, recurse, remove_duplicate)
+        return self._named_arrays("_parameters", prefix, recurse, remove_duplicate)
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
         return (parameter for _, parameter in self.named_parameters(recurse=recurse))
@@ -172,12 +178,12 @@ class Module:
     def named_buffers(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Array]]:
-        return self._named("_buffers", prefix, recurse, remove_duplicate)
+        return self._named_arrays("_buffers", prefix, recurse, remove_duplicate)
 
     def buffers(self, recurse: bool = True) -> Iterator[Array]:
         return (buffer for _, buffer in self.named_buffers(recurse=recurse))
 
-    def _named(
+    def _named_arrays(
         self, kind: str, prefix: str, recurse: bool, remove_duplicate: bool
     ) -> Iterator[tuple[str, Any]]:
         seen: set[int] = set()
@@ -219,7 +225,7 @@ class Module:
 
     def state_dict(self, *, prefix: str = "") -> OrderedDict[str, NDArray[Any]]:
         """The numbers of all parameters and persistent buffers by path; not copied."""
-        state = self._state(prefix)
+        state = self._arrays_in_state(prefix)
         return OrderedDict((path, array.numpy()) for path, array in state.items())
 
     def load_state_dict(
@@ -232,15 +238,15 @@ class Module:
         """
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"a state dict maps names to arrays, got {type(state_dict).__name__}")
-        return load(type(self).__name__, self._state(""), state_dict, strict)
+        return load(type(self).__name__, self._arrays_in_state(""), state_dict, strict)
 
-    def _state(self, prefix: str) -> dict[str, Array]:
+    def _arrays_in_state(self, prefix: str) -> dict[str, Array]:
         own: dict[str, Array | None] = {**self._parameters}
-        own |= {name: b for name, b in self._buffers.items() if name not in self._transient}
+        own |= {name: b for name, b in self._buffers.items() if name not in self._unsaved_buffers}
         state = {prefix + name: array for name, array in own.items() if array is not None}
         for name, module in self._modules.items():
             if module is not None:
-                state |= module._state(f"{prefix}{name}.")
+                state |= module._arrays_in_state(f"{prefix}{name}.")
         return state
 
     def train(self, mode: bool = True) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,8 +34,9 @@ class LayerNorm(Module):
         dtype: DTypeLike | None = None,
     ) -> None:
         super().__init__()
-        sizes = [normalized_shape] if isinstance(normalized_shape, int) else normalized_shape
-        self.normalized_shape = tuple(sizes)
+        if not isinstance(normalized_shape, Sequence):
+            normalized_shape = [normalized_shape]
+        self.normalized_shape = tuple(map(operator.index, normalized_shape))
         self.eps = eps
         self.elementwise_affine = elementwise_affine
         for name, there in ("weight", elementwise_affine), ("bias", elementwise_affine and bias):

@@ -20,15 +20,15 @@ def join_then(graph: Graph, does_fit: DoesFit, steps: int) -> Rule:
     """The rule that puts an elementwise node of this graph, with the chain behind it, at the end of
     the chain of the node that computes its operand, while a chain has at most `steps` steps.
 
-    The operand is the first one, of a commutative op either one; nothing else uses it, and the
-    result has its type, so that no step grows a shape.  What a load computes once is not drawn into
+    The operand is the first one, or the second where the two may change places; nothing else uses
+    it, and the result has its type, so that no step grows a shape.  What a load computes once is not drawn into
     what every call computes.  `does_fit(head, further)` has the last word: whether the kernel of
     this head can read these further operands.
     """
     at_load = load_time_values(graph)
 
     def rule(node: Node, producer: Producer) -> Node | None:
-        for i in chain_positions(node.op):
+        for i in chain_positions(node):
             head = producer(node.inputs[i])
             if head is None or head.result.type != node.result.type:
                 continue
@@ -49,9 +49,19 @@ def is_step(op: str) -> bool:
     return OPS[op].elementwise and not OPS[op].attrs
 
 
-def chain_positions(op: str) -> range:
-    """The operands of a step that may be the chain's value."""
-    if not is_step(op):
+def chain_positions(node: Node) -> range:
+    """The operands of an elementwise node that may be the chain's value."""
+    if not is_step(node.op):
         return range(0)
-    # the sign of a zero out of maximum(0.0, -0.0) is left open by IEEE 754, by NumPy and by us
-    return range(2 if "commutative" in OPS[op].traits else 1)
+    return range(2 if may_swap(node) else 1)
+
+
+def may_swap(node: Node) -> bool:
+    """Whether the operands can change places and no bit of the result does.
+
+    Of 0.0 and -0.0 the larger is either, by their order: so maximum and minimum are swapped only
+    where the first operand is a literal other than zero.
+    """
+    if node.op in ("maximum", "minimum"):
+        return isinstance(node.inputs[0], float) and node.inputs[0] != 0.0
+    return "commutative" in OPS[node.op].traits

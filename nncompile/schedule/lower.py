@@ -32,6 +32,11 @@ class Lowering:
         operands = [self.operand(o) for o in own]
         self.views[node.result] = lowering(self, node, operands, attrs, further)
 
+    def require(self, node: Node, *rooms: Dim) -> None:
+        """Calls in which one of these is negative are refused; those that cannot be are left out."""
+        self.requirements += [(room, node) for room in rooms
+                              if isinstance(room, DimExpr) and min(c for _, c in room.terms) < 0]
+
     def operand(self, operand: Value | float) -> Operand:
         return self.views[operand] if isinstance(operand, Value) else operand
 
@@ -154,6 +159,8 @@ def last_axes(low: Lowering, node: Node, x: View, axes: list[int], kind: str,
 def reduction(low: Lowering, node: Node, operands: list, attrs: Attrs, then: list) -> View:
     x, axes = operands[0], list(attrs["axes"])
     order = [a for a in range(len(x.shape)) if a not in axes] + axes
+    if node.op == "max":
+        low.require(node, *(x.shape[a] - 1 for a in axes))               # nothing has no maximum
     rows = low.matrix(node, x.permuted(order), len(axes))
     out = low.result(node)
     flat = View(out.place, (rows.shape[0],), (1,), out.offset)
@@ -172,8 +179,7 @@ def transpose(low: Lowering, node: Node, operands: list, attrs: Attrs, _: list) 
 
 def slice_(low: Lowering, node: Node, operands: list, attrs: Attrs, _: list) -> View:
     start, stop, size = attrs["start"], attrs["stop"], operands[0].shape[attrs["axis"]]
-    low.requirements += [(room, node) for room in (start, stop - start, size - stop)
-                         if isinstance(room, DimExpr) and min(c for _, c in room.terms) < 0]
+    low.require(node, start, stop - start, size - stop)
     return operands[0].sliced(attrs["axis"], start, stop)
 
 

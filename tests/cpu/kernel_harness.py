@@ -20,8 +20,8 @@ TARGETS = [targets.named(level) for level in targets.available()]
 BY_LEVEL = {target.level: target for target in TARGETS}
 LEVELS = list(BY_LEVEL)
 
-GUARD = 67                                                  # elements, odd: data off every alignment
-CANARY = np.uint32(0x7FC0BEEF).view(np.float32)             # a NaN that no computation makes
+GUARD = 67                                 # elements, odd: data off every alignment
+CANARY = np.uint32(0x7FC0BEEF).view(np.float32)    # a NaN that no computation makes
 C_TYPES = {"p": ctypes.c_void_p, "w": ctypes.c_void_p, "i": ctypes.c_int64}
 
 

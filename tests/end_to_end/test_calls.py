@@ -133,7 +133,7 @@ def test_threads(fast, x):
         assert fast.threads == count
         np.testing.assert_array_equal(fast(x), want)
     for wrong in (0, -1, 1.5, "2"):
-        with pytest.raises((nncompile.InputError, TypeError)):
+        with pytest.raises(nncompile.Error, match="threads must be"):
             fast.threads = wrong
 
 
@@ -256,7 +256,7 @@ def test_float64_models_are_refused_with_the_layer():
 
 
 def test_train_mode_is_refused_by_name():
-    with pytest.raises(nncompile.Error, match=r"(?s)1.*eval\(\)"):
+    with pytest.raises(nncompile.Error, match=r"(?s)eval\(\).*layers: *1"):
         nncompile.compile(nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5)), "f32[B, 3]")
 
 

@@ -18,14 +18,14 @@ def seed():
 
 
 def looks_like(values, distribution):
-    assert stats.kstest(np.ravel(values), distribution.cdf).pvalue > 0.01
+    assert stats.kstest(np.ravel(values), distribution.cdf).pvalue > 1e-3
 
 
 def uniform(bound):
     return stats.uniform(-bound, 2 * bound)
 
 
-@pytest.mark.parametrize("inputs, outputs", [(1, 3000), (30, 500), (1000, 1000)])
+@pytest.mark.parametrize("inputs, outputs", [(1, 3000), (30, 500), (1000, 300)])
 def test_linear(inputs, outputs):
     layer = nn.Linear(inputs, outputs)
     bound = 1 / math.sqrt(inputs)
@@ -45,7 +45,8 @@ def test_embedding_and_layer_norm():
     assert (norm.weight.data == 1).all() and (norm.bias.data == 0).all()
 
 
-@pytest.mark.parametrize("shape, fan_in, fan_out", [((400, 100), 100, 400), ((50, 20, 9), 180, 450)])
+@pytest.mark.parametrize("shape, fan_in, fan_out",
+                         [((400, 100), 100, 400), ((50, 20, 9), 180, 450)])
 def test_by_fans(shape, fan_in, fan_out):
     weight = nn.Parameter(np.empty(shape, np.float32))
     assert init.xavier_uniform_(weight, gain=2) is weight

@@ -27,6 +27,7 @@ class Net(nn.Module):
         self.register_buffer("nothing", None)
         self.register_parameter("absent", None)
         self.none = None
+        self.empty = nn.Sequential()
         self.tied = self.body.first
 
     def forward(self, x):
@@ -39,7 +40,7 @@ class Net(nn.Module):
 def torch_net():
     torch = pytest.importorskip("torch", reason="torch, the oracle of the modules, is missing")
 
-    class Net(torch.nn.Module):
+    class TorchNet(torch.nn.Module):
         def __init__(self, width=4):
             super().__init__()
             self.scale = torch.nn.Parameter(torch.ones(width))
@@ -53,11 +54,13 @@ def torch_net():
             self.register_buffer("nothing", None)
             self.register_parameter("absent", None)
             self.none = None
+            self.empty = torch.nn.Sequential()
             self.tied = self.body.first
 
         forward = Net.forward
 
-    return Net()
+    TorchNet.__name__ = "Net"
+    return TorchNet()
 
 
 def names(pairs):
@@ -212,7 +215,7 @@ def test_get_submodule_and_parameter():
     for path in ("body.missing", "scale", "body..last", "layers.9"):
         with pytest.raises(AttributeError):
             model.get_submodule(path)
-    with pytest.raises(AttributeError, match="no parameter 'body.last'"):
+    with pytest.raises(AttributeError, match=r"no parameter 'body\.last'"):
         model.get_parameter("body.last")
 
 
@@ -232,7 +235,7 @@ def test_attributes_take_each_others_place():
     assert model.state_dict()["b"].tolist() == [1, 1, 1]
     del model.b
     with pytest.raises(AttributeError, match="'Module' object has no attribute 'b'"):
-        model.b
+        getattr(model, "b")  # noqa: B009
     with pytest.raises(AttributeError):
         del model.b
 

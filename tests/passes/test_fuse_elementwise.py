@@ -35,6 +35,17 @@ def test_the_first_step_may_broadcast():
         return %0""")
 
 
+def test_a_maximum_takes_the_value_on_the_left_or_beside_a_number_that_is_not_zero():
+    becomes(FuseElementwise(), """
+        %0: f32[B, 8] = neg(%x)
+        %1: f32[B, 8] = maximum(%0, %r)
+        %2: f32[B, 8] = minimum(6.0, %1)
+        %3: f32[B, 8] = maximum(%2, 0.0)
+        return %3""", """
+        %0: f32[B, 8] = neg(%x) then maximum(%r), minimum(6.0), maximum(0.0)
+        return %0""")
+
+
 def test_of_two_chains_the_first_goes_on():
     becomes(FuseElementwise(), """
         %0: f32[B, 8] = exp(%x)
@@ -82,6 +93,18 @@ TWINS = {
     "the value on the wrong side of a div": """
         %0: f32[B, 8] = exp(%x)
         %1: f32[B, 8] = div(1.0, %0)
+        return %1""",
+    "the value on the right of a maximum, which may choose between two zeros": """
+        %0: f32[B, 8] = neg(%x)
+        %1: f32[B, 8] = maximum(%r, %0)
+        return %1""",
+    "a zero on the left of a maximum": """
+        %0: f32[B, 8] = neg(%x)
+        %1: f32[B, 8] = maximum(0.0, %0)
+        return %1""",
+    "a zero on the left of a minimum": """
+        %0: f32[B, 8] = neg(%x)
+        %1: f32[B, 8] = minimum(-0.0, %0)
         return %1""",
     "a head that is a product": """
         %0: f32[B, 8] = linear(%x, @w, @b)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import ir
 from ir import CSE, DCE, OPS, FoldConstants
+from ir.check import check_same
 from ir.ops import at_sizes, split_then
 from nncompile.passes import (
     DEFAULT_PIPELINE,
@@ -101,6 +102,15 @@ def test_the_default_pipeline(graph, seed, size):
     assert_close(graph, after, feed(graph, seed, size))
     assert [v.type for v in after.outputs] == [v.type for v in graph.outputs]
     assert str(apply(DEFAULT_PIPELINE, after)) == str(after)
+
+
+@random_graphs
+@given(graphs())
+def test_no_pass_of_the_default_pipeline_fails_its_check(graph):
+    def watch(step: ir.Pass, before: ir.Graph, after: ir.Graph, seconds: float) -> None:
+        check_same(step.name, before, after)
+
+    ir.run(DEFAULT_PIPELINE, graph, watch)
 
 
 @random_graphs

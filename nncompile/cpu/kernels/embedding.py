@@ -1,24 +1,21 @@
 """Rows of a table, by number."""
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-
 from nncompile.cpu.kernels.kernel import (
     Arguments,
-    Array,
     Kernel,
     Units,
-    emit_entry_points,
+    Values,
+    make,
+    outer_axes,
     outer_count,
-    outer_names,
     outer_places,
+    outer_view,
+    signature,
     strided,
 )
 from nncompile.cpu.kernels.rows import for_row
 from nncompile.cpu.lanes import I32, I64, Emit, Value
-from nncompile.cpu.target import Target
 
 
 def embedding(index: str, outer: int) -> Kernel:
@@ -34,13 +31,25 @@ def embedding(index: str, outer: int) -> Kernel:
     """
     if index not in ("i64", "i32"):
         raise ValueError(f"ids are i64 or i32, not {index!r}")
+    types = signature("ids:p table:p V D y:p ldy fault:w step " + outer_axes(outer, "ids"))
+
+    def plain(a: Values) -> None:
+        ids, V, D, fault = outer_view(a, outer, "ids", (), ()).ravel(), a["V"], a["D"], a["fault"]
+        known = (ids >= 0) & (ids < V)
+        y = strided(a["y"], (ids.size, D), (a["ldy"], 1))
+        y[~known] = 0
+        y[known] = strided(a["table"], (V, D), (D, 1))[ids[known]]
+        if not known.all() and fault[0] == 0:
+            fault[:3] = a["step"] + 1, ids[~known][0], V
+
+    return make(f"embedding_{index}_{outer}", types, _units(index, outer), plain)
+
+
+def _units(index: str, outer: int) -> Units:
     kind = I64 if index == "i64" else I32
-    arguments = ("ids", "table", "V", "D", "y", "ldy", "fault", "step", *outer_names(outer, "ids"))
-    name = f"embedding_{index}_{outer}"
 
     def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
-        b = e.b
-        zero = e.const(0.0)
+        b, D, zero = e.b, a["D"], e.const(0.0)
         with e.loop(first, stop) as unit:
             offset = outer_places(e, a, outer, unit.index, ["ids"])["ids"]
             place = b.gep(a["ids"], [offset], source_etype=kind)
@@ -50,29 +59,14 @@ def embedding(index: str, outer: int) -> Kernel:
             known = b.icmp_unsigned("<", number, a["V"])               # a negative id is above V
             with b.if_else(known) as (inside, outside):
                 with inside:
-                    source = e.at(a["table"], b.mul(number, a["D"]))
-                    for_row(e, a["D"], lambda i, mask: e.store(
+                    source = e.at(a["table"], b.mul(number, D))
+                    for_row(e, D, lambda i, mask: e.store(
                         e.load(e.at(source, i), mask), e.at(y, i), mask))
                 with outside:
-                    for_row(e, a["D"], lambda i, mask: e.store(zero, e.at(y, i), mask))
+                    for_row(e, D, lambda i, mask: e.store(zero, e.at(y, i), mask))
                     _report(e, a, number)
 
-    def emit(module: Any, target: Target) -> None:
-        emit_entry_points(module, target, kernel, Units(
-            lambda e, a: outer_count(e, a, outer), run))
-
-    def python(ids: Array, table: Array, V: int, D: int, y: Array, ldy: int, fault: Array,
-               step: int, *axes: int) -> None:
-        numbers = strided(ids, axes[:outer], axes[outer:]).ravel()
-        good = (numbers >= 0) & (numbers < V)
-        rows = strided(table, (V, D), (D, 1))
-        strided(y, (numbers.size, D), (ldy, 1))[...] = np.where(
-            good[:, None], rows[np.where(good, numbers, 0)] if V else np.float32(0), np.float32(0))
-        if not good.all() and fault[0] == 0:
-            fault[:3] = step + 1, numbers[~good][0], V
-
-    kernel = Kernel(name, arguments, "ppiipiwi" + "i" * 2 * outer, emit, python)
-    return kernel
+    return Units(lambda e, a: outer_count(e, a, outer), run)
 
 
 def _report(e: Emit, a: Arguments, number: Value) -> None:

@@ -21,9 +21,10 @@ from nncompile.cpu.target import Target
 
 Arguments: TypeAlias = dict[str, Value]
 Array: TypeAlias = np.ndarray[Any, Any]
+Values: TypeAlias = dict[str, Any]         # in numpy: arrays for pointers, ints
 
-CLAIMED, DONE, PHASE_WORDS = 0, 8, 16      # a queue: units claimed, units done, on two cache lines
-SHARES = 64                                # units of a row kernel are claimed in about that many lots
+CLAIMED, DONE, PHASE_WORDS = 0, 8, 16      # words of a queue: units claimed, units done, size
+LOTS = 64                                  # rows are claimed in about so many lots, not one by one
 
 LLVM_TYPES = {"p": PTR, "w": PTR, "i": I64}
 
@@ -67,12 +68,30 @@ class Kernel:
 class Units:
     """How a kernel's work is cut: `count` emits the number of units, `run` the units first..stop.
 
-    Units of a row are small and are claimed many at a time (`lots`); panels one by one.
+    Small units, such as rows, are claimed many at a time (`lots`); panels one by one.
     """
 
     count: Callable[[Emit, Arguments], Value]
     run: Callable[[Emit, Value, Value, Arguments], None]
     lots: bool = True
+
+
+def make(name: str, types: dict[str, str], units: Units,
+         plain: Callable[[Values], None]) -> Kernel:
+    """A kernel of its arguments' letters by name, its units, and its body in numpy."""
+    def emit(module: Any, target: Target) -> None:
+        emit_entry_points(module, target, kernel, units)
+
+    def python(*values: Any) -> None:
+        plain(dict(zip(types, values, strict=True)))
+
+    kernel = Kernel(name, tuple(types), "".join(types.values()), emit, python)
+    return kernel
+
+
+def signature(text: str) -> dict[str, str]:
+    """The letters of arguments by name: "x:p ldx" is {"x": "p", "ldx": "i"}."""
+    return {name: letter or "i" for name, _, letter in (a.partition(":") for a in text.split())}
 
 
 def emit_entry_points(module: Any, target: Target, kernel: Kernel, units: Units) -> None:
@@ -93,7 +112,7 @@ def emit_entry_points(module: Any, target: Target, kernel: Kernel, units: Units)
     e = Emit(shared, target)
     queue = a.pop("queue")
     count = units.count(e, a)
-    lot = e.greatest(I64(1), e.b.udiv(count, I64(SHARES))) if units.lots else I64(1)
+    lot = e.greatest(I64(1), e.b.udiv(count, I64(LOTS))) if units.lots else I64(1)
     _claim_until_done(e, queue, count, lot, lambda first, stop: e.b.call(
         run, [first, stop, *a.values()]))
 
@@ -130,10 +149,14 @@ def _claim_until_done(e: Emit, queue: Value, count: Value, lot: Value,
 
 # -- outer indices: the axes of a tensor before those that a kernel works along -----------------
 
-def outer_names(outer: int, *operands: str) -> tuple[str, ...]:
-    """d0, d1, ... and then every operand's strides: y_d0, y_d1, ..."""
+def outer_axes(outer: int, *operands: str) -> str:
+    """For a signature: the sizes d0, d1, ..., then every operand's strides y_d0, y_d1, ..."""
     axes = [f"d{i}" for i in range(outer)]
-    return (*axes, *(f"{operand}_{axis}" for operand in operands for axis in axes))
+    return " ".join([*axes, *(outer_strides(outer, operand) for operand in operands)])
+
+
+def outer_strides(outer: int, operand: str) -> str:
+    return " ".join(f"{operand}_d{i}" for i in range(outer))
 
 
 def outer_count(e: Emit, a: Arguments, outer: int) -> Value:
@@ -165,5 +188,9 @@ def strided(flat: Array, shape: Sequence[int], strides: Sequence[int]) -> Array:
     return as_strided(flat, tuple(shape), tuple(size * s for s in strides))
 
 
-__all__ = ["Arguments", "Array", "Kernel", "Units", "emit_entry_points", "outer_count",
-           "outer_names", "outer_places", "strided"]
+def outer_view(a: Values, outer: int, operand: str, shape: Sequence[int],
+               strides: Sequence[int]) -> Array:
+    """An operand with its outer axes in front."""
+    dims = [a[f"d{i}"] for i in range(outer)]
+    own = [a[f"{operand}_d{i}"] for i in range(outer)]
+    return strided(a[operand], (*dims, *shape), (*own, *strides))

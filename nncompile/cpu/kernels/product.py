@@ -10,7 +10,6 @@ y must not overlap any operand, not even the further operands of the chain.
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,13 +19,16 @@ from nncompile.cpu.kernels import chain as chains
 from nncompile.cpu.kernels.chain import Chain
 from nncompile.cpu.kernels.kernel import (
     Arguments,
-    Array,
     Kernel,
     Units,
-    emit_entry_points,
+    Values,
+    make,
+    outer_axes,
     outer_count,
-    outer_names,
     outer_places,
+    outer_strides,
+    outer_view,
+    signature,
     strided,
 )
 from nncompile.cpu.kernels.packing import unpack_linear
@@ -52,23 +54,20 @@ def linear(then: Chain = ()) -> Kernel:
     A unit is a panel of columns for up to LINEAR_ROWS rows.
     """
     chains.check(then, "vs")
-    arguments = ("x", "ldx", "w", "y", "ldy", "rows", "K", "N", *_operand_names(then))
+    operands = _operands(then)
+    further = " ".join(f"{r}:p ld{r}" for r in operands)
+    types = signature(f"x:p ldx w:p y:p ldy rows K N {further}")
     name = "_".join(("linear", *chains.names(then)))
 
-    def emit(module: Any, target: Target) -> None:
-        emit_entry_points(module, target, kernel, _linear_units(Product(
-            module, target, name, then, packed=True)))
+    def plain(a: Values) -> None:
+        rows, K, N = a["rows"], a["K"], a["N"]
+        weight, bias = unpack_linear(a["w"], N, K, host())
+        value = strided(a["x"], (rows, K), (a["ldx"], 1)) @ weight + bias
+        arrays = [strided(a[r], (rows, N if kind == "v" else 1), (a[f"ld{r}"], 1))
+                  for r, kind in zip(operands, chains.kinds(then), strict=True)]
+        strided(a["y"], (rows, N), (a["ldy"], 1))[...] = chains.evaluate(then, value, arrays)
 
-    def python(x: Array, ldx: int, w: Array, y: Array, ldy: int, rows: int, K: int, N: int,
-               *further: Any) -> None:
-        weight, bias = unpack_linear(w, N, K, host())
-        value = strided(x, (rows, K), (ldx, 1)) @ weight + bias
-        operands = [strided(r, (rows, N if kind == "v" else 1), (ldr, 1)) for kind, r, ldr in
-                    zip(chains.kinds(then), further[::2], further[1::2], strict=True)]
-        strided(y, (rows, N), (ldy, 1))[...] = chains.evaluate(then, value, operands)
-
-    kernel = Kernel(name, arguments, _letters(arguments), emit, python)
-    return kernel
+    return make(name, types, _linear_units(name, then), plain)
 
 
 def matmul(then: Chain = (), outer: int = 0) -> Kernel:
@@ -81,110 +80,90 @@ def matmul(then: Chain = (), outer: int = 0) -> Kernel:
     A unit is MATMUL_TILES row tiles of one matrix, all columns.
     """
     chains.check(then, "vs")
-    further = [f"r{i}" for i in range(len(chains.kinds(then)))]
-    arguments = ("x", "ldx", "w", "ldw", "y", "ldy", "M", "K", "N",
-                 *outer_names(outer, "x", "w", "y"))
-    for r in further:
-        arguments += (r, f"ld{r}", *outer_names(outer, r)[outer:])
+    operands = _operands(then)
+    further = " ".join(f"{r}:p ld{r} {outer_strides(outer, r)}" for r in operands)
+    types = signature("x:p ldx w:p ldw y:p ldy M K N "
+                      f"{outer_axes(outer, 'x', 'w', 'y')} {further}")
     name = "_".join(("matmul", *chains.names(then), str(outer)))
 
-    def emit(module: Any, target: Target) -> None:
-        product = Product(module, target, name, then, packed=False)
-        emit_entry_points(module, target, kernel, _matmul_units(product, outer))
-
-    def python(*values: Any) -> None:
-        a = dict(zip(arguments, values, strict=True))
-        dims = [a[f"d{i}"] for i in range(outer)]
-
-        def view(of: str, shape: Sequence[int], strides: Sequence[int]) -> Array:
-            own = [a[f"{of}_d{i}"] for i in range(outer)]
-            return strided(a[of], (*dims, *shape), (*own, *strides))
+    def plain(a: Values) -> None:
         M, K, N = a["M"], a["K"], a["N"]
-        value = view("x", (M, K), (a["ldx"], 1)) @ view("w", (K, N), (a["ldw"], 1))
-        operands = [view(r, (M, N if kind == "v" else 1), (a[f"ld{r}"], 1))
-                    for r, kind in zip(further, chains.kinds(then), strict=True)]
-        view("y", (M, N), (a["ldy"], 1))[...] = chains.evaluate(then, value, operands)
+        x = outer_view(a, outer, "x", (M, K), (a["ldx"], 1))
+        w = outer_view(a, outer, "w", (K, N), (a["ldw"], 1))
+        arrays = [outer_view(a, outer, r, (M, N if kind == "v" else 1), (a[f"ld{r}"], 1))
+                  for r, kind in zip(operands, chains.kinds(then), strict=True)]
+        y = outer_view(a, outer, "y", (M, N), (a["ldy"], 1))
+        y[...] = chains.evaluate(then, x @ w, arrays)
 
-    kernel = Kernel(name, arguments, _letters(arguments), emit, python)
-    return kernel
-
-
-def _operand_names(then: Chain) -> tuple[str, ...]:
-    return tuple(name for i in range(len(chains.kinds(then))) for name in (f"r{i}", f"ldr{i}"))
+    return make(name, types, _matmul_units(name, then, outer), plain)
 
 
-def _letters(arguments: Sequence[str]) -> str:
-    return "".join("p" if _is_pointer(name) else "i" for name in arguments)
-
-
-def _is_pointer(name: str) -> bool:
-    return name in ("x", "w", "y") or (name[0] == "r" and name[1:].isdigit())
+def _operands(then: Chain) -> list[str]:
+    """Names of the chain's further operands."""
+    return [f"r{i}" for i in range(len(chains.kinds(then)))]
 
 
 # -- units --------------------------------------------------------------------------------------
 
-def _linear_units(product: Product) -> Units:
-    target, P, W = product.target, product.target.panel_width, product.target.width
-
+def _linear_units(name: str, then: Chain) -> Units:
     def blocks(e: Emit, a: Arguments) -> Value:
         return e.quotient_up(a["rows"], LINEAR_ROWS)
 
     def count(e: Emit, a: Arguments) -> Value:
-        wide = e.b.udiv(a["N"], I64(P))
-        edge = e.quotient_up(e.b.urem(a["N"], I64(P)), W)
+        width = e.target.panel_width
+        wide = e.b.udiv(a["N"], I64(width))
+        edge = e.quotient_up(e.b.urem(a["N"], I64(width)), e.width)
         return e.b.mul(e.b.add(wide, edge), blocks(e, a))
 
     def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
-        b, N, K = e.b, a["N"], a["K"]
-        wide, in_panel = b.udiv(N, I64(P)), blocks(e, a)
-        columns = b.mul(e.quotient_up(N, W), I64(W))
-        bias = e.at(a["w"], b.mul(K, columns))
+        product = Product(e.module, e.target, name, then, packed=True)
+        b, N, width = e.b, a["N"], e.target.panel_width
+        wide, in_panel = b.udiv(N, I64(width)), blocks(e, a)
+        columns = b.mul(e.quotient_up(N, e.width), I64(e.width))
+        bias = e.at(a["w"], b.mul(a["K"], columns))
         with e.loop(first, stop) as unit:
             panel, block = b.udiv(unit.index, in_panel), b.urem(unit.index, in_panel)
             row = b.mul(block, I64(LINEAR_ROWS))
             height = e.least(I64(LINEAR_ROWS), b.sub(a["rows"], row))
             with b.if_else(b.icmp_signed("<", panel, wide)) as (inside, right):
                 with inside:
-                    at = product.place(e, a, row, b.mul(panel, I64(P)), bias)
-                    product.rows(e, at, height, target.panel)
+                    at = product.place(e, a, row, b.mul(panel, I64(width)), bias)
+                    product.rows(e, at, height, e.target.panel)
                 with right:
-                    edge = b.mul(b.sub(panel, wide), I64(W))
-                    at = product.place(e, a, row, b.add(b.mul(wide, I64(P)), edge), bias)
-                    product.rows(e, at, height, 1)
+                    edge = b.mul(b.sub(panel, wide), I64(e.width))
+                    column = b.add(b.mul(wide, I64(width)), edge)
+                    product.rows(e, product.place(e, a, row, column, bias), height, 1)
 
     return Units(count, run, lots=False)
 
 
-def _matmul_units(product: Product, outer: int) -> Units:
-    target, P, W = product.target, product.target.panel_width, product.target.width
-    height = MATMUL_TILES * target.tile_rows
-    operands = ("x", "w", "y", *product.operands)
+def _matmul_units(name: str, then: Chain, outer: int) -> Units:
+    operands = ("x", "w", "y", *_operands(then))
+
+    def height(e: Emit) -> int:
+        return MATMUL_TILES * e.target.tile_rows
 
     def blocks(e: Emit, a: Arguments) -> Value:
-        return e.quotient_up(a["M"], height)
+        return e.quotient_up(a["M"], height(e))
 
     def count(e: Emit, a: Arguments) -> Value:
-        used = e.b.icmp_signed(">", a["N"], I64(0))
-        units = e.b.mul(outer_count(e, a, outer), blocks(e, a))
-        return e.b.select(used, units, I64(0))
+        return e.b.mul(outer_count(e, a, outer), blocks(e, a))
 
     def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
-        b = e.b
-        in_matrix = blocks(e, a)
-        zeros = _zeros(e.module, P)
+        product = Product(e.module, e.target, name, then, packed=False)
+        b, width, in_matrix = e.b, e.target.panel_width, blocks(e, a)
+        zeros = _zeros(e.module, width)
+        inside = e.whole(a["N"], width)
         with e.loop(first, stop) as unit:
             index, block = b.udiv(unit.index, in_matrix), b.urem(unit.index, in_matrix)
             offsets = outer_places(e, a, outer, index, operands)
-            matrix = a | {name: e.at(a[name], offset) for name, offset in offsets.items()}
-            row = b.mul(block, I64(height))
-            rows = e.least(I64(height), b.sub(a["M"], row))
-            inside = e.whole(a["N"], P)
-            with e.loop(0, inside, P) as column:
-                at = product.place(e, matrix, row, column.index, zeros)
-                product.rows(e, at, rows, target.panel)
-            with e.loop(inside, a["N"], W) as column:
-                at = product.place(e, matrix, row, column.index, zeros)
-                product.rows(e, at, rows, 1)
+            matrix = a | {operand: e.at(a[operand], offset) for operand, offset in offsets.items()}
+            row = b.mul(block, I64(height(e)))
+            rows = e.least(I64(height(e)), b.sub(a["M"], row))
+            for start, stop_column, vectors in ((0, inside, e.target.panel), (inside, a["N"], 1)):
+                with e.loop(start, stop_column, vectors * e.width) as column:
+                    at = product.place(e, matrix, row, column.index, zeros)
+                    product.rows(e, at, rows, vectors)
 
     return Units(count, run, lots=False)
 
@@ -211,7 +190,7 @@ class Product:
 
     @property
     def operands(self) -> tuple[str, ...]:
-        return tuple(f"r{i}" for i in range(len(chains.kinds(self.chain))))
+        return tuple(_operands(self.chain))
 
     def place(self, e: Emit, a: Arguments, row: Value, column: Value, start: Value) -> Arguments:
         """The kernel's arguments, moved to where a panel's rows begin."""

@@ -7,28 +7,30 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
 from nncompile.cpu.kernels.kernel import (
     Arguments,
-    Array,
     Kernel,
     Units,
-    emit_entry_points,
+    Values,
+    make,
+    signature,
     strided,
 )
 from nncompile.cpu.lanes import F32, I1, I64, Emit, Value
 from nncompile.cpu.math import exp
-from nncompile.cpu.target import Target
 
 Combine: TypeAlias = Callable[[Value, Value], Value]
-Term: TypeAlias = Callable[[Value, Value | None], Any]        # (place in the row, mask) -> vectors
+Term: TypeAlias = Callable[[Value, Value | None], Value]      # (place in the row, mask) -> vector
 
 WAYS = 4              # sums of a row kept side by side, to hide the latency of addition
 SPAN = 64             # vectors a way adds up before its sum joins the total, for accuracy
 
+
+# -- softmax ------------------------------------------------------------------------------------
 
 def softmax(scaled: bool) -> Kernel:
     """y[i] = softmax(x[i] * scale) over the last dim; y may be x itself.
@@ -38,43 +40,47 @@ def softmax(scaled: bool) -> Kernel:
 
     As torch does, a row with a NaN or +inf, or of -inf alone, is NaN.
     """
+    types = signature("x:p ldx y:p ldy rows N" + " scale:p" * scaled)
     name = "softmax_scaled" if scaled else "softmax"
-    arguments = ("x", "ldx", "y", "ldy", "rows", "N", *["scale"] * scaled)
+    return make(name, types, row_units(_softmax_row), _softmax_plain)
 
-    def row(e: Emit, a: Arguments) -> None:
-        b, x, y = e.b, a["x"], a["y"]
-        scale = e.broadcast(a["scale"]) if scaled else None
 
-        def scores(index: Value, mask: Value | None) -> Value:
-            value = e.load(e.at(x, index), mask)
-            return value if scale is None else b.fmul(value, scale)
+def _softmax_row(e: Emit, a: Arguments) -> None:
+    b, N, x, y = e.b, a["N"], a["x"], a["y"]
+    scale = e.broadcast(a["scale"]) if "scale" in a else None
 
-        top = fold_row(e, a["N"], scores, e.maximum, e.const(-math.inf), ways=WAYS)
+    def score(index: Value, mask: Value | None) -> Value:
+        value = e.load(e.at(x, index), mask)
+        return value if scale is None else b.fmul(value, scale)
 
-        def exponential(index: Value, mask: Value | None) -> Value:
-            value = exp(e, b.fsub(scores(index, mask), top))
-            e.store(value, e.at(y, index), mask)
-            return value
+    top = fold_row(e, N, score, e.maximum, -math.inf, ways=WAYS)
 
-        total = fold_row(e, a["N"], exponential, b.fadd, e.const(0.0), ways=1)
-        inverse = b.fdiv(e.const(1.0), total)
+    def exponential(index: Value, mask: Value | None) -> Value:
+        value = exp(e, b.fsub(score(index, mask), top))
+        e.store(value, e.at(y, index), mask)
+        return value
 
-        def normalize(index: Value, mask: Value | None) -> None:
-            place = e.at(y, index)
-            e.store(b.fmul(e.load(place, mask), inverse), place, mask)
+    inverse = b.fdiv(e.const(1.0), fold_row(e, N, exponential, b.fadd, 0.0, ways=1))
 
-        for_row(e, a["N"], normalize)
+    def normalize(index: Value, mask: Value | None) -> None:
+        place = e.at(y, index)
+        e.store(b.fmul(e.load(place, mask), inverse), place, mask)
 
-    def python(x: Array, ldx: int, y: Array, ldy: int, rows: int, N: int,
-               scale: Array | None = None) -> None:
-        if N:
-            value = strided(x, (rows, N), (ldx, 1)) * (1 if scale is None else scale[0])
-            with np.errstate(invalid="ignore"):
-                value = np.exp(value - value.max(axis=1, keepdims=True))
-            strided(y, (rows, N), (ldy, 1))[...] = value / value.sum(axis=1, keepdims=True)
+    for_row(e, N, normalize)
 
-    return row_kernel(name, arguments, "pipiii" + "p" * scaled, row, python)
 
+def _softmax_plain(a: Values) -> None:
+    rows, N = a["rows"], a["N"]
+    if N == 0:
+        return
+    value = strided(a["x"], (rows, N), (a["ldx"], 1))
+    value = value * a["scale"][0] if "scale" in a else value
+    with np.errstate(invalid="ignore"):
+        value = np.exp(value - value.max(axis=1, keepdims=True))
+    strided(a["y"], (rows, N), (a["ldy"], 1))[...] = value / value.sum(axis=1, keepdims=True)
+
+
+# -- layer_norm ---------------------------------------------------------------------------------
 
 def layer_norm(weight: bool, bias: bool) -> Kernel:
     """y[i] = (x[i] - mean) / sqrt(variance + eps) * gamma + beta; y may be x itself.
@@ -89,62 +95,49 @@ def layer_norm(weight: bool, bias: bool) -> Kernel:
     """
     if bias and not weight:
         raise ValueError("a layer_norm with a bias has a weight")
+    types = signature("x:p ldx" + " gamma:p" * weight + " beta:p" * bias
+                      + " eps:p y:p ldy rows N")
     name = "layer_norm" + "_weight" * weight + "_bias" * bias
-    arguments = ("x", "ldx", *["gamma"] * weight, *["beta"] * bias,
-                 "eps", "y", "ldy", "rows", "N")
+    return make(name, types, row_units(_layer_norm_row), _layer_norm_plain)
 
-    def row(e: Emit, a: Arguments) -> None:
-        b, x, y, N = e.b, a["x"], a["y"], a["N"]
-        length = e.splat(b.sitofp(N, F32))
 
-        def mean(term: Term) -> Value:
-            return b.fdiv(fold_row(e, N, term, b.fadd, e.const(0.0), ways=WAYS), length)
+def _layer_norm_row(e: Emit, a: Arguments) -> None:
+    b, N, x, y = e.b, a["N"], a["x"], a["y"]
+    length = e.splat(b.sitofp(N, F32))
 
-        with _again_if_infinite(e, x, N) as attempt:
-            first = b.fmul(e.broadcast(x), attempt.scale)
+    def mean(term: Term) -> Value:
+        return b.fdiv(fold_row(e, N, term, b.fadd, 0.0, ways=WAYS), length)
 
-            def scaled(index: Value, mask: Value | None) -> Value:
-                return b.fmul(e.load(e.at(x, index), mask), attempt.scale)
+    with _again_if_infinite(e, x, N) as attempt:
+        first = b.fmul(e.broadcast(x), attempt.scale)
 
-            centre = b.fadd(first, mean(lambda index, mask: b.fsub(scaled(index, mask), first)))
-            rest = mean(lambda index, mask: b.fsub(scaled(index, mask), centre))
+        def scaled(index: Value, mask: Value | None) -> Value:
+            return b.fmul(e.load(e.at(x, index), mask), attempt.scale)
 
-            def centred(index: Value, mask: Value | None) -> Value:
-                return b.fsub(b.fsub(scaled(index, mask), centre), rest)
+        centre = b.fadd(first, mean(lambda index, mask: b.fsub(scaled(index, mask), first)))
+        rest = mean(lambda index, mask: b.fsub(scaled(index, mask), centre))
 
-            def square(index: Value, mask: Value | None) -> Value:
-                value = centred(index, mask)
-                return b.fmul(value, value)
+        def centred(index: Value, mask: Value | None) -> Value:
+            return b.fsub(b.fsub(scaled(index, mask), centre), rest)
 
-            attempt.result = variance = mean(square)
-        eps = _scaled_eps(e, e.broadcast(a["eps"]), attempt.scale)
-        inverse = b.fdiv(e.const(1.0), e.intrinsic("sqrt", b.fadd(variance, eps)))
+        def square(index: Value, mask: Value | None) -> Value:
+            value = centred(index, mask)
+            return b.fmul(value, value)
 
-        def normalize(index: Value, mask: Value | None) -> None:
-            value = b.fmul(centred(index, mask), inverse)
-            if bias:
-                value = e.fma(value, e.load(e.at(a["gamma"], index), mask),
-                              e.load(e.at(a["beta"], index), mask))
-            elif weight:
-                value = b.fmul(value, e.load(e.at(a["gamma"], index), mask))
-            e.store(value, e.at(y, index), mask)
+        attempt.result = mean(square)
+    eps = _scaled_eps(e, e.broadcast(a["eps"]), attempt.scale)
+    inverse = b.fdiv(e.const(1.0), e.intrinsic("sqrt", b.fadd(attempt.result, eps)))
 
-        for_row(e, N, normalize)
+    def normalize(index: Value, mask: Value | None) -> None:
+        value = b.fmul(centred(index, mask), inverse)
+        if "beta" in a:
+            value = e.fma(value, e.load(e.at(a["gamma"], index), mask),
+                          e.load(e.at(a["beta"], index), mask))
+        elif "gamma" in a:
+            value = b.fmul(value, e.load(e.at(a["gamma"], index), mask))
+        e.store(value, e.at(y, index), mask)
 
-    def python(*values: Any) -> None:
-        a = dict(zip(arguments, values, strict=True))
-        rows, N = a["rows"], a["N"]
-        if N == 0:
-            return
-        value = strided(a["x"], (rows, N), (a["ldx"], 1)).astype(np.float64)
-        value = value - value.mean(axis=1, keepdims=True)
-        variance = (value * value).mean(axis=1, keepdims=True)
-        value = value / np.sqrt(variance + a["eps"][0])
-        value = value * (a["gamma"][:N] if weight else 1) + (a["beta"][:N] if bias else 0)
-        strided(a["y"], (rows, N), (a["ldy"], 1))[...] = value
-
-    types = "pi" + "p" * weight + "p" * bias + "ppiii"
-    return row_kernel(name, arguments, types, row, python)
+    for_row(e, N, normalize)
 
 
 class Attempt:
@@ -174,9 +167,10 @@ def _again_if_infinite(e: Emit, x: Value, N: Value) -> Iterator[Attempt]:
 
     b.position_at_end(smaller)
     size = fold_row(e, N, lambda index, mask: e.intrinsic("fabs", e.load(e.at(x, index), mask)),
-                    e.larger, e.const(0.0), ways=1)
+                    e.larger, 0.0, ways=1)
+    new_scale = _power_of_two_below(e, size)
     again.add_incoming(I1(1), b.block)
-    scale.add_incoming(_power_of_two_below(e, size), b.block)
+    scale.add_incoming(new_scale, b.block)
     b.branch(start)
     b.position_at_end(done)
 
@@ -185,8 +179,7 @@ def _power_of_two_below(e: Emit, size: Value) -> Value:
     """2^-n <= 1 that brings numbers up to `size` below 2 (4 for the largest); 1 where they are."""
     b = e.b
     exponent = b.lshr(b.bitcast(size, e.ints), e.const_ints(23))          # biased by 127
-    for limit, beyond in ((127, "<"), (253, ">")):
-        limit = e.const_ints(limit)
+    for limit, beyond in ((e.const_ints(127), "<"), (e.const_ints(253), ">")):
         exponent = b.select(b.icmp_signed(beyond, exponent, limit), limit, exponent)
     return b.bitcast(b.shl(b.sub(e.const_ints(254), exponent), e.const_ints(23)), e.vector)
 
@@ -197,6 +190,21 @@ def _scaled_eps(e: Emit, eps: Value, scale: Value) -> Value:
     return e.larger(tiny, e.b.fmul(e.b.fmul(eps, scale), scale))
 
 
+def _layer_norm_plain(a: Values) -> None:
+    rows, N = a["rows"], a["N"]
+    if N == 0:
+        return
+    value = strided(a["x"], (rows, N), (a["ldx"], 1)).astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        value = value - value.mean(axis=1, keepdims=True)
+    value = value / np.sqrt((value * value).mean(axis=1, keepdims=True) + a["eps"][0])
+    value = value * a["gamma"][:N] if "gamma" in a else value
+    value = value + a["beta"][:N] if "beta" in a else value
+    strided(a["y"], (rows, N), (a["ldy"], 1))[...] = value
+
+
+# -- reduce -------------------------------------------------------------------------------------
+
 def reduce(op: str) -> Kernel:
     """y[i] = the sum, mean or max of x[i] over the last dim; y has stride 1.
 
@@ -206,7 +214,6 @@ def reduce(op: str) -> Kernel:
     """
     if op not in ("sum", "mean", "max"):
         raise ValueError(f"no reduction {op!r}; there are sum, mean, max")
-    arguments = ("x", "ldx", "y", "rows", "N")
 
     def row(e: Emit, a: Arguments) -> None:
         b, N = e.b, a["N"]
@@ -214,47 +221,39 @@ def reduce(op: str) -> Kernel:
         def element(index: Value, mask: Value | None) -> Value:
             return e.load(e.at(a["x"], index), mask)
 
-        if op == "max":
-            value = fold_row(e, N, element, e.maximum, e.const(-math.inf), ways=WAYS)
-        else:
-            value = fold_row(e, N, element, b.fadd, e.const(0.0), ways=WAYS)
+        combine, neutral = (e.maximum, -math.inf) if op == "max" else (b.fadd, 0.0)
+        value = fold_row(e, N, element, combine, neutral, ways=WAYS)
         if op == "mean":
             value = b.fdiv(value, e.splat(b.sitofp(N, F32)))
         b.store(b.extract_element(value, I64(0)), a["y"])
 
-    def python(x: Array, ldx: int, y: Array, rows: int, N: int) -> None:
-        value = strided(x, (rows, N), (ldx, 1))
+    def plain(a: Values) -> None:
+        rows, N = a["rows"], a["N"]
+        x = strided(a["x"], (rows, N), (a["ldx"], 1))
         with np.errstate(invalid="ignore", divide="ignore"):
-            total = value.max(axis=1) if op == "max" else value.sum(axis=1, dtype=np.float32)
-            y[:rows] = total / np.float32(N) if op == "mean" else total
+            value = x.max(axis=1) if op == "max" else x.sum(axis=1, dtype=np.float32)
+            a["y"][:rows] = value / np.float32(N) if op == "mean" else value
 
-    return row_kernel(f"reduce_{op}", arguments, "pipii", row, python, elements=False)
-
-
-def row_kernel(name: str, arguments: tuple[str, ...], types: str,
-               row: Callable[[Emit, Arguments], None], python: Callable[..., None], *,
-               elements: bool = True) -> Kernel:
-    """A kernel of what `row` emits for one row, given the arguments with x and y moved to it.
-    With `elements`, there is nothing to do where a row has none."""
-    def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
-        with e.loop(first, stop) as loop:
-            places = {"x": e.at(a["x"], e.b.mul(loop.index, a["ldx"])),
-                      "y": e.at(a["y"], e.b.mul(loop.index, a.get("ldy", I64(1))))}
-            row(e, a | places)
-
-    def count(e: Emit, a: Arguments) -> Value:
-        if not elements:
-            return a["rows"]
-        return e.b.select(e.b.icmp_signed(">", a["N"], I64(0)), a["rows"], I64(0))
-
-    def emit(module: Any, target: Target) -> None:
-        emit_entry_points(module, target, kernel, Units(count, run))
-
-    kernel = Kernel(name, arguments, types, emit, python)
-    return kernel
+    return make(f"reduce_{op}", signature("x:p ldx y:p rows N"), row_units(row), plain)
 
 
 # -- along a row --------------------------------------------------------------------------------
+
+def row_units(row: Callable[[Emit, Arguments], None]) -> Units:
+    """Units of what `row` emits for one row, given the arguments with x and y moved to it.  Where y
+    has rows (ldy), there is nothing to do for rows without elements."""
+    def count(e: Emit, a: Arguments) -> Value:
+        if "ldy" not in a:
+            return a["rows"]
+        return e.b.select(e.b.icmp_signed(">", a["N"], I64(0)), a["rows"], I64(0))
+
+    def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
+        with e.loop(first, stop) as loop:
+            row(e, a | {"x": e.at(a["x"], e.b.mul(loop.index, a["ldx"])),
+                        "y": e.at(a["y"], e.b.mul(loop.index, a.get("ldy", I64(1))))})
+
+    return Units(count, run)
+
 
 def for_row(e: Emit, N: Value, body: Callable[[Value, Value | None], None]) -> None:
     """body(place, mask) for every vector of a row; the mask is None but for the last lanes."""
@@ -266,7 +265,7 @@ def for_row(e: Emit, N: Value, body: Callable[[Value, Value | None], None]) -> N
         body(whole, e.mask(b.sub(N, whole)))
 
 
-def fold_row(e: Emit, N: Value, term: Term, combine: Combine, neutral: Value, *,
+def fold_row(e: Emit, N: Value, term: Term, combine: Combine, neutral: float, *,
              ways: int) -> Value:
     """The terms of a row's vectors combined into one number, in every lane of the result.
 
@@ -274,29 +273,29 @@ def fold_row(e: Emit, N: Value, term: Term, combine: Combine, neutral: Value, *,
     multiple of the vector, the lanes outside the mask keep what they had.
     """
     b, W = e.b, e.width
+    start = [e.const(neutral)] * ways
     stride, span = W * ways, W * ways * SPAN
     main, whole = b.and_(N, I64(-stride)), b.and_(N, I64(-W))
-    with e.loop(0, main, span, [neutral] * ways) as spans:
+    with e.loop(0, main, span, start) as spans:
         end = e.least(main, b.add(spans.index, I64(span)))
-        with e.loop(spans.index, end, stride, [neutral] * ways) as loop:
+        with e.loop(spans.index, end, stride, start) as loop:
             loop.next = [combine(value, term(b.add(loop.index, I64(way * W)), None))
                          for way, value in enumerate(loop.values)]
         spans.next = [combine(total, value) for total, value in
                       zip(spans.values, loop.values, strict=True)]
-    totals = list(spans.values)
-    if ways > 1:
-        with e.loop(main, whole, W, totals[:1]) as loop:
+    first, *others = spans.values
+    if others:
+        with e.loop(main, whole, W, [first]) as loop:
             loop.next = [combine(loop.values[0], term(loop.index, None))]
-        totals[0] = loop.values[0]
+        first = loop.values[0]
     before = b.block
     with b.if_then(b.icmp_signed("<", whole, N)):
         mask = e.mask(b.sub(N, whole))
-        combined = b.select(mask, combine(totals[0], term(whole, mask)), totals[0])
+        masked = b.select(mask, combine(first, term(whole, mask)), first)
         inside = b.block
-    last = b.phi(e.vector)
-    last.add_incoming(totals[0], before)
-    last.add_incoming(combined, inside)
-    result = last
-    for total in totals[1:]:
+    result = b.phi(e.vector)
+    result.add_incoming(first, before)
+    result.add_incoming(masked, inside)
+    for total in others:
         result = combine(result, total)
     return e.combine_lanes(result, combine)

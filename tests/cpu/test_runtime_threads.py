@@ -1,0 +1,347 @@
+"""Schedules, workers, concurrent calls, fork, and the end of the process."""
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nncompile.cpu import launch, pool
+from nncompile.cpu.executable import POOL
+from nncompile.errors import Error
+from tests.cpu.runtime_models import (
+    BIG,
+    WIDTHS,
+    mlp,
+    mlp_arena,
+    mlp_float64,
+    rows_of,
+)
+
+ROOT = Path(__file__).parents[2]
+WAYS = {                                      # how a batch is worked on
+    "row blocks, alone": {"fits": True, "threads": 1},
+    "row blocks, shared": {"fits": True, "threads": 3},
+    "phases or row blocks": {"fits": False, "threads": 2},
+    "phases, alone": {"by_rows": False, "threads": 1},
+    "phases, shared": {"by_rows": False, "threads": 3},
+}
+
+
+def python(code: str, **environment: str) -> str:
+    """Run code in a fresh process; what it prints."""
+    done = subprocess.run([sys.executable, "-W", "ignore::DeprecationWarning", "-c", code],
+                          cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+                          env={**os.environ, **environment})
+    assert done.returncode == 0, (done.returncode, done.stderr)
+    return done.stdout
+
+
+def together(*functions):
+    """Run them at the same time; the errors they raised."""
+    errors = []
+
+    def guarded(function):
+        try:
+            function()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=guarded, args=(f,)) for f in functions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return errors
+
+
+@pytest.mark.parametrize("widths", [WIDTHS, BIG])
+def test_every_way_gives_the_same_bits(widths):
+    ways = {name: mlp(widths, **options) for name, options in WAYS.items()}
+    for batch in (*range(9), 12, 13, 48, 97, 200, 1024):
+        x = rows_of(widths, batch)
+        results = {name: fast.call(x) for name, fast in ways.items()}
+        want = results["phases, alone"]
+        np.testing.assert_allclose(want, mlp_float64(x, widths), rtol=2e-5, atol=1e-6)
+        assert {n for n, y in results.items() if y.tobytes() != want.tobytes()} == set(), batch
+
+
+def test_rows_do_not_depend_on_the_batch():
+    fast = mlp(BIG, threads=2)
+    x = rows_of(BIG, 200)
+    whole = fast.call(x)
+    for start, stop in ((0, 1), (5, 6), (100, 113), (150, 200)):
+        assert fast.call(x[start:stop]).tobytes() == whole[start:stop].tobytes()
+
+
+def test_block_rows_are_whole_tiles_shared_evenly():
+    shared = launch.block_rows.python
+    for rows in (0, 1, 5, 96, 97, 1000, 12345):
+        for most, tile, workers in ((96, 6, 1), (96, 6, 2), (96, 4, 16), (1, 6, 3), (10, 6, 2)):
+            block = shared(rows, most, tile, workers)
+            assert 1 <= block <= most
+            assert block % tile == 0 or block == most
+            blocks = math.ceil(rows / block)
+            assert blocks <= max(workers, 2 * math.ceil(rows / most) + workers)
+    assert shared(1000, 96, 6, 2) == 84       # 12 blocks, 6 for each
+    assert shared(7, 96, 6, 1) == 12
+
+
+def test_one_model_from_many_threads():
+    """Those who find its memory in use take their own."""
+    for options in WAYS.values():
+        fast = mlp(BIG, **options)
+        inputs = [rows_of(BIG, batch) for batch in (1, 3, 8, 40)]
+        want = [fast.call(x).tobytes() for x in inputs]
+
+        def work(fast=fast, inputs=inputs, want=want):
+            for i in range(200):
+                assert fast.call(inputs[i % 4]).tobytes() == want[i % 4]
+
+        assert together(*[work] * 8) == []
+
+
+def test_several_models_share_the_workers():
+    models = [mlp(widths, threads=2, seed=i) for i, widths in enumerate((WIDTHS, BIG, WIDTHS))]
+    inputs = [rows_of(m, 64) for m in (WIDTHS, BIG, WIDTHS)]
+    want = [m.call(x).tobytes() for m, x in zip(models, inputs, strict=True)]
+
+    def work(i):
+        for _ in range(150):
+            assert models[i].call(inputs[i]).tobytes() == want[i]
+
+    assert together(*[lambda i=i: work(i % 3) for i in range(6)]) == []
+
+
+def test_more_threads_than_cpus():
+    fast, x = mlp(BIG, by_rows=False, threads=9), rows_of(BIG, 50)
+    want = mlp(BIG, threads=1).call(x).tobytes()
+    for _ in range(30):
+        assert fast.call(x).tobytes() == want
+    assert POOL.words[pool.STARTED] >= 8
+
+
+def test_parked_workers_wake_again():
+    fast, x = mlp(BIG, threads=2), rows_of(BIG, 8)
+    want = fast.call(x).tobytes()
+    for _ in range(5):
+        deadline = time.monotonic() + 10
+        while POOL.words[pool.SLEEPERS] < POOL.words[pool.STARTED]:
+            assert time.monotonic() < deadline, "workers never parked"
+            time.sleep(0.001)
+        assert fast.call(x).tobytes() == want
+
+
+def test_few_operations_stay_on_one_thread():
+    workers = launch.useful_workers.python
+
+    def useful(flops, rows, by_rows=1, fits=1, tile=6, workers_=8):
+        state, facts = np.zeros(launch.LAUNCH_WORDS, np.int64), np.zeros(8, np.int64)
+        state[launch.ROW_BLOCKS], state[launch.FITS_L2] = by_rows, fits
+        state[launch.TILE_ROWS], state[launch.WORKERS] = tile, workers_
+        facts[launch.FLOPS] = flops
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(launch, "load", lambda words, i: int(words[i]))
+            return workers(state, np.array([rows]), facts)
+
+    assert useful(0, 0) == useful(149_999, 1000) == 1
+    assert useful(150_000, 1000) == 2 and useful(10 ** 9, 1000) == 8
+    assert useful(10 ** 9, 11) == 1 and useful(10 ** 9, 12) == 2      # whole tiles each
+    assert useful(10 ** 9, 1, fits=0) == useful(10 ** 9, 1, by_rows=0) == 8
+
+
+def test_swapped_weights_are_the_old_or_the_new():
+    fast, x = mlp(BIG, threads=2), rows_of(BIG, 120)
+    arenas = [mlp_arena(BIG, seed) for seed in (0, 1)]
+    allowed = {mlp(BIG, seed=seed).call(x).tobytes() for seed in (0, 1)}
+    assert len(allowed) == 2
+    done = threading.Event()
+
+    def call():
+        for _ in range(60):
+            assert fast.call(x).tobytes() in allowed
+        done.set()
+
+    def swap():
+        while not done.is_set():
+            for arena in arenas:
+                fast.swap_weights(arena.copy() if arena.ctypes.data % 64 else mlp_copy(arena))
+
+    def mlp_copy(arena):                      # one that only the model holds
+        copy = np.empty(arena.size + 16, np.float32)
+        start = -copy.ctypes.data % 64 // 4
+        copy[start:start + arena.size] = arena
+        return copy[start:start + arena.size]
+
+    assert together(call, call, swap, swap) == []
+
+
+# -- processes -------------------------------------------------------------------------------------
+
+def test_children_by_fork_have_their_own_workers():
+    """Forked while other threads are in the middle of calls."""
+    code = """
+import os, threading, numpy as np
+from nncompile.cpu import pool
+from nncompile.cpu.executable import POOL
+from tests.cpu.runtime_models import BIG, mlp, rows_of
+fast, x = mlp(BIG, threads=2), rows_of(BIG, 64)
+want = fast.call(x).tobytes()
+stop = threading.Event()
+def busy():
+    while not stop.is_set():
+        assert fast.call(x).tobytes() == want
+others = [threading.Thread(target=busy) for _ in range(3)]
+for other in others: other.start()
+for i in range(6):
+    child = os.fork()
+    if not child:
+        same = all(fast.call(x).tobytes() == want for _ in range(50))
+        fresh = mlp(BIG, threads=3, seed=1)
+        fresh.call(x)
+        os._exit(0 if same and POOL.words[pool.STARTED] == 2 else 1)
+    assert os.waitpid(child, 0)[1] == 0, i
+stop.set()
+for other in others: other.join()
+assert fast.call(x).tobytes() == want
+print("right")
+"""
+    assert python(code) == "right\n"
+
+
+@pytest.mark.parametrize("end", [
+    "",                                                       # with parked workers
+    "fast.call(x)",                                           # with spinning ones
+    "threading.Thread(target=busy, daemon=True).start(); time.sleep(0.2)",    # in a call
+    "threading.Thread(target=busy, daemon=True).start(); time.sleep(0.2); sys.exit(0)",
+    "import atexit; atexit.register(fast.call, x)",
+])
+def test_the_process_ends_quietly(end):
+    code = f"""
+import sys, threading, time
+from tests.cpu.runtime_models import BIG, mlp, rows_of
+fast, x = mlp(BIG, threads=2), rows_of(BIG, 300)
+fast.call(x)
+def busy():
+    while True:
+        fast.call(x)
+time.sleep(0.05)
+{end}
+print("end")
+""".replace("sys.exit(0)\nprint", "print('end', flush=True); sys.exit(0)\nprint")
+    assert python(code) == "end\n"
+
+
+def test_keyboard_interrupt_leaves_all_in_order():
+    code = """
+import signal, threading, numpy as np
+from tests.cpu.runtime_models import BIG, mlp, rows_of
+fast, x = mlp(BIG, threads=2), rows_of(BIG, 500)
+want = fast.call(x).tobytes()
+for _ in range(5):
+    timer = threading.Timer(0.05, signal.raise_signal, (signal.SIGINT,))
+    timer.start()
+    try:
+        while True:
+            assert fast.call(x).tobytes() == want
+    except KeyboardInterrupt:
+        timer.join()
+assert fast.call(x).tobytes() == want
+print("right")
+"""
+    assert python(code) == "right\n"
+
+
+def test_workers_take_no_signals():
+    mlp(BIG, threads=2).call(rows_of(BIG, 64))
+    blocked = []
+    for number in POOL.words[pool.THREADS:pool.THREADS + int(POOL.words[pool.STARTED])]:
+        status = Path(f"/proc/self/task/{number}/status").read_text()
+        mask = int(status.split("SigBlk:")[1].split()[0], 16)
+        blocked.append(mask >> (signal.SIGINT - 1) & 1)
+    assert blocked and all(blocked)
+
+
+def test_a_refused_thread_is_an_error_and_one_thread_still_works():
+    code = """
+from nncompile.cpu import pool
+from nncompile.errors import Error
+from tests.cpu.runtime_models import BIG, mlp, rows_of
+fast, x = mlp(BIG, threads=4), rows_of(BIG, 64)
+pool.STACK_BYTES = 1 << 62
+try:
+    fast.call(x)
+except Error as error:
+    print("NNCOMPILE_THREADS=1" in str(error))
+fast.threads = 1
+print(fast.call(x).shape)
+"""
+    assert python(code) == "True\n(64, 8)\n"
+
+
+# -- how many threads ------------------------------------------------------------------------------
+
+def test_default_threads(monkeypatch):
+    monkeypatch.delenv("NNCOMPILE_THREADS", raising=False)
+    monkeypatch.setattr(pool, "usable_cpus", lambda: set(range(6)))
+    monkeypatch.setattr(pool, "granted_cpus", lambda: math.inf)
+    assert pool.default_threads() == 6
+    monkeypatch.setattr(pool, "granted_cpus", lambda: 2.5)
+    assert pool.default_threads() == 3
+    monkeypatch.setenv("NNCOMPILE_THREADS", "5")
+    assert pool.default_threads() == mlp().threads == 5
+    for wrong in ("0", "-2", "many", "2.5", "99999"):
+        monkeypatch.setenv("NNCOMPILE_THREADS", wrong)
+        with pytest.raises(Error, match=f"NNCOMPILE_THREADS={wrong}"):
+            pool.default_threads()
+
+
+def test_elsewhere_there_is_one_thread(monkeypatch):
+    monkeypatch.delenv("NNCOMPILE_THREADS", raising=False)
+    monkeypatch.setattr(pool.platform, "machine", lambda: "riscv64")
+    assert pool.default_threads() == 1 and mlp(threads=1).call(rows_of(WIDTHS, 1)).shape == (1, 6)
+    with pytest.raises(Error, match="riscv64; use threads=1"):
+        mlp(threads=2)
+
+
+@pytest.mark.parametrize(("group", "files", "granted"), [
+    ("0::/\n", {}, math.inf),
+    ("0::/\n", {"cpu.max": "max 100000"}, math.inf),
+    ("0::/\n", {"cpu.max": "150000 100000"}, 1.5),
+    ("0::/a/b\n", {"cpu.max": "max 100000", "a/cpu.max": "200000 100000",
+                   "a/b/cpu.max": "300000 100000"}, 2),
+    ("0::/not/there\n", {"cpu.max": "50000 100000"}, 1),
+    ("4:cpu,cpuacct:/\n3:memory:/\n",
+     {"cpu/cpu.cfs_quota_us": "250000", "cpu/cpu.cfs_period_us": "100000"}, 2.5),
+    ("4:cpu,cpuacct:/x\n",
+     {"cpu,cpuacct/x/cpu.cfs_quota_us": "-1", "cpu,cpuacct/x/cpu.cfs_period_us": "100000"},
+     math.inf),
+    ("0::/\n", {"cpu.max": "nonsense"}, math.inf),
+    ("", {"cpu.max": "100 100"}, math.inf),
+])
+def test_control_groups(tmp_path, group, files, granted):
+    for name, text in files.items():
+        (tmp_path / "root" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "root" / name).write_text(text + "\n")
+    (tmp_path / "group").write_text(group)
+    assert pool.granted_cpus(tmp_path / "root", tmp_path / "group") == granted
+    assert pool.granted_cpus(tmp_path, tmp_path / "none") == math.inf
+
+
+def test_l2_size(tmp_path):
+    for index, (level, kind, size) in enumerate((
+            ("1", "Data", "48K"), ("1", "Instruction", "32K"), ("2", "Unified", "2M"),
+            ("3", "Unified", "64M"))):
+        folder = tmp_path / f"index{index}"
+        folder.mkdir()
+        for name, text in (("level", level), ("type", kind), ("size", size)):
+            (folder / name).write_text(text + "\n")
+    assert launch.l2_bytes(tmp_path) == 2 << 20
+    assert launch.l2_bytes(tmp_path / "none") == 1 << 20
+    assert json.dumps(launch.l2_bytes())      # an int, here too

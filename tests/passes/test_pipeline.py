@@ -1,0 +1,171 @@
+"""DEFAULT_PIPELINE on whole models, and why its order is as it is."""
+import dataclasses
+
+import pytest
+
+import ir
+from ir.check import check_same, with_data
+from nncompile.passes import DEFAULT_PIPELINE, load_time_values
+from tests.passes.common import graph, nodes
+
+
+def compiles_to(before: ir.Graph, after: str) -> ir.Graph:
+    """Assert that each pass keeps the function, and that all make these nodes of it."""
+    def watch(step: ir.Pass, old: ir.Graph, new: ir.Graph, seconds: float) -> None:
+        ir.verify(new)
+        check_same(step.name, old, new)
+
+    result = ir.run(DEFAULT_PIPELINE, before, watch)
+    assert nodes(result) == [line.strip() for line in after.strip().splitlines()]
+    return result
+
+
+def test_a_classifier():
+    before = with_data(ir.parse("""
+        graph digits(%x: f32[B, 64]) -> f32[B, 10] {
+          @0.weight: f32[128, 64]
+          @0.bias:   f32[128]
+          @3.weight: f32[10, 128]
+          @3.bias:   f32[10]
+          %0: f32[B, 128] = linear(%x, @0.weight, @0.bias)   # 0 Linear    digits.py:21
+          %1: f32[B, 128] = relu(%0)                         # 1 ReLU      digits.py:21
+          %2: f32[B, 128] = dropout(%1) {p = 0.5}            # 2 Dropout   digits.py:21
+          %3: f32[B, 10]  = linear(%2, @3.weight, @3.bias)   # 3 Linear    digits.py:21
+          %4: f32[B, 10]  = softmax(%3) {axis = 1, scale = 1.0}   # 4 Softmax   digits.py:21
+          return %4
+        }"""))
+    after = compiles_to(before, """
+        %0: f32[B, 128] = linear(%x, @0.weight, @0.bias) then relu
+        %1: f32[B, 10] = linear(%0, @3.weight, @3.bias)
+        %2: f32[B, 10] = softmax(%1) {axis = 1, scale = 1.0}
+        return %2""")
+    assert after.nodes[0].where == ir.Where("0 Linear, 1 ReLU", "digits.py:21")
+    assert set(after.params) == set(before.params)
+
+
+def test_a_residual_block_with_its_dropout():
+    compiles_to(with_data(ir.parse("""
+        graph Block(%x: f32[B, 8]) -> f32[B, 8] {
+          @g:  f32[8]
+          @up: f32[32, 8]
+          @a:  f32[32]
+          @down: f32[8, 32]
+          @b:  f32[8]
+          %0: f32[B, 8]  = layer_norm(%x, @g, @b) {axes = [1], eps = 1e-05}
+          %1: f32[B, 32] = linear(%0, @up, @a)
+          %2: f32[B, 32] = gelu(%1)
+          %3: f32[B, 8]  = linear(%2, @down, @b)
+          %4: f32[B, 8]  = dropout(%3) {p = 0.1}
+          %5: f32[B, 8]  = add(%x, %4)
+          return %5
+        }""")), """
+        %0: f32[B, 8] = layer_norm(%x, @g, @b) {axes = [1], eps = 1e-05}
+        %1: f32[B, 32] = linear(%0, @up, @a) then gelu
+        %2: f32[B, 8] = linear(%1, @down, @b) then add(%x)
+        return %2""")
+
+
+def test_attention_written_with_operators():
+    compiles_to(graph("""
+        %0: f32[B, 4, 8] = matmul(%q, @w)
+        %1: f32[B, 4, 8] = matmul(%q, @v)
+        %2: f32[B, 8, 4] = transpose(%1) {axes = [0, 2, 1]}
+        %3: f32[B, 4, 4] = matmul(%0, %2)
+        %4: f32[B, 4, 4] = div(%3, 2.0)
+        %5: f32[B, 4, 1] = max(%4) {axes = [2], keepdims = true}
+        %6: f32[B, 4, 4] = sub(%4, %5)
+        %7: f32[B, 4, 4] = exp(%6)
+        %8: f32[B, 4, 4] = exp(%6)
+        %9: f32[B, 4, 1] = sum(%8) {axes = [2], keepdims = true}
+        %10: f32[B, 4, 4] = div(%7, %9)
+        %11: f32[B, 4, 8] = matmul(%10, %1)
+        %12: f32[B, 4, 8] = add(%11, %q)
+        return %12"""), """
+        %0: f32[8, 8] = transpose(@w) {axes = [1, 0]}
+        %1: f32[B, 4, 8] = linear(%q, %0)
+        %2: f32[8, 8] = transpose(@v) {axes = [1, 0]}
+        %3: f32[B, 4, 8] = linear(%q, %2)
+        %4: f32[B, 8, 4] = transpose(%3) {axes = [0, 2, 1]}
+        %5: f32[B, 4, 4] = matmul(%1, %4)
+        %6: f32[B, 4, 4] = softmax(%5) {axis = 2, scale = 0.5}
+        %7: f32[B, 4, 8] = matmul(%6, %3) then add(%q)
+        return %7""")
+
+
+def test_a_dead_user_does_not_keep_a_chain_apart():
+    compiles_to(graph("""
+        %0: f32[B, 8] = linear(%x, @w)
+        %1: f32[B, 8] = exp(%0)
+        %2: f32[B, 8] = relu(%0)
+        return %2"""), """
+        %0: f32[B, 8] = linear(%x, @w) then relu
+        return %0""")
+
+
+def test_a_product_written_twice_is_one_linear():
+    compiles_to(graph("""
+        %0: f32[B, 8] = matmul(%x, @w)
+        %1: f32[B, 8] = matmul(%x, @w)
+        %2: f32[B, 8] = add(%0, @b)
+        %3: f32[B, 8] = add(%1, @b)
+        %4: f32[B, 8] = mul(%2, %3)
+        return %4"""), """
+        %0: f32[8, 8] = transpose(@w) {axes = [1, 0]}
+        %1: f32[B, 8] = linear(%x, %0, @b)
+        %2: f32[B, 8] = mul(%1, %1)
+        return %2""")
+
+
+def test_one_softmax_written_in_two_ways_is_computed_once():
+    compiles_to(graph("""
+        %0: f32[B, 8] = softmax(%x) {axis = 1, scale = 1.0}
+        %1: f32[B, 1] = max(%x) {axes = [1], keepdims = true}
+        %2: f32[B, 8] = sub(%x, %1)
+        %3: f32[B, 8] = exp(%2)
+        %4: f32[B, 1] = sum(%3) {axes = [1], keepdims = true}
+        %5: f32[B, 8] = div(%3, %4)
+        return %0, %5"""), """
+        %0: f32[B, 8] = softmax(%x) {axis = 1, scale = 1.0}
+        return %0, %0""")
+
+
+def test_a_constant_weight_is_turned_once_and_for_all():
+    after = compiles_to(graph("""
+        %0: f32[B, 8] = matmul(%x, $c)
+        %1: f32[B, 8] = matmul(%0, $c)
+        return %1"""), """
+        %0: f32[B, 8] = linear(%x, $0)
+        %1: f32[B, 8] = linear(%0, $0)
+        return %1""")
+    assert [p.kind for p in after.params] == ["constant"]
+
+
+def test_what_returns_its_input_has_no_nodes():
+    compiles_to(graph("""
+        %0: f32[B, 8] = dropout(%x) {p = 0.5}
+        return %0, @b"""), """
+        return %x, @b""")
+
+
+def test_load_time_values():
+    g = graph("""
+        %0: f32[8, 8] = exp(@w)
+        %1: f32[8, 8] = mul(%0, $c)
+        %2: f32[8, 8] = add(%1, %m)
+        %3: f32[B, 8] = slice(@w) {axis = 0, start = 0, stop = B}
+        %4: f32[B, 8] = exp(%3)
+        return %2, %4""")
+    assert load_time_values(g) == {*g.params, g.nodes[0].result, g.nodes[1].result}
+
+
+@pytest.mark.parametrize("step", DEFAULT_PIPELINE, ids=lambda step: step.name)
+def test_a_pass_is_a_frozen_dataclass_that_shows_what_it_does(step):
+    assert dataclasses.is_dataclass(step) and step.__dataclass_params__.frozen
+    assert "-->" in step.__doc__
+    assert step == type(step)() and step.name.isidentifier()
+
+
+@pytest.mark.parametrize("step", DEFAULT_PIPELINE, ids=lambda step: step.name)
+def test_an_empty_graph(step):
+    empty = graph("return %x")
+    assert nodes(step(empty)) == ["return %x"]
