@@ -27,24 +27,19 @@ def interpret(graph: Graph, arrays: Sequence[Any], dtype: Any = None) -> list[Ar
     names = name_values(graph)
     if missing := [names[p] for p in graph.params if p not in graph.data]:
         raise Error(f"no data for {', '.join(missing)}; the text of a graph has only its types")
-    inputs = checked_inputs(graph, [np.asarray(a) for a in arrays], dtype, names)
-    sizes = bind_sizes([v.type for v in graph.inputs], inputs, [names[v] for v in graph.inputs])
-    values = dict(zip(graph.inputs, inputs, strict=True))
-    values |= {p: checked(names[p], p.type, graph.data[p], dtype) for p in graph.params}
+    if len(arrays) != len(graph.inputs):
+        wanted = ", ".join(f"{names[v]}: {v.type}" for v in graph.inputs) or "none"
+        raise Error(f"{graph.name} takes {len(graph.inputs)} inputs ({wanted}), not {len(arrays)}")
+    given = [*map(np.asarray, arrays), *(graph.data[p] for p in graph.params)]
+    declared = [*graph.inputs, *graph.params]
+    values = {v: checked(names[v], v.type, a, dtype) for v, a in zip(declared, given, strict=True)}
+    sizes = bind_sizes([v.type for v in declared], given, [names[v] for v in declared])
     for node in graph.nodes:
         try:
             values[node.result] = evaluate_node(node, values, sizes, dtype)
         except Error as error:
             raise Error(f"{error}\n  node: {print_node(node, names)}") from None
     return [values[v].copy() for v in graph.outputs]
-
-
-def checked_inputs(graph: Graph, arrays: Sequence[Array], dtype: Any,
-                   names: dict[Value, str]) -> list[Array]:
-    if len(arrays) != len(graph.inputs):
-        wanted = ", ".join(f"{names[v]}: {v.type}" for v in graph.inputs) or "none"
-        raise Error(f"{graph.name} takes {len(graph.inputs)} inputs ({wanted}), not {len(arrays)}")
-    return [checked(names[v], v.type, a, dtype) for v, a in zip(graph.inputs, arrays, strict=True)]
 
 
 def checked(name: str, type_: TensorType, array: Array, dtype: Any) -> Array:

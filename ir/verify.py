@@ -18,6 +18,9 @@ class VerifyError(Error):
 def verify(graph: Graph) -> None:
     """Raise VerifyError unless the graph is legal.  Params may lack data, as after parsing."""
     names = name_values(graph)
+    declared = Counter((*graph.inputs, *graph.params))
+    twice = [names[value] for value, count in declared.items() if count > 1]
+    check(not twice, f"{graph.name} declares {', '.join(twice)} twice")
     twice = [name for name, count in Counter(names.values()).items() if count > 1]
     check(not twice, f"two values of {graph.name} are named {', '.join(twice)}")
     check_declared(graph, names)
@@ -38,14 +41,14 @@ def verify(graph: Graph) -> None:
 
 def check_declared(graph: Graph, names: dict[Value, str]) -> None:
     for value in graph.inputs:
-        check(value.kind == "input", f"the input {names[value]} is marked as a {value.kind}")
+        check(value.kind == "input", f"the input {names[value]} is of the kind {value.kind!r}")
         for dim in value.type.shape:
             check(isinstance(dim, int) or symbol_name(dim) is not None,
                   f"{names[value]}: {value.type}: the size {dim} of an input is neither a number "
                   "nor a name")
     for value in graph.params:
         check(value.kind in ("parameter", "constant"),
-              f"the param {names[value]} is marked as a {value.kind}")
+              f"the param {names[value]} is of the kind {value.kind!r}")
         check(all(isinstance(dim, int) for dim in value.type.shape),
               f"{names[value]}: {value.type}: only inputs have symbolic sizes")
         if value in graph.data:
@@ -54,7 +57,7 @@ def check_declared(graph: Graph, names: dict[Value, str]) -> None:
 
 
 def check_node(node: Node, defined: set[Value]) -> None:
-    check(node.result.kind == "result", f"its result is marked as a {node.result.kind}")
+    check(node.result.kind == "result", f"its result is of the kind {node.result.kind!r}")
     for operand in node.inputs:
         check(isinstance(operand, Value | float),
               f"an operand is a value or a float, not {type(operand).__name__}")

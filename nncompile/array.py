@@ -27,9 +27,7 @@ UFUNCS: Mapping[np.ufunc, str] = {
     np.maximum: "maximum", np.minimum: "minimum", np.negative: "neg", np.absolute: "abs",
     np.exp: "exp", np.log: "log", np.sqrt: "sqrt", np.tanh: "tanh",
 }
-COMPARISONS = (
-    np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal,
-)
+COMPARISONS = (np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal)
 
 
 def apply(name: str, *operands: Any, **attrs: Any) -> Array:
@@ -42,9 +40,7 @@ def operand(name: str, given: Any) -> Array | float:
 
     Zero-dimensional NumPy values count as plain numbers: `x * numpy.sqrt(2.0)` stays float32.
     """
-    if isinstance(given, Array | np.ndarray) and not (
-        isinstance(given, np.ndarray) and given.ndim == 0
-    ):
+    if isinstance(given, Array) or (isinstance(given, np.ndarray) and given.ndim > 0):
         return as_array(name, given)
     if isinstance(given, DimExpr):
         raise Error(f"{name} cannot compute with the size {given}: it is not known before run time")

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 import ir
+from ir.graph import Value
 from ir.interpret import interpret
 from ir.types import DTYPES, bind_sizes, evaluate_dim
 from nncompile.errors import InputError
@@ -106,7 +107,7 @@ class CompiledModel:
         if wrong:
             raise InputError("these weights do not fit the model: " + "; ".join(wrong))
         for own, array in new:
-            own[...] = array                  # arrays of our own, which the graphs of all stages share
+            own[...] = array                  # our own copies, which the graphs of all stages share
         self._engine.load(self._constants(self._program.preparation))
 
     def _constants(self, preparation: ir.Graph) -> list[Array]:
@@ -193,7 +194,7 @@ class CompiledModel:
         if any(evaluate_dim(d, sizes) >= 2**60 for d in self._program.dims):
             raise InputError(f"{self!r} would need more memory than there is: {given}")
 
-    def _as_array(self, value: ir.Value, given: Any) -> Array:
+    def _as_array(self, value: Value, given: Any) -> Array:
         """The given array itself, if it is C-contiguous, aligned, and of the exact dtype."""
         dtype = DTYPES[value.type.dtype]
         array = np.asarray(given, None if hasattr(given, "dtype") else dtype)

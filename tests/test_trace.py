@@ -204,6 +204,22 @@ def test_sizes_compute():
     assert str(graph.outputs[0].type) == "f32[B*T - B, 8]"
 
 
+def test_a_symbolic_axis_is_split_where_every_size_allows_it():
+    model = Own(lambda self, x: x.reshape(-1).chunk(4)[1])
+    x = draw(3, 8)
+    graph = trace(model, "f32[B, 8]")
+    assert str(graph.outputs[0].type) == "f32[2*B]"
+    assert np.array_equal(ir.interpret(graph, [x])[0], model(x))
+    with pytest.raises(TraceError, match="B is not divisible by 4 for every size"):
+        trace(Own(lambda self, x: x.chunk(4)[1]), "f32[B, 8]")
+
+
+def test_a_traced_array_says_its_type():
+    told = []
+    trace(Own(lambda self, x: told.append(f"{x!r}") or x), "f32[B, 4]")
+    assert told == ["Array(f32[B, 4])"]
+
+
 def test_inputs_and_outputs():
     class Many(nn.Module):
         def forward(self, x, *others, mask, scale=None):
@@ -217,6 +233,13 @@ def test_inputs_and_outputs():
         "f32[N, 4], i64[], i32[N], f32[2], f32[1] {")
     outputs = ir.interpret(graph, [draw(2, 4), draw(4), np.array(5), np.zeros(2, np.int32)])
     assert [o.shape for o in outputs] == [(2, 4), (), (2,), (2,), (1,)]
+
+
+def test_inputs_whose_names_clash_are_numbered():
+    model = Own(None)
+    model.forward = lambda *others, others0: others0 + others[0]
+    graph = trace(model, "f32[B]", others0="f32[B]")
+    assert [v.name for v in graph.inputs] == ["x0", "x1"]
 
 
 def test_example_arrays():

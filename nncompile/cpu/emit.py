@@ -124,8 +124,8 @@ class Writer:
                   for v in self.program.graph.outputs for dim in v.type.shape]
         lines = [f"    block = {self.block_rows()}"]
         for i, (text, about) in enumerate(facts):
-            line = f"    put(facts, {i}, {text})"
-            lines += [f"{line}    # {about}"] if len(line + about) < 93 else [f"    # {about}", line]
+            put = f"    put(facts, {i}, {text})"
+            lines += [f"{put}    # {about}"] if len(put + about) < 93 else [f"    # {about}", put]
         return "\n".join(["def plan(sizes, facts):",
                           '    """What a call needs, and the shapes of what it returns."""',
                           *self.read_sizes(), *lines, ""])
@@ -162,7 +162,7 @@ class Writer:
         self.names = self.sizes
         rows = self.sizes.get(self.program.batch or "", "")
         lines = [f"def phases({SIGNATURE}):",
-                 '    """All workers share each step\'s work; a step begins when the last is done."""',
+                 '    """All workers share the work of a step, then go on to the next."""',
                  *self.read_sizes(), *self.buffers(rows)]
         lines += [f"    {self.places[view.place]} = pointer(args, {number})"
                   for view, _, number in self.arguments()]
@@ -188,7 +188,7 @@ class Writer:
         batch = self.program.batch
         if batch is None:
             return str(BLOCK)
-        rows = [divide(s.operands[0].shape[0], symbol(batch)) for s in self.program.steps  # type: ignore[union-attr]
+        rows = [divide(s.views[0].shape[0], symbol(batch)) for s in self.program.steps
                 if s.kind == "linear"]
         most = next((r for r in rows if r is not None and not same(r, 1)), 1)
         return str(BLOCK) if same(most, 1) else f"max(1, {BLOCK} // max(1, {self.number(most)}))"
@@ -250,7 +250,7 @@ class Writer:
         if operand.place in self.program.constants:
             number = self.program.constants[operand.place]
             shape = self.program.preparation.outputs[number].type.shape
-            base = f"weights, {self.arena.array(number, shape)}"              # type: ignore[arg-type]
+            base = f"weights, {self.arena.array(number, fixed(shape))}"
             offset = "" if same(operand.offset, 0) else f" + {self.number(operand.offset)}"
             return f"at({base}{offset})"
         name = self.places[operand.place]
@@ -284,6 +284,11 @@ def size_powers(program: Program) -> dict[str, int]:
         for monomial, _ in dim.terms if isinstance(dim, DimExpr) else ():
             powers |= {name: max(powers[name], monomial.count(name)) for name in monomial}
     return powers
+
+
+def fixed(shape: Sequence[Dim]) -> list[int]:
+    """The shape of a constant, which has no named sizes."""
+    return [dim.__index__() for dim in shape]
 
 
 def at_word(dtype: str) -> str:
@@ -350,17 +355,18 @@ def wrapped(indent: str, kernel: Kernel, arguments: Sequence[str]) -> list[str]:
 # -- one function for each kind of step ------------------------------------------------------------
 
 def linear(w: Writer, step: Step) -> Call:
-    x, weight, *bias = step.operands
-    (rows, K), N = x.shape, weight.shape[0]                           # type: ignore[union-attr]
-    place = w.arena.linear(w.program.constants[weight.place],         # type: ignore[union-attr]
-                           w.program.constants[bias[0].place] if bias else None, N, K)  # type: ignore
+    x, weight, *bias = step.views
+    constants, rows = w.program.constants, x.shape[0]
+    N, K = fixed(weight.shape)
+    b = constants[bias[0].place] if bias else None
+    place = w.arena.linear(constants[weight.place], b, N, K)
     further, chain = [], []
     for op, operands in step.then:
         pairs = [row_operand(w, o, step.result) for o in operands]
         chain.append((op, "".join(kind for kind, _ in pairs)))
         further += [text for _, texts in pairs for text in texts]
     return kernels.linear(tuple(chain)), [
-        w.pointer(x), w.number(x.strides[0]), f"at(weights, {place})",  # type: ignore[union-attr]
+        w.pointer(x), w.number(x.strides[0]), f"at(weights, {place})",
         w.pointer(step.result), str(N), w.number(rows), str(K), str(N), *further]
 
 
@@ -380,10 +386,10 @@ def row_stride(operand: View, shape: Sequence[Dim]) -> tuple[str, Dim]:
 
 
 def matmul(w: Writer, step: Step) -> Call:
-    x, right = step.operands
+    x, right = step.views
     y, lead = step.result, step.result.shape[:-2]
-    x = x.broadcast_to((*lead, *x.shape[-2:]))                        # type: ignore[union-attr]
-    right = right.broadcast_to((*lead, *right.shape[-2:]))            # type: ignore[union-attr]
+    x = x.broadcast_to((*lead, *x.shape[-2:]))
+    right = right.broadcast_to((*lead, *right.shape[-2:]))
     views = [o.broadcast_to(y.shape) for o in step.reads[2:]]
     outer, strides = collapsed(lead, [v.strides[:-2] for v in (x, right, y, *views)])
     own, rest = strides[:3], iter(zip(views, strides[3:], strict=True))
@@ -429,7 +435,7 @@ def elementwise(w: Writer, step: Step) -> Call:
 
 
 def softmax(w: Writer, step: Step) -> Call:
-    (x,), y, scale = step.operands, step.result, step.attrs["scale"]
+    (x,), y, scale = step.views, step.result, step.attrs["scale"]
     arguments = [*matrix(w, x), *matrix(w, y), *w.numbers(y.shape)]
     if scale == 1.0:
         return kernels.softmax(scaled=False), arguments
@@ -437,30 +443,30 @@ def softmax(w: Writer, step: Step) -> Call:
 
 
 def layer_norm(w: Writer, step: Step) -> Call:
-    x, *affine = step.operands
+    x, *affine = step.views
     return kernels.layer_norm(weight=len(affine) > 0, bias=len(affine) > 1), [
         *matrix(w, x), *map(w.pointer, affine), w.pointer(step.attrs["eps"]),
         *matrix(w, step.result), *w.numbers(step.result.shape)]
 
 
 def reduce(w: Writer, step: Step) -> Call:
-    (x,) = step.operands
+    (x,) = step.views
     return kernels.reduce(step.attrs["op"]), [
-        *matrix(w, x), w.pointer(step.result), *w.numbers(x.shape)]   # type: ignore[union-attr]
+        *matrix(w, x), w.pointer(step.result), *w.numbers(x.shape)]
 
 
 def embedding(w: Writer, step: Step) -> Call:
-    ids, table = step.operands
-    dims, (strides,) = collapsed(ids.shape, [ids.strides])            # type: ignore[union-attr]
-    V, D = table.shape                                                # type: ignore[union-attr]
+    ids, table = step.views
+    dims, (strides,) = collapsed(ids.shape, [ids.strides])
+    V, D = table.shape
     number = str(w.program.steps.index(step))
     return kernels.embedding(step.attrs["index"], len(dims)), [
         w.pointer(ids), w.pointer(table), *w.numbers((V, D)), w.pointer(step.result), w.number(D),
         "fault", number, *w.numbers(dims), *w.numbers(strides)]
 
 
-def matrix(w: Writer, operand: Operand) -> list[str]:
-    return [w.pointer(operand), w.number(operand.strides[0])]         # type: ignore[union-attr]
+def matrix(w: Writer, operand: View) -> list[str]:
+    return [w.pointer(operand), w.number(operand.strides[0])]
 
 
 EMITTERS: dict[str, Callable[[Writer, Step], Call]] = {

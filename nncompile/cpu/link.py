@@ -13,7 +13,7 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-from nncompile.cpu.target import Target, machine
+from nncompile.cpu.target import Target
 from nncompile.errors import Error
 
 
@@ -26,7 +26,8 @@ class Linker:
 
     def __init__(self, target: Target) -> None:
         self._lock = threading.Lock()
-        self._engine: Any = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine(target))
+        owned = llvm.Target.from_triple(target.triple).create_target_machine()  # by the engine
+        self._engine: Any = llvm.create_mcjit_compiler(llvm.parse_assembly(""), owned)
         self._addresses: dict[str, int] = {}
 
     def add(self, code: bytes) -> None:

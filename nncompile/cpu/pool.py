@@ -303,7 +303,8 @@ def upwards(root: Path, path: str) -> list[Path]:
 
 
 def quota_v2(folder: Path) -> float:
-    return quota(*(read_words(folder / "cpu.max") or ["max", "1"]))
+    words = read_words(folder / "cpu.max")                 # "150000 100000" or "max 100000"
+    return quota(*words) if len(words) == 2 else math.inf
 
 
 def quota_v1(folder: Path) -> float:
@@ -316,7 +317,7 @@ def quota(limit: str, period: str) -> float:
         granted = float(limit) / float(period)
     except (ValueError, ZeroDivisionError):
         return math.inf                                    # "max"
-    return granted if granted > 0 else math.inf            # -1: none
+    return granted if granted > 0 else math.inf            # -1: no limit
 
 
 def read_words(path: Path) -> list[str]:

@@ -18,7 +18,7 @@ from nncompile.cpu.jit import execute
 from nncompile.cpu.kernels import Kernel
 from nncompile.cpu.link import linker
 from nncompile.cpu.target import Target
-from nncompile.cpu.words import WORDS
+from nncompile.cpu.words import PHASE, WORDS
 
 Array = npt.NDArray[Any]
 RUNS = 7
@@ -38,7 +38,7 @@ def profile(source: str, kernels: Mapping[str, Kernel], steps: int, target: Targ
     best = np.full(steps, np.inf)
     for _ in range(RUNS):
         clock.laps.clear()
-        queue = np.zeros(launch.PHASE * (steps + 1), np.int64)
+        queue = np.zeros(PHASE * (steps + 1), np.int64)
         run([a.reshape(-1) for a in arrays], sizes, arena, scratch, int(facts[launch.MOST_ROWS]),
             queue, np.zeros(8, np.int64), 0)
         laps = np.array(clock.laps or [0.0] * steps).reshape(-1, steps)

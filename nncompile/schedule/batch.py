@@ -4,7 +4,8 @@ If they are, any block of rows can be computed alone, by any worker, through all
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from ir.graph import Graph, Node, Value
 from ir.ops import OPS, split_then
@@ -60,26 +61,28 @@ def keeps_rows(node: Node, batched: set[Value]) -> bool:
             and rule(node.result.type, own, attrs, batched))
 
 
-Rule = Callable[[TensorType, Sequence, dict, set[Value]], bool]
+Operands = Sequence[Any]                              # Values and floats
+Attrs = Mapping[str, Any]
+Rule = Callable[[TensorType, Operands, Attrs, set[Value]], bool]
 
 
-def aligned(result: TensorType, operands: Sequence, _: dict, batched: set[Value]) -> bool:
+def aligned(result: TensorType, operands: Operands, _: Attrs, batched: set[Value]) -> bool:
     """Batched operands have the result's rank and leading dim: row i meets row i."""
     return all(o.type.ndim == result.ndim and same(o.type.shape[0], result.shape[0])
                for o in operands if o in batched)
 
 
-def first_only(result: TensorType, operands: Sequence, _: dict, batched: set[Value]) -> bool:
+def first_only(result: TensorType, operands: Operands, _: Attrs, batched: set[Value]) -> bool:
     return batched.isdisjoint(operands[1:])
 
 
-def matmul(result: TensorType, operands: Sequence, attrs: dict, batched: set[Value]) -> bool:
+def matmul(result: TensorType, operands: Operands, attrs: Attrs, batched: set[Value]) -> bool:
     if result.ndim == 2:
         return first_only(result, operands, attrs, batched)
     return aligned(result, operands, attrs, batched)
 
 
-def not_over_rows(_: TensorType, operands: Sequence, attrs: dict, batched: set[Value]) -> bool:
+def not_over_rows(_: TensorType, operands: Operands, attrs: Attrs, batched: set[Value]) -> bool:
     axes = attrs.get("axes", (attrs.get("axis"),))
     return 0 not in axes and batched.isdisjoint(operands[1:])
 

@@ -19,17 +19,13 @@ def work(step: Step) -> Dim:
 def own_work(step: Step, elements: Dim) -> Dim:
     match step.kind:
         case "linear" | "matmul":
-            return elements * 2 * shape_of(step, 0)[-1]
+            return elements * 2 * step.views[0].shape[-1]
         case "reduce":
-            return product(shape_of(step, 0))
+            return product(step.views[0].shape)
         case "elementwise":
             return elements * ELEMENT_COST.get(step.attrs["op"], 1)
         case kind:
             return elements * ELEMENT_COST.get(kind, 1)
-
-
-def shape_of(step: Step, operand: int) -> tuple[Dim, ...]:
-    return step.operands[operand].shape                               # type: ignore[union-attr]
 
 
 def products(step: Step) -> Dim:

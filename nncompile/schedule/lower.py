@@ -3,17 +3,24 @@ an operand does not lie in memory as the step's kernel needs it.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ir.graph import Graph, Node, Value
 from ir.ops import OPS, split_then
 from ir.types import Dim, DimExpr, TensorType, product, same
 from nncompile.schedule.program import (
-    Operand, Step, View, collapsed, contiguous, row_major,
+    Operand,
+    Step,
+    View,
+    collapsed,
+    contiguous,
+    row_major,
 )
 
-Attrs = dict[str, Any]
+Attrs = Mapping[str, Any]
+Operands = list[Any]                           # Views; an elementwise op's may be floats too
+Then = list[tuple[str, tuple[Operand, ...]]]
 
 
 class Lowering:
@@ -33,7 +40,7 @@ class Lowering:
         self.views[node.result] = lowering(self, node, operands, attrs, further)
 
     def require(self, node: Node, *rooms: Dim) -> None:
-        """Calls in which one of these is negative are refused; those that cannot be are left out."""
+        """Refuse calls in which one of these is negative; what cannot be is left out."""
         self.requirements += [(room, node) for room in rooms
                               if isinstance(room, DimExpr) and min(c for _, c in room.terms) < 0]
 
@@ -41,8 +48,9 @@ class Lowering:
         return self.views[operand] if isinstance(operand, Value) else operand
 
     def step(self, kind: str, node: Node, result: View, operands: Sequence[Operand],
-             attrs: Attrs | None = None, then: Sequence = ()) -> View:
-        self.steps.append(Step(kind, result, tuple(operands), attrs or {}, tuple(then), node))
+             attrs: Attrs | None = None, then: Then | None = None) -> View:
+        self.steps.append(
+            Step(kind, result, tuple(operands), attrs or {}, tuple(then or ()), node))
         return result
 
     def result(self, node: Node) -> View:
@@ -60,7 +68,7 @@ class Lowering:
         copy = self.buffer(TensorType(node.result.type.dtype, view.shape))
         return self.step("elementwise", node, copy, [view], {"op": "copy"})
 
-    def broadcasting(self, node: Node, then: list, dims: int) -> list:
+    def broadcasting(self, node: Node, then: Then, dims: int) -> Then:
         """The further operands of a product as its kernel reads them: along a row with stride 1
         or 0, and with one stride for each of so many dims before.  What does not is copied."""
         def readable(operand: Operand) -> Operand:
@@ -100,7 +108,7 @@ def merged(shape: Sequence[Dim], strides: Sequence[Dim]) -> tuple[Dim, Dim] | No
 
 # -- one function for each op: (lowering, node, operands, attrs, then) -> where the result lives ---
 
-def linear(low: Lowering, node: Node, operands: list, attrs: Attrs, then: list) -> View:
+def linear(low: Lowering, node: Node, operands: Operands, attrs: Attrs, then: Then) -> View:
     x, w, *bias = operands
     weights = [o for o in node.inputs[1:len(operands)] if isinstance(o, Value)]
     if not all(low.views[v].place.startswith("c") for v in weights):
@@ -111,28 +119,28 @@ def linear(low: Lowering, node: Node, operands: list, attrs: Attrs, then: list) 
     return low.step("linear", node, low.result(node), [low.matrix(node, x), w, *bias], {}, then)
 
 
-def matmul(low: Lowering, node: Node, operands: list, _: Attrs, then: list) -> View:
+def matmul(low: Lowering, node: Node, operands: Operands, _: Attrs, then: Then) -> View:
     x, w = (v if same(v.strides[-1], 1) else low.copied(node, v) for v in operands)
     then = low.broadcasting(node, then, dims=len(node.result.type.shape) - 1)
     return low.step("matmul", node, low.result(node), [x, w], {}, then)
 
 
-def elementwise(low: Lowering, node: Node, operands: list, _: Attrs, then: list) -> View:
+def elementwise(low: Lowering, node: Node, operands: Operands, _: Attrs, then: Then) -> View:
     return low.step("elementwise", node, low.result(node), operands, {"op": node.op}, then)
 
 
-def embedding(low: Lowering, node: Node, operands: list, _: Attrs, then: list) -> View:
+def embedding(low: Lowering, node: Node, operands: Operands, _: Attrs, then: Then) -> View:
     ids, table = operands
     index = node.inputs[0].type.dtype                                    # type: ignore[union-attr]
     return low.step("embedding", node, low.result(node), [ids, table], {"index": index}, then)
 
 
-def softmax(low: Lowering, node: Node, operands: list, attrs: Attrs, then: list) -> View:
+def softmax(low: Lowering, node: Node, operands: Operands, attrs: Attrs, then: Then) -> View:
     return last_axes(low, node, operands[0], [attrs["axis"]], "softmax", [],
                      {"scale": attrs["scale"]}, then)
 
 
-def layer_norm(low: Lowering, node: Node, operands: list, attrs: Attrs, then: list) -> View:
+def layer_norm(low: Lowering, node: Node, operands: Operands, attrs: Attrs, then: Then) -> View:
     x, *affine = operands
     affine = [View(v.place, (product(v.shape),), (1,), v.offset) if v.is_contiguous else
               as_matrix(low.copied(node, v), len(v.shape)) for v in affine]
@@ -141,7 +149,7 @@ def layer_norm(low: Lowering, node: Node, operands: list, attrs: Attrs, then: li
 
 
 def last_axes(low: Lowering, node: Node, x: View, axes: list[int], kind: str,
-              further: list, attrs: Attrs, then: list) -> View:
+              further: list[View], attrs: Attrs, then: Then) -> View:
     """A step that works on rows: the axes it works on are moved last, and its result back."""
     order = [a for a in range(len(x.shape)) if a not in axes] + axes
     back = [order.index(a) for a in range(len(order))]
@@ -156,7 +164,7 @@ def last_axes(low: Lowering, node: Node, x: View, axes: list[int], kind: str,
     return moved.permuted(back)
 
 
-def reduction(low: Lowering, node: Node, operands: list, attrs: Attrs, then: list) -> View:
+def reduction(low: Lowering, node: Node, operands: Operands, attrs: Attrs, then: Then) -> View:
     x, axes = operands[0], list(attrs["axes"])
     order = [a for a in range(len(x.shape)) if a not in axes] + axes
     if node.op == "max":
@@ -168,26 +176,29 @@ def reduction(low: Lowering, node: Node, operands: list, attrs: Attrs, then: lis
     return out
 
 
-def reshape(low: Lowering, node: Node, operands: list, attrs: Attrs, _: list) -> View:
+def reshape(low: Lowering, node: Node, operands: Operands, attrs: Attrs, _: Then) -> View:
     x = operands[0] if operands[0].is_contiguous else low.copied(node, operands[0])
     return View(x.place, node.result.type.shape, row_major(node.result.type.shape), x.offset)
 
 
-def transpose(low: Lowering, node: Node, operands: list, attrs: Attrs, _: list) -> View:
-    return operands[0].permuted(attrs["axes"])
+def transpose(low: Lowering, node: Node, operands: Operands, attrs: Attrs, _: Then) -> View:
+    x: View = operands[0]
+    return x.permuted(attrs["axes"])
 
 
-def slice_(low: Lowering, node: Node, operands: list, attrs: Attrs, _: list) -> View:
-    start, stop, size = attrs["start"], attrs["stop"], operands[0].shape[attrs["axis"]]
+def slice_(low: Lowering, node: Node, operands: Operands, attrs: Attrs, _: Then) -> View:
+    x: View = operands[0]
+    start, stop, size = attrs["start"], attrs["stop"], x.shape[attrs["axis"]]
     low.require(node, start, stop - start, size - stop)
-    return operands[0].sliced(attrs["axis"], start, stop)
+    return x.sliced(attrs["axis"], start, stop)
 
 
-def unchanged(low: Lowering, node: Node, operands: list, attrs: Attrs, _: list) -> View:
-    return operands[0]
+def unchanged(low: Lowering, node: Node, operands: Operands, attrs: Attrs, _: Then) -> View:
+    x: View = operands[0]
+    return x
 
 
-def concat(low: Lowering, node: Node, operands: list, attrs: Attrs, _: list) -> View:
+def concat(low: Lowering, node: Node, operands: Operands, attrs: Attrs, _: Then) -> View:
     out, start = low.result(node), 0
     for x in operands:
         stop = start + x.shape[attrs["axis"]]

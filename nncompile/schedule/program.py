@@ -94,9 +94,14 @@ class Step:
     node: Node
 
     @property
+    def views(self) -> tuple[View, ...]:
+        """Its own operands; what every step but an elementwise one has."""
+        return tuple(o for o in self.operands if isinstance(o, View))
+
+    @property
     def reads(self) -> tuple[View, ...]:
         further = (o for _, operands in self.then for o in operands)
-        return tuple(o for o in (*self.operands, *further) if isinstance(o, View))
+        return (*self.views, *(o for o in further if isinstance(o, View)))
 
 
 @dataclass(frozen=True)
@@ -122,9 +127,10 @@ class Program:
     @property
     def dims(self) -> tuple[Dim, ...]:
         """Every size that the program computes with."""
-        views = [*self.inputs, *self.outputs, *(v for s in self.steps for v in (s.result, *s.reads))]
-        return (*(d for v in views for d in (*v.shape, *v.strides, v.offset, product(v.shape))),
-                *self.buffers.values())
+        used = (view for step in self.steps for view in (step.result, *step.reads))
+        return (*self.buffers.values(),
+                *(dim for v in (*self.inputs, *self.outputs, *used)
+                  for dim in (*v.shape, *v.strides, v.offset, product(v.shape))))
 
     def __str__(self) -> str:
         rows = [[str(i), place_text(s.result), f"= {call_text(s)}"]

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -36,14 +37,14 @@ def aligned(numbers: int) -> np.ndarray:
 
 def places(widths: tuple[int, ...]) -> list[int]:
     found = [0]
-    for K, N in zip(widths, widths[1:], strict=False):
+    for K, N in pairwise(widths):
         found.append(found[-1] + -(-kernels.packed_size(N, K, host()) // 16) * 16)
     return found
 
 
 def mlp_source(widths: tuple[int, ...], by_rows: bool = True) -> str:
     D, (W0, W1, W2, _) = widths, places(widths)
-    flops = 2 * sum(a * b for a, b in zip(D, D[1:], strict=False))
+    flops = 2 * sum(a * b for a, b in pairwise(D))
     row_blocks = f'''
 def row_blocks(args, sizes, weights, scratch, block, queue, fault, worker):
     B = size(sizes, 0)
@@ -92,7 +93,7 @@ def mlp_weights(widths: tuple[int, ...], seed: int = 0) -> list[tuple[np.ndarray
     random = np.random.default_rng(seed)
     return [(random.standard_normal((N, K), np.float32) / np.float32(K ** 0.5),
              random.standard_normal(N, np.float32))
-            for K, N in zip(widths, widths[1:], strict=False)]
+            for K, N in pairwise(widths)]
 
 
 def mlp_arena(widths: tuple[int, ...], seed: int = 0) -> np.ndarray:

@@ -96,7 +96,8 @@ def test_names_of_a_model_never_reach_the_code(name):
 }}""")
     tree = ast.parse(text)
     assert [type(node).__name__ for node in tree.body[1:]] == ["Assign"] + ["FunctionDef"] * 3
-    stored = [n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+    stored = [node.id for node in ast.walk(tree)
+              if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
     assert set(stored) <= {"W0", "B", "block", "row", "rows", "y", "out0", "in0"}
 
 

@@ -1,10 +1,6 @@
-"""Schedules, workers, concurrent calls, fork, and the end of the process."""
-import json
+"""Schedules, workers, concurrent calls, and how many threads there are."""
 import math
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -24,7 +20,6 @@ from tests.cpu.runtime_models import (
     rows_of,
 )
 
-ROOT = Path(__file__).parents[2]
 WAYS = {                                      # how a batch is worked on
     "row blocks, alone": {"fits": True, "threads": 1},
     "row blocks, shared": {"fits": True, "threads": 3},
@@ -34,13 +29,11 @@ WAYS = {                                      # how a batch is worked on
 }
 
 
-def python(code: str, **environment: str) -> str:
-    """Run code in a fresh process; what it prints."""
-    done = subprocess.run([sys.executable, "-W", "ignore::DeprecationWarning", "-c", code],
-                          cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
-                          env={**os.environ, **environment})
-    assert done.returncode == 0, (done.returncode, done.stderr)
-    return done.stdout
+def wait_until(holds):
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
 
 
 def together(*functions):
@@ -82,7 +75,8 @@ def test_rows_do_not_depend_on_the_batch():
 
 def test_block_rows_are_whole_tiles_shared_evenly():
     shared = launch.block_rows.python
-    for rows in (0, 1, 5, 96, 97, 1000, 12345):
+    assert shared(0, 96, 6, 2) == 1
+    for rows in (1, 5, 96, 97, 1000, 12345):
         for most, tile, workers in ((96, 6, 1), (96, 6, 2), (96, 4, 16), (1, 6, 3), (10, 6, 2)):
             block = shared(rows, most, tile, workers)
             assert 1 <= block <= most
@@ -131,10 +125,7 @@ def test_parked_workers_wake_again():
     fast, x = mlp(BIG, threads=2), rows_of(BIG, 8)
     want = fast.call(x).tobytes()
     for _ in range(5):
-        deadline = time.monotonic() + 10
-        while POOL.words[pool.SLEEPERS] < POOL.words[pool.STARTED]:
-            assert time.monotonic() < deadline, "workers never parked"
-            time.sleep(0.001)
+        wait_until(lambda: POOL.words[pool.SLEEPERS] == POOL.words[pool.STARTED])
         assert fast.call(x).tobytes() == want
 
 
@@ -182,107 +173,16 @@ def test_swapped_weights_are_the_old_or_the_new():
     assert together(call, call, swap, swap) == []
 
 
-# -- processes -------------------------------------------------------------------------------------
-
-def test_children_by_fork_have_their_own_workers():
-    """Forked while other threads are in the middle of calls."""
-    code = """
-import os, threading, numpy as np
-from nncompile.cpu import pool
-from nncompile.cpu.executable import POOL
-from tests.cpu.runtime_models import BIG, mlp, rows_of
-fast, x = mlp(BIG, threads=2), rows_of(BIG, 64)
-want = fast.call(x).tobytes()
-stop = threading.Event()
-def busy():
-    while not stop.is_set():
-        assert fast.call(x).tobytes() == want
-others = [threading.Thread(target=busy) for _ in range(3)]
-for other in others: other.start()
-for i in range(6):
-    child = os.fork()
-    if not child:
-        same = all(fast.call(x).tobytes() == want for _ in range(50))
-        fresh = mlp(BIG, threads=3, seed=1)
-        fresh.call(x)
-        os._exit(0 if same and POOL.words[pool.STARTED] == 2 else 1)
-    assert os.waitpid(child, 0)[1] == 0, i
-stop.set()
-for other in others: other.join()
-assert fast.call(x).tobytes() == want
-print("right")
-"""
-    assert python(code) == "right\n"
-
-
-@pytest.mark.parametrize("end", [
-    "",                                                       # with parked workers
-    "fast.call(x)",                                           # with spinning ones
-    "threading.Thread(target=busy, daemon=True).start(); time.sleep(0.2)",    # in a call
-    "threading.Thread(target=busy, daemon=True).start(); time.sleep(0.2); sys.exit(0)",
-    "import atexit; atexit.register(fast.call, x)",
-])
-def test_the_process_ends_quietly(end):
-    code = f"""
-import sys, threading, time
-from tests.cpu.runtime_models import BIG, mlp, rows_of
-fast, x = mlp(BIG, threads=2), rows_of(BIG, 300)
-fast.call(x)
-def busy():
-    while True:
-        fast.call(x)
-time.sleep(0.05)
-{end}
-print("end")
-""".replace("sys.exit(0)\nprint", "print('end', flush=True); sys.exit(0)\nprint")
-    assert python(code) == "end\n"
-
-
-def test_keyboard_interrupt_leaves_all_in_order():
-    code = """
-import signal, threading, numpy as np
-from tests.cpu.runtime_models import BIG, mlp, rows_of
-fast, x = mlp(BIG, threads=2), rows_of(BIG, 500)
-want = fast.call(x).tobytes()
-for _ in range(5):
-    timer = threading.Timer(0.05, signal.raise_signal, (signal.SIGINT,))
-    timer.start()
-    try:
-        while True:
-            assert fast.call(x).tobytes() == want
-    except KeyboardInterrupt:
-        timer.join()
-assert fast.call(x).tobytes() == want
-print("right")
-"""
-    assert python(code) == "right\n"
-
-
 def test_workers_take_no_signals():
     mlp(BIG, threads=2).call(rows_of(BIG, 64))
+    numbers = POOL.words[pool.THREADS:pool.THREADS + int(POOL.words[pool.STARTED])]
+    wait_until(numbers.all)
     blocked = []
-    for number in POOL.words[pool.THREADS:pool.THREADS + int(POOL.words[pool.STARTED])]:
+    for number in numbers:
         status = Path(f"/proc/self/task/{number}/status").read_text()
         mask = int(status.split("SigBlk:")[1].split()[0], 16)
         blocked.append(mask >> (signal.SIGINT - 1) & 1)
     assert blocked and all(blocked)
-
-
-def test_a_refused_thread_is_an_error_and_one_thread_still_works():
-    code = """
-from nncompile.cpu import pool
-from nncompile.errors import Error
-from tests.cpu.runtime_models import BIG, mlp, rows_of
-fast, x = mlp(BIG, threads=4), rows_of(BIG, 64)
-pool.STACK_BYTES = 1 << 62
-try:
-    fast.call(x)
-except Error as error:
-    print("NNCOMPILE_THREADS=1" in str(error))
-fast.threads = 1
-print(fast.call(x).shape)
-"""
-    assert python(code) == "True\n(64, 8)\n"
 
 
 # -- how many threads ------------------------------------------------------------------------------
@@ -344,4 +244,4 @@ def test_l2_size(tmp_path):
             (folder / name).write_text(text + "\n")
     assert launch.l2_bytes(tmp_path) == 2 << 20
     assert launch.l2_bytes(tmp_path / "none") == 1 << 20
-    assert json.dumps(launch.l2_bytes())      # an int, here too
+    assert launch.l2_bytes() > 0

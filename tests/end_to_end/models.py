@@ -3,12 +3,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from nncompile import nn
 import nncompile.nn.functional as F
+from nncompile import nn
 
 
 class Block(nn.Module):
@@ -116,7 +117,7 @@ class Case:
 def mlp(*widths: int, act: Any = nn.ReLU, last: Any = None) -> Callable[[], nn.Module]:
     def make() -> nn.Module:
         layers: list[nn.Module] = []
-        for a, b in zip(widths, widths[1:], strict=False):
+        for a, b in pairwise(widths):
             layers += [nn.Linear(a, b), act()]
         return nn.Sequential(*layers[:-1], *([last] if last else []))
     return make

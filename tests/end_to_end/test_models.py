@@ -1,10 +1,13 @@
 """Compiled models against the float64 interpreter, at many batch sizes and thread counts."""
+import inspect
+
 import numpy as np
 import pytest
-from tests.end_to_end.models import CASES, ROW_INDEPENDENT
 
 import ir
 import nncompile
+from tests.end_to_end import models
+from tests.end_to_end.models import CASES, ROW_INDEPENDENT
 
 BATCHES = [0, 1, 2, 3, 5, 6, 7, 8, 13, 64, 97, 200]
 COMPILED: dict[str, tuple] = {}
@@ -112,25 +115,18 @@ def test_against_torch(name):
 
 def torch_twin(torch, model):
     """The same class of model built in torch: its source uses only what torch.nn has too."""
-    import inspect
+    source = inspect.getsource(models).split("class Odd")[0].split("from nncompile import nn")[1]
+    source = source.replace("import nncompile.nn.functional as F", "")
+    space = {"nn": torch.nn, "F": torch.nn.functional}
+    exec(source, space)
 
-    from tests.end_to_end import models
-    source = inspect.getsource(models).replace("from nncompile import nn", "import torch, torch.nn as nn")
-    source = source.replace("import nncompile.nn.functional as F", "import torch.nn.functional as F")
-    source = source.split("class Odd")[0].split("from typing import Any")[1]
-    space: dict = {}
-    exec("import numpy as np\n" + source, space)
-    kinds = {"Sequential": lambda: sequential(torch, model, space), "Encoder": lambda: space["Encoder"]()}
-    twin = kinds[type(model).__name__]()
-    twin.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in model.state_dict().items()})
-    return twin
-
-
-def sequential(torch, model, space):
     def twin(layer):
         name = type(layer).__name__
-        if name == "Linear":
-            return torch.nn.Linear(layer.in_features, layer.out_features)
-        return space["Block"](48) if name == "Block" else getattr(torch.nn, name)(
-            *([-1] if name == "Softmax" else []))
-    return torch.nn.Sequential(*map(twin, model))
+        arguments = {"Linear": lambda: (layer.in_features, layer.out_features),
+                     "Softmax": lambda: (-1,), "Block": lambda: (48,),
+                     "Sequential": lambda: tuple(map(twin, layer))}.get(name, tuple)()
+        return (space.get(name) or getattr(torch.nn, name))(*arguments)
+
+    built = twin(model)
+    built.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in model.state_dict().items()})
+    return built

@@ -1,4 +1,4 @@
-"""What is promised of every compiled model: safe under threads and processes, readable, portable."""
+"""What every compiled model promises: safe in threads and processes, readable, portable."""
 import multiprocessing
 import os
 import pickle

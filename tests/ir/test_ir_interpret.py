@@ -106,9 +106,9 @@ def test_inputs_that_do_not_fit(arrays: list[Any], dtype: Any, message: str) -> 
 
 def test_params_need_data_of_their_type() -> None:
     x = np.ones((2, 3), np.float32)
-    with pytest.raises(ir.Error, match=r"no data for @w, @v, \$0; the text of a graph has only its"):
+    with pytest.raises(ir.Error, match=r"no data for @w, @v, \$0; the text of a graph has"):
         interpret(MLP, [x])
-    with pytest.raises(ir.Error, match="@w: expected f32.4, 3., got an array of float64"):
+    with pytest.raises(ir.Error, match=r"@w: expected f32\[4, 3\], got an array of float64"):
         interpret(filled(np.float64), [x])
     graph = filled()
     wrong = ir.Graph("g", graph.inputs, graph.params, graph.nodes, graph.outputs,
@@ -129,7 +129,7 @@ def test_errors_of_values_show_the_node() -> None:
     assert str(error.value) == (
         "embedding has no row 5: its table has the rows 0..4\n"
         "  node: %0: f32[B, T, 2] = embedding(%ids, @table)  # emb Embedding  m.py:4")
-    with pytest.raises(ir.Error, match="expected i32.*got an array of int64"):
+    with pytest.raises(ir.Error, match=r"expected i32\[B, T\], got an array of int64"):
         interpret(graph, [np.zeros((2, 3), np.int64)])
 
 

@@ -50,12 +50,12 @@ def test_nothing_to_do_is_the_same_graph() -> None:
 
 
 def test_a_shared_producer_is_not_offered() -> None:
-    for use in ("%2: f32[B] = add(%1, %0)", "%2: f32[B] = exp(%1)"):
-        outputs = "return %2" if "add" in use else "return %0"
-        before = graph(f"%0: f32[B] = neg(%x)\n%1: f32[B] = neg(%0)\n{use}\n{outputs}")
-        after = rewrite(before, double_negation)
-        if "add" in use:
-            assert after is before               # %0 has two users
+    shared = graph("""
+        %0: f32[B] = neg(%x)
+        %1: f32[B] = neg(%0)
+        %2: f32[B] = add(%1, %0)
+        return %2""")
+    assert rewrite(shared, double_negation) is shared
     twice = graph("%0: f32[B] = exp(%x)\n%1: f32[B] = add(%0, %0)\nreturn %1")
     assert rewrite(twice, exp_into_add) is twice
 
@@ -98,11 +98,11 @@ def test_counts_are_right_at_every_step() -> None:
 
 def test_what_a_rule_leaves_behind_is_removed() -> None:
     before = graph("""
-        @w: f32[B]
+        @w: f32[1]
         %0: f32[B] = add(%x, @w)
         %1: f32[B] = sub(%y, %y)
         %2: f32[B] = mul(%0, %1)
-        return %2""".replace("@w: f32[B]", "@w: f32[1]"))
+        return %2""")
     before = replace(before, data={before.params[0]: np.ones(1, np.float32)})
 
     def rule(node: Node, producer: Producer) -> Value | None:
@@ -133,7 +133,7 @@ def test_a_replacement_has_the_same_result_and_type() -> None:
     def other_type(node: Node, producer: Producer) -> Value:
         return before.inputs[1]
 
-    with pytest.raises(ir.Error, match="other_result put a node with another result in place of mul"):
+    with pytest.raises(ir.Error, match="other_result put a node with another result in place of"):
         rewrite(before, other_result)
     with pytest.raises(ir.Error, match=r"a value of type f32\[\] in place of mul, which is f32\[B"):
         rewrite(before, other_type)

@@ -40,12 +40,12 @@ ILLEGAL: dict[str, tuple[ir.Graph, str]] = {
     "a definition twice": (
         replace(GRAPH, nodes=(FIRST, FIRST, SECOND)), "its result is defined twice"),
     "a result that is an input": (
-        with_first(result=X), "its result is marked as a input"),
+        with_first(result=X), "its result is of the kind 'input'"),
     "another type": (
         with_first(result=Value(parse_type("f32[4, B]"))), "mul gives f32[B, 4], not f32[4, B]"),
     "an operand that does not fit": (
         replace(GRAPH, params=(w := Value(parse_type("f32[3]"), "parameter", "w"),),
-                nodes=(replace(FIRST, inputs=(X, w)), SECOND)), "4 is not 3\n  node: %0: f32[B, 4]"),
+                nodes=(replace(FIRST, inputs=(X, w)), SECOND)), "4 is not 3\n  node: %0: f32[B"),
     "an integer operand": (with_first(inputs=(X, 2)), "an operand is a value or a float, not int"),
     "a truth value": (with_first(inputs=(X, True)), "not bool"),
     "an array": (with_first(inputs=(X, np.ones(4))), "not ndarray"),
@@ -64,11 +64,11 @@ ILLEGAL: dict[str, tuple[ir.Graph, str]] = {
         replace(GRAPH, nodes=(FIRST,)), "g returns a value, which it does not define"),
     "two inputs of one name": (
         replace(GRAPH, inputs=(X, Value(F32, "input", "x"))), "two values of g are named %x"),
-    "one input twice": (replace(GRAPH, inputs=(X, X)), "the input %x is listed twice"),
+    "one input twice": (replace(GRAPH, inputs=(X, X)), "g declares %x twice"),
     "an input that is a result": (
-        replace(GRAPH, inputs=(Value(F32),), nodes=(), outputs=()), "is marked as a result"),
+        replace(GRAPH, inputs=(Value(F32),), nodes=(), outputs=()), "is of the kind 'result'"),
     "a param that is an input": (
-        replace(GRAPH, params=(Value(F32, "input", "w"),)), "the param %w is marked as a input"),
+        replace(GRAPH, params=(Value(F32, "input", "w"),)), "the param %w is of the kind 'input'"),
     "an input with a computed size": (
         replace(GRAPH, inputs=(X, Value(parse_type("f32[2*B]"), "input", "y"))),
         "%y: f32[2*B]: the size 2*B of an input is neither a number nor a name"),

@@ -40,6 +40,8 @@ def test_refused_here_alone():
         nn.Embedding(3, 2, max_norm=1.0)
     with pytest.raises(Error, match="'none' or 'tanh', not 'sigmoid'"):
         nn.GELU("sigmoid")
+    with pytest.raises(Error, match=r"layer_norm over \[3\] got a bias f32\[2\]"):
+        F.layer_norm(np.ones((2, 3), np.float32), (3,), bias=np.ones(2, np.float32))
     with pytest.raises(Error, match="float32 or float64"):
         nn.Linear(2, 2, dtype=np.float16)
     for given, message in [([[1.0]], "linear takes arrays, not"), (None, "not None"), (1.0, "1.0"),

@@ -3,6 +3,7 @@
 import copy
 import pickle
 from collections import OrderedDict
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -10,6 +11,11 @@ import pytest
 from ir import Error
 from nncompile import nn
 from nncompile.errors import InputError
+
+
+class Pair(NamedTuple):
+    left: Any
+    right: Any
 
 
 class Net(nn.Module):
@@ -315,6 +321,15 @@ def test_outputs_of_any_structure():
     out = Many()(x, pairs=[x, x])
     assert type(out["sum"]) is np.ndarray and out["sum"].tolist() == [2, 2]
     assert type(out["list"][1][0]) is np.ndarray and out["text"] == "as it is"
+
+
+def test_named_tuples_stay_what_they_are():
+    class Swap(nn.Module):
+        def forward(self, pair):
+            return type(pair)(pair.right * 1, pair.left * 1)
+
+    swapped = Swap()(Pair(np.zeros(1, np.float32), np.ones(1, np.float32)))
+    assert isinstance(swapped, Pair) and swapped.left.tolist() == [1]
 
 
 def test_parameter_reads_as_an_array():

@@ -15,8 +15,10 @@ def graph(body: str, inputs: str = "%x: f32[B, 8], %r: f32[B, 8]") -> ir.Graph:
     """A graph from its nodes; its output types are read off the values it returns."""
     declared = "@w: f32[8, 8]\n@b: f32[8]\n@t: f32[10, 8]"
     lines = body.strip().splitlines()
-    made = {line.split(":")[0].strip(): line.split(":")[1].split("=")[0].strip() for line in lines[:-1]}
-    made |= {"%x": "f32[B, 8]", "%r": "f32[B, 8]", "@b": "f32[8]"}
+    made = {"%x": "f32[B, 8]", "%r": "f32[B, 8]", "@b": "f32[8]"}
+    for line in lines[:-1]:
+        name, type_ = line.split("=")[0].split(":")
+        made[name.strip()] = type_.strip()
     outputs = ", ".join(made[name.strip()] for name in lines[-1].split("return")[1].split(","))
     return ir.parse(f"graph g({inputs}) -> {outputs} {{\n{declared}\n{body.strip()}\n}}")
 

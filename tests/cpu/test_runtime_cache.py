@@ -1,0 +1,346 @@
+"""Compiling, linking, and the cache of object code on disk."""
+import ctypes
+import inspect
+import os
+import stat
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import numpy as np
+import pytest
+from llvmlite import ir
+
+from nncompile.cpu import cache, link
+from nncompile.cpu.executable import PythonExecutable
+from nncompile.cpu.jit import Function, compile_functions, execute, source_hash
+from nncompile.cpu.link import Linker, LinkError, linker
+from nncompile.cpu.load import compile_source, kernel_word, load, read
+from nncompile.cpu.target import host, object_code
+from nncompile.cpu.words import PHASE, WORDS, declared, symbol
+from nncompile.errors import CompileError
+from tests.cpu.runtime_models import LINEAR, RELU, SOFTMAX, WIDTHS, mlp, mlp_source, rows_of
+
+ROOT = Path(__file__).parents[2]
+MODEL = """
+import sys
+from tests.cpu.runtime_models import WIDTHS, mlp, rows_of
+y = mlp(threads=1).call(rows_of(WIDTHS, 3))
+print(y.tobytes().hex(), "numba" in sys.modules)
+"""
+
+
+def run(code: str, **environment: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
+                          timeout=120, check=False, env={**os.environ, **environment})
+    assert done.returncode == 0, (done.returncode, done.stderr)
+    return done.stdout
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty cache of the test's own."""
+    path = tmp_path / "cache"
+    monkeypatch.setenv(cache.VARIABLE, str(path))
+    return path
+
+
+class Builds:
+    """Stands for a compiler: counts its calls."""
+
+    def __init__(self, code=b"\x7fELF and so on"):
+        self.code, self.count = code, 0
+
+    def __call__(self):
+        self.count += 1
+        return self.code
+
+
+def get(builds, kind="kernel", name="linear"):
+    assert cache.cached(kind, name, host(), builds) == builds.code
+
+
+# -- the cache -------------------------------------------------------------------------------------
+
+def test_built_once(folder):
+    builds = Builds()
+    get(builds)
+    get(builds)
+    assert builds.count == 1
+    entry, = folder.iterdir()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE(entry.stat().st_mode) == 0o600
+    assert cache.info() == cache.Info(folder, "", 1, entry.stat().st_size)
+
+
+def test_a_key_has_all_that_decides(folder, monkeypatch):
+    builds = Builds()
+    get(builds)
+    get(builds, kind="driver")
+    get(builds, name="linear_relu")
+    monkeypatch.setattr(cache, "environment", lambda: "a later version of the sources")
+    get(builds)
+    assert builds.count == len(list(folder.iterdir())) == 4
+    monkeypatch.undo()
+    assert len(cache.environment().split()[0]) == 64 and np.__version__ in cache.environment()
+
+
+@pytest.mark.parametrize("damage", [
+    lambda p: p.write_bytes(b""),
+    lambda p: p.write_bytes(p.read_bytes()[:-1]),
+    lambda p: p.write_bytes(p.read_bytes()[:20]),
+    lambda p: p.write_bytes(p.read_bytes()[:-1] + b"?"),
+    lambda p: p.write_bytes(b"?" + p.read_bytes()[1:]),
+    lambda p: p.write_bytes(p.read_bytes() + b"more"),
+    lambda p: p.unlink(),
+    lambda p: p.chmod(0o666),
+    lambda p: (p.rename(p.with_suffix(".moved")), p.symlink_to(p.with_suffix(".moved"))),
+    lambda p: p.write_bytes(next(p.parent.glob("driver-*")).read_bytes()),       # another key's
+], ids=["empty", "truncated", "header only", "last byte", "first byte", "longer", "gone",
+        "writable by others", "symbolic link", "foreign"])
+def test_damaged_entries_are_built_again(folder, damage):
+    builds = Builds()
+    get(Builds(b"something else"), kind="driver")
+    get(builds)
+    damage(next(folder.glob("kernel-*.o")))
+    get(builds)
+    get(builds)
+    assert builds.count == 2
+    entry = next(folder.glob("kernel-*.o"))
+    assert not entry.is_symlink() and stat.S_IMODE(entry.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("kind", ["directory", "fifo", "device"])
+def test_an_entry_that_is_no_file(folder, kind):
+    builds = Builds()
+    get(builds)
+    entry, = folder.iterdir()
+    entry.unlink()
+    if kind == "directory":
+        entry.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(entry)
+    else:
+        entry.symlink_to("/dev/zero")
+    get(builds)
+    assert builds.count == 2
+
+
+def test_folders_not_to_be_trusted(folder, tmp_path, monkeypatch):
+    def refused(reason):
+        builds = Builds()
+        get(builds)
+        get(builds)
+        info = cache.info()
+        assert builds.count == 2 and info.folder is None and reason in info.reason
+        assert cache.clear() == 0
+
+    folder.mkdir(mode=0o700)
+    folder.chmod(0o777)
+    refused("can be written by other users")
+    assert list(folder.iterdir()) == []
+    folder.chmod(0o700)
+    linked = tmp_path / "linked"
+    linked.symlink_to(folder)
+    monkeypatch.setenv(cache.VARIABLE, str(linked))
+    refused("symbolic link")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "file"))
+    refused(str(tmp_path / "file"))
+    monkeypatch.setenv(cache.VARIABLE, "/proc/no/such")
+    refused("/proc/no/such")
+    monkeypatch.setenv(cache.VARIABLE, "off")
+    refused("=off")
+    monkeypatch.setenv(cache.VARIABLE, str(folder))
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    refused("belongs to another user")
+
+
+def test_where_it_is(tmp_path, monkeypatch):
+    for name in (cache.VARIABLE, "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache.wanted_folder() == tmp_path / ".cache" / "nncompile"
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")       # the XDG rules: then it is not set
+    assert cache.wanted_folder() == tmp_path / ".cache" / "nncompile"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache.wanted_folder() == tmp_path / "xdg" / "nncompile"
+    monkeypatch.setenv(cache.VARIABLE, "~/own")
+    assert cache.wanted_folder() == tmp_path / "own"
+
+
+def test_a_full_or_read_only_disk_does_no_harm(folder, monkeypatch):
+    builds = Builds()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+    monkeypatch.setattr(os, "replace", full)
+    get(builds)
+    get(builds)
+    assert builds.count == 2 and list(folder.iterdir()) == []
+
+
+def test_its_size_is_bounded(folder, monkeypatch):
+    monkeypatch.setattr(cache, "MAX_BYTES", 5000)
+    builds = {name: Builds(bytes(1000)) for name in "abcdef"}
+    for age, (name, build) in enumerate(builds.items()):
+        get(build, name=name)
+        get(builds["a"], name="a")                         # used all the time: never the oldest
+        for path in folder.iterdir():
+            os.utime(path, (path.stat().st_mtime - 10,) * 2)
+        assert cache.info().bytes <= 5000, age
+    assert builds["a"].count == 1 and cache.info().entries == 4
+
+
+def test_clear_and_unfinished_files(folder):
+    for name in "abc":
+        get(Builds(), name=name)
+    old, new, other = folder / "x.tmp", folder / "y.tmp", folder / "notes.txt"
+    for path in (old, new, other):
+        path.write_text("")
+    os.utime(old, (time.time() - 7200,) * 2)
+    assert cache.clear() == 3
+    assert sorted(folder.iterdir()) == [other, new] and cache.info().entries == 0
+
+
+# -- processes -------------------------------------------------------------------------------------
+
+def test_a_second_process_does_not_import_numba(folder):
+    first, second = run(MODEL).split(), run(MODEL).split()
+    assert first[1] == "True" and second[1] == "False" and first[0] == second[0]
+    sizes = {p: p.stat().st_size for p in folder.iterdir()}
+    assert sorted(p.name.split("-")[0] for p in sizes) == ["driver", *["kernel"] * 3, "runtime"]
+    for path in sizes:                                     # every entry damaged: all heal
+        path.write_bytes(path.read_bytes()[:-7])
+    assert run(MODEL).split() == first
+    assert {p: p.stat().st_size for p in folder.iterdir()} == sizes
+
+
+def test_without_any_home(tmp_path):
+    empty = {cache.VARIABLE: "", "XDG_CACHE_HOME": "", "HOME": "/nonexistent/home"}
+    assert run(MODEL, **empty).split()[1] == "True"
+
+
+def test_plain_python_compiles_nothing(folder):
+    code = """
+import sys, numpy as np
+import llvmlite.binding as llvm
+def refuse(*_, **__): raise AssertionError("compiled something")
+llvm.parse_assembly = llvm.create_mcjit_compiler = refuse
+from nncompile.cpu.executable import PythonExecutable
+from tests.cpu.runtime_models import WIDTHS, mlp, mlp_float64, rows_of
+x = rows_of(WIDTHS, 100)
+y = mlp(kind=PythonExecutable).call(x)
+print(np.abs(y - mlp_float64(x)).max() < 1e-6, "numba" in sys.modules)
+"""
+    assert run(code) == "True False\n"
+    assert not folder.exists()
+
+
+# -- compiling -------------------------------------------------------------------------------------
+
+def test_source_that_cannot_be_compiled_says_where():
+    source = mlp_source(WIDTHS).replace("rows = min(block, B - row)", "rows = open('x')")
+    with pytest.raises(CompileError) as info:
+        load(source, {k.name: k for k in (RELU, LINEAR, SOFTMAX)}, host())
+    text = str(info.value)
+    assert "row_blocks cannot be compiled (<nncompile" in text and "rows = open('x')" in text
+
+
+def test_a_word_or_kernel_used_wrongly_says_where():
+    for wrong in ("at(weights)", "at(B, weights)", "nothing(B)", "put(facts, 0, weights)"):
+        source = f"def plan(sizes, weights):\n    B = facts = size(sizes, 0)\n    {wrong}\n"
+        with pytest.raises(CompileError, match="plan cannot be compiled"):
+            compile_source(source, {}, {"plan": "wrong"}, host())
+
+
+def test_tracebacks_show_generated_lines():
+    fast = mlp(kind=PythonExecutable)
+    fast._scope["softmax"] = None
+    with pytest.raises(TypeError) as info:
+        fast.call(rows_of(WIDTHS, 2))
+    text = "".join(traceback.format_exception(info.value))
+    assert f'File "<nncompile {source_hash(fast.source)}>"' in text
+    assert "softmax(y, 6, y, 6, rows, 6)" in text
+    assert inspect.getsource(fast._scope["plan"]) in fast.source
+
+
+def test_reading_source():
+    names, words = read(mlp_source(WIDTHS))
+    assert names == ["plan", "row_blocks", "phases"] and words == 4 * PHASE
+    assert read(mlp_source(WIDTHS, by_rows=False))[0] == ["plan", "phases"]
+
+
+def test_words_mean_the_same_compiled_and_plain():
+    source = """
+def plan(sizes, facts):
+    a = size(sizes, 0)
+    b = size(sizes, 1)
+    put(facts, 0, aligned(a))
+    put(facts, 1, min(a, b) - max(a, b))
+    put(facts, 2, size(at_i64(sizes, 1), 0) + size(at(sizes, 2), 0))
+    put(facts, 3, a // 7 + a % 7)
+    put(phase(facts, 1), 0, claim(facts, 1) + claim(facts, 1))
+"""
+    into = Linker(host())
+    into.add(compile_source(source, {}, {"plan": "plan"}, host()))
+    compiled = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 2)(into.address("plan"))
+    plain = execute(source.replace("at(sizes, 2)", "at(sizes, 1)"), WORDS)["plan"]
+    for a, b in ((0, 0), (1, 5), (16, 3), (17, 17), (2 ** 40, 1)):
+        sizes, got, want = np.array([a, b]), np.arange(48), np.arange(48)
+        compiled(sizes.ctypes.data, got.ctypes.data)
+        plain(sizes, want)
+        assert got.tolist() == want.tolist()
+
+
+# -- linking ---------------------------------------------------------------------------------------
+
+def needs(name: str) -> bytes:
+    module = ir.Module(name="test")
+    fn = ir.Function(module, ir.FunctionType(ir.VoidType(), []), "calls_" + name)
+    builder = ir.IRBuilder(fn.append_basic_block())
+    builder.call(declared(module, name, "", "n"), [])
+    builder.ret_void()
+    return object_code(module, host())
+
+
+def test_a_missing_symbol_is_an_error_and_not_the_end():
+    into = Linker(host())
+    with pytest.raises(LinkError, match="needs the symbols nnc_there_is_no_such"):
+        into.add(needs("nnc_there_is_no_such"))
+    into.add(needs("getpid"))
+    into.add(needs("calls_getpid"))                        # of an earlier object
+    assert into.address("calls_calls_getpid") and "calls_nnc_there_is_no_such" not in into
+
+
+def test_a_symbol_defined_twice_is_an_error():
+    into = Linker(host())
+    into.add(needs("getpid"))
+    with pytest.raises(LinkError, match="two object files define calls_getpid"):
+        into.add(needs("getpid"))
+
+
+def test_damaged_objects_are_errors():
+    into, code = Linker(host()), needs("getpid")
+    for damaged in (b"", b"text", code[:50], code[:200], b"MZ" + code[2:]):
+        with pytest.raises(LinkError, match="object file is"):
+            into.add(damaged)
+
+
+def test_symbols_of_an_object():
+    assert link.symbols(needs("getpid")) == (["getpid"], ["calls_getpid"])
+
+
+def test_only_our_functions_are_visible_and_nothing_of_numba_is_needed():
+    scope = execute("def twice(a):\n    return helper(a) * 2\n",
+                    {"helper": symbol("helper", "i", "i", "nnc_helper")})
+    code = compile_functions([Function("nnc_twice", scope["twice"], "i", "i")], host())
+    assert link.symbols(code) == (["nnc_helper"], ["nnc_twice"])
+
+
+def test_kernels_are_shared_by_models():
+    mlp()
+    assert LINEAR.symbol in linker(host()) and LINEAR.shared.symbol in linker(host())
+    assert kernel_word(LINEAR).arguments == "pippiiii"

@@ -1,0 +1,109 @@
+"""Fork, signals, and the end of the process: each test in a fresh one."""
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def python(code: str, **environment: str) -> str:
+    """Run code in a fresh process; what it prints."""
+    done = subprocess.run([sys.executable, "-W", "ignore::DeprecationWarning", "-c", code],
+                          cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+                          env={**os.environ, **environment})
+    assert done.returncode == 0, (done.returncode, done.stderr)
+    return done.stdout
+
+
+def test_children_by_fork_have_their_own_workers():
+    """Forked while other threads are in the middle of calls."""
+    code = """
+import os, threading, numpy as np
+from nncompile.cpu import pool
+from nncompile.cpu.executable import POOL
+from tests.cpu.runtime_models import BIG, mlp, rows_of
+fast, x = mlp(BIG, threads=2), rows_of(BIG, 64)
+want = fast.call(x).tobytes()
+stop = threading.Event()
+def busy():
+    while not stop.is_set():
+        assert fast.call(x).tobytes() == want
+others = [threading.Thread(target=busy) for _ in range(3)]
+for other in others: other.start()
+for i in range(6):
+    child = os.fork()
+    if not child:
+        same = all(fast.call(x).tobytes() == want for _ in range(50))
+        fresh = mlp(BIG, threads=3, seed=1)
+        fresh.call(x)
+        os._exit(0 if same and POOL.words[pool.STARTED] == 2 else 1)
+    assert os.waitpid(child, 0)[1] == 0, i
+stop.set()
+for other in others: other.join()
+assert fast.call(x).tobytes() == want
+print("right")
+"""
+    assert python(code) == "right\n"
+
+
+@pytest.mark.parametrize("end", [
+    "",                                                       # with parked workers
+    "fast.call(x)",                                           # with spinning ones
+    "threading.Thread(target=busy, daemon=True).start(); time.sleep(0.2)",    # in a call
+    "threading.Thread(target=busy, daemon=True).start(); time.sleep(0.2); sys.exit(0)",
+    "import atexit; atexit.register(fast.call, x)",
+])
+def test_the_process_ends_quietly(end):
+    code = f"""
+import sys, threading, time
+from tests.cpu.runtime_models import BIG, mlp, rows_of
+fast, x = mlp(BIG, threads=2), rows_of(BIG, 300)
+fast.call(x)
+def busy():
+    while True:
+        fast.call(x)
+time.sleep(0.05)
+{end}
+print("end")
+""".replace("sys.exit(0)\nprint", "print('end', flush=True); sys.exit(0)\nprint")
+    assert python(code) == "end\n"
+
+
+def test_keyboard_interrupt_leaves_all_in_order():
+    code = """
+import signal, threading, numpy as np
+from tests.cpu.runtime_models import BIG, mlp, rows_of
+fast, x = mlp(BIG, threads=2), rows_of(BIG, 500)
+want = fast.call(x).tobytes()
+for _ in range(5):
+    timer = threading.Timer(0.05, signal.raise_signal, (signal.SIGINT,))
+    timer.start()
+    try:
+        while True:
+            assert fast.call(x).tobytes() == want
+    except KeyboardInterrupt:
+        timer.join()
+assert fast.call(x).tobytes() == want
+print("right")
+"""
+    assert python(code) == "right\n"
+
+
+def test_a_refused_thread_is_an_error_and_one_thread_still_works():
+    code = """
+from nncompile.cpu import pool
+from nncompile.errors import Error
+from tests.cpu.runtime_models import BIG, mlp, rows_of
+fast, x = mlp(BIG, threads=4), rows_of(BIG, 64)
+pool.STACK_BYTES = 1 << 62
+try:
+    fast.call(x)
+except Error as error:
+    print("NNCOMPILE_THREADS=1" in str(error))
+fast.threads = 1
+print(fast.call(x).shape)
+"""
+    assert python(code) == "True\n(64, 8)\n"
