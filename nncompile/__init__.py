@@ -9,9 +9,12 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 
 from nncompile import nn
+from nncompile.array import Array
 from nncompile.compiler import compile
 from nncompile.errors import CompileError, Error, InputError, TraceError
 from nncompile.model import CompiledModel
+from nncompile.nn import manual_seed
+from nncompile.nn.functional import cat, stack
 from nncompile.trace import trace
 
 try:
@@ -19,5 +22,5 @@ try:
 except PackageNotFoundError:                  # used from a source tree that is not installed
     __version__ = "0"
 
-__all__ = ["CompileError", "CompiledModel", "Error", "InputError", "TraceError", "compile", "nn",
-           "trace"]
+__all__ = ["Array", "CompileError", "CompiledModel", "Error", "InputError", "TraceError", "cat",
+           "compile", "manual_seed", "nn", "stack", "trace"]

@@ -17,7 +17,7 @@ from nncompile.passes import DEFAULT_PIPELINE
 from nncompile.schedule import schedule
 from nncompile.trace import trace
 
-TARGETS = {"cpu": "nncompile.cpu"}            # name -> module whose build(program, ...) loads code
+TARGETS = {"cpu": "nncompile.cpu.engine"}     # name -> module whose Engine runs programs
 
 
 def compile(model: Module | ir.Graph, *inputs: Any, threads: int | None = None,
@@ -58,18 +58,12 @@ def compile_graph(graph: ir.Graph, names: Mapping[str, str], threads: int | None
 
     fused = ir.run(DEFAULT_PIPELINE, graph, watch)
     program = schedule(fused)
-    build = import_module(TARGETS[target]).build
-    return CompiledModel(runs, program, build, dict(names), threads, target, check)
+    engine = import_module(TARGETS[target]).Engine
+    return CompiledModel(runs, program, engine, names, threads, target, check)
 
 
 def parameter_names(model: Module, graph: ir.Graph) -> dict[str, str]:
     """Every name in the model's state dict -> the graph's parameter, or "" where the graph does
     not use it.  Tied weights have several names and are one parameter."""
     used = {id(array): v.name for v, array in graph.data.items() if v.kind == "parameter"}
-    return {name: used.get(id(value.data), "") for name, value in tensors(model)}
-
-
-def tensors(model: Module) -> list[tuple[str, Any]]:
-    named = [*model.named_parameters(remove_duplicate=False),
-             *model.named_buffers(remove_duplicate=False)]
-    return [(name, value) for name, value in named if value is not None]
+    return {name: used.get(id(array), "") for name, array in model.state_dict().items()}

@@ -36,12 +36,12 @@ class CompiledModel:
     size, position in the batch and thread count.  It can be pickled, and used after fork.
     """
 
-    def __init__(self, runs: Sequence[PassRun], program: Program, build: Callable[..., Any],
+    def __init__(self, runs: Sequence[PassRun], program: Program, engine: Callable[..., Any],
                  names: Mapping[str, str], threads: int | None, target: str, check: bool) -> None:
         self._runs, self._program, self._names = tuple(runs), program, dict(names)
         self._options = (threads, target, check)
-        self._engine = build(program, self._constants(program.preparation), threads,
-                             self._convert, self._refuse_index)
+        self._engine = engine(program, self._constants(program.preparation), threads,
+                              self._convert, self._refuse_index)
         self._call = self._engine.call
 
     # -- calls -----------------------------------------------------------------------------------

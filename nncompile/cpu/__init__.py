@@ -1,9 +1,9 @@
 """The CPU target: Program -> source text -> machine code -> callable.
 
-    emit.py      Program -> Python source          kernels/     what the source calls
-    arena.py     the weights as kernels read them  jit.py       source -> object code, by numba
-    engine.py    all of it for one program         executable.py, call.py, launch.py, pool.py: calls
+    engine.py    all of it, for one program: the way in
+    emit.py      Program -> Python source          arena.py     the weights as kernels read them
+    kernels/     what the source calls             lanes.py, math.py, target.py: what they are made of
+    jit.py       source -> object code, by numba   load.py, cache.py, link.py: found again, and linked
+    executable.py, call.py, launch.py, pool.py     from a call to the workers
+    profile.py   time of each step
 """
-from nncompile.cpu.engine import Engine as build
-
-__all__ = ["build"]

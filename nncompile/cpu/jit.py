@@ -131,7 +131,7 @@ def numba_ir(function: Function) -> tuple[str, str]:
         result = compiler.compile_extra(
             target.typing_context, target.target_context, in_numba(function.python),
             tuple(kinds[a] for a in function.arguments), kinds[function.result], flags, {})
-    except errors.NumbaError as error:
+    except (errors.NumbaError, TypeError) as error:      # TypeError: a word's argument is missing
         code = function.python.__code__
         raise CompileError(f"{code.co_name} cannot be compiled ({code.co_filename}, line "
                            f"{code.co_firstlineno}):\n{error}") from error
@@ -166,8 +166,8 @@ def intrinsic(word: Word) -> Any:
             return retyped(value, context.get_value_type(nb.voidptr))
         return context.get_dummy_value() if word.result == "n" else value
 
-    # numba reads the parameters' names and number off a real signature
-    names = ", ".join(f"a{i}" for i in range(len(word.arguments)))
+    # numba wants a parameter for each argument
+    names = ", ".join(f"a{i}" for i in range(len(wanted)))
     scope = {"signature": kinds[word.result](*wanted), "emit": emit}
     exec(f"def {word.name}(context, {names}): return signature, emit", scope)
     return register(scope[word.name])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import nncompile.nn.functional as F
 from nncompile.array import Array
-from nncompile.nn import functional as F
 from nncompile.nn.module import Module
 
 

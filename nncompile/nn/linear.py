@@ -7,8 +7,8 @@ from typing import Any
 
 from numpy.typing import DTypeLike
 
+import nncompile.nn.functional as F
 from nncompile.array import Array
-from nncompile.nn import functional as F
 from nncompile.nn import init
 from nncompile.nn.module import Module
 from nncompile.nn.parameter import Parameter, empty

@@ -21,9 +21,9 @@ def join_then(graph: Graph, does_fit: DoesFit, steps: int) -> Rule:
     the chain of the node that computes its operand, while a chain has at most `steps` steps.
 
     The operand is the first one, or the second where the two may change places; nothing else uses
-    it, and the result has its type, so that no step grows a shape.  What a load computes once is not drawn into
-    what every call computes.  `does_fit(head, further)` has the last word: whether the kernel of
-    this head can read these further operands.
+    it, and the result has its type, so that no step grows a shape.  What a load computes once is
+    not drawn into what every call computes.  `does_fit(head, further)` has the last word: whether
+    the kernel of this head can read these further operands.
     """
     at_load = load_time_values(graph)
 

@@ -10,19 +10,29 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
+from numpy.lib.stride_tricks import as_strided
+from scipy import special
 
 from nncompile.cpu import target as targets
 from nncompile.cpu.kernels import Kernel
 from nncompile.cpu.kernels.kernel import PHASE_WORDS
 from nncompile.cpu.target import Target
 
-TARGETS = [targets.named(level) for level in targets.available()]
-BY_LEVEL = {target.level: target for target in TARGETS}
-LEVELS = list(BY_LEVEL)
+TARGETS = {level: targets.named(level) for level in targets.available()}
+LEVELS = list(TARGETS)
 
-GUARD = 67                                 # elements, odd: data off every alignment
+GUARD = 67                                         # elements, odd: data off every alignment
 CANARY = np.uint32(0x7FC0BEEF).view(np.float32)    # a NaN that no computation makes
 C_TYPES = {"p": ctypes.c_void_p, "w": ctypes.c_void_p, "i": ctypes.c_int64}
+
+REFERENCE: dict[str, Callable[..., Any]] = {       # in float64
+    "copy": lambda x: x, "neg": np.negative, "abs": np.abs, "sqrt": np.sqrt, "exp": np.exp,
+    "log": np.log, "tanh": np.tanh, "sigmoid": special.expit, "relu": lambda x: np.maximum(x, 0),
+    "gelu": lambda x: x * special.ndtr(x),
+    "gelu_tanh": lambda x: x * special.expit(np.sqrt(8 / np.pi) * (x + 0.044715 * x ** 3)),
+    "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide,
+    "maximum": np.maximum, "minimum": np.minimum,
+}
 
 
 class Compiled:
@@ -35,15 +45,14 @@ class Compiled:
         code = targets.object_code(module, target)
         self.engine.add_object_file(llvm.ObjectFileRef.from_data(code))
         self.engine.finalize_object()
-        self.alone = self._function(kernel)
-        self._shared = self._function(kernel.shared)
+        self._alone, self._shared = self._function(kernel), self._function(kernel.shared)
 
     def _function(self, kernel: Kernel) -> Callable[..., None]:
         address = self.engine.get_function_address(kernel.symbol)
         return ctypes.CFUNCTYPE(None, *(C_TYPES[t] for t in kernel.types))(address)
 
     def __call__(self, *arguments: Any) -> None:
-        self.alone(*map(plain, arguments))
+        self._alone(*map(plain, arguments))
 
     def shared(self, workers: int, *arguments: Any) -> None:
         """Run by several threads on one queue."""
@@ -56,35 +65,52 @@ class Compiled:
             thread.join()
 
 
-def plain(argument: Any) -> Any:
+def plain(argument: Any) -> int:
     return argument.ctypes.data if isinstance(argument, np.ndarray) else int(argument)
 
 
 @functools.cache
 def compiled(kernel: Kernel, level: str) -> Compiled:
-    return Compiled(kernel, BY_LEVEL[level])
+    return Compiled(kernel, TARGETS[level])
+
+
+def run_python(kernel: Kernel, *arguments: Any) -> None:
+    """The kernel's numpy body, which takes 1-D arrays."""
+    kernel.python(*(flat(a) if isinstance(a, np.ndarray) else a for a in arguments))
+
+
+def flat(view: np.ndarray) -> np.ndarray:
+    """The memory of a strided view from its first element to its last."""
+    if view.size == 0:
+        return np.empty(0, view.dtype)
+    last = sum((n - 1) * s for n, s in zip(view.shape, view.strides, strict=True))
+    return as_strided(view, (last // view.itemsize + 1,), (view.itemsize,))
 
 
 class Guarded:
-    """Arrays inside larger blocks whose other elements must stay as they are."""
+    """Arrays inside larger blocks whose other elements must stay as they are.
+
+    The elements around an array are NaN: what is read of them and used shows."""
 
     def __init__(self) -> None:
-        self.blocks: list[tuple[np.ndarray, np.ndarray]] = []
+        self._blocks: list[tuple[np.ndarray, np.ndarray]] = []
 
-    def array(self, values: np.ndarray, stride: int | None = None, offset: int = 0) -> np.ndarray:
-        """A [rows, stride] block that holds values[rows, N] as a view of its first N columns."""
+    def array(self, values: Any, stride: int | None = None) -> np.ndarray:
+        """A copy of values[rows, N] whose rows are `stride` elements apart."""
         values = np.atleast_2d(np.asarray(values))
         rows, columns = values.shape
         stride = columns if stride is None else stride
-        filler = CANARY if values.dtype == np.float32 else values.dtype.type(-7)
-        block = np.full(2 * GUARD + offset + rows * stride, filler, values.dtype)
+        block = np.empty(2 * GUARD + rows * stride, values.dtype)
+        block.view(np.uint8)[...] = 0xA5
+        if block.dtype == np.float32:
+            block[...] = CANARY
         inside = np.zeros(block.size, bool)
-        start = GUARD + offset
-        view = np.lib.stride_tricks.as_strided(
-            block[start:], (rows, columns), (stride * block.itemsize, block.itemsize))
-        np.lib.stride_tricks.as_strided(inside[start:], (rows, columns), (stride, 1))[...] = True
+        as_strided(inside[GUARD:], (rows, columns), (stride, 1))[...] = True
+        view = as_strided(block[GUARD:], (rows, columns),
+                          (stride * block.itemsize, block.itemsize))
         view[...] = values
-        self.blocks.append((block, inside))
+        self._blocks.append((block, inside))
+        self._before = [b[~i].tobytes() for b, i in self._blocks]
         return view
 
     def empty(self, rows: int, columns: int, stride: int | None = None) -> np.ndarray:
@@ -92,11 +118,18 @@ class Guarded:
         return self.array(np.full((rows, columns), CANARY, np.float32), stride)
 
     def check(self) -> None:
-        for block, inside in self.blocks:
-            outside = block[~inside]
-            filler = np.full(1, CANARY if block.dtype == np.float32 else -7, block.dtype)
-            assert outside.tobytes() == filler.tobytes() * outside.size, "written out of bounds"
+        after = [b[~i].tobytes() for b, i in self._blocks]
+        assert after == self._before, "written out of bounds"
 
 
 def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
     return a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+def normal(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape, np.float32)
+
+
+def whole_numbers(seed: int, *shape: int) -> np.ndarray:
+    """Small integers: their products and sums are exact in float32, in any order."""
+    return np.random.default_rng(seed).integers(-4, 5, shape).astype(np.float32)

@@ -82,9 +82,12 @@ def phases(args, sizes, weights, scratch, block, queue, fault, worker):
     h1 = at(h0, aligned(B * {D[1]}))
     x = pointer(args, 0)
     y = pointer(args, 1)
-    shared_linear_relu(phase(queue, 0), x, {D[0]}, at(weights, {W0}), h0, {D[1]}, B, {D[0]}, {D[1]})
-    shared_linear_relu(phase(queue, 1), h0, {D[1]}, at(weights, {W1}), h1, {D[2]}, B, {D[1]}, {D[2]})
-    shared_linear(phase(queue, 2), h1, {D[2]}, at(weights, {W2}), y, {D[3]}, B, {D[2]}, {D[3]})
+    w0 = at(weights, {W0})
+    w1 = at(weights, {W1})
+    w2 = at(weights, {W2})
+    shared_linear_relu(phase(queue, 0), x, {D[0]}, w0, h0, {D[1]}, B, {D[0]}, {D[1]})
+    shared_linear_relu(phase(queue, 1), h0, {D[1]}, w1, h1, {D[2]}, B, {D[1]}, {D[2]})
+    shared_linear(phase(queue, 2), h1, {D[2]}, w2, y, {D[3]}, B, {D[2]}, {D[3]})
     shared_softmax(phase(queue, 3), y, {D[3]}, y, {D[3]}, B, {D[3]})
 '''
 

@@ -28,7 +28,7 @@ PASSES = (DCE(), CSE(), FoldConstants(), RemoveIdentity(), UseLinear(), FuseSoft
 BOUNDED = [step.name for step in PASSES if not getattr(step, "exact", True)]
 
 sizes = st.sampled_from([0, 1, 3])
-random_graphs = settings(max_examples=100, deadline=None)
+random_graphs = settings(max_examples=60, deadline=None)
 
 
 def apply(passes: Sequence[ir.Pass], graph: ir.Graph) -> ir.Graph:
