@@ -31,7 +31,9 @@ def dominators(graph: Graph) -> dict[Value, Value | None]:
     None where there is none, because inputs and params reach it on separate ways.
     """
     flow, entry = dataflow(graph), object()
-    flow.add_edges_from([(entry, value) for value in list(flow) if flow.in_degree(value) == 0])
+    sources = [value for value in flow if flow.in_degree(value) == 0]
+    flow.add_node(entry)
+    flow.add_edges_from((entry, value) for value in sources)
     nearest = nx.immediate_dominators(flow, entry)
     return {node.result: None if nearest[node.result] is entry else nearest[node.result]
             for node in graph.nodes}
@@ -81,5 +83,5 @@ def to_dot(graph: Graph) -> str:
 
 
 def dot_string(text: str) -> str:
-    """JSON and DOT quote alike; DOT has no \\u escapes, so those are left as characters."""
+    r"""JSON and DOT quote alike; DOT has no \u escapes, so those are left as characters."""
     return json.dumps(text, ensure_ascii=False)

@@ -63,8 +63,8 @@ def check_node(node: Node, defined: set[Value]) -> None:
               f"an operand is a value or a float, not {type(operand).__name__}")
         check(not isinstance(operand, Value) or operand in defined,
               "it uses a value that is not defined before it")
-    check(repr(dict(node.attrs)) == repr(normal(node.op, node.attrs)),
-          f"its attributes are not in normal form: {dict(node.attrs)}")
+    given, form = dict(node.attrs), normal(node.op, node.attrs)
+    check(repr(given) == repr(form), f"its attributes are {given}, in normal form {form}")
     inferred = infer(node.op, types_of(node.inputs), node.attrs)
     check(inferred == node.result.type, f"{node.op} gives {inferred}, not {node.result.type}")
 

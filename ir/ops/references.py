@@ -6,12 +6,13 @@ They are called with floating-point warnings off.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import erfc, prod, sqrt
-from math import pi as PI
+from math import erfc, pi, prod, sqrt
 
 import numpy as np
 
 from ir.types import Array, Error
+
+LEAST = -100.0                                   # both gelus are -0.0 here, and from here down
 
 
 def sigmoid(x: Array) -> Array:
@@ -36,10 +37,7 @@ def gelu_tanh(x: Array) -> Array:
     """0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), as torch's approximate="tanh"; written
     with 1 + tanh(u) = 2 sigmoid(2 u), which does not cancel."""
     z = np.maximum(np.asarray(x, np.float64), LEAST)
-    return (z * sigmoid(2 * sqrt(2 / PI) * (z + 0.044715 * z**3))).astype(x.dtype)
-
-
-LEAST = -100.0                                   # both gelus are -0.0 here, and from here down
+    return (z * sigmoid(2 * sqrt(2 / pi) * (z + 0.044715 * z**3))).astype(x.dtype)
 
 
 def identity(x: Array) -> Array:
@@ -60,8 +58,8 @@ def embedding(ids: Array, w: Array) -> Array:
     """Rows of the table.  A negative id is outside it, as in torch."""
     if ids.size and not 0 <= ids.min() <= ids.max() < len(w):
         wrong = ids[(ids < 0) | (ids >= len(w))].flat[0]
-        raise Error(f"embedding has no row {wrong}: its table has the rows 0..{len(w) - 1}"
-                    if len(w) else f"embedding has no row {wrong}: its table is empty")
+        rows = f"has the rows 0..{len(w) - 1}" if len(w) else "is empty"
+        raise Error(f"embedding has no row {wrong}: its table {rows}")
     return w[ids]
 
 

@@ -44,8 +44,7 @@ def torch_ways(graph: Graph, arrays: Sequence[Array], threads: int) -> list[Way]
     torch = needed("torch")
     torch.set_num_threads(threads)
     functional = needed("torch.nn.functional")
-    data = [torch.from_numpy(a) for a in data_of(graph)]
-    inputs = [torch.from_numpy(a) for a in arrays]
+    data, inputs = ([torch.tensor(a) for a in given] for given in (data_of(graph), arrays))
     source = write_python(graph, sizes_of(graph, arrays), TORCH)
     eager = load_python(source, {"torch": torch, "F": functional}, data)
 
@@ -68,7 +67,7 @@ def onnxruntime_ways(graph: Graph, arrays: Sequence[Array], threads: int) -> lis
     model = onnx_model(graph, sizes_of(graph, arrays))
     session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     feed = {i.name: a for i, a in zip(session.get_inputs(), arrays, strict=True)}
-    outputs = {o.name: a for o, a in
+    outputs = {o.name: np.full_like(a, -1) for o, a in
                zip(session.get_outputs(), session.run(None, feed), strict=True)}
     binding = session.io_binding()
     for name, array in feed.items():

@@ -5,7 +5,6 @@ looked up first, and a missing one is an error for people.
 """
 from __future__ import annotations
 
-import functools
 import struct
 import threading
 from collections.abc import Iterator
@@ -57,10 +56,16 @@ class Linker:
         return self._addresses[symbol]
 
 
-@functools.cache
+_linkers: dict[Target, Linker] = {}
+_lock = threading.Lock()
+
+
 def linker(target: Target) -> Linker:
-    """The process's linker for a target.  Kept forever: code that runs must not be unloaded."""
-    return Linker(target)
+    """The process's linker for a target.  Kept forever: code that may run is never unloaded."""
+    with _lock:
+        if target not in _linkers:
+            _linkers[target] = Linker(target)
+        return _linkers[target]
 
 
 def in_process(symbol: str) -> bool:

@@ -25,6 +25,7 @@ from nncompile.cpu.kernels.kernel import Kernel
 from nncompile.cpu.link import linker
 from nncompile.cpu.target import Target, object_code
 from nncompile.cpu.words import PHASE, WORDS, Word, symbol
+from nncompile.errors import CompileError
 
 # The functions of generated source, with the letters of their arguments.
 DRIVER = {"plan": "pp", "row_blocks": "ppppippi", "phases": "ppppippi"}
@@ -101,11 +102,18 @@ def load_runtime(target: Target) -> None:
 
 
 def read(source: str) -> tuple[list[str], int]:
-    """The functions that generated source defines, and the words of the queue it uses."""
+    """The functions that generated source defines, and the words of the queue it uses.
+
+    Raises CompileError where a phase is not a plain number: the queue's size depends on it.
+    """
     tree = ast.parse(source)
     names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
-    numbers = [node.args[1].value for node in ast.walk(tree)
-               if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-               and node.func.id in ("phase", "claim") and isinstance(node.args[1], ast.Constant)
-               and isinstance(node.args[1].value, int)]
-    return [n for n in DRIVER if n in names], PHASE * (1 + max(numbers, default=0))
+    phases = [0]
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Name(id="phase" | "claim"), args=[_, ast.Constant(int(number))]):
+                phases.append(number)
+            case ast.Call(func=ast.Name(id="phase" | "claim")):
+                raise CompileError(f"line {node.lineno}: a phase is not a plain number: "
+                                   + ast.unparse(node))
+    return [n for n in DRIVER if n in names], PHASE * (1 + max(phases))

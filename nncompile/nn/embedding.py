@@ -7,9 +7,9 @@ from typing import Any, Self
 from numpy.typing import DTypeLike
 
 import nncompile.nn.functional as F
+import nncompile.nn.init as init
 from nncompile.array import Array
 from nncompile.errors import InputError
-from nncompile.nn import init
 from nncompile.nn.module import Module
 from nncompile.nn.parameter import Parameter, empty
 

@@ -11,12 +11,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+import nncompile.nn.init as init
 from ir import Error
 from ir.types import same
 from nncompile.array import Array, apply, as_array
 from nncompile.errors import InputError
 from nncompile.indexing import axis_of
-from nncompile.nn import init
 from nncompile.nn.calls import from_outside
 
 ArrayLike = Array | NDArray[Any]

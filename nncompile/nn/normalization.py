@@ -9,8 +9,8 @@ from typing import Any
 from numpy.typing import DTypeLike
 
 import nncompile.nn.functional as F
+import nncompile.nn.init as init
 from nncompile.array import Array
-from nncompile.nn import init
 from nncompile.nn.module import Module
 from nncompile.nn.parameter import Parameter, empty
 

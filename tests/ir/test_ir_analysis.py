@@ -59,6 +59,12 @@ def test_dominators_are_on_every_way(graph: ir.Graph) -> None:
             assert on_every_way - {nearest} <= nx.ancestors(flow, nearest)
 
 
+def test_an_empty_graph() -> None:
+    empty = parse("graph g() {\nreturn\n}")
+    assert dominators(empty) == {} and convex_groups(empty, elementwise) == []
+    assert to_dot(empty).startswith('digraph "g" {')
+
+
 def names(groups: list[list[Node]]) -> list[list[str]]:
     return [[node.op for node in group] for group in groups]
 

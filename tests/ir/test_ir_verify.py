@@ -54,7 +54,10 @@ ILLEGAL: dict[str, tuple[ir.Graph, str]] = {
     "an unknown attribute": (with_first(attrs={"axis": 1}), "mul has no attributes, not axis"),
     "attributes in another form": (
         replace(GRAPH, nodes=(FIRST, replace(SECOND, attrs={"axis": 1, "scale": 1}))),
-        "its attributes are not in normal form: {'axis': 1, 'scale': 1}"),
+        "attributes are {'axis': 1, 'scale': 1}, in normal form {'axis': 1, 'scale': 1.0}"),
+    "attributes in another order": (
+        replace(GRAPH, nodes=(FIRST, replace(SECOND, attrs={"scale": 1.0, "axis": 1}))),
+        "in normal form {'axis': 1, 'scale': 1.0}"),
     "a step that broadcasts": (
         with_first(inputs=(X, W, Value(parse_type("f32[2, B, 4]"), "parameter", "q")),
                    attrs={"then": ("add",)}), "not defined before it"),

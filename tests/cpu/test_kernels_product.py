@@ -1,0 +1,263 @@
+"""linear and matmul: exact on small integers at every edge, within rounding on real numbers."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nncompile.cpu.kernels import linear, matmul, pack_linear, packed_size
+from nncompile.cpu.kernels.chain import evaluate
+from nncompile.cpu.kernels.packing import unpack_linear
+from nncompile.cpu.target import host
+from tests.cpu.kernel_harness import (
+    LEVELS,
+    REFERENCE,
+    TARGETS,
+    Guarded,
+    compiled,
+    normal,
+    run_python,
+    same_bits,
+    whole_numbers,
+)
+
+CHEAP = (("relu", ""), ("add", "v"), ("mul", "s"))
+LONG = (("add", "v"), ("gelu", ""), ("mul", "v"))
+LEVEL = pytest.mark.parametrize("level", LEVELS)
+
+
+def edges(level):
+    """Numbers of columns around vectors and panels."""
+    W, P = TARGETS[level].width, TARGETS[level].panel_width
+    return sorted({0, 1, 2, W - 1, W, W + 1, P - W, P - 1, P, P + 1, P + W, 2 * P - 1, 2 * P,
+                   2 * P + W + 3})
+
+
+def run_linear(level, x, weight, bias=None, then=(), further=(), *, gap=0, call=None):
+    """The kernel on guarded copies; `further` holds pairs of an array and its row stride."""
+    target, guarded = TARGETS[level], Guarded()
+    (rows, K), N = x.shape, weight.shape[0]
+    packed = guarded.array(pack_linear(weight, bias, target))
+    xs, y = guarded.array(x, K + gap), guarded.empty(rows, N, N + 2 * gap)
+    operands = []
+    for array, stride in further:
+        operands += [guarded.array(array, stride or None), stride]
+    kernel = compiled(linear(then), level)
+    (call or kernel)(xs, K + gap, packed, y, N + 2 * gap, rows, K, N, *operands)
+    guarded.check()
+    return np.array(y)
+
+
+@LEVEL
+def test_linear_at_every_edge(level):
+    bias = whole_numbers(1, 512)
+    for N in edges(level):
+        for rows in (*range(15), 96, 97, 103):
+            x, w = whole_numbers(rows, rows, 5), whole_numbers(N, N, 5)
+            y = run_linear(level, x, w, bias[:N])
+            assert np.array_equal(y, x @ w.T + bias[:N]), (rows, N)
+
+
+@LEVEL
+@pytest.mark.parametrize("K", [0, 1, 2, 3, 4, 7, 511, 512, 513, 514, 1024, 1027])
+def test_linear_at_every_depth(level, K):
+    N = TARGETS[level].panel_width + TARGETS[level].width + 3
+    for rows in (1, 7, 12):
+        x, w, bias = whole_numbers(K, rows, K), whole_numbers(1, N, K), whole_numbers(2, N)
+        assert np.array_equal(run_linear(level, x, w, bias, gap=3), x @ w.T + bias)
+        residual, factor = whole_numbers(3, rows, N), whole_numbers(4, rows, 1)
+        y = run_linear(level, x, w, bias, CHEAP, [(residual, N + 5), (factor, 2)], gap=1)
+        assert np.array_equal(y, (np.maximum(x @ w.T + bias, 0) + residual) * factor)
+
+
+@LEVEL
+@pytest.mark.parametrize("K", [3, 700])
+def test_linear_with_a_long_chain(level, K):
+    N = TARGETS[level].panel_width + 5
+    x, w, bias = normal(1, 13, K), normal(2, N, K) / 30, normal(3, N)
+    row, factor = normal(4, 1, N), normal(5, 13, N)
+    y = run_linear(level, x, w, bias, LONG, [(row, 0), (factor, N + 1)], gap=2)
+    expected = REFERENCE["gelu"](x.astype(float) @ w.T.astype(float) + bias + row) * factor
+    np.testing.assert_allclose(y, expected, rtol=2e-5, atol=2e-6)
+
+
+@LEVEL
+def test_linear_without_bias_and_with_one_number_for_all(level):
+    x, w, half = whole_numbers(1, 9, 6), whole_numbers(2, 20, 6), np.full((1, 1), 0.5, np.float32)
+    y = run_linear(level, x, w, None, (("mul", "s"),), [(half, 0)])
+    assert np.array_equal(y, (x @ w.T) * 0.5)
+
+
+@LEVEL
+@settings(max_examples=60, deadline=None)
+@given(rows=st.integers(0, 110), K=st.integers(0, 1100), N=st.integers(0, 150),
+       gap=st.integers(0, 3), seed=st.integers(0, 99))
+def test_linear_within_rounding(level, rows, K, N, gap, seed):
+    x, w, bias = normal(seed, rows, K), normal(seed + 1, N, K), normal(seed + 2, N)
+    y = run_linear(level, x, w, bias, gap=gap)
+    bound = (K + 2) * 2.0 ** -24 * (np.abs(x) @ np.abs(w.T) + np.abs(bias)) * 1.01
+    assert (np.abs(y - (x.astype(float) @ w.T.astype(float) + bias)) <= bound).all()
+
+
+@LEVEL
+@pytest.mark.parametrize("then", [(), LONG], ids=["plain", "gelu"])
+def test_linear_rows_are_bit_identical(level, then):
+    rows, K, N = 203, 530, TARGETS[level].panel_width * 2 + TARGETS[level].width + 1
+    x, w, bias, r = normal(1, rows, K), normal(2, N, K) / 20, normal(3, N), normal(4, rows, N)
+
+    def run(start, stop, call=None):
+        further = [(r[start:stop], N), (r[start:stop], N)] if then else []
+        return run_linear(level, x[start:stop], w, bias, then, further, call=call)
+    whole = run(0, rows)
+    for start, stop in [(0, 1), (5, 6), (202, 203), (1, 3), (7, 10), (3, 8), (90, 101), (1, 98),
+                        (95, 203), (13, 14), (50, 57)]:
+        assert same_bits(run(start, stop), whole[start:stop]), (start, stop)
+    for workers in (1, 2, 3):
+        def shared(*arguments, workers=workers):
+            compiled(linear(then), level).shared(workers, *arguments)
+        assert same_bits(run(0, rows, shared), whole)
+        assert same_bits(run(4, 5, shared), whole[4:5])
+
+
+@LEVEL
+def test_linear_keeps_nan_and_infinity_in_their_rows(level):
+    x, w = normal(1, 8, 40), np.abs(normal(2, 70, 40))
+    clean = run_linear(level, x, w)
+    x[2, 7], x[5, 0] = np.nan, np.inf
+    y = run_linear(level, x, w)
+    assert np.isnan(y[2]).all() and (y[5] == np.inf).all()
+    others = [0, 1, 3, 4, 6, 7]
+    assert same_bits(y[others], clean[others])
+    assert np.isnan(run_linear(level, x, w, None, (("relu", ""),))[2]).all()
+
+
+def run_matmul(level, x, w, then=(), further=(), *, gap=0, call=None):
+    """y[o] = then(x[o] @ w[o]) for x[B, M, K], w[B or 1, K, N]; further: [B, M or 1, N or 1]."""
+    guarded = Guarded()
+    (B, M, K), N = x.shape, w.shape[2]
+    ldx, ldw, ldy = K + gap, N + 2 * gap, N + gap
+    xs, y = guarded.array(x.reshape(B * M, K), ldx), guarded.empty(B * M, N, ldy)
+    ws = guarded.array(w.reshape(len(w) * K, N), ldw)
+    values = [xs, ldx, ws, ldw, y, ldy, M, K, N, B, M * ldx, K * ldw * (len(w) == B), M * ldy]
+    for array in further:
+        stride = array.shape[2] + gap
+        rows = guarded.array(array.reshape(-1, array.shape[2]), stride)
+        values += [rows, stride * (array.shape[1] == M), array.shape[1] * stride]
+    (call or compiled(matmul(then, 1), level))(*values)
+    guarded.check()
+    return np.array(y).reshape(B, M, N)
+
+
+@LEVEL
+def test_matmul_at_every_edge(level):
+    for N in edges(level):
+        for M in (*range(9), 12, 24, 25, 31):
+            x, w = whole_numbers(M, 2, M, 5), whole_numbers(N, 2, 5, N)
+            assert np.array_equal(run_matmul(level, x, w, gap=2), x @ w), (M, N)
+
+
+@LEVEL
+@pytest.mark.parametrize("K", [0, 1, 2, 3, 4, 7, 511, 512, 513, 1027])
+def test_matmul_at_every_depth(level, K):
+    N = TARGETS[level].panel_width + TARGETS[level].width + 3
+    x, shared_w = whole_numbers(1, 3, 7, K), whole_numbers(2, 1, K, N)
+    assert np.array_equal(run_matmul(level, x, shared_w), x @ shared_w)
+    mask, factor = whole_numbers(3, 3, 7, N), whole_numbers(4, 3, 1, 1)
+    then = (("mul", "s"), ("add", "v"))
+    y = run_matmul(level, x, shared_w, then, [factor, mask], gap=1)
+    assert np.array_equal(y, x @ shared_w * factor + mask)
+
+
+@LEVEL
+@pytest.mark.parametrize("outer", [0, 2])
+def test_matmul_outer_axes(level, outer):
+    """Strides of the outer axes in any order: heads in the middle of the rows, as attention has."""
+    B, T, H, K, N = (3, 10, 2, 5, 19) if outer else (1, 10, 1, 5, 19)
+    x, w, guarded = whole_numbers(1, B * T, H * K), whole_numbers(2, B * H * K, N), Guarded()
+    xs, ws, y = guarded.array(x), guarded.array(w), guarded.empty(B * T, H * N)
+    strides = [B, H, T * H * K, K, H * K * N, K * N, T * H * N, N] if outer else []
+    values = [xs, H * K, ws, N, y, H * N, T, K, N, *strides]
+    compiled(matmul((), outer), level)(*values)
+    guarded.check()
+    heads = x.reshape(B, T, H, K).transpose(0, 2, 1, 3) @ w.reshape(B, H, K, N)
+    expected = heads.transpose(0, 2, 1, 3).reshape(B * T, H * N)
+    assert np.array_equal(y, expected)
+    y[...] = 0
+    run_python(matmul((), outer), *values)
+    assert np.array_equal(y, expected)
+
+
+@LEVEL
+@settings(max_examples=40, deadline=None)
+@given(B=st.integers(0, 4), M=st.integers(0, 60), K=st.integers(0, 600), N=st.integers(0, 150),
+       gap=st.integers(0, 3), seed=st.integers(0, 99))
+def test_matmul_within_rounding(level, B, M, K, N, gap, seed):
+    x, w = normal(seed, B, M, K), normal(seed + 1, B, K, N)
+    bound = (K + 2) * 2.0 ** -24 * (np.abs(x) @ np.abs(w)) * 1.01
+    error = np.abs(run_matmul(level, x, w, gap=gap) - x.astype(float) @ w.astype(float))
+    assert (error <= bound).all()
+
+
+@LEVEL
+def test_matmul_rows_are_bit_identical(level):
+    B, M, K, N = 2, 53, 530, TARGETS[level].panel_width + TARGETS[level].width + 1
+    x, w = normal(1, B, M, K), normal(2, B, K, N)
+    whole = run_matmul(level, x, w)
+    for start, stop in [(0, 1), (52, 53), (1, 3), (7, 10), (3, 8), (20, 51)]:
+        assert same_bits(run_matmul(level, x[:, start:stop], w), whole[:, start:stop])
+    assert same_bits(run_matmul(level, x[1:], w[1:]), whole[1:])
+    for workers in (1, 2, 3):
+        def shared(*arguments, workers=workers):
+            compiled(matmul((), 1), level).shared(workers, *arguments)
+        assert same_bits(run_matmul(level, x, w, call=shared), whole)
+
+
+@LEVEL
+@pytest.mark.parametrize("K", [0, 1, 6])
+def test_packed_weights_unpack(level, K):
+    target = TARGETS[level]
+    for N in edges(level):
+        weight, bias = whole_numbers(N, N, K), whole_numbers(3, N)
+        packed = pack_linear(weight, bias, target)
+        assert packed.dtype == np.float32 and packed.shape == (packed_size(N, K, target),)
+        columns, last = unpack_linear(packed, N, K, target)
+        assert np.array_equal(columns, weight.T) and np.array_equal(last, bias)
+        zeros = unpack_linear(pack_linear(weight, None, target), N, K, target)[1]
+        assert np.array_equal(zeros, np.zeros(N))
+
+
+@pytest.mark.parametrize("then", [(), CHEAP, LONG], ids=["plain", "cheap", "long"])
+def test_python_bodies_agree(then):
+    """The numpy body of linear reads weights packed for the host."""
+    rows, K, N = 7, 30, 2 * host().panel_width + 3
+    x, w, bias = normal(1, rows, K + 2), normal(2, N, K), normal(3, N)
+    operands = {CHEAP: [normal(4, rows, N), N, normal(5, rows, 1), 1],
+                LONG: [normal(4, 1, N), 0, normal(5, rows, N), N]}.get(then, [])
+    y = np.zeros((rows, N), np.float32)
+    run_python(linear(then), x, K + 2, pack_linear(w, bias, host()), y, N, rows, K, N, *operands)
+    expected = evaluate(then, x[:, :K] @ w.T + bias, operands[::2])
+    np.testing.assert_allclose(y, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_names_tell_kernels_apart():
+    assert linear().name == "linear"
+    assert linear(CHEAP).name == "linear_relu_add_mul_vs"
+    assert linear(CHEAP).shared.name == "shared_linear_relu_add_mul_vs"
+    assert matmul((("mul", "s"),), 2).name == "matmul_mul_s_2"
+    assert matmul((("mul", "s"),), 1).arguments == (
+        "x", "ldx", "w", "ldw", "y", "ldy", "M", "K", "N", "d0", "x_d0", "w_d0", "y_d0",
+        "r0", "ldr0", "r0_d0")
+    assert linear(CHEAP).types == "pippiiiipipi"
+    assert linear(CHEAP) == linear(CHEAP) and hash(linear()) == hash(linear())
+
+
+@pytest.mark.parametrize(("then", "message"), [
+    ((("softmax", ""),), "no elementwise op 'softmax'"),
+    ((("add", ""),), "add takes 1 further operands"),
+    ((("relu", "v"),), "relu takes 0 further operands"),
+    ((("add", "g"),), "of the kinds 'vs', not 'g'"),
+])
+def test_chains_that_make_no_sense(then, message):
+    with pytest.raises(ValueError, match=message):
+        linear(then)
