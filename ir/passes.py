@@ -137,6 +137,7 @@ class FoldConstants:
         if product(node.result.type.shape) > self.max_elements:
             return None
         try:
-            return evaluate(node.op, known, node.attrs).copy()
+            # in the layout it had: NumPy's matrix product rounds otherwise for another
+            return evaluate(node.op, known, node.attrs).copy(order="K")
         except Error:
             return None                          # whoever runs the graph is to see it

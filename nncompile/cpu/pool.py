@@ -62,7 +62,8 @@ ALLOWED, CPU_WORDS = 80, 16                   # a bit for each CPU they may use
 THREADS, MOST_THREADS = 96, 1024              # their numbers in Linux, 0 until they run
 POOL_WORDS = THREADS + MOST_THREADS
 
-SPINS = 20_000                                # about half a millisecond
+SPINS = 20_000                                # of a worker, about half a millisecond
+YIELD_AFTER = 2_000                           # of a caller: then there are more threads than CPUs
 STACK_BYTES = 1 << 20                         # of a worker; kernels use a few KiB
 FUTEX_WAIT, FUTEX_WAKE = 128, 129             # private to the process
 
@@ -138,10 +139,10 @@ def share(pool: Pointer, workers: int, function: Pointer, args: Pointer, sizes: 
     spins = 0
     while atomic_load(pool, ACTIVE) > 0:
         spins += 1
-        if spins < SPINS:
+        if spins < YIELD_AFTER:
             relax()
         else:
-            yield_cpu()                       # more threads than CPUs: let the worker finish
+            yield_cpu()                       # let the worker finish
 
 
 @runtime

@@ -136,7 +136,7 @@ def _aarch64() -> bool:
 
 @functools.cache
 def machine(target: Target) -> Any:
-    """LLVM's code generator for the target."""
+    """LLVM's code generator for the target, one for all: not for an engine, which would own it."""
     return llvm.Target.from_triple(target.triple).create_target_machine(
         cpu=target.cpu, features=target.features, opt=2, reloc="pic", codemodel="small")
 

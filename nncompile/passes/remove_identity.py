@@ -7,7 +7,6 @@ from math import copysign
 from ir import Graph, Node, Value, rewrite
 from ir.graph import Operand, joined
 from ir.rewrite import Producer
-from ir.types import same
 
 Definition = Callable[[Operand], Node | None]
 
@@ -54,13 +53,10 @@ def same_view(node: Node) -> Value | None:
             return x
         case Node(op="concat", inputs=(Value() as x,)):
             return x
-        case Node(op="reshape", inputs=(Value() as x,)) if x.type == node.result.type:
-            return x
+        case Node(op="reshape" | "slice", inputs=(Value() as x,)) if x.type == node.result.type:
+            return x                             # a part as long as the whole is the whole
         case Node(op="transpose", inputs=(Value() as x,), attrs={"axes": axes}) \
                 if tuple(axes) == tuple(range(x.type.ndim)):
-            return x
-        case Node(op="slice", inputs=(Value() as x,), attrs={"start": start}) \
-                if same(start, 0) and x.type == node.result.type:
             return x
     return None
 

@@ -67,7 +67,7 @@ def weight_of(node: Node, at_load: frozenset[Value]) -> Value | None:
 
 def transposed_already(node: Node | None) -> Value | None:
     """v where the node is v.T."""
-    match plain(node):
+    match node:
         case Node(op="transpose", inputs=(Value() as v,), attrs={"axes": (1, 0)}):
             return v
     return None

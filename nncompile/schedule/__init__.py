@@ -4,8 +4,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ir.graph import Graph, Value
-from ir.ops import is_symbolic
 from ir.rewrite import remove_dead
+from nncompile.passes import load_time_values
 from nncompile.schedule.batch import batch_size
 from nncompile.schedule.lower import lower
 from nncompile.schedule.memory import plan_memory
@@ -16,7 +16,7 @@ __all__ = ["Operand", "Program", "Step", "View", "schedule"]
 
 def schedule(graph: Graph) -> Program:
     """Plan a verified, fused graph.  Every node is prepared once, a view, or one or more steps."""
-    prepared = prepared_values(graph)
+    prepared = load_time_values(graph)
     constants = [v for v in (*graph.params, *(n.result for n in graph.nodes)) if v in prepared]
     inputs = tuple(contiguous(f"in{i}", v.type.shape) for i, v in enumerate(graph.inputs))
     views = dict(zip(graph.inputs, inputs, strict=True))
@@ -32,16 +32,6 @@ def schedule(graph: Graph) -> Program:
         preparation=preparation(graph, prepared, [constants[i] for i in kept]),
         constants={f"c{i}": number for number, i in enumerate(kept)},
         requirements=tuple(low.requirements))
-
-
-def prepared_values(graph: Graph) -> set[Value]:
-    """Parameters, constants, and what is computed from them alone: known when weights are."""
-    known = set(graph.params)
-    for node in graph.nodes:
-        operands = [o for o in node.inputs if isinstance(o, Value)]
-        if known.issuperset(operands) and not is_symbolic(tuple(node.attrs.values())):
-            known.add(node.result)
-    return known
 
 
 def preparation(graph: Graph, prepared: set[Value], outputs: list[Value]) -> Graph:

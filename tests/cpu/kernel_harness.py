@@ -41,10 +41,7 @@ class Compiled:
     def __init__(self, kernel: Kernel, target: Target):
         module = ir.Module(kernel.name)
         kernel.emit(module, target)
-        self.engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), targets.machine(target))
-        code = targets.object_code(module, target)
-        self.engine.add_object_file(llvm.ObjectFileRef.from_data(code))
-        self.engine.finalize_object()
+        self.engine = linked(targets.object_code(module, target))
         self._alone, self._shared = self._function(kernel), self._function(kernel.shared)
 
     def _function(self, kernel: Kernel) -> Callable[..., None]:
@@ -63,6 +60,15 @@ class Compiled:
             thread.start()
         for thread in threads:
             thread.join()
+
+
+def linked(code: bytes) -> Any:
+    """An engine that has loaded an object file; what it makes lives as long as it does."""
+    owned = llvm.Target.from_default_triple().create_target_machine()
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), owned)
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    return engine
 
 
 def plain(argument: Any) -> int:

@@ -150,6 +150,21 @@ def test_fold_constants() -> None:
     assert after.data[folded].base is None and [*after.data] == [folded]
 
 
+def test_fold_constants_keeps_every_rounding() -> None:
+    text = """graph g(%x: f32[B, 33]) -> f32[B, 17] {
+        $0: f32[17, 33]
+        %0: f32[33, 17] = transpose($0) {axes = [1, 0]}
+        %1: f32[B, 17] = matmul(%x, %0)
+        return %1
+    }"""
+    before = with_data(parse(text))
+    after = FoldConstants()(before)
+    assert [n.op for n in after.nodes] == ["matmul"]
+    for rows in (1, 2, 5, 64):
+        x = np.random.default_rng(rows).standard_normal((rows, 33)).astype(np.float32)
+        np.testing.assert_array_equal(*(ir.interpret(g, [x])[0] for g in (before, after)))
+
+
 def test_a_folded_output() -> None:
     before = parse("graph g() -> f32[4] {\n$0: f32[4]\n%0: f32[4] = neg($0)\nreturn %0\n}")
     before = with_data(before)

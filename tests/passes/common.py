@@ -8,7 +8,7 @@ import numpy as np
 import ir
 from ir.check import check_same, with_data
 
-INPUTS = "%x: f32[B, 8], %r: f32[B, 8], %s: f32[B, 1], %m: f32[8, 8], %q: f32[B, 4, 8]"
+INPUTS = "%x: f32[B, 8], %r: f32[B, 8], %s: f32[B, 1], %m: f32[8, 8], %q: f32[B, 4, 8], %k: f32[8]"
 PARAMS = {
     "@w": "f32[8, 8]", "@v": "f32[8, 8]", "@b": "f32[8]", "@row": "f32[1, 8]", "@one": "f32[1]",
     "@wide": "f32[8, 2]", "@t": "f32[4, 8]", "@qw": "f32[3, 8, 8]", "$c": "f32[8, 8]",

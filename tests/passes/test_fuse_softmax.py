@@ -65,14 +65,24 @@ def test_what_only_looks_like_a_softmax_stays(old, new):
     stays(FuseSoftmax(), BY_HAND.replace(old, new))
 
 
-def test_without_keepdims_it_divides_columns():
-    stays(FuseSoftmax(), """
-        %0: f32[8] = max(%m) {axes = [1], keepdims = false}
+COLUMN = ("f32[8, 1]", "true")
+ROW = ("f32[8]", "false")
+
+
+@pytest.mark.parametrize("top, total", [(ROW, ROW), (COLUMN, ROW), (ROW, COLUMN)])
+def test_without_keepdims_it_divides_columns(top, total):
+    stays(FuseSoftmax(), f"""
+        %0: {top[0]} = max(%m) {{axes = [1], keepdims = {top[1]}}}
         %1: f32[8, 8] = sub(%m, %0)
         %2: f32[8, 8] = exp(%1)
-        %3: f32[8] = sum(%2) {axes = [1], keepdims = false}
+        %3: {total[0]} = sum(%2) {{axes = [1], keepdims = {total[1]}}}
         %4: f32[8, 8] = div(%2, %3)
         return %4""")
+
+
+def test_exponentials_over_the_sum_of_others_stay():
+    others = BY_HAND.replace("sum(%3)", "sum(%r)")
+    stays(FuseSoftmax(), others.replace("return %5", "return %5, %3"))
 
 
 SCALINGS = [
@@ -112,6 +122,13 @@ def test_no_scale(call):
     stays(FuseSoftmax(), f"""
         %0: f32[B, 8] = {call}
         %1: f32[B, 8] = softmax(%0) {{axis = 1, scale = 1.0}}
+        return %1""")
+
+
+def test_a_softmax_with_a_step_behind_it_stays():
+    stays(FuseSoftmax(), """
+        %0: f32[B, 8] = mul(%x, 0.5)
+        %1: f32[B, 8] = softmax(%0) {axis = 1, scale = 1.0} then add(%r)
         return %1""")
 
 

@@ -114,6 +114,14 @@ def test_additions_that_stay():
         return %1""")                            # not a parameter
     stays(UseLinear(), """
         %0: f32[B, 8] = linear(%x, @w)
+        %1: f32[B, 8] = add(%0, %k)
+        return %1""")                            # of the right shape, but an input
+    stays(UseLinear(), """
+        %0: f32[B, 8] = linear(%x, @w)
+        %1: f32[B, 8] = add(%0, @b) then relu
+        return %1""")                            # and more besides
+    stays(UseLinear(), """
+        %0: f32[B, 8] = linear(%x, @w)
         %1: f32[B, 8] = add(%0, @one)
         %2: f32[B, 8] = add(%1, @row)
         %3: f32[B, 8] = add(%2, 0.5)

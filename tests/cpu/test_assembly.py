@@ -1,0 +1,74 @@
+"""The inner loops of products, as instructions: full vectors, every sum an fma, nothing spilled."""
+from __future__ import annotations
+
+import functools
+import re
+
+import pytest
+from llvmlite import ir
+
+from nncompile.cpu import target as targets
+from nncompile.cpu.kernels import linear, matmul
+from nncompile.cpu.kernels.product import SPLIT, UNROLL
+from tests.cpu.kernel_harness import TARGETS
+
+CHAIN = (("relu", ""), ("add", "v"))
+KERNELS = {kernel.name: kernel for kernel in
+           (linear(), linear(CHAIN), linear((("gelu", ""),)), matmul((), 1), matmul(CHAIN, 2))}
+REGISTERS = {"avx512": "zmm", "avx2": "ymm"}
+FAST = [level for level in REGISTERS if level in TARGETS]
+
+pytestmark = pytest.mark.skipif(not FAST, reason="this machine has no AVX2")
+
+
+@functools.cache
+def tiles(name, level):
+    """The blocks of every tile function of a kernel, by the tile's rows and vectors."""
+    module = ir.Module(name)
+    KERNELS[name].emit(module, TARGETS[level])
+    text = targets.assembly(module, TARGETS[level])
+    found = {}
+    for rows, vectors, body in re.findall(
+            rf"^{name}_(\d+)x(\d+):\n(.*?)^\.Lfunc_end", text, re.MULTILINE | re.DOTALL):
+        found[int(rows), int(vectors)] = re.split(r"^\.L\w+:.*$", body, flags=re.MULTILINE)
+    return found
+
+
+def inner_loop(blocks):
+    """The block with most fma: the loop over k, unrolled."""
+    return max(blocks, key=lambda block: block.count("vfmadd"))
+
+
+@pytest.mark.parametrize("level", FAST)
+@pytest.mark.parametrize("name", KERNELS)
+def test_tiles(name, level):
+    target = TARGETS[level]
+    wide = {(rows, target.panel) for rows in (target.tile_rows, 4, 2, 1)}
+    edge = {(rows, 1) for rows in (target.edge_rows, 4, 2, 1) if rows <= target.edge_rows}
+    assert set(tiles(name, level)) == wide | edge
+
+
+@pytest.mark.parametrize("level", FAST)
+@pytest.mark.parametrize("name", KERNELS)
+def test_inner_loops(name, level):
+    register = REGISTERS[level]
+    for (rows, vectors), blocks in tiles(name, level).items():
+        loop = inner_loop(blocks)
+        fmas = re.findall(r"vfmadd\w+ps\s.*", loop)
+        steps = SPLIT if vectors == 1 else UNROLL
+        assert len(fmas) == rows * vectors * steps, (rows, vectors)
+        assert all(f"%{register}" in fma for fma in fmas)
+        assert not re.search(r"v(mul|add)ps", loop)
+        spills = [line for line in loop.splitlines() if "(%rsp)" in line and "mm" in line]
+        assert not spills, (rows, vectors, spills)
+
+
+@pytest.mark.parametrize("level", FAST)
+def test_loads_of_the_tallest_tile(level):
+    """One load a weight vector, one broadcast a row: nothing is loaded twice."""
+    target = TARGETS[level]
+    loop = inner_loop(tiles("linear", level)[target.tile_rows, target.panel])
+    assert len(re.findall(r"vbroadcastss\s+\S*\(", loop)) == target.tile_rows * UNROLL
+    assert len(re.findall(r"vmovups\s+\S*\(", loop)) == target.panel * UNROLL
+    assert len(re.findall(r"prefetcht0", loop)) == UNROLL * target.panel_width // 16
+    assert len(re.findall(r"prefetcht1", loop)) == 1

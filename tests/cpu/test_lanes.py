@@ -1,0 +1,120 @@
+"""What Emit emits: masks, lanes, gathers, folds, integer helpers."""
+from __future__ import annotations
+
+import ctypes
+
+import numpy as np
+import pytest
+from llvmlite import ir
+
+from nncompile.cpu import target as targets
+from nncompile.cpu.lanes import I64, PTR, Emit, define
+from tests.cpu.kernel_harness import CANARY, LEVELS, TARGETS, linked, normal
+
+LEVEL = pytest.mark.parametrize("level", LEVELS)
+
+
+def function(level, body, pointers, integers):
+    """A function of pointers p0, p1, ... and then integers i0, i1, ... that `body` emits."""
+    module = ir.Module("test")
+    types = {f"p{i}": PTR for i in range(pointers)} | {f"i{i}": I64 for i in range(integers)}
+    fn, a = define(module, "test", types)
+    e = Emit(fn, TARGETS[level])
+    body(e, *a.values())
+    e.b.ret_void()
+    engine = linked(targets.object_code(module, TARGETS[level]))
+    kinds = [ctypes.c_void_p] * pointers + [ctypes.c_int64] * integers
+    call = ctypes.CFUNCTYPE(None, *kinds)(engine.get_function_address("test"))
+
+    def run(*arguments, keep=engine):
+        call(*(a.ctypes.data if isinstance(a, np.ndarray) else a for a in arguments))
+    return run
+
+
+@LEVEL
+def test_masks_load_and_store_the_first_lanes(level):
+    W = TARGETS[level].width
+
+    def body(e, y, x, lanes):
+        mask = e.mask(lanes)
+        e.store(e.load(x, mask, other=-5.0), y)
+        e.store(e.load(x), e.at(y, W), mask)
+    run = function(level, body, 2, 1)
+    x = normal(1, W + 1)[1:]                                       # off every vector boundary
+    for lanes in (0, 1, W - 1, W, W + 1, 1 << 40):
+        y = np.full(2 * W, CANARY)
+        run(y, x, lanes)
+        inside = np.arange(W) < lanes
+        assert np.array_equal(y[:W], np.where(inside, x, -5))
+        assert np.array_equal(y[W:][inside], x[inside]) and np.isnan(y[W:][~inside]).all()
+
+
+@LEVEL
+def test_gather_stays_at_the_last_element(level):
+    W = TARGETS[level].width
+    run = function(level, lambda e, y, x, stride, start, last: e.store(
+        e.gather(x, stride, start, last), y), 2, 3)
+    x, y = normal(1, 3 * W), np.empty(W, np.float32)
+    for stride in (0, 1, 3):
+        run(y, x, stride, 2, W - 3)
+        assert np.array_equal(y, x[stride * np.minimum(np.arange(W) + 2, W - 3)])
+    run(y, x[3:], -1, 0, 2)
+    assert np.array_equal(y[:4], [x[3], x[2], x[1], x[1]])
+
+
+@LEVEL
+def test_lanes_combine_in_a_tree(level):
+    W = TARGETS[level].width
+    run = function(level, lambda e, y, x: e.store(
+        e.combine_lanes(e.load(x), e.b.fadd), y), 2, 0)
+    x, y = normal(1, W), np.empty(W, np.float32)
+    run(y, x)
+    tree = x
+    while tree.size > 1:
+        tree = tree[:tree.size // 2] + tree[tree.size // 2:]
+    assert (y == tree[0]).all()
+
+
+@LEVEL
+def test_broadcast_and_loop(level):
+    """Loops carry values; a loop without turns leaves them as they were."""
+    def body(e, y, x, start, stop):
+        with e.loop(start, stop, 3, [e.const(1.0)]) as loop:
+            loop.next = [e.b.fadd(loop.values[0], e.broadcast(e.at(x, loop.index)))]
+        e.store(loop.values[0], y)
+    run = function(level, body, 2, 2)
+    x, y = np.arange(20, dtype=np.float32), np.empty(16, np.float32)
+    for start, stop in ((0, 0), (5, 2), (0, 1), (1, 10), (2, 20)):
+        run(y, x, start, stop)
+        assert (y[:TARGETS[level].width] == 1 + sum(range(start, stop, 3))).all()
+
+
+@LEVEL
+def test_integer_helpers(level):
+    def body(e, out, x, y):
+        results = (e.least(x, y), e.greatest(x, y), e.quotient_up(x, 6), e.whole(x, 6))
+        for place, value in enumerate(results):
+            e.b.store(value, e.word(out, place))
+    run = function(level, body, 1, 2)
+    out = np.zeros(4, np.int64)
+    for x, y in ((0, 0), (5, 3), (6, 6), (7, 1 << 50)):
+        run(out, x, y)
+        assert out.tolist() == [min(x, y), max(x, y), -(-x // 6), x // 6 * 6]
+
+
+@LEVEL
+def test_order_of_nan(level):
+    """larger and smaller keep the second operand where either is NaN; maximum, minimum keep NaN."""
+    def body(e, out, x, y):
+        a, b = e.load(x), e.load(y)
+        for place, op in enumerate((e.larger, e.smaller, e.maximum, e.minimum)):
+            e.store(op(a, b), e.at(out, place * e.width))
+    W = TARGETS[level].width
+    run, out = function(level, body, 3, 0), np.empty((4, W), np.float32)
+    nan, one = np.full(W, np.nan, np.float32), np.ones(W, np.float32)
+    run(out, nan, one)
+    assert (out[:2] == 1).all() and np.isnan(out[2:]).all()
+    run(out, one, nan)
+    assert np.isnan(out).all()
+    run(out, one, 2 * one)
+    assert out[:, 0].tolist() == [2, 1, 2, 1]
