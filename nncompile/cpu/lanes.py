@@ -164,13 +164,18 @@ class Emit:
         else:
             self.call(f"llvm.masked.store.{self._suffix}.p0", VOID, value, pointer, I32(4), mask)
 
-    def gather(self, pointer: Value, stride: Value, start: Value, last: Value) -> Value:
-        """Elements start, start + 1, ... at `stride`; lanes past element `last` read that one."""
+    def gather(self, pointer: Value, stride: Value, lanes: Value | None = None) -> Value:
+        """Elements at pointer, pointer + stride, ...; of the first `lanes` >= 1 only, if given: the
+        other lanes repeat the last of them."""
         vector = ir.Constant(self.vector, ir.Undefined)
         for lane in range(self.width):
-            index = self.least(self.b.add(start, I64(lane)), last)
-            element = self.b.load(self.at(pointer, self.b.mul(index, stride)), typ=self.element)
+            element = self.b.load(pointer, typ=self.element)
             vector = self.b.insert_element(vector, element, I32(lane))
+            step = stride
+            if lanes is not None:
+                more = self.b.icmp_signed("<", I64(lane + 1), lanes)
+                step = self.b.select(more, stride, I64(0))
+            pointer = self.at(pointer, step)
         return vector
 
     def prefetch(self, pointer: Value, level: int) -> None:

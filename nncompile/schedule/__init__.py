@@ -1,6 +1,7 @@
 """Fused graph -> Program: what is computed once, which step when, and where each value lives."""
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import replace
 
 from ir.graph import Graph, Value
@@ -34,7 +35,7 @@ def schedule(graph: Graph) -> Program:
         requirements=tuple(low.requirements))
 
 
-def preparation(graph: Graph, prepared: set[Value], outputs: list[Value]) -> Graph:
+def preparation(graph: Graph, prepared: Set[Value], outputs: list[Value]) -> Graph:
     nodes = tuple(n for n in graph.nodes if n.result in prepared)
     return remove_dead(replace(graph, name="preparation", inputs=(), nodes=nodes,
                                outputs=tuple(outputs)))

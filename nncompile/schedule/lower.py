@@ -3,7 +3,7 @@ an operand does not lie in memory as the step's kernel needs it.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 from ir.graph import Graph, Node, Value
@@ -215,7 +215,7 @@ LOWERINGS: dict[str, Callable[..., View]] = {
 }
 
 
-def lower(graph: Graph, views: dict[Value, View], prepared: set[Value]) -> Lowering:
+def lower(graph: Graph, views: dict[Value, View], prepared: Set[Value]) -> Lowering:
     """All nodes but the prepared ones; then a copy for each output that no step has written."""
     places: dict[Value, str] = {}
     for i, value in enumerate(graph.outputs):

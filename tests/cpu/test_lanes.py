@@ -52,14 +52,17 @@ def test_masks_load_and_store_the_first_lanes(level):
 @LEVEL
 def test_gather_stays_at_the_last_element(level):
     W = TARGETS[level].width
-    run = function(level, lambda e, y, x, stride, start, last: e.store(
-        e.gather(x, stride, start, last), y), 2, 3)
-    x, y = normal(1, 3 * W), np.empty(W, np.float32)
-    for stride in (0, 1, 3):
-        run(y, x, stride, 2, W - 3)
-        assert np.array_equal(y, x[stride * np.minimum(np.arange(W) + 2, W - 3)])
-    run(y, x[3:], -1, 0, 2)
-    assert np.array_equal(y[:4], [x[3], x[2], x[1], x[1]])
+
+    def body(e, y, x, stride, lanes):
+        e.store(e.gather(x, stride), y)
+        e.store(e.gather(x, stride, lanes), e.at(y, W))
+    run = function(level, body, 2, 2)
+    x, y, places = normal(1, 6 * W), np.empty(2 * W, np.float32), np.arange(W)
+    for stride in (0, 1, 3, -2):
+        for lanes in (1, 2, W - 1, W):
+            run(y, x[2 * W:], stride, lanes)
+            assert np.array_equal(y[:W], x[2 * W + stride * places])
+            assert np.array_equal(y[W:], x[2 * W + stride * np.minimum(places, lanes - 1)])
 
 
 @LEVEL

@@ -74,7 +74,6 @@ def _chunk_units(chain: Chain) -> Units:
 def _span(e: Emit, chain: Chain, a: Arguments, start: Int, count: Value) -> None:
     """Elements start..start+count of a row whose operands begin at a[...]."""
     kinds = chains.kinds(chain)
-    last = e.b.sub(a["N"], I64(1))
 
     def body(index: Value, mask: Value | None) -> None:
         place = e.b.add(e.i64(start), index)
@@ -84,7 +83,9 @@ def _span(e: Emit, chain: Chain, a: Arguments, start: Int, count: Value) -> None
             if kind == "s":
                 return e.broadcast(a[r])
             if kind == "g":
-                return e.gather(a[r], a[f"{r}_inner"], place, last)
+                stride = a[f"{r}_inner"]
+                lanes = None if mask is None else e.b.sub(count, index)
+                return e.gather(e.at(a[r], e.b.mul(place, stride)), stride, lanes)
             return e.load(e.at(a[r], place), mask)
 
         e.store(chains.emit(e, chain, None, operand), e.at(a["y"], place), mask)
