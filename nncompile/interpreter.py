@@ -45,7 +45,7 @@ class Interpreter:
     def layer(self, module: Module, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         self.layers.append(module)
         try:
-            return module.forward(*args, **kwargs)
+            return module._run_forward(args, kwargs)
         except Error as error:
             if not hasattr(error, "__notes__"):
                 error.add_note(f"  layer: {self.layer_name()}")

@@ -25,7 +25,6 @@ from nncompile.array import Array, describe, to_array
 from nncompile.errors import InputError, TraceError
 from nncompile.interpreter import Interpreter, current
 from nncompile.nn.containers import Sequential
-from nncompile.nn.dropout import Dropout
 from nncompile.nn.module import Module
 
 # Frames of these packages are not the user's.
@@ -72,7 +71,7 @@ def trace(model: Module, /, *inputs: Input, **keywords: Input) -> Graph:
 def check_modes(model: Module) -> None:
     """A graph has no randomness."""
     random = [path or type(module).__name__ for path, module in model.named_modules()
-              if isinstance(module, Dropout) and module.training and module.p > 0]
+              if module._unlike_eval()]
     if random:
         raise TraceError("the model is in training mode, in which Dropout drops at random: call "
                          f"model.eval() first\n  layers:   {', '.join(random)}")
@@ -203,7 +202,7 @@ class Trace(Interpreter):
     def layer(self, module: Module, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         self.layers.append(module)
         try:
-            return module.forward(*args, **kwargs)
+            return module._run_forward(args, kwargs)
         except TraceError:
             raise
         except Error as error:

@@ -1,14 +1,18 @@
-"""Modules that hold modules."""
+"""Modules that hold modules, and modules that hold parameters, in order or by name."""
 
 from __future__ import annotations
 
 import operator
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import groupby
-from typing import Any, Self, SupportsIndex, overload
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+from itertools import chain, groupby
+from typing import Any, NoReturn, Self, SupportsIndex, overload
 
+import numpy as np
+
+from nncompile.array import Array
 from nncompile.nn.module import Module, layout
+from nncompile.nn.parameter import Parameter
 
 
 class Numbered(Module):
@@ -21,9 +25,26 @@ class Numbered(Module):
         return self
 
     def extend(self, modules: Iterable[Module]) -> Self:
-        for module in modules:
+        check_iterable(f"{type(self).__name__}.extend", modules)
+        for module in list(modules):
             self.append(module)
         return self
+
+    def _insert(self, index: int, module: Module) -> None:
+        modules = list(self)
+        modules.insert(index, module)
+        self._renumber(modules)
+
+    def _renumber(self, modules: Iterable[Module]) -> None:
+        modules = list(modules)
+        self._modules.clear()
+        self.extend(modules)
+
+    def pop(self, key: int | slice) -> Any:
+        """Take out and give back the module at a place, or the modules of a slice."""
+        module = self[key]
+        del self[key]
+        return module
 
     def __len__(self) -> int:
         return len(self._modules)
@@ -44,49 +65,91 @@ class Numbered(Module):
     def __setitem__(self, index: SupportsIndex, module: Module) -> None:
         self.add_module(self._name_at(index), module)
 
+    def __delitem__(self, index: slice | SupportsIndex) -> None:
+        """Those behind move up, and all are numbered anew."""
+        modules = list(self)
+        del modules[index if isinstance(index, slice) else self._place(index)]
+        self._renumber(modules)
+
+    def __iadd__(self, other: Iterable[Module]) -> Self:
+        return self.extend(other)
+
     def _slice(self, index: slice) -> Self:
         raise NotImplementedError
 
-    def _name_at(self, index: SupportsIndex) -> str:
+    def _place(self, index: SupportsIndex) -> int:
         at = operator.index(index)
         if not -len(self) <= at < len(self):
             raise IndexError(f"index {at} is out of range")
-        return list(self._modules)[at]
+        return at
+
+    def _name_at(self, index: SupportsIndex) -> str:
+        return list(self._modules)[self._place(index)]
 
 
 class Sequential(Numbered):
     """Modules one after the other, given in order or as one mapping of names to modules."""
 
     def __init__(self, *args: Module | Mapping[str, Module]) -> None:
+        super().__init__()
         if len(args) == 1 and isinstance(args[0], Mapping):
             for name, module in args[0].items():
                 self.add_module(name, module)
         else:
             self.extend(args)  # type: ignore[arg-type]
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, input: Any) -> Any:
         for module in self:
-            x = module(x)
-        return x
+            input = module(input)
+        return input
+
+    def insert(self, index: int, module: Module) -> Self:
+        """Put a module before the one at index, which may be the length.
+
+        Errors: AssertionError for what is no module, IndexError for a place that is none.
+        """
+        if not isinstance(module, Module):
+            raise AssertionError(f"a Sequential holds modules, not {type(module).__name__}")
+        if not -len(self) <= index <= len(self):
+            raise IndexError(f"index out of range: {index}")
+        self._insert(index, module)
+        return self
 
     def _slice(self, index: slice) -> Self:
         return type(self)(OrderedDict(list(self._modules.items())[index]))
+
+    def __add__(self, other: Sequential) -> Sequential:
+        check_sequential("+", other)
+        return Sequential(*self, *other)
+
+    def __iadd__(self, other: Iterable[Module]) -> Self:
+        check_sequential("+=", other)
+        return self.extend(other)
+
+    def __mul__(self, times: int) -> Sequential:
+        return Sequential(*list(self) * checked_times(times))
+
+    __rmul__ = __mul__
+
+    def __imul__(self, times: int) -> Self:
+        return self.extend(list(self) * (checked_times(times) - 1))
 
 
 class ModuleList(Numbered):
     """A list of modules, which the model that holds it sees; it has no forward."""
 
     def __init__(self, modules: Iterable[Module] | None = None) -> None:
+        super().__init__()
         self.extend([] if modules is None else modules)
 
     def insert(self, index: int, module: Module) -> None:
-        modules = list(self)
-        modules.insert(index, module)
-        self._modules.clear()
-        self.extend(modules)
+        self._insert(index, module)
 
     def _slice(self, index: slice) -> Self:
         return type(self)(list(self)[index])
+
+    def __add__(self, other: Iterable[Module]) -> ModuleList:
+        return ModuleList(chain(self, other))
 
     def __repr__(self) -> str:
         """Equal neighbours stand once: `(0-5): 6 x Linear(...)`."""
@@ -97,3 +160,247 @@ class ModuleList(Numbered):
             lines.append(many if stop - start > 1 else f"({start}): {text}")
             start = stop
         return layout(type(self).__name__, [], lines)
+
+
+class ModuleDict(Module):
+    """Modules by name, in the order they came; it has no forward."""
+
+    _modules: dict[str, Module]  # type: ignore[assignment]
+
+    def __init__(self, modules: Any = None) -> None:
+        super().__init__()
+        if modules is not None:
+            self.update(modules)
+
+    def __getitem__(self, key: str) -> Module:
+        return self._modules[key]
+
+    def __setitem__(self, key: str, module: Module) -> None:
+        self.add_module(key, module)
+
+    def __delitem__(self, key: str) -> None:
+        del self._modules[key]
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._modules)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._modules
+
+    def clear(self) -> None:
+        self._modules.clear()
+
+    def pop(self, key: str) -> Module:
+        return self._modules.pop(key)
+
+    def keys(self) -> KeysView[str]:
+        return self._modules.keys()
+
+    def items(self) -> ItemsView[str, Module]:
+        return self._modules.items()
+
+    def values(self) -> ValuesView[Module]:
+        return self._modules.values()
+
+    def update(self, modules: Any) -> None:
+        """Add modules from a mapping or from pairs; a name that is taken changes hands."""
+        for key, module in pairs("ModuleDict.update", modules):
+            self[key] = module
+
+
+class ParameterList(Module):
+    """A list of parameters, which the model that holds it sees.
+
+    Arrays become parameters; other objects are kept as they are.
+    """
+
+    def __init__(self, values: Iterable[Any] | None = None) -> None:
+        super().__init__()
+        self._size = 0
+        if values is not None:
+            self.extend(values)
+
+    def _name_at(self, index: SupportsIndex) -> str:
+        at = operator.index(index)
+        if not -len(self) <= at < len(self):
+            raise IndexError(f"index {at} is out of range")
+        return str(at % len(self))
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return type(self)([self[i] for i in range(len(self))[index]])
+        return getattr(self, self._name_at(index))
+
+    def __setitem__(self, index: SupportsIndex, value: Any) -> None:
+        setattr(self, self._name_at(index), as_parameter(value))
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[i] for i in range(len(self)))
+
+    def __iadd__(self, values: Iterable[Any]) -> Self:
+        return self.extend(values)
+
+    def append(self, value: Any) -> Self:
+        self._size += 1
+        self[self._size - 1] = value
+        return self
+
+    def extend(self, values: Iterable[Any]) -> Self:
+        check_iterable("ParameterList.extend", values)
+        for value in values:
+            self.append(value)
+        return self
+
+    def extra_repr(self) -> str:
+        return "\n".join(f"  ({i}): {summary(value)}" for i, value in enumerate(self))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise RuntimeError("a ParameterList is not called: it has no forward")
+
+
+class ParameterDict(Module):
+    """Parameters by name, in the order they came; a plain dict's are sorted by name, as in torch.
+
+    Arrays become parameters; other objects are kept as they are.
+    """
+
+    def __init__(self, parameters: Any = None) -> None:
+        super().__init__()
+        self._keys: dict[str, None] = {}
+        if parameters is not None:
+            self.update(parameters)
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in self._keys:
+            raise KeyError(key)
+        return getattr(self, key)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if not isinstance(key, str):
+            raise TypeError(f"the keys of a ParameterDict are strings, not {type(key).__name__}")
+        setattr(self, key, as_parameter(value))
+        self._keys[key] = None
+
+    def __delitem__(self, key: str) -> None:
+        del self._keys[key]
+        delattr(self, key)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __reversed__(self) -> Iterator[str]:
+        return reversed(self._keys)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._keys
+
+    def copy(self) -> ParameterDict:
+        return ParameterDict(OrderedDict(self.items()))
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        if key not in self:
+            self[key] = default
+        return self[key]
+
+    def clear(self) -> None:
+        for key in list(self):
+            del self[key]
+
+    def pop(self, key: str) -> Any:
+        value = self[key]
+        del self[key]
+        return value
+
+    def popitem(self) -> tuple[str, Any]:
+        """Take out and give back the pair that came last.  Errors: KeyError if there is none."""
+        if not self._keys:
+            raise KeyError("the ParameterDict is empty")
+        key = next(reversed(self))
+        return key, self.pop(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self[key] if key in self else default  # noqa: SIM401
+
+    def fromkeys(self, keys: Iterable[str], default: Any = None) -> ParameterDict:
+        return ParameterDict((key, default) for key in keys)
+
+    def keys(self) -> KeysView[str]:
+        return self._keys.keys()
+
+    def items(self) -> Iterable[tuple[str, Any]]:
+        return ((key, self[key]) for key in self._keys)
+
+    def values(self) -> Iterable[Any]:
+        return (self[key] for key in self._keys)
+
+    def update(self, parameters: Any) -> None:
+        """Add parameters from a mapping or from pairs; a name that is taken changes hands."""
+        given = pairs("ParameterDict.update", parameters)
+        unordered = isinstance(parameters, Mapping) and not isinstance(parameters, OrderedDict)
+        for key, value in sorted(given, key=lambda pair: pair[0]) if unordered else given:
+            self[key] = value
+
+    def extra_repr(self) -> str:
+        return "\n".join(f"  ({key}): {summary(value)}" for key, value in self.items())
+
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise RuntimeError("a ParameterDict is not called: it has no forward")
+
+    def __or__(self, other: ParameterDict) -> ParameterDict:
+        both = self.copy()
+        both.update(other)
+        return both
+
+    def __ior__(self, other: ParameterDict) -> Self:
+        self.update(other)
+        return self
+
+
+def check_iterable(name: str, given: Any) -> None:
+    if not isinstance(given, Iterable) or isinstance(given, Array | np.ndarray):
+        raise TypeError(f"{name} takes an iterable, not {type(given).__name__}")
+
+
+def pairs(name: str, given: Any) -> list[tuple[Any, Any]]:
+    """The items of a mapping or of an iterable of pairs."""
+    if isinstance(given, Mapping | ModuleDict | ParameterDict):
+        return list(given.items())
+    check_iterable(name, given)
+    for number, pair in enumerate(given := list(given)):
+        check_iterable(f"{name}: item {number}", pair)
+        if len(pair) != 2:
+            raise ValueError(f"{name}: item {number} has the length {len(pair)}, a pair has 2")
+    return [(key, value) for key, value in given]
+
+
+def check_sequential(sign: str, other: Any) -> None:
+    if not isinstance(other, Sequential):
+        raise ValueError(f"`{sign}` takes another Sequential, not {type(other).__name__}")
+
+
+def checked_times(times: Any) -> int:
+    if not isinstance(times, int):
+        raise TypeError(f"a Sequential is repeated an integer of times, not {times!r}")
+    if times <= 0:
+        raise ValueError(f"a Sequential is repeated once or more often, not {times} times")
+    return times
+
+
+def as_parameter(value: Any) -> Any:
+    is_array = isinstance(value, Array | np.ndarray) and not isinstance(value, Parameter)
+    return Parameter(value) if is_array else value
+
+
+def summary(value: Any) -> str:
+    if isinstance(value, Parameter):
+        return f"Parameter containing: [{value.dtype} of size {'x'.join(map(str, value.shape))}]"
+    return f"Object of type: {type(value).__name__}"

@@ -18,6 +18,9 @@ class Dropout(Module):
         self.p = p
         self.inplace = inplace
 
+    def _unlike_eval(self) -> bool:
+        return self.training and self.p > 0
+
     def forward(self, x: Array) -> Any:
         return F.dropout(x, self.p, self.training)
 

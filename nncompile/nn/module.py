@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from textwrap import indent
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from ir import Error, Value
 from nncompile.array import Array
 from nncompile.interpreter import current
 from nncompile.nn.calls import call
-from nncompile.nn.parameter import Parameter, as_data
+from nncompile.nn.hooks import Hook, Hooks, RemovableHandle
+from nncompile.nn.parameter import (
+    Buffer,
+    Parameter,
+    UninitializedParameter,
+    as_data,
+    check_device,
+)
 from nncompile.nn.state import IncompatibleKeys, load
 
 
@@ -30,6 +37,7 @@ class Module:
     _buffers: dict[str, Array | None]
     _modules: dict[str, Module | None]
     _unsaved_buffers: set[str]  # the buffers that are not part of the state dict
+    _hooks: Hooks
     _made_at: tuple[str, int]  # file and line; where the layers of a Sequential are to be found
 
     def __new__(cls, *_: Any, **__: Any) -> Self:
@@ -38,7 +46,7 @@ class Module:
         caller = sys._getframe(1)
         vars(self).update(
             training=True, _parameters={}, _buffers={}, _modules={}, _unsaved_buffers=set(),
-            _made_at=(caller.f_code.co_filename, caller.f_lineno),
+            _hooks=Hooks(), _made_at=(caller.f_code.co_filename, caller.f_lineno),
         )
         return self
 
@@ -54,12 +62,45 @@ class Module:
     def _run_layer(self, *args: Any, **kwargs: Any) -> Any:
         return current.get().layer(self, args, kwargs)
 
+    def _run_forward(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        if self._hooks.before or self._hooks.after:
+            return self._hooks.run(self, tuple(args), dict(kwargs))
+        return self.forward(*args, **kwargs)
+
+    def _unlike_eval(self) -> bool:
+        """Whether this module computes something else in training mode, in which it is now."""
+        return False
+
+    # -- hooks -------------------------------------------------------------------------------------
+
+    def register_forward_pre_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
+        """Call hook(module, args) before every forward; what it returns are the new arguments.
+
+        with_kwargs: hook(module, args, kwargs), which returns None or both.
+        """
+        return RemovableHandle(self._hooks.before, Hook(hook, with_kwargs), prepend)
+
+    def register_forward_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False,
+        always_call: bool = False,
+    ) -> RemovableHandle:
+        """Call hook(module, args, output) after every forward; what it returns is the new output.
+
+        with_kwargs: hook(module, args, kwargs, output).  always_call: also after an exception.
+        """
+        return RemovableHandle(self._hooks.after, Hook(hook, with_kwargs, always_call), prepend)
+
     # -- attributes --------------------------------------------------------------------------------
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, Parameter):
             self._forget_attribute(name)
             self.register_parameter(name, value)
+        elif isinstance(value, Buffer):
+            self._forget_attribute(name)
+            self.register_buffer(name, value, value.persistent)
         elif isinstance(value, Module):
             self._forget_attribute(name)
             self.add_module(name, value)
@@ -117,7 +158,9 @@ class Module:
                             f"not {type(tensor).__name__}")
         if isinstance(tensor, Array) and isinstance(tensor.payload, Value):
             raise Error(f"the buffer {name} cannot take a new value while the model is traced")
-        self._buffers[name] = None if tensor is None else Array(as_data(tensor))
+        if isinstance(tensor, np.ndarray) or type(tensor) in (Array, Parameter):
+            tensor = Array(as_data(tensor))
+        self._buffers[name] = tensor
         self._unsaved_buffers.discard(name)
         if not persistent:
             self._unsaved_buffers.add(name)
@@ -214,6 +257,24 @@ class Module:
             raise AttributeError(f"{type(self).__name__} has no parameter {target!r}")
         return parameter
 
+    def get_buffer(self, target: str) -> Array:
+        path, _, name = target.rpartition(".")
+        buffer = self.get_submodule(path)._buffers.get(name)
+        if buffer is None:
+            raise AttributeError(f"{type(self).__name__} has no buffer {target!r}")
+        return buffer
+
+    def set_submodule(self, target: str, module: Module, strict: bool = False) -> None:
+        """Put a module at a path.  Errors: ValueError for an empty path; AttributeError where the
+        path leads nowhere, or strict and nothing is there yet."""
+        path, _, name = target.rpartition(".")
+        if not name:
+            raise ValueError(f"{target!r} is no path to a module below this one")
+        parent = self.get_submodule(path)
+        if strict:
+            self.get_submodule(target)
+        setattr(parent, name, module)
+
     def apply(self, fn: Callable[[Module], Any]) -> Self:
         """Call fn with every module, those below before those above."""
         for child in self.children():
@@ -223,22 +284,32 @@ class Module:
 
     # -- state -------------------------------------------------------------------------------------
 
-    def state_dict(self, *, prefix: str = "") -> OrderedDict[str, NDArray[Any]]:
-        """The numbers of all parameters and persistent buffers by path; not copied."""
-        state = self._arrays_in_state(prefix)
-        return OrderedDict((path, array.numpy()) for path, array in state.items())
+    def state_dict(
+        self, *, destination: Any = None, prefix: str = "", keep_vars: bool = False
+    ) -> Any:
+        """The numbers of all parameters and persistent buffers by path; not copied.
+
+        keep_vars: the Parameters and Arrays themselves.  What a lazy layer lacks is left out.
+        """
+        state = OrderedDict() if destination is None else destination
+        for path, array in self._arrays_in_state(prefix).items():
+            if not isinstance(array, UninitializedParameter):
+                state[path] = array if keep_vars else array.numpy()
+        return state
 
     def load_state_dict(
-        self, state_dict: Mapping[str, Any], strict: bool = True
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> IncompatibleKeys:
         """Copy values in, from anything numpy.asarray takes; names and shapes as in state_dict().
 
+        assign: take the arrays themselves, in the type that they have.
         Errors: InputError that names all keys missing, unexpected or of another shape at once;
         then nothing has changed.  strict=False passes over the missing and unexpected ones.
         """
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"a state dict maps names to arrays, got {type(state_dict).__name__}")
-        return load(type(self).__name__, self._arrays_in_state(""), state_dict, strict)
+        own = self._arrays_in_state("")
+        return load(type(self).__name__, own, state_dict, strict, assign)
 
     def _arrays_in_state(self, prefix: str) -> dict[str, Array]:
         own: dict[str, Array | None] = {**self._parameters}
@@ -250,7 +321,9 @@ class Module:
         return state
 
     def train(self, mode: bool = True) -> Self:
-        """Training mode, here and below: only Dropout differs."""
+        """Training mode, here and below: dropout and batch statistics."""
+        if not isinstance(mode, bool):
+            raise ValueError(f"training mode is True or False, not {mode!r}")
         for module in self.modules():
             module.training = mode
         return self
@@ -263,18 +336,37 @@ class Module:
             parameter.requires_grad = requires_grad
         return self
 
-    def to(self, dtype: DTypeLike) -> Self:
-        """All floats of the model in float32 or float64."""
+    def to(self, *args: Any, device: Any = None, dtype: DTypeLike | None = None,
+           non_blocking: bool = False) -> Self:
+        """All floats of the model in float32 or float64: to(dtype), to("cpu"), to(array)."""
+        for given in args:
+            if isinstance(given, Array | np.ndarray):
+                dtype = given.dtype
+            elif given == "cpu" or given is None or isinstance(given, bool):
+                device = given if isinstance(given, str) else device
+            else:
+                dtype = given
+        check_device(device)
+        if dtype is None:
+            return self
+        if np.dtype(dtype).kind != "f":
+            raise TypeError(f"a module's type is float32 or float64, not {np.dtype(dtype)}")
         for array in [*self.parameters(), *self.buffers()]:
             if array.dtype.kind == "f":
                 array.payload = as_data(array.numpy().astype(dtype))
         return self
+
+    def type(self, dst_type: DTypeLike) -> Self:
+        return self.to(dst_type)
 
     def float(self) -> Self:
         return self.to(np.float32)
 
     def double(self) -> Self:
         return self.to(np.float64)
+
+    def cpu(self) -> Self:
+        return self
 
     # -- text --------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Parameter: an array that a model owns and that its weights are loaded into."""
+"""Parameters and buffers: arrays that a model owns and that its state dict holds."""
 
 from __future__ import annotations
 
@@ -12,18 +12,8 @@ from nncompile.array import Array
 from nncompile.errors import InputError
 
 
-class Parameter(Array):
-    """An array that becomes part of the module it is assigned to, under that name.
-
-    `data` is an array of floats, which is shared and keeps its type; plain numbers and lists
-    become float32.  Errors: InputError for another type than float32 and float64.
-    """
-
-    def __init__(self, data: Any, requires_grad: bool = True) -> None:
-        super().__init__(as_data(data))
-        self.requires_grad = requires_grad
-        if requires_grad and self.dtype.kind != "f":
-            raise InputError(f"only arrays of floats can require a gradient, not {self.type}")
+class Owned(Array):
+    """What Parameter and Buffer share: numbers that can be exchanged for others."""
 
     @property
     def data(self) -> NDArray[Any]:
@@ -34,12 +24,56 @@ class Parameter(Array):
     def data(self, data: Any) -> None:
         self.payload = as_data(data)
 
-    def requires_grad_(self, requires_grad: bool = True) -> Parameter:
+    def requires_grad_(self, requires_grad: bool = True) -> Owned:
         self.requires_grad = requires_grad
         return self
 
+
+class Parameter(Owned):
+    """An array that becomes part of the module it is assigned to, under that name.
+
+    `data` is an array, which is shared and keeps its type; plain numbers and lists become float32.
+    Errors: InputError for an array of integers or truths that requires a gradient.
+    """
+
+    def __init__(self, data: Any = (), requires_grad: bool = True) -> None:
+        super().__init__(as_data(data))
+        self.requires_grad = requires_grad
+        if requires_grad and self.dtype.kind != "f":
+            raise InputError(f"only arrays of floats can require a gradient, not {self.type}")
+
     def __repr__(self) -> str:
         return f"Parameter containing:\n{super().__repr__()}"
+
+
+class Buffer(Owned):
+    """An array that becomes a buffer of the module it is assigned to: kept and saved, not trained.
+
+    persistent=False leaves it out of the state dict.
+    """
+
+    requires_grad = False
+
+    def __init__(self, data: Any = (), *, persistent: bool = True) -> None:
+        super().__init__(as_data(data))
+        self.persistent = persistent
+
+
+class UninitializedParameter(Parameter):
+    """A parameter whose shape is not known yet: a lazy layer's before its first call."""
+
+    def __init__(self, requires_grad: bool = True, device: Any = None,
+                 dtype: DTypeLike | None = None) -> None:
+        super().__init__(empty((0,), device, dtype), requires_grad)
+
+    def materialize(self, shape: tuple[int, ...], device: Any = None,
+                    dtype: DTypeLike | None = None) -> None:
+        """Become a parameter of this shape."""
+        self.payload = empty(shape, device, self.dtype if dtype is None else dtype).payload
+        self.__class__ = Parameter  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return "<UninitializedParameter>"
 
 
 def as_data(data: Any) -> NDArray[Any]:
@@ -57,11 +91,15 @@ def empty(shape: tuple[int, ...], device: Any = None, dtype: DTypeLike | None = 
 
     Errors: InputError for a negative size, another device, or a type other than f32 and f64.
     """
-    if device is not None and str(device) != "cpu":
-        raise InputError(f"device={device!r}: modules hold NumPy arrays, leave it out")
+    check_device(device)
     if negative := [size for size in shape if size < 0]:
         raise InputError(f"sizes cannot be negative, got {negative[0]}")
     resolved = np.dtype(np.float32 if dtype is None else dtype)
     if resolved not in (np.float32, np.float64):
         raise InputError(f"dtype={resolved}: parameters are float32 or float64")
     return Parameter(np.zeros(shape, resolved))
+
+
+def check_device(device: Any) -> None:
+    if device is not None and str(device) != "cpu":
+        raise InputError(f"device={device!r}: modules hold NumPy arrays, leave it out")

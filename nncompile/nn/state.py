@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from nncompile.array import Array
 from nncompile.errors import InputError
+from nncompile.nn.parameter import UninitializedParameter, as_data
 
 
 class IncompatibleKeys(NamedTuple):
@@ -25,9 +26,10 @@ class IncompatibleKeys(NamedTuple):
                 f"unexpected_keys={self.unexpected_keys})")
 
 
-def load(name: str, own: Mapping[str, Array], state: Mapping[str, Any], strict: bool
-         ) -> IncompatibleKeys:
-    """Copy the values of `state` into the arrays of `own`, all of them or none.
+def load(name: str, own: Mapping[str, Array], state: Mapping[str, Any], strict: bool,
+         assign: bool = False) -> IncompatibleKeys:
+    """Copy the values of `state` into the arrays of `own`, all of them or none; with `assign`, the
+    arrays themselves.
 
     Each array is replaced, not written to, so a graph traced before keeps its numbers.
     Errors: InputError naming each key that is missing, unexpected (both only if strict), of
@@ -45,21 +47,24 @@ def load(name: str, own: Mapping[str, Array], state: Mapping[str, Any], strict: 
         if key not in state:
             continue
         try:
-            loaded[key] = copied(state[key], array)
+            loaded[key] = fitting(state[key], array, assign)
         except (InputError, TypeError, ValueError, RuntimeError) as error:
             problems.append(f"{key}: {error}")
     if problems:
         raise InputError("\n  ".join([f"the state dict does not fit {name}:", *problems]))
     for key, values in loaded.items():
-        own[key].payload = values
+        if isinstance(array := own[key], UninitializedParameter):
+            array.materialize(values.shape)
+        array.payload = values
     return IncompatibleKeys(missing, unexpected)
 
 
-def copied(given: Any, target: Array) -> NDArray[Any]:
-    """The given numbers in an array of their own, of the target's shape and type."""
+def fitting(given: Any, target: Array, assign: bool) -> NDArray[Any]:
+    """The given numbers in an array of their own, of the target's shape and type; with `assign`,
+    in their own array and type."""
     values = np.asarray(given)
     if values.dtype.kind not in "fiub" or (values.dtype.kind == "f") > (target.dtype.kind == "f"):
         raise InputError(f"values of type {values.dtype} cannot become {target.type}")
-    if values.shape != target.shape:
+    if values.shape != target.shape and not isinstance(target, UninitializedParameter):
         raise InputError(f"the shape is {list(values.shape)}, the model's {list(target.shape)}")
-    return np.array(values, target.dtype, order="C")
+    return as_data(values) if assign else np.array(values, target.dtype, order="C")

@@ -1,0 +1,91 @@
+"""Forward hooks: functions of the user's that a module calls before and after its forward.
+
+They run whenever the forward does, so that a trace records what they compute, too.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from nncompile.errors import InputError
+
+if TYPE_CHECKING:
+    from nncompile.nn.module import Module
+
+
+@dataclass(frozen=True)
+class Hook:
+    function: Callable[..., Any]
+    with_kwargs: bool
+    always_call: bool = False
+
+    def before(self, module: Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        """The arguments for forward: those that the hook returns, or the same."""
+        if not self.with_kwargs:
+            result = self.function(module, args)
+            if result is None:
+                return args, kwargs
+            return (result if isinstance(result, tuple) else (result,)), kwargs
+        result = self.function(module, args, kwargs)
+        if result is None:
+            return args, kwargs
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise InputError("a forward pre-hook with_kwargs returns None or a pair of arguments "
+                             f"and keyword arguments, not {result!r}")
+        return result
+
+    def after(self, module: Module, args: Any, kwargs: Any, result: Any) -> Any:
+        """The result of the layer: what the hook returns, or the same."""
+        given = (args, kwargs, result) if self.with_kwargs else (args, result)
+        changed = self.function(module, *given)
+        return result if changed is None else changed
+
+
+class Hooks:
+    """The hooks of one module, in the order in which they are called."""
+
+    def __init__(self) -> None:
+        self.before: OrderedDict[int, Hook] = OrderedDict()
+        self.after: OrderedDict[int, Hook] = OrderedDict()
+
+    def run(self, module: Module, args: Any, kwargs: Any) -> Any:
+        """The module's forward with its hooks around it."""
+        called = set()
+        try:
+            for hook in tuple(self.before.values()):
+                args, kwargs = hook.before(module, args, kwargs)
+            result = module.forward(*args, **kwargs)
+            for hook in tuple(self.after.values()):
+                called.add(hook)
+                result = hook.after(module, args, kwargs, result)
+        except Exception:
+            for hook in self.after.values():
+                if hook.always_call and hook not in called:
+                    hook.after(module, args, kwargs, None)
+            raise
+        return result
+
+
+class RemovableHandle:
+    """Takes a hook away again: by remove(), or at the end of a `with` block."""
+
+    numbers = count()
+
+    def __init__(self, hooks: OrderedDict[int, Hook], hook: Hook, prepend: bool) -> None:
+        self.hooks = hooks
+        self.id = next(self.numbers)
+        hooks[self.id] = hook
+        hooks.move_to_end(self.id, last=not prepend)
+
+    def remove(self) -> None:
+        self.hooks.pop(self.id, None)
+
+    def __enter__(self) -> RemovableHandle:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.remove()
