@@ -8,8 +8,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
+
+import numpy as np
 
 from ir.graph import SIGILS, Graph, Node, Operand, Value, Where, types_of
 from ir.ops import infer, normal
@@ -59,13 +61,16 @@ class Builder:
 
 
 def operand(given: object) -> Operand:
-    """A value or a plain float; a number of another kind becomes one."""
+    """A value or a plain float; a number of another kind, or a truth value, becomes one."""
     if isinstance(given, Value):
         return given
-    if not isinstance(given, Real) or isinstance(given, bool):
+    if not isinstance(given, Real | np.bool_):
         raise Error(f"an operand is a value or a number, not {type(given).__name__}; "
                     "declare an array as a constant")
     try:
-        return float(given)
+        number = float(given)
     except OverflowError:
         raise Error(f"{str(given)[:20]}... is too large for a float") from None
+    if isinstance(given, Integral) and int(number) != int(given):
+        raise Error(f"{given} is no float: declare it as a constant")
+    return number

@@ -9,7 +9,7 @@ import numpy as np
 from ir.graph import Graph, Node, Value
 from ir.ops import at_sizes, evaluate
 from ir.text import name_values, print_node
-from ir.types import DTYPES, Array, Error, TensorType, bind_sizes
+from ir.types import DTYPES, FLOATS, Array, Error, TensorType, bind_sizes
 
 
 def interpret(graph: Graph, arrays: Sequence[Any], dtype: Any = None) -> list[Array]:
@@ -17,7 +17,8 @@ def interpret(graph: Graph, arrays: Sequence[Any], dtype: Any = None) -> list[Ar
 
     With no `dtype`, each op computes in the type the graph says: an f32 graph is rounded to float32
     after each op, and takes float32 inputs only.  dtype=numpy.float64 computes the same graph in
-    double precision, float inputs of either precision and params converted: the oracle.
+    double precision, float inputs of either precision and params converted: the oracle.  Integers
+    and bools keep their types.
 
     Raises Error for inputs that do not fit, params without data, and values that are illegal, such
     as an id outside its table.
@@ -59,6 +60,8 @@ def evaluate_node(node: Node, values: dict[Value, Array], sizes: dict[str, int],
                   dtype: Any) -> Array:
     operands = [values[o] if isinstance(o, Value) else o for o in node.inputs]
     attrs = {key: at_sizes(value, sizes) for key, value in node.attrs.items()}
+    if dtype is not None and attrs.get("dtype") in FLOATS:
+        attrs["dtype"] = {4: "f32", 8: "f64"}[np.dtype(dtype).itemsize]
     result = evaluate(node.op, operands, attrs)
     shape = at_sizes(node.result.type.shape, sizes)
     expected = DTYPES[node.result.type.dtype]

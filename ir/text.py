@@ -265,6 +265,8 @@ def read_attr(line: Line) -> tuple[str, Any]:
         return name, tuple(line.listed(read_size, "]"))
     if word := line.accept("true", "false"):
         return name, word == "true"
+    if re.fullmatch(WORD, line.next) and not is_float(line) and not line.next[0].isupper():
+        return name, line.take("word", "a word")
     return name, read_float(line) if is_float(line) else read_size(line)
 
 

@@ -27,9 +27,16 @@ Answer = TypeVar("Answer")
 DTYPES: dict[str, np.dtype[Any]] = {
     "f32": np.dtype("float32"),
     "f64": np.dtype("float64"),
+    "i8": np.dtype("int8"),
+    "u8": np.dtype("uint8"),
     "i32": np.dtype("int32"),
     "i64": np.dtype("int64"),
+    "bool": np.dtype("bool"),
 }
+FLOATS = ("f32", "f64")
+INTEGERS = ("i8", "u8", "i32", "i64")
+NUMBERS = FLOATS + INTEGERS                      # of which a bool is none
+MAX_WHOLE = 2**53                                # up to here a float is every whole number
 MAX_RANK = 64                                    # NumPy's own limit
 MAX_TERMS = 256                                  # a text from anywhere must not explode here
 MAX_DEGREE = 256
@@ -277,6 +284,23 @@ class TensorType:
         return f"{self.dtype}[{', '.join(map(str, self.shape))}]"
 
     __repr__ = __str__
+
+
+def check_number(number: float, dtype: str) -> None:
+    """Raise Error where a plain number cannot stand for an element of this type.
+
+    It is rounded to a float type.  For an integer type it has to be a whole number in the type's
+    range, and at most 2**53, above which not every whole number is a float; for a bool 0 or 1.
+    """
+    if dtype in FLOATS:
+        return
+    low, high = 0, 1
+    if dtype != "bool":
+        low, high = (int(getattr(np.iinfo(DTYPES[dtype]), end)) for end in ("min", "max"))
+        low, high = max(low, -MAX_WHOLE), min(high, MAX_WHOLE)
+    if not (number.is_integer() and low <= number <= high):
+        raise Error(f"the number {number} cannot be {dtype}, which takes whole ones from {low} to "
+                    f"{high}; cast the array, or declare a constant")
 
 
 def type_of(array: Array) -> TensorType:

@@ -18,12 +18,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ir.ops import elementwise as of_one
 from ir.ops import references as ref
 from ir.ops import rules
 from ir.ops.attributes import FORMS
 from ir.types import Array, DimExpr, Error, TensorType, evaluate_dim
 
-Attrs = Mapping[str, Any]                        # bool, int, float, size, or a tuple of sizes
+Attrs = Mapping[str, Any]                        # bool, int, float, str, size, a tuple of sizes
 AnyOperand = TypeVar("AnyOperand")
 
 
@@ -35,7 +36,8 @@ class OpDef:
     infer: Callable[..., TensorType]             # (*types, **attrs) -> type, or raises Error
     reference: Callable[..., Any]                # (*arrays, **attrs) -> array
     arity: tuple[int, float]                     # fewest and most operands
-    attrs: tuple[str, ...]                       # all of them are always given
+    attrs: tuple[str, ...]                       # a node has all of them
+    defaults: Mapping[str, Any]                  # of those that a builder or a text may leave out
     traits: frozenset[str]
 
     @property
@@ -48,59 +50,146 @@ def op(name: str, infer: Callable[..., TensorType], reference: Callable[..., Any
     """A row of the table; arity and attributes are read off the reference's signature.
 
     Traits: `elementwise`, one result element from one of each operand, shapes broadcast;
-    `commutative` in its two operands; `view`, the operand's elements under another shape or order.
+    `commutative` in its two operands; `view`, the operand's elements under another shape or order;
+    `literal`, its operands are plain numbers.
     """
     if isinstance(reference, np.ufunc):
-        return OpDef(name, infer, reference, (reference.nin, reference.nin), (), frozenset(traits))
+        return OpDef(name, infer, reference, (reference.nin, reference.nin), (), {},
+                     frozenset(traits))
     parameters = inspect.signature(reference).parameters.values()
     operands = [p for p in parameters if p.kind is not p.KEYWORD_ONLY]
     most = inf if any(p.kind is p.VAR_POSITIONAL for p in operands) else len(operands)
     fewest = sum(p.kind is not p.VAR_POSITIONAL and p.default is p.empty for p in operands)
-    attrs = tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
-    return OpDef(name, infer, reference, (fewest, most), attrs, frozenset(traits))
+    attrs = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
+    defaults = {p.name: p.default for p in attrs if p.default is not p.empty}
+    return OpDef(name, infer, reference, (fewest, most), tuple(p.name for p in attrs), defaults,
+                 frozenset(traits))
 
 
 OPS: dict[str, OpDef] = {definition.name: definition for definition in [
-    op("add", rules.broadcast, np.add, "elementwise", "commutative"),
-    op("sub", rules.broadcast, np.subtract, "elementwise"),
-    op("mul", rules.broadcast, np.multiply, "elementwise", "commutative"),
-    op("div", rules.broadcast, np.divide, "elementwise"),
-    op("maximum", rules.broadcast, np.maximum, "elementwise", "commutative"),
-    op("minimum", rules.broadcast, np.minimum, "elementwise", "commutative"),
-    op("neg", rules.broadcast, np.negative, "elementwise"),
-    op("abs", rules.broadcast, np.absolute, "elementwise"),
-    op("exp", rules.broadcast, np.exp, "elementwise"),
-    op("log", rules.broadcast, np.log, "elementwise"),
-    op("sqrt", rules.broadcast, np.sqrt, "elementwise"),
-    op("tanh", rules.broadcast, np.tanh, "elementwise"),
-    op("sigmoid", rules.broadcast, ref.sigmoid, "elementwise"),
-    op("relu", rules.broadcast, ref.relu, "elementwise"),
-    op("gelu", rules.broadcast, ref.gelu, "elementwise"),
-    op("gelu_tanh", rules.broadcast, ref.gelu_tanh, "elementwise"),
-    op("identity", rules.unchanged, ref.identity, "view"),
-    op("dropout", rules.dropout, ref.dropout, "view"),
+    # elementwise: numbers of any type
+    op("add", rules.numbers, np.add, "elementwise", "commutative"),
+    op("sub", rules.numbers, np.subtract, "elementwise"),
+    op("mul", rules.numbers, np.multiply, "elementwise", "commutative"),
+    op("maximum", rules.numbers, np.maximum, "elementwise", "commutative"),
+    op("minimum", rules.numbers, np.minimum, "elementwise", "commutative"),
+    op("neg", rules.numbers, np.negative, "elementwise"),
+    op("abs", rules.numbers, np.absolute, "elementwise"),
+    op("sign", rules.numbers, of_one.sign, "elementwise"),
+    op("floor_div", rules.numbers, of_one.floor_div, "elementwise"),
+    op("remainder", rules.numbers, of_one.remainder, "elementwise"),
+    op("pow", rules.numbers, of_one.pow_, "elementwise"),
+    # elementwise: floats
+    op("div", rules.floats, np.divide, "elementwise"),
+    op("exp", rules.floats, np.exp, "elementwise"),
+    op("expm1", rules.floats, np.expm1, "elementwise"),
+    op("exp2", rules.floats, np.exp2, "elementwise"),
+    op("log", rules.floats, np.log, "elementwise"),
+    op("log1p", rules.floats, np.log1p, "elementwise"),
+    op("log2", rules.floats, np.log2, "elementwise"),
+    op("log10", rules.floats, np.log10, "elementwise"),
+    op("sqrt", rules.floats, np.sqrt, "elementwise"),
+    op("rsqrt", rules.floats, of_one.rsqrt, "elementwise"),
+    op("sin", rules.floats, np.sin, "elementwise"),
+    op("cos", rules.floats, np.cos, "elementwise"),
+    op("tan", rules.floats, np.tan, "elementwise"),
+    op("asin", rules.floats, np.arcsin, "elementwise"),
+    op("acos", rules.floats, np.arccos, "elementwise"),
+    op("atan", rules.floats, np.arctan, "elementwise"),
+    op("sinh", rules.floats, np.sinh, "elementwise"),
+    op("cosh", rules.floats, np.cosh, "elementwise"),
+    op("tanh", rules.floats, np.tanh, "elementwise"),
+    op("asinh", rules.floats, np.arcsinh, "elementwise"),
+    op("acosh", rules.floats, np.arccosh, "elementwise"),
+    op("atanh", rules.floats, np.arctanh, "elementwise"),
+    op("erf", rules.floats, of_one.erf, "elementwise"),
+    op("erfc", rules.floats, of_one.erfc, "elementwise"),
+    op("floor", rules.floats, np.floor, "elementwise"),
+    op("ceil", rules.floats, np.ceil, "elementwise"),
+    op("round", rules.floats, np.rint, "elementwise"),
+    op("trunc", rules.floats, np.trunc, "elementwise"),
+    op("sigmoid", rules.floats, of_one.sigmoid, "elementwise"),
+    op("relu", rules.floats, of_one.relu, "elementwise"),
+    op("gelu", rules.floats, of_one.gelu, "elementwise"),
+    op("gelu_tanh", rules.floats, of_one.gelu_tanh, "elementwise"),
+    op("silu", rules.floats, of_one.silu, "elementwise"),
+    op("mish", rules.floats, of_one.mish, "elementwise"),
+    op("softplus", rules.floats, of_one.softplus, "elementwise"),
+    op("elu", rules.floats, of_one.elu, "elementwise"),
+    op("celu", rules.floats, of_one.celu, "elementwise"),
+    op("selu", rules.floats, of_one.selu, "elementwise"),
+    op("leaky_relu", rules.floats, of_one.leaky_relu, "elementwise"),
+    op("hardsigmoid", rules.floats, of_one.hardsigmoid, "elementwise"),
+    op("hardswish", rules.floats, of_one.hardswish, "elementwise"),
+    op("hardshrink", rules.floats, of_one.hardshrink, "elementwise"),
+    op("softshrink", rules.floats, of_one.softshrink, "elementwise"),
+    op("tanhshrink", rules.floats, of_one.tanhshrink, "elementwise"),
+    op("log_sigmoid", rules.floats, of_one.log_sigmoid, "elementwise"),
+    op("softsign", rules.floats, of_one.softsign, "elementwise"),
+    op("threshold", rules.floats, of_one.threshold, "elementwise"),
+    # elementwise: truth
+    op("eq", rules.comparison, np.equal, "elementwise", "commutative"),
+    op("ne", rules.comparison, np.not_equal, "elementwise", "commutative"),
+    op("lt", rules.comparison, np.less, "elementwise"),
+    op("le", rules.comparison, np.less_equal, "elementwise"),
+    op("gt", rules.comparison, np.greater, "elementwise"),
+    op("ge", rules.comparison, np.greater_equal, "elementwise"),
+    op("isnan", rules.test, np.isnan, "elementwise"),
+    op("isinf", rules.test, np.isinf, "elementwise"),
+    op("isfinite", rules.test, np.isfinite, "elementwise"),
+    op("logical_and", rules.bools, np.logical_and, "elementwise", "commutative"),
+    op("logical_or", rules.bools, np.logical_or, "elementwise", "commutative"),
+    op("logical_xor", rules.bools, np.logical_xor, "elementwise", "commutative"),
+    op("logical_not", rules.bools, np.logical_not, "elementwise"),
+    op("where", rules.where, of_one.where, "elementwise"),
+    op("cast", rules.cast, of_one.cast, "elementwise"),
+    # products and rows
     op("linear", rules.linear, ref.linear),
     op("matmul", rules.matmul, np.matmul),
-    op("embedding", rules.embedding, ref.embedding),
     op("softmax", rules.softmax, ref.softmax),
+    op("log_softmax", rules.log_softmax, ref.log_softmax),
     op("layer_norm", rules.layer_norm, ref.layer_norm),
-    op("sum", rules.reduction, ref.sum_),
-    op("mean", rules.reduction, ref.mean),
-    op("max", rules.maximum_along, ref.max_),
+    op("rms_norm", rules.rms_norm, ref.rms_norm),
+    op("cumsum", rules.cumsum, ref.cumsum),
+    # reductions
+    op("sum", rules.total, ref.sum_),
+    op("prod", rules.total, ref.prod_),
+    op("mean", rules.mean, ref.mean),
+    op("max", rules.extreme, ref.max_),
+    op("min", rules.extreme, ref.min_),
+    op("any", rules.truth, ref.any_),
+    op("all", rules.truth, ref.all_),
+    op("argmax", rules.place_of_extreme, ref.argmax),
+    op("argmin", rules.place_of_extreme, ref.argmin),
+    # by index
+    op("embedding", rules.embedding, ref.embedding),
+    op("embedding_bag", rules.embedding_bag, ref.embedding_bag),
+    op("take", rules.take, ref.take),
+    op("take_along", rules.take_along, ref.take_along),
+    op("topk_ids", rules.topk_ids, ref.topk_ids),
+    # shapes
+    op("iota", rules.iota, ref.iota),
+    op("full", rules.full, ref.full, "literal"),
+    op("identity", rules.unchanged, ref.identity, "view"),
+    op("dropout", rules.dropout, ref.dropout, "view"),
     op("reshape", rules.reshape, ref.reshape, "view"),
     op("transpose", rules.transpose, ref.transpose, "view"),
     op("slice", rules.slice_, ref.slice_, "view"),
+    op("expand", rules.expand, ref.expand, "view"),
     op("concat", rules.concat, ref.concat),
+    op("pad", rules.pad, ref.pad),
 ]}
 
 
 # -- attributes ------------------------------------------------------------------------------------
 
 def normal(name: str, attrs: Attrs) -> dict[str, Any]:
-    """The attributes of an op in their one form and order: lists are tuples, `scale=1` is 1.0, an
-    empty `then` is left out.  Raises Error for one that is missing, unknown or of the wrong kind.
+    """The attributes of an op in their one form and order: lists are tuples, `scale=1` is 1.0, one
+    with a default is there, an empty `then` is not.  Raises Error for one that is missing, unknown
+    or of the wrong kind.
     """
     expected = known(name).attrs
+    attrs = {**known(name).defaults, **attrs}
     if {*expected, "then"} != {*attrs, "then"}:
         given = f"not {', '.join(attrs)}" if attrs else "and none were given"
         if not expected:
@@ -140,8 +229,9 @@ def infer(name: str, operands: Sequence[TensorType | float], attrs: Attrs) -> Te
     if steps and "view" in known(name).traits:
         raise Error(f"{name} only moves data, so no `then` can stand behind it")
     for step, others in steps:
-        if not known(step).elementwise:
-            raise Error(f"{step} is not elementwise, so it cannot stand behind `then`")
+        if not known(step).elementwise or known(step).attrs:
+            why = "has attributes" if known(step).elementwise else "is not elementwise"
+            raise Error(f"{step} {why}, so it cannot stand behind `then`")
         if (after := known(step).infer(result, *others)) != result:
             raise Error(f"`then {step}` would change {result} into {after}")
     return result
@@ -153,7 +243,10 @@ def check_operands(name: str, operands: Sequence[TensorType | float]) -> None:
         count = f"{fewest}" if fewest == most else f"{fewest} to {most}"
         count = f"at least {fewest}" if most == inf else count
         raise Error(f"{name} takes {count} operand{'s' * (most > 1)}, not {len(operands)}")
-    if not known(name).elementwise and not all(isinstance(o, TensorType) for o in operands):
+    plain = [isinstance(o, float) for o in operands]
+    if "literal" in known(name).traits and not all(plain):
+        raise Error(f"{name} takes a plain number")
+    if not known(name).traits & {"literal", "elementwise"} and any(plain):
         raise Error(f"{name} takes arrays; only elementwise ops take plain numbers")
 
 
@@ -165,10 +258,19 @@ def evaluate(name: str, operands: Sequence[Array | float], attrs: Attrs) -> Arra
     """
     head, own, steps = split_then(name, operands, attrs)
     with np.errstate(all="ignore"):
-        result = known(name).reference(*head, **own)
+        result = np.asarray(known(name).reference(*typed(head), **own))
         for step, others in steps:
-            result = known(step).reference(result, *others)
-    return np.asarray(result)
+            result = np.asarray(known(step).reference(*typed([result, *others])))
+    return result
+
+
+def typed(operands: Sequence[Array | float]) -> list[Any]:
+    """The operands, plain numbers in the type of the arrays; of a `where`, in that of the last."""
+    arrays = [o for o in operands if not isinstance(o, float)]
+    if not arrays:
+        return list(operands)
+    number = arrays[-1].dtype.type
+    return [number(o) if isinstance(o, float) else o for o in operands]
 
 
 def split_then(name: str, operands: Sequence[AnyOperand], attrs: Attrs) -> tuple[

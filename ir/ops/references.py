@@ -1,43 +1,17 @@
-"""The references that are no NumPy ufunc: (*arrays, **attrs) -> array.
+"""The references that are not elementwise: (*arrays, **attrs) -> array.
 
-Plain NumPy in the operands' own precision, float32 or float64; sound in both, NaN in NaN out.
-They are called with floating-point warnings off.
+Plain NumPy, sound in float32 and float64, NaN in NaN out.  They are called with floating-point
+warnings off, and raise Error where a value is illegal, as an id outside its table.
 """
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import erfc, pi, prod, sqrt
+from itertools import pairwise
+from math import prod
 
 import numpy as np
 
-from ir.types import Array, Error
-
-LEAST = -100.0                                   # both gelus are -0.0 here, and from here down
-
-
-def sigmoid(x: Array) -> Array:
-    """1 / (1 + exp(-x)), with an exponential that cannot overflow."""
-    e = np.exp(-np.abs(x))
-    return np.asarray(np.where(x >= 0, 1, e) / (1 + e))
-
-
-def relu(x: Array) -> Array:
-    return np.maximum(x, 0)
-
-
-def gelu(x: Array) -> Array:
-    """x * Phi(x), Phi the normal distribution function.  By erfc in double precision, because
-    1 + erf would cancel on the negative side.  gelu(-inf) is the limit, -0.0."""
-    z = np.maximum(np.asarray(x, np.float64), LEAST)
-    tail = np.fromiter(map(erfc, (z * -sqrt(0.5)).ravel().tolist()), np.float64, z.size)
-    return (0.5 * z * tail.reshape(z.shape)).astype(x.dtype)
-
-
-def gelu_tanh(x: Array) -> Array:
-    """0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), as torch's approximate="tanh"; written
-    with 1 + tanh(u) = 2 sigmoid(2 u), which does not cancel."""
-    z = np.maximum(np.asarray(x, np.float64), LEAST)
-    return (z * sigmoid(2 * sqrt(2 / pi) * (z + 0.044715 * z**3))).astype(x.dtype)
+from ir.types import DTYPES, Array, Error
 
 
 def identity(x: Array) -> Array:
@@ -49,19 +23,14 @@ def dropout(x: Array, *, p: float) -> Array:
     return x
 
 
+# -- products --------------------------------------------------------------------------------------
+
 def linear(x: Array, w: Array, b: Array | None = None) -> Array:
     y: Array = x @ w.T
     return y if b is None else y + b
 
 
-def embedding(ids: Array, w: Array) -> Array:
-    """Rows of the table.  A negative id is outside it, as in torch."""
-    if ids.size and not 0 <= ids.min() <= ids.max() < len(w):
-        wrong = ids[(ids < 0) | (ids >= len(w))].flat[0]
-        rows = f"has the rows 0..{len(w) - 1}" if len(w) else "is empty"
-        raise Error(f"embedding has no row {wrong}: its table {rows}")
-    return w[ids]
-
+# -- rows ------------------------------------------------------------------------------------------
 
 def softmax(x: Array, *, axis: int, scale: float) -> Array:
     """exp(s) / sum(exp(s)) with s = x * scale, shifted so that the largest exponent is 0.  A row of
@@ -71,19 +40,45 @@ def softmax(x: Array, *, axis: int, scale: float) -> Array:
     return np.asarray(e / e.sum(axis, keepdims=True))
 
 
+def log_softmax(x: Array, *, axis: int) -> Array:
+    """s - log(sum(exp(s))) with s shifted so that the largest is 0.  A row of -inf is NaN."""
+    s = x - x.max(axis, keepdims=True, initial=-np.inf)
+    return np.asarray(s - np.log(np.exp(s).sum(axis, keepdims=True)))
+
+
 def layer_norm(x: Array, w: Array | None = None, b: Array | None = None, *,
                axes: Sequence[int], eps: float) -> Array:
-    """(x - mean) / sqrt(variance + eps) * w + b.  The centred values are centred once more: that
-    takes out the rounding of the mean, so that a constant row gives exact zeros."""
-    c = x - mean(x, axes=axes, keepdims=True)
+    """(x - mean) / sqrt(variance + eps) * w + b, in double precision: a square of float32 cannot
+    overflow there.  The centred values are centred once more: that takes out the rounding of the
+    mean, so that a constant row gives exact zeros."""
+    c = x - mean(x.astype(np.float64), axes=axes, keepdims=True)
     c = c - mean(c, axes=axes, keepdims=True)
     y: Array = c / np.sqrt(mean(c * c, axes=axes, keepdims=True) + eps)
     y = y if w is None else y * w
-    return y if b is None else y + b
+    return (y if b is None else y + b).astype(x.dtype)
 
+
+def rms_norm(x: Array, w: Array | None = None, *, axes: Sequence[int], eps: float) -> Array:
+    """x / sqrt(mean(x^2) + eps) * w, in double precision: a square of float32 cannot overflow."""
+    z = x.astype(np.float64)
+    y: Array = z / np.sqrt(mean(z * z, axes=axes, keepdims=True) + eps)
+    return (y if w is None else y * w).astype(x.dtype)
+
+
+def cumsum(x: Array, *, axis: int) -> Array:
+    """Floats are added up in double precision, as in torch."""
+    dtype = np.float64 if x.dtype.kind == "f" else x.dtype
+    return np.cumsum(x, axis, dtype).astype(x.dtype)
+
+
+# -- reductions ------------------------------------------------------------------------------------
 
 def sum_(x: Array, *, axes: Sequence[int], keepdims: bool) -> Array:
-    return np.asarray(x.sum(tuple(axes), keepdims=keepdims))
+    return np.asarray(x.sum(tuple(axes), x.dtype, keepdims=keepdims))
+
+
+def prod_(x: Array, *, axes: Sequence[int], keepdims: bool) -> Array:
+    return np.asarray(x.prod(tuple(axes), x.dtype, keepdims=keepdims))
 
 
 def mean(x: Array, *, axes: Sequence[int], keepdims: bool) -> Array:
@@ -93,18 +88,123 @@ def mean(x: Array, *, axes: Sequence[int], keepdims: bool) -> Array:
 
 def max_(x: Array, *, axes: Sequence[int], keepdims: bool) -> Array:
     """NaN where there is one; an error over nothing, as in torch."""
-    if not count(x, axes):
-        raise Error(f"there is no max of {x.shape} over the axes {list(axes)}: they are empty")
+    check_any("max", x, axes)
     return np.asarray(x.max(tuple(axes), keepdims=keepdims))
+
+
+def min_(x: Array, *, axes: Sequence[int], keepdims: bool) -> Array:
+    check_any("min", x, axes)
+    return np.asarray(x.min(tuple(axes), keepdims=keepdims))
+
+
+def any_(x: Array, *, axes: Sequence[int], keepdims: bool) -> Array:
+    return np.asarray(x.any(tuple(axes), keepdims=keepdims))
+
+
+def all_(x: Array, *, axes: Sequence[int], keepdims: bool) -> Array:
+    return np.asarray(x.all(tuple(axes), keepdims=keepdims))
+
+
+def argmax(x: Array, *, axis: int, keepdims: bool) -> Array:
+    """Where the first of the largest is; the first NaN where there is one."""
+    check_any("argmax", x, [axis])
+    return np.asarray(np.argmax(x, axis, keepdims=keepdims), np.int64)
+
+
+def argmin(x: Array, *, axis: int, keepdims: bool) -> Array:
+    check_any("argmin", x, [axis])
+    return np.asarray(np.argmin(x, axis, keepdims=keepdims), np.int64)
+
+
+def check_any(name: str, x: Array, axes: Sequence[int]) -> None:
+    if not count(x, axes):
+        raise Error(f"there is no {name} of {x.shape} over the axes {list(axes)}: they are empty")
 
 
 def count(x: Array, axes: Sequence[int]) -> int:
     return prod(x.shape[axis] for axis in axes)
 
 
+# -- by index --------------------------------------------------------------------------------------
+
+def embedding(ids: Array, w: Array) -> Array:
+    """Rows of the table.  A negative id is outside it, as in torch."""
+    check_ids("embedding has no row", ids, len(w), "its table", "rows")
+    return w[ids]
+
+
+def embedding_bag(ids: Array, offsets: Array, w: Array, weights: Array | None = None, *,
+                  mode: str, include_last: bool, padding: int) -> Array:
+    """Rows of the table, times their weights, put together by bags: bag i is of the ids from
+    offsets[i] on, up to offsets[i + 1], where the last bag ends unless that is included in the
+    offsets.  Ids equal to `padding` are left out (-1: none is); a bag of nothing is 0."""
+    check_ids("embedding_bag has no row", ids, len(w), "its table", "rows")
+    edges = offsets if include_last else np.append(offsets, len(ids))
+    if not len(edges) or offsets[:1].any() or (np.diff(edges) < 0).any() or edges[-1] > len(ids):
+        raise Error(f"embedding_bag needs offsets that begin with 0 and rise up to {len(ids)}, the "
+                    f"number of ids, not {np.array2string(offsets, threshold=20)}")
+    rows = w[ids] if weights is None else w[ids] * weights[:, None]
+    bags = np.zeros((len(edges) - 1, w.shape[1]), w.dtype)
+    for bag, (start, stop) in zip(bags, pairwise(edges), strict=True):
+        chosen = rows[start:stop][ids[start:stop] != padding]
+        if len(chosen):
+            bag[:] = getattr(np, mode)(chosen, axis=0)
+    return bags
+
+
+def take(x: Array, ids: Array, *, axis: int) -> Array:
+    """The elements with these numbers along an axis; the axes of the ids stand in its place."""
+    check_ids("take has no element", ids, x.shape[axis], f"axis {axis}", "elements")
+    return np.take(x, ids, axis)
+
+
+def take_along(x: Array, ids: Array, *, axis: int) -> Array:
+    """result[i, j, k] = x[i, ids[i, j, k], k] for axis 1, as torch.gather."""
+    check_ids("take_along has no element", ids, x.shape[axis], f"axis {axis}", "elements")
+    if any(n > m for i, (n, m) in enumerate(zip(ids.shape, x.shape, strict=True)) if i != axis):
+        raise Error(f"take_along: ids of shape {ids.shape} reach outside of {x.shape}")
+    places = np.ogrid[tuple(map(slice, ids.shape))]
+    return np.asarray(x[(*places[:axis], ids, *places[axis + 1:])])
+
+
+def topk_ids(x: Array, *, axis: int, k: int, largest: bool, sorted: bool) -> Array:
+    """Where the k largest or smallest are, in order whether `sorted` or not; of equal ones the
+    first comes first, and NaN is the largest."""
+    n = x.shape[axis]
+    if not 0 <= k <= n:
+        raise Error(f"there are no {k} elements along axis {axis} of an array of shape {x.shape}")
+    if largest:
+        ids = n - 1 - np.flip(np.argsort(np.flip(x, axis), axis, kind="stable"), axis)
+    else:
+        ids = np.argsort(x, axis, kind="stable")
+    return along(axis, slice(k), ids).astype(np.int64)
+
+
+def check_ids(what: str, ids: Array, size: int, place: str, those: str) -> None:
+    if ids.size and not 0 <= ids.min() <= ids.max() < size:
+        wrong = ids[(ids < 0) | (ids >= size)].flat[0]
+        there = f"has the {those} 0..{size - 1}" if size else "is empty"
+        raise Error(f"{what} {wrong}: {place} {there}")
+
+
+# -- made of nothing -------------------------------------------------------------------------------
+
+def iota(*, shape: Sequence[int], axis: int, dtype: str) -> Array:
+    """0, 1, 2, ... along an axis."""
+    check_sizes("there is no array of shape", shape)
+    numbers = np.arange(shape[axis]).astype(DTYPES[dtype])
+    return np.broadcast_to(numbers.reshape(-1, *[1] * (len(shape) - axis - 1)), shape)
+
+
+def full(value: float, *, shape: Sequence[int], dtype: str) -> Array:
+    check_sizes("there is no array of shape", shape)
+    return np.broadcast_to(DTYPES[dtype].type(value), shape)
+
+
+# -- shapes ----------------------------------------------------------------------------------------
+
 def reshape(x: Array, *, shape: Sequence[int]) -> Array:
-    if any(size < 0 for size in shape):
-        raise Error(f"cannot reshape {x.shape} to {list(shape)}: a size is negative")
+    check_sizes(f"cannot reshape {x.shape} to", shape)
     return x.reshape(tuple(shape))
 
 
@@ -112,11 +212,36 @@ def transpose(x: Array, *, axes: Sequence[int]) -> Array:
     return x.transpose(tuple(axes))
 
 
-def slice_(x: Array, *, axis: int, start: int, stop: int) -> Array:
-    if not 0 <= start <= stop <= x.shape[axis]:
+def expand(x: Array, *, shape: Sequence[int]) -> Array:
+    check_sizes(f"cannot expand {x.shape} to", shape)
+    return np.broadcast_to(x, shape)
+
+
+def slice_(x: Array, *, axis: int, start: int, stop: int, step: int = 1) -> Array:
+    """The elements start, start + step, ... before stop.  Both are counted from the front, and
+    stop is -1 where a negative step goes on through the first element."""
+    size = x.shape[axis]
+    fits = 0 <= start <= stop <= size if step > 0 else -1 <= stop <= start < size
+    if not fits:
         raise Error(f"{start}:{stop} is outside axis {axis} of an array of shape {x.shape}")
-    return x[(slice(None),) * axis + (slice(start, stop),)]
+    end = None if stop < 0 else stop
+    return along(axis, slice(start, end, step) if start != stop else slice(0), x)
+
+
+def along(axis: int, part: slice, x: Array) -> Array:
+    return x[(slice(None),) * axis + (part,)]
 
 
 def concat(x: Array, *others: Array, axis: int) -> Array:
     return np.concatenate([x, *others], axis)
+
+
+def pad(x: Array, *, low: Sequence[int], high: Sequence[int], value: float) -> Array:
+    check_sizes("cannot pad by", [*low, *high])
+    widths = list(zip(low, high, strict=True))
+    return np.pad(x, widths, constant_values=x.dtype.type(value))
+
+
+def check_sizes(what: str, sizes: Sequence[int]) -> None:
+    if any(size < 0 for size in sizes):
+        raise Error(f"{what} {list(sizes)}: a size is negative")

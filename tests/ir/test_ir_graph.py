@@ -55,7 +55,8 @@ def test_numbers_of_any_kind_become_floats(number: Any) -> None:
 
 @pytest.mark.parametrize("use, message", [
     (lambda b, x: b.add("add", x, np.ones(4)), "not ndarray; declare an array as a constant"),
-    (lambda b, x: b.add("add", x, True), "a value or a number, not bool"),
+    (lambda b, x: b.add("add", x, None), "a value or a number, not NoneType"),
+    (lambda b, x: b.add("add", x, 2**53 + 1), "9007199254740993 is no float: declare it as a"),
     (lambda b, x: b.add("add", x, symbol("B")), "a value or a number, not DimExpr"),
     (lambda b, x: b.add("add", x, 10**400), "is too large for a float"),
     (lambda b, x: b.add("add", x), "add takes 2 operands, not 1"),

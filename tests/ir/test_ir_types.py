@@ -179,8 +179,8 @@ def test_illegal_types() -> None:
 def test_types_of_arrays() -> None:
     for name, dtype in types.DTYPES.items():
         assert type_of(np.zeros((0, 3), dtype)) == TensorType(name, (0, 3))
-    for wrong in (np.float16, np.bool_, ">f4", np.complex64, object):
-        with pytest.raises(ir.Error, match="are not supported; float32, float64, int32, int64 are"):
+    for wrong in (np.float16, np.uint16, ">f4", np.complex64, object):
+        with pytest.raises(ir.Error, match=r"not supported; float32, .*int8, .*bool are"):
             type_of(np.zeros(2, wrong))
 
 

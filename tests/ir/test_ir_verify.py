@@ -49,7 +49,7 @@ ILLEGAL: dict[str, tuple[ir.Graph, str]] = {
     "an integer operand": (with_first(inputs=(X, 2)), "an operand is a value or a float, not int"),
     "a truth value": (with_first(inputs=(X, True)), "not bool"),
     "an array": (with_first(inputs=(X, np.ones(4))), "not ndarray"),
-    "an unknown op": (with_first(op="cos"), "there is no op named cos\n  node: %0"),
+    "an unknown op": (with_first(op="sine"), "there is no op named sine\n  node: %0"),
     "too few operands": (with_first(inputs=(X,)), "mul takes 2 operands, not 1"),
     "an unknown attribute": (with_first(attrs={"axis": 1}), "mul has no attributes, not axis"),
     "attributes in another form": (
@@ -85,7 +85,7 @@ ILLEGAL: dict[str, tuple[ir.Graph, str]] = {
     "a size from nowhere": (
         replace(GRAPH, nodes=(*GRAPH.nodes, Node(
             Value(parse_type("f32[1, 4]")), "slice", (X,),
-            {"axis": 0, "start": symbol("Q"), "stop": symbol("Q") + 1}))),
+            {"axis": 0, "start": symbol("Q"), "stop": symbol("Q") + 1, "step": 1}))),
         "the size Q is not a size of any input\n  node: %2: f32[1, 4] = slice(%x)"),
 }
 
