@@ -88,9 +88,9 @@ def test_a_peer_computes_the_same(peer: str, op: str, operands: Sequence[Any],
         check(way(), ir.interpret(graph, arrays, np.float64))
 
 
-def test_every_op_has_a_counterpart_and_a_case() -> None:
-    assert NUMPY.keys() == TORCH.keys() == ONNX.keys() == OPS.keys()
-    assert {op for op, _, _ in CASES} == OPS.keys()
+def test_every_counterpart_is_of_an_op_and_has_a_case() -> None:
+    assert NUMPY.keys() == TORCH.keys() == ONNX.keys() == {op for op, _, _ in CASES}
+    assert NUMPY.keys() <= OPS.keys()            # of others, a report says that there is none
 
 
 def test_an_unknown_op_is_said_to_have_no_counterpart(monkeypatch: pytest.MonkeyPatch) -> None:

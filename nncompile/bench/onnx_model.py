@@ -137,8 +137,9 @@ def reduction(kind: str) -> Callable[..., str]:
     return write
 
 
-def slice_(op: Operation, *, axis: int, start: int, stop: int) -> str:
-    return op.emit("Slice", op[0], op.integers(start), op.integers(stop), op.integers(axis))
+def slice_(op: Operation, *, axis: int, start: int, stop: int, step: int) -> str:
+    bounds = [op.integers(n) for n in (start, stop if stop >= 0 else -2**63, axis, step)]
+    return op.emit("Slice", op[0], *bounds)
 
 
 ONNX: dict[str, Callable[..., str]] = {

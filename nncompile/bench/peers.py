@@ -163,7 +163,9 @@ def linear(x: str, w: str, b: str | None = None) -> str:
     return f"{x} @ {w}.T" if b is None else f"{x} @ {w}.T + {b}"
 
 
-def slice_(x: str, *, axis: int, start: int, stop: int) -> str:
+def slice_(x: str, *, axis: int, start: int, stop: int, step: int) -> str:
+    if step != 1:
+        raise Unavailable(f"no counterpart of a slice with the step {step}")
     return f"{x}[{':, ' * axis}{start}:{stop}]"
 
 
