@@ -66,7 +66,7 @@ def quotient(shape: Sequence[Dim], known: Sequence[Dim]) -> Dim | None:
 def index_items(type_: TensorType, index: Any) -> list[Any]:
     """What stands between [ and ], with `...` written out: an item an axis, and each None."""
     items = list(index) if isinstance(index, tuple) else [index]
-    indexed = sum(i is not None and i is not ... for i in items)
+    indexed = sum(i is not None and i is not Ellipsis for i in items)
     if indexed > len(type_.shape) or sum(i is ... for i in items) > 1:
         raise Error(f"an array {type_} cannot be indexed by {index}")
     at = next((k for k, i in enumerate(items) if i is ...), len(items))
@@ -74,8 +74,9 @@ def index_items(type_: TensorType, index: Any) -> list[Any]:
     return items
 
 
-def bounds(item: Any, size: Dim) -> tuple[Dim, Dim]:
-    """Where an index or a slice starts and stops in an axis of this size, counted from 0.
+def bounds(item: Any, size: Dim) -> tuple[Dim, Dim, int]:
+    """Where an index or a slice starts and stops in an axis of this size, and its step.  Counted
+    from 0; -1 is where a negative step stops behind the first element.
 
     Errors: an index out of range; a slice whose length depends on how large a size is.
     """
@@ -83,24 +84,27 @@ def bounds(item: Any, size: Dim) -> tuple[Dim, Dim]:
         start = from_zero(item, size)
         if isinstance(size, int) and isinstance(start, int) and not 0 <= start < size:
             raise Error(f"the index {item} is out of range for an axis of size {size}")
-        return start, start + 1
-    if item.step not in (None, 1):
-        raise Error(f"an array is sliced with step 1, not {item.step!r}")
+        return start, start + 1, 1
+    step = 1 if item.step is None else operator.index(item.step)
+    if step == 0:
+        raise Error("the step of a slice cannot be 0")
     if not any(isinstance(i, DimExpr) for i in (item.start, item.stop, size)):
-        first, last, _ = slice(item.start, item.stop).indices(operator.index(size))
-        return first, max(first, last)
-    start = 0 if item.start is None else from_zero(item.start, size)
-    stop = size if item.stop is None else from_zero(item.stop, size)
-    if isinstance(size, DimExpr) and isinstance(stop, int):
+        part = range(operator.index(size))[item]
+        return part.start, part.stop if part else part.start, step
+    first: Dim = 0 if step > 0 else size - 1
+    last: Dim = size if step > 0 else -1
+    start = first if item.start is None else from_zero(item.start, size)
+    stop = last if item.stop is None else from_zero(item.stop, size)
+    if isinstance(size, DimExpr) and isinstance(stop if step > 0 else start, int):
         raise Error(f"how long {start}:{stop} is of a size {size} is not known before run time")
-    return start, stop
+    return start, stop, step
 
 
 def from_zero(item: Any, size: Dim) -> Dim:
     if isinstance(item, DimExpr):
         return item
     if isinstance(item, bool) or not hasattr(item, "__index__"):
-        raise Error("an array is indexed by integers, slices of step 1, None and `...`, not by "
-                    f"{item!r}")
+        raise Error("an array is indexed by integers, slices, arrays of integers, None and `...`, "
+                    f"not by {item!r}")
     at = operator.index(item)
     return at + size if at < 0 else at

@@ -17,7 +17,7 @@ from ir import Error, Value, type_of
 from ir.ops import Attrs, evaluate, infer
 
 if TYPE_CHECKING:
-    from nncompile.array import Array
+    from nncompile.array.core import Core
     from nncompile.nn.module import Module
 
 Payload = NDArray[Any] | Value
@@ -30,13 +30,13 @@ class Interpreter:
         self.root = root
         self.layers: list[Module] = []
 
-    def op(self, name: str, operands: Sequence[Array | float], attrs: Attrs) -> Payload:
+    def op(self, name: str, operands: Sequence[Core | float], attrs: Attrs) -> Payload:
         arrays = [o if isinstance(o, float) else self.numbers(o, name) for o in operands]
         # The same type rules as in a trace, so that what runs here can also be compiled.
         infer(name, [type_of(a) if isinstance(a, np.ndarray) else a for a in arrays], attrs)
         return evaluate(name, arrays, attrs)
 
-    def numbers(self, array: Array, what: str) -> NDArray[Any]:
+    def numbers(self, array: Core, what: str) -> NDArray[Any]:
         """The numbers in an array, which `what` asks for."""
         if isinstance(array.payload, Value):
             raise Error(f"{what} got an array that was kept from a trace: it has no numbers")

@@ -22,16 +22,17 @@ from ir import Builder, Error, Graph, TensorType, Value, Where, parse_type, type
 from ir.ops import Attrs
 from ir.types import symbol
 from nncompile.array import Array, describe, to_array
+from nncompile.array.core import Core
 from nncompile.errors import InputError, TraceError
 from nncompile.interpreter import Interpreter, current
 from nncompile.nn.containers import Sequential
 from nncompile.nn.module import Module
 
 # Frames of these packages are not the user's.
-OURS = tuple(
+OURS = (str(Path(__file__).parent) + os.sep, *(
     str(Path(str(package.__file__)).parent) + os.sep
-    for package in (ir, np, inspect.getmodule(Array)) if package is not None
-)
+    for package in (ir, np)
+))
 
 Frames = Iterable[tuple[FrameType, int]]
 
@@ -158,7 +159,7 @@ class Trace(Interpreter):
         self.known.add(value)
         return value
 
-    def op(self, name: str, operands: Sequence[Array | float], attrs: Attrs) -> Value:
+    def op(self, name: str, operands: Sequence[Core | float], attrs: Attrs) -> Value:
         inputs = [o if isinstance(o, float) else self.value(o) for o in operands]
         try:
             value = self.builder.add(name, *inputs, where=self.where(), **attrs)
@@ -167,7 +168,7 @@ class Trace(Interpreter):
         self.known.add(value)
         return value
 
-    def value(self, array: Array) -> Value:
+    def value(self, array: Core) -> Value:
         """What an array is in the graph: a result, a parameter by name, or else a constant."""
         if isinstance(array.payload, Value):
             if array.payload not in self.known:
@@ -195,7 +196,7 @@ class Trace(Interpreter):
             self.constants[key] = self.declare("constant", name, type_of(data), data.copy())
         return self.constants[key]
 
-    def numbers(self, array: Array, what: str) -> NoReturn:
+    def numbers(self, array: Core, what: str) -> NoReturn:
         self.fail(f"{what} needs the numbers in an array, and while a model is traced there are "
                   "none: the graph is the same for all data", [array.type])
 

@@ -119,7 +119,7 @@ def dropout(
         return apply("dropout", x, p=float(p))
     x.numbers("dropout in training mode (model.eval() turns it off)")
     kept = init.default_generator().random(x.shape) >= p
-    return apply("mul", x, (kept / (1 - p) if p < 1 else kept).astype(x.dtype))
+    return x.mul((kept / (1 - p) if p < 1 else kept).astype(x.dtype))
 
 
 @from_outside

@@ -108,11 +108,11 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
     """What keeps the channels of a convolution [out, in, ...] as they are, group by group."""
     if not 3 <= len(tensor.shape) <= 5:
         raise InputError(f"dirac_ fills arrays of 3, 4 or 5 dimensions, not {list(tensor.shape)}")
-    outputs, inputs, *window = tensor.shape
+    outputs, inputs, *window = map(int, tensor.shape)
     if outputs % groups:
         raise InputError(f"{outputs} outputs do not divide into {groups} groups")
     values: NDArray[Any] = np.zeros(tensor.shape)
-    middle = tuple(int(size) // 2 for size in window)
+    middle: tuple[int, ...] = tuple(size // 2 for size in window)
     for group in range(groups):
         first = group * (outputs // groups)
         for channel in range(min(outputs // groups, inputs)):

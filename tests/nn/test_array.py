@@ -140,9 +140,8 @@ def test_numpys_functions_are_ops(function):
 
 
 REFUSED = {
-    "dtypes": (lambda x: x + np.ones(4), "arithmetic needs floats of one type, got .*f64"),
-    "integers": (lambda x: x * np.arange(4), "floats of one type"),
-    "bool": (lambda x: x * (np.arange(4) > 2), "arrays of bool are not supported"),
+    "int16": (lambda x: x * np.arange(4, dtype=np.int16), "arrays of int16 are not supported"),
+    "byte order": (lambda x: x + np.ones(4, ">f4"), "arrays of >f4 are not supported"),
     "shapes": (lambda x: x + x[:, :2], "cannot broadcast"),
     "matmul": (lambda x: x @ x[:, :3], "cannot multiply matrices"),
     "matmul scalar": (lambda x: x @ 3, "matmul takes arrays, not 3"),
@@ -151,13 +150,11 @@ REFUSED = {
     "list": (lambda x: np.add(x, [1, 2, 3, 4]), "not an object of type list"),
     "None": (lambda x: None * x, "not None"),
     "complex": (lambda x: x * np.complex64(1j), "real numbers"),
-    "power": (lambda x: x**3, "raised to 2 and to 0.5, not to 3"),
-    "power of": (lambda x: 2**x, "raised to 2"),
-    "numpy ufunc": (lambda x: np.sin(x), "numpy.sin"),
-    "numpy operator": (lambda x: x // 2, "numpy.floor_divide"),
+    "numpy ufunc": (lambda x: np.cbrt(x), "numpy.cbrt"),
+    "numpy operator": (lambda x: divmod(x, 2), "numpy.divmod"),
     "numpy reduce": (lambda x: np.add.reduce(x), "numpy.add"),
-    "numpy function": (lambda x: np.concatenate([x, x]), "numpy.concatenate"),
-    "numpy sum": (lambda x: np.sum(x), "numpy.sum"),
+    "numpy function": (lambda x: np.sort(x), "numpy.sort"),
+    "numpy options": (lambda x: np.sum(x, where=False), "numpy.sum"),
     "in place": (lambda x: x.__iadd__(1), "in place"),
     "in place left": (lambda x: np.ones(4, np.float32).__iadd__(x), "in place"),
     "assignment": (lambda x: x.__setitem__(0, 1), "in place"),
@@ -174,10 +171,12 @@ REFUSED = {
     "index below": (lambda x: x[:, -5], "index -5 is out of range"),
     "index rank": (lambda x: x[0, 0, 0], "cannot be indexed"),
     "index twice": (lambda x: x[..., ...], "cannot be indexed"),
-    "index array": (lambda x: x[:, [0, 1]], r"not by \[0, 1\]"),
+    "index array": (lambda x: x[:, [0, 4]], "4"),
     "index mask": (lambda x: x[True], "not by True"),
+    "index masks": (lambda x: x[x > 0], "indexed by an array of bool"),
+    "index floats": (lambda x: x[x], "indexed by integers, not by float32"),
     "index float": (lambda x: x[:, 1.0], "not by 1.0"),
-    "step": (lambda x: x[:, ::2], "step 1, not 2"),
+    "step": (lambda x: x[:, ::0], "cannot be 0"),
     "split": (lambda x: x.split([1, 2], dim=1), "do not add up"),
     "split size": (lambda x: x.split(0), "above 0"),
     "chunk": (lambda x: x.chunk(0), "above 0"),
@@ -230,5 +229,5 @@ def test_outside_of_a_forward():
     assert np.concatenate([p, p]).shape == (4,) and np.add.reduce(p) == 3
     with pytest.raises(Error, match="in place"):
         p += 1
-    with pytest.raises(Error, match="bool"):
-        Array(np.ones(2, bool))
+    with pytest.raises(Error, match="float16"):
+        Array(np.ones(2, np.float16))

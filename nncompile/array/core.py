@@ -1,0 +1,237 @@
+"""What an Array is: its payload, its type, its numbers, and how it becomes an operand of an op."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+from numpy.typing import DTypeLike, NDArray
+
+from ir import DimExpr, Error, TensorType, Value, type_of
+from ir.types import DTYPES, product
+from nncompile.array.dtypes import Scalar, category, name_of, result_type
+from nncompile.indexing import axis_of
+from nncompile.interpreter import Payload, current
+
+if TYPE_CHECKING:
+    from nncompile.array import Array
+
+LARGEST_EXACT = 2**53                            # a literal of the IR is a double
+
+
+class Core(NDArrayOperatorsMixin):
+    """The state of an Array.  What can be computed with it is added file by file."""
+
+    array: ClassVar[type[Array]]                 # the whole class; nncompile.array sets it
+
+    __hash__ = object.__hash__
+
+    def __init__(self, payload: Any) -> None:
+        self.payload: Payload = payload
+        if isinstance(payload, np.ndarray):
+            type_of(payload)
+
+    def __repr__(self) -> str:
+        if isinstance(self.payload, Value):
+            return f"Array({self.payload.type})"
+        return np.array_repr(self.payload).replace("array", "Array", 1)
+
+    # -- type --------------------------------------------------------------------------------------
+
+    @property
+    def type(self) -> TensorType:
+        """The IR's type: f32[B, 64]."""
+        return self.payload.type if isinstance(self.payload, Value) else type_of(self.payload)
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        return self.payload.type.shape if isinstance(self.payload, Value) else self.payload.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return DTYPES[self.type.dtype]
+
+    @property
+    def device(self) -> str:
+        return "cpu"
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def dim(self) -> int:
+        return self.ndim
+
+    def size(self, dim: int | None = None) -> Any:
+        """All sizes, or one."""
+        return self.shape if dim is None else self.shape[axis_of(self.type, dim)]
+
+    def numel(self) -> Any:
+        return product(self.shape)
+
+    def is_floating_point(self) -> bool:
+        return category(self.type.dtype) == 2
+
+    def __len__(self) -> int:
+        if self.ndim == 0:
+            raise TypeError("an array without dimensions has no len()")
+        return operator.index(self.shape[0])
+
+    def __iter__(self) -> Iterator[Array]:
+        return (self[i] for i in range(len(self)))   # type: ignore[index]
+
+    # -- numbers: refused while the model is traced ------------------------------------------------
+
+    def numbers(self, what: str) -> NDArray[Any]:
+        """The numbers, not copied.  Errors: there are none; `what` says in whose name they miss."""
+        return current.get().numbers(self, what)
+
+    def numpy(self) -> NDArray[Any]:
+        return self.numbers("numpy()")
+
+    @property
+    def data(self) -> NDArray[Any]:
+        """The numbers themselves, not copied."""
+        return self.numbers("data")
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.array(self.numbers("a NumPy function"), dtype=dtype, copy=copy)
+
+    def item(self) -> Any:
+        return self.numbers("item()").item()
+
+    def tolist(self) -> Any:
+        return self.numbers("tolist()").tolist()
+
+    def __float__(self) -> float:
+        return float(self.numbers("float()").item())
+
+    def __int__(self) -> int:
+        return int(self.numbers("int()").item())
+
+    def __index__(self) -> int:
+        return operator.index(self.numbers("an index or a size").item())
+
+    def __bool__(self) -> bool:
+        return bool(self.numbers("`if`, `while`, `and`, `or` or `not`"))
+
+    def no_change_in_place(self, *_: Any) -> None:
+        raise Error("arrays cannot be changed in place: write x = x + y instead of x += y, and "
+                    "put parts together with cat, stack or where")
+
+    __setitem__ = no_change_in_place
+
+    def cast(self, dtype: str) -> Array:
+        """In another element type, by its name in the IR; the same array if it has that type."""
+        return self.itself() if self.type.dtype == dtype else apply("cast", self, dtype=dtype)
+
+    def itself(self) -> Array:
+        """The same array: every Core is an Array, though the families cannot know it."""
+        return self                              # type: ignore[return-value]
+
+
+# -- operands --------------------------------------------------------------------------------------
+
+def apply(name: str, *operands: Core | float, **attrs: Any) -> Array:
+    """The result of an op of the IR, by whoever interprets this forward.
+
+    The operands have the types that the op needs; a plain number is a float.
+    """
+    return Core.array(current.get().op(name, operands, attrs))
+
+
+def operand(name: str, given: Any) -> Array | Scalar:
+    """An array, or a plain number, which takes the type of the arrays beside it.
+
+    Zero-dimensional NumPy values count as plain numbers: `x * numpy.sqrt(2.0)` stays float32.
+    """
+    if isinstance(given, Core) or (isinstance(given, np.ndarray) and given.ndim > 0):
+        return as_array(name, given)
+    if isinstance(given, DimExpr):
+        raise Error(f"{name} cannot compute with the size {given}: it is not known before run time")
+    if isinstance(given, np.generic | np.ndarray) and not np.iscomplexobj(given):
+        given = given.item()
+    if isinstance(given, bool | int | float):
+        return given
+    raise Error(f"{name} takes arrays and real numbers, not {describe(given)}")
+
+
+def as_array(name: str, given: Any) -> Array:
+    """An operand that has to be an array."""
+    if isinstance(given, Core):
+        return given.itself()
+    if isinstance(given, np.ndarray):
+        return Core.array(given)
+    raise Error(f"{name} takes arrays, not {describe(given)}")
+
+
+def arrays(name: str, first: Any, *others: Any) -> list[Array]:
+    """The operands that are there."""
+    return [as_array(name, first), *(as_array(name, o) for o in others if o is not None)]
+
+
+def together(name: str, *given: Any, least: str = "bool") -> tuple[Any, ...]:
+    """Operands in one type, the one that torch's promotion gives them, `least` or above."""
+    operands = [operand(name, g) for g in given]
+    dtype = result_type(operands)
+    if category(dtype) < category(least):
+        dtype = least
+    return tuple(in_type(o, dtype) for o in operands)
+
+
+def in_type(given: Array | Scalar, dtype: str) -> Array | float:
+    """An operand as the IR takes it beside arrays of this type."""
+    if isinstance(given, Core):
+        return given.cast(dtype)
+    if isinstance(given, int) and abs(given) > LARGEST_EXACT and category(dtype) == 1:
+        return constant(given, dtype)
+    return float(given)
+
+
+def constant(value: Any, dtype: str) -> Array:
+    """An array of numbers that are known already."""
+    try:
+        return Core.array(np.array(value, DTYPES[dtype]))
+    except OverflowError:
+        raise Error(f"{value} does not fit into {DTYPES[dtype]}") from None
+
+
+def floating(name: str, given: Any) -> Array:
+    """The array, integers and truths as the default float."""
+    x = as_array(name, given)
+    return x if x.is_floating_point() else x.cast(name_of(float))
+
+
+def describe(given: Any) -> str:
+    if given is None or isinstance(given, bool | int | float | str):
+        return repr(given)
+    return f"an object of type {type(given).__name__}"
+
+
+# -- where NumPy's arrays end and Arrays begin -----------------------------------------------------
+
+def mapped(function: Callable[[Any], Any], tree: Any) -> Any:
+    """The same tuples, lists and dicts around other leaves."""
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return type(tree)(*(mapped(function, item) for item in tree))
+    if isinstance(tree, tuple | list):
+        return type(tree)(mapped(function, item) for item in tree)
+    if isinstance(tree, dict):
+        return {key: mapped(function, item) for key, item in tree.items()}
+    return function(tree)
+
+
+def to_array(leaf: Any) -> Any:
+    return Core.array(leaf) if isinstance(leaf, np.ndarray) else leaf
+
+
+def to_numpy(leaf: Any) -> Any:
+    return leaf.numpy() if isinstance(leaf, Core) else leaf
+
+
+Sizes = Sequence[Any]
+Axes = int | Sequence[int] | None
+DType = DTypeLike | None

@@ -1,0 +1,174 @@
+"""Arrays of numbers that follow from nothing but a shape, and joined arrays."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ir import DimExpr, Error
+from ir.types import DTYPES, same
+from nncompile.array.core import (
+    LARGEST_EXACT,
+    Core,
+    DType,
+    apply,
+    arrays,
+    constant,
+    describe,
+)
+from nncompile.array.dtypes import (
+    DEFAULT_FLOAT,
+    Scalar,
+    name_of,
+    result_type,
+    scalar_type,
+)
+from nncompile.errors import InputError
+from nncompile.indexing import axis_of, flat
+
+if TYPE_CHECKING:
+    from nncompile.array import Array
+
+
+def zeros(*size: Any, dtype: DType = None, device: Any = None) -> Array:
+    """0 everywhere; float32 unless another dtype is given."""
+    return full(flat(size), 0.0, dtype=dtype, device=device)
+
+
+def ones(*size: Any, dtype: DType = None, device: Any = None) -> Array:
+    """1 everywhere; float32 unless another dtype is given."""
+    return full(flat(size), 1.0, dtype=dtype, device=device)
+
+
+def full(size: Sequence[Any], fill_value: Scalar, *, dtype: DType = None, device: Any = None
+         ) -> Array:
+    """One number everywhere, in the type that it has, or in another."""
+    check_device(device)
+    if not isinstance(fill_value, bool | int | float | np.generic):
+        raise Error(f"full takes a number, not {describe(fill_value)}")
+    value = fill_value.item() if isinstance(fill_value, np.generic) else fill_value
+    name = scalar_type(value) if dtype is None else name_of(dtype)
+    if name == "bool":
+        value = bool(value)
+    if isinstance(value, int) and abs(value) > LARGEST_EXACT:
+        return constant(value, name).expand(size)
+    return apply("full", float(value), shape=tuple(size), dtype=name)
+
+
+def zeros_like(input: Any, *, dtype: DType = None, device: Any = None) -> Array:
+    return full_like(input, 0, dtype=dtype, device=device)
+
+
+def ones_like(input: Any, *, dtype: DType = None, device: Any = None) -> Array:
+    return full_like(input, 1, dtype=dtype, device=device)
+
+
+def full_like(input: Any, fill_value: Scalar, *, dtype: DType = None, device: Any = None) -> Array:
+    """One number everywhere, in the shape and, unless another is given, the type of an array."""
+    [x] = arrays("full_like", input)
+    return full(x.shape, fill_value, dtype=x.dtype if dtype is None else dtype, device=device)
+
+
+def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: DType = None, device: Any = None
+           ) -> Array:
+    """start, start + step, ... before end; arange(end) starts at 0.  Integers make int64, floats
+    float32.  A size that only the run knows can be the end.
+
+    Errors: a step of 0 or one that leads away from the end.
+    """
+    check_device(device)
+    if end is None:
+        start, end = 0, start
+    given = [n for n in (start, end, step) if not isinstance(n, DimExpr)]
+    name = result_type([*given, 0]) if dtype is None else name_of(dtype)
+    if isinstance(start, DimExpr) or isinstance(end, DimExpr):
+        if step != 1:
+            raise Error(f"arange to {end} takes the step 1, not {step}")
+        numbers = apply("iota", shape=(end - start,), axis=0, dtype=name)
+        if isinstance(start, DimExpr):
+            raise Error(f"arange starts at a number, not at {start}")
+        return numbers if start == 0 else numbers.add(start)
+    count = math.ceil((end - start) / step) if step else -1
+    if count < 0:
+        raise Error(f"arange does not lead from {start} to {end} by steps of {step}")
+    numbers = apply("iota", shape=(count,), axis=0, dtype="i64")
+    if (start, step) == (0, 1):
+        return numbers.cast(name)
+    exact = "i64" if all(isinstance(n, int) for n in given) else "f64"
+    return numbers.cast(exact).mul(step).add(start).cast(name)
+
+
+def linspace(start: float, end: float, steps: int, *, dtype: DType = None, device: Any = None
+             ) -> Array:
+    """So many numbers from start to end, both included, at equal distances."""
+    check_device(device)
+    return constant(np.linspace(start, end, steps), DEFAULT_FLOAT if dtype is None
+                    else name_of(dtype))
+
+
+def eye(n: Any, m: Any = None, *, dtype: DType = None, device: Any = None) -> Array:
+    """The identity [n, m]; m is n unless it is given."""
+    check_device(device)
+    rows = apply("iota", shape=(n, 1), axis=0, dtype="i64")
+    columns = apply("iota", shape=(n if m is None else m,), axis=0, dtype="i64")
+    return apply("eq", rows, columns).cast(name_of(float if dtype is None else dtype))
+
+
+def tensor(data: Any, *, dtype: DType = None, device: Any = None) -> Array:
+    """Numbers, nested in lists as the axes are; floats are float32 and integers int64."""
+    check_device(device)
+    if isinstance(data, Core):
+        return data.cast(data.type.dtype if dtype is None else name_of(dtype))
+    values = np.asarray(data)
+    if dtype is None and not hasattr(data, "dtype"):
+        kind = values.dtype.kind if values.size else "f"
+        dtype = DTYPES[{"b": "bool", "i": "i64", "f": DEFAULT_FLOAT}.get(kind, DEFAULT_FLOAT)]
+    return Core.array(np.array(values, values.dtype if dtype is None else DTYPES[name_of(dtype)]))
+
+
+def check_device(device: Any) -> None:
+    if device is not None and str(device) != "cpu":
+        raise InputError(f"device={device!r}: arrays are on the CPU, leave it out")
+
+
+# -- joined ----------------------------------------------------------------------------------------
+
+def cat(tensors: Sequence[Any], dim: int = 0, *, axis: int | None = None) -> Array:
+    """The arrays one behind the other along dim; their other sizes are the same, and their types
+    are brought together.
+
+    Errors: no array; arrays without dimensions; other sizes that differ.
+    """
+    if not tensors:
+        raise InputError("cat needs at least one array")
+    given = arrays("cat", *tensors)
+    dtype = result_type(given)
+    # torch passes over empty vectors, whatever the rank of the others
+    kept = [x for x in given if not same(x.shape, (0,))] or given[:1]
+    place = axis_of(kept[0].type, dim if axis is None else axis)
+    return apply("concat", *(x.cast(dtype) for x in kept), axis=place)
+
+
+def stack(tensors: Sequence[Any], dim: int = 0, *, axis: int | None = None) -> Array:
+    """Arrays of one shape put together along a new axis."""
+    if not tensors:
+        raise InputError("stack needs at least one array")
+    given = arrays("stack", *tensors)
+    if not all(same(a.shape, given[0].shape) for a in given):
+        raise Error(f"stack needs arrays of one shape, got {', '.join(str(a.type) for a in given)}")
+    place = axis_of(given[0].type, dim if axis is None else axis, extra=1)
+    return cat([a.unsqueeze(place) for a in given], place)
+
+
+def hstack(tensors: Sequence[Any]) -> Array:
+    """Side by side: along the second axis, or the first one of vectors."""
+    given = [x.reshape(1) if x.ndim == 0 else x for x in arrays("hstack", *tensors)]
+    return cat(given, 0 if given[0].ndim == 1 else 1)
+
+
+def vstack(tensors: Sequence[Any]) -> Array:
+    """Below each other: along the first axis, vectors as rows."""
+    return cat([x.reshape(1, -1) if x.ndim < 2 else x for x in arrays("vstack", *tensors)])

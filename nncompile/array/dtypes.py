@@ -1,0 +1,80 @@
+"""Element types: their names, and torch's rules for what two of them make together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import reduce
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from ir import Error
+from ir.types import DTYPES
+
+float32, float64 = np.dtype(np.float32), np.dtype(np.float64)
+int8, uint8, int32, int64 = map(np.dtype, (np.int8, np.uint8, np.int32, np.int64))
+bool_ = np.dtype(np.bool_)
+
+Scalar = bool | int | float
+
+# In this order a later type takes an earlier one in; u8 and i8 alone have no common type here.
+ORDER = ("bool", "u8", "i8", "i32", "i64", "f32", "f64")
+CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2}
+DEFAULT_FLOAT = "f32"
+
+
+class Typed(Protocol):
+    @property
+    def ndim(self) -> int: ...
+    @property
+    def type(self) -> Any: ...
+
+
+def category(dtype: str) -> int:
+    """0 for truths, 1 for integers, 2 for floats."""
+    return CATEGORY[dtype[0]]
+
+
+def name_of(dtype: DTypeLike) -> str:
+    """The IR's name of an element type: "f32" for numpy.float32.  Python's own `float` and `int`
+    are what they are in torch: float32 and int64.
+
+    Errors: an element type that is not one of them.
+    """
+    if dtype is float:
+        return DEFAULT_FLOAT
+    try:
+        wanted = np.dtype(dtype)
+    except TypeError:
+        raise Error(f"{dtype!r} is no element type") from None
+    for name, known in DTYPES.items():
+        if wanted == known:
+            return name
+    raise Error(f"arrays of {wanted} are not supported; {', '.join(map(str, DTYPES.values()))} are")
+
+
+def promoted(first: str, second: str) -> str:
+    """The smallest type that holds both."""
+    if {first, second} == {"u8", "i8"}:
+        raise Error("uint8 and int8 together make int16, which is not supported: cast one of them")
+    return max(first, second, key=ORDER.index)
+
+
+def result_type(operands: Iterable[Typed | Scalar]) -> str:
+    """What these make together, as torch.result_type: arrays with dimensions decide; those without,
+    and then plain numbers, count only where they are of a higher category."""
+    ranks: tuple[list[str], list[str], list[str]] = ([], [], [])
+    for operand in operands:
+        if isinstance(operand, bool | int | float):
+            ranks[2].append(scalar_type(operand))
+        else:
+            ranks[operand.ndim == 0].append(operand.type.dtype)
+    types = [reduce(promoted, rank) for rank in ranks if rank]
+    return reduce(lambda high, low: low if category(low) > category(high) else high, types)
+
+
+def scalar_type(value: Scalar) -> str:
+    if isinstance(value, bool):
+        return "bool"
+    return "i64" if isinstance(value, int) else DEFAULT_FLOAT

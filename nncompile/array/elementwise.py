@@ -1,0 +1,276 @@
+"""What is computed element by element: arithmetic, functions of one array, comparisons, choices.
+
+Operands broadcast as in NumPy and are brought to one type as in torch.  Each function is both a
+method and, with an array or a number in the first place, what an operator or a function of NumPy's
+means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ir import Error
+from nncompile.array.core import (
+    Core,
+    apply,
+    as_array,
+    describe,
+    floating,
+    in_type,
+    operand,
+    together,
+)
+from nncompile.array.dtypes import DEFAULT_FLOAT, Scalar, category, result_type
+
+if TYPE_CHECKING:
+    from nncompile.array import Array
+
+Unary = Callable[[Any], "Array"]
+Binary = Callable[[Any, Any], "Array"]
+
+
+# -- families --------------------------------------------------------------------------------------
+
+def named(function: Any, name: str) -> Any:
+    function.__name__ = function.__qualname__ = name
+    return function
+
+
+def function(op: str) -> Unary:
+    """A function of floats; of integers and truths, as floats."""
+    return named(lambda x: apply(op, floating(op, x)), op)           # type: ignore[no-any-return]
+
+
+def of_numbers(op: str) -> Unary:
+    """A function whose result has the type of its operand, a number."""
+    return named(lambda x: apply(op, as_array(op, x)), op)           # type: ignore[no-any-return]
+
+
+def rounding(op: str) -> Unary:
+    """A function that leaves integers as they are."""
+    def method(x: Any) -> Array:
+        x = as_array(op, x)
+        return apply(op, x) if x.type.dtype[0] not in "iu" else x
+    return named(method, op)                                         # type: ignore[no-any-return]
+
+
+
+def arithmetic(op: str, of_truths: str | None = None) -> Binary:
+    """An operation on numbers; on two arrays of truths, maybe another one."""
+    def method(x: Any, other: Any) -> Array:
+        a, b = together(op, x, other)
+        if of_truths is not None and is_truth(a, b):
+            return apply(of_truths, truths(op, x), truths(op, other))
+        return apply(op, a, b)
+    return named(method, op)                                         # type: ignore[no-any-return]
+
+
+def comparison(op: str) -> Binary:
+    return named(lambda x, other: apply(op, *together(op, x, other)), op)  # type: ignore[no-any-return]
+
+
+def logical(op: str) -> Binary:
+    """Of arrays of any type, in which everything but 0 is true."""
+    return named(lambda x, other: apply(op, truths(op, x), truths(op, other)), op)  # type: ignore[no-any-return]
+
+
+def bitwise(op: str) -> Binary:
+    """`&`, `|` and `^`, which are those of truths.  Errors: integers."""
+    def method(x: Any, other: Any) -> Array:
+        operands = [operand(op, o) for o in (x, other)]
+        if result_type(operands) != "bool":
+            raise Error("&, | and ^ take arrays of bool, not of integers or floats")
+        return apply(f"logical_{op}", *(truths(op, o) for o in operands))
+    return named(method, f"bitwise_{op}")                            # type: ignore[no-any-return]
+
+
+def is_truth(*operands: Any) -> bool:
+    return any(isinstance(o, Core) and o.type.dtype == "bool" for o in operands)
+
+
+def truths(name: str, given: Any) -> Array:
+    o = operand(name, given)
+    if isinstance(o, Core):
+        return o.cast("bool")
+    return apply("full", float(bool(o)), shape=(), dtype="bool")
+
+
+def power(base: Any, exponent: Any) -> Array:
+    """base ** exponent; by products, quotients and roots where the exponent is a small number.
+
+    Errors: integers to a negative exponent.
+    """
+    x, n = together("pow", base, exponent)
+    is_float = category((x if isinstance(x, Core) else n).type.dtype) == 2
+    if isinstance(n, float) and isinstance(x, Core):
+        if not is_float and n < 0:
+            raise Error(f"integers cannot be raised to a negative exponent, got {n:g}")
+        if n in SMALL_POWERS and (is_float or n in (1, 2, 3)):
+            return SMALL_POWERS[n](x)            # type: ignore[no-any-return]
+    return apply("pow", x, n)
+
+
+SMALL_POWERS: dict[float, Callable[[Any], Any]] = {
+    0.5: lambda x: apply("sqrt", x),
+    1.0: lambda x: x,
+    2.0: lambda x: apply("mul", x, x),
+    3.0: lambda x: apply("mul", apply("mul", x, x), x),
+    -0.5: lambda x: apply("rsqrt", x),
+    -1.0: lambda x: apply("div", 1.0, x),
+    -2.0: lambda x: apply("div", 1.0, apply("mul", x, x)),
+}
+
+
+def where(condition: Any, input: Any, other: Any) -> Array:
+    """input where the condition is true, other where it is not; all three broadcast."""
+    a, b = together("where", input, other)
+    if isinstance(a, float) and isinstance(b, float):
+        dtype = result_type([operand("where", input), operand("where", other)])
+        a = apply("full", a, shape=(), dtype=dtype)
+    return apply("where", as_array("where", condition).cast("bool"), a, b)
+
+
+def bounded(x: Any, low: Any, high: Any) -> Array:
+    """x, but low where it is lower, and then high where it is higher; None is no bound."""
+    if low is None and high is None:
+        raise Error("clamp needs a min or a max")
+    operands = [operand("clamp", o) for o in (x, low, high) if o is not None]
+    dtype = result_type(operands)
+    result, *_ = (in_type(o, dtype) for o in operands)
+    if low is not None:
+        result = apply("maximum", result, in_type(operand("clamp", low), dtype))
+    if high is not None:
+        result = apply("minimum", result, in_type(operand("clamp", high), dtype))
+    return result                                # type: ignore[return-value]
+
+
+# -- the methods -----------------------------------------------------------------------------------
+
+class Elementwise(Core):
+    """Methods named and meant as torch's."""
+
+    exp, expm1, exp2 = function("exp"), function("expm1"), function("exp2")
+    log, log1p, log2, log10 = map(function, ("log", "log1p", "log2", "log10"))
+    sqrt, rsqrt = function("sqrt"), function("rsqrt")
+    sin, cos, tan = function("sin"), function("cos"), function("tan")
+    asin, acos, atan = function("asin"), function("acos"), function("atan")
+    sinh, cosh, tanh = function("sinh"), function("cosh"), function("tanh")
+    asinh, acosh, atanh = function("asinh"), function("acosh"), function("atanh")
+    sigmoid, erf, erfc = function("sigmoid"), function("erf"), function("erfc")
+
+    neg, sign = of_numbers("neg"), of_numbers("sign")
+    floor, ceil, trunc = rounding("floor"), rounding("ceil"), rounding("trunc")
+    isnan, isinf, isfinite = function("isnan"), function("isinf"), function("isfinite")
+
+    mul = arithmetic("mul", of_truths="logical_and")
+    maximum = arithmetic("maximum", of_truths="logical_or")
+    minimum = arithmetic("minimum", of_truths="logical_and")
+    remainder = arithmetic("remainder")
+    floor_divide = named(arithmetic("floor_div"), "floor_divide")
+    pow = power
+
+    eq, ne, lt = comparison("eq"), comparison("ne"), comparison("lt")
+    le, gt, ge = comparison("le"), comparison("gt"), comparison("ge")
+    logical_and, logical_or = logical("logical_and"), logical("logical_or")
+    logical_xor = logical("logical_xor")
+    bitwise_and, bitwise_or, bitwise_xor = bitwise("and"), bitwise("or"), bitwise("xor")
+
+    absolute = abs = of_numbers("abs")
+    negative, multiply = neg, mul
+    greater, greater_equal, less, less_equal, not_equal = gt, ge, lt, le, ne
+
+    def add(self, other: Any, *, alpha: Scalar = 1) -> Array:
+        """self + alpha * other."""
+        return plus(self, other if alpha == 1 else Elementwise.mul(other, alpha))
+
+    def sub(self, other: Any, *, alpha: Scalar = 1) -> Array:
+        """self - alpha * other.  Errors: arrays of truths."""
+        return minus(self, other if alpha == 1 else Elementwise.mul(other, alpha))
+
+    subtract = sub
+
+    def div(self, other: Any, *, rounding_mode: str | None = None) -> Array:
+        """The true quotient, integers' as floats; "trunc" or "floor": rounded to a whole number.
+
+        Errors: another rounding_mode; "floor" of integers by zero.
+        """
+        if rounding_mode == "floor":
+            return Elementwise.floor_divide(self, other)     # type: ignore[no-any-return]
+        if rounding_mode not in (None, "trunc"):
+            raise Error(f"rounding_mode is None, 'trunc' or 'floor', not {rounding_mode!r}")
+        dtype = result_type([operand("div", o) for o in (self, other)])
+        if rounding_mode is None:
+            return apply("div", *together("div", self, other, least=DEFAULT_FLOAT))
+        return apply("trunc", apply("div", *together("div", self, other, least="f64"))).cast(dtype)
+
+    divide = true_divide = div
+
+    def reciprocal(self) -> Array:
+        return apply("div", 1.0, floating("reciprocal", self))
+
+    def square(self) -> Array:
+        return power(self, 2)
+
+    def positive(self) -> Array:
+        return as_array("positive", self)
+
+    def round(self, *, decimals: int = 0) -> Array:
+        """To the nearest whole number, halves to the even one; or to so many decimals."""
+        if decimals == 0:
+            return to_whole(self)
+        scale = 10.0 ** abs(decimals)
+        if decimals < 0:
+            return apply("mul", to_whole(apply("div", self, scale)), scale)
+        return apply("div", to_whole(apply("mul", self, scale)), scale)
+
+    def logical_not(self) -> Array:
+        return apply("logical_not", as_array("logical_not", self).cast("bool"))
+
+    def bitwise_not(self) -> Array:
+        if not is_truth(self):
+            raise Error(f"~ takes an array of bool, not {self.type}")
+        return apply("logical_not", self)
+
+    def clamp(self, min: Any = None, max: Any = None) -> Array:
+        """Between min and max, which are numbers or arrays, or None for no bound; NaN stays NaN."""
+        return bounded(self, min, max)
+
+    clip = clamp
+
+    def relu(self) -> Array:
+        """max(x, 0); NaN stays."""
+        x = as_array("relu", self)
+        return apply("relu", x) if x.is_floating_point() else apply("maximum", x, 0.0)
+
+    def where(self, condition: Any, other: Any) -> Array:
+        """self where the condition is true, other where it is not."""
+        return where(condition, self, other)
+
+    def masked_fill(self, mask: Any, value: Any) -> Array:
+        """value where the mask is true; the type stays.  Errors: a value the type cannot hold."""
+        mask = as_array("masked_fill", mask)
+        if mask.type.dtype != "bool":
+            raise Error(f"masked_fill takes a mask of bool, not {mask.type}")
+        filler = operand("masked_fill", value)
+        dtype = self.type.dtype
+        if isinstance(filler, Core) and filler.ndim:
+            raise Error(f"masked_fill takes one value, not {filler.type}")
+        if category(result_type([filler])) > category(dtype) and category(dtype) < 2:
+            raise Error(f"masked_fill cannot put {describe(value)} into {self.type}")
+        return apply("where", mask, in_type(filler, dtype), self)
+
+    def nan_to_num(self, nan: Scalar = 0.0) -> Array:
+        """With a number in place of NaN.  Infinities stay: give them a bound by clamp."""
+        return apply("where", apply("isnan", self), float(nan), self)
+
+
+plus: Binary = arithmetic("add", of_truths="logical_or")
+to_whole: Unary = rounding("round")
+
+
+def minus(x: Any, other: Any) -> Array:
+    a, b = together("sub", x, other)
+    if is_truth(a, b):
+        raise Error("arrays of bool have no difference: use ^ or logical_xor")
+    return apply("sub", a, b)

@@ -1,0 +1,163 @@
+"""NumPy's own functions on Arrays: those that mean the same as an operation here.
+
+What is in neither table is computed by NumPy outside of a forward, and refused inside of one.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from inspect import signature
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from ir import Error
+from nncompile.array.core import Core, as_array, mapped, to_numpy
+from nncompile.array.creation import cat, full_like, hstack, ones_like, stack, vstack, zeros_like
+from nncompile.array.elementwise import bounded, minus, plus, power, where
+from nncompile.array.products import Products as P
+from nncompile.array.products import einsum
+from nncompile.indexing import axis_of
+from nncompile.interpreter import OUTSIDE, current
+
+Function = Callable[..., Any]
+
+
+def matmul(x: Any, y: Any) -> Any:
+    return P.matmul(as_array("matmul", x), y)
+
+
+UFUNCS: Mapping[np.ufunc, Function] = {
+    np.add: plus, np.subtract: minus, np.multiply: P.mul, np.divide: P.div, np.matmul: matmul,
+    np.floor_divide: P.floor_divide, np.remainder: P.remainder, np.power: power,
+    np.maximum: P.maximum, np.minimum: P.minimum,
+    np.negative: P.neg, np.positive: P.positive, np.absolute: P.abs, np.sign: P.sign,
+    np.square: P.square, np.reciprocal: P.reciprocal, np.sqrt: P.sqrt,
+    np.exp: P.exp, np.expm1: P.expm1, np.exp2: P.exp2,
+    np.log: P.log, np.log1p: P.log1p, np.log2: P.log2, np.log10: P.log10,
+    np.sin: P.sin, np.cos: P.cos, np.tan: P.tan, np.sinh: P.sinh, np.cosh: P.cosh, np.tanh: P.tanh,
+    np.arcsin: P.asin, np.arccos: P.acos, np.arctan: P.atan,
+    np.arcsinh: P.asinh, np.arccosh: P.acosh, np.arctanh: P.atanh,
+    np.floor: P.floor, np.ceil: P.ceil, np.trunc: P.trunc, np.rint: P.round,
+    np.isnan: P.isnan, np.isinf: P.isinf, np.isfinite: P.isfinite,
+    np.equal: P.eq, np.not_equal: P.ne, np.less: P.lt, np.less_equal: P.le,
+    np.greater: P.gt, np.greater_equal: P.ge,
+    np.logical_and: P.logical_and, np.logical_or: P.logical_or, np.logical_xor: P.logical_xor,
+    np.logical_not: P.logical_not, np.bitwise_and: P.bitwise_and, np.bitwise_or: P.bitwise_or,
+    np.bitwise_xor: P.bitwise_xor, np.invert: P.bitwise_not,
+}
+
+
+def reduction(method: Function) -> Function:
+    return lambda a, axis=None, keepdims=False: method(a, axis, keepdims)
+
+
+def spread(method: Function) -> Function:
+    return lambda a, axis=None, ddof=0, keepdims=False: method(
+        a, axis, keepdim=keepdims, correction=ddof)
+
+
+def cumsum(a: Any, axis: int | None = None) -> Any:
+    return a.ravel().cumsum(0) if axis is None else a.cumsum(axis)
+
+
+def dot(a: Any, b: Any) -> Any:
+    if max(np.ndim(a), np.ndim(b)) > 2:
+        raise Error("numpy.dot of more than two axes is not what matmul is: use matmul or einsum")
+    return matmul(a, b)
+
+
+def flip(m: Any, axis: Any = None) -> Any:
+    return m.flip(*range(m.ndim)) if axis is None else m.flip(axis)
+
+
+def expand_dims(a: Any, axis: int) -> Any:
+    return a.unsqueeze(operator.index(axis))
+
+
+def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
+    size = ary.size(axis)
+    if np.ndim(indices_or_sections):
+        edges = [0, *indices_or_sections, size]
+        return list(ary.split([stop - start for start, stop in pairwise(edges)], axis))
+    return list(ary.split([size // indices_or_sections] * indices_or_sections, axis))
+
+
+def take(a: Any, indices: Any, axis: int | None = None) -> Any:
+    indices = np.asarray(indices) if isinstance(indices, list | int) else indices
+    if axis is None:
+        return a.take(indices)
+    return a[(*[slice(None)] * axis_of(a.type, axis), indices)]
+
+
+def transpose(a: Any, axes: Any = None) -> Any:
+    return a.T if axes is None else a.permute(axes)
+
+
+def tile(A: Any, reps: Any) -> Any:
+    return A.tile(reps)
+
+
+FUNCTIONS: Mapping[Function, Function] = {
+    np.all: reduction(P.all), np.any: reduction(P.any), np.sum: reduction(P.sum),
+    np.prod: reduction(P.prod), np.mean: reduction(P.mean),
+    np.amax: reduction(P.amax), np.amin: reduction(P.amin),
+    np.max: reduction(P.amax), np.min: reduction(P.amin),
+    np.argmax: reduction(P.argmax), np.argmin: reduction(P.argmin),
+    np.var: spread(P.var), np.std: spread(P.std), np.cumsum: cumsum,
+    np.where: where, np.clip: lambda a, a_min=None, a_max=None: bounded(a, a_min, a_max),
+    np.round: lambda a, decimals=0: a.round(decimals=decimals),
+    np.around: lambda a, decimals=0: a.round(decimals=decimals),
+    np.concatenate: lambda arrays, axis=0: cat(arrays, axis),
+    np.stack: lambda arrays, axis=0: stack(arrays, axis),
+    np.hstack: lambda tup: hstack(tup), np.vstack: lambda tup: vstack(tup),
+    np.split: split, np.take: take,
+    np.take_along_axis: lambda arr, indices, axis: arr.take_along_dim(indices, axis),
+    np.reshape: lambda a, shape: a.reshape(shape), np.ravel: lambda a: a.ravel(),
+    np.transpose: transpose, np.swapaxes: lambda a, axis1, axis2: a.transpose(axis1, axis2),
+    np.moveaxis: lambda a, source, destination: a.movedim(source, destination),
+    np.expand_dims: expand_dims, np.squeeze: lambda a, axis=None: a.squeeze(axis),
+    np.broadcast_to: lambda array, shape: array.expand(shape),
+    np.repeat: lambda a, repeats, axis=None: a.repeat_interleave(repeats, axis),
+    np.tile: tile, np.flip: flip,
+    np.roll: lambda a, shift, axis=None: a.roll(shift, axis),
+    np.tril: lambda m, k=0: m.tril(k), np.triu: lambda m, k=0: m.triu(k),
+    np.zeros_like: lambda a, dtype=None: zeros_like(a, dtype=dtype),
+    np.ones_like: lambda a, dtype=None: ones_like(a, dtype=dtype),
+    np.full_like: lambda a, fill_value, dtype=None: full_like(a, fill_value, dtype=dtype),
+    np.einsum: einsum, np.dot: dot, np.outer: lambda a, b: as_array("outer", a).outer(b),
+}
+
+
+def call_ufunc(ufunc: np.ufunc, method: str, inputs: Any, options: Any) -> Any:
+    if method == "__call__" and not options and ufunc in UFUNCS:
+        return UFUNCS[ufunc](*inputs)
+    return outside(ufunc.__name__, getattr(ufunc, method), inputs, options)
+
+
+def call_function(function: Function, args: Any, kwargs: Any) -> Any:
+    ours = FUNCTIONS.get(function)
+    if ours is None or not takes(ours, args, kwargs):
+        return outside(function.__name__, function, args, kwargs)
+    first, *rest = args if args else [None]
+    is_plain = isinstance(first, np.ndarray) and not isinstance(first, Core)
+    return ours(as_array(function.__name__, first), *rest, **kwargs) if is_plain else ours(
+        *args, **kwargs)
+
+
+def takes(function: Function, args: Any, kwargs: Any) -> bool:
+    try:
+        signature(function).bind(*args, **kwargs)
+    except TypeError:
+        return False
+    return True
+
+
+def outside(name: str, function: Function, args: Any, kwargs: Any) -> Any:
+    """Any other function of NumPy, on the numbers: only outside of a forward."""
+    if current.get() is not OUTSIDE:
+        raise Error(f"numpy.{name}, called in this way, is not an op of the IR: in a forward "
+                    "use the methods of Array and nn.functional")
+    return function(*mapped(to_numpy, args), **mapped(to_numpy, kwargs))

@@ -1,0 +1,247 @@
+"""Many elements become one: over one axis, over several, or over all.
+
+The axes are `dim` as in torch or `axis` as in NumPy, the axes kept `keepdim` or `keepdims`.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ir import DimExpr, Error
+from ir.types import product
+from nncompile.array.core import Axes, Core, DType, apply, floating
+from nncompile.array.dtypes import Scalar, name_of
+from nncompile.array.elementwise import power
+from nncompile.array.shapes import Shapes
+from nncompile.indexing import axes_of, axis_of
+
+if TYPE_CHECKING:
+    from nncompile.array import Array
+
+
+class ValuesAndIndices(NamedTuple):
+    """What max, min and topk along an axis give."""
+
+    values: Any
+    indices: Any
+
+
+class Reductions(Shapes):
+    """Methods named and meant as torch's."""
+
+    def sum(self, dim: Axes = None, keepdim: bool = False, *, dtype: DType = None,
+            axis: Axes = None, keepdims: bool = False) -> Array:
+        """Of integers and truths: int64."""
+        return self._total(dtype)._reduced("sum", dim, axis, keepdim or keepdims)
+
+    def prod(self, dim: Axes = None, keepdim: bool = False, *, dtype: DType = None,
+             axis: Axes = None, keepdims: bool = False) -> Array:
+        """Of integers and truths: int64."""
+        return self._total(dtype)._reduced("prod", dim, axis, keepdim or keepdims)
+
+    def mean(self, dim: Axes = None, keepdim: bool = False, *, dtype: DType = None,
+             axis: Axes = None, keepdims: bool = False) -> Array:
+        """Errors: integers or truths, which have a mean only in a dtype of floats."""
+        x = self if dtype is None else self.cast(name_of(dtype))
+        return floats_only("mean", x)._reduced("mean", dim, axis, keepdim or keepdims)
+
+    def amax(self, dim: Axes = None, keepdim: bool = False, *, axis: Axes = None,
+             keepdims: bool = False) -> Array:
+        """NaN where there is one.  Errors: an axis of size 0."""
+        return self._extreme("max", dim, axis, keepdim or keepdims)
+
+    def amin(self, dim: Axes = None, keepdim: bool = False, *, axis: Axes = None,
+             keepdims: bool = False) -> Array:
+        return self._extreme("min", dim, axis, keepdim or keepdims)
+
+    def max(self, dim: Any = None, keepdim: bool = False, *, axis: Axes = None,
+            keepdims: bool = False) -> Any:
+        """The largest of all; along one dim, (values, indices); of two arrays, elementwise.
+
+        axis=: NumPy's max, the values alone.
+        """
+        return self._max_or_min("amax", "argmax", "maximum", dim, axis, keepdim or keepdims)
+
+    def min(self, dim: Any = None, keepdim: bool = False, *, axis: Axes = None,
+            keepdims: bool = False) -> Any:
+        return self._max_or_min("amin", "argmin", "minimum", dim, axis, keepdim or keepdims)
+
+    def argmax(self, dim: int | None = None, keepdim: bool = False, *, axis: int | None = None,
+               keepdims: bool = False) -> Array:
+        """Where the first of the largest is, as int64; without dim, in the array made flat."""
+        return self._place("argmax", dim, axis, keepdim or keepdims)
+
+    def argmin(self, dim: int | None = None, keepdim: bool = False, *, axis: int | None = None,
+               keepdims: bool = False) -> Array:
+        return self._place("argmin", dim, axis, keepdim or keepdims)
+
+    def any(self, dim: Axes = None, keepdim: bool = False, *, axis: Axes = None,
+            keepdims: bool = False) -> Array:
+        return self._truth("any", dim, axis, keepdim or keepdims)
+
+    def all(self, dim: Axes = None, keepdim: bool = False, *, axis: Axes = None,
+            keepdims: bool = False) -> Array:
+        return self._truth("all", dim, axis, keepdim or keepdims)
+
+    def count_nonzero(self, dim: Axes = None) -> Array:
+        return self.cast("bool").sum(dim)
+
+    # -- spread and length -------------------------------------------------------------------------
+
+    def var(self, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *,
+            correction: Scalar | None = None, axis: Axes = None, keepdims: bool = False) -> Array:
+        """sum((x - mean)^2) / max(0, n - correction); without a correction, 1 if unbiased.
+
+        var(False) is about all elements, as in torch.  Errors: integers or truths.
+        """
+        if isinstance(dim, bool):
+            dim, unbiased = None, dim
+        by = float(unbiased) if correction is None else float(correction)
+        x, axes = floats_only("var", self), self._axes("var", dim, axis)
+        keep = keepdim or keepdims
+        centred = x - apply("mean", x, axes=axes, keepdims=True)
+        squares = centred * centred
+        if by == 0:
+            return apply("mean", squares, axes=axes, keepdims=keep)
+        total = apply("sum", squares, axes=axes, keepdims=keep)
+        return total.div(above_zero(x.count(axes) - by))
+
+    def std(self, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *,
+            correction: Scalar | None = None, axis: Axes = None, keepdims: bool = False) -> Array:
+        """The square root of var."""
+        return self.var(dim, unbiased, keepdim, correction=correction, axis=axis,
+                        keepdims=keepdims).sqrt()
+
+    def count(self, axes: tuple[int, ...]) -> Any:
+        """How many elements a reduction over these axes takes in: a number, or where only the run
+        knows it an array without dimensions."""
+        sizes = tuple(self.shape[axis] for axis in axes)
+        if not any(isinstance(size, DimExpr) for size in sizes):
+            return product(sizes)
+        ones = apply("full", 1.0, shape=sizes, dtype=self.type.dtype)
+        return apply("sum", ones, axes=tuple(range(len(sizes))), keepdims=False)
+
+    def norm(self, p: Any = "fro", dim: Axes = None, keepdim: bool = False, *,
+             axis: Axes = None, keepdims: bool = False) -> Array:
+        """(sum of |x|^p)^(1/p), of vectors also where dim names two axes; "fro" is 2, inf the
+        largest |x|, 0 the number of elements that are not 0.
+
+        Errors: integers or truths; another text than "fro".
+        """
+        order = 2.0 if p in ("fro", None) else p
+        if isinstance(order, str):
+            raise Error(f"norm takes p as a number or 'fro', not {p!r}")
+        x, axes = floats_only("norm", self), self._axes("norm", dim, axis)
+        return vector_norm(x, float(order), axes, keepdim or keepdims)
+
+    def logsumexp(self, dim: Axes, keepdim: bool = False) -> Array:
+        """log(sum(exp(x))), shifted by the largest x so that nothing overflows."""
+        x, axes = floating("logsumexp", self), self._axes("logsumexp", dim, None)
+        if product(x.shape[axis] for axis in axes) == 0:
+            return apply("sum", x, axes=axes, keepdims=keepdim).log()
+        top = apply("max", x, axes=axes, keepdims=True)
+        shift = apply("where", apply("isinf", top), 0.0, top)
+        sums = apply("sum", (x - shift).exp(), axes=axes, keepdims=keepdim).log()
+        return sums.add(shift.reshape(sums.shape))
+
+    # -- along one axis ----------------------------------------------------------------------------
+
+    def cumsum(self, dim: int, *, dtype: DType = None) -> Array:
+        """The sums up to each element; of integers and truths as int64."""
+        x = self._total(dtype)
+        return x if x.ndim == 0 else apply("cumsum", x, axis=axis_of(x.type, dim))
+
+    def softmax(self, dim: int, dtype: DType = None) -> Array:
+        """exp(x) / sum(exp(x)) along dim.  A row of -inf gives NaN."""
+        return self._along("softmax", dim, dtype, scale=1.0)
+
+    def log_softmax(self, dim: int, dtype: DType = None) -> Array:
+        return self._along("log_softmax", dim, dtype)
+
+    # -- what these share --------------------------------------------------------------------------
+
+    def _axes(self, name: str, dim: Axes, axis: Axes) -> tuple[int, ...]:
+        """The axes in order, counted from 0; all of them where none is given."""
+        if dim is not None and axis is not None:
+            raise Error(f"{name} got both dim={dim} and axis={axis}: they are the same thing")
+        given = axis if dim is None else dim
+        if self.ndim == 0 and given in (0, -1, (0,), (-1,)):
+            return ()
+        everything = given is None or (isinstance(given, tuple | list) and not given)
+        return tuple(sorted(axes_of(self.type, range(self.ndim) if everything else given)))
+
+    def _reduced(self, op: str, dim: Axes, axis: Axes, keep: bool) -> Array:
+        return apply(op, self, axes=self._axes(op, dim, axis), keepdims=bool(keep))
+
+    def _extreme(self, op: str, dim: Axes, axis: Axes, keep: bool) -> Array:
+        if self.type.dtype == "bool":
+            return self._reduced("any" if op == "max" else "all", dim, axis, keep)
+        return self._reduced(op, dim, axis, keep)
+
+    def _max_or_min(self, values: str, places: str, of_two: str, dim: Any, axis: Axes, keep: bool
+                    ) -> Any:
+        if isinstance(dim, Core):
+            return getattr(self, of_two)(dim)
+        if dim is None:
+            return getattr(self, values)(None, keep, axis=axis)
+        indices = self._place(places, dim, None, True)
+        result = self._at(indices, dim)
+        if not keep and self.ndim:
+            indices, result = indices.squeeze(dim), result.squeeze(dim)
+        return ValuesAndIndices(result, indices)
+
+    def _at(self, indices: Array, dim: int) -> Array:
+        if self.ndim == 0:
+            return self.reshape(())
+        return apply("take_along", self, indices, axis=axis_of(self.type, dim))
+
+    def _place(self, op: str, dim: int | None, axis: int | None, keep: bool) -> Array:
+        given = axis if dim is None else dim
+        x = self.cast("u8" if self.type.dtype == "bool" else self.type.dtype)
+        if given is None or self.ndim == 0:
+            place = apply(op, x.ravel(), axis=0, keepdims=False)
+            return place.reshape([1] * self.ndim) if keep else place
+        return apply(op, x, axis=axis_of(self.type, given), keepdims=bool(keep))
+
+    def _truth(self, op: str, dim: Axes, axis: Axes, keep: bool) -> Array:
+        result = self.cast("bool")._reduced(op, dim, axis, keep)
+        return result.cast("u8") if self.type.dtype == "u8" else result
+
+    def _total(self, dtype: DType) -> Array:
+        if dtype is not None:
+            return self.cast(name_of(dtype))
+        return self.cast(self.type.dtype if self.is_floating_point() else "i64")
+
+    def _along(self, op: str, dim: int, dtype: DType, **attrs: Any) -> Array:
+        x = floats_only(op, self if dtype is None else self.cast(name_of(dtype)))
+        if x.ndim == 0 and dim in (0, -1):
+            return apply(op, x.reshape(1), axis=0, **attrs).reshape(())
+        return apply(op, x, axis=axis_of(x.type, dim), **attrs)
+
+
+def floats_only(name: str, x: Any) -> Array:
+    if not x.is_floating_point():
+        raise Error(f"{name} takes floats, not {x.type}: cast it, or give a dtype of floats")
+    return x                                     # type: ignore[no-any-return]
+
+
+def above_zero(count: Any) -> Any:
+    return count.clamp(min=0) if isinstance(count, Shapes) else max(count, 0)
+
+
+def vector_norm(x: Any, p: float, axes: tuple[int, ...], keep: bool) -> Array:
+    def reduced(op: str, values: Any) -> Any:
+        return apply(op, values, axes=axes, keepdims=bool(keep))
+
+    if p == 2:
+        return reduced("sum", x * x).sqrt()      # type: ignore[no-any-return]
+    if p == inf or p == -inf:
+        return reduced("max" if p > 0 else "min", x.abs())   # type: ignore[no-any-return]
+    if p == 0:
+        return reduced("sum", x.ne(0).cast(x.type.dtype))    # type: ignore[no-any-return]
+    if p == 1:
+        return reduced("sum", x.abs())           # type: ignore[no-any-return]
+    return power(reduced("sum", power(x.abs(), p)), 1 / p)
+
+

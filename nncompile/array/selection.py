@@ -1,0 +1,250 @@
+"""Parts of arrays: by slices, by numbers in arrays, by order; and matrices with a part of zeros."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ir import DimExpr, Error
+from ir.types import Dim, divide, same
+from nncompile.array.core import Core, apply, as_array, constant
+from nncompile.array.reductions import Reductions, ValuesAndIndices
+from nncompile.indexing import axis_of, bounds, index_items
+
+if TYPE_CHECKING:
+    from nncompile.array import Array
+
+
+class Selection(Reductions):
+    """Methods named and meant as torch's."""
+
+    def __getitem__(self, index: Any) -> Array:
+        """By integers, slices, None, `...`, and arrays or lists of integers.
+
+        Numbers from the end are negative.  Arrays of integers broadcast together, and their axes
+        stand where the first of them stood; in front if something stands between them.
+        Errors: a number out of range; an array of bool, which would make a shape out of data.
+        """
+        result = self.itself()
+        shape: list[Dim] = []
+        chosen: list[tuple[int, Any]] = []       # the axes of the result that arrays choose from
+        axis = 0
+        for item in index_items(self.type, index):
+            if item is None:
+                shape.append(1)
+                continue
+            size = self.shape[axis]
+            if is_array(item):
+                chosen.append((len(shape), indices(item)))
+                shape.append(size)
+            else:
+                start, stop, step = bounds(item, size)
+                if not same((start, stop, step), (0, size, 1)):
+                    result = apply("slice", result, axis=axis, start=start, stop=stop, step=step)
+                if isinstance(item, slice):
+                    shape.append(result.shape[axis])
+            axis += 1
+        result = result.reshape(shape)
+        return chosen_from(result, chosen) if chosen else result
+
+    def select(self, dim: int, index: int) -> Array:
+        return self[(*self._before(dim), index)]
+
+    def narrow(self, dim: int, start: int, length: int) -> Array:
+        """So many elements along dim, from start on."""
+        return self[(*self._before(dim), slice(start, start + length))]
+
+    def unbind(self, dim: int = 0) -> tuple[Array, ...]:
+        """The parts along dim, without it."""
+        before = self._before(dim)
+        return tuple(self[(*before, i)] for i in range(operator.index(self.size(dim))))
+
+    def split(self, split_size: int | Sequence[Any], dim: int = 0) -> tuple[Array, ...]:
+        """Parts of split_size along dim, the last one maybe smaller; or of the sizes listed."""
+        length = self.size(dim)
+        if isinstance(split_size, Sequence):
+            sizes = list(split_size)
+        elif split_size > 0:
+            total = operator.index(length)
+            sizes = [min(split_size, total - at) for at in range(0, max(total, 1), split_size)]
+        else:
+            raise Error(f"split needs a size above 0, got {split_size}")
+        if not same(sum(sizes), length):
+            raise Error(f"the sizes {sizes} do not add up to axis {dim} of {self.type}")
+        before = self._before(dim)
+        starts = [sum(sizes[:i]) for i in range(len(sizes))]
+        return tuple(self[(*before, slice(at, at + size))]
+                     for at, size in zip(starts, sizes, strict=True))
+
+    def chunk(self, chunks: int, dim: int = 0) -> tuple[Array, ...]:
+        """At most `chunks` parts along dim, of one size except the last."""
+        length = self.size(dim)
+        if chunks <= 0:
+            raise Error(f"chunk needs a number of parts above 0, got {chunks}")
+        if isinstance(length, DimExpr):
+            even = divide(length, chunks)
+            if even is None:
+                raise Error(f"{length} is not divisible by {chunks} for every size")
+            return self.split([even] * chunks, dim)
+        return self.split(max(1, -(-length // chunks)), dim)
+
+    def _before(self, dim: int) -> tuple[slice, ...]:
+        return (slice(None),) * axis_of(self.type, dim)
+
+    # -- by number ---------------------------------------------------------------------------------
+
+    def index_select(self, dim: int, index: Any) -> Array:
+        """The elements along dim with these numbers, which are from 0 on.
+
+        Errors: a number that is none of them; ids that are no vector of i32 or i64.
+        """
+        ids = ids_of("index_select", index)
+        if ids.ndim > 1:
+            raise Error(f"index_select takes a vector of numbers, not {ids.type}")
+        return apply("take", self, ids.reshape(-1), axis=axis_of(self.type, dim))
+
+    def gather(self, dim: int, index: Any) -> Array:
+        """result[i, j] = self[index[i, j], j] for dim 0; index has the rank of self, and along the
+        other axes at most its sizes.
+
+        Errors: another rank; a number outside of the axis, negative ones too.
+        """
+        ids = ids_of("gather", index)
+        if ids.ndim != self.ndim:
+            raise Error(f"gather needs an index with {self.ndim} axes, not {ids.type}")
+        if self.ndim == 0:
+            return apply("take", self.reshape(1), ids, axis=0)
+        return apply("take_along", self, ids, axis=axis_of(self.type, dim))
+
+    def take_along_dim(self, indices: Any, dim: int | None = None) -> Array:
+        """As gather, but the other axes broadcast; without dim, from the array made flat."""
+        ids = ids_of("take_along_dim", indices)
+        if dim is None:
+            return self.ravel().take_along_dim(ids.ravel(), 0)
+        if ids.ndim != self.ndim:
+            raise Error(f"take_along_dim needs indices with {self.ndim} axes, not {ids.type}")
+        axis = axis_of(self.type, dim)
+        pairs = list(zip(self.shape, ids.shape, strict=True))
+        wide = [b if same(a, 1) else a for a, b in pairs]
+        x = self.expand(*wide[:axis], self.shape[axis], *wide[axis + 1 :])
+        ids = ids.expand(*wide[:axis], ids.shape[axis], *wide[axis + 1 :])
+        return apply("take_along", x, from_end(ids, self.shape[axis]), axis=axis)
+
+    def take(self, index: Any) -> Array:
+        """From the array made flat, by numbers that are negative from the end."""
+        return self.ravel()[as_array("take", index)]
+
+    def topk(self, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
+             ) -> ValuesAndIndices:
+        """The k largest or smallest along dim, (values, indices); NaN is the largest.
+
+        Errors: k above the size of dim.
+        """
+        if self.ndim == 0:
+            return ValuesAndIndices(*(r.reshape(()) for r in self.reshape(1).topk(k)))
+        axis, size = axis_of(self.type, dim), self.size(dim)
+        if k < 0 or (isinstance(size, int) and isinstance(k, int) and k > size):
+            raise Error(f"topk: there are no {k} elements along axis {dim} of {self.type}")
+        ids = apply("topk_ids", self, axis=axis, k=k, largest=bool(largest), sorted=bool(sorted))
+        return ValuesAndIndices(apply("take_along", self, ids, axis=axis), ids)
+
+    # -- parts that are zero -----------------------------------------------------------------------
+
+    def tril(self, diagonal: int = 0) -> Array:
+        """The last two axes with zeros above the diagonal, or one further up."""
+        below = self._rows() + diagonal >= self._columns()
+        return apply("where", below, self, self.cast_literal(0))
+
+    def triu(self, diagonal: int = 0) -> Array:
+        """The last two axes with zeros below the diagonal, or one further up."""
+        above = self._rows() + diagonal <= self._columns()
+        return apply("where", above, self, self.cast_literal(0))
+
+    def _rows(self) -> Array:
+        if self.ndim < 2:
+            raise Error(f"tril and triu take a matrix or more, not {self.type}")
+        return apply("iota", shape=(self.shape[-2], 1), axis=0, dtype="i64")
+
+    def _columns(self) -> Array:
+        return apply("iota", shape=(self.shape[-1],), axis=0, dtype="i64")
+
+    def cast_literal(self, value: float) -> Any:
+        return value if self.type.dtype != "bool" else constant(value, "bool")
+
+
+# -- arrays of numbers as an index -----------------------------------------------------------------
+
+def is_array(item: Any) -> bool:
+    return isinstance(item, Core | np.ndarray | list)
+
+
+def indices(item: Any) -> Any:
+    """Numbers to choose by: an Array, or an ndarray where they are known already."""
+    if isinstance(item, list):
+        item = np.asarray(item, None if item else np.int64)
+    kind = item.dtype.kind
+    if kind == "b":
+        raise Error("an array is not indexed by an array of bool, whose result would have a shape "
+                    "that depends on the data: use where or masked_fill")
+    if kind not in "iu":
+        raise Error(f"an array is indexed by integers, not by {item.dtype}")
+    return item.astype(np.int64) if isinstance(item, np.ndarray) else item.cast("i64")
+
+
+def ids_of(name: str, given: Any) -> Any:
+    ids = as_array(name, given)
+    if ids.type.dtype not in ("i32", "i64"):
+        raise Error(f"{name} takes numbers of i32 or i64, not {ids.type}")
+    return ids
+
+
+def from_end(ids: Any, size: Dim) -> Any:
+    """Negative numbers counted from 0; those out of range stay out of range.
+
+    Numbers known already are looked at here, so that nothing is left to do for the run.
+    """
+    if isinstance(ids.payload, np.ndarray) and isinstance(size, int):
+        numbers = ids.payload
+        if (wrong := numbers[(numbers < -size) | (numbers >= size)]).size:
+            raise Error(f"the index {wrong.flat[0]} is out of range for an axis of size {size}")
+        below = numbers < 0
+        return Core.array(np.where(below, numbers + size, numbers)) if below.any() else ids
+    return apply("where", ids < 0, ids + in_graph(size), ids)
+
+
+def in_graph(size: Dim) -> Any:
+    """A size as an operand: one that only the run knows is counted there."""
+    if isinstance(size, int):
+        return size
+    ones = apply("full", 1.0, shape=(size,), dtype="i64")
+    return apply("sum", ones, axes=(0,), keepdims=False)
+
+
+def chosen_from(x: Any, chosen: list[tuple[int, Any]]) -> Array:
+    """x indexed by arrays of numbers at some of its axes."""
+    axes = [axis for axis, _ in chosen]
+    place = axes[0] if axes == list(range(axes[0], axes[-1] + 1)) else 0
+    rest = [axis for axis in range(x.ndim) if axis not in axes]
+    sizes = [x.shape[axis] for axis in axes]
+    x = x.permute([*rest[:place], *axes, *rest[place:]])
+    ids = flat_ids([i for _, i in chosen], sizes)
+    if len(axes) > 1:
+        x = x.flatten(place, place + len(axes) - 1)
+    return apply("take", x, ids, axis=place)
+
+
+def flat_ids(chosen: Sequence[Any], sizes: Sequence[Dim]) -> Any:
+    """The numbers of elements among several axes made one; -1 where one of them is out of range."""
+    first, *others = [from_end(as_array("an index", i), size)
+                      for i, size in zip(chosen, sizes, strict=True)]
+    if not others:
+        return first
+    total, outside = first, (first < 0).logical_or(first >= in_graph(sizes[0]))
+    for ids, size in zip(others, sizes[1:], strict=True):
+        length = in_graph(size)
+        outside = outside.logical_or(ids < 0).logical_or(ids >= length)
+        total = total * length + ids
+    return apply("where", outside, -1.0, total)

@@ -1,0 +1,225 @@
+"""The same elements in another shape or order."""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, Any
+
+from ir import DimExpr, Error
+from ir.types import Dim, product, same
+from nncompile.array.core import Axes, apply
+from nncompile.array.elementwise import Elementwise
+from nncompile.indexing import axes_of, axis_of, flat, quotient, without_wildcard
+
+if TYPE_CHECKING:
+    from nncompile.array import Array
+
+
+class Shapes(Elementwise):
+    """Methods named and meant as torch's; sizes are given one by one or as one sequence."""
+
+    def reshape(self, *shape: Any) -> Array:
+        """The same elements in another shape; one size may be -1, the one that fits.
+
+        Errors: another number of elements; a size for -1 that depends on the run.
+        """
+        sizes = without_wildcard(self.type, flat(shape))
+        if same(sizes, self.shape):
+            return self.itself()
+        return apply("reshape", self, shape=sizes)
+
+    def view(self, *shape: Any) -> Array:
+        return self.reshape(*shape)
+
+    def view_as(self, other: Array) -> Array:
+        return self.reshape(other.shape)
+
+    reshape_as = view_as
+
+    def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Array:
+        """The axes from start_dim to end_dim, both included, made one."""
+        if self.ndim == 0:
+            return self.reshape(1)
+        start, end = axis_of(self.type, start_dim), axis_of(self.type, end_dim)
+        if start > end:
+            raise Error(f"flatten cannot start at axis {start_dim} and end before it, at {end_dim}")
+        one = product(self.shape[start : end + 1])
+        return self.reshape(*self.shape[:start], one, *self.shape[end + 1 :])
+
+    def ravel(self) -> Array:
+        return self.reshape(-1) if self.ndim != 1 else self.reshape(self.shape)
+
+    def unflatten(self, dim: int, sizes: Any) -> Array:
+        """The axis dim made several, of these sizes; one may be -1.
+
+        Errors: no sizes; sizes whose product is another one.
+        """
+        axis, sizes = axis_of(self.type, dim), list(sizes)
+        if not sizes:
+            raise Error("unflatten needs one size or more")
+        known = [s for s in sizes if isinstance(s, DimExpr) or s != -1]
+        size = self.shape[axis]
+        fit = quotient([size], known)
+        if len(sizes) - len(known) > 1 or fit is None or (known == sizes and not same(fit, 1)):
+            raise Error(f"unflatten: the sizes {sizes} do not multiply to {size}, the size of "
+                        f"axis {dim} of {self.type}")
+        sizes = [fit if same(s, -1) else s for s in sizes]
+        return self.reshape(*self.shape[:axis], *sizes, *self.shape[axis + 1 :])
+
+    def unsqueeze(self, dim: int) -> Array:
+        """With an axis of size 1 put in at dim."""
+        axis = axis_of(self.type, dim, extra=1)
+        return self.reshape(*self.shape[:axis], 1, *self.shape[axis:])
+
+    def squeeze(self, dim: Axes = None) -> Array:
+        """Without the given axes where their size is 1; None: without all of size 1.
+
+        Errors: a size of which the run decides whether it is 1.
+        """
+        if self.ndim == 0:
+            return self.reshape(())
+        axes = axes_of(self.type, range(self.ndim) if dim is None else dim)
+        return self.reshape([size for i, size in enumerate(self.shape)
+                             if not (i in axes and size == 1)])
+
+    def permute(self, *dims: Any) -> Array:
+        axes = axes_of(self.type, flat(dims))
+        if axes == tuple(range(self.ndim)):
+            return self.itself()
+        return apply("transpose", self, axes=axes)
+
+    def transpose(self, dim0: int, dim1: int) -> Array:
+        """With two axes in each other's place, as in torch (not as in NumPy)."""
+        if self.ndim == 0 and {dim0, dim1} <= {0, -1}:
+            return self.permute(())
+        axes = list(range(self.ndim))
+        first, second = axis_of(self.type, dim0), axis_of(self.type, dim1)
+        axes[first], axes[second] = second, first
+        return self.permute(axes)
+
+    swapaxes = swapdims = transpose
+
+    def movedim(self, source: Any, destination: Any) -> Array:
+        """With axes at other places; the others stay in order."""
+        sources, targets = axes_of(self.type, source), axes_of(self.type, destination)
+        if len(sources) != len(targets):
+            raise Error(f"movedim: {source} and {destination} are not equally many axes")
+        moved = dict(zip(targets, sources, strict=True))
+        rest = iter(i for i in range(self.ndim) if i not in sources)
+        return self.permute([moved[i] if i in moved else next(rest) for i in range(self.ndim)])
+
+    moveaxis = movedim
+
+    def t(self) -> Array:
+        """A matrix transposed; a vector as it is.  Errors: more than two axes."""
+        if self.ndim > 2:
+            raise Error(f"t() takes a matrix or a vector, not {self.type}")
+        return self.T
+
+    @property
+    def T(self) -> Array:
+        return self.permute(range(self.ndim)[::-1])
+
+    @property
+    def mT(self) -> Array:
+        if self.ndim < 2:
+            raise Error(f"mT needs a matrix, got {self.type}")
+        return self.transpose(-2, -1)
+
+    def contiguous(self) -> Array:
+        return self.itself()
+
+    def detach(self) -> Array:
+        return self.itself()
+
+    def clone(self) -> Array:
+        """The array itself, since nothing can change it."""
+        return self.itself()
+
+    # -- elements more than once -------------------------------------------------------------------
+
+    def expand(self, *sizes: Any) -> Array:
+        """Axes of size 1, and new ones in front, repeated without a copy; -1 keeps a size.
+
+        Errors: an axis of another size than 1 and the one asked for.
+        """
+        wanted = flat(sizes)
+        new = len(wanted) - self.ndim
+        if new < 0 or any(same(size, -1) for size in wanted[:new]):
+            raise Error(f"cannot expand {self.type} to {wanted}")
+        shape = [old if same(size, -1) else size
+                 for size, old in zip(wanted, (*wanted[:new], *self.shape), strict=True)]
+        if same(shape, list(self.shape)):
+            return self.itself()
+        return apply("expand", self, shape=tuple(shape))
+
+    def expand_as(self, other: Array) -> Array:
+        return self.expand(other.shape)
+
+    def broadcast_to(self, *shape: Any) -> Array:
+        return self.expand(*shape)
+
+    def repeat(self, *repeats: Any) -> Array:
+        """As a whole, so many times along each axis; more numbers than axes make new ones in front.
+
+        Errors: fewer numbers than axes.
+        """
+        times = flat(repeats)
+        if len(times) < self.ndim:
+            raise Error(f"repeat needs a number for each axis of {self.type}, got {times}")
+        shape = [1] * (len(times) - self.ndim) + list(self.shape)
+        pairs = list(zip(times, shape, strict=True))
+        apart = self.reshape([size for _, size in pairs for size in (1, size)])
+        return apart.expand([d for pair in pairs for d in pair]).reshape(
+            [count * size for count, size in pairs])
+
+    def tile(self, *dims: Any) -> Array:
+        """As repeat; fewer numbers than axes are about the last ones."""
+        times = flat(dims)
+        return self.repeat([1] * (self.ndim - len(times)) + times)
+
+    def repeat_interleave(self, repeats: int, dim: int | None = None) -> Array:
+        """Each element so many times in a row along dim; None: of the array made flat."""
+        if dim is None:
+            return self.ravel().repeat_interleave(repeats, 0)
+        axis = axis_of(self.type, dim)
+        wide = [*self.shape[: axis + 1], operator.index(repeats), *self.shape[axis + 1 :]]
+        return self.unsqueeze(axis + 1).expand(wide).flatten(axis, axis + 1)
+
+    def flip(self, *dims: Any) -> Array:
+        """The given axes backwards."""
+        result = self
+        for axis in axes_of(self.type, flat(dims)):
+            result = apply("slice", result, axis=axis, start=self.shape[axis] - 1, stop=-1, step=-1)
+        return result.itself()
+
+    def fliplr(self) -> Array:
+        return self.flip(1)
+
+    def flipud(self) -> Array:
+        return self.flip(0)
+
+    def roll(self, shifts: Any, dims: Any = None) -> Array:
+        """Moved along the axes, what falls off one end coming in at the other; without dims, along
+        the array made flat."""
+        if dims is None:
+            return self.ravel().roll(shifts, 0).reshape(self.shape)
+        by, axes = flat([shifts]), flat([dims])
+        if len(by) != len(axes):
+            raise Error(f"roll needs a shift for each axis, got {by} for {axes}")
+        result = self
+        for shift, dim in zip(by, axes, strict=True):
+            result = rolled(result, operator.index(shift), axis_of(self.type, dim))
+        return result.itself()
+
+
+def rolled(x: Any, shift: int, axis: int) -> Array:
+    size: Dim = x.shape[axis]
+    if isinstance(size, int):
+        shift = shift % size if size else 0
+    if shift == 0:
+        return x                                 # type: ignore[no-any-return]
+    cut = size - shift if shift > 0 else -shift
+    parts = [apply("slice", x, axis=axis, start=start, stop=stop, step=1)
+             for start, stop in ((cut, size), (0, cut))]
+    return apply("concat", *parts, axis=axis)
