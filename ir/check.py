@@ -12,10 +12,10 @@ from zlib import crc32
 
 import numpy as np
 
-from ir.graph import SIGILS, Graph, Value, named_sizes
+from ir.graph import SIGILS, Graph, Node, Value, named_sizes
 from ir.interpret import interpret
 from ir.ops import at_sizes
-from ir.types import DTYPES, Array, Error, evaluate_dim
+from ir.types import DTYPES, FLOATS, Array, Error, evaluate_dim
 from ir.verify import verify
 
 Sizes = dict[str, int]
@@ -73,8 +73,8 @@ def check_same(name: str, before: Graph, after: Graph) -> None:
     """Raise PassError unless `after`, which the pass `name` made of `before`, is the same function.
 
     A pass may keep every rounding, or change the algebra.  So on ordinary inputs each output has to
-    be the same numbers, or to agree in double precision.  A pass that kept every number there has
-    to keep NaN and infinities too.
+    be the same numbers, or to agree in double precision: floats closely, integers and bools wholly.
+    A pass that kept every number there has to keep NaN and infinities too.
 
     A size that `before` refuses, as `x[:, 1:]` does 0, is no evidence: larger ones are tried then,
     and when none without a 0 can be evaluated, that is a PassError too.  Params without data are
@@ -169,31 +169,69 @@ def example_inputs(graph: Graph, size: int = 3, seed: int = 0, kind: str = "norm
     """Random inputs, the first named size being `size`, the next one more, and so on.
 
     `kind`: "normal", of several magnitudes; "positive", up to 1; "zero"; "large"; or normal with
-    "nan", "infinite", "extreme" elements.  Integers are ids of every embedding table's rows.
+    "nan", "infinite", "extreme" elements.  In a graph that picks by index, integers are ids of
+    everything it picks from.
     """
     sizes = {name: size + i for i, name in enumerate(named_sizes(graph))}
     return inputs_at(graph, sizes, kind, seed)
 
 
 def inputs_at(graph: Graph, sizes: Sizes, kind: str, seed: int = 0) -> list[Array]:
-    random, rows = np.random.default_rng(seed), table_rows(graph)
+    random = np.random.default_rng(seed)
     arrays = []
     for value in graph.inputs:
-        shape = at_sizes(value.type.shape, sizes)
-        if value.type.dtype in ("f32", "f64"):
-            array: Array = numbers(random, shape, kind)
+        if value.type.dtype in FLOATS:
+            array = numbers(random, at_sizes(value.type.shape, sizes), kind)
         else:
-            highest = {"zero": 1}.get(kind, rows)
-            array = random.integers(rows - 1 if kind == "large" else 0, highest, shape)
+            array = integers(random, graph, value, sizes, kind)
         arrays.append(array.astype(DTYPES[value.type.dtype]))
     return arrays
 
 
-def table_rows(graph: Graph) -> int:
-    """An id below this one is in every embedding table."""
-    tables = [node.inputs[1] for node in graph.nodes if node.op == "embedding"]
-    rows = [evaluate_dim(t.type.shape[0], {}) for t in tables if isinstance(t, Value)]
-    return max(1, min(rows, default=100))
+def integers(random: np.random.Generator, graph: Graph, value: Value, sizes: Sizes,
+             kind: str) -> Array:
+    """Integers that the graph can use, or 0 and 1 for bools."""
+    shape = at_sizes(value.type.shape, sizes)
+    array: Array
+    if kind == "zero":
+        return np.zeros(shape, int)
+    if (ids := bagged_ids(graph, value)) is not None:
+        count = evaluate_dim(ids.type.shape[0], sizes)
+        array = np.sort(random.integers(0, count + 1, shape))
+        array[:1] = 0
+        return array
+    high: Array = random.choice([4, 100], shape)             # of two magnitudes
+    low = 0 * high if value.type.dtype == "u8" else -high
+    if value.type.dtype == "bool":
+        low, high = np.array([0, 2])
+    elif (rows := table_rows(graph, sizes)) is not None:
+        low, high = np.array([0, max(1, rows)])
+    if kind in ("large", "positive"):
+        low = high - 1 if kind == "large" else np.minimum(1, high - 1)
+    array = random.integers(low, high, shape)
+    return array
+
+
+def bagged_ids(graph: Graph, offsets: Value) -> Value | None:
+    """The ids that these are offsets into, if they are."""
+    for node in graph.nodes:
+        match node:
+            case Node(op="embedding_bag", inputs=(Value() as ids, second, *_)) if second is offsets:
+                return ids
+    return None
+
+
+def table_rows(graph: Graph, sizes: Sizes) -> int | None:
+    """An id below this one is in everything that the graph picks from by index, if it does."""
+    rows = []
+    for node in graph.nodes:
+        match node:
+            case (Node(op="embedding", inputs=(_, Value() as table))
+                  | Node(op="embedding_bag", inputs=(_, _, Value() as table, *_))):
+                rows.append(table.type.shape[0])
+            case Node(op="take" | "take_along", inputs=(Value() as table, _)):
+                rows.append(table.type.shape[node.attrs["axis"]])
+    return min((evaluate_dim(dim, sizes) for dim in rows), default=None)
 
 
 def numbers(random: np.random.Generator, shape: tuple[int, ...], kind: str) -> Array:
@@ -217,21 +255,22 @@ def with_data(graph: Graph, seed: int = 0) -> Graph:
     They depend on the param's name only, and weights are scaled so that a deep graph's values
     stay moderate.
     """
-    data: Mapping[Value, Array] = {p: random_data(p, seed, table_rows(graph)) for p in graph.params
+    data: Mapping[Value, Array] = {p: random_data(graph, p, seed) for p in graph.params
                                    if p not in graph.data}
     return replace(graph, data={**data, **graph.data})
 
 
-def random_data(param: Value, seed: int, rows: int) -> Array:
+def random_data(graph: Graph, param: Value, seed: int) -> Array:
     name = f"{SIGILS[param.kind]}{param.name}".encode("utf-8", "surrogatepass")
     random = np.random.default_rng([seed, crc32(name)])
-    shape = at_sizes(param.type.shape, {})
-    if param.type.dtype in ("i32", "i64"):
-        array: Array = random.integers(0, rows, shape)
-    else:
-        array = random.standard_normal(shape)
+    if param.type.dtype in FLOATS:
+        shape = at_sizes(param.type.shape, {})
+        array: Array = random.standard_normal(shape)
         if len(shape) > 1:
             array /= np.sqrt(max(1, shape[-1]))
+    else:
+        smallest = dict.fromkeys(named_sizes(graph), 0)
+        array = integers(random, graph, param, smallest, "normal")
     return array.astype(DTYPES[param.type.dtype])
 
 
@@ -243,12 +282,15 @@ def compare(trial: Trial, i: int) -> str:
     if same_numbers(own, new_own):
         return ""
     double, new_double = (outputs[i] for outputs in trial.double)
-    with np.errstate(all="ignore"):
-        close = np.abs(double - new_double) <= 1e-9 * np.abs(double) + conditioning(own, double)
-    special = same_elements(double, new_double)
-    if trial.kind in ORDINARY and np.isfinite(double).any():
-        special |= ~np.isfinite(double)          # other algebra may overflow elsewhere
-    wrong = ~np.where(np.isfinite(double), close, special)
+    right = same_elements(double, new_double)
+    if double.dtype.kind == "f":
+        with np.errstate(all="ignore"):
+            near = np.abs(double - new_double) <= 1e-9 * np.abs(double) + conditioning(own, double)
+        finite = np.isfinite(double)
+        right |= near & finite
+        if trial.kind in ORDINARY and finite.any():
+            right |= ~finite                     # other algebra may overflow elsewhere
+    wrong = ~right
     if not wrong.any():
         return ""
     first = tuple(int(k) for k in np.argwhere(wrong)[0])

@@ -238,8 +238,10 @@ def concat(x: Array, *others: Array, axis: int) -> Array:
 
 def pad(x: Array, *, low: Sequence[int], high: Sequence[int], value: float) -> Array:
     check_sizes("cannot pad by", [*low, *high])
-    widths = list(zip(low, high, strict=True))
-    return np.pad(x, widths, constant_values=x.dtype.type(value))
+    sizes = zip(low, x.shape, high, strict=True)
+    padded = np.full([a + n + b for a, n, b in sizes], x.dtype.type(value))
+    padded[tuple(slice(a, a + n) for a, n in zip(low, x.shape, strict=True))] = x
+    return padded
 
 
 def check_sizes(what: str, sizes: Sequence[int]) -> None:

@@ -288,7 +288,8 @@ def slice_(x: TensorType, *, axis: int, start: Dim, stop: Dim, step: int) -> Ten
     if step < 0:
         gaps = (stop + 1, start - stop, size - 1 - start)
     if any(extent(gap)[1] < 0 for gap in gaps):
-        raise Error(f"{start}:{stop} is outside axis {axis} of {x}")
+        steps = f":{step}" * (step != 1)
+        raise Error(f"{start}:{stop}{steps} is outside axis {axis} of {x}")
     count = divided_up(gaps[1], abs(step))
     return TensorType(x.dtype, (*x.shape[:axis], count, *x.shape[axis + 1:]))
 

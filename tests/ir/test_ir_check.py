@@ -197,6 +197,71 @@ def test_embeddings_and_double_graphs() -> None:
         check_same("p", before, parse(text.format("add(%0, %1) then mul(0.1000001)")))
 
 
+INTEGER = """graph g(%n: i32[B, 8], %k: i32[B, 8], %m: bool[B, 8], %x: f32[B, 8]) -> bool[B, 8] {{
+    %0: i32[B, 8] = {}
+    %1: bool[B, 8] = gt(%0, 3.0) then logical_xor(%m)
+    return %1
+}}"""
+
+
+@pytest.mark.parametrize("before, after", [
+    ("add(%n, %k)", "add(%k, %n)"),
+    ("mul(%n, 4.0)", "add(%n, %n) then add(%n), add(%n)"),
+    ("floor_div(%n, 2.0)", "sub(%n, 1.0) then add(1.0), floor_div(2.0)"),
+    ("where(%m, %n, %k)", "where(%m, %n, %k) then add(0.0)"),
+])
+def test_right_passes_over_integers_and_bools(before: str, after: str) -> None:
+    check_same("right", parse(INTEGER.format(before)), parse(INTEGER.format(after)))
+
+
+@pytest.mark.parametrize("before, after", [
+    ("sub(%n, %k)", "sub(%k, %n)"),
+    ("floor_div(%n, 2.0)", "floor_div(%n, 2.0) then abs"),
+    ("floor_div(%n, %k)", "floor_div(%k, %n)"),
+    ("remainder(%n, 7.0)", "remainder(%n, -7.0)"),
+    ("where(%m, %n, %k)", "where(%m, %k, %n)"),
+    ("mul(%n, %n)", "mul(%n, %n) then mul(4.0)"),
+])
+def test_wrong_passes_over_integers_and_bools(before: str, after: str) -> None:
+    with pytest.raises(PassError, match=r"^wrong (changed output 0|made a graph that fails)"):
+        check_same("wrong", parse(INTEGER.format(before)), parse(INTEGER.format(after)))
+
+
+PICKED = """graph g(%x: f32[B, T], %ids: i64[B, 3], %at: i64[B], %some: i32[N]) -> f32[{}] {{
+    @w: f32[5, 4]
+    %0: f32[{}] = {}
+    %1: f32[{}] = {}
+    return %1
+}}"""
+
+
+@pytest.mark.parametrize("shape, call", [
+    ("B, 3", "take_along(%x, %ids) {axis = 1}"),
+    ("B, B, 3", "take(%x, %ids) {axis = 1}"),
+    ("B, 3, 4", "take(@w, %ids) {axis = 0}"),
+    ("B, 4", "embedding_bag(%some, %at, @w) {mode = mean, include_last = false, padding = -1}"),
+    ("B - 1, 4", "embedding_bag(%some, %at, @w) {mode = sum, include_last = true, padding = 0}"),
+])
+def test_graphs_that_pick_by_index_can_be_checked(shape: str, call: str) -> None:
+    before, right, wrong = (parse(PICKED.format(shape, shape, call, shape, step)) for step in
+                            ("mul(%0, 3.0)", "add(%0, %0) then add(%0)", "mul(%0, 3.00001)"))
+    check_same("right", before, right)
+    with pytest.raises(PassError, match=r"changed output 0 of g at [BN] = \d, T = "):
+        check_same("wrong", before, wrong)
+
+
+def test_example_integers_and_bools() -> None:
+    graph = parse("graph g(%a: i8[B], %b: u8[B], %c: i64[B], %d: bool[B]) {\nreturn\n}")
+    a, b, c, d = example_inputs(graph, 500)
+    assert [x.dtype.name for x in (a, b, c, d)] == ["int8", "uint8", "int64", "bool"]
+    assert a.min() < 0 < a.max() and b.max() > 50 and c.min() < 0 and 100 < d.sum() < 400
+    a, b, c, d = example_inputs(graph, 9, kind="positive")
+    assert all((x > 0).all() for x in (a, b, c, d))
+    assert not any(x.any() for x in example_inputs(graph, 9, kind="zero"))
+    filled = with_data(parse("graph g() {\n$0: bool[99]\n@n: u8[99]\nreturn\n}"))
+    assert 20 < filled.data[filled.params[0]].sum() < 80
+
+
 def test_example_inputs() -> None:
     graph = parse("graph g(%x: f32[B, T], %y: f64[T], %ids: i64[B]) {\n@e: f32[7, 2]\n"
                   "%0: f32[B, 2] = embedding(%ids, @e)\nreturn\n}")

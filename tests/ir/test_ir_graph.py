@@ -53,6 +53,26 @@ def test_numbers_of_any_kind_become_floats(number: Any) -> None:
     assert builder.nodes[0].inputs[1] == 2.0 and type(builder.nodes[0].inputs[1]) is float
 
 
+@pytest.mark.parametrize("truth", [True, np.bool_(True)])
+def test_truth_values_become_floats(truth: Any) -> None:
+    builder = Builder()
+    builder.add("logical_and", builder.declare("input", "x", parse_type("bool[B]")), truth)
+    assert builder.nodes[0].inputs[1] == 1.0 and type(builder.nodes[0].inputs[1]) is float
+
+
+def test_nodes_without_operands() -> None:
+    builder = Builder()
+    builder.declare("input", "x", F32)
+    places = builder.add("iota", shape=[symbol("B"), 4], axis=1, dtype="i64")
+    half = builder.add("full", 0.5, shape=[symbol("B"), 4], dtype="f32")
+    graph = builder.build("g", [places, half])
+    ir.verify(graph)
+    assert str(ir.parse(str(graph))) == str(graph)
+    got = ir.interpret(graph, [np.zeros((2, 4), np.float32)])
+    assert got[0].tolist() == [[0, 1, 2, 3]] * 2 and got[1].tolist() == [[0.5] * 4] * 2
+    assert all(array.flags.writeable for array in got)
+
+
 @pytest.mark.parametrize("use, message", [
     (lambda b, x: b.add("add", x, np.ones(4)), "not ndarray; declare an array as a constant"),
     (lambda b, x: b.add("add", x, None), "a value or a number, not NoneType"),

@@ -160,3 +160,43 @@ def test_no_warning_and_no_change_of_numpys_settings() -> None:
         [got] = interpret(graph, [np.float32([-1, 0, 3e38, np.inf, np.nan])])
         assert np.geterr()["over"] == "raise"
     np.testing.assert_array_equal(got, np.float32([np.nan, 0, np.inf, np.inf, np.nan]))
+
+
+def test_only_floats_are_promoted() -> None:
+    types = "f32[B], i8[B], bool[B], f32[B], f32[B], i64[]"
+    graph = parse("graph g(%n: i8[B], %m: bool[B]) -> " + types + """ {
+        %0: f32[B] = cast(%n) {dtype = f32}
+        %1: f32[B] = mul(%0, 0.1)
+        %2: i8[B] = add(%n, 1.0)
+        %3: bool[B] = logical_not(%m)
+        %4: f32[B] = full(0.1) {shape = [B], dtype = f32}
+        %5: f32[B] = iota {shape = [B], axis = 0, dtype = f32}
+        %6: i64[] = argmax(%1) {axis = 0, keepdims = false}
+        return %1, %2, %3, %4, %5, %6
+    }""")
+    n, m = np.array([127, -3, 5], np.int8), np.array([True, False, True])
+    own, double = interpret(graph, [n, m]), interpret(graph, [n, m], np.float64)
+    assert [a.dtype.name for a in own] == ["float32", "int8", "bool", "float32", "float32", "int64"]
+    assert [a.dtype.name for a in double] == [
+        "float64", "int8", "bool", "float64", "float64", "int64"]
+    np.testing.assert_array_equal(own[0], n.astype(np.float32) * np.float32(0.1))
+    np.testing.assert_array_equal(double[0], n * 0.1)
+    assert double[1].tolist() == [-128, -2, 6] and double[3].tolist() == [0.1] * 3
+    assert double[5] == 0 and own[2].tolist() == [False, True, False]
+    with pytest.raises(ir.Error, match=r"%m: expected bool\[B\], got an array of int8"):
+        interpret(graph, [n, n])
+
+
+def test_a_cast_between_floats() -> None:
+    graph = parse("graph g(%x: f64[B]) -> f64[B] {\n%0: f32[B] = cast(%x) {dtype = f32}\n"
+                  "%1: f64[B] = cast(%0) {dtype = f64}\nreturn %1\n}")
+    x = np.array([0.1, 1 / 3])
+    np.testing.assert_array_equal(interpret(graph, [x])[0], x.astype(np.float32))
+    np.testing.assert_array_equal(interpret(graph, [x], np.float64)[0], x)
+
+
+def test_an_integer_divided_by_zero_shows_the_node() -> None:
+    graph = parse("graph g(%x: i32[B]) -> i32[B] {\n%0: i32[B] = floor_div(6.0, %x)\nreturn %0\n}")
+    assert interpret(graph, [np.int32([-4, 5])])[0].tolist() == [-2, 1]
+    with pytest.raises(ir.Error, match=r"divided by zero\n  node: %0: i32\[B\] = floor_div"):
+        interpret(graph, [np.int32([1, 0])])

@@ -213,6 +213,29 @@ def test_fold_constants_leaves_what_it_cannot_know() -> None:
     assert FoldConstants()(right).nodes == ()
 
 
+def test_what_is_made_of_nothing_is_constant() -> None:
+    """As a causal mask is: within the bound, and where no size is left for the run to know."""
+    text = """graph g(%x: f32[B, 4, 4]) -> f32[B, 4, 4], f32[B] {
+        %0: i64[4, 4] = iota {shape = [4, 4], axis = 0, dtype = i64}
+        %1: i64[4, 4] = iota {shape = [4, 4], axis = 1, dtype = i64}
+        %2: i64[4, 4] = iota {shape = [4, 4], axis = 1, dtype = i64}
+        %3: bool[4, 4] = lt(%0, %2)
+        %4: f32[B, 4, 4] = where(%3, -inf, %x)
+        %5: f32[B] = full(0.5) {shape = [B], dtype = f32}
+        return %4, %5
+    }"""
+    before = parse(text)
+    alone = CSE()(before)
+    assert [n.op for n in alone.nodes] == ["iota", "iota", "lt", "where", "full"]
+    after = FoldConstants()(before)
+    verify(after)
+    check_same("fold_constants", before, after)
+    assert [n.op for n in after.nodes] == ["where", "full"]
+    [mask] = after.data.values()
+    np.testing.assert_array_equal(mask, ~np.tri(4, dtype=bool))
+    assert mask.flags.writeable and FoldConstants(max_elements=15)(before) is before
+
+
 def test_run_applies_in_order_and_reports() -> None:
     before = graph("""
         %0: f32[8] = exp($0)

@@ -42,6 +42,41 @@ def test_round_trip() -> None:
     assert graph.nodes[3].attrs == {"axis": 1, "scale": math.inf, "then": ("add", "sub")}
 
 
+WIDE = """graph wide(%x: f32[B, 4], %ids: i64[T], %m: bool[B, 4], %at: i32[T]) -> f32[B, 4] {
+  @w: f32[9, 4]
+  $0: i8[3]
+  $1: u8[2]
+  %0: i64[B, 4]     = iota {shape = [B, 4], axis = 1, dtype = i64}
+  %1: f32[B, 4]     = full(-inf) {shape = [B, 4], dtype = f32} then add(0.5)
+  %2: f32[B, 4]     = where(%m, %x, -inf) then softplus(1.0, 20.0), mul(%1)
+  %3: f32[B, 4]     = slice(%2) {axis = 0, start = B - 1, stop = -1, step = -1}
+  %4: f32[B, 9]     = pad(%3) {low = [0, 2], high = [0, 3], value = -1e-05}
+  %5: i64[B, 2]     = topk_ids(%4) {axis = 1, k = 2, largest = true, sorted = false}
+  %6: f32[B, 2]     = take_along(%4, %5) {axis = 1}
+  %7: f32[T - 1, 4] = embedding_bag(%ids, %at, @w) {mode = max, include_last = true, padding = -1}
+  %8: bool[B, 4]    = cast(%x) {dtype = bool} then logical_or(%m)
+  %9: i64[B]        = argmax(%x) {axis = 1, keepdims = false}
+  return %3
+}"""
+
+
+def test_every_form_of_attribute_round_trips() -> None:
+    graph = parse(WIDE)
+    ir.verify(graph)
+    assert str(graph) == WIDE
+    attrs = [node.attrs for node in graph.nodes]
+    assert attrs[0]["dtype"] == "i64" and attrs[7]["mode"] == "max"
+    assert attrs[3]["step"] == -1 and attrs[3]["stop"] == -1 and attrs[4]["value"] == -1e-05
+
+
+def test_what_has_a_default_need_not_be_written() -> None:
+    text = ("graph g(%x: f32[8]) -> f32[2] {{\n"
+            "  %0: f32[2] = slice(%x) {{axis = 0, {}}}\n"
+            "  return %0\n}}")
+    short, long = (text.format(a) for a in ("start = 1, stop = 3", "start = 1, stop = 3, step = 1"))
+    assert str(parse(short)) == str(parse(long)) == long
+
+
 @settings(max_examples=100, deadline=None)
 @given(graphs())
 def test_random_graphs_round_trip(graph: ir.Graph) -> None:
@@ -159,6 +194,14 @@ BODY = [
     ("%0: f32[B] = softmax(%x) {axis = 0, axis = 0}", "axis is given twice"),
     ("%0: f32[B] = softmax(%x) {axis = 0 scale = 1.0}", "expected ',' or '}', got 'scale'"),
     ("%0: f32[B] = softmax(%x) {axis = 0, scale = [1]}", "scale of softmax is a number, not (1,)"),
+    ("%0: f32[B] = softmax(%x) {axis = b, scale = 1.0}", "axis of softmax is an integer, not 'b'"),
+    ("%0: f32[B] = cast(%x) {dtype = f16}", "dtype of cast is an element type: f32, f64, i8, u8"),
+    ("%0: f32[B] = cast(%x) {dtype = F32}", "dtype of cast is an element type"),
+    ('%0: f32[B] = cast(%x) {dtype = "f32"}', """expected a size: a number, a capitalised name"""),
+    ("%0: f32[B] = cast(%x) {dtype = -f32}", "'f32' cannot name a size"),
+    ("%0: i64[B] = add(%x, 1.0) then cast", "cast has attributes, so it cannot stand behind"),
+    ("%0: f32[3] = full(nan) {shape = [3], dtype = i8}", "the number nan cannot be i8"),
+    ("%0: f32[3] = iota(1.0) {shape = [3], axis = 0, dtype = i8}", "iota takes 0 operand, not 1"),
     ("%0: f32[B] = softmax(%x) {axis = [0", "expected ',' or ']', got nothing"),
     ("%0: f32[B] = tanh(%x) {then = [1]}", "`then` stands behind the attributes"),
     ("%0: f32[B] = tanh(%x) {= 1}", "expected the name of an attribute, got '='"),
