@@ -134,7 +134,8 @@ class FoldConstants:
         known = [o for o in operands if o is not None]
         if len(known) < len(operands) or is_symbolic(tuple(node.attrs.values())):
             return None
-        if product(node.result.type.shape) > self.max_elements:
+        # an axis of size 0 does not make the others small
+        if product(max(1, size) for size in node.result.type.shape) > self.max_elements:
             return None
         try:
             # in the layout it had: NumPy's matrix product rounds otherwise for another

@@ -53,7 +53,10 @@ def same_view(node: Node) -> Value | None:
             return x
         case Node(op="concat", inputs=(Value() as x,)):
             return x
-        case Node(op="reshape" | "slice", inputs=(Value() as x,)) if x.type == node.result.type:
+        case Node(op="reshape", inputs=(Value() as x,)) if x.type == node.result.type:
+            return x
+        case Node(op="slice", inputs=(Value() as x,), attrs={"step": step}) \
+                if x.type == node.result.type and step > 0:
             return x                             # a part as long as the whole is the whole
         case Node(op="transpose", inputs=(Value() as x,), attrs={"axes": axes}) \
                 if tuple(axes) == tuple(range(x.type.ndim)):

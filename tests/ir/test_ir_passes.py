@@ -236,6 +236,16 @@ def test_what_is_made_of_nothing_is_constant() -> None:
     assert mask.flags.writeable and FoldConstants(max_elements=15)(before) is before
 
 
+def test_nothing_is_made_too_large() -> None:
+    text = """graph g() -> i64[0, 9000000000000000000], f32[9000000000000] {
+        %0: i64[0, 9000000000000000000] = iota {shape = [0, 9000000000000000000], axis = 1, dtype = i64}
+        %1: f32[9000000000000] = full(0.5) {shape = [9000000000000], dtype = f32}
+        return %0, %1
+    }"""  # noqa: E501
+    before = parse(text)
+    assert FoldConstants()(before) is before
+
+
 def test_run_applies_in_order_and_reports() -> None:
     before = graph("""
         %0: f32[8] = exp($0)

@@ -44,6 +44,8 @@ TWINS = {
     "times zero": ("f32[B, 8]", "mul(%x, 0.0)"),
     "transpose of equal sizes": ("f32[8, 8]", "transpose(%m) {axes = [1, 0]}"),
     "a part of an axis": ("f32[B, 7]", "slice(%x) {axis = 1, start = 1, stop = 8}"),
+    "an axis backwards": ("f32[B, 8]",
+                          "slice(%x) {axis = 1, start = 7, stop = -1, step = -1}"),
     "reshape to another rank": ("f32[B, 1, 8]", "reshape(%x) {shape = [B, 1, 8]}"),
     "two things concatenated": ("f32[2*B, 8]", "concat(%x, %x) {axis = 0}"),
     "a step behind the no-op": ("f32[B, 8]", "mul(%x, 1.0) then exp"),
