@@ -481,9 +481,9 @@ def test_training_mode_names_every_dropout():
 INPUTS = {
     "none": ((), "does not take 0 inputs"),
     "many": (("f32[B]", "f32[B]"), "does not take 2 inputs"),
-    "text": (("f32(B)",), "the input x: .*f32"),
-    "list": (([1.0],), "the input x is a type text .* or an example array, not"),
-    "dtype": ((np.ones(3, np.float16),), "the input x: arrays of float16"),
+    "text": (("f32(B)",), "the input input: .*f32"),
+    "list": (([1.0],), "the input input is a type text .* or an example array, not"),
+    "dtype": ((np.ones(3, np.float16),), "the input input: arrays of float16"),
 }
 
 

@@ -1,7 +1,37 @@
 """torch.nn's dense side on NumPy arrays: the same names, arguments, weights and text."""
 
-from nncompile.nn import functional, init
-from nncompile.nn.activation import GELU, ReLU, Sigmoid, Softmax, Tanh
+from nncompile.nn import functional, init, parameter
+from nncompile.nn.activation import (
+    CELU,
+    ELU,
+    GELU,
+    GLU,
+    SELU,
+    Hardshrink,
+    Hardsigmoid,
+    Hardswish,
+    Hardtanh,
+    LeakyReLU,
+    LogSigmoid,
+    LogSoftmax,
+    Mish,
+    PReLU,
+    ReLU,
+    ReLU6,
+    RReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softmax2d,
+    Softmin,
+    Softplus,
+    Softshrink,
+    Softsign,
+    Tanh,
+    Tanhshrink,
+    Threshold,
+)
+from nncompile.nn.attention import MultiheadAttention
 from nncompile.nn.containers import (
     ModuleDict,
     ModuleList,
@@ -9,37 +39,46 @@ from nncompile.nn.containers import (
     ParameterList,
     Sequential,
 )
-from nncompile.nn.dropout import Dropout
-from nncompile.nn.embedding import Embedding
-from nncompile.nn.flatten import Flatten
+from nncompile.nn.distance import CosineSimilarity, PairwiseDistance
+from nncompile.nn.dropout import (
+    AlphaDropout,
+    Dropout,
+    Dropout1d,
+    Dropout2d,
+    Dropout3d,
+    FeatureAlphaDropout,
+)
+from nncompile.nn.embedding import Embedding, EmbeddingBag
+from nncompile.nn.flatten import Flatten, Unflatten
 from nncompile.nn.init import manual_seed
-from nncompile.nn.linear import Identity, Linear
+from nncompile.nn.linear import (
+    Bilinear,
+    Identity,
+    LazyLinear,
+    Linear,
+    NonDynamicallyQuantizableLinear,
+)
 from nncompile.nn.module import Module
-from nncompile.nn.normalization import LayerNorm
+from nncompile.nn.normalization import (
+    BatchNorm1d,
+    CrossMapLRN2d,
+    GroupNorm,
+    InstanceNorm1d,
+    LayerNorm,
+    LocalResponseNorm,
+    RMSNorm,
+)
 from nncompile.nn.parameter import Buffer, Parameter, UninitializedParameter
 
 __all__ = [
-    "GELU",
-    "Buffer",
-    "Dropout",
-    "Embedding",
-    "Flatten",
-    "Identity",
-    "LayerNorm",
-    "Linear",
-    "Module",
-    "ModuleDict",
-    "ModuleList",
-    "Parameter",
-    "ParameterDict",
-    "ParameterList",
-    "ReLU",
-    "Sequential",
-    "Sigmoid",
-    "Softmax",
-    "Tanh",
-    "UninitializedParameter",
-    "functional",
-    "init",
-    "manual_seed",
+    "CELU", "ELU", "GELU", "GLU", "SELU", "AlphaDropout", "BatchNorm1d", "Bilinear", "Buffer",
+    "CosineSimilarity", "CrossMapLRN2d", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d",
+    "Embedding", "EmbeddingBag", "FeatureAlphaDropout", "Flatten", "GroupNorm", "Hardshrink",
+    "Hardsigmoid", "Hardswish", "Hardtanh", "Identity", "InstanceNorm1d", "LayerNorm", "LazyLinear",
+    "LeakyReLU", "Linear", "LocalResponseNorm", "LogSigmoid", "LogSoftmax", "Mish", "Module",
+    "ModuleDict", "ModuleList", "MultiheadAttention", "NonDynamicallyQuantizableLinear", "PReLU",
+    "PairwiseDistance", "Parameter", "ParameterDict", "ParameterList", "RMSNorm", "RReLU", "ReLU",
+    "ReLU6", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softmax2d", "Softmin", "Softplus",
+    "Softshrink", "Softsign", "Tanh", "Tanhshrink", "Threshold", "Unflatten",
+    "UninitializedParameter", "functional", "init", "manual_seed", "parameter",
 ]

@@ -6,23 +6,63 @@ from typing import Any
 
 import nncompile.nn.functional as F
 from nncompile.array import Array
+from nncompile.nn.functional.dropout import check_probability
 from nncompile.nn.module import Module
 
 
-class Dropout(Module):
-    """In training mode zeros with probability p and scales the rest by 1 / (1 - p)."""
+class Noise(Module):
+    """What the dropouts share: a probability, and that they do nothing in eval mode."""
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
-        F.check_probability(p)
+        check_probability(p)
         self.p = p
         self.inplace = inplace
 
     def _unlike_eval(self) -> bool:
         return self.training and self.p > 0
 
-    def forward(self, x: Array) -> Any:
-        return F.dropout(x, self.p, self.training)
-
     def extra_repr(self) -> str:
         return f"p={self.p}, inplace={self.inplace}"
+
+
+class Dropout(Noise):
+    """In training mode zeros with probability p and scales the rest by 1 / (1 - p)."""
+
+    def forward(self, input: Array) -> Any:
+        return F.dropout(input, self.p, self.training)
+
+
+class Dropout1d(Noise):
+    """Dropout of whole channels of [N, C, L] or [C, L]."""
+
+    def forward(self, input: Array) -> Any:
+        return F.dropout1d(input, self.p, self.training)
+
+
+class Dropout2d(Noise):
+    """Dropout of whole channels of [N, C, H, W]."""
+
+    def forward(self, input: Array) -> Any:
+        return F.dropout2d(input, self.p, self.training)
+
+
+class Dropout3d(Noise):
+    """Dropout of whole channels of [N, C, D, H, W] or [C, D, H, W]."""
+
+    def forward(self, input: Array) -> Any:
+        return F.dropout3d(input, self.p, self.training)
+
+
+class AlphaDropout(Noise):
+    """Dropout that keeps mean and variance of what SELU gives."""
+
+    def forward(self, input: Array) -> Any:
+        return F.alpha_dropout(input, self.p, self.training)
+
+
+class FeatureAlphaDropout(Noise):
+    """AlphaDropout of whole channels."""
+
+    def forward(self, input: Array) -> Any:
+        return F.feature_alpha_dropout(input, self.p, self.training)

@@ -1,4 +1,4 @@
-"""Embedding: a table of rows, looked up by number."""
+"""Tables of rows, looked up by number."""
 
 from __future__ import annotations
 
@@ -10,19 +10,47 @@ import nncompile.nn.functional as F
 import nncompile.nn.init as init
 from nncompile.array import Array
 from nncompile.errors import InputError
+from nncompile.nn.functional.sparse import check_padding
 from nncompile.nn.module import Module
 from nncompile.nn.parameter import Parameter, empty
 
 
-class Embedding(Module):
+class Table(Module):
+    """What Embedding and EmbeddingBag share: the rows, and which of them is padding."""
+
+    weight: Parameter
+    num_embeddings: int
+    embedding_dim: int
+    padding_idx: int | None
+
+    def _make(self, padding_idx: int | None, weight: Any, device: Any, dtype: DTypeLike | None
+              ) -> None:
+        shape = (self.num_embeddings, self.embedding_dim)
+        if padding_idx is not None:
+            check_padding(padding_idx, self.num_embeddings)
+            padding_idx %= self.num_embeddings
+        self.padding_idx = padding_idx
+        if weight is None:
+            self.weight = empty(shape, device, dtype)
+            self.reset_parameters()
+            return
+        self.weight = Parameter(weight)
+        if self.weight.shape != shape:
+            raise InputError(f"the weight {self.weight.type} is not {list(shape)}")
+
+    def reset_parameters(self) -> None:
+        init.normal_(self.weight)
+        if self.padding_idx is not None:
+            self.weight.data[self.padding_idx] = 0
+
+
+class Embedding(Table):
     """The rows of weight [num_embeddings, embedding_dim] that i32 or i64 ids name.
 
     weight starts normal with variance 1; the row padding_idx starts, and in training stays, 0.
+    max_norm scales down the rows whose norm_type norm is above it; the table stays as it is.
     scale_grad_by_freq and sparse concern the gradient alone.
-    Errors: InputError for max_norm, which would change the weight during a forward.
     """
-
-    weight: Parameter
 
     def __init__(
         self,
@@ -39,50 +67,115 @@ class Embedding(Module):
         dtype: DTypeLike | None = None,
     ) -> None:
         super().__init__()
-        if max_norm is not None:
-            raise InputError("max_norm changes the weight during a forward: rescale it beforehand")
         self.num_embeddings = num_embeddings
         self.embedding_dim = embedding_dim
-        if padding_idx is not None:
-            F.check_padding(padding_idx, num_embeddings)
-            padding_idx %= num_embeddings
-        self.padding_idx = padding_idx
         self.max_norm = max_norm
         self.norm_type = norm_type
         self.scale_grad_by_freq = scale_grad_by_freq
         self.sparse = sparse
-        if _weight is None:
-            self.weight = empty((num_embeddings, embedding_dim), device, dtype)
-            self.reset_parameters()
-        else:
-            self.weight = Parameter(_weight)
-            if self.weight.shape != (num_embeddings, embedding_dim):
-                raise InputError(f"the weight {self.weight.type} is not [{num_embeddings}, "
-                                 f"{embedding_dim}]")
+        self._make(padding_idx, _weight, device, dtype)
         self.weight.requires_grad = not _freeze
 
     @classmethod
     def from_pretrained(
-        cls, embeddings: Any, freeze: bool = True, padding_idx: int | None = None
+        cls,
+        embeddings: Any,
+        freeze: bool = True,
+        padding_idx: int | None = None,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
+        sparse: bool = False,
     ) -> Self:
         """An embedding with this table, an array [num_embeddings, embedding_dim]."""
-        weight = Parameter(embeddings)
-        if weight.ndim != 2:
-            raise InputError(f"a table of embeddings has two dimensions, not {weight.type}")
-        rows, width = weight.shape
-        return cls(rows, width, padding_idx=padding_idx, _weight=weight, _freeze=freeze)
+        rows, width = table_shape(embeddings)
+        return cls(rows, width, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse,
+                   _weight=embeddings, _freeze=freeze)
 
-    def reset_parameters(self) -> None:
-        init.normal_(self.weight)
-        if self.padding_idx is not None:
-            self.weight.data[self.padding_idx] = 0
-
-    def forward(self, ids: Array) -> Any:
-        return F.embedding(ids, self.weight, self.padding_idx)
+    def forward(self, input: Array) -> Any:
+        return F.embedding(input, self.weight, self.padding_idx, self.max_norm, self.norm_type,
+                           self.scale_grad_by_freq, self.sparse)
 
     def extra_repr(self) -> str:
-        given = {"padding_idx": (self.padding_idx, None), "norm_type": (self.norm_type, 2.0),
+        given = {"padding_idx": (self.padding_idx, None), "max_norm": (self.max_norm, None),
+                 "norm_type": (self.norm_type, 2.0),
                  "scale_grad_by_freq": (self.scale_grad_by_freq, False),
                  "sparse": (self.sparse, False)}
         options = [f"{k}={value}" for k, (value, default) in given.items() if value != default]
         return ", ".join([str(self.num_embeddings), str(self.embedding_dim), *options])
+
+
+class EmbeddingBag(Table):
+    """The sum, mean or max of the rows of weight in each bag of ids, without the rows themselves.
+
+    Bags are the rows of ids [B, L]; or the parts of ids [N] that begin at each of the offsets [B],
+    which with include_last_offset have the end of the last one, too.
+    weight [num_embeddings, embedding_dim] starts normal with variance 1.
+    """
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
+        mode: str = "mean",
+        sparse: bool = False,
+        _weight: Any = None,
+        include_last_offset: bool = False,
+        padding_idx: int | None = None,
+        device: Any = None,
+        dtype: DTypeLike | None = None,
+    ) -> None:
+        super().__init__()
+        self.num_embeddings = num_embeddings
+        self.embedding_dim = embedding_dim
+        self.max_norm = max_norm
+        self.norm_type = norm_type
+        self.scale_grad_by_freq = scale_grad_by_freq
+        self.mode = mode
+        self.sparse = sparse
+        self.include_last_offset = include_last_offset
+        self._make(padding_idx, _weight, device, dtype)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        embeddings: Any,
+        freeze: bool = True,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
+        mode: str = "mean",
+        sparse: bool = False,
+        include_last_offset: bool = False,
+        padding_idx: int | None = None,
+    ) -> Self:
+        """A bag with this table, an array [num_embeddings, embedding_dim]."""
+        rows, width = table_shape(embeddings)
+        bag = cls(rows, width, max_norm, norm_type, scale_grad_by_freq, mode, sparse, embeddings,
+                  include_last_offset, padding_idx)
+        bag.weight.requires_grad = not freeze
+        return bag
+
+    def forward(self, input: Array, offsets: Array | None = None,
+                per_sample_weights: Array | None = None) -> Any:
+        return F.embedding_bag(
+            input, self.weight, offsets, self.max_norm, self.norm_type, self.scale_grad_by_freq,
+            self.mode, self.sparse, per_sample_weights, self.include_last_offset, self.padding_idx)
+
+    def extra_repr(self) -> str:
+        given = {"max_norm": (self.max_norm, None), "norm_type": (self.norm_type, 2.0),
+                 "scale_grad_by_freq": (self.scale_grad_by_freq, False), "mode": (self.mode, None),
+                 "padding_idx": (self.padding_idx, None)}
+        options = [f"{k}={value!r}" for k, (value, default) in given.items() if value != default]
+        return ", ".join([str(self.num_embeddings), str(self.embedding_dim), *options])
+
+
+def table_shape(embeddings: Any) -> tuple[int, int]:
+    table = Parameter(embeddings)
+    if table.ndim != 2:
+        raise InputError(f"a table of embeddings has two dimensions, not {table.type}")
+    rows, width = table.shape
+    return rows, width

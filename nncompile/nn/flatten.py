@@ -1,6 +1,9 @@
-"""Flatten: several axes into one."""
+"""Flatten and Unflatten: several axes into one, and one into several."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 from nncompile.array import Array
 from nncompile.nn.module import Module
@@ -14,8 +17,34 @@ class Flatten(Module):
         self.start_dim = start_dim
         self.end_dim = end_dim
 
-    def forward(self, x: Array) -> Array:
-        return x.flatten(self.start_dim, self.end_dim)
+    def forward(self, input: Array) -> Array:
+        return input.flatten(self.start_dim, self.end_dim)
 
     def extra_repr(self) -> str:
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
+
+
+class Unflatten(Module):
+    """The axis dim made several, of the sizes unflattened_size; one of them may be -1.
+
+    Errors: TypeError for anything but integers.
+    """
+
+    def __init__(self, dim: int, unflattened_size: Sequence[int]) -> None:
+        super().__init__()
+        if not isinstance(dim, int):
+            raise TypeError(f"Unflatten takes the axis as an integer, not {dim!r}: names of axes "
+                            "are not supported")
+        if not isinstance(unflattened_size, tuple | list):
+            raise TypeError("unflattened_size is a tuple or a list of integers, not "
+                            f"{type(unflattened_size).__name__}")
+        if wrong := [size for size in unflattened_size if not isinstance(size, int)]:
+            raise TypeError(f"unflattened_size is of integers, and one of them is {wrong[0]!r}")
+        self.dim = dim
+        self.unflattened_size = unflattened_size
+
+    def forward(self, input: Any) -> Array:
+        return input.unflatten(self.dim, self.unflattened_size)  # type: ignore[no-any-return]
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}, unflattened_size={self.unflattened_size}"

@@ -1,8 +1,9 @@
-"""Linear, and the layer that does nothing."""
+"""Products with weights, and the layer that does nothing."""
 
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any
 
 from numpy.typing import DTypeLike
@@ -10,8 +11,9 @@ from numpy.typing import DTypeLike
 import nncompile.nn.functional as F
 import nncompile.nn.init as init
 from nncompile.array import Array
+from nncompile.errors import InputError
 from nncompile.nn.module import Module
-from nncompile.nn.parameter import Parameter, empty
+from nncompile.nn.parameter import Parameter, UninitializedParameter, empty
 
 
 class Identity(Module):
@@ -20,8 +22,8 @@ class Identity(Module):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__()
 
-    def forward(self, x: Array) -> Any:
-        return F.identity(x)
+    def forward(self, input: Array) -> Any:
+        return F.identity(input)
 
 
 class Linear(Module):
@@ -55,9 +57,98 @@ class Linear(Module):
             bound = 1 / math.sqrt(self.in_features) if self.in_features > 0 else 0.0
             init.uniform_(self.bias, -bound, bound)
 
-    def forward(self, x: Array) -> Any:
-        return F.linear(x, self.weight, self.bias)
+    def forward(self, input: Array) -> Any:
+        return F.linear(input, self.weight, self.bias)
 
     def extra_repr(self) -> str:
         return (f"in_features={self.in_features}, out_features={self.out_features}, "
                 f"bias={self.bias is not None}")
+
+
+class NonDynamicallyQuantizableLinear(Linear):
+    """Linear; torch gives this name to the last layer of MultiheadAttention."""
+
+
+class LazyLinear(Linear):
+    """A Linear that takes in_features from its first input, in a call or a trace, and from then on
+    is a Linear."""
+
+    in_features: int
+
+    def __init__(self, out_features: int, bias: bool = True, device: Any = None,
+                 dtype: DTypeLike | None = None) -> None:
+        super().__init__(0, 0, False)
+        self.out_features = out_features
+        self.weight = UninitializedParameter(device=device, dtype=dtype)
+        if bias:
+            self.bias = UninitializedParameter(device=device, dtype=dtype)
+
+    def has_uninitialized_params(self) -> bool:
+        return any(isinstance(p, UninitializedParameter) for p in self._parameters.values())
+
+    def reset_parameters(self) -> None:
+        if not self.has_uninitialized_params() and self.in_features != 0:
+            super().reset_parameters()
+
+    def initialize_parameters(self, input: Array) -> None:
+        """Give the parameters the shapes that this input asks for."""
+        if not self.has_uninitialized_params():
+            self.in_features = self.weight.shape[1]
+            return
+        if input.ndim == 0:
+            raise InputError(f"LazyLinear takes [..., in_features], not {input.type}")
+        self.in_features = operator.index(input.shape[-1])
+        for parameter, shape in [(self.weight, (self.out_features, self.in_features)),
+                                 (self.bias, (self.out_features,))]:
+            if isinstance(parameter, UninitializedParameter):
+                parameter.materialize(shape)
+        self.reset_parameters()
+
+    def forward(self, input: Array) -> Any:
+        self.initialize_parameters(input)
+        self.__class__ = Linear  # type: ignore[assignment]
+        return self.forward(input)
+
+
+class Bilinear(Module):
+    """x1 @ weight[n] @ x2 + bias[n]: [..., in1_features] and [..., in2_features] make
+    [..., out_features].
+
+    weight [out_features, in1_features, in2_features] and bias [out_features] start uniform within
+    1 / sqrt(in1_features) of 0.
+    """
+
+    weight: Parameter
+    bias: Parameter | None
+
+    def __init__(
+        self,
+        in1_features: int,
+        in2_features: int,
+        out_features: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: DTypeLike | None = None,
+    ) -> None:
+        super().__init__()
+        if in1_features <= 0:
+            raise InputError(f"in1_features must be above 0, got {in1_features}")
+        self.in1_features = in1_features
+        self.in2_features = in2_features
+        self.out_features = out_features
+        self.weight = empty((out_features, in1_features, in2_features), device, dtype)
+        self.register_parameter("bias", empty((out_features,), device, dtype) if bias else None)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        bound = 1 / math.sqrt(self.in1_features)
+        init.uniform_(self.weight, -bound, bound)
+        if self.bias is not None:
+            init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, input1: Array, input2: Array) -> Any:
+        return F.bilinear(input1, input2, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        return (f"in1_features={self.in1_features}, in2_features={self.in2_features}, "
+                f"out_features={self.out_features}, bias={self.bias is not None}")

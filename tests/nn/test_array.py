@@ -225,7 +225,8 @@ def test_outside_of_a_forward():
     p = nn.Parameter([1.0, 2.0])
     assert isinstance(p * 2, Array) and (p * 2).numpy().tolist() == [2, 4]
     assert isinstance(np.ones(2, np.float32) + p, Array)
-    assert type(nn.functional.relu(p)) is np.ndarray
+    assert type(nn.functional.relu(p)) is Array
+    assert type(nn.functional.linear(np.ones((1, 2), np.float32), p[None])) is np.ndarray
     assert np.concatenate([p, p]).shape == (4,) and np.add.reduce(p) == 3
     with pytest.raises(Error, match="in place"):
         p += 1

@@ -26,7 +26,7 @@ def test_dropout_in_training():
 
 def test_joining_refuses_what_does_not_fit():
     x = np.ones((2, 3), np.float32)
-    for wrong in ([], [x, x[:, :2]], [x, x.astype(np.float64)], [x, [1.0]]):
+    for wrong in ([], [x, x[:, :2]], [x, x.astype(np.float16)], [x, [1.0]]):
         with pytest.raises(Error):
             F.cat(wrong)
     with pytest.raises(Error, match="one shape"):
@@ -36,8 +36,6 @@ def test_joining_refuses_what_does_not_fit():
 
 
 def test_refused_here_alone():
-    with pytest.raises(Error, match="max_norm"):
-        nn.Embedding(3, 2, max_norm=1.0)
     with pytest.raises(Error, match="'none' or 'tanh', not 'sigmoid'"):
         nn.GELU("sigmoid")
     with pytest.raises(Error, match=r"layer_norm over \[3\] got a bias f32\[2\]"):

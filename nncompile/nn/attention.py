@@ -1,0 +1,117 @@
+"""MultiheadAttention."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import DTypeLike
+
+import nncompile.nn.functional as F
+import nncompile.nn.init as init
+from nncompile.array import Array
+from nncompile.errors import InputError
+from nncompile.nn.linear import NonDynamicallyQuantizableLinear
+from nncompile.nn.module import Module
+from nncompile.nn.parameter import Parameter, empty
+
+
+class MultiheadAttention(Module):
+    """Attention in num_heads parts of the width, each with weights of its own.
+
+    query [L, N, embed_dim], key [S, N, kdim] and value [S, N, vdim] make [L, N, embed_dim];
+    batch_first puts N in front; without N they are of one sequence.
+    in_proj_weight, or q_, k_ and v_proj_weight where kdim or vdim is another width, start by
+    Xavier's uniform distribution, in_proj_bias as 0.  Vaswani et al. (2017), arXiv:1706.03762.
+    """
+
+    in_proj_weight: Parameter | None
+    in_proj_bias: Parameter | None
+    bias_k: Parameter | None
+    bias_v: Parameter | None
+
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int,
+        dropout: float = 0.0,
+        bias: bool = True,
+        add_bias_kv: bool = False,
+        add_zero_attn: bool = False,
+        kdim: int | None = None,
+        vdim: int | None = None,
+        batch_first: bool = False,
+        device: Any = None,
+        dtype: DTypeLike | None = None,
+    ) -> None:
+        super().__init__()
+        if embed_dim <= 0 or num_heads <= 0 or embed_dim % num_heads:
+            raise InputError(f"{num_heads} heads do not divide a width of {embed_dim}")
+        self.embed_dim = embed_dim
+        self.kdim = embed_dim if kdim is None else kdim
+        self.vdim = embed_dim if vdim is None else vdim
+        self._qkv_same_embed_dim = self.kdim == self.vdim == embed_dim
+        self.num_heads = num_heads
+        self.dropout = dropout
+        self.batch_first = batch_first
+        self.head_dim = embed_dim // num_heads
+        one = self._qkv_same_embed_dim
+        shapes: dict[str, tuple[int, ...] | None] = {
+            "q_proj_weight": None if one else (embed_dim, embed_dim),
+            "k_proj_weight": None if one else (embed_dim, self.kdim),
+            "v_proj_weight": None if one else (embed_dim, self.vdim),
+            "in_proj_weight": (3 * embed_dim, embed_dim) if one else None,
+            "in_proj_bias": (3 * embed_dim,) if bias else None,
+        }
+        for name, shape in shapes.items():
+            parameter = None if shape is None else empty(shape, device, dtype)
+            self.register_parameter(name, parameter)
+        self.out_proj = NonDynamicallyQuantizableLinear(embed_dim, embed_dim, bias, device, dtype)
+        for name in ("bias_k", "bias_v"):
+            extra = empty((1, 1, embed_dim), device, dtype) if add_bias_kv else None
+            self.register_parameter(name, extra)
+        self.add_zero_attn = add_zero_attn
+        self._reset_parameters()
+
+    def _reset_parameters(self) -> None:
+        for name in ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"):
+            weight = self._parameters[name]
+            if weight is not None:
+                init.xavier_uniform_(weight)
+        for bias in (self.in_proj_bias, self.out_proj.bias):
+            if bias is not None:
+                init.zeros_(bias)
+        for extra in (self.bias_k, self.bias_v):
+            if extra is not None:
+                init.xavier_normal_(extra)
+
+    def _unlike_eval(self) -> bool:
+        return self.training and self.dropout > 0
+
+    def forward(
+        self,
+        query: Array,
+        key: Array,
+        value: Array,
+        key_padding_mask: Array | None = None,
+        need_weights: bool = True,
+        attn_mask: Array | None = None,
+        average_attn_weights: bool = True,
+        is_causal: bool = False,
+    ) -> tuple[Array, Array | None]:
+        """The result, and, if need_weights, what was looked at: [N, L, S], the mean of the heads',
+        or [N, num_heads, L, S].
+
+        key_padding_mask [N, S] and attn_mask [L, S] or [N * num_heads, L, S] are of bool, true
+        where a key is not seen, or are added to the scores.
+        """
+        swapped = self.batch_first and query.ndim == 3
+        if swapped:
+            query, key, value = (x.transpose(0, 1) for x in (query, key, value))
+        result, weights = F.multi_head_attention_forward(
+            query, key, value, self.embed_dim, self.num_heads, self.in_proj_weight,
+            self.in_proj_bias, self.bias_k, self.bias_v, self.add_zero_attn, self.dropout,
+            self.out_proj.weight, self.out_proj.bias, self.training, key_padding_mask, need_weights,
+            attn_mask, not self._qkv_same_embed_dim, self._parameters["q_proj_weight"],
+            self._parameters["k_proj_weight"], self._parameters["v_proj_weight"],
+            average_attn_weights=average_attn_weights, is_causal=is_causal)
+        return (result.transpose(0, 1) if swapped else result), weights

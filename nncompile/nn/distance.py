@@ -1,0 +1,34 @@
+"""How far two vectors are from each other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import nncompile.nn.functional as F
+from nncompile.array import Array
+from nncompile.nn.module import Module
+
+
+class CosineSimilarity(Module):
+    """The cosine of the angle between vectors along dim."""
+
+    def __init__(self, dim: int = 1, eps: float = 1e-8) -> None:
+        super().__init__()
+        self.dim = dim
+        self.eps = eps
+
+    def forward(self, x1: Array, x2: Array) -> Any:
+        return F.cosine_similarity(x1, x2, self.dim, self.eps)
+
+
+class PairwiseDistance(Module):
+    """The p-norm of x1 - x2 + eps along the last axis."""
+
+    def __init__(self, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> None:
+        super().__init__()
+        self.norm = p
+        self.eps = eps
+        self.keepdim = keepdim
+
+    def forward(self, x1: Array, x2: Array) -> Any:
+        return F.pairwise_distance(x1, x2, self.norm, self.eps, self.keepdim)

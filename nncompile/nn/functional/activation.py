@@ -1,0 +1,247 @@
+"""Functions of each element, and the softmax family.
+
+`inplace` is accepted everywhere, and the input stays as it is all the same.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from ir import Error
+from ir.types import divide
+from nncompile.array import Array, apply, as_array, in_type
+from nncompile.array.core import DType
+from nncompile.array.elementwise import bounded
+from nncompile.errors import InputError
+from nncompile.indexing import axis_of
+from nncompile.nn.calls import from_outside
+
+
+@from_outside
+def relu(input: Any, inplace: bool = False) -> Array:
+    """max(x, 0); NaN stays."""
+    return as_array("relu", input).relu()
+
+
+@from_outside
+def relu6(input: Any, inplace: bool = False) -> Array:
+    """min(max(x, 0), 6)."""
+    return bounded(as_array("relu6", input), 0, 6)
+
+
+@from_outside
+def hardtanh(
+    input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
+) -> Array:
+    """x between min_val and max_val.  Errors: InputError for min_val above max_val."""
+    if min_val > max_val:
+        raise InputError(f"hardtanh: min_val {min_val} is above max_val {max_val}")
+    return bounded(as_array("hardtanh", input), min_val, max_val)
+
+
+@from_outside
+def leaky_relu(input: Any, negative_slope: float = 0.01, inplace: bool = False) -> Array:
+    """x, or negative_slope * x where x is negative."""
+    return apply("leaky_relu", as_array("leaky_relu", input), float(negative_slope))
+
+
+@from_outside
+def prelu(input: Any, weight: Any) -> Array:
+    """x, or weight * x where x is negative: one weight, or one for each channel (axis 1).
+
+    Errors: a weight of more than one axis, or of another size than the channels.
+    """
+    x, slope = as_array("prelu", input), as_array("prelu", weight)
+    if slope.ndim > 1:
+        raise Error(f"prelu takes a vector as its weight, not {slope.type}")
+    if slope.numel() == 1:
+        return apply("leaky_relu", x, slope.reshape(()))
+    channels = x.shape[1] if x.ndim > 1 else 1
+    if x.ndim == 0 or slope.shape[0] != channels:
+        raise Error(f"prelu has {slope.numel()} weights, and {x.type} has {channels} channels")
+    return apply("leaky_relu", x, slope.reshape(-1, *[1] * (x.ndim - 2)))
+
+
+@from_outside
+def rrelu(input: Any, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False,
+          inplace: bool = False) -> Array:
+    """leaky_relu with the slope (lower + upper) / 2; in training with one drawn for each element.
+
+    Errors: InputError for lower above upper; an array that is being traced, in training.
+    """
+    from nncompile.nn.functional.dropout import drawn
+
+    x = as_array("rrelu", input)
+    if lower > upper:
+        raise InputError(f"rrelu: the lower bound {lower} is above the upper bound {upper}")
+    if not training:
+        return apply("leaky_relu", x, (lower + upper) / 2)
+    return apply("leaky_relu", x, drawn("rrelu", x, lambda draws: draws.uniform(
+        lower, upper, x.shape).astype(x.dtype)))
+
+
+@from_outside
+def elu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Array:
+    """x, or alpha * (exp(x) - 1) where x is negative."""
+    return apply("elu", as_array("elu", input), float(alpha))
+
+
+@from_outside
+def selu(input: Any, inplace: bool = False) -> Array:
+    """elu, scaled so that mean and variance stay.  Klambauer et al. (2017), arXiv:1706.02515."""
+    return apply("selu", as_array("selu", input))
+
+
+@from_outside
+def celu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Array:
+    """x, or alpha * (exp(x / alpha) - 1) where x is negative.  Errors: InputError for alpha 0."""
+    if alpha == 0:
+        raise InputError("celu divides by alpha, which cannot be 0")
+    return apply("celu", as_array("celu", input), float(alpha))
+
+
+@from_outside
+def gelu(input: Any, approximate: str = "none") -> Array:
+    """x * Phi(x) for the normal distribution's Phi; "tanh" for its approximation by a tanh.
+
+    Hendrycks and Gimpel (2016), arXiv:1606.08415.
+    """
+    if approximate not in ("none", "tanh"):
+        raise InputError(f"gelu's approximate is 'none' or 'tanh', not {approximate!r}")
+    return apply("gelu_tanh" if approximate == "tanh" else "gelu", as_array("gelu", input))
+
+
+@from_outside
+def silu(input: Any, inplace: bool = False) -> Array:
+    """x * sigmoid(x)."""
+    return apply("silu", as_array("silu", input))
+
+
+@from_outside
+def mish(input: Any, inplace: bool = False) -> Array:
+    """x * tanh(softplus(x)).  Misra (2019), arXiv:1908.08681."""
+    return apply("mish", as_array("mish", input))
+
+
+@from_outside
+def sigmoid(input: Any) -> Array:
+    """1 / (1 + exp(-x))."""
+    return as_array("sigmoid", input).sigmoid()
+
+
+@from_outside
+def logsigmoid(input: Any) -> Array:
+    """log(1 / (1 + exp(-x)))."""
+    return apply("log_sigmoid", as_array("logsigmoid", input))
+
+
+@from_outside
+def tanh(input: Any) -> Array:
+    return as_array("tanh", input).tanh()
+
+
+@from_outside
+def tanhshrink(input: Any) -> Array:
+    """x - tanh(x)."""
+    x = as_array("tanhshrink", input)
+    return apply("tanhshrink", x) if x.is_floating_point() else x.sub(x.tanh())
+
+
+@from_outside
+def softplus(input: Any, beta: float = 1, threshold: float = 20) -> Array:
+    """log(1 + exp(beta x)) / beta; x itself where beta x is above the threshold."""
+    return apply("softplus", as_array("softplus", input), float(beta), float(threshold))
+
+
+@from_outside
+def softsign(input: Any) -> Array:
+    """x / (1 + |x|)."""
+    x = as_array("softsign", input)
+    return apply("softsign", x) if x.is_floating_point() else x.div(x.abs().add(1))
+
+
+@from_outside
+def softshrink(input: Any, lambd: float = 0.5) -> Array:
+    """x moved by lambd toward 0, and 0 within lambd of it.  Errors: InputError for lambd < 0."""
+    if lambd < 0:
+        raise InputError(f"softshrink: lambd is 0 or above, not {lambd}")
+    return apply("softshrink", as_array("softshrink", input), float(lambd))
+
+
+@from_outside
+def hardshrink(input: Any, lambd: float = 0.5) -> Array:
+    """x, or 0 within lambd of it."""
+    return apply("hardshrink", as_array("hardshrink", input), float(lambd))
+
+
+@from_outside
+def hardsigmoid(input: Any, inplace: bool = False) -> Array:
+    """min(max(x + 3, 0), 6) / 6."""
+    return apply("hardsigmoid", as_array("hardsigmoid", input))
+
+
+@from_outside
+def hardswish(input: Any, inplace: bool = False) -> Array:
+    """x * hardsigmoid(x).  Howard et al. (2019), arXiv:1905.02244."""
+    return apply("hardswish", as_array("hardswish", input))
+
+
+@from_outside
+def threshold(input: Any, threshold: float, value: float, inplace: bool = False) -> Array:
+    """x where it is above the threshold, else the value."""
+    x = as_array("threshold", input)
+    if x.is_floating_point():
+        return apply("threshold", x, float(threshold), float(value))
+    bound, other = (in_type(int(n), x.type.dtype) for n in (threshold, value))
+    return apply("where", apply("gt", x, bound), x, other)
+
+
+@from_outside
+def glu(input: Any, dim: int = -1) -> Array:
+    """a * sigmoid(b), a and b the two halves along dim.
+
+    Dauphin et al. (2016), arXiv:1612.08083.  Errors: an array without dimensions; an odd size.
+    """
+    x = as_array("glu", input)
+    if x.ndim == 0:
+        raise Error("glu needs an array with dimensions")
+    half = divide(x.shape[axis_of(x.type, dim)], 2)
+    if half is None:
+        raise Error(f"glu halves axis {dim} of {x.type}, whose size is not even")
+    first, second = x.split([half, half], dim)
+    return first.mul(second.sigmoid())
+
+
+# -- the softmax family ----------------------------------------------------------------------------
+
+@from_outside
+def softmax(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: DType = None
+            ) -> Array:
+    """exp(x) / sum(exp(x)) along dim.  A row of -inf gives NaN."""
+    x = as_array("softmax", input)
+    return x.softmax(dim_of("softmax", x, dim), dtype)
+
+
+@from_outside
+def log_softmax(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: DType = None
+                ) -> Array:
+    """log(softmax(x)), without the rounding of the softmax."""
+    x = as_array("log_softmax", input)
+    return x.log_softmax(dim_of("log_softmax", x, dim), dtype)
+
+
+@from_outside
+def softmin(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: DType = None
+            ) -> Array:
+    """softmax(-x)."""
+    x = as_array("softmin", input)
+    return x.neg().softmax(dim_of("softmin", x, dim), dtype)
+
+
+def dim_of(name: str, x: Array, dim: int | None) -> int:
+    """The axis given, or torch's choice where there is none, deprecated there too."""
+    if dim is not None:
+        return dim
+    warnings.warn(f"{name} without dim is deprecated: give it one", stacklevel=2)
+    return 0 if x.ndim in (0, 1, 3) else 1

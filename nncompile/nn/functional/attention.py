@@ -1,0 +1,191 @@
+"""Attention, in parts: two products with a softmax between them."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+from ir import Error
+from ir.types import same
+from nncompile.array import Array, apply, as_array, floating
+from nncompile.array.creation import cat, zeros
+from nncompile.errors import InputError
+from nncompile.nn.calls import from_outside
+from nncompile.nn.functional.dropout import dropout
+from nncompile.nn.functional.linear import linear
+
+NEGATIVE = -math.inf
+
+
+@from_outside
+def scaled_dot_product_attention(
+    query: Any,
+    key: Any,
+    value: Any,
+    attn_mask: Any = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Array:
+    """softmax(query @ key^T * scale + mask) @ value: [..., L, E], [..., S, E] and [..., S, V] make
+    [..., L, V].
+
+    attn_mask broadcasts to [..., L, S]: bool, true where a key is seen, or added to the scores; a
+    query that sees no key gets 0.  is_causal: query i sees the keys 0..i.  scale is 1 / sqrt(E)
+    unless it is given.  enable_gqa: a head of key and value serves several of the query.
+    Vaswani et al. (2017), arXiv:1706.03762.
+    Errors: attn_mask with is_causal; sizes or types that do not fit; dropout while tracing.
+    """
+    q, k, v = (as_array("scaled_dot_product_attention", a) for a in (query, key, value))
+    if min(q.ndim, k.ndim, v.ndim) < 2:
+        raise Error(f"attention takes [..., length, width], got {q.type}, {k.type} and {v.type}")
+    if attn_mask is not None and is_causal:
+        raise InputError("attention takes attn_mask or is_causal, not both")
+    if enable_gqa:
+        k, v = (a.repeat_interleave(q.size(-3) // a.size(-3), -3) for a in (k, v))
+    factor = 1 / math.sqrt(operator.index(q.size(-1))) if scale is None else float(scale)
+    scores = q.matmul(k.transpose(-2, -1)).mul(factor)
+    if is_causal:
+        scores = apply("where", causal(q.size(-2), k.size(-2)), scores, NEGATIVE)
+    weights = scores.softmax(-1) if attn_mask is None else masked_softmax(scores, attn_mask)
+    if dropout_p > 0:
+        weights = dropout(weights, dropout_p, True)
+    return weights.matmul(v)
+
+
+def causal(queries: Any, keys: Any) -> Array:
+    """True where a query is not before the key."""
+    rows = apply("iota", shape=(queries, 1), axis=0, dtype="i64")
+    return apply("ge", rows, apply("iota", shape=(keys,), axis=0, dtype="i64"))
+
+
+def masked_softmax(scores: Array, attn_mask: Any) -> Array:
+    """softmax over the keys that are seen; of a query that sees none, 0."""
+    mask = as_array("attn_mask", attn_mask)
+    if mask.type.dtype == "bool":
+        scores = apply("where", mask, scores, NEGATIVE)
+    else:
+        scores = scores.add(mask.cast(scores.type.dtype))
+    nothing = apply("eq", scores.amax(-1, keepdim=True), NEGATIVE)
+    return apply("where", nothing, 0.0, scores.softmax(-1))
+
+
+@from_outside
+def multi_head_attention_forward(
+    query: Any, key: Any, value: Any, embed_dim_to_check: int, num_heads: int, in_proj_weight: Any,
+    in_proj_bias: Any, bias_k: Any, bias_v: Any, add_zero_attn: bool, dropout_p: float,
+    out_proj_weight: Any, out_proj_bias: Any, training: bool = True, key_padding_mask: Any = None,
+    need_weights: bool = True, attn_mask: Any = None, use_separate_proj_weight: bool = False,
+    q_proj_weight: Any = None, k_proj_weight: Any = None, v_proj_weight: Any = None,
+    static_k: Any = None, static_v: Any = None, average_attn_weights: bool = True,
+    is_causal: bool = False,
+) -> tuple[Array, Array | None]:
+    """nn.MultiheadAttention's forward for [L, N, E], or [L, E] of one sequence.
+
+    Errors: static_k and static_v, which are not supported; arrays that do not fit.
+    """
+    if static_k is not None or static_v is not None:
+        raise InputError("multi_head_attention_forward takes no static_k and static_v")
+    q, k, v = (as_array("attention", a) for a in (query, key, value))
+    check_ranks(q, k, v, key_padding_mask, attn_mask)
+    if is_causal and attn_mask is None:
+        raise InputError("is_causal says something about attn_mask, which is missing")
+    if not same(q.size(-1), embed_dim_to_check) or embed_dim_to_check % num_heads:
+        raise Error(f"attention expects a width of {embed_dim_to_check}, which {num_heads} heads "
+                    f"divide, not {q.type}")
+    if not use_separate_proj_weight and not same(k.shape, v.shape):
+        raise Error(f"key and value have one shape, not {k.type} and {v.type}")
+    batched = q.ndim == 3
+    if not batched:
+        q, k, v = (a.unsqueeze(1) for a in (q, k, v))
+    q, k, v = (a.transpose(0, 1) for a in (q, k, v))
+    weights: tuple[Any, ...] = (q_proj_weight, k_proj_weight, v_proj_weight)
+    if not use_separate_proj_weight:
+        weights = as_array("in_proj_weight", in_proj_weight).chunk(3)
+    biases: tuple[Any, ...] = (None,) * 3
+    if in_proj_bias is not None:
+        biases = as_array("in_proj_bias", in_proj_bias).chunk(3)
+    q, k, v = (linear(a, w, b) for a, w, b in zip((q, k, v), weights, biases, strict=True))
+    mask = merged_mask(q, k, num_heads, attn_mask, key_padding_mask)
+    if bias_k is not None:
+        count = k.size(0)
+        k = cat([k, as_array("bias_k", bias_k).expand(count, 1, -1)], 1)
+        v = cat([v, as_array("bias_v", bias_v).expand(count, 1, -1)], 1)
+    q, k, v = (heads(a, num_heads) for a in (q, k, v))
+    if add_zero_attn:
+        k, v = (cat([a, zeros(*a.shape[:2], 1, a.size(-1), dtype=a.dtype)], 2) for a in (k, v))
+    if mask is not None and (more := k.size(2) - mask.size(-1)) != 0:
+        mask = apply("pad", mask, low=(0,) * 4, high=(0, 0, 0, more), value=0.0)
+    dropped = dropout_p if training else 0.0
+    return joined_heads(q, k, v, mask, dropped, out_proj_weight, out_proj_bias, batched,
+                        need_weights, average_attn_weights)
+
+
+def joined_heads(
+    q: Array, k: Array, v: Array, mask: Array | None, dropout_p: float, weight: Any, bias: Any,
+    batched: bool, need_weights: bool, average: bool,
+) -> tuple[Array, Array | None]:
+    """The heads' results side by side through the last layer, as [L, N, E]; and what each head
+    looked at, if that is needed."""
+    seen = None
+    if need_weights:
+        scores = q.mul(math.sqrt(1 / operator.index(q.size(-1)))).matmul(k.transpose(-2, -1))
+        seen = (scores if mask is None else scores.add(mask)).softmax(-1)
+        if dropout_p > 0:
+            seen = dropout(seen, dropout_p, True)
+        each = seen.matmul(v)
+    else:
+        each = scaled_dot_product_attention(q, k, v, mask, dropout_p)
+    result = linear(each.transpose(1, 2).flatten(2), weight, bias).transpose(0, 1)
+    if seen is not None:
+        seen = seen.mean(1) if average else seen
+    if not batched:
+        result, seen = result.squeeze(1), None if seen is None else seen.squeeze(0)
+    return result, seen
+
+
+def heads(x: Array, count: int) -> Array:
+    """[N, L, E] as [N, heads, L, E / heads]."""
+    return x.unflatten(2, [count, -1]).transpose(1, 2)
+
+
+def merged_mask(q: Array, k: Array, num_heads: int, attn_mask: Any, key_padding_mask: Any
+                ) -> Array | None:
+    """Both masks as what is added to the scores [N, heads, L, S], or None where there is none."""
+    count, queries, keys, dtype = q.size(0), q.size(1), k.size(1), q.type.dtype
+    mask = None if attn_mask is None else additive("attn_mask", attn_mask, dtype)
+    if mask is not None:
+        wanted = (queries, keys) if mask.ndim == 2 else (count * num_heads, queries, keys)
+        if not same(mask.shape, wanted):
+            raise Error(f"attn_mask is {list(wanted)}, not {mask.type}")
+        shape = (1, 1) if mask.ndim == 2 else (count, num_heads)
+        mask = mask.reshape(*shape, queries, keys)
+    if key_padding_mask is None:
+        return mask
+    padding = additive("key_padding_mask", key_padding_mask, dtype)
+    if not same(padding.reshape(-1, keys).shape, (count, keys)):
+        raise Error(f"key_padding_mask is [{count}, {keys}], not {padding.type}")
+    padding = padding.reshape(count, 1, 1, keys)
+    return padding if mask is None else mask.add(padding)
+
+
+def additive(name: str, given: Any, dtype: str) -> Array:
+    """A mask to be added: -inf where a mask of bool is true.  Errors: a mask of integers."""
+    mask = as_array(name, given)
+    if mask.type.dtype == "bool":
+        zero = apply("full", 0.0, shape=(), dtype=dtype)
+        return apply("where", mask, NEGATIVE, zero)
+    if not mask.is_floating_point():
+        raise Error(f"{name} is of bool or of floats, not {mask.type}")
+    return floating(name, mask).cast(dtype)
+
+
+def check_ranks(q: Array, k: Array, v: Array, key_padding_mask: Any, attn_mask: Any) -> None:
+    if q.ndim not in (2, 3) or not q.ndim == k.ndim == v.ndim:
+        raise Error(f"attention takes [L, N, E] or [L, E], got {q.type}, {k.type} and {v.type}")
+    for name, mask, ranks in [("key_padding_mask", key_padding_mask, (q.ndim - 1,)),
+                              ("attn_mask", attn_mask, (2, 3))]:
+        if mask is not None and as_array(name, mask).ndim not in ranks:
+            raise Error(f"{name} has the wrong number of axes: {as_array(name, mask).type}")

@@ -1,0 +1,109 @@
+"""Noise in training; nothing at all in inference.
+
+Each takes an array of floats and a probability p, and raises InputError for p outside 0..1, and an
+Error in training with p > 0 for an array that is being traced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from numpy.random import Generator
+
+import nncompile.nn.init as init
+from ir import Error
+from nncompile.array import Array, apply, as_array
+from nncompile.errors import InputError
+from nncompile.nn.calls import from_outside
+
+# The value of selu far to the left, which alpha dropout puts in for what it drops.
+# Klambauer et al. (2017), arXiv:1706.02515.
+SATURATED = -1.7580993408473766
+
+
+@from_outside
+def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Array:
+    """In training, zeros with probability p and the rest times 1 / (1 - p); else the input."""
+    return dropped("dropout", input, p, training, lambda shape: shape)
+
+
+@from_outside
+def dropout1d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Array:
+    """dropout of whole channels of [N, C, L] or [C, L]."""
+    return channels_dropped("dropout1d", input, p, training, (2, 3))
+
+
+@from_outside
+def dropout2d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Array:
+    """dropout of whole channels of [N, C, H, W]; of [N, C, L] and [C, H, W], as torch does."""
+    return channels_dropped("dropout2d", input, p, training, (3, 4))
+
+
+@from_outside
+def dropout3d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Array:
+    """dropout of whole channels of [N, C, D, H, W] or [C, D, H, W]."""
+    return channels_dropped("dropout3d", input, p, training, (4, 5))
+
+
+@from_outside
+def alpha_dropout(input: Any, p: float = 0.5, training: bool = False, inplace: bool = False
+                  ) -> Array:
+    """dropout that keeps mean and variance of what selu gives."""
+    return alpha_dropped("alpha_dropout", input, p, training, lambda shape: shape)
+
+
+@from_outside
+def feature_alpha_dropout(input: Any, p: float = 0.5, training: bool = False,
+                          inplace: bool = False) -> Array:
+    """alpha_dropout of whole channels of [N, C, ...]."""
+    return alpha_dropped("feature_alpha_dropout", input, p, training, of_channels)
+
+
+def of_channels(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (*shape[:2], *[1] * (len(shape) - 2))
+
+
+def channels_dropped(name: str, input: Any, p: float, training: bool, ranks: tuple[int, int]
+                     ) -> Array:
+    x = as_array(name, input)
+    if x.ndim not in ranks:
+        raise Error(f"{name} takes arrays of {ranks[0]} or {ranks[1]} axes, not {x.type}")
+    if x.ndim == ranks[0] and name != "dropout2d":
+        return dropped(name, x, p, training, lambda shape: (shape[0], *[1] * (len(shape) - 1)))
+    return dropped(name, x, p, training, of_channels)
+
+
+def dropped(name: str, input: Any, p: float, training: bool,
+            mask_shape: Callable[[Any], Any]) -> Array:
+    check_probability(p)
+    x = as_array(name, input)
+    if not training or p == 0:
+        return apply("dropout", x, p=float(p))
+    kept = drawn(name, x, lambda draws: draws.random(mask_shape(x.shape)) >= p)
+    scale = 1 / (1 - p) if p < 1 else 0.0
+    return x.mul(kept.cast(x.type.dtype).mul(scale))
+
+
+def alpha_dropped(name: str, input: Any, p: float, training: bool,
+                  mask_shape: Callable[[Any], Any]) -> Array:
+    check_probability(p)
+    x = as_array(name, input)
+    if not training or p == 0:
+        return apply("dropout", x, p=float(p))
+    if p == 1:
+        return x.mul(0.0)
+    kept = drawn(name, x, lambda draws: draws.random(mask_shape(x.shape)) >= p)
+    scale = ((1 - p) * (1 + p * SATURATED**2)) ** -0.5
+    return apply("where", kept, x, SATURATED).mul(scale).sub(scale * SATURATED * p)
+
+
+def drawn(name: str, x: Array, draw: Callable[[Generator], Any]) -> Array:
+    """What is drawn at random for x.  Errors: a graph has no randomness."""
+    x.numbers(f"{name} in training mode (model.eval() turns it off)")
+    return Array(draw(init.default_generator()))
+
+
+def check_probability(p: float) -> None:
+    if not 0 <= p <= 1:
+        raise InputError(f"the probability of dropout is between 0 and 1, not {p}")

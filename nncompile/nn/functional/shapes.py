@@ -1,0 +1,81 @@
+"""pad: more of an array on its sides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ir import Error
+from nncompile.array import Array, apply, as_array
+from nncompile.array.creation import cat
+from nncompile.errors import InputError
+from nncompile.nn.calls import from_outside
+
+# How many axes each mode pads at the ranks that torch lets it.
+RANKS = {2: 1, 3: 2, 4: 3}
+MODES = ("constant", "reflect", "replicate", "circular")
+
+
+@from_outside
+def pad(input: Any, pad: Sequence[int], mode: str = "constant", value: float | None = None
+        ) -> Array:
+    """More elements before and after, (before, after) for the last axis first, then for the one in
+    front of it, and so on; fewer, where a number is negative.
+
+    mode: "constant", the value or 0; "reflect", mirrored; "replicate", the outermost; "circular",
+    those from the other side.  The last three pad the last 1 to 3 axes, all but the first one or
+    two, as in torch.
+    Errors: an odd number of paddings or too many; another mode; a value for one of the last three.
+    """
+    x, sides = as_array("pad", input), list(pad)
+    if len(sides) % 2 or len(sides) // 2 > x.ndim:
+        raise Error(f"pad takes a pair of numbers for an axis, and {x.type} got {sides}")
+    if mode not in MODES:
+        raise InputError(f"pad's mode is one of {', '.join(MODES)}, not {mode!r}")
+    axes = [(x.ndim - 1 - i, sides[2 * i], sides[2 * i + 1]) for i in range(len(sides) // 2)]
+    if mode == "constant":
+        return padded(x, axes, 0.0 if value is None else value)
+    if value is not None and value != 0:
+        raise InputError(f"pad takes a value with mode 'constant', not with {mode!r}")
+    if len(axes) not in (RANKS.get(x.ndim), RANKS.get(x.ndim + 1), x.ndim - 2):
+        raise Error(f"pad with mode {mode!r} cannot pad {len(axes)} axes of {x.type}")
+    for axis, low, high in axes:
+        x = wrapped(x, axis, low, high, mode)
+    return x
+
+
+def padded(x: Array, axes: Sequence[tuple[int, int, int]], value: float) -> Array:
+    low, high = [0] * x.ndim, [0] * x.ndim
+    for axis, before, after in axes:
+        low[axis], high[axis] = max(before, 0), max(after, 0)
+        if before < 0 or after < 0:
+            size = x.size(axis)
+            x = x.narrow(axis, max(-before, 0), size - max(-before, 0) - max(-after, 0))
+    if not any(low) and not any(high):
+        return x
+    return apply("pad", x, low=tuple(low), high=tuple(high), value=float(value))
+
+
+def wrapped(x: Array, axis: int, low: int, high: int, mode: str) -> Array:
+    """One axis, continued on both sides by what there is of it."""
+    size = x.size(axis)
+    most = size - 1 if mode == "reflect" else size
+    if mode != "replicate" and max(low, high) > most:
+        raise Error(f"pad with mode {mode!r} cannot add {max(low, high)} to an axis of {size}")
+    kept = x.narrow(axis, max(-low, 0), size - max(-low, 0) - max(-high, 0))
+    before, after = beside(x, axis, max(low, 0), max(high, 0), mode)
+    return cat([part for part in (before, kept, after) if part is not None], axis)
+
+
+def beside(x: Array, axis: int, low: int, high: int, mode: str
+           ) -> tuple[Array | None, Array | None]:
+    size = x.size(axis)
+    if mode == "replicate":
+        sizes = list(x.shape)
+        ends = [x.narrow(axis, at, 1).expand(*sizes[:axis], count, *sizes[axis + 1 :])
+                for at, count in ((0, low), (size - 1, high))]
+    elif mode == "circular":
+        ends = [x.narrow(axis, size - low, low), x.narrow(axis, 0, high)]
+    else:
+        ends = [x.narrow(axis, 1, low).flip(axis), x.narrow(axis, size - 1 - high, high).flip(axis)]
+    return (ends[0] if low else None), (ends[1] if high else None)
