@@ -8,19 +8,26 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
-from nncompile import nn
+from nncompile import functions, nn
 from nncompile.array import Array
+from nncompile.array.dtypes import bool_, float32, float64, int8, int32, int64, uint8
 from nncompile.compiler import compile
 from nncompile.errors import CompileError, Error, InputError, TraceError
+from nncompile.functions import *  # noqa: F403
 from nncompile.model import CompiledModel
 from nncompile.nn import manual_seed
-from nncompile.nn.functional import cat, stack
-from nncompile.trace import trace
+from nncompile.trace import trace, trace_structured
+
+Tensor = Array                                # the name that models written for torch know it by
+double, float, int, long, bool = float64, float32, int32, int64, bool_
 
 try:
     __version__ = version("nncompile")
 except PackageNotFoundError:                  # used from a source tree that is not installed
     __version__ = "0"
 
-__all__ = ["Array", "CompileError", "CompiledModel", "Error", "InputError", "TraceError", "cat",
-           "compile", "manual_seed", "nn", "stack", "trace"]
+__all__ = [
+    "Array", "CompileError", "CompiledModel", "Error", "InputError", "Tensor", "TraceError",
+    "compile", "float32", "float64", "int8", "int32", "int64", "manual_seed", "nn", "trace",
+    "trace_structured", "uint8", *functions.__all__,
+]

@@ -7,12 +7,11 @@ import linecache
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from traceback import walk_stack, walk_tb
 from types import FrameType, TracebackType
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +26,7 @@ from nncompile.errors import InputError, TraceError
 from nncompile.interpreter import Interpreter, current
 from nncompile.nn.containers import Sequential
 from nncompile.nn.module import Module
+from nncompile.structure import Inputs, Structure, flatten, mapped
 
 # Frames of these packages are not the user's.
 OURS = (str(Path(__file__).parent) + os.sep, *(
@@ -37,36 +37,50 @@ OURS = (str(Path(__file__).parent) + os.sep, *(
 Frames = Iterable[tuple[FrameType, int]]
 
 
-Input = str | NDArray[Any]
+class Traced(NamedTuple):
+    """A graph of arrays only, and how its inputs and outputs were nested in the model's."""
+
+    graph: Graph
+    inputs: Inputs
+    outputs: Structure
 
 
-def trace(model: Module, /, *inputs: Input, **keywords: Input) -> Graph:
+def trace(model: Module, /, *inputs: Any, **keywords: Any) -> Graph:
     """The graph of a model's forward.
 
     An input is a type text such as "f32[B, 64]" or "i64[B, T]", or an example array, whose first
-    dimension then is dynamic and named B; inputs by keyword go to the forward's parameters.
-    The graph's data are the model's own arrays and copies of other constants.
+    dimension then is dynamic and named B; or a tuple, list, dict, named tuple or dataclass of such;
+    or a number, a truth or None, which then is the same in every call.  Inputs by keyword go to the
+    forward's parameters.  The graph's data are the model's own arrays and copies of constants.
 
     Errors: InputError for inputs that are no such thing or do not fit the forward; TraceError,
     with the layer, the types and the user's line, for a forward that cannot be recorded.
     """
+    return trace_structured(model, *inputs, **keywords).graph
+
+
+def trace_structured(model: Module, /, *inputs: Any, **keywords: Any) -> Traced:
+    """The graph of a model's forward, and the structures of its inputs and outputs; see trace."""
     if not isinstance(model, Module):
         raise InputError(f"trace takes a Module, not {describe(model)}")
     check_modes(model)
-    arguments = bind(model, inputs, keywords)
+    given, leaves = bind(model, inputs, keywords)
     recorder = Trace(model)
-    types = input_types(dict(arguments.named))
+    names = given.leaf_names
+    if len(set(names)) < len(names):
+        names = tuple(f"x{i}" for i in range(len(names)))
+    types = input_types(dict(zip(names, leaves, strict=True)))
     values = [recorder.declare("input", name, type_) for name, type_ in types.items()]
-    args, kwargs = arguments.filled([Array(v) for v in values])
+    args, kwargs = given.unflatten([Array(v) for v in values])
     token = current.set(recorder)
     try:
         result = recorder.layer(model, args, kwargs)
-        outputs = recorder.outputs(model, result)
+        outputs, structure = recorder.outputs(model, result)
     finally:
         current.reset(token)
     graph = recorder.builder.build(type(model).__name__, outputs)
     verify(graph)
-    return graph
+    return Traced(graph, given, structure)
 
 
 def check_modes(model: Module) -> None:
@@ -81,20 +95,10 @@ def check_modes(model: Module) -> None:
 # -- inputs ----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """What trace was given, each input under the name of the forward's parameter."""
-
-    named: Sequence[tuple[str, Any]]
-    positional: int
-    keywords: tuple[str, ...]
-
-    def filled(self, arrays: Sequence[Array]) -> tuple[Sequence[Array], dict[str, Array]]:
-        pairs = zip(self.keywords, arrays[self.positional :], strict=True)
-        return arrays[: self.positional], dict(pairs)
-
-
-def bind(model: Module, inputs: Sequence[Any], keywords: dict[str, Any]) -> Arguments:
+def bind(model: Module, inputs: Sequence[Any], keywords: dict[str, Any]
+         ) -> tuple[Inputs, list[Any]]:
+    """What trace was given: its structure, each input under the name of the forward's parameter,
+    and the type texts and arrays in it."""
     signature = inspect.signature(model.forward)
     try:
         bound = signature.bind(*inputs, **keywords)
@@ -109,26 +113,37 @@ def bind(model: Module, inputs: Sequence[Any], keywords: dict[str, Any]) -> Argu
             names += [f"{name}{i}" for i in range(len(value))]
         elif kind is not inspect.Parameter.VAR_KEYWORD and name not in keywords:
             names.append(name)
-    named = [*zip(names, inputs, strict=True), *keywords.items()]
-    if len({name for name, _ in named}) < len(named):
-        named = [(f"x{i}", value) for i, (_, value) in enumerate(named)]
-    return Arguments(named, len(inputs), tuple(keywords))
+    names += keywords
+    values = [*inputs, *keywords.values()]
+    flat = [flatten(value, is_input) for value in values]
+    for name, value, (leaves, part) in zip(names, values, flat, strict=True):
+        if not leaves and not is_constant(part):
+            raise InputError(f"the input {name} is a type text such as \"f32[B, 64]\" or an "
+                             f"example array, not {describe(value)}")
+    arguments = Inputs(tuple(names), tuple(part for _, part in flat), len(inputs))
+    return arguments, [leaf for leaves, _ in flat for leaf in leaves]
+
+
+def is_input(leaf: Any) -> bool:
+    return isinstance(leaf, str | np.ndarray | Array)
+
+
+def is_constant(part: Structure) -> bool:
+    return len(part.constant) == 1 and isinstance(part.constant[0], bool | int | float | None)
 
 
 def input_types(inputs: dict[str, Any]) -> dict[str, TensorType]:
-    examples = {n: a for n, a in inputs.items() if isinstance(a, np.ndarray) and a.ndim > 0}
+    arrays = {name: a.numpy() if isinstance(a, Array) else a for name, a in inputs.items()}
+    examples = {n: a for n, a in arrays.items() if isinstance(a, np.ndarray) and a.ndim > 0}
     firsts = {name: array.shape[0] for name, array in examples.items()}
     if len(set(firsts.values())) > 1:
         given = ", ".join(f"{name} has {size}" for name, size in firsts.items())
         raise InputError("the first dimension of every example array is the batch size B, but "
                          f"{given} rows: give a type text such as \"f32[N, 64]\" instead")
-    return {name: input_type(name, given) for name, given in inputs.items()}
+    return {name: input_type(name, given) for name, given in arrays.items()}
 
 
 def input_type(name: str, given: Any) -> TensorType:
-    if not isinstance(given, str | np.ndarray):
-        raise InputError(f"the input {name} is a type text such as \"f32[B, 64]\" or an example "
-                         f"array, not {describe(given)}")
     try:
         if isinstance(given, str):
             return parse_type(given)
@@ -150,7 +165,7 @@ class Trace(Interpreter):
         self.known: set[Value] = set()
         self.constants: dict[tuple[str, tuple[int, ...], bytes], Value] = {}
         self.parameters: dict[str, Value] = {}
-        self.paths = {id(data): path for path, data in reversed(model.state_dict().items())}
+        self.paths = paths_of(model)
 
     def declare(
         self, kind: str, name: str, type_: TensorType, data: NDArray[Any] | None = None
@@ -174,6 +189,8 @@ class Trace(Interpreter):
             if array.payload not in self.known:
                 self.fail("an array kept from another trace is used", [array.type])
             return array.payload
+        if type(array) is not Array and id(array.payload) not in self.paths:
+            self.paths = paths_of(self.root)     # a lazy layer has made it just now
         if id(array.payload) in self.paths:
             return self.parameter(array.payload)
         if type(array) is not Array:
@@ -217,20 +234,18 @@ class Trace(Interpreter):
         finally:
             self.layers.pop()
 
-    def outputs(self, model: Module, result: Any) -> list[Value]:
-        """The values that the forward returns.  Errors: it returns something that is no array."""
-        results = list(result) if isinstance(result, tuple | list) else [result]
-        arrays = [to_array(r) for r in results]
-        if wrong := [a for a in arrays if not isinstance(a, Array)]:
-            message = f"forward returns {describe(wrong[0])} where an array should be"
-        elif not arrays:
-            message = "forward returns no array at all"
-        else:
-            return [self.value(a) for a in arrays]
+    def outputs(self, model: Module, result: Any) -> tuple[list[Value], Structure]:
+        """The values that the forward returns, and how they are nested.  Errors: it returns no
+        array."""
+        arrays, structure = flatten(mapped(to_array, result), lambda leaf: isinstance(leaf, Array))
+        if arrays:
+            return [self.value(a) for a in arrays], structure
+        message = f"forward returns {describe(result)}, in which there is no array at all"
         code = getattr(inspect.unwrap(model.forward), "__code__", None)
         place = (code.co_filename, code.co_firstlineno) if code else model._made_at
-        raise TraceError(report(f"{message}: it has to return an array, or a tuple or list of them",
-                                type(model).__name__, types_in(results), place))
+        raise TraceError(report(f"{message}: it has to return an array, or arrays in a tuple, "
+                                "list, dict, named tuple or dataclass",
+                                type(model).__name__, types_in([result]), place))
 
     # -- places ------------------------------------------------------------------------------------
 
@@ -266,6 +281,12 @@ class Trace(Interpreter):
     ) -> TraceError:
         place = self.line(frames_of(traceback))
         return TraceError(report(message, self.layer_name(), operands, place))
+
+
+def paths_of(model: Module | None) -> dict[int, str]:
+    """The first name of each array in the model's state."""
+    state = {} if model is None else model.state_dict(keep_vars=True)
+    return {id(array.payload): path for path, array in reversed(state.items())}
 
 
 def report(message: str, layer: str, operands: Iterable[Any], place: tuple[str, int]) -> str:

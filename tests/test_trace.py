@@ -450,7 +450,7 @@ def test_the_line_is_the_users_own():
 
 
 @pytest.mark.parametrize("result, told", [(None, "None"), (3.0, "3.0"), ({}, "type dict"),
-                                          ((), "no array at all"), ([None], "None"),
+                                          ((), "no array at all"), ([None], "no array at all"),
                                           (np.ones(2, np.float16), "float16")], ids=str)
 def test_results_that_are_no_arrays(result, told):
     def forward(self, x):

@@ -26,7 +26,6 @@ from nncompile.array.core import (
     describe,
     floating,
     in_type,
-    mapped,
     operand,
     to_array,
     to_numpy,
@@ -120,4 +119,4 @@ class Array(Products):
 Core.array = Array
 
 __all__ = ["Array", "apply", "arrays", "as_array", "constant", "describe", "floating", "in_type",
-           "mapped", "operand", "to_array", "to_numpy", "together"]
+           "operand", "to_array", "to_numpy", "together"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -212,17 +212,6 @@ def describe(given: Any) -> str:
 
 
 # -- where NumPy's arrays end and Arrays begin -----------------------------------------------------
-
-def mapped(function: Callable[[Any], Any], tree: Any) -> Any:
-    """The same tuples, lists and dicts around other leaves."""
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*(mapped(function, item) for item in tree))
-    if isinstance(tree, tuple | list):
-        return type(tree)(mapped(function, item) for item in tree)
-    if isinstance(tree, dict):
-        return {key: mapped(function, item) for key, item in tree.items()}
-    return function(tree)
-
 
 def to_array(leaf: Any) -> Any:
     return Core.array(leaf) if isinstance(leaf, np.ndarray) else leaf

@@ -15,7 +15,6 @@ from nncompile.array.core import (
     Core,
     apply,
     as_array,
-    describe,
     floating,
     in_type,
     operand,
@@ -159,7 +158,7 @@ class Elementwise(Core):
     asinh, acosh, atanh = function("asinh"), function("acosh"), function("atanh")
     sigmoid, erf, erfc = function("sigmoid"), function("erf"), function("erfc")
 
-    neg, sign = of_numbers("neg"), of_numbers("sign")
+    neg = of_numbers("neg")
     floor, ceil, trunc = rounding("floor"), rounding("ceil"), rounding("trunc")
     isnan, isinf, isfinite = function("isnan"), function("isinf"), function("isfinite")
 
@@ -182,11 +181,11 @@ class Elementwise(Core):
 
     def add(self, other: Any, *, alpha: Scalar = 1) -> Array:
         """self + alpha * other."""
-        return plus(self, other if alpha == 1 else Elementwise.mul(other, alpha))
+        return plus(self, scaled(other, alpha))
 
     def sub(self, other: Any, *, alpha: Scalar = 1) -> Array:
         """self - alpha * other.  Errors: arrays of truths."""
-        return minus(self, other if alpha == 1 else Elementwise.mul(other, alpha))
+        return minus(self, scaled(other, alpha))
 
     subtract = sub
 
@@ -211,6 +210,11 @@ class Elementwise(Core):
 
     def square(self) -> Array:
         return power(self, 2)
+
+    def sign(self) -> Array:
+        """-1, 0 or 1; of NaN 0.  Truths stay."""
+        x = as_array("sign", self)
+        return x if x.type.dtype == "bool" else apply("sign", x)
 
     def positive(self) -> Array:
         return as_array("positive", self)
@@ -248,20 +252,27 @@ class Elementwise(Core):
         return where(condition, self, other)
 
     def masked_fill(self, mask: Any, value: Any) -> Array:
-        """value where the mask is true; the type stays.  Errors: a value the type cannot hold."""
+        """value where the mask is true; the type stays, and the value is brought to it.
+
+        Errors: a mask that is not of bool; an array of several values.
+        """
         mask = as_array("masked_fill", mask)
         if mask.type.dtype != "bool":
             raise Error(f"masked_fill takes a mask of bool, not {mask.type}")
-        filler = operand("masked_fill", value)
-        dtype = self.type.dtype
-        if isinstance(filler, Core) and filler.ndim:
-            raise Error(f"masked_fill takes one value, not {filler.type}")
-        if category(result_type([filler])) > category(dtype) and category(dtype) < 2:
-            raise Error(f"masked_fill cannot put {describe(value)} into {self.type}")
-        return apply("where", mask, in_type(filler, dtype), self)
+        filler, dtype = operand("masked_fill", value), self.type.dtype
+        if isinstance(filler, Core):
+            if filler.ndim:
+                raise Error(f"masked_fill takes one value, not {filler.type}")
+            return apply("where", mask, filler.cast(dtype), self)
+        if dtype == "bool":
+            return apply("where", mask, truths("masked_fill", filler), self)
+        whole = category(dtype) == 1
+        return apply("where", mask, in_type(int(filler) if whole else filler, dtype), self)
 
     def nan_to_num(self, nan: Scalar = 0.0) -> Array:
         """With a number in place of NaN.  Infinities stay: give them a bound by clamp."""
+        if not self.is_floating_point():
+            return self.itself()
         return apply("where", apply("isnan", self), float(nan), self)
 
 
@@ -269,8 +280,14 @@ plus: Binary = arithmetic("add", of_truths="logical_or")
 to_whole: Unary = rounding("round")
 
 
+def scaled(other: Any, alpha: Scalar) -> Any:
+    if alpha == 1:
+        return other
+    return Elementwise.mul(other, alpha) if isinstance(other, Core) else other * alpha
+
+
 def minus(x: Any, other: Any) -> Array:
     a, b = together("sub", x, other)
-    if is_truth(a, b):
+    if is_truth(x, other):
         raise Error("arrays of bool have no difference: use ^ or logical_xor")
     return apply("sub", a, b)

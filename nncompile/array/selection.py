@@ -156,12 +156,12 @@ class Selection(Reductions):
     def tril(self, diagonal: int = 0) -> Array:
         """The last two axes with zeros above the diagonal, or one further up."""
         below = self._rows() + diagonal >= self._columns()
-        return apply("where", below, self, self.cast_literal(0))
+        return apply("where", below, self, self.cast_literal(0.0))
 
     def triu(self, diagonal: int = 0) -> Array:
         """The last two axes with zeros below the diagonal, or one further up."""
         above = self._rows() + diagonal <= self._columns()
-        return apply("where", above, self, self.cast_literal(0))
+        return apply("where", above, self, self.cast_literal(0.0))
 
     def _rows(self) -> Array:
         if self.ndim < 2:

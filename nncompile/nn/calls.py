@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 import numpy as np
 
-from nncompile.array import Array, mapped, to_array, to_numpy
+from nncompile.array import Array, to_array, to_numpy
 from nncompile.interpreter import OUTSIDE, Interpreter, current
+from nncompile.structure import flatten, mapped
 
 if TYPE_CHECKING:
     from nncompile.nn.module import Module
@@ -25,24 +26,11 @@ def call(function: Callable[..., Any], args: Any, kwargs: Any, root: Module | No
     token = current.set(Interpreter(root))
     try:
         result = function(*mapped(to_array, args), **mapped(to_array, kwargs))
-        given = [*leaves(args), *leaves(kwargs)]
-        if any(isinstance(leaf, np.ndarray) for leaf in given):
-            return mapped(to_numpy, result)
-        of_arrays = any(isinstance(leaf, Array) for leaf in given)
-        return result if of_arrays or root is None else mapped(to_numpy, result)
+        given, _ = flatten([args, kwargs], lambda leaf: isinstance(leaf, np.ndarray | Array))
+        only_arrays = all(isinstance(leaf, Array) for leaf in given) and (given or root is None)
+        return result if only_arrays else mapped(to_numpy, result)
     finally:
         current.reset(token)
-
-
-def leaves(tree: Any) -> Iterator[Any]:
-    if isinstance(tree, tuple | list):
-        for item in tree:
-            yield from leaves(item)
-    elif isinstance(tree, dict):
-        for item in tree.values():
-            yield from leaves(item)
-    else:
-        yield tree
 
 
 def from_outside(function: Callable[P, Any]) -> Callable[P, Any]:

@@ -90,8 +90,7 @@ def multi_head_attention_forward(
         raise InputError("multi_head_attention_forward takes no static_k and static_v")
     q, k, v = (as_array("attention", a) for a in (query, key, value))
     check_ranks(q, k, v, key_padding_mask, attn_mask)
-    if is_causal and attn_mask is None:
-        raise InputError("is_causal says something about attn_mask, which is missing")
+    check_causal(is_causal, attn_mask)
     if not same(q.size(-1), embed_dim_to_check) or embed_dim_to_check % num_heads:
         raise Error(f"attention expects a width of {embed_dim_to_check}, which {num_heads} heads "
                     f"divide, not {q.type}")
@@ -109,10 +108,7 @@ def multi_head_attention_forward(
         biases = as_array("in_proj_bias", in_proj_bias).chunk(3)
     q, k, v = (linear(a, w, b) for a, w, b in zip((q, k, v), weights, biases, strict=True))
     mask = merged_mask(q, k, num_heads, attn_mask, key_padding_mask)
-    if bias_k is not None:
-        count = k.size(0)
-        k = cat([k, as_array("bias_k", bias_k).expand(count, 1, -1)], 1)
-        v = cat([v, as_array("bias_v", bias_v).expand(count, 1, -1)], 1)
+    k, v = (with_row(a, row) for a, row in ((k, bias_k), (v, bias_v)))
     q, k, v = (heads(a, num_heads) for a in (q, k, v))
     if add_zero_attn:
         k, v = (cat([a, zeros(*a.shape[:2], 1, a.size(-1), dtype=a.dtype)], 2) for a in (k, v))
@@ -121,6 +117,13 @@ def multi_head_attention_forward(
     dropped = dropout_p if training else 0.0
     return joined_heads(q, k, v, mask, dropped, out_proj_weight, out_proj_bias, batched,
                         need_weights, average_attn_weights)
+
+
+def with_row(x: Array, row: Any) -> Array:
+    """One more key or value at the end, the same for each sequence."""
+    if row is None:
+        return x
+    return cat([x, as_array("bias_k and bias_v", row).expand(x.size(0), 1, -1)], 1)
 
 
 def joined_heads(
@@ -180,6 +183,11 @@ def additive(name: str, given: Any, dtype: str) -> Array:
     if not mask.is_floating_point():
         raise Error(f"{name} is of bool or of floats, not {mask.type}")
     return floating(name, mask).cast(dtype)
+
+
+def check_causal(is_causal: bool, attn_mask: Any) -> None:
+    if is_causal and attn_mask is None:
+        raise InputError("is_causal says something about attn_mask, which is missing")
 
 
 def check_ranks(q: Array, k: Array, v: Array, key_padding_mask: Any, attn_mask: Any) -> None:

@@ -1,0 +1,261 @@
+"""The methods of Array as functions: `nncompile.exp(x)` is `x.exp()`.
+
+They take Arrays and ndarrays, in a forward and outside of one; see nncompile.nn.calls.call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from nncompile.array import Array, as_array, creation, products
+from nncompile.array import elementwise as of_elements
+from nncompile.nn.calls import from_outside
+from nncompile.nn.functional import one_hot, pad
+
+
+def function(name: str) -> Callable[..., Any]:
+    """The method of that name, whose first operand may be an ndarray."""
+    method = getattr(Array, name)
+
+    @wraps(method)
+    def of_array(input: Any, *args: Any, **kwargs: Any) -> Any:
+        return method(as_array(name, input), *args, **kwargs)
+
+    of_array.__name__ = of_array.__qualname__ = name
+    return from_outside(of_array)
+
+
+def of_two(name: str) -> Callable[..., Any]:
+    """The same for an operation of two operands, the first of which may be a plain number."""
+    method = getattr(Array, name)
+
+    @wraps(method)
+    def of_operands(input: Any, other: Any, **kwargs: Any) -> Any:
+        return method(input, other, **kwargs)
+
+    of_operands.__name__ = of_operands.__qualname__ = name
+    return from_outside(of_operands)
+
+
+# of each element
+exp, expm1, exp2 = function("exp"), function("expm1"), function("exp2")
+log, log1p, log2, log10 = map(function, ("log", "log1p", "log2", "log10"))
+sqrt, rsqrt, square = function("sqrt"), function("rsqrt"), function("square")
+reciprocal = function("reciprocal")
+sin, cos, tan = function("sin"), function("cos"), function("tan")
+asin, acos, atan = function("asin"), function("acos"), function("atan")
+sinh, cosh, tanh = function("sinh"), function("cosh"), function("tanh")
+asinh, acosh, atanh = function("asinh"), function("acosh"), function("atanh")
+sigmoid, erf, erfc, relu = map(function, ("sigmoid", "erf", "erfc", "relu"))
+neg, negative, positive = function("neg"), function("negative"), function("positive")
+abs, absolute, sign = function("abs"), function("absolute"), function("sign")
+floor, ceil, round, trunc = map(function, ("floor", "ceil", "round", "trunc"))
+isnan, isinf, isfinite = function("isnan"), function("isinf"), function("isfinite")
+nan_to_num, logical_not = function("nan_to_num"), function("logical_not")
+clamp, clip, masked_fill = function("clamp"), function("clip"), function("masked_fill")
+
+# of two
+add, sub, subtract = of_two("add"), of_two("sub"), of_two("subtract")
+mul, multiply, pow = of_two("mul"), of_two("multiply"), of_two("pow")
+div, divide, true_divide = of_two("div"), of_two("divide"), of_two("true_divide")
+floor_divide, remainder = of_two("floor_divide"), of_two("remainder")
+maximum, minimum = of_two("maximum"), of_two("minimum")
+eq, ne, lt, le, gt, ge = map(of_two, ("eq", "ne", "lt", "le", "gt", "ge"))
+not_equal, less, less_equal = of_two("not_equal"), of_two("less"), of_two("less_equal")
+greater, greater_equal = of_two("greater"), of_two("greater_equal")
+logical_and, logical_or = of_two("logical_and"), of_two("logical_or")
+logical_xor = of_two("logical_xor")
+where = from_outside(of_elements.where)
+
+# reductions
+sum, mean, prod, norm = function("sum"), function("mean"), function("prod"), function("norm")
+amax, amin, max, min = function("amax"), function("amin"), function("max"), function("min")
+argmax, argmin, any, all = map(function, ("argmax", "argmin", "any", "all"))
+var, std, logsumexp = function("var"), function("std"), function("logsumexp")
+cumsum, topk, count_nonzero = function("cumsum"), function("topk"), function("count_nonzero")
+softmax, log_softmax = function("softmax"), function("log_softmax")
+
+# shapes
+reshape, flatten, ravel = function("reshape"), function("flatten"), function("ravel")
+unflatten, squeeze, unsqueeze = function("unflatten"), function("squeeze"), function("unsqueeze")
+transpose, swapaxes, swapdims = function("transpose"), function("swapaxes"), function("swapdims")
+permute, movedim, moveaxis, t = map(function, ("permute", "movedim", "moveaxis", "t"))
+broadcast_to, tile = function("broadcast_to"), function("tile")
+repeat_interleave = function("repeat_interleave")
+flip, fliplr, flipud, roll = map(function, ("flip", "fliplr", "flipud", "roll"))
+
+# parts
+split, chunk, unbind = function("split"), function("chunk"), function("unbind")
+select, narrow, take = function("select"), function("narrow"), function("take")
+gather, index_select = function("gather"), function("index_select")
+take_along_dim, tril, triu = function("take_along_dim"), function("tril"), function("triu")
+
+# products
+matmul, mm, bmm, mv = map(function, ("matmul", "mm", "bmm", "mv"))
+dot, outer, addmm, baddbmm = map(function, ("dot", "outer", "addmm", "baddbmm"))
+einsum = from_outside(products.einsum)
+
+# made of nothing, or of several
+zeros, ones = from_outside(creation.zeros), from_outside(creation.ones)
+full, linspace = from_outside(creation.full), from_outside(creation.linspace)
+zeros_like, ones_like = from_outside(creation.zeros_like), from_outside(creation.ones_like)
+full_like, arange = from_outside(creation.full_like), from_outside(creation.arange)
+eye, tensor = from_outside(creation.eye), from_outside(creation.tensor)
+cat, stack = from_outside(creation.cat), from_outside(creation.stack)
+hstack, vstack = from_outside(creation.hstack), from_outside(creation.vstack)
+concat = concatenate = cat
+
+__all__ = [
+    "abs",
+    "absolute",
+    "acos",
+    "acosh",
+    "add",
+    "addmm",
+    "all",
+    "amax",
+    "amin",
+    "any",
+    "arange",
+    "argmax",
+    "argmin",
+    "asin",
+    "asinh",
+    "atan",
+    "atanh",
+    "baddbmm",
+    "bmm",
+    "broadcast_to",
+    "cat",
+    "ceil",
+    "chunk",
+    "clamp",
+    "clip",
+    "concat",
+    "cos",
+    "cosh",
+    "count_nonzero",
+    "cumsum",
+    "div",
+    "divide",
+    "dot",
+    "einsum",
+    "eq",
+    "erf",
+    "erfc",
+    "exp",
+    "exp2",
+    "expm1",
+    "eye",
+    "flatten",
+    "flip",
+    "fliplr",
+    "flipud",
+    "floor",
+    "floor_divide",
+    "full",
+    "full_like",
+    "gather",
+    "ge",
+    "greater",
+    "greater_equal",
+    "gt",
+    "hstack",
+    "index_select",
+    "isfinite",
+    "isinf",
+    "isnan",
+    "le",
+    "less",
+    "less_equal",
+    "linspace",
+    "log",
+    "log1p",
+    "log2",
+    "log10",
+    "log_softmax",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "logical_xor",
+    "logsumexp",
+    "lt",
+    "masked_fill",
+    "matmul",
+    "max",
+    "maximum",
+    "mean",
+    "min",
+    "minimum",
+    "mm",
+    "moveaxis",
+    "movedim",
+    "mul",
+    "multiply",
+    "mv",
+    "nan_to_num",
+    "narrow",
+    "ne",
+    "neg",
+    "negative",
+    "norm",
+    "not_equal",
+    "one_hot",
+    "ones",
+    "ones_like",
+    "outer",
+    "pad",
+    "permute",
+    "positive",
+    "pow",
+    "prod",
+    "ravel",
+    "reciprocal",
+    "relu",
+    "remainder",
+    "repeat_interleave",
+    "reshape",
+    "roll",
+    "round",
+    "rsqrt",
+    "select",
+    "sigmoid",
+    "sign",
+    "sin",
+    "sinh",
+    "softmax",
+    "split",
+    "sqrt",
+    "square",
+    "squeeze",
+    "stack",
+    "std",
+    "sub",
+    "subtract",
+    "sum",
+    "swapaxes",
+    "swapdims",
+    "t",
+    "take",
+    "take_along_dim",
+    "tan",
+    "tanh",
+    "tensor",
+    "tile",
+    "topk",
+    "transpose",
+    "tril",
+    "triu",
+    "true_divide",
+    "trunc",
+    "unbind",
+    "unflatten",
+    "unsqueeze",
+    "var",
+    "vstack",
+    "where",
+    "zeros",
+    "zeros_like",
+]

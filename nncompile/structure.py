@@ -1,0 +1,179 @@
+"""How arrays are nested: in tuples, lists, dicts, named tuples and dataclasses.
+
+    leaves, structure = flatten({"a": x, "b": (y, None)})       [x, y], and where they belong
+    structure.unflatten([x, y])                                 the same again
+    structure.flatten({"a": p, "b": (q, None)})                 [p, q], or an InputError
+
+What is no array is part of the structure: it is the same in every call.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nncompile.errors import InputError
+
+
+@dataclass(frozen=True)
+class Structure:
+    """One value: an array, something else that is always the same, or a container of such."""
+
+    container: type | None = None                # None for an array and for anything else
+    keys: tuple[Any, ...] = ()                   # an index, a key or the name of a field for each
+    children: tuple[Structure, ...] = ()
+    constant: tuple[Any, ...] = ()               # (the value,) of what is neither
+
+    @property
+    def is_array(self) -> bool:
+        return self.container is None and not self.constant
+
+    @property
+    def count(self) -> int:
+        """How many arrays there are."""
+        return 1 if self.is_array else sum(child.count for child in self.children)
+
+    def names(self, prefix: str) -> Iterator[str]:
+        """A name for each array: `pair`, `pair.0`, `batch.ids`."""
+        if self.is_array:
+            yield prefix
+        for key, child in zip(self.keys, self.children, strict=True):
+            yield from child.names(f"{prefix}.{key}" if prefix else str(key))
+
+    def unflatten(self, leaves: Sequence[Any]) -> Any:
+        """The nested value around these arrays, of which there are `count`."""
+        return self._built(iter(leaves))
+
+    def _built(self, leaves: Iterator[Any]) -> Any:
+        if self.constant:
+            return self.constant[0]
+        if self.container is None:
+            return next(leaves)
+        return rebuilt(self.container, self.keys, [c._built(leaves) for c in self.children])
+
+    def flatten(self, tree: Any, name: str = "the input") -> list[Any]:
+        """The arrays in a value that is nested in this way.
+
+        Errors: InputError, which says where it is nested in another, or another constant is.
+        """
+        if self.constant:
+            if not alike(tree, self.constant[0]):
+                raise InputError(f"{name} was {self.constant[0]!r} when the model was traced, and "
+                                 f"cannot be {tree!r} now: trace the model again")
+            return []
+        if self.container is None:
+            return [tree]
+        parts = parts_of(tree)
+        if parts is None or not issubclass(parts[0], self.container):
+            raise InputError(f"{name} is a {self.container.__name__}, not {type(tree).__name__}")
+        given = dict(zip(parts[1], parts[2], strict=True))
+        if set(given) != set(self.keys):
+            raise InputError(f"{name} has the parts {', '.join(map(str, self.keys))}, not "
+                             f"{', '.join(map(str, given)) or 'none'}")
+        return [leaf for key, child in zip(self.keys, self.children, strict=True)
+                for leaf in child.flatten(given[key], f"{name}.{key}")]
+
+
+ARRAY = Structure()
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The arguments of a call, each with its structure, under the names of forward's parameters.
+
+    The first `positional` of them can be given by position; all can be given by name.
+    """
+
+    names: tuple[str, ...]
+    parts: tuple[Structure, ...]
+    positional: int
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether every argument is one array, so that a call has nothing to flatten."""
+        return all(part.is_array for part in self.parts)
+
+    @property
+    def leaf_names(self) -> tuple[str, ...]:
+        """A name for each array, in order."""
+        return tuple(leaf for name, part in zip(self.names, self.parts, strict=True)
+                     for leaf in part.names(name))
+
+    def flatten(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+        """The arrays of a call, in order.  An argument without arrays can be left out.
+
+        Errors: InputError for arguments that are missing, unexpected or nested in another way.
+        """
+        if len(args) > self.positional:
+            raise InputError(f"{self.positional} arguments go by position, {len(args)} were given")
+        if wrong := kwargs.keys() - set(self.names[len(args) :]):
+            raise InputError(f"there is no argument {min(wrong)}, or it was given by position; "
+                             f"there are {', '.join(self.names)}")
+        leaves = []
+        for place, (name, part) in enumerate(zip(self.names, self.parts, strict=True)):
+            if place < len(args) or name in kwargs:
+                value = args[place] if place < len(args) else kwargs[name]
+                leaves += part.flatten(value, name)
+            elif part.count:
+                raise InputError(f"the argument {name} is missing")
+        return leaves
+
+    def unflatten(self, leaves: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
+        """The arguments by position, and those by name, around these arrays."""
+        rest = iter(leaves)
+        values = [part._built(rest) for part in self.parts]
+        by_name = dict(zip(self.names[self.positional :], values[self.positional :], strict=True))
+        return values[: self.positional], by_name
+
+
+def flatten(tree: Any, is_array: Callable[[Any], bool]) -> tuple[list[Any], Structure]:
+    """The arrays in a value, and how they are nested in it."""
+    if is_array(tree):
+        return [tree], ARRAY
+    parts = parts_of(tree)
+    if parts is None:
+        return [], Structure(constant=(tree,))
+    container, keys, values = parts
+    flat = [flatten(value, is_array) for value in values]
+    leaves = [leaf for found, _ in flat for leaf in found]
+    return leaves, Structure(container, keys, tuple(child for _, child in flat))
+
+
+def mapped(function: Callable[[Any], Any], tree: Any) -> Any:
+    """The same containers around what the function makes of everything else."""
+    parts = parts_of(tree)
+    if parts is None:
+        return function(tree)
+    container, keys, values = parts
+    return rebuilt(container, keys, [mapped(function, value) for value in values])
+
+
+def parts_of(tree: Any) -> tuple[type, tuple[Any, ...], list[Any]] | None:
+    """What kind of container this is, its keys and what it holds; None for no container."""
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return type(tree), tree._fields, list(tree)
+    if isinstance(tree, tuple | list):
+        return tuple if isinstance(tree, tuple) else list, tuple(range(len(tree))), list(tree)
+    if isinstance(tree, dict):
+        ordered = isinstance(tree, OrderedDict)
+        return OrderedDict if ordered else dict, tuple(tree), list(tree.values())
+    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+        names = tuple(field.name for field in dataclasses.fields(tree) if field.init)
+        return type(tree), names, [getattr(tree, name) for name in names]
+    return None
+
+
+def rebuilt(container: type, keys: Sequence[Any], values: list[Any]) -> Any:
+    if container in (tuple, list):
+        return container(values)
+    if issubclass(container, tuple):
+        return container(*values)
+    pairs = zip(keys, values, strict=True)
+    return container(pairs) if issubclass(container, dict) else container(**dict(pairs))
+
+
+def alike(a: Any, b: Any) -> bool:
+    return a is b or (type(a) is type(b) and bool(a == b))
