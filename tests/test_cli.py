@@ -90,7 +90,7 @@ def test_show_prints_traced_then_changes_then_fused(file: str,
     assert headings[0] == "# traced" and headings[-1] == "# fused"
     assert "# fuse_linear" in headings
     assert "\n- %1: f32[B, 8] = relu(%0)" in text
-    assert "\n+ %1: f32[B, 8] = linear(%x, @0.weight, @0.bias) then relu" in text
+    assert "\n+ %1: f32[B, 8] = linear(%input, @0.weight, @0.bias) then relu" in text
     traced, fused = text.partition("# fuse_linear")[0], text.partition("# fused")[2]
     assert "relu(" in traced and "then relu" not in traced
     assert "then relu" in fused
