@@ -65,9 +65,10 @@ def cumsum(a: Any, axis: int | None = None) -> Any:
 
 
 def dot(a: Any, b: Any) -> Any:
-    if max(np.ndim(a), np.ndim(b)) > 2:
+    left, right = as_array("dot", a), as_array("dot", b)
+    if max(left.ndim, right.ndim) > 2:
         raise Error("numpy.dot of more than two axes is not what matmul is: use matmul or einsum")
-    return matmul(a, b)
+    return left.matmul(right)
 
 
 def flip(m: Any, axis: Any = None) -> Any:
@@ -128,6 +129,7 @@ FUNCTIONS: Mapping[Function, Function] = {
     np.zeros_like: lambda a, dtype=None: zeros_like(a, dtype=dtype),
     np.ones_like: lambda a, dtype=None: ones_like(a, dtype=dtype),
     np.full_like: lambda a, fill_value, dtype=None: full_like(a, fill_value, dtype=dtype),
+    np.shape: lambda a: a.shape, np.ndim: lambda a: a.ndim,
     np.einsum: einsum, np.dot: dot, np.outer: lambda a, b: as_array("outer", a).outer(b),
 }
 

@@ -222,7 +222,8 @@ def _calculate_correct_fan(tensor: Array | NDArray[Any], mode: str) -> int:
 
 
 def fill(tensor: Tensor, values: Any) -> Tensor:
-    array = tensor.numpy() if isinstance(tensor, Array) else tensor
+    # the payload, because a lazy layer makes its parameters while it is traced
+    array: Any = tensor.payload if isinstance(tensor, Array) else tensor
     array[...] = values
     return tensor
 

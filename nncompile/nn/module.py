@@ -198,8 +198,8 @@ class Module:
             if module is not None:
                 yield from module.named_modules(memo, joined(prefix, name), remove_duplicate)
 
-    def modules(self) -> Iterator[Module]:
-        return (module for _, module in self.named_modules())
+    def modules(self, remove_duplicate: bool = True) -> Iterator[Module]:
+        return (m for _, m in self.named_modules(remove_duplicate=remove_duplicate))
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         children = {id(m): (name, m) for name, m in reversed(self._modules.items())

@@ -274,8 +274,10 @@ class LocalResponseNorm(Module):
 
 
 class CrossMapLRN2d(Module):
-    """LocalResponseNorm of [N, C, H, W], with as many neighbours on both sides: for an even size
-    one more than that."""
+    """LocalResponseNorm of [N, C, H, W], with as many neighbours before a channel as after it.
+
+    torch's never takes the first channel out of its running sum; this one does.
+    """
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1) -> None:
         super().__init__()
