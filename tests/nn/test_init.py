@@ -90,3 +90,73 @@ def test_errors():
         init.kaiming_normal_(np.empty((3, 3)), mode="fan")
     with pytest.raises(InputError, match="'gelu'"):
         init.calculate_gain("gelu")
+
+
+def test_truncated_normal():
+    array = np.empty((40, 50))
+    for mean, std, a, b in [(0, 1, -2, 2), (1, 2, 0, 3), (0, 1, 1.5, 4), (0, 0.02, -2, 2)]:
+        init.trunc_normal_(array, mean, std, a, b)
+        assert array.min() >= a and array.max() <= b
+        looks_like(array, stats.truncnorm((a - mean) / std, (b - mean) / std, mean, std))
+    with pytest.warns(UserWarning, match="more than 2 std"):
+        init.trunc_normal_(array, 0, 1, 3, 4)
+    looks_like(array, stats.truncnorm(3, 4))
+    assert init.trunc_normal_(np.empty(0)).size == 0
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (5, 3), (4, 2, 3), (1, 1)])
+def test_orthogonal(shape):
+    q = init.orthogonal_(np.empty(shape), gain=2).reshape(shape[0], -1)
+    small = q @ q.T if q.shape[0] <= q.shape[1] else q.T @ q
+    np.testing.assert_allclose(small, 4 * np.eye(len(small)), atol=1e-12)
+    first = [init.orthogonal_(np.empty((3, 3)))[0, 0] for _ in range(400)]
+    looks_like(np.square(first), stats.beta(0.5, 1))       # a coordinate of a point on the sphere
+
+
+def test_identities_and_zeros():
+    assert np.array_equal(init.eye_(np.empty((2, 3))), np.eye(2, 3))
+    torch = pytest.importorskip("torch", reason="torch, the oracle, is not installed")
+    for shape, groups in [((4, 2, 3), 1), ((4, 2, 3), 2), ((6, 2, 3, 5), 3), ((2, 4, 2, 2, 2), 1)]:
+        want = torch.nn.init.dirac_(torch.empty(shape), groups).numpy()
+        assert np.array_equal(init.dirac_(np.empty(shape, np.float32), groups), want)
+    array = init.sparse_(np.empty((50, 40)), 0.3, std=2)
+    assert ((array == 0).sum(0) == 15).all()
+    looks_like(array[array != 0], stats.norm(0, 2))
+
+
+def test_gains_and_fans_are_torchs():
+    torch = pytest.importorskip("torch", reason="torch, the oracle, is not installed")
+    for name in ("linear", "conv1d", "conv_transpose3d", "sigmoid", "tanh", "relu", "selu"):
+        assert init.calculate_gain(name) == torch.nn.init.calculate_gain(name)
+    assert init.calculate_gain("leaky_relu", 0.3) == torch.nn.init.calculate_gain("leaky_relu", 0.3)
+    for shape in [(3, 4), (3, 4, 5), (2, 3, 4, 5)]:
+        want = torch.nn.init._calculate_fan_in_and_fan_out(torch.empty(shape))
+        assert init._calculate_fan_in_and_fan_out(np.empty(shape)) == want
+
+
+def test_defaults_of_the_wide_layers():
+    layer = nn.Bilinear(30, 20, 40)
+    looks_like(layer.weight.data, uniform(1 / math.sqrt(30)))
+    looks_like(nn.EmbeddingBag(300, 40).weight.data, stats.norm)
+    attention = nn.MultiheadAttention(48, 4, add_bias_kv=True)
+    looks_like(attention.in_proj_weight.data, uniform(math.sqrt(6 / (4 * 48))))
+    looks_like(attention.out_proj.weight.data, uniform(1 / math.sqrt(48)))
+    assert not attention.in_proj_bias.data.any() and not attention.out_proj.bias.data.any()
+    apart = nn.MultiheadAttention(48, 4, kdim=20)
+    looks_like(apart.k_proj_weight.data, uniform(math.sqrt(6 / 68)))
+    assert (nn.PReLU(3).weight.data == 0.25).all() and (nn.RMSNorm(4).weight.data == 1).all()
+
+
+def test_old_names_warn():
+    with pytest.warns(FutureWarning, match="deprecated"):
+        assert init.constant(np.empty(2), 3).tolist() == [3, 3]
+
+
+@pytest.mark.parametrize("call", [
+    lambda: init.eye_(np.empty(3)), lambda: init.dirac_(np.empty((2, 2))),
+    lambda: init.dirac_(np.empty((3, 2, 2)), 2), lambda: init.orthogonal_(np.empty(3)),
+    lambda: init.sparse_(np.empty(3), 0.5), lambda: init.trunc_normal_(np.empty(3), a=2, b=1),
+    lambda: init.kaiming_normal_(np.empty((2, 2)), mode="fan_up")])
+def test_refused(call):
+    with pytest.raises(InputError):
+        call()
