@@ -84,12 +84,12 @@ def trace_structured(model: Module, /, *inputs: Any, **keywords: Any) -> Traced:
 
 
 def check_modes(model: Module) -> None:
-    """A graph has no randomness."""
-    random = [path or type(module).__name__ for path, module in model.named_modules()
+    """A graph has no randomness and changes no statistics.  Errors: a layer that would."""
+    training = [path or type(module).__name__ for path, module in model.named_modules()
               if module._unlike_eval()]
-    if random:
-        raise TraceError("the model is in training mode, in which Dropout drops at random: call "
-                         f"model.eval() first\n  layers:   {', '.join(random)}")
+    if training:
+        raise TraceError("the model is in training mode, in which these layers do something else: "
+                         f"call model.eval() first\n  layers:   {', '.join(training)}")
 
 
 # -- inputs ----------------------------------------------------------------------------------------

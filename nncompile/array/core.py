@@ -221,6 +221,5 @@ def to_numpy(leaf: Any) -> Any:
     return leaf.numpy() if isinstance(leaf, Core) else leaf
 
 
-Sizes = Sequence[Any]
 Axes = int | Sequence[int] | None
 DType = DTypeLike | None

@@ -8,7 +8,7 @@ means.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ir import Error
 from nncompile.array.core import (
@@ -27,32 +27,40 @@ if TYPE_CHECKING:
 
 Unary = Callable[[Any], "Array"]
 Binary = Callable[[Any, Any], "Array"]
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 # -- families --------------------------------------------------------------------------------------
 
-def named(function: Any, name: str) -> Any:
-    function.__name__ = function.__qualname__ = name
-    return function
+def named(method: Method, name: str) -> Method:
+    method.__name__ = method.__qualname__ = name
+    method.__doc__ = f"{name}, element by element."
+    return method
+
+
+def unary(op: str, prepared: Callable[[str, Any], Array]) -> Unary:
+    """A function of one array, which is prepared in some way."""
+    def method(x: Any) -> Array:
+        return apply(op, prepared(op, x))
+    return named(method, op)
 
 
 def function(op: str) -> Unary:
     """A function of floats; of integers and truths, as floats."""
-    return named(lambda x: apply(op, floating(op, x)), op)           # type: ignore[no-any-return]
+    return unary(op, floating)
 
 
 def of_numbers(op: str) -> Unary:
     """A function whose result has the type of its operand, a number."""
-    return named(lambda x: apply(op, as_array(op, x)), op)           # type: ignore[no-any-return]
+    return unary(op, as_array)
 
 
 def rounding(op: str) -> Unary:
     """A function that leaves integers as they are."""
     def method(x: Any) -> Array:
         x = as_array(op, x)
-        return apply(op, x) if x.type.dtype[0] not in "iu" else x
-    return named(method, op)                                         # type: ignore[no-any-return]
-
+        return x if category(x.type.dtype) == 1 else apply(op, x)
+    return named(method, op)
 
 
 def arithmetic(op: str, of_truths: str | None = None) -> Binary:
@@ -62,16 +70,20 @@ def arithmetic(op: str, of_truths: str | None = None) -> Binary:
         if of_truths is not None and is_truth(a, b):
             return apply(of_truths, truths(op, x), truths(op, other))
         return apply(op, a, b)
-    return named(method, op)                                         # type: ignore[no-any-return]
+    return named(method, op)
 
 
 def comparison(op: str) -> Binary:
-    return named(lambda x, other: apply(op, *together(op, x, other)), op)  # type: ignore[no-any-return]
+    def method(x: Any, other: Any) -> Array:
+        return apply(op, *together(op, x, other))
+    return named(method, op)
 
 
 def logical(op: str) -> Binary:
     """Of arrays of any type, in which everything but 0 is true."""
-    return named(lambda x, other: apply(op, truths(op, x), truths(op, other)), op)  # type: ignore[no-any-return]
+    def method(x: Any, other: Any) -> Array:
+        return apply(op, truths(op, x), truths(op, other))
+    return named(method, op)
 
 
 def bitwise(op: str) -> Binary:
@@ -81,7 +93,7 @@ def bitwise(op: str) -> Binary:
         if result_type(operands) != "bool":
             raise Error("&, | and ^ take arrays of bool, not of integers or floats")
         return apply(f"logical_{op}", *(truths(op, o) for o in operands))
-    return named(method, f"bitwise_{op}")                            # type: ignore[no-any-return]
+    return named(method, f"bitwise_{op}")
 
 
 def is_truth(*operands: Any) -> bool:
@@ -195,7 +207,7 @@ class Elementwise(Core):
         Errors: another rounding_mode; "floor" of integers by zero.
         """
         if rounding_mode == "floor":
-            return Elementwise.floor_divide(self, other)     # type: ignore[no-any-return]
+            return Elementwise.floor_divide(self, other)
         if rounding_mode not in (None, "trunc"):
             raise Error(f"rounding_mode is None, 'trunc' or 'floor', not {rounding_mode!r}")
         dtype = result_type([operand("div", o) for o in (self, other)])

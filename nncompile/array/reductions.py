@@ -220,28 +220,26 @@ class Reductions(Shapes):
         return apply(op, x, axis=axis_of(x.type, dim), **attrs)
 
 
-def floats_only(name: str, x: Any) -> Array:
+def floats_only(name: str, x: Core) -> Array:
     if not x.is_floating_point():
         raise Error(f"{name} takes floats, not {x.type}: cast it, or give a dtype of floats")
-    return x                                     # type: ignore[no-any-return]
+    return x.itself()
 
 
 def above_zero(count: Any) -> Any:
     return count.clamp(min=0) if isinstance(count, Shapes) else max(count, 0)
 
 
-def vector_norm(x: Any, p: float, axes: tuple[int, ...], keep: bool) -> Array:
-    def reduced(op: str, values: Any) -> Any:
+def vector_norm(x: Array, p: float, axes: tuple[int, ...], keep: bool) -> Array:
+    def reduced(op: str, values: Core) -> Array:
         return apply(op, values, axes=axes, keepdims=bool(keep))
 
     if p == 2:
-        return reduced("sum", x * x).sqrt()      # type: ignore[no-any-return]
+        return reduced("sum", apply("mul", x, x)).sqrt()
     if p == inf or p == -inf:
-        return reduced("max" if p > 0 else "min", x.abs())   # type: ignore[no-any-return]
+        return reduced("max" if p > 0 else "min", x.abs())
     if p == 0:
-        return reduced("sum", x.ne(0).cast(x.type.dtype))    # type: ignore[no-any-return]
+        return reduced("sum", x.ne(0).cast(x.type.dtype))
     if p == 1:
-        return reduced("sum", x.abs())           # type: ignore[no-any-return]
+        return reduced("sum", x.abs())
     return power(reduced("sum", power(x.abs(), p)), 1 / p)
-
-

@@ -213,12 +213,12 @@ class Shapes(Elementwise):
         return result.itself()
 
 
-def rolled(x: Any, shift: int, axis: int) -> Array:
+def rolled(x: Shapes, shift: int, axis: int) -> Array:
     size: Dim = x.shape[axis]
     if isinstance(size, int):
         shift = shift % size if size else 0
     if shift == 0:
-        return x                                 # type: ignore[no-any-return]
+        return x.itself()
     cut = size - shift if shift > 0 else -shift
     parts = [apply("slice", x, axis=axis, start=start, stop=stop, step=1)
              for start, stop in ((cut, size), (0, cut))]
