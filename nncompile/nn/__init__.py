@@ -69,6 +69,13 @@ from nncompile.nn.normalization import (
     RMSNorm,
 )
 from nncompile.nn.parameter import Buffer, Parameter, UninitializedParameter
+from nncompile.nn.transformer import (
+    Transformer,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 
 __all__ = [
     "CELU", "ELU", "GELU", "GLU", "SELU", "AlphaDropout", "BatchNorm1d", "Bilinear", "Buffer",
@@ -79,6 +86,8 @@ __all__ = [
     "ModuleDict", "ModuleList", "MultiheadAttention", "NonDynamicallyQuantizableLinear", "PReLU",
     "PairwiseDistance", "Parameter", "ParameterDict", "ParameterList", "RMSNorm", "RReLU", "ReLU",
     "ReLU6", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softmax2d", "Softmin", "Softplus",
-    "Softshrink", "Softsign", "Tanh", "Tanhshrink", "Threshold", "Unflatten",
+    "Softshrink", "Softsign", "Tanh", "Tanhshrink", "Threshold", "Transformer",
+    "TransformerDecoder", "TransformerDecoderLayer", "TransformerEncoder",
+    "TransformerEncoderLayer", "Unflatten",
     "UninitializedParameter", "functional", "init", "manual_seed", "parameter",
 ]

@@ -71,7 +71,7 @@ try:
 except ZeroDivisionError:
     print(traceback.format_exc())
 """
-    assert "linear(x, 3, at(weights, W0), y, 2, rows, 3, 2)" in python(code, NNCOMPILE_JIT="0")
+    assert "linear(input, 3, at(weights, W0), y, 2, rows, 3, 2)" in python(code, NNCOMPILE_JIT="0")
 
 
 def test_a_second_process_needs_no_numba(tmp_path):

@@ -1,0 +1,272 @@
+"""The transformer's layers and stacks.  Vaswani et al. (2017), arXiv:1706.03762."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+from numpy.typing import DTypeLike
+
+import nncompile.nn.functional as F
+import nncompile.nn.init as init
+from nncompile.array import Array
+from nncompile.array.creation import full
+from nncompile.errors import InputError
+from nncompile.nn.attention import MultiheadAttention
+from nncompile.nn.containers import ModuleList
+from nncompile.nn.dropout import Dropout
+from nncompile.nn.linear import Linear
+from nncompile.nn.module import Module
+from nncompile.nn.normalization import LayerNorm
+
+Activation = str | Callable[[Array], Array]
+
+
+class TransformerLayer(Module):
+    """What the layers of both stacks share: two linear layers with an activation between them."""
+
+    norm_first: bool
+    linear1: Linear
+    dropout: Dropout
+    linear2: Linear
+    activation: Callable[[Array], Any]
+
+    def _feed_forward(self, x: Array) -> Any:
+        return self.linear2(self.dropout(self.activation(self.linear1(x))))
+
+    def _add(self, x: Any, norm: LayerNorm, part: Callable[[Any], Any], drop: Dropout) -> Any:
+        """x plus what a part makes of it; the norm comes before the part, or after the sum."""
+        if self.norm_first:
+            return x + drop(part(norm(x)))
+        return norm(x + drop(part(x)))
+
+
+def attend(layer: MultiheadAttention, x: Any, memory: Any, mask: Any, padding: Any) -> Any:
+    return layer(x, memory, memory, key_padding_mask=padding, need_weights=False, attn_mask=mask)[0]
+
+
+class TransformerEncoderLayer(TransformerLayer):
+    """Attention of a sequence to itself and two linear layers, each added to what went in.
+
+    src is [L, N, d_model], or [N, L, d_model] with batch_first; masks as in MultiheadAttention.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        nhead: int,
+        dim_feedforward: int = 2048,
+        dropout: float = 0.1,
+        activation: Activation = F.relu,
+        layer_norm_eps: float = 1e-5,
+        batch_first: bool = False,
+        norm_first: bool = False,
+        bias: bool = True,
+        device: Any = None,
+        dtype: DTypeLike | None = None,
+    ) -> None:
+        super().__init__()
+        self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first,
+                                            device=device, dtype=dtype)
+        self.linear1 = Linear(d_model, dim_feedforward, bias, device, dtype)
+        self.dropout = Dropout(dropout)
+        self.linear2 = Linear(dim_feedforward, d_model, bias, device, dtype)
+        self.norm_first = norm_first
+        self.norm1 = LayerNorm(d_model, layer_norm_eps, True, bias, device, dtype)
+        self.norm2 = LayerNorm(d_model, layer_norm_eps, True, bias, device, dtype)
+        self.dropout1 = Dropout(dropout)
+        self.dropout2 = Dropout(dropout)
+        self.activation = activation_of(activation)
+
+    def forward(self, src: Array, src_mask: Any = None, src_key_padding_mask: Any = None,
+                is_causal: bool = False) -> Any:
+        def attention(x: Any) -> Any:
+            return attend(self.self_attn, x, x, src_mask, src_key_padding_mask)
+
+        check_causal(is_causal, src_mask)
+        x = self._add(src, self.norm1, attention, self.dropout1)
+        return self._add(x, self.norm2, self._feed_forward, self.dropout2)
+
+
+class TransformerDecoderLayer(TransformerLayer):
+    """TransformerEncoderLayer with attention to the encoder's result, memory, in between."""
+
+    def __init__(
+        self,
+        d_model: int,
+        nhead: int,
+        dim_feedforward: int = 2048,
+        dropout: float = 0.1,
+        activation: Activation = F.relu,
+        layer_norm_eps: float = 1e-5,
+        batch_first: bool = False,
+        norm_first: bool = False,
+        bias: bool = True,
+        device: Any = None,
+        dtype: DTypeLike | None = None,
+    ) -> None:
+        super().__init__()
+        self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first,
+                                            device=device, dtype=dtype)
+        self.multihead_attn = MultiheadAttention(d_model, nhead, dropout, bias,
+                                                 batch_first=batch_first, device=device,
+                                                 dtype=dtype)
+        self.linear1 = Linear(d_model, dim_feedforward, bias, device, dtype)
+        self.dropout = Dropout(dropout)
+        self.linear2 = Linear(dim_feedforward, d_model, bias, device, dtype)
+        self.norm_first = norm_first
+        self.norm1 = LayerNorm(d_model, layer_norm_eps, True, bias, device, dtype)
+        self.norm2 = LayerNorm(d_model, layer_norm_eps, True, bias, device, dtype)
+        self.norm3 = LayerNorm(d_model, layer_norm_eps, True, bias, device, dtype)
+        self.dropout1 = Dropout(dropout)
+        self.dropout2 = Dropout(dropout)
+        self.dropout3 = Dropout(dropout)
+        self.activation = activation_of(activation)
+
+    def forward(
+        self, tgt: Array, memory: Array, tgt_mask: Any = None, memory_mask: Any = None,
+        tgt_key_padding_mask: Any = None, memory_key_padding_mask: Any = None,
+        tgt_is_causal: bool = False, memory_is_causal: bool = False,
+    ) -> Any:
+        def to_itself(x: Any) -> Any:
+            return attend(self.self_attn, x, x, tgt_mask, tgt_key_padding_mask)
+
+        def to_memory(x: Any) -> Any:
+            return attend(self.multihead_attn, x, memory, memory_mask, memory_key_padding_mask)
+
+        check_causal(tgt_is_causal, tgt_mask)
+        check_causal(memory_is_causal, memory_mask)
+        x = self._add(tgt, self.norm1, to_itself, self.dropout1)
+        x = self._add(x, self.norm2, to_memory, self.dropout2)
+        return self._add(x, self.norm3, self._feed_forward, self.dropout3)
+
+
+class TransformerEncoder(Module):
+    """num_layers copies of a layer one after the other, and maybe a norm.
+
+    enable_nested_tensor and mask_check say how torch computes; here they change nothing.
+    """
+
+    def __init__(self, encoder_layer: Module, num_layers: int, norm: Module | None = None,
+                 enable_nested_tensor: bool = True, mask_check: bool = True) -> None:
+        super().__init__()
+        self.layers = ModuleList(copy.deepcopy(encoder_layer) for _ in range(num_layers))
+        self.num_layers = num_layers
+        self.norm = norm
+        self.enable_nested_tensor = enable_nested_tensor
+        self.mask_check = mask_check
+
+    def forward(self, src: Array, mask: Any = None, src_key_padding_mask: Any = None,
+                is_causal: bool | None = None) -> Any:
+        x = src
+        for layer in self.layers:
+            x = layer(x, src_mask=mask, src_key_padding_mask=src_key_padding_mask,
+                      is_causal=bool(is_causal))
+        return x if self.norm is None else self.norm(x)
+
+
+class TransformerDecoder(Module):
+    """num_layers copies of a layer one after the other, and maybe a norm."""
+
+    def __init__(self, decoder_layer: Module, num_layers: int, norm: Module | None = None) -> None:
+        super().__init__()
+        self.layers = ModuleList(copy.deepcopy(decoder_layer) for _ in range(num_layers))
+        self.num_layers = num_layers
+        self.norm = norm
+
+    def forward(
+        self, tgt: Array, memory: Array, tgt_mask: Any = None, memory_mask: Any = None,
+        tgt_key_padding_mask: Any = None, memory_key_padding_mask: Any = None,
+        tgt_is_causal: bool | None = None, memory_is_causal: bool = False,
+    ) -> Any:
+        x = tgt
+        for layer in self.layers:
+            x = layer(x, memory, tgt_mask=tgt_mask, memory_mask=memory_mask,
+                      tgt_key_padding_mask=tgt_key_padding_mask,
+                      memory_key_padding_mask=memory_key_padding_mask,
+                      tgt_is_causal=bool(tgt_is_causal), memory_is_causal=memory_is_causal)
+        return x if self.norm is None else self.norm(x)
+
+
+class Transformer(Module):
+    """An encoder of src and a decoder of tgt that looks at the encoder's result.
+
+    Matrices start by Xavier's uniform distribution.
+    """
+
+    def __init__(
+        self,
+        d_model: int = 512,
+        nhead: int = 8,
+        num_encoder_layers: int = 6,
+        num_decoder_layers: int = 6,
+        dim_feedforward: int = 2048,
+        dropout: float = 0.1,
+        activation: Activation = F.relu,
+        custom_encoder: Any = None,
+        custom_decoder: Any = None,
+        layer_norm_eps: float = 1e-5,
+        batch_first: bool = False,
+        norm_first: bool = False,
+        bias: bool = True,
+        device: Any = None,
+        dtype: DTypeLike | None = None,
+    ) -> None:
+        super().__init__()
+        options = (d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps,
+                   batch_first, norm_first, bias, device, dtype)
+
+        def norm() -> LayerNorm:
+            return LayerNorm(d_model, layer_norm_eps, True, bias, device, dtype)
+
+        self.encoder = custom_encoder or TransformerEncoder(
+            TransformerEncoderLayer(*options), num_encoder_layers, norm())
+        self.decoder = custom_decoder or TransformerDecoder(
+            TransformerDecoderLayer(*options), num_decoder_layers, norm())
+        self._reset_parameters()
+        self.d_model = d_model
+        self.nhead = nhead
+        self.batch_first = batch_first
+
+    def _reset_parameters(self) -> None:
+        for parameter in self.parameters():
+            if parameter.ndim > 1:
+                init.xavier_uniform_(parameter)
+
+    def forward(
+        self, src: Array, tgt: Array, src_mask: Any = None, tgt_mask: Any = None,
+        memory_mask: Any = None, src_key_padding_mask: Any = None,
+        tgt_key_padding_mask: Any = None, memory_key_padding_mask: Any = None,
+        src_is_causal: bool | None = None, tgt_is_causal: bool | None = None,
+        memory_is_causal: bool = False,
+    ) -> Any:
+        if src.size(-1) != self.d_model or tgt.size(-1) != self.d_model:
+            raise InputError(f"Transformer has the width {self.d_model}, got {src.type} and "
+                             f"{tgt.type}")
+        memory = self.encoder(src, mask=src_mask, src_key_padding_mask=src_key_padding_mask,
+                              is_causal=src_is_causal)
+        return self.decoder(
+            tgt, memory, tgt_mask=tgt_mask, memory_mask=memory_mask,
+            tgt_key_padding_mask=tgt_key_padding_mask,
+            memory_key_padding_mask=memory_key_padding_mask, tgt_is_causal=tgt_is_causal,
+            memory_is_causal=memory_is_causal)
+
+    @staticmethod
+    def generate_square_subsequent_mask(sz: int, device: Any = None, dtype: Any = None) -> Array:
+        """-inf above the diagonal, so that nothing later is seen, and 0 elsewhere."""
+        return full((sz, sz), float("-inf"), dtype=dtype, device=device).triu(1)
+
+
+def activation_of(given: Activation) -> Callable[[Array], Any]:
+    """A function, a module, or the name of one of two functions.  Errors: another name."""
+    if callable(given):
+        return given
+    if given not in ("relu", "gelu"):
+        raise InputError(f"activation is 'relu', 'gelu' or a function, not {given!r}")
+    return F.relu if given == "relu" else F.gelu
+
+
+def check_causal(is_causal: bool, mask: Any) -> None:
+    if is_causal and mask is None:
+        raise InputError("is_causal says something about the mask, which is missing")
