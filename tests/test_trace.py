@@ -299,7 +299,11 @@ def test_attention_has_the_bits_of_the_model(batch, length, seed):
 MODEL = Attention().eval()
 GRAPH = trace(MODEL, "i64[B, T]")
 ACTIVATIONS = [nn.ReLU, nn.Tanh, nn.Sigmoid, nn.GELU, lambda: nn.Softmax(-1), nn.Identity,
-               lambda: nn.GELU("tanh"), lambda: nn.Dropout(0.5)]
+               lambda: nn.GELU("tanh"), lambda: nn.Dropout(0.5), nn.ReLU6, nn.LeakyReLU, nn.PReLU,
+               nn.RReLU, nn.ELU, nn.SELU, nn.CELU, nn.SiLU, nn.Mish, nn.LogSigmoid, nn.Tanhshrink,
+               nn.Softplus, nn.Softsign, nn.Softshrink, nn.Hardshrink, nn.Hardtanh, nn.Hardsigmoid,
+               nn.Hardswish, lambda: nn.Threshold(0.1, 2), lambda: nn.LogSoftmax(-1),
+               lambda: nn.Softmin(0), lambda: nn.AlphaDropout(0.1)]
 
 
 @st.composite
@@ -313,7 +317,8 @@ def models(draw):
             layers.append(nn.Linear(width, wide, bias=draw(st.booleans())))
             width = wide
         elif kind == "norm":
-            layers.append(nn.LayerNorm(width, elementwise_affine=draw(st.booleans())))
+            norm = draw(st.sampled_from([nn.LayerNorm, nn.RMSNorm]))
+            layers.append(norm(width, elementwise_affine=draw(st.booleans())))
         elif kind == "act":
             layers.append(draw(st.sampled_from(ACTIVATIONS))())
         else:
