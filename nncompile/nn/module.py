@@ -249,6 +249,8 @@ class Module:
                 state |= module._arrays_in_state(f"{prefix}{name}.")
         return state
 
+    _target = "cpu"                              # of nncompile.compile, unless it is told another
+
     def train(self, mode: bool = True) -> Self:
         """Training mode, here and below: only Dropout differs."""
         for module in self.modules():
@@ -264,7 +266,12 @@ class Module:
         return self
 
     def to(self, dtype: DTypeLike) -> Self:
-        """All floats of the model in float32 or float64."""
+        """All floats of the model in float32 or float64; or, for the name of a target ("cpu",
+        "cuda"), what `nncompile.compile` compiles it for.  A call that is not compiled computes on
+        the host either way."""
+        if isinstance(dtype, str) and dtype in ("cpu", "cuda"):
+            self._target = dtype
+            return self
         for array in [*self.parameters(), *self.buffers()]:
             if array.dtype.kind == "f":
                 array.payload = as_data(array.numpy().astype(dtype))
