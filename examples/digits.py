@@ -73,7 +73,7 @@ def main() -> None:
     print(f"Microseconds a call, {fast.threads} threads (in brackets: times nncompile's)\n")
     print(f"{'images':>8}{'nncompile':>12}{'plain NumPy':>20}{'predict_proba':>20}")
     for x in (images[:1], images[:64], images):
-        times, _ = Clock(rounds=5, seconds=0.02, park=0.05).interleaved({
+        times, _ = Clock(rounds=5, seconds=0.02, park=0.2).interleaved({
             "nncompile": lambda x=x: fast(x),
             "numpy": lambda x=x: by_hand(classifier, x),
             "scikit-learn": lambda x=x: classifier.predict_proba(x),

@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from difflib import unified_diff
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -304,6 +305,7 @@ def cache(args: argparse.Namespace) -> int:
 
 def hw(args: argparse.Namespace) -> int:
     from nncompile.bench.machine import caches, cpu_name
+    from nncompile.compiler import TARGETS
     from nncompile.cpu.pool import default_threads
     from nncompile.cpu.target import available, host
 
@@ -313,4 +315,7 @@ def hw(args: argparse.Namespace) -> int:
           f"target   {target.level} (LLVM's {target.cpu}): {target.width} float32 lanes; "
           f"this CPU runs {', '.join(available())}\n"
           f"threads  {default_threads()} unless compile(threads=) or NNCOMPILE_THREADS says")
+    for module in map(import_module, TARGETS.values()):      # the other targets, one line each
+        if hasattr(module, "describe"):
+            print(module.describe())
     return 0

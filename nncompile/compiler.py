@@ -17,23 +17,26 @@ from nncompile.passes import DEFAULT_PIPELINE
 from nncompile.schedule import schedule
 from nncompile.trace import trace
 
-TARGETS = {"cpu": "nncompile.cpu.engine"}     # name -> module whose Engine runs programs
+TARGETS = {"cpu": "nncompile.cpu.engine",      # name -> module whose Engine runs programs
+           "cuda": "nncompile.cuda.engine"}
 
 
 def compile(model: Module | ir.Graph, *inputs: Any, threads: int | None = None,
-            target: str = "cpu", check: bool = False) -> CompiledModel:
+            target: str | None = None, check: bool = False) -> CompiledModel:
     """One fast callable for a model, at every batch size.
 
     model:   an `nn.Module` in eval mode, or an `ir.Graph` with its data (then without inputs).
     inputs:  a type text ("f32[B, 64]", "i64[B, T]") or an example array (its first dim becomes
              dynamic) for each argument of `forward`.
     threads: how many threads a call may use; None: NNCOMPILE_THREADS, or all CPUs of the process.
+    target:  "cpu" or "cuda"; None: what `model.to(target)` said, or "cpu".
     check:   evaluate the graph before and after every pass, and raise PassError on a difference.
 
     The weights are copied: later changes of the model do not reach the result (see load_weights).
     Raises TraceError where `forward` cannot be traced, CompileError where the graph cannot be
     compiled for the target.
     """
+    target = target or getattr(model, "_target", "cpu")
     if target not in TARGETS:
         raise CompileError(f"there is no target {target!r}; there are {', '.join(TARGETS)}")
     if isinstance(model, ir.Graph):

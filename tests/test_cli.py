@@ -272,7 +272,7 @@ def test_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 def test_hw(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["hw"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
-        "CPU", "caches", "target", "threads"]
+        "CPU", "caches", "target", "threads", "cuda"]
 
 
 # -- the process -----------------------------------------------------------------------------------

@@ -37,6 +37,8 @@ def define(module: Any, name: str, arguments: dict[str, Any], *,
     if internal:
         function.linkage = "internal"
         function.attributes.add("noinline")
+    for argument, argument_name in zip(function.args, arguments, strict=True):
+        argument.name = argument_name
     return function, dict(zip(arguments, function.args, strict=True))
 
 

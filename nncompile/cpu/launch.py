@@ -142,7 +142,7 @@ def grown(state: Pointer, size: int) -> Pointer:
 
     It says that there is none while it changes: a fork at that moment finds nothing half done.
     """
-    if size > load(state, SCRATCH_BYTES):
+    if size > load(state, SCRATCH_BYTES) or size < 0:      # below 0: more than there can be
         before = load_pointer(state, SCRATCH)
         atomic_store(state, SCRATCH_BYTES, 0)
         atomic_store(state, SCRATCH, 0)

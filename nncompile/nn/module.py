@@ -13,6 +13,7 @@ from numpy.typing import DTypeLike
 
 from ir import Error, Value
 from nncompile.array import Array
+from nncompile.errors import InputError
 from nncompile.interpreter import current
 from nncompile.nn.calls import call
 from nncompile.nn.hooks import Hook, Hooks, RemovableHandle
@@ -21,9 +22,10 @@ from nncompile.nn.parameter import (
     Parameter,
     UninitializedParameter,
     as_data,
-    check_device,
 )
 from nncompile.nn.state import IncompatibleKeys, load
+
+DEVICES = ("cpu", "cuda")
 
 
 class Module:
@@ -320,6 +322,8 @@ class Module:
                 state |= module._arrays_in_state(f"{prefix}{name}.")
         return state
 
+    _target = "cpu"                              # of nncompile.compile, unless it is told another
+
     def train(self, mode: bool = True) -> Self:
         """Training mode, here and below: dropout and batch statistics."""
         if not isinstance(mode, bool):
@@ -338,15 +342,22 @@ class Module:
 
     def to(self, *args: Any, device: Any = None, dtype: DTypeLike | None = None,
            non_blocking: bool = False) -> Self:
-        """All floats of the model in float32 or float64: to(dtype), to("cpu"), to(array)."""
+        """to(dtype), to(array): all floats of the model in float32 or float64.  to("cpu"),
+        to("cuda"): what `nncompile.compile` compiles it for; a call that is not compiled computes
+        on the host either way."""
         for given in args:
             if isinstance(given, Array | np.ndarray):
                 dtype = given.dtype
-            elif given == "cpu" or given is None or isinstance(given, bool):
-                device = given if isinstance(given, str) else device
+            elif given is None or isinstance(given, bool):
+                continue
+            elif isinstance(given, str) and given in DEVICES:
+                device = given
             else:
                 dtype = given
-        check_device(device)
+        if device is not None:
+            if str(device) not in DEVICES:
+                raise InputError(f"device={device!r}: there are {', '.join(DEVICES)}")
+            self._target = str(device)
         if dtype is None:
             return self
         if np.dtype(dtype).kind != "f":

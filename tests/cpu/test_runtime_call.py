@@ -237,12 +237,13 @@ def test_executables_are_collected():
     assert died() is None
 
 
-def test_no_memory_is_an_error(kind, monkeypatch):
-    """A scratch of 2^50 floats, asked for by the facts of one batch."""
+@pytest.mark.parametrize("floats", [2 ** 50, 2 ** 61])
+def test_no_memory_is_an_error(kind, monkeypatch, floats):
+    """The facts of one batch size ask for scratch that no machine has."""
     if kind is PythonExecutable:
         pytest.skip("there NumPy raises it")
     source = mlp(kind=kind).source.replace("put(facts, 1, aligned(6144)",
-                                           "put(facts, 1, (B == 5) * 2 ** 50 + aligned(6144)")
+                                           f"put(facts, 1, (B == 5) * {floats} + aligned(6144)")
     monkeypatch.setattr("tests.cpu.runtime_models.mlp_source", lambda *_: source)
     fast = mlp(kind=kind)
     want = fast.call(X)

@@ -257,8 +257,6 @@ class Product:
         if name in self.module.globals:
             return self.module.globals[name]
         function, a = define(self.module, name, self.tile_types(), internal=True)
-        for argument, label in zip(function.args, a, strict=True):
-            argument.name = label
         e = Emit(function, self.target)
         mask = e.mask(a["lanes"]) if vectors == 1 else None
         sums = self.accumulate(e, a, rows, vectors, mask)
@@ -378,8 +376,6 @@ class Product:
         for r in self.operands:
             types |= {r: PTR, f"ld{r}": I64}
         function, a = define(self.module, name, types, internal=True)
-        for argument, label in zip(function.args, a, strict=True):
-            argument.name = label
         e = Emit(function, self.target)
         mask = e.mask(a["lanes"]) if vectors == 1 else None
         with e.loop(0, a["rows"]) as row, e.loop(0, vectors * e.width, e.width) as column:

@@ -1,0 +1,113 @@
+"""Arrays of the user's that live on the device: anything with `__cuda_array_interface__`.
+
+CuPy's, torch's on cuda, numba's own.  They are read and written where they are.
+"""
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from nncompile.cuda.shim import Cuda
+
+
+@dataclass(frozen=True)
+class DeviceArray:
+    """What a call has to know about an array: enough to check it and to hand it to a kernel."""
+
+    given: Any
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    contiguous: bool                          # in row-major order, without gaps
+    writeable: bool
+    interface: dict[str, Any] | None          # None in the simulator, whose arrays have none
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        return prod(self.shape) * self.dtype.itemsize
+
+
+def is_device_array(given: Any, cuda: Cuda) -> bool:
+    if isinstance(given, np.ndarray):
+        return False
+    if cuda.simulated:
+        return isinstance(given, cuda.module.devicearray.FakeCUDAArray)
+    return hasattr(given, "__cuda_array_interface__")
+
+
+def device_array(given: Any, cuda: Cuda) -> DeviceArray:
+    if cuda.simulated:
+        return DeviceArray(given, tuple(given.shape), given.dtype, given.is_c_contiguous(), True,
+                           None)
+    about = dict(given.__cuda_array_interface__)
+    shape, dtype = tuple(about["shape"]), np.dtype(about["typestr"])
+    return DeviceArray(given, shape, dtype, is_row_major(shape, about.get("strides"), dtype),
+                       not about["data"][1], about)
+
+
+def is_row_major(shape: Sequence[int], strides: Sequence[int] | None, dtype: np.dtype[Any]) -> bool:
+    if strides is None or 0 in shape:
+        return True
+    step = dtype.itemsize
+    for size, stride in zip(reversed(shape), reversed(strides), strict=True):
+        if size != 1 and stride != step:
+            return False
+        step *= size
+    return True
+
+
+def flat(array: DeviceArray, cuda: Cuda) -> Any:
+    """The same memory as the 1-D array that kernels take.  An empty array is one element that
+    nobody reads: a kernel needs a place to be given."""
+    if not prod(array.shape):
+        return cuda.module.device_array(1, array.dtype)
+    if array.interface is None:
+        return array.given.reshape(-1)
+    about = array.interface | {"shape": (prod(array.shape),), "strides": None}
+    about["data"] = (about["data"][0], False)      # kernels are compiled for arrays they may write
+    return cuda.module.from_cuda_array_interface(about, owner=array.given)
+
+
+def overlap(a: DeviceArray, b: DeviceArray) -> bool:
+    if not (a.nbytes and b.nbytes):
+        return False
+    if a.interface is None or b.interface is None:
+        return bool(np.may_share_memory(a.given._ary, b.given._ary))
+    first, second = a.interface["data"][0], b.interface["data"][0]
+    return bool(first < second + b.nbytes and second < first + a.nbytes)
+
+
+def new_like(given: Any, shape: tuple[int, ...], dtype: np.dtype[Any], cuda: Cuda) -> Any:
+    """A new array of the same library as the given one."""
+    library = type(given).__module__.partition(".")[0]
+    if library == "torch":
+        torch: Any = sys.modules["torch"]
+        return torch.empty(shape, dtype=getattr(torch, dtype.name), device=given.device)
+    if library == "cupy":
+        return sys.modules["cupy"].empty(shape, dtype)
+    return cuda.module.device_array(shape, dtype)
+
+
+def stream_of(given: Any, cuda: Cuda) -> Any:
+    """numba's stream for a stream of numba's, CuPy's or torch's, or for a handle; None: the
+    default stream."""
+    if given is None:
+        return 0
+    handle = getattr(given, "cuda_stream", getattr(given, "ptr", given))
+    return cuda.module.external_stream(handle) if isinstance(handle, int) and handle else (
+        0 if isinstance(handle, int) else given)
+
+
+def stream_key(stream: Any) -> Any:
+    """The same for all objects that stand for one stream: its handle, where it has one."""
+    handle = getattr(stream, "handle", stream)
+    handle = getattr(handle, "value", handle)
+    return int(handle or 0) if hasattr(handle, "__int__") or handle is None else stream

@@ -1,0 +1,339 @@
+"""One program on a CUDA device: its source, its weights, and the function that runs it."""
+from __future__ import annotations
+
+import threading
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import ir
+from ir.types import DTYPES, bind_sizes, evaluate_dim
+from nncompile.cuda import graph, load, shim
+from nncompile.cuda.arrays import (
+    DeviceArray,
+    device_array,
+    flat,
+    is_device_array,
+    new_like,
+    overlap,
+    stream_key,
+    stream_of,
+)
+from nncompile.cuda.emit import emit
+from nncompile.cuda.graph import Recording
+from nncompile.cuda.memory import Memory
+from nncompile.cuda.profile import profile
+from nncompile.cuda.target import target_of
+from nncompile.cuda.words import aligned
+from nncompile.errors import InputError
+from nncompile.schedule import Program
+
+Array = npt.NDArray[Any]
+Shapes = tuple[tuple[int, ...], ...]
+PLANS = 64                         # sizes whose plans are kept
+STREAMS = 8                        # streams whose memory is kept
+GRAPHS = 16                        # CUDA graphs that are kept of a stream
+SIMULATION = threading.RLock()     # the simulator runs one kernel at a time
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What calls of some sizes need: the sizes in order, where each buffer begins in scratch, the
+    elements of scratch, the shapes of the outputs."""
+
+    sizes: tuple[int, ...]
+    buffers: tuple[int, ...]
+    scratch: int
+    shapes: Shapes
+
+
+def describe() -> str:
+    """One line about this target on this machine."""
+    return shim.describe()
+
+
+class Engine:
+    """`call(*inputs[, out=][, stream=])` runs the program.
+
+    numpy arrays: copied to the device and the results back; returns when that is done.  Those that
+    are not plain arrays of the exact dtypes and shapes are handed to `slow`.
+    Arrays on the device: read where they are, results of the same kind, nothing is copied.  The
+    call returns once the work is on the stream, unless an embedding's indices are to be checked.
+
+    A wrong index of step i is given to `on_fault(i, index, size)`.
+    """
+
+    def __init__(self, program: Program, constants: Sequence[Array], threads: int | None,
+                 slow: Callable[..., Any], on_fault: Callable[[int, int, int], Any]) -> None:
+        self.program, self.cuda = program, shim.load()
+        self.target = target_of(self.cuda)
+        self._source = emit(program, self.target)
+        self._slow, self._on_fault = slow, on_fault
+        self.threads = 1 if threads is None else threads
+        self._lock: Any = SIMULATION if self.cuda.simulated else threading.RLock()
+        self._inputs = [(v.type, DTYPES[v.type.dtype]) for v in program.graph.inputs]
+        self._dtypes = [DTYPES[v.type.dtype] for v in program.graph.outputs]
+        self._reports = any(step.kind == "embedding" for step in program.steps)
+        self._plans: OrderedDict[Shapes, Plan] = OrderedDict()
+        self._memories: OrderedDict[Any, Memory] = OrderedDict()
+        self._driver, self._version = graph.driver(), 0
+        self._run = load.driver(self._source.driver, self._source.kernels, self.cuda, self.target)
+        self.load(constants)
+
+    # -- what a target's engine has --------------------------------------------------------------
+
+    @property
+    def source(self) -> str:
+        return self._source.text
+
+    @property
+    def threads(self) -> int:
+        """What was asked for; the device's threads are as many as a call's work needs."""
+        return self._threads
+
+    @threads.setter
+    def threads(self, count: int) -> None:
+        if type(count) is not int or count < 1:
+            raise InputError(f"threads must be an integer from 1 on, not {count!r}")
+        self._threads = count
+
+    def load(self, constants: Sequence[Array]) -> None:
+        """Use other weights from the next call on."""
+        weights = self._source.arena.upload(constants, self.cuda.module)
+        with self._lock:
+            self._weights, self._version = weights, self._version + 1
+
+    def call(self, *args: Any, **options: Any) -> Any:
+        count = len(self._inputs)
+        if any(is_device_array(a, self.cuda) for a in args):
+            return self._call_on_device(args[:count], args[count:], **options)
+        stream = options.pop("stream", None)
+        inputs, outs = args[:count], args[count:]
+        if options.keys() == {"out"} and len(self._dtypes) == 1 and not outs:
+            outs = (options["out"],)
+        elif options:
+            return self._slow(*args, **options)
+        plan = self._plan_of(inputs) if len(inputs) == count and all(map(
+            is_plain, inputs, (dtype for _, dtype in self._inputs))) else None
+        if plan is None or (outs and not fits(outs, plan.shapes, self._dtypes)):
+            return self._slow(*args, **options)
+        results = self._compute(inputs, outs, plan, stream)
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def compute(self, inputs: Sequence[Array]) -> list[Array]:
+        """The outputs for arrays of the exact dtypes, C-contiguous and aligned; never `slow`."""
+        plan = self._plan_of(inputs)
+        if plan is None:
+            given = ", ".join(f"{a.dtype}{list(a.shape)}" for a in inputs)
+            raise InputError(f"the program does not take {given}")
+        return self._compute(inputs, (), plan, None)
+
+    def profile(self, inputs: Sequence[Array], outputs: Sequence[Array]) -> list[float]:
+        """Seconds of each step on the device."""
+        if self.cuda.simulated:
+            raise InputError("there is nothing to time in the CUDA simulator")
+        plan = self._plan_of(inputs)
+        assert plan is not None
+        with self._lock:
+            memory = self._memory(0)
+            arrays = [memory.staged(f"in{i}", a, 0) for i, a in enumerate(inputs)]
+            arrays += [memory.array(f"out{i}", a.size, a.dtype) for i, a in enumerate(outputs)]
+            rest = (plan.sizes, self._weights, memory.scratch(plan.scratch), plan.buffers,
+                    memory.fault, 0)
+            return profile(self._source, self.cuda, self.target, len(self.program.steps),
+                           (*arrays, *rest))
+
+    def asm(self, capability: tuple[int, int] | None = None) -> str:
+        """PTX of all kernels, for this device or the compute capability given, as (9, 0)."""
+        if self.cuda.simulated:
+            raise InputError("the CUDA simulator runs Python: there is no PTX to show")
+        if capability is None:
+            capability = tuple(self.cuda.module.get_current_device().compute_capability)
+        return "\n".join(load.ptx(kernel, capability) for kernel in self._source.kernels.values())
+
+    def notes(self) -> list[str]:
+        """What explain() says about this target."""
+        weights = sum(w.nbytes for w in self._weights)
+        return [shim.describe(),
+                f"weights: {weights / 1024:.0f} KiB on the device, {self._source.dtype}",
+                f"kernels: {len(self._source.kernels)}; a call launches {len(self.program.steps)}"]
+
+    # -- calls -----------------------------------------------------------------------------------
+
+    def _compute(self, inputs: Sequence[Array], outs: Sequence[Array], plan: Plan,
+                 stream: Any) -> list[Array]:
+        """From host arrays to host arrays."""
+        results = list(outs) or [np.empty(s, d) for s, d in
+                                 zip(plan.shapes, self._dtypes, strict=True)]
+        stream = stream_of(stream, self.cuda)
+        with self._lock:
+            memory = self._memory(stream)
+            arrays = [memory.staged(f"in{i}", a, stream) for i, a in enumerate(inputs)]
+            made = [memory.array(f"out{i}", a.size, a.dtype) for i, a in enumerate(results)]
+            self._replay([*arrays, *made], plan, memory, stream)
+            self._check(memory, stream)
+            for array, host in zip(made, results, strict=True):
+                memory.fetch(array, [host], stream)
+            if stream:
+                stream.synchronize()
+        return results
+
+    def _call_on_device(self, inputs: Sequence[Any], outs: Sequence[Any], out: Any = None,
+                        stream: Any = None, **options: Any) -> Any:
+        if options or len(inputs) != len(self._inputs):
+            raise InputError(f"a call takes {len(self._inputs)} arrays, out= and stream=; it was "
+                             f"given {len(inputs)}{''.join(f', {name}=' for name in options)}")
+        arrays = [self._checked(a, i) for i, a in enumerate(inputs)]
+        plan = self._plan_of(arrays)
+        if plan is None:
+            self._refuse(arrays)
+        assert plan is not None
+        if out is not None:
+            outs = out if isinstance(out, tuple | list) else [out]
+        results = list(outs) or [new_like(inputs[0], s, d, self.cuda) for s, d in
+                                 zip(plan.shapes, self._dtypes, strict=True)]
+        made = self._checked_out(results, arrays, plan)
+        stream = stream_of(stream, self.cuda)
+        with self._lock:
+            memory = self._memory(stream)
+            self._launch([flat(a, self.cuda) for a in (*arrays, *made)], plan, memory, stream)
+            self._check(memory, stream)
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def _replay(self, arrays: Sequence[Any], plan: Plan, memory: Memory, stream: Any) -> None:
+        """Launch; the second time that sizes, places and weights are the same, record the launches
+        as a CUDA graph, and from then on replay it.  Where there are no graphs, launch."""
+        if self._driver is None:
+            return self._launch(arrays, plan, memory, stream)
+        scratch = memory.scratch(plan.scratch)
+        key = plan, memory.grown, self._version
+        if key not in memory.recordings:
+            stale = [k for k in memory.recordings if k[1:] != key[1:]]
+            for old in stale or list(memory.recordings)[:len(memory.recordings) - GRAPHS + 1]:
+                if recording := memory.recordings.pop(old):
+                    recording.close()
+            memory.recordings[key] = None              # seen once: its kernels are loaded
+            return self._launch(arrays, plan, memory, stream)
+        if memory.recordings[key] is None:
+            memory.recordings[key] = Recording(
+                lambda own: self._run(*arrays, plan.sizes, self._weights, scratch, plan.buffers,
+                                      memory.fault, own), self.cuda.module, self._driver)
+        memory.recordings[key].replay(stream)
+
+    def _launch(self, arrays: Sequence[Any], plan: Plan, memory: Memory, stream: Any) -> None:
+        scratch = memory.scratch(plan.scratch)
+        with quiet(self.cuda.simulated):
+            self._run(*arrays, plan.sizes, self._weights, scratch, plan.buffers, memory.fault,
+                      stream)
+
+    def _check(self, memory: Memory, stream: Any) -> None:
+        if self._reports:
+            step, index, size = memory.reported(stream)
+            if step:
+                self._on_fault(step - 1, index, size)
+
+    def _memory(self, stream: Any) -> Memory:
+        key = stream_key(stream)
+        if key not in self._memories:
+            self._memories[key] = Memory(self.cuda.module, self._source.dtype)
+            if len(self._memories) > STREAMS:
+                self._memories.popitem(last=False)
+        return self._memories[key]
+
+    # -- checks ----------------------------------------------------------------------------------
+
+    def _plan_of(self, arrays: Sequence[Any]) -> Plan | None:
+        """What these arrays need; None where their shapes are not legal."""
+        shapes = tuple(tuple(a.shape) for a in arrays)
+        with self._lock:
+            plan = self._plans.get(shapes)
+            if plan is None:
+                plan = self._new_plan(arrays)
+                if plan is not None:
+                    self._plans[shapes] = plan
+                    if len(self._plans) > PLANS:
+                        self._plans.popitem(last=False)
+        return plan
+
+    def _new_plan(self, arrays: Sequence[Any]) -> Plan | None:
+        program = self.program
+        try:
+            sizes = bind_sizes([type_ for type_, _ in self._inputs], arrays)
+        except ir.Error:
+            return None
+        if (any(evaluate_dim(room, sizes) < 0 for room, _ in program.requirements)
+                or any(evaluate_dim(d, sizes) >= 2**60 for d in program.dims)):
+            return None
+        places, scratch = [], 0
+        for size in program.buffers.values():
+            places.append(scratch)
+            scratch += aligned(evaluate_dim(size, sizes))
+        named = tuple(sizes[name] for name in ir.graph.named_sizes(program.graph))
+        shapes = tuple(tuple(evaluate_dim(d, sizes) for d in v.type.shape)
+                       for v in program.graph.outputs)
+        return Plan(named, tuple(places), scratch, shapes)
+
+    def _checked(self, given: Any, number: int) -> DeviceArray:
+        value = self.program.graph.inputs[number]
+        if not is_device_array(given, self.cuda):
+            raise InputError(f"input {value.name!r} is a {type(given).__name__}, and others are "
+                             "arrays on the device: all of them, or none")
+        array = device_array(given, self.cuda)
+        if array.dtype != DTYPES[value.type.dtype] or not array.contiguous:
+            raise InputError(
+                f"input {value.name!r} is {value.type}; on the device it has to be of that very "
+                f"type and contiguous, not {array.dtype}{list(array.shape)}"
+                f"{'' if array.contiguous else ' with strides'}")
+        return array
+
+    def _refuse(self, arrays: Sequence[DeviceArray]) -> None:
+        """Say why these shapes are not legal."""
+        values = self.program.graph.inputs
+        try:
+            bind_sizes([v.type for v in values], [np.broadcast_to(np.int8(0), a.shape)
+                                                  for a in arrays], [v.name for v in values])
+        except ir.Error as error:
+            raise InputError(str(error)) from None
+        given = ", ".join(str(list(a.shape)) for a in arrays)
+        raise InputError(f"the program does not take these sizes: {given}")
+
+    def _checked_out(self, outs: Sequence[Any], inputs: Sequence[DeviceArray],
+                     plan: Plan) -> list[DeviceArray]:
+        wanted = list(zip(plan.shapes, self._dtypes, strict=True))
+        arrays = [device_array(o, self.cuda) for o in outs if is_device_array(o, self.cuda)]
+        if [(a.shape, a.dtype, a.contiguous and a.writeable) for a in arrays] != [
+                (shape, dtype, True) for shape, dtype in wanted]:
+            raise InputError("out must be " + " and ".join(
+                f"a writeable contiguous {dtype} array of shape {shape} on the device"
+                for shape, dtype in wanted))
+        if any(overlap(a, b) for i, a in enumerate(arrays) for b in (*inputs, *arrays[:i])):
+            raise InputError("out must not overlap the inputs, nor each other")
+        return arrays
+
+
+def is_plain(array: Any, dtype: np.dtype[Any]) -> bool:
+    return (type(array) is np.ndarray and array.dtype == dtype and array.flags.c_contiguous
+            and array.flags.aligned)
+
+
+def fits(outs: Sequence[Any], shapes: Shapes, dtypes: Sequence[np.dtype[Any]]) -> bool:
+    return len(outs) == len(shapes) and all(
+        is_plain(o, d) and o.flags.writeable and o.shape == s
+        for o, s, d in zip(outs, shapes, dtypes, strict=True))
+
+
+@contextmanager
+def quiet(simulated: bool) -> Iterator[None]:
+    """In the simulator numbers are numpy's, which warn where a device's make infinities."""
+    if not simulated:
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        yield

@@ -1,0 +1,60 @@
+"""A model's launches as one CUDA graph: recorded once for sizes and places, replayed by one call.
+
+Off unless NNCOMPILE_CUDA_GRAPH=1.  It is for host arrays, whose staging lies at fixed places, and
+needs the driver's own API, of the package cuda-bindings; without it, every call launches.
+"""
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from nncompile.errors import Error
+
+
+def driver() -> Any | None:
+    """The driver's API, or None where graphs are not wanted or not to be had."""
+    if os.environ.get("NNCOMPILE_CUDA_GRAPH") != "1":
+        return None
+    try:
+        return import_module("cuda.bindings.driver")
+    except ImportError:
+        return None
+
+
+class Recording:
+    """What `launch(stream)` puts on a stream.  Its kernels must have run before: loading one is not
+    allowed while a stream is recorded."""
+
+    def __init__(self, launch: Callable[[Any], None], cuda: Any, driver: Any) -> None:
+        self._driver = driver
+        stream = cuda.stream()                 # the default stream cannot be recorded
+        mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+        self._done(driver.cuStreamBeginCapture(handle(stream, driver), mode))
+        try:
+            launch(stream)
+        finally:
+            graph = self._done(driver.cuStreamEndCapture(handle(stream, driver)))
+        self._executable = self._done(driver.cuGraphInstantiate(graph, 0))
+        self._done(driver.cuGraphDestroy(graph))
+
+    def replay(self, stream: Any) -> None:
+        self._done(self._driver.cuGraphLaunch(self._executable, handle(stream, self._driver)))
+
+    def close(self) -> None:
+        self._done(self._driver.cuGraphExecDestroy(self._executable))
+
+    def _done(self, result: tuple[Any, ...]) -> Any:
+        """The value of a driver call.  Raises Error where it failed."""
+        status, *values = result
+        if int(status):
+            raise Error(f"a CUDA graph cannot be used: the driver says {status}; without "
+                        "NNCOMPILE_CUDA_GRAPH=1 there is none")
+        return values[0] if values else None
+
+
+def handle(stream: Any, driver: Any) -> Any:
+    """The driver's name for one of numba's streams; 0 is the default stream."""
+    found = getattr(stream, "handle", stream)
+    return driver.CUstream(int(getattr(found, "value", found) or 0))

@@ -1,0 +1,58 @@
+"""Memory of calls on the device: for each stream, scratch and the staging of host arrays.
+
+It grows to the largest call so far and is used again: calls of one stream run one after another.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+FAULT_WORDS = 3                    # step + 1, index, size
+
+
+class Memory:
+    """`grown` counts how often an array was replaced by a larger one; `recordings` are CUDA graphs
+    of launches on these arrays."""
+
+    def __init__(self, cuda: Any, dtype: str) -> None:
+        self.cuda, self.grown = cuda, 0
+        self.recordings: dict[Any, Any] = {}
+        self.fault = cuda.to_device(np.zeros(FAULT_WORDS, np.int64))
+        self._arrays: dict[str, Any] = {}
+        self._scratch_dtype = np.dtype(dtype)
+
+    def scratch(self, elements: int) -> Any:
+        return self.array("scratch", elements, self._scratch_dtype)
+
+    def array(self, name: str, elements: int, dtype: np.dtype[Any]) -> Any:
+        """A 1-D array of at least so many elements, one where none are asked for."""
+        have = self._arrays.get(name)
+        if have is None or have.size < elements:
+            self.grown += 1
+            self._arrays[name] = self.cuda.device_array(max(elements, 1), dtype)
+        return self._arrays[name]
+
+    def staged(self, name: str, host: Any, stream: Any) -> Any:
+        """The host array's numbers on the device."""
+        array = self.array(name, host.size, host.dtype)
+        if host.size:
+            array[:host.size].copy_to_device(host.reshape(-1), stream=stream)
+        return array
+
+    def fetch(self, array: Any, hosts: Sequence[Any], stream: Any) -> None:
+        """Copy the first elements of a device array to contiguous host arrays."""
+        for host in hosts:
+            if host.size:
+                array[:host.size].copy_to_host(host.reshape(-1), stream=stream)
+
+    def reported(self, stream: Any) -> list[int]:
+        """The fault words, which are 0 again then.  Waits for the stream."""
+        words = np.zeros(FAULT_WORDS, np.int64)
+        self.fault.copy_to_host(words, stream=stream)
+        if stream:
+            stream.synchronize()
+        if words[0]:
+            self.fault.copy_to_device(np.zeros(FAULT_WORDS, np.int64), stream=stream)
+        return [int(word) for word in words]

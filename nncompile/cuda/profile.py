@@ -1,0 +1,48 @@
+"""Time of each step on the device: the driver's text again, an event before and after a launch."""
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from nncompile.cuda.emit import Source
+from nncompile.cuda.load import execute, function
+from nncompile.cuda.shim import Cuda
+from nncompile.cuda.target import Target
+from nncompile.cuda.words import words
+
+RUNS = 7
+
+
+def profile(source: Source, cuda: Cuda, target: Target, steps: int,
+            arguments: Sequence[Any]) -> list[float]:
+    """Seconds of each step, the least of several runs; each step is one launch."""
+    laps: list[tuple[Any, Any]] = []
+    timed = {name: Timed(function(kernel), cuda.module, laps)
+             for name, kernel in source.kernels.items()}
+    run = execute(source.driver, words(cuda, target) | timed)["run"]
+    best = np.full(steps, np.inf)
+    for _ in range(RUNS):
+        laps.clear()
+        run(*arguments)
+        cuda.module.synchronize()
+        milliseconds = [start.elapsed_time(end) for start, end in laps]
+        best = np.minimum(best, milliseconds)
+    return [float(ms) / 1e3 for ms in best]
+
+
+class Timed:
+    """A kernel whose launches stand between two events."""
+
+    def __init__(self, kernel: Any, module: Any, laps: list[tuple[Any, Any]]) -> None:
+        self.kernel, self.module, self.laps = kernel, module, laps
+
+    def __getitem__(self, configuration: tuple[Any, ...]) -> Callable[..., None]:
+        def launch(*arguments: Any) -> None:
+            start, end = self.module.event(), self.module.event()
+            start.record(configuration[2])
+            self.kernel[configuration](*arguments)
+            end.record(configuration[2])
+            self.laps.append((start, end))
+        return launch

@@ -1,0 +1,144 @@
+"""Which package brings numba.cuda, and whether there is a device that it can use.
+
+Three packages have the same programming model.  The first one installed is taken, and only what
+all of them have is used: arrays, shared and local arrays, syncthreads, math, one atomic.
+"""
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module, metadata
+from importlib.util import find_spec
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from nncompile.errors import CompileError
+
+# package to look for, module to import, name to install it by
+PACKAGES = (("numba_cuda_mlir", "numba_cuda_mlir.cuda", "numba-cuda-mlir"),
+            ("numba_cuda", "numba.cuda", "numba-cuda"),
+            ("numba", "numba.cuda", "numba"))
+INSTALL = "pip install nncompile[cuda]   (numba-cuda, for an NVIDIA GPU and its driver)"
+SIMULATE = ("set NUMBA_ENABLE_CUDASIM=1 before Python starts, to run the same source slowly in "
+            "numba's simulator, without a GPU")
+
+
+@dataclass(frozen=True)
+class Cuda:
+    """The module that kernels are written against, and where it comes from."""
+
+    module: Any
+    package: str
+    version: str
+    simulated: bool
+
+    def __str__(self) -> str:
+        return f"{self.package} {self.version}{', simulator' * self.simulated}"
+
+
+@cache
+def find() -> Cuda:
+    """The first package of PACKAGES that can be imported; a device is not looked for.
+
+    Raises CompileError, naming what was tried and what to install.
+    """
+    tried = []
+    for package, module, name in PACKAGES:
+        if package == "numba_cuda_mlir" and os.environ.get("NUMBA_ENABLE_CUDASIM") == "1":
+            tried.append(f"{name}: it has no simulator")
+            continue
+        if find_spec(package) is None:
+            tried.append(f"{name}: not installed")
+            continue
+        try:
+            found = import_module(module)
+        except (ImportError, OSError) as error:
+            tried.append(f"{name}: {error}")
+            continue
+        quieten()
+        simulated = "simulator" in found.jit.__module__
+        if simulated:
+            repair(import_module(found.jit.__module__.replace(".api", ".kernelapi")))
+        return Cuda(found, name, metadata.version(name), simulated)
+    raise CompileError("target='cuda' needs a package that compiles Python for NVIDIA GPUs\n"
+                       + "".join(f"  {line}\n" for line in tried) + f"  do: {INSTALL}")
+
+
+def quieten() -> None:
+    """Grids here have the size of their work: a small one is no mistake to warn of."""
+    for name in ("numba.cuda.core.config", "numba.core.config"):
+        try:
+            config: Any = import_module(name)
+        except ImportError:
+            continue
+        config.CUDA_LOW_OCCUPANCY_WARNINGS = 0
+
+
+def repair(kernelapi: Any) -> None:
+    """Let the simulator's threads agree on their shared arrays.
+
+    numba's (0.68.1, and numba-cuda 0.30.4) looks whether an array is there and makes it without a
+    lock, so that two threads of a block, once in some thousand calls, each have one of their own.
+    """
+    lock = Lock()
+
+    def array(self: Any, shape: Any, dtype: Any) -> Any:
+        caller = sys._getframe(1)
+        key = caller.f_code.co_filename, caller.f_lineno
+        with lock:
+            if key not in self._allocations:
+                self._allocations[key] = np.empty(shape, dtype)
+            return self._allocations[key]
+
+    kernelapi.FakeCUDAShared.array = array
+
+
+def load() -> Cuda:
+    """The package, with a device (or the simulator) that it can run kernels on.
+
+    Raises CompileError, saying what is missing - a package, the driver, a GPU, the compiler
+    library - and what to do.
+    """
+    cuda = find()
+    if not cuda.simulated and (reason := why_not(cuda.module)):
+        raise CompileError(f"target='cuda' found {cuda}, but cannot use a GPU\n  {reason}\n"
+                           f"  or: {SIMULATE}")
+    return cuda
+
+
+def why_not(module: Any) -> str:
+    """What is missing to run kernels, with what to do; "" where nothing is."""
+    try:
+        devices = len(module.list_devices())
+    except Exception as error:               # each package has an error class of its own
+        reason = " ".join(str(error).split())
+        if "NO_DEVICE" in reason:
+            return (f"the driver finds no GPU: {reason}\n"
+                    "  do: make a GPU visible (nvidia-smi lists them; see CUDA_VISIBLE_DEVICES)")
+        return (f"the NVIDIA driver does not load: {reason}\n"
+                "  do: install the NVIDIA driver; nvidia-smi must work")
+    if not devices:
+        return ("the driver finds no GPU\n"
+                "  do: make a GPU visible (nvidia-smi lists them; see CUDA_VISIBLE_DEVICES)")
+    if not module.is_available():
+        return f"the compiler library (NVVM) is not there\n  do: {INSTALL}"
+    return ""
+
+
+def describe() -> str:
+    """One line about this target on this machine, for `nncompile hw`."""
+    try:
+        cuda = load()
+    except CompileError as error:
+        reason, _, _ = str(error).partition("\n  or: ")
+        return f"cuda     not usable: {' '.join(reason.split())}"
+    if cuda.simulated:
+        return f"cuda     {cuda}"
+    device = cuda.module.get_current_device()
+    name = device.name.decode() if isinstance(device.name, bytes) else device.name
+    major, minor = device.compute_capability
+    return f"cuda     {cuda}; {name}, compute capability {major}.{minor}"

@@ -1,0 +1,79 @@
+"""Tile shapes of a device, and of the simulator, where a thread is a Python thread."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nncompile.cuda.shim import Cuda
+
+LARGEST_GRID = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A block computes rows x columns of a product, `depth` of k at a time; a thread,
+    thread_rows x thread_columns of them."""
+
+    rows: int
+    columns: int
+    depth: int
+    thread_rows: int
+    thread_columns: int
+
+    @property
+    def threads(self) -> int:
+        return self.rows // self.thread_rows * (self.columns // self.thread_columns)
+
+    def __str__(self) -> str:
+        return f"{self.rows}x{self.columns}"
+
+
+@dataclass(frozen=True)
+class Few:
+    """A block computes `rows` x `lanes` of a product, its k shared by `groups` of lanes."""
+
+    rows: int
+    lanes: int
+    groups: int
+
+    @property
+    def threads(self) -> int:
+        return self.lanes * self.groups
+
+
+@dataclass(frozen=True)
+class Target:
+    """What kernels are cut to.
+
+    tiles: of products, by element type, the smaller one first.
+    few:   of products of so few rows that tiles would be mostly empty.
+    chunk: steps of k between which a sum of a product is put aside; every kernel of a product
+           has the same, so a row's bits do not depend on which one ran.
+    row_threads: of a row kernel's block, by the length of its rows: short ones, long ones.
+    """
+
+    name: str
+    tiles: dict[str, tuple[Tile, Tile]]
+    few: Few
+    chunk: int
+    row_threads: tuple[int, int]
+    row_length: int                           # rows up to this are short
+    threads: int                              # of an elementwise kernel's block
+    large: int                                # elements of a product that fill large tiles
+    grid: int                                 # most blocks of a launch
+
+
+DEVICE = Target(
+    name="device", chunk=64, few=Few(4, 32, 16), row_threads=(32, 256), row_length=512,
+    threads=256, large=128 * 128 * 128, grid=LARGEST_GRID, tiles={
+        "float32": (Tile(64, 64, 8, 4, 4), Tile(128, 128, 8, 8, 8)),
+        "float64": (Tile(32, 64, 8, 4, 4), Tile(64, 64, 8, 4, 4))})
+
+# Small enough that small sizes cross every border, and two blocks, so that each must loop.
+SIMULATOR = Target(
+    name="simulator", chunk=4, few=Few(2, 2, 2), row_threads=(2, 4), row_length=8,
+    threads=4, large=48, grid=2, tiles=dict.fromkeys(
+        ("float32", "float64"), (Tile(4, 4, 2, 2, 2), Tile(4, 8, 2, 2, 4))))
+
+
+def target_of(cuda: Cuda) -> Target:
+    return SIMULATOR if cuda.simulated else DEVICE

@@ -1,0 +1,124 @@
+"""The generated source, as a device gets it: golden texts, rules of its look, the op table."""
+import ast
+import re
+
+import pytest
+
+import ir
+import nncompile
+from ir.ops import OPS
+from nncompile import nn
+from nncompile.cuda import kernels
+from nncompile.cuda.emit import EMITTERS, Source, emit
+from nncompile.cuda.target import DEVICE, SIMULATOR
+from nncompile.errors import CompileError
+from nncompile.passes import DEFAULT_PIPELINE
+from nncompile.schedule import schedule
+from tests.end_to_end.models import CASES
+
+
+def generated(model, *types, target=DEVICE) -> Source:
+    graph = model if isinstance(model, ir.Graph) else nncompile.trace(model, *types)
+    return emit(schedule(ir.run(DEFAULT_PIPELINE, graph, lambda *_: None)), target)
+
+
+def case(name: str, target=DEVICE) -> Source:
+    return generated(CASES[name].model().eval(), *CASES[name].types, target=target)
+
+
+def test_golden_mlp(golden):
+    model = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10), nn.Softmax(dim=-1))
+    golden("mlp.py.txt", generated(model.eval(), "f32[B, 64]").text)
+
+
+def test_golden_driver_of_attention(golden):
+    golden("encoder.py.txt", case("encoder").driver)
+
+
+def test_golden_rows_and_views(golden):
+    source = case("odd views")
+    wanted = [k.text for k in source.kernels.values() if not k.name.startswith("product")]
+    golden("odd.py.txt", "\n\n".join([source.driver, *wanted]))
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("target", [DEVICE, SIMULATOR], ids=["device", "simulator"])
+def test_looks(name, target):
+    source = case(name, target)
+    tree = ast.parse(source.text)
+    defined = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    assert defined == ["run", *source.kernels] and len(set(defined)) == len(defined)
+    too_long = [line for line in source.text.split("\n")
+                if len(line) > 100 and not line.lstrip().startswith("#")]
+    assert not too_long
+    steps = len(re.findall(r"^    # (?:copy, for )?%", source.driver, re.M))
+    assert steps == int(re.search(r"in (\d+) steps", source.text)[1])
+    for kernel in source.kernels.values():
+        assert len(kernel.types) == len(kernel.arguments)
+        assert f"{kernel.name}[blocks(" in source.driver
+
+
+def test_models_of_one_structure_have_one_source():
+    first, second = (generated(nn.Sequential(nn.Linear(5, 7), nn.ReLU()).eval(), "f32[B, 5]")
+                     for _ in range(2))
+    assert first.text == second.text and first.kernels == second.kernels
+
+
+def test_no_name_of_the_model_gets_into_the_code():
+    class Evil(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.product_few_0 = nn.Linear(3, 3)
+
+        def forward(self, weights, scratch):
+            return self.product_few_0(weights) + scratch
+
+    source = generated(Evil().eval(), "f32[B, 3]", "f32[B, 3]")
+    assert "def run(in0, in1, y, sizes, weights, scratch," in source.text
+    code = re.sub(r"#.*", "", source.driver)
+    assert "product_few_0." not in code
+
+
+def test_the_table_has_every_elementwise_op():
+    """One line of kernels/chain.py for each; these are missing:"""
+    wanted = {op.name for op in OPS.values() if op.elementwise and not op.attrs}
+    assert sorted(wanted - kernels.FUNCTIONS.keys()) == []
+    assert sorted(kernels.FUNCTIONS.keys() - wanted) == ["copy"]
+
+
+def test_every_kind_of_step_that_the_cpu_runs_has_an_emitter():
+    from nncompile.cpu.emit import EMITTERS as ON_THE_CPU
+    assert sorted(ON_THE_CPU.keys() - EMITTERS.keys()) == []
+
+
+def test_a_chain_names_its_ops_in_order():
+    chain = (("add", "v"), ("relu", ""), ("maximum", "v"), ("mul", "s"))
+    text = kernels.few(chain, 0, "float32", DEVICE).text
+    assert "y = mul(maximum(relu(add(x @ w, r0)), r1), r2), of few rows" in text
+    lines = [line.strip() for line in text.split("\n")]
+    start = lines.index("value = total[i]")
+    assert lines[start + 1:start + 8] == [
+        "value = value + r0[r0_at + m * r0_m + n * r0_n]", "# relu",
+        "value = value if value > float32(0) or value != value else float32(0)", "# maximum",
+        "maximum_y = r1[r1_at + m * r1_m + n * r1_n]",
+        "value = value if value > maximum_y or value != value else maximum_y",
+        "value = value * r2"]
+
+
+def test_refused_with_the_layer():
+    class Both(nn.Module):
+        def forward(self, x, y):
+            return x * 2.0, y * 2.0
+
+    with pytest.raises(CompileError, match=r"(?s)one float type.*float64 behind float32.*model.f"):
+        generated(Both().eval(), "f32[B]", "f64[B]")
+    with pytest.raises(CompileError, match=r"(?s)computes in floats.*int64"):
+        generated(nn.Identity().eval(), "i64[B]")
+
+
+def test_indices_are_computed_in_64_bits():
+    """Block number times block size passes 2**31 before memory ends: all kernels widen it first."""
+    for source in (case("encoder"), case("odd views"), case("over the batch")):
+        for kernel in source.kernels.values():
+            assert kernel.text.count("cuda.blockIdx.x") == 1
+            assert "= int64(cuda.blockIdx.x)" in kernel.text

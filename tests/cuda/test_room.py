@@ -1,0 +1,37 @@
+"""The walls of the room: who knows of it, and what it knows."""
+import subprocess
+import sys
+
+import pytest
+
+from tests.test_layering import MODULES, ROOT, imports, inside
+
+ROOM = [name for name in MODULES if inside(name, "nncompile.cuda")]
+
+
+def test_only_the_table_of_targets_names_the_room():
+    for name in MODULES:
+        if not inside(name, "nncompile.cuda"):
+            assert not any(inside(t, "nncompile.cuda") for t in imports(name)), name
+
+
+def test_it_needs_nothing_of_the_other_target():
+    """Nor anything above it: a target is given a program, and knows nothing of models."""
+    above = ("nncompile.cpu", "nncompile.model", "nncompile.compiler", "nncompile.nn",
+             "nncompile.trace", "nncompile.passes", "numba", "llvmlite")
+    assert ROOM
+    for name in ROOM:
+        assert not any(inside(t, other) for t in imports(name) for other in above), name
+
+
+@pytest.mark.parametrize("statement, loads", [
+    ("nncompile.compile(model, 'f32[B, 3]')(numpy.ones((2, 3), numpy.float32))", False),
+    ("import nncompile.cuda.emit", True),
+])
+def test_the_cpu_path_never_loads_it(statement, loads):
+    code = ("import sys, numpy, nncompile\nmodel = nncompile.nn.Linear(3, 2).eval()\n"
+            f"{statement}\nnames = set(sys.modules)\n"
+            "print(any(n.startswith('nncompile.cuda') for n in names), 'numba.cuda' in names)")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, text=True,
+                          capture_output=True)
+    assert done.stdout.split() == [str(loads), "False"]
