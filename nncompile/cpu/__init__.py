@@ -2,8 +2,8 @@
 
     engine.py    all of it, for one program: the way in
     emit.py      Program -> Python source          arena.py     the weights as kernels read them
-    kernels/     what the source calls             lanes.py, math.py, target.py: what they are made of
-    jit.py       source -> object code, by numba   load.py, cache.py, link.py: found again, and linked
+    kernels/     what the source calls             lanes.py, math.py, target.py: what they stand on
+    jit.py       source -> object code, by numba   load.py, cache.py, link.py: kept, and linked
     executable.py, call.py, launch.py, pool.py     from a call to the workers
     profile.py   time of each step
 """

@@ -301,7 +301,7 @@ COMPILED = (call, has_out, read_inputs, is_plain, bind_sizes, note_array, take_o
 
 # -- Python ----------------------------------------------------------------------------------------
 
-class State(npt.NDArray[np.int64]):
+class State(np.ndarray[tuple[int], np.dtype[np.int64]]):
     """A model's words.  The objects that they point to are attributes: so they live, and the
     garbage collector sees them, as long as the words."""
 

@@ -1,7 +1,7 @@
 """Chains of elementwise ops over tensors of any strides."""
 from __future__ import annotations
 
-from nncompile.cpu.kernels import chain as chains
+import nncompile.cpu.kernels.chain as chains
 from nncompile.cpu.kernels.chain import Chain
 from nncompile.cpu.kernels.kernel import (
     Arguments,

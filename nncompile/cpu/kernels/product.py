@@ -15,7 +15,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from nncompile.cpu.kernels import chain as chains
+import nncompile.cpu.kernels.chain as chains
 from nncompile.cpu.kernels.chain import Chain
 from nncompile.cpu.kernels.kernel import (
     Arguments,

@@ -1,7 +1,7 @@
 """Chains of elementwise ops over tensors of any strides."""
 from __future__ import annotations
 
-from nncompile.cuda.kernels import chain as chains
+import nncompile.cuda.kernels.chain as chains
 from nncompile.cuda.kernels.chain import Chain
 from nncompile.cuda.kernels.kernel import (
     Kernel,

@@ -12,7 +12,7 @@ y must not overlap any operand.
 """
 from __future__ import annotations
 
-from nncompile.cuda.kernels import chain as chains
+import nncompile.cuda.kernels.chain as chains
 from nncompile.cuda.kernels.chain import Chain
 from nncompile.cuda.kernels.kernel import Kernel, definition, dims, signature, strides
 from nncompile.cuda.target import Target, Tile
