@@ -28,6 +28,12 @@ from nncompile.nn.state import IncompatibleKeys, load
 DEVICES = ("cpu", "cuda")
 
 
+def checked_device(device: str) -> str:
+    if device not in DEVICES:
+        raise InputError(f"device={device!r}: there are {', '.join(DEVICES)}")
+    return device
+
+
 class Module:
     """Base of all layers and models: assign parameters and modules, and define `forward`.
 
@@ -346,18 +352,12 @@ class Module:
         to("cuda"): what `nncompile.compile` compiles it for; a call that is not compiled computes
         on the host either way."""
         for given in args:
-            if isinstance(given, Array | np.ndarray):
-                dtype = given.dtype
-            elif given is None or isinstance(given, bool):
-                continue
-            elif isinstance(given, str) and given in DEVICES:
+            if isinstance(given, str) and given in DEVICES:
                 device = given
-            else:
-                dtype = given
+            elif given is not None and not isinstance(given, bool):
+                dtype = getattr(given, "dtype", given)
         if device is not None:
-            if str(device) not in DEVICES:
-                raise InputError(f"device={device!r}: there are {', '.join(DEVICES)}")
-            self._target = str(device)
+            self._target = checked_device(str(device))
         if dtype is None:
             return self
         if np.dtype(dtype).kind != "f":
