@@ -355,7 +355,7 @@ class Module:
             if isinstance(given, str) and given in DEVICES:
                 device = given
             elif given is not None and not isinstance(given, bool):
-                dtype = getattr(given, "dtype", given)
+                dtype = given.dtype if isinstance(given, Array | np.ndarray) else given
         if device is not None:
             self._target = checked_device(str(device))
         if dtype is None:
