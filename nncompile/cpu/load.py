@@ -21,7 +21,7 @@ from nncompile.cpu.jit import (
     runtime_function,
     source_hash,
 )
-from nncompile.cpu.kernels.kernel import Kernel
+from nncompile.cpu.kernels.kernel import INT, Kernel
 from nncompile.cpu.link import linker
 from nncompile.cpu.target import Target, object_code
 from nncompile.cpu.words import PHASE, WORDS, Word, symbol
@@ -75,7 +75,8 @@ def compile_source(source: str, kernels: Mapping[str, Kernel], symbols: Mapping[
 
 
 def kernel_word(kernel: Kernel) -> Word:
-    return symbol(kernel.name, kernel.types.replace("w", "p"), "n", kernel.symbol)
+    letters = "".join("i" if kind == INT else "p" for kind in kernel.types)
+    return symbol(kernel.name, letters, "n", kernel.symbol)
 
 
 def load_kernel(kernel: Kernel, target: Target) -> None:

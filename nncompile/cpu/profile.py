@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from nncompile.cpu import launch
 from nncompile.cpu.jit import execute
-from nncompile.cpu.kernels import Kernel
+from nncompile.cpu.kernels.kernel import INT, Kernel
 from nncompile.cpu.link import linker
 from nncompile.cpu.target import Target
 from nncompile.cpu.words import PHASE, WORDS
@@ -59,7 +59,7 @@ class Clock:
             self.overhead = perf_counter() - start
 
     def timed(self, kernel: Kernel, target: Target) -> Callable[..., None]:
-        types = [ctypes.c_int64 if t == "i" else ctypes.c_void_p for t in kernel.types]
+        types = [ctypes.c_int64 if t == INT else ctypes.c_void_p for t in kernel.types]
         code = ctypes.CFUNCTYPE(None, *types)(linker(target).address(kernel.symbol))
 
         def call(*arguments: Any) -> None:

@@ -15,7 +15,7 @@ from scipy import special
 
 from nncompile.cpu import target as targets
 from nncompile.cpu.kernels import Kernel
-from nncompile.cpu.kernels.kernel import PHASE_WORDS
+from nncompile.cpu.kernels.kernel import INT, PHASE_WORDS
 from nncompile.cpu.target import Target
 
 TARGETS = {level: targets.named(level) for level in targets.available()}
@@ -23,7 +23,6 @@ LEVELS = list(TARGETS)
 
 GUARD = 67                                         # elements, odd: data off every alignment
 CANARY = np.uint32(0x7FC0BEEF).view(np.float32)    # a NaN that no computation makes
-C_TYPES = {"p": ctypes.c_void_p, "w": ctypes.c_void_p, "i": ctypes.c_int64}
 
 REFERENCE: dict[str, Callable[..., Any]] = {       # in float64
     "copy": lambda x: x, "neg": np.negative, "abs": np.abs, "sqrt": np.sqrt, "exp": np.exp,
@@ -46,7 +45,8 @@ class Compiled:
 
     def _function(self, kernel: Kernel) -> Callable[..., None]:
         address = self.engine.get_function_address(kernel.symbol)
-        return ctypes.CFUNCTYPE(None, *(C_TYPES[t] for t in kernel.types))(address)
+        types = [ctypes.c_int64 if t == INT else ctypes.c_void_p for t in kernel.types]
+        return ctypes.CFUNCTYPE(None, *types)(address)
 
     def __call__(self, *arguments: Any) -> None:
         self._alone(*map(plain, arguments))

@@ -248,7 +248,8 @@ def test_names_tell_kernels_apart():
     assert matmul((("mul", "s"),), 1).arguments == (
         "x", "ldx", "w", "ldw", "y", "ldy", "M", "K", "N", "d0", "x_d0", "w_d0", "y_d0",
         "r0", "ldr0", "r0_d0")
-    assert linear(CHEAP).types == "pippiiiipipi"
+    assert linear(CHEAP).types == (
+        "f32", "int", "f32", "f32", *["int"] * 4, "f32", "int", "f32", "int")
     assert linear(CHEAP) == linear(CHEAP) and hash(linear()) == hash(linear())
 
 

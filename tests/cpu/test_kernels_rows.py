@@ -236,7 +236,8 @@ def test_names_tell_kernels_apart():
         "layer_norm", "layer_norm_weight", "layer_norm_weight_bias"]
     assert layer_norm(True, True).arguments == (
         "x", "ldx", "gamma", "beta", "eps", "y", "ldy", "rows", "N")
-    assert layer_norm(True, True).types == "pippppiii"
+    assert layer_norm(True, True).types == (
+        "f32", "int", "f32", "f32", "f32", "f32", "int", "int", "int")
 
 
 def test_kernels_that_do_not_exist():

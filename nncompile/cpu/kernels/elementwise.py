@@ -36,9 +36,9 @@ def elementwise(chain: Chain, outer: int) -> Kernel:
     chains.check(chain, "vsg", starts=True)
     kinds = chains.kinds(chain)
     operands = [f"r{i}" for i in range(len(kinds))]
-    further = " ".join(f"{r}:p {r + '_inner' if kind == 'g' else ''} {outer_strides(outer, r)}"
+    further = " ".join(f"{r}:f32 {r + '_inner' if kind == 'g' else ''} {outer_strides(outer, r)}"
                        for r, kind in zip(operands, kinds, strict=True))
-    types = signature(f"y:p N {outer_axes(outer, 'y')} {further}")
+    types = signature(f"y:f32 N {outer_axes(outer, 'y')} {further}")
     name = "_".join((*chains.names(chain), str(outer)))
 
     def plain(a: Values) -> None:

@@ -31,7 +31,8 @@ def embedding(index: str, outer: int) -> Kernel:
     """
     if index not in ("i64", "i32"):
         raise ValueError(f"ids are i64 or i32, not {index!r}")
-    types = signature("ids:p table:p V D y:p ldy fault:w step " + outer_axes(outer, "ids"))
+    types = signature(f"ids:{index} table:f32 V D y:f32 ldy fault:words step "
+                      + outer_axes(outer, "ids"))
 
     def plain(a: Values) -> None:
         ids, V, D, fault = outer_view(a, outer, "ids", (), ()).ravel(), a["V"], a["D"], a["fault"]

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from ir.types import DTYPES
 from nncompile.cpu.lanes import I64, PTR, Emit, Value, define
 from nncompile.cpu.target import Target
 
@@ -26,21 +27,22 @@ Values: TypeAlias = dict[str, Any]         # in numpy: arrays for pointers, ints
 CLAIMED, DONE, PHASE_WORDS = 0, 8, 16      # words of a queue: units claimed, units done, size
 LOTS = 64                                  # rows are claimed in about so many lots, not one by one
 
-LLVM_TYPES = {"p": PTR, "w": PTR, "i": I64}
+WORDS, INT = "words", "int"                # types of arguments that point to no numbers
 
 
 @dataclass(frozen=True)
 class Kernel:
     """A function for generated source.
 
-    `types` has one letter an argument: p a pointer to float32, w a pointer to int64 words, i an
-    int64.  `emit` adds both entry points to a module.  `python` is the same in numpy: a p argument
-    is a 1-D array that starts at the pointer's place, a w argument an int64 array.
+    `types` has for each argument the dtype that it points to ("f32", "i64", ...), "words" for a
+    pointer to int64 words of the call, or "int" for an int64.  `emit` adds both entry points to a
+    module.  `python` is the same in numpy: for a pointer it takes a 1-D array that starts at its
+    place, of whatever dtype the memory has.
     """
 
     name: str
     arguments: tuple[str, ...]
-    types: str
+    types: tuple[str, ...]
     emit: Callable[[Any, Target], None] = field(compare=False, repr=False)
     python: Callable[..., None] = field(compare=False, repr=False)
 
@@ -50,14 +52,14 @@ class Kernel:
 
     @property
     def llvm_types(self) -> list[Any]:
-        return [LLVM_TYPES[letter] for letter in self.types]
+        return [I64 if kind == INT else PTR for kind in self.types]
 
     @property
     def shared(self) -> Kernel:
         """The other entry point; both are in the object file of either."""
         def python(queue: Array, *arguments: Any) -> None:
             self.python(*arguments)
-        return Kernel("shared_" + self.name, ("queue", *self.arguments), "w" + self.types,
+        return Kernel("shared_" + self.name, ("queue", *self.arguments), (WORDS, *self.types),
                       self.emit, python)
 
     def __call__(self, *arguments: Any) -> None:
@@ -78,20 +80,21 @@ class Units:
 
 def make(name: str, types: dict[str, str], units: Units,
          plain: Callable[[Values], None]) -> Kernel:
-    """A kernel of its arguments' letters by name, its units, and its body in numpy."""
+    """A kernel of its arguments' types by name, its units, and its body in numpy."""
     def emit(module: Any, target: Target) -> None:
         emit_entry_points(module, target, kernel, units)
 
     def python(*values: Any) -> None:
-        plain(dict(zip(types, values, strict=True)))
+        plain({name: value if kind == INT else typed(value, "i64" if kind == WORDS else kind)
+               for (name, kind), value in zip(types.items(), values, strict=True)})
 
-    kernel = Kernel(name, tuple(types), "".join(types.values()), emit, python)
+    kernel = Kernel(name, tuple(types), tuple(types.values()), emit, python)
     return kernel
 
 
 def signature(text: str) -> dict[str, str]:
-    """The letters of arguments by name: "x:p ldx" is {"x": "p", "ldx": "i"}."""
-    return {name: letter or "i" for name, _, letter in (a.partition(":") for a in text.split())}
+    """The types of arguments by name: "x:f32 ldx" is {"x": "f32", "ldx": "int"}."""
+    return {name: kind or INT for name, _, kind in (a.partition(":") for a in text.split())}
 
 
 def emit_entry_points(module: Any, target: Target, kernel: Kernel, units: Units) -> None:
@@ -181,6 +184,15 @@ def outer_places(e: Emit, a: Arguments, outer: int, index: Value,
 
 
 # -- numpy's side -------------------------------------------------------------------------------
+
+def typed(flat: Array, dtype: str) -> Array:
+    """The memory of a 1-D array as elements of a dtype, as many as it has in full."""
+    wanted = DTYPES[dtype]
+    if flat.dtype == wanted:
+        return flat
+    octets = flat.view(np.uint8)
+    return octets[:octets.size // wanted.itemsize * wanted.itemsize].view(wanted)
+
 
 def strided(flat: Array, shape: Sequence[int], strides: Sequence[int]) -> Array:
     """A view of a 1-D array that starts at its first element; strides are counted in elements."""

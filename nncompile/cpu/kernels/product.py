@@ -55,8 +55,8 @@ def linear(then: Chain = ()) -> Kernel:
     """
     chains.check(then, "vs")
     operands = _operands(then)
-    further = " ".join(f"{r}:p ld{r}" for r in operands)
-    types = signature(f"x:p ldx w:p y:p ldy rows K N {further}")
+    further = " ".join(f"{r}:f32 ld{r}" for r in operands)
+    types = signature(f"x:f32 ldx w:f32 y:f32 ldy rows K N {further}")
     name = "_".join(("linear", *chains.names(then)))
 
     def plain(a: Values) -> None:
@@ -81,8 +81,8 @@ def matmul(then: Chain = (), outer: int = 0) -> Kernel:
     """
     chains.check(then, "vs")
     operands = _operands(then)
-    further = " ".join(f"{r}:p ld{r} {outer_strides(outer, r)}" for r in operands)
-    types = signature("x:p ldx w:p ldw y:p ldy M K N "
+    further = " ".join(f"{r}:f32 ld{r} {outer_strides(outer, r)}" for r in operands)
+    types = signature("x:f32 ldx w:f32 ldw y:f32 ldy M K N "
                       f"{outer_axes(outer, 'x', 'w', 'y')} {further}")
     name = "_".join(("matmul", *chains.names(then), str(outer)))
 

@@ -40,7 +40,7 @@ def softmax(scaled: bool) -> Kernel:
 
     As torch does, a row with a NaN or +inf, or of -inf alone, is NaN.
     """
-    types = signature("x:p ldx y:p ldy rows N" + " scale:p" * scaled)
+    types = signature("x:f32 ldx y:f32 ldy rows N" + " scale:f32" * scaled)
     name = "softmax_scaled" if scaled else "softmax"
     return make(name, types, row_units(_softmax_row), _softmax_plain)
 
@@ -95,8 +95,8 @@ def layer_norm(weight: bool, bias: bool) -> Kernel:
     """
     if bias and not weight:
         raise ValueError("a layer_norm with a bias has a weight")
-    types = signature("x:p ldx" + " gamma:p" * weight + " beta:p" * bias
-                      + " eps:p y:p ldy rows N")
+    types = signature("x:f32 ldx" + " gamma:f32" * weight + " beta:f32" * bias
+                      + " eps:f32 y:f32 ldy rows N")
     name = "layer_norm" + "_weight" * weight + "_bias" * bias
     return make(name, types, row_units(_layer_norm_row), _layer_norm_plain)
 
@@ -234,7 +234,7 @@ def reduce(op: str) -> Kernel:
             value = x.max(axis=1) if op == "max" else x.sum(axis=1, dtype=np.float32)
             a["y"][:rows] = value / np.float32(N) if op == "mean" else value
 
-    return make(f"reduce_{op}", signature("x:p ldx y:p rows N"), row_units(row), plain)
+    return make(f"reduce_{op}", signature("x:f32 ldx y:f32 rows N"), row_units(row), plain)
 
 
 # -- along a row --------------------------------------------------------------------------------
