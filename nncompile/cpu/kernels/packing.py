@@ -1,7 +1,7 @@
 """The layout of a linear layer's weights that the product kernel reads.
 
-With W lanes a vector and panels of P columns (P = W x the target's panel vectors), weight[N, K] is
-stored by columns of its transpose:
+With W lanes a vector (of float64 half as many) and panels of P columns (P = W x the target's panel
+vectors), weight[N, K] is stored by columns of its transpose:
 
     [N // P] wide panels of [K][P], [rest / W] edge panels of [K][W], bias[N]
 
@@ -12,31 +12,40 @@ from __future__ import annotations
 
 import numpy as np
 
+from ir.types import DTYPES
 from nncompile.cpu.kernels.kernel import Array
 from nncompile.cpu.target import Target
 
 
-def padded_columns(N: int, target: Target) -> int:
+def lanes(target: Target, dtype: str) -> int:
+    """Numbers of a vector."""
+    return target.width * 4 // DTYPES[dtype].itemsize
+
+
+def padded_columns(N: int, target: Target, dtype: str = "f32") -> int:
     """N rounded up to whole vectors."""
-    return -(-N // target.width) * target.width
+    W = lanes(target, dtype)
+    return -(-N // W) * W
 
 
-def packed_size(N: int, K: int, target: Target) -> int:
-    """How many float32 pack_linear returns."""
-    return (K + 1) * padded_columns(N, target)
+def packed_size(N: int, K: int, target: Target, dtype: str = "f32") -> int:
+    """How many numbers pack_linear returns."""
+    return (K + 1) * padded_columns(N, target, dtype)
 
 
 def pack_linear(weight: Array, bias: Array | None, target: Target) -> Array:
-    """weight[N, K] and bias[N] (None: zeros) -> 1-D float32 in the packed layout."""
+    """weight[N, K] and bias[N] (None: zeros) -> 1-D in the packed layout, float64 where the weight
+    is, or else float32."""
     N, K = weight.shape
-    padded, wide = padded_columns(N, target), N - N % target.panel_width
-    columns = np.zeros((K, padded), np.float32)
+    dtype = "f64" if weight.dtype == np.float64 else "f32"
+    W, P = lanes(target, dtype), target.panel * lanes(target, dtype)
+    padded, wide = padded_columns(N, target, dtype), N - N % P
+    columns = np.zeros((K, padded), DTYPES[dtype])
     columns[:, :N] = weight.T
-    last = np.zeros(padded, np.float32)
+    last = np.zeros(padded, DTYPES[dtype])
     if bias is not None:
         last[:N] = bias
-    return np.concatenate([_panels(columns[:, :wide], target.panel_width),
-                           _panels(columns[:, wide:], target.width), last])
+    return np.concatenate([_panels(columns[:, :wide], P), _panels(columns[:, wide:], W), last])
 
 
 def _panels(columns: Array, width: int) -> Array:
@@ -44,12 +53,13 @@ def _panels(columns: Array, width: int) -> Array:
     return columns.reshape(K, N // width, width).transpose(1, 0, 2).ravel()
 
 
-def unpack_linear(packed: Array, N: int, K: int, target: Target) -> tuple[Array, Array]:
+def unpack_linear(packed: Array, N: int, K: int, target: Target,
+                  dtype: str = "f32") -> tuple[Array, Array]:
     """The packed layout -> the weight's transpose [K, N], and bias[N]."""
-    padded, wide = padded_columns(N, target), N - N % target.panel_width
-    columns = np.concatenate([
-        _columns(packed[:K * wide], K, target.panel_width, wide),
-        _columns(packed[K * wide:K * padded], K, target.width, padded - wide)], axis=1)
+    W, P = lanes(target, dtype), target.panel * lanes(target, dtype)
+    padded, wide = padded_columns(N, target, dtype), N - N % P
+    columns = np.concatenate([_columns(packed[:K * wide], K, P, wide),
+                              _columns(packed[K * wide:K * padded], K, W, padded - wide)], axis=1)
     return columns[:, :N], packed[K * padded:K * padded + N]
 
 
