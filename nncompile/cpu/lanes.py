@@ -1,24 +1,39 @@
-"""Vectors of float32 lanes, loops and addresses as LLVM IR: what kernels are written with.
+"""Vectors of lanes, loops and addresses as LLVM IR: what kernels are written with.
 
-`Emit` is an llvmlite IRBuilder that knows its target's lane width.  Sizes and offsets are int64
-counted in elements; a Python int stands for a constant.  Data need only be 4-byte aligned.
+`Emit` is an llvmlite IRBuilder that knows how many lanes its vectors have and the dtype of most of
+them; where a method takes a `dtype`, that is the default.  Sizes and offsets are int64 counted in
+elements; a Python int stands for a constant.  Data are aligned to their element's size.
+
+A bool is a byte in memory, 0 or 1 (anything but 0 is read as true), and an i1 in a lane.
 """
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
-import numpy as np
 from llvmlite import ir
 
+from ir.types import DTYPES
 from nncompile.cpu.target import Target
 
 Value: TypeAlias = Any                            # an llvmlite value
 Int: TypeAlias = Any                              # an int64 value, or a Python int
 
-F32, I1, I32, I64 = ir.FloatType(), ir.IntType(1), ir.IntType(32), ir.IntType(64)
+F32, F64 = ir.FloatType(), ir.DoubleType()
+I1, I8, I32, I64 = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
 PTR, VOID = ir.PointerType(), ir.VoidType()
+
+LANE_TYPES = {"f32": F32, "f64": F64, "i8": I8, "u8": I8, "i32": I32, "i64": I64, "bool": I1}
+MEMORY_TYPES = LANE_TYPES | {"bool": I8}
+
+
+def lanes(target: Target, *dtypes: str) -> int:
+    """Lanes of the vectors of a function that works on these dtypes: of 64-bit elements as many as
+    fill a register, of all others as many as there are float32."""
+    wide = any(DTYPES[dtype].itemsize == 8 for dtype in dtypes)
+    return target.width // 2 if wide else target.width
 
 
 def declare(module: Any, name: str, result: Any, arguments: Sequence[Any]) -> Any:
@@ -51,25 +66,50 @@ class Loop:
 
 
 class Emit:
-    """Emits one function, from its entry block on."""
+    """Emits one function, from its entry block on.
 
-    def __init__(self, function: Any, target: Target, element: Any = F32):
+    All its vectors have `width` lanes, whatever they hold: by default as many as suit its dtype.
+    """
+
+    def __init__(self, function: Any, target: Target, dtype: str = "f32",
+                 width: int | None = None):
         self.function, self.target, self.module = function, target, function.module
         self.b = ir.IRBuilder(function.append_basic_block("entry"))
-        self.element = element
-        self.width = target.width
-        self.vector = ir.VectorType(element, self.width)
-        self.ints = ir.VectorType(I32, self.width)
+        self.width = lanes(target, dtype) if width is None else width
+        self.dtype = dtype
+
+    def of(self, dtype: str) -> Emit:
+        """The same function and place in it, with another default dtype."""
+        other = copy.copy(self)
+        other.dtype = dtype
+        return other
+
+    @property
+    def element(self) -> Any:
+        return LANE_TYPES[self.dtype]
+
+    @property
+    def vector(self) -> Any:
+        return self.vector_of(self.dtype)
+
+    @property
+    def ints(self) -> Any:
+        """Vectors of integers as large as the elements: of their bits."""
+        return ir.VectorType(ir.IntType(8 * DTYPES[self.dtype].itemsize), self.width)
+
+    def vector_of(self, dtype: str) -> Any:
+        return ir.VectorType(LANE_TYPES[dtype], self.width)
 
     # -- integers, addresses, control --------------------------------------------------
 
     def i64(self, value: Int) -> Value:
         return I64(value) if isinstance(value, int) else value
 
-    def at(self, pointer: Value, *offsets: Int) -> Value:
+    def at(self, pointer: Value, *offsets: Int, dtype: str | None = None) -> Value:
         """pointer + the sum of offsets, counted in elements."""
+        element = MEMORY_TYPES[dtype or self.dtype]
         for offset in offsets:
-            pointer = self.b.gep(pointer, [self.i64(offset)], source_etype=self.element)
+            pointer = self.b.gep(pointer, [self.i64(offset)], source_etype=element)
         return pointer
 
     def word(self, pointer: Value, offset: Int) -> Value:
@@ -129,8 +169,9 @@ class Emit:
 
     # -- vectors -----------------------------------------------------------------------
 
-    def const(self, value: float) -> Value:
-        return ir.Constant(self.vector, [float(np.float32(value))] * self.width)
+    def const(self, value: float, dtype: str | None = None) -> Value:
+        return ir.Constant(self.vector_of(dtype or self.dtype),
+                           [number(value, dtype or self.dtype)] * self.width)
 
     def const_ints(self, value: int) -> Value:
         return ir.Constant(self.ints, [value] * self.width)
@@ -140,44 +181,81 @@ class Emit:
         vector = ir.VectorType(scalar.type, self.width)
         undefined = ir.Constant(vector, ir.Undefined)
         lane0 = self.b.insert_element(undefined, scalar, I32(0))
-        return self.b.shuffle_vector(lane0, undefined, self.const_ints(0))
+        return self.b.shuffle_vector(lane0, undefined, self._numbers([0] * self.width))
 
-    def broadcast(self, pointer: Value) -> Value:
+    def broadcast(self, pointer: Value, dtype: str | None = None) -> Value:
         """The element at pointer, in every lane."""
-        return self.splat(self.b.load(pointer, typ=self.element))
+        return self.splat(self.load_one(pointer, dtype))
+
+    def load_one(self, pointer: Value, dtype: str | None = None) -> Value:
+        """The element at pointer, a scalar."""
+        dtype = dtype or self.dtype
+        element = self.b.load(pointer, typ=MEMORY_TYPES[dtype])
+        return self.b.icmp_unsigned("!=", element, I8(0)) if dtype == "bool" else element
+
+    def store_one(self, scalar: Value, pointer: Value, dtype: str | None = None) -> None:
+        """A scalar to memory."""
+        scalar = self.b.zext(scalar, I8) if (dtype or self.dtype) == "bool" else scalar
+        self.b.store(scalar, pointer)
 
     def mask(self, lanes: Value) -> Value:
         """True in the first `lanes` lanes (in all of them where lanes >= width)."""
         count = self.b.trunc(self.least(lanes, I64(self.width)), I32)
-        numbers = ir.Constant(self.ints, list(range(self.width)))
-        return self.b.icmp_signed("<", numbers, self.splat(count))
+        return self.b.icmp_signed("<", self._numbers(range(self.width)), self.splat(count))
 
-    def load(self, pointer: Value, mask: Value | None = None, other: float = 0.0) -> Value:
+    def load(self, pointer: Value, mask: Value | None = None, other: float = 0.0,
+             dtype: str | None = None) -> Value:
         """A vector from memory; lanes outside the mask are not read, and hold `other`."""
+        dtype = dtype or self.dtype
+        if dtype == "bool":
+            return self.b.icmp_unsigned("!=", self.load(pointer, mask, other, "u8"),
+                                        self.const(0, "u8"))
+        vector, size = self.vector_of(dtype), DTYPES[dtype].itemsize
         if mask is None:
-            return self.b.load(pointer, typ=self.vector, align=4)
-        return self.call(f"llvm.masked.load.{self._suffix}.p0", self.vector,
-                         pointer, I32(4), mask, self.const(other))
+            return self.b.load(pointer, typ=vector, align=size)
+        return self.call(f"llvm.masked.load.{suffix(vector)}.p0", vector,
+                         pointer, I32(size), mask, self.const(other, dtype))
 
-    def store(self, value: Value, pointer: Value, mask: Value | None = None) -> None:
+    def store(self, value: Value, pointer: Value, mask: Value | None = None,
+              dtype: str | None = None) -> None:
         """A vector to memory; lanes outside the mask are not written."""
+        dtype = dtype or self.dtype
+        if dtype == "bool":
+            self.store(self.b.zext(value, self.vector_of("u8")), pointer, mask, "u8")
+            return
+        size = DTYPES[dtype].itemsize
         if mask is None:
-            self.b.store(value, pointer, align=4)
+            self.b.store(value, pointer, align=size)
         else:
-            self.call(f"llvm.masked.store.{self._suffix}.p0", VOID, value, pointer, I32(4), mask)
+            self.call(f"llvm.masked.store.{suffix(value.type)}.p0", VOID,
+                      value, pointer, I32(size), mask)
 
-    def gather(self, pointer: Value, stride: Value, lanes: Value | None = None) -> Value:
+    def gather(self, pointer: Value, stride: Value, lanes: Value | None = None,
+               dtype: str | None = None) -> Value:
         """Elements at pointer, pointer + stride, ...; of the first `lanes` >= 1 only, if given: the
         other lanes repeat the last of them."""
-        vector = ir.Constant(self.vector, ir.Undefined)
+        vector = ir.Constant(self.vector_of(dtype or self.dtype), ir.Undefined)
         for lane in range(self.width):
-            element = self.b.load(pointer, typ=self.element)
-            vector = self.b.insert_element(vector, element, I32(lane))
+            vector = self.b.insert_element(vector, self.load_one(pointer, dtype), I32(lane))
             step = stride
             if lanes is not None:
                 more = self.b.icmp_signed("<", I64(lane + 1), lanes)
                 step = self.b.select(more, stride, I64(0))
-            pointer = self.at(pointer, step)
+            pointer = self.at(pointer, step, dtype=dtype)
+        return vector
+
+    def any(self, mask: Value) -> Value:
+        """Whether the mask is true in any lane: an i1."""
+        bits = ir.IntType(self.width)
+        return self.b.icmp_unsigned("!=", self.b.bitcast(mask, bits), bits(0))
+
+    def each(self, function: Callable[..., Value], *vectors: Value) -> Value:
+        """function(*scalars) of every lane."""
+        results = [function(*(self.b.extract_element(v, I32(lane)) for v in vectors))
+                   for lane in range(self.width)]
+        vector = ir.Constant(ir.VectorType(results[0].type, self.width), ir.Undefined)
+        for lane, result in enumerate(results):
+            vector = self.b.insert_element(vector, result, I32(lane))
         return vector
 
     def prefetch(self, pointer: Value, level: int) -> None:
@@ -191,34 +269,67 @@ class Emit:
         return self.intrinsic("fma", x, y, z)
 
     def intrinsic(self, name: str, *arguments: Value) -> Value:
-        """llvm.<name> on vectors: sqrt, fabs, copysign."""
-        return self.call(f"llvm.{name}.{self._suffix}", self.vector, *arguments)
+        """llvm.<name> on vectors of one type: sqrt, fabs, copysign."""
+        vector = arguments[0].type
+        return self.call(f"llvm.{name}.{suffix(vector)}", vector, *arguments)
 
-    def larger(self, x: Value, y: Value) -> Value:
+    def compare(self, sign: str, x: Value, y: Value, dtype: str | None = None) -> Value:
+        """x sign y for one of < <= > >= == !=, as IEEE says: where either is NaN, only != is true.
+        Integers are signed but where the dtype is u8."""
+        if is_float(x):
+            compare = self.b.fcmp_unordered if sign == "!=" else self.b.fcmp_ordered
+        elif (dtype or self.dtype) in ("u8", "bool"):
+            compare = self.b.icmp_unsigned
+        else:
+            compare = self.b.icmp_signed
+        return compare(sign, x, y)
+
+    def larger(self, x: Value, y: Value, dtype: str | None = None) -> Value:
         """One instruction; y where either is NaN, so put the value that may be NaN second."""
-        return self.b.select(self.b.fcmp_ordered(">", x, y), x, y)
+        return self.b.select(self.compare(">", x, y, dtype), x, y)
 
-    def smaller(self, x: Value, y: Value) -> Value:
+    def smaller(self, x: Value, y: Value, dtype: str | None = None) -> Value:
         """One instruction; y where either is NaN, so put the value that may be NaN second."""
-        return self.b.select(self.b.fcmp_ordered("<", x, y), x, y)
+        return self.b.select(self.compare("<", x, y, dtype), x, y)
 
-    def maximum(self, x: Value, y: Value) -> Value:
+    def maximum(self, x: Value, y: Value, dtype: str | None = None) -> Value:
         """NaN where either is NaN."""
-        return self.b.select(self.b.fcmp_unordered("uno", x, x), x, self.larger(x, y))
+        return self._nan_first(x, self.larger(x, y, dtype))
 
-    def minimum(self, x: Value, y: Value) -> Value:
+    def minimum(self, x: Value, y: Value, dtype: str | None = None) -> Value:
         """NaN where either is NaN."""
-        return self.b.select(self.b.fcmp_unordered("uno", x, x), x, self.smaller(x, y))
+        return self._nan_first(x, self.smaller(x, y, dtype))
+
+    def _nan_first(self, x: Value, y: Value) -> Value:
+        """x where it is NaN, else y."""
+        if not is_float(x):
+            return y
+        return self.b.select(self.b.fcmp_unordered("uno", x, x), x, y)
 
     def combine_lanes(self, x: Value, combine: Callable[[Value, Value], Value]) -> Value:
         """All lanes combined in a fixed tree; every lane holds the result."""
         distance = self.width // 2
         while distance:
             turned = [(lane + distance) % self.width for lane in range(self.width)]
-            x = combine(x, self.b.shuffle_vector(x, x, ir.Constant(self.ints, turned)))
+            x = combine(x, self.b.shuffle_vector(x, x, self._numbers(turned)))
             distance //= 2
         return x
 
-    @property
-    def _suffix(self) -> str:
-        return f"v{self.width}f{32 if self.element == F32 else 64}"
+    def _numbers(self, values: Sequence[int]) -> Value:
+        """One i32 a lane."""
+        return ir.Constant(ir.VectorType(I32, self.width), list(values))
+
+
+def number(value: float, dtype: str) -> float | int:
+    """A Python number as a constant of that dtype is written."""
+    return DTYPES[dtype].type(value).item() if dtype != "bool" else int(bool(value))
+
+
+def is_float(value: Value) -> bool:
+    return value.type in (F32, F64) or getattr(value.type, "element", None) in (F32, F64)
+
+
+def suffix(vector: Any) -> str:
+    """How the names of intrinsics on that type end: v16f32."""
+    names = {F32: "f32", F64: "f64", I1: "i1", I8: "i8", I32: "i32", I64: "i64"}
+    return f"v{vector.count}{names[vector.element]}"

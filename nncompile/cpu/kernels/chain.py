@@ -3,6 +3,10 @@
 A chain is a tuple of (op, kinds).  An op's first operand is the chain's value; `kinds` has a letter
 for each further one:  v a vector, one value an element of the last dim;  s a single value a row;
 g a gather, any stride along the last dim (elementwise kernels only).
+
+All of a chain has one dtype, but for the first op of a chain that starts from its operands: theirs
+may be another, `source`, where it is a comparison, a test or a cast; and the condition of a `where`
+is bool.
 """
 from __future__ import annotations
 
@@ -10,56 +14,90 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
+
 from ir import ops
+from ir.types import DTYPES, INTEGERS, Error, TensorType
 from nncompile.cpu import math
 from nncompile.cpu.kernels.kernel import Array
 from nncompile.cpu.lanes import Emit, Value
 
 Chain: TypeAlias = tuple[tuple[str, str], ...]
 
+DIVISIONS = ("floor_div", "remainder")     # of integers: a divisor may be 0
+Faults: TypeAlias = Callable[[Value], None]
+
 
 @dataclass(frozen=True)
 class LaneOp:
-    """How an elementwise op is emitted; `long` ones are too much code to repeat for each sum."""
+    """How an elementwise op is emitted; `long` ones are too much code to repeat for each sum.
+
+    `emit` takes an Emit of the operands' dtype (of a `where`, of its last two's).
+    """
 
     arity: int
     emit: Callable[..., Value]
+    dtypes: tuple[str, ...]
     long: bool = False
 
 
-LANE_OPS = {
-    "copy": LaneOp(1, lambda e, x: x),
-    "add": LaneOp(2, lambda e, x, y: e.b.fadd(x, y)),
-    "sub": LaneOp(2, lambda e, x, y: e.b.fsub(x, y)),
-    "mul": LaneOp(2, lambda e, x, y: e.b.fmul(x, y)),
-    "div": LaneOp(2, lambda e, x, y: e.b.fdiv(x, y)),
-    "maximum": LaneOp(2, Emit.maximum),
-    "minimum": LaneOp(2, Emit.minimum),
-    "neg": LaneOp(1, lambda e, x: e.b.fneg(x)),
-    "abs": LaneOp(1, lambda e, x: e.intrinsic("fabs", x)),
-    "sqrt": LaneOp(1, lambda e, x: e.intrinsic("sqrt", x)),
-    "relu": LaneOp(1, lambda e, x: e.larger(e.const(0.0), x)),       # NaN stays NaN
-    "exp": LaneOp(1, math.exp, long=True),
-    "log": LaneOp(1, math.log, long=True),
-    "tanh": LaneOp(1, math.tanh, long=True),
-    "sigmoid": LaneOp(1, math.sigmoid, long=True),
-    "gelu": LaneOp(1, math.gelu, long=True),
-    "gelu_tanh": LaneOp(1, math.gelu_tanh, long=True),
-}
+def lane_op(name: str, emit: Callable[..., Value], *, long: bool = False) -> LaneOp:
+    """The entry of one of ir's ops, for the dtypes that its type rule allows."""
+    definition = ops.OPS[name]
+    arity = int(definition.arity[0])
+
+    def allows(dtype: str) -> bool:
+        types = [TensorType(dtype, ())] * arity
+        if name == "where":
+            types[0] = TensorType("bool", ())
+        try:
+            definition.infer(*types, **({"dtype": dtype} if name == "cast" else {}))
+        except Error:
+            return False
+        return True
+
+    return LaneOp(arity, emit, tuple(filter(allows, DTYPES)), long)
 
 
-def check(chain: Chain, allowed: str, *, starts: bool = False) -> None:
-    """Raise ValueError where the chain names no op of ours or gives it operands it cannot take.
+LANE_OPS = {"copy": LaneOp(1, lambda e, x: x, tuple(DTYPES))} | {
+    name: lane_op(name, emit) for name, emit in math.SHORT.items()} | {
+    name: lane_op(name, emit, long=True) for name, emit in math.LONG.items()}
+
+
+def check(chain: Chain, allowed: str, *, starts: bool = False, dtype: str = "f32",
+          source: str | None = None) -> None:
+    """Raise ValueError where the chain names no op of ours, gives it operands it cannot take, or
+    has an op for which there are no such dtypes.
 
     With `starts` the chain has no value to begin with: its first op is given all its operands.
     """
     for place, (op, kinds) in enumerate(chain):
+        first = starts and place == 0
         if op not in LANE_OPS:
             raise ValueError(f"no elementwise op {op!r}; there are {', '.join(LANE_OPS)}")
-        expected = LANE_OPS[op].arity - (0 if starts and place == 0 else 1)
+        expected = LANE_OPS[op].arity - (0 if first else 1)
         if len(kinds) != expected or not set(kinds) <= set(allowed):
             raise ValueError(f"{op} takes {expected} further operands of the kinds {allowed!r}, "
                              f"not {kinds!r}")
+        _check_dtypes(op, dtype, source or dtype if first else dtype, first)
+
+
+def _check_dtypes(op: str, dtype: str, source: str, first: bool) -> None:
+    """Whether op makes dtype of source, in the first place or further on."""
+    operand = dtype if op == "where" else source
+    if operand not in LANE_OPS[op].dtypes:
+        raise ValueError(f"{op} is not for {operand}, only for {', '.join(LANE_OPS[op].dtypes)}")
+    if op == "where" and not first and dtype != "bool":
+        raise ValueError(f"where takes bools first, not the {dtype} of a chain")
+    if op == "cast" and not first:
+        raise ValueError("a cast changes the dtype, so a chain can only begin with it")
+    result = dtype if op in ("cast", "where") else result_dtype(op, source)
+    if result != dtype:
+        raise ValueError(f"{op} of {source} is {result}, not {dtype}")
+
+
+def result_dtype(op: str, source: str) -> str:
+    return "bool" if op in math.TRUTHS else source
 
 
 def kinds(chain: Chain) -> str:
@@ -76,23 +114,67 @@ def is_long(chain: Chain) -> bool:
     return any(LANE_OPS[op].long for op, _ in chain)
 
 
-def emit(e: Emit, chain: Chain, value: Value | None, operand: Callable[[int], Value]) -> Value:
+def may_fault(chain: Chain, dtype: str) -> bool:
+    """Whether the chain divides integers, so that a divisor may be 0."""
+    return dtype in INTEGERS and any(op in DIVISIONS for op, _ in chain)
+
+
+def operand_dtypes(chain: Chain, dtype: str = "f32", source: str | None = None) -> tuple[str, ...]:
+    """The dtype of every operand that `kinds` has a letter for, in order."""
+    dtypes = [dtype] * len(kinds(chain))
+    if chain:
+        op, letters = chain[0]
+        if len(letters) == LANE_OPS[op].arity:                        # it starts the chain
+            dtypes[:len(letters)] = [source or dtype] * len(letters)
+            if op == "where":
+                dtypes[:3] = ["bool", dtype, dtype]
+    return tuple(dtypes)
+
+
+def emit(e: Emit, chain: Chain, value: Value | None, operand: Callable[[int], Value],
+         dtype: str = "f32", source: str | None = None, fault: Faults | None = None) -> Value:
     """Apply the chain to `value` (None where it starts from its operands); `operand(i)` emits the
-    i-th further operand's vector."""
+    i-th further operand's vector.  Where integers are divided, `fault` is given the lanes whose
+    divisor is 0 (their result is 0); lanes outside a mask may be among them."""
     used = 0
-    for op, letters in chain:
+    for place, (op, letters) in enumerate(chain):
         operands = [operand(used + i) for i in range(len(letters))]
         used += len(letters)
-        value = LANE_OPS[op].emit(e, *([] if value is None else [value]), *operands)
+        vectors = [*([] if value is None else [value]), *operands]
+        if op == "cast":
+            value = math.cast(e, vectors[0], source or dtype, dtype)
+            continue
+        if op in DIVISIONS and dtype in INTEGERS and fault is not None:
+            fault(e.b.icmp_signed("==", vectors[1], e.const(0, dtype)))
+        starts = place == 0 and op != "where"
+        value = LANE_OPS[op].emit(e.of(source or dtype if starts else dtype), *vectors)
     return value
 
 
-def evaluate(chain: Chain, value: Array | None, operands: list[Array]) -> Array:
-    """The same in numpy, with the ops' reference semantics."""
+def evaluate(chain: Chain, value: Array | None, operands: list[Array], dtype: str = "f32",
+             fault: Callable[[Array], None] | None = None) -> Array:
+    """The same in numpy, with the ops' reference semantics.  Integers divided by 0 give 0; `fault`
+    is given an array that tells where they are."""
     rest = iter(operands)
-    for op, letters in chain:
-        arrays = [] if value is None else [value]
-        arrays += [next(rest) for _ in letters]
-        value = arrays[0] if op == "copy" else ops.OPS[op].reference(*arrays)
+    with np.errstate(all="ignore"):
+        for op, letters in chain:
+            arrays = [] if value is None else [value]
+            arrays += [next(rest) for _ in letters]
+            if op == "copy":
+                value = arrays[0]
+            elif op == "cast":
+                value = ops.OPS[op].reference(*arrays, dtype=dtype)
+            elif op in DIVISIONS and dtype in INTEGERS:
+                value = _divided(op, *arrays, fault)
+            else:
+                value = ops.OPS[op].reference(*arrays)
     assert value is not None
     return value
+
+
+def _divided(op: str, x: Array, y: Array, fault: Callable[[Array], None] | None) -> Array:
+    bad = y == 0
+    if fault is not None:
+        fault(bad)
+    one = y.dtype.type(1)
+    return np.where(bad, y, ops.OPS[op].reference(x, np.where(bad, one, y)))

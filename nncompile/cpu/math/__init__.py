@@ -13,7 +13,7 @@ Lawson's weights, on Chebyshev points, in float64), their coefficients then roun
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 
@@ -210,3 +210,29 @@ def _two_sum(e: Emit, x: Value, y: Value) -> tuple[Value, Value]:
     total = b.fadd(x, y)
     from_y = b.fsub(total, x)
     return total, b.fadd(b.fsub(x, b.fsub(total, from_y)), b.fsub(y, from_y))
+
+
+# -- the tables ---------------------------------------------------------------------------------
+
+TRUTHS = ("eq", "ne", "lt", "le", "gt", "ge", "isnan", "isinf", "isfinite")
+
+SHORT: dict[str, Callable[..., Value]] = {
+    "add": lambda e, x, y: e.b.fadd(x, y),
+    "sub": lambda e, x, y: e.b.fsub(x, y),
+    "mul": lambda e, x, y: e.b.fmul(x, y),
+    "div": lambda e, x, y: e.b.fdiv(x, y),
+    "maximum": Emit.maximum,
+    "minimum": Emit.minimum,
+    "neg": lambda e, x: e.b.fneg(x),
+    "abs": lambda e, x: e.intrinsic("fabs", x),
+    "sqrt": lambda e, x: e.intrinsic("sqrt", x),
+    "relu": lambda e, x: e.larger(e.const(0.0), x),
+}
+LONG: dict[str, Callable[..., Value]] = {
+    "exp": exp, "log": log, "tanh": tanh, "sigmoid": sigmoid, "gelu": gelu,
+    "gelu_tanh": gelu_tanh,
+}
+
+
+def cast(e: Emit, x: Value, source: str, dtype: str) -> Value:
+    raise NotImplementedError
