@@ -13,6 +13,7 @@ from llvmlite import ir
 from numpy.lib.stride_tricks import as_strided
 from scipy import special
 
+from ir.types import DTYPES, FLOATS
 from nncompile.cpu import target as targets
 from nncompile.cpu.kernels import Kernel
 from nncompile.cpu.kernels.kernel import INT, PHASE_WORDS
@@ -108,8 +109,8 @@ class Guarded:
         stride = columns if stride is None else stride
         block = np.empty(2 * GUARD + rows * stride, values.dtype)
         block.view(np.uint8)[...] = 0xA5
-        if block.dtype == np.float32:
-            block[...] = CANARY
+        if block.dtype.kind == "f":
+            block[...] = canary(block.dtype)
         inside = np.zeros(block.size, bool)
         as_strided(inside[GUARD:], (rows, columns), (stride, 1))[...] = True
         view = as_strided(block[GUARD:], (rows, columns),
@@ -119,13 +120,18 @@ class Guarded:
         self._before = [b[~i].tobytes() for b, i in self._blocks]
         return view
 
-    def empty(self, rows: int, columns: int, stride: int | None = None) -> np.ndarray:
+    def empty(self, rows: int, columns: int, stride: int | None = None,
+              dtype: Any = np.float32) -> np.ndarray:
         """The same, full of canaries: an element that is not written shows."""
-        return self.array(np.full((rows, columns), CANARY, np.float32), stride)
+        return self.array(np.full((rows, columns), canary(np.dtype(dtype)), dtype), stride)
 
     def check(self) -> None:
         after = [b[~i].tobytes() for b, i in self._blocks]
         assert after == self._before, "written out of bounds"
+
+
+def canary(dtype: np.dtype) -> Any:
+    return CANARY if dtype == np.float32 else np.nan if dtype.kind == "f" else True
 
 
 def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
@@ -134,6 +140,23 @@ def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
 
 def normal(seed: int, *shape: int) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape, np.float32)
+
+
+def some(dtype: str, seed: int, *shape: int) -> np.ndarray:
+    """Any numbers of a dtype: normal ones, or all bits of integers."""
+    random = np.random.default_rng(seed)
+    if dtype in FLOATS:
+        return random.standard_normal(shape).astype(DTYPES[dtype])
+    if dtype == "bool":
+        return random.random(shape) < 0.5
+    limits = np.iinfo(DTYPES[dtype])
+    return random.integers(limits.min, limits.max, shape, DTYPES[dtype], endpoint=True)
+
+
+def few(dtype: str, seed: int, *shape: int) -> np.ndarray:
+    """Small whole numbers of a dtype: many are equal, and sums of floats are exact."""
+    low = 0 if dtype in ("u8", "bool") else -4
+    return np.random.default_rng(seed).integers(low, 5, shape).astype(DTYPES[dtype])
 
 
 def whole_numbers(seed: int, *shape: int) -> np.ndarray:

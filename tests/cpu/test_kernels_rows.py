@@ -1,4 +1,4 @@
-"""softmax, layer_norm and reduce against float64, and what they do to rows out of the ordinary."""
+"""softmax and layer_norm against float64, and what they do to rows out of the ordinary."""
 from __future__ import annotations
 
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nncompile.cpu.kernels import layer_norm, reduce, softmax
+from nncompile.cpu.kernels import layer_norm, softmax
 from tests.cpu.kernel_harness import (
     LEVELS,
     TARGETS,
@@ -15,7 +15,6 @@ from tests.cpu.kernel_harness import (
     normal,
     run_python,
     same_bits,
-    whole_numbers,
 )
 
 LEVEL = pytest.mark.parametrize("level", LEVELS)
@@ -129,46 +128,6 @@ def test_layer_norm_of_unusual_rows(level):
         assert np.isnan(run_layer_norm(level, np.ones((1, N), np.float32), eps=0.0)).all()
 
 
-def run_reduce(level, op, x, *, gap=0, call=None):
-    guarded, (rows, N) = Guarded(), x.shape
-    y = guarded.empty(1, rows)
-    (call or compiled(reduce(op), level))(guarded.array(x, N + gap), N + gap, y, rows, N)
-    guarded.check()
-    return np.array(y[0])
-
-
-@LEVEL
-@pytest.mark.parametrize("op", ["sum", "mean", "max"])
-def test_reduce(level, op):
-    for N in lengths(level):
-        x = whole_numbers(N, 4, N)
-        expected = getattr(x.astype(float), op)(axis=1).astype(np.float32)
-        assert np.array_equal(run_reduce(level, op, x, gap=2), expected), N
-        for place in (0, N // 2, N - 1):
-            x[1, place], x[2, place] = NAN, -INF
-        y = run_reduce(level, op, x)
-        with np.errstate(invalid="ignore"):
-            expected = getattr(x.astype(float), op)(axis=1).astype(np.float32)
-        assert np.array_equal(y, expected, equal_nan=True), N
-
-
-@LEVEL
-def test_reduce_nothing(level):
-    x = np.zeros((3, 0), np.float32)
-    assert np.array_equal(run_reduce(level, "sum", x), np.zeros(3))
-    assert np.isnan(run_reduce(level, "mean", x)).all()
-    for op in ("sum", "mean", "max"):
-        assert run_reduce(level, op, np.zeros((0, 5), np.float32)).shape == (0,)
-
-
-@LEVEL
-def test_long_sums_are_accurate(level):
-    """A million numbers of one sign: sums of spans keep the error from growing with the length."""
-    x = np.abs(normal(1, 1, 1_000_003))
-    exact = x.astype(float).sum()
-    assert abs(run_reduce(level, "sum", x)[0] / exact - 1) < 1e-6
-
-
 @LEVEL
 def test_rows_of_nothing(level):
     for shape in ((0, 5), (3, 0), (0, 0)):
@@ -181,8 +140,6 @@ RUNS = {
     "softmax": (softmax(False), run_softmax),
     "softmax_scaled": (softmax(True), lambda *a, **k: run_softmax(*a, 0.3, **k)),
     "layer_norm": (layer_norm(False, False), run_layer_norm),
-    "sum": (reduce("sum"), lambda level, x, **k: run_reduce(level, "sum", x, **k)[:, None]),
-    "max": (reduce("max"), lambda level, x, **k: run_reduce(level, "max", x, **k)[:, None]),
 }
 
 
@@ -214,20 +171,12 @@ def test_python_bodies_agree(N):
         affine = [gamma] * weight + [beta] * bias
         run_python(layer_norm(weight, bias), x, N, *affine, eps, y, N, 5, N)
         np.testing.assert_allclose(y, exact_layer_norm(x, *affine), rtol=2e-6, atol=2e-6)
-    total = np.zeros(5, np.float32)
-    for op in ("sum", "mean", "max"):
-        run_python(reduce(op), x, N, total, 5, N)
-        np.testing.assert_allclose(total, getattr(x.astype(float), op)(1), rtol=2e-5, atol=1e-6)
 
 
 def test_python_bodies_of_nothing():
-    x, y, eps = np.zeros((3, 0), np.float32), np.ones(3, np.float32), np.float32([EPS])
+    x, eps = np.zeros((3, 0), np.float32), np.float32([EPS])
     run_python(softmax(False), x, 0, x, 0, 3, 0)
     run_python(layer_norm(False, False), x, 0, eps, x, 0, 3, 0)
-    run_python(reduce("sum"), x, 0, y, 3, 0)
-    assert (y == 0).all()
-    run_python(reduce("mean"), x, 0, y, 3, 0)
-    assert np.isnan(y).all()
 
 
 def test_names_tell_kernels_apart():
@@ -241,7 +190,5 @@ def test_names_tell_kernels_apart():
 
 
 def test_kernels_that_do_not_exist():
-    with pytest.raises(ValueError, match="no reduction 'prod'"):
-        reduce("prod")
     with pytest.raises(ValueError, match="with a bias has a weight"):
         layer_norm(False, True)

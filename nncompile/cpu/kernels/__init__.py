@@ -1,19 +1,29 @@
 """The kernels that generated source calls.
 
     linear(then)                matmul(then, outer)           product.py
-    softmax(scaled)             layer_norm(weight, bias)      rows.py
-    reduce(op)
-    elementwise(chain, outer)                                 elementwise.py
-    embedding(index, outer)                                   embedding.py
+    elementwise(chain, outer)   iota()                        elementwise.py
+    softmax(scaled)                                           softmax.py
+    layer_norm(weight, bias)    rms_norm(weight)              norms.py
+    reduce(op)                  arg(op)                       reductions.py
+    cumsum()                    topk(largest)                 scans.py
+    take(index, outer)          take_along(index, outer)      gathers.py
+    embedding_bag(mode, index, weighted)
     pack_linear(weight, bias, target)                         packing.py
+
+All take a dtype too, float32 where none is given.
 """
 from nncompile.cpu.kernels.chain import LANE_OPS, Chain
-from nncompile.cpu.kernels.elementwise import elementwise
+from nncompile.cpu.kernels.elementwise import elementwise, iota
 from nncompile.cpu.kernels.embedding import embedding
+from nncompile.cpu.kernels.gathers import embedding_bag, take, take_along
 from nncompile.cpu.kernels.kernel import Kernel
+from nncompile.cpu.kernels.norms import layer_norm, rms_norm
 from nncompile.cpu.kernels.packing import pack_linear, packed_size
 from nncompile.cpu.kernels.product import linear, matmul
-from nncompile.cpu.kernels.rows import layer_norm, reduce, softmax
+from nncompile.cpu.kernels.reductions import arg, reduce
+from nncompile.cpu.kernels.scans import cumsum, topk
+from nncompile.cpu.kernels.softmax import softmax
 
-__all__ = ["LANE_OPS", "Chain", "Kernel", "elementwise", "embedding", "layer_norm", "linear",
-           "matmul", "pack_linear", "packed_size", "reduce", "softmax"]
+__all__ = ["LANE_OPS", "Chain", "Kernel", "arg", "cumsum", "elementwise", "embedding",
+           "embedding_bag", "iota", "layer_norm", "linear", "matmul", "pack_linear",
+           "packed_size", "reduce", "rms_norm", "softmax", "take", "take_along", "topk"]

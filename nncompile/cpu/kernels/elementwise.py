@@ -1,19 +1,28 @@
-"""Chains of elementwise ops over tensors of any strides."""
+"""Chains of elementwise ops over tensors of any strides, and numbers made of nothing."""
 from __future__ import annotations
 
+import numpy as np
+from llvmlite import ir
+
 import nncompile.cpu.kernels.chain as chains
+from ir.types import DTYPES, FLOATS, NUMBERS
 from nncompile.cpu.kernels.chain import Chain
 from nncompile.cpu.kernels.kernel import (
     Arguments,
+    Array,
     Kernel,
     Units,
     Values,
+    check_dtype,
     make,
+    name_for,
     outer_axes,
     outer_count,
     outer_places,
     outer_strides,
     outer_view,
+    report,
+    report_plain,
     signature,
 )
 from nncompile.cpu.kernels.rows import for_row
@@ -22,72 +31,146 @@ from nncompile.cpu.lanes import I64, Emit, Int, Value
 CHUNK = 4096          # elements of a unit where there are no outer axes
 
 
-def elementwise(chain: Chain, outer: int) -> Kernel:
+def elementwise(chain: Chain, outer: int, dtype: str = "f32", source: str | None = None) -> Kernel:
     """y[o, :N] = chain(operands), for outer indices o of `outer` axes.
 
         add_relu_vs_1(y, N, d0, y_d0, r0, r0_d0, r1, r1_d0)
         copy_g_1(y, N, d0, y_d0, r0, r0_inner, r0_d0)
+        lt_vs_0_bool_of_f32(y, N, r0, r1)
+        floor_div_vv_0_i64(y, N, r0, r1, fault, step)
 
-    The kinds of the chain's first op are of *all* its operands.  y has stride 1 along the last dim,
-    as has a v operand; an s operand is one number along it; a g operand has the stride r_inner.
-    y may be one of the v operands, place for place.
-    A unit is one outer index, or CHUNK elements where there is no outer axis.
+    The kinds of the chain's first op are of *all* its operands, and their dtype is `source` where
+    it is not that of y.  y has stride 1 along the last dim, as has a v operand; an s operand is one
+    number along it; a g operand has the stride r_inner.  y may be one of the v operands of its
+    dtype, place for place.
+
+    An integer divided by 0 is 0, and the first one writes step + 1, 0, 0 to fault, whose first word
+    was 0.  A unit is one outer index, or CHUNK elements where there is no outer axis.
     """
-    chains.check(chain, "vsg", starts=True)
-    kinds = chains.kinds(chain)
-    operands = [f"r{i}" for i in range(len(kinds))]
-    further = " ".join(f"{r}:f32 {r + '_inner' if kind == 'g' else ''} {outer_strides(outer, r)}"
-                       for r, kind in zip(operands, kinds, strict=True))
-    types = signature(f"y:f32 N {outer_axes(outer, 'y')} {further}")
-    name = "_".join((*chains.names(chain), str(outer)))
+    source = None if source == dtype else source
+    chains.check(chain, "vsg", starts=True, dtype=dtype, source=source)
+    return _Elementwise(chain, outer, dtype, source).kernel()
+
+
+class _Elementwise:
+    """An elementwise kernel, and what is known of its operands r0, r1, ..."""
+
+    def __init__(self, chain: Chain, outer: int, dtype: str, source: str | None):
+        self.chain, self.outer, self.dtype, self.source = chain, outer, dtype, source
+        self.kinds = chains.kinds(chain)
+        self.dtypes = chains.operand_dtypes(chain, dtype, source)
+        self.operands = [f"r{i}" for i in range(len(self.kinds))]
+        self.may_fault = chains.may_fault(chain, dtype)
+
+    def kernel(self) -> Kernel:
+        further = " ".join(
+            f"{r}:{dtype} {r + '_inner' if kind == 'g' else ''} {outer_strides(self.outer, r)}"
+            for r, kind, dtype in zip(self.operands, self.kinds, self.dtypes, strict=True))
+        types = signature(f"y:{self.dtype} N {outer_axes(self.outer, 'y')} {further}"
+                          + " fault:words step" * self.may_fault)
+        name = name_for("_".join((*chains.names(self.chain), str(self.outer))), self.dtype)
+        name += f"_of_{self.source}" if self.source else ""
+        units = self.rows() if self.outer else self.chunks()
+        # There is one lane count for all vectors: that of the largest elements.
+        widest = max((self.dtype, *self.dtypes), key=lambda dtype: DTYPES[dtype].itemsize)
+        return make(name, types, units, self.plain, widest)
+
+    def rows(self) -> Units:
+        dtypes = dict(zip(self.operands, self.dtypes, strict=True)) | {"y": self.dtype}
+
+        def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
+            with e.loop(first, stop) as unit:
+                offsets = outer_places(e, a, self.outer, unit.index, [*dtypes])
+                moved = {name: e.at(a[name], offset, dtype=dtypes[name])
+                         for name, offset in offsets.items()}
+                self.span(e, a | moved, 0, a["N"])
+
+        return Units(lambda e, a: outer_count(e, a, self.outer), run)
+
+    def chunks(self) -> Units:
+        def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
+            with e.loop(first, stop) as unit:
+                self.span(e, a, *_chunk(e, a, unit.index))
+
+        return Units(_chunks, run)
+
+    def span(self, e: Emit, a: Arguments, start: Int, count: Value) -> None:
+        """Elements start..start+count of a row whose operands begin at a[...]."""
+        def body(index: Value, mask: Value | None) -> None:
+            place = e.b.add(e.i64(start), index)
+
+            def operand(number: int) -> Value:
+                r, kind, dtype = self.operands[number], self.kinds[number], self.dtypes[number]
+                if kind == "s":
+                    return e.broadcast(a[r], dtype)
+                if kind == "g":
+                    stride = a[f"{r}_inner"]
+                    lanes = None if mask is None else e.b.sub(count, index)
+                    first = e.at(a[r], e.b.mul(place, stride), dtype=dtype)
+                    return e.gather(first, stride, lanes, dtype)
+                return e.load(e.at(a[r], place, dtype=dtype), mask, dtype=dtype)
+
+            def fault(wrong: Value) -> None:
+                wrong = wrong if mask is None else e.b.and_(wrong, mask)
+                with e.b.if_then(e.any(wrong)):
+                    report(e, a, I64(0), I64(0))
+
+            value = chains.emit(e, self.chain, None, operand, self.dtype, self.source, fault)
+            e.store(value, e.at(a["y"], place, dtype=self.dtype), mask, self.dtype)
+
+        for_row(e, count, body)
+
+    def plain(self, a: Values) -> None:
+        arrays = [outer_view(a, self.outer, r, (1 if kind == "s" else a["N"],),
+                             (a.get(f"{r}_inner", 1),))
+                  for r, kind in zip(self.operands, self.kinds, strict=True)]
+        y = outer_view(a, self.outer, "y", (a["N"],), (1,))
+
+        def fault(wrong: Array) -> None:
+            report_plain(a, np.zeros(int(wrong.any() and y.size > 0)), 0)
+
+        y[...] = chains.evaluate(self.chain, None, arrays, self.dtype, fault)
+
+
+def iota(dtype: str = "i64") -> Kernel:
+    """y = 0, 1, 2, ..., N - 1; integers modulo 2^bits.
+
+        iota_i64(y, N)
+
+    A unit is CHUNK elements.
+    """
+    check_dtype("iota", dtype, NUMBERS)
+
+    def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
+        lanes = ir.Constant(e.vector_of("i64"), list(range(e.width)))
+
+        def numbers(place: Value) -> Value:
+            places = e.b.add(e.splat(place), lanes)
+            if dtype in FLOATS:
+                return e.b.sitofp(places, e.vector)
+            return places if dtype == "i64" else e.b.trunc(places, e.vector)
+
+        with e.loop(first, stop) as unit:
+            start, count = _chunk(e, a, unit.index)
+
+            def body(index: Value, mask: Value | None) -> None:
+                place = e.b.add(start, index)
+                e.store(numbers(place), e.at(a["y"], place), mask)
+
+            for_row(e, count, body)
 
     def plain(a: Values) -> None:
-        arrays = [outer_view(a, outer, r, (1 if kind == "s" else a["N"],),
-                             (a.get(f"{r}_inner", 1),))
-                  for r, kind in zip(operands, kinds, strict=True)]
-        y = outer_view(a, outer, "y", (a["N"],), (1,))
-        y[...] = chains.evaluate(chain, None, arrays)
+        a["y"][:a["N"]] = np.arange(a["N"]).astype(DTYPES[dtype])
 
-    return make(name, types, _outer_units(chain, outer) if outer else _chunk_units(chain), plain)
+    types = signature(f"y:{dtype} N")
+    return make(name_for("iota", dtype), types, Units(_chunks, run), plain, dtype)
 
 
-def _outer_units(chain: Chain, outer: int) -> Units:
-    def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
-        operands = ["y", *(f"r{i}" for i in range(len(chains.kinds(chain))))]
-        with e.loop(first, stop) as unit:
-            offsets = outer_places(e, a, outer, unit.index, operands)
-            moved = {name: e.at(a[name], offset) for name, offset in offsets.items()}
-            _span(e, chain, a | moved, 0, a["N"])
-
-    return Units(lambda e, a: outer_count(e, a, outer), run)
+def _chunks(e: Emit, a: Arguments) -> Value:
+    return e.quotient_up(a["N"], CHUNK)
 
 
-def _chunk_units(chain: Chain) -> Units:
-    def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
-        with e.loop(first, stop) as unit:
-            start = e.b.mul(unit.index, I64(CHUNK))
-            _span(e, chain, a, start, e.least(I64(CHUNK), e.b.sub(a["N"], start)))
-
-    return Units(lambda e, a: e.quotient_up(a["N"], CHUNK), run)
-
-
-def _span(e: Emit, chain: Chain, a: Arguments, start: Int, count: Value) -> None:
-    """Elements start..start+count of a row whose operands begin at a[...]."""
-    kinds = chains.kinds(chain)
-
-    def body(index: Value, mask: Value | None) -> None:
-        place = e.b.add(e.i64(start), index)
-
-        def operand(number: int) -> Value:
-            r, kind = f"r{number}", kinds[number]
-            if kind == "s":
-                return e.broadcast(a[r])
-            if kind == "g":
-                stride = a[f"{r}_inner"]
-                lanes = None if mask is None else e.b.sub(count, index)
-                return e.gather(e.at(a[r], e.b.mul(place, stride)), stride, lanes)
-            return e.load(e.at(a[r], place), mask)
-
-        e.store(chains.emit(e, chain, None, operand), e.at(a["y"], place), mask)
-
-    for_row(e, count, body)
+def _chunk(e: Emit, a: Arguments, index: Value) -> tuple[Value, Value]:
+    """Where a chunk starts, and its elements."""
+    start = e.b.mul(index, I64(CHUNK))
+    return start, e.least(I64(CHUNK), e.b.sub(a["N"], start))

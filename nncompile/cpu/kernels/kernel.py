@@ -78,11 +78,12 @@ class Units:
     lots: bool = True
 
 
-def make(name: str, types: dict[str, str], units: Units,
-         plain: Callable[[Values], None]) -> Kernel:
-    """A kernel of its arguments' types by name, its units, and its body in numpy."""
+def make(name: str, types: dict[str, str], units: Units, plain: Callable[[Values], None],
+         dtype: str = "f32") -> Kernel:
+    """A kernel of its arguments' types by name, its units, and its body in numpy.  It computes in
+    lanes of the dtype."""
     def emit(module: Any, target: Target) -> None:
-        emit_entry_points(module, target, kernel, units)
+        emit_entry_points(module, target, kernel, units, dtype)
 
     def python(*values: Any) -> None:
         plain({name: value if kind == INT else typed(value, "i64" if kind == WORDS else kind)
@@ -97,22 +98,33 @@ def signature(text: str) -> dict[str, str]:
     return {name: kind or INT for name, _, kind in (a.partition(":") for a in text.split())}
 
 
-def emit_entry_points(module: Any, target: Target, kernel: Kernel, units: Units) -> None:
+def name_for(name: str, dtype: str) -> str:
+    """The name of a kernel for numbers of a dtype; float32 goes without saying."""
+    return name if dtype == "f32" else f"{name}_{dtype}"
+
+
+def check_dtype(what: str, dtype: str, allowed: Sequence[str]) -> None:
+    if dtype not in allowed:
+        raise ValueError(f"{what} is there for {', '.join(allowed)}, not for {dtype!r}")
+
+
+def emit_entry_points(module: Any, target: Target, kernel: Kernel, units: Units,
+                      dtype: str) -> None:
     """Add a kernel's two entry points to the module."""
     types = dict(zip(kernel.arguments, kernel.llvm_types, strict=True))
     run, a = define(module, f"{kernel.name}_units", {"first": I64, "stop": I64, **types},
                     internal=True)
-    e = Emit(run, target)
+    e = Emit(run, target, dtype)
     units.run(e, a.pop("first"), a.pop("stop"), a)
     e.b.ret_void()
 
     alone, a = define(module, kernel.symbol, types)
-    e = Emit(alone, target)
+    e = Emit(alone, target, dtype)
     e.b.call(run, [I64(0), units.count(e, a), *a.values()])
     e.b.ret_void()
 
     shared, a = define(module, kernel.shared.symbol, {"queue": PTR, **types})
-    e = Emit(shared, target)
+    e = Emit(shared, target, dtype)
     queue = a.pop("queue")
     count = units.count(e, a)
     lot = e.greatest(I64(1), e.b.udiv(count, I64(LOTS))) if units.lots else I64(1)
@@ -148,6 +160,24 @@ def _claim_until_done(e: Emit, queue: Value, count: Value, lot: Value,
 
     b.position_at_end(leave)
     b.ret_void()
+
+
+# -- faults: what a step may find wrong with the values that it is given ---------------------------
+
+def report(e: Emit, a: Arguments, value: Value, limit: Value) -> None:
+    """Write step + 1, value, limit to the arguments' fault, unless another one is there: who
+    changes fault[0] from 0 writes the rest."""
+    b = e.b
+    mine = b.cmpxchg(a["fault"], I64(0), b.add(a["step"], I64(1)), "acq_rel", "acquire")
+    with b.if_then(b.extract_value(mine, 1)):
+        b.store(value, e.word(a["fault"], 1))
+        b.store(limit, e.word(a["fault"], 2))
+
+
+def report_plain(a: Values, values: Array, limit: int) -> None:
+    """The same in numpy, of the first of these values, if there is one."""
+    if values.size and a["fault"][0] == 0:
+        a["fault"][:3] = a["step"] + 1, values.ravel()[0], limit
 
 
 # -- outer indices: the axes of a tensor before those that a kernel works along -----------------

@@ -16,13 +16,16 @@ from typing import Any
 from llvmlite import ir
 
 import nncompile.cpu.kernels.chain as chains
+from ir.types import DTYPES, FLOATS
 from nncompile.cpu.kernels.chain import Chain
 from nncompile.cpu.kernels.kernel import (
     Arguments,
     Kernel,
     Units,
     Values,
+    check_dtype,
     make,
+    name_for,
     outer_axes,
     outer_count,
     outer_places,
@@ -32,19 +35,19 @@ from nncompile.cpu.kernels.kernel import (
     strided,
 )
 from nncompile.cpu.kernels.packing import unpack_linear
-from nncompile.cpu.lanes import F32, I1, I64, PTR, Emit, Int, Value, define
+from nncompile.cpu.lanes import I1, I64, PTR, Emit, Int, Value, define
 from nncompile.cpu.target import Target, host
 
 CHUNK = 512           # steps of k between which sums are stored: a chunk's panel stays in L2
 UNROLL = 2            # steps of k in one turn of a wide tile's loop
 SPLIT = 4             # sums of an element in edge tiles, which have too few of them to hide latency
 AHEAD = 16            # steps of k that packed weights are prefetched ahead
-LINE = 16             # float32 of a cache line
+LINE = 64             # bytes of a cache line
 LINEAR_ROWS = 96      # rows of a unit of linear: a panel is read once for so many
 MATMUL_TILES = 4      # row tiles of a unit of matmul: heads and matrices are units already
 
 
-def linear(then: Chain = ()) -> Kernel:
+def linear(then: Chain = (), dtype: str = "f32") -> Kernel:
     """y[i] = then(x[i] @ weight.T + bias), for i in range(rows).
 
         linear_relu_add_v(x, ldx, w, y, ldy, rows, K, N, r0, ldr0)
@@ -53,24 +56,25 @@ def linear(then: Chain = ()) -> Kernel:
     operand of the chain is at r + i*ldr: N numbers (kind v) or one (kind s).
     A unit is a panel of columns for up to LINEAR_ROWS rows.
     """
-    chains.check(then, "vs")
+    check_dtype("a product", dtype, FLOATS)
+    chains.check(then, "vs", dtype=dtype)
     operands = _operands(then)
-    further = " ".join(f"{r}:f32 ld{r}" for r in operands)
-    types = signature(f"x:f32 ldx w:f32 y:f32 ldy rows K N {further}")
-    name = "_".join(("linear", *chains.names(then)))
+    further = " ".join(f"{r}:{dtype} ld{r}" for r in operands)
+    types = signature(f"x:{dtype} ldx w:{dtype} y:{dtype} ldy rows K N {further}")
+    name = name_for("_".join(("linear", *chains.names(then))), dtype)
 
     def plain(a: Values) -> None:
         rows, K, N = a["rows"], a["K"], a["N"]
-        weight, bias = unpack_linear(a["w"], N, K, host())
+        weight, bias = unpack_linear(a["w"], N, K, host(), dtype)
         value = strided(a["x"], (rows, K), (a["ldx"], 1)) @ weight + bias
         arrays = [strided(a[r], (rows, N if kind == "v" else 1), (a[f"ld{r}"], 1))
                   for r, kind in zip(operands, chains.kinds(then), strict=True)]
-        strided(a["y"], (rows, N), (a["ldy"], 1))[...] = chains.evaluate(then, value, arrays)
+        strided(a["y"], (rows, N), (a["ldy"], 1))[...] = chains.evaluate(then, value, arrays, dtype)
 
-    return make(name, types, _linear_units(name, then), plain)
+    return make(name, types, _linear_units(name, then), plain, dtype)
 
 
-def matmul(then: Chain = (), outer: int = 0) -> Kernel:
+def matmul(then: Chain = (), outer: int = 0, dtype: str = "f32") -> Kernel:
     """y[o, m] = then(x[o, m] @ w[o]), for outer indices o of `outer` axes and m in range(M).
 
         matmul_mul_s_1(x, ldx, w, ldw, y, ldy, M, K, N, d0, x_d0, w_d0, y_d0, r0, ldr0, r0_d0)
@@ -79,12 +83,13 @@ def matmul(then: Chain = (), outer: int = 0) -> Kernel:
     matrix for all) are named after their operand.  Further operands are as in linear.
     A unit is MATMUL_TILES row tiles of one matrix, all columns.
     """
-    chains.check(then, "vs")
+    check_dtype("a product", dtype, FLOATS)
+    chains.check(then, "vs", dtype=dtype)
     operands = _operands(then)
-    further = " ".join(f"{r}:f32 ld{r} {outer_strides(outer, r)}" for r in operands)
-    types = signature("x:f32 ldx w:f32 ldw y:f32 ldy M K N "
+    further = " ".join(f"{r}:{dtype} ld{r} {outer_strides(outer, r)}" for r in operands)
+    types = signature(f"x:{dtype} ldx w:{dtype} ldw y:{dtype} ldy M K N "
                       f"{outer_axes(outer, 'x', 'w', 'y')} {further}")
-    name = "_".join(("matmul", *chains.names(then), str(outer)))
+    name = name_for("_".join(("matmul", *chains.names(then), str(outer))), dtype)
 
     def plain(a: Values) -> None:
         M, K, N = a["M"], a["K"], a["N"]
@@ -93,9 +98,9 @@ def matmul(then: Chain = (), outer: int = 0) -> Kernel:
         arrays = [outer_view(a, outer, r, (M, N if kind == "v" else 1), (a[f"ld{r}"], 1))
                   for r, kind in zip(operands, chains.kinds(then), strict=True)]
         y = outer_view(a, outer, "y", (M, N), (a["ldy"], 1))
-        y[...] = chains.evaluate(then, x @ w, arrays)
+        y[...] = chains.evaluate(then, x @ w, arrays, dtype)
 
-    return make(name, types, _matmul_units(name, then, outer), plain)
+    return make(name, types, _matmul_units(name, then, outer), plain, dtype)
 
 
 def _operands(then: Chain) -> list[str]:
@@ -110,14 +115,14 @@ def _linear_units(name: str, then: Chain) -> Units:
         return e.quotient_up(a["rows"], LINEAR_ROWS)
 
     def count(e: Emit, a: Arguments) -> Value:
-        width = e.target.panel_width
+        width = _panel_width(e)
         wide = e.b.udiv(a["N"], I64(width))
         edge = e.quotient_up(e.b.urem(a["N"], I64(width)), e.width)
         return e.b.mul(e.b.add(wide, edge), blocks(e, a))
 
     def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
-        product = Product(e.module, e.target, name, then, packed=True)
-        b, N, width = e.b, a["N"], e.target.panel_width
+        product = Product(e.module, e.target, name, then, True, e.dtype)
+        b, N, width = e.b, a["N"], _panel_width(e)
         wide, in_panel = b.udiv(N, I64(width)), blocks(e, a)
         columns = b.mul(e.quotient_up(N, e.width), I64(e.width))
         bias = e.at(a["w"], b.mul(a["K"], columns))
@@ -150,9 +155,9 @@ def _matmul_units(name: str, then: Chain, outer: int) -> Units:
         return e.b.mul(outer_count(e, a, outer), blocks(e, a))
 
     def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
-        product = Product(e.module, e.target, name, then, packed=False)
-        b, width, in_matrix = e.b, e.target.panel_width, blocks(e, a)
-        zeros = _zeros(e.module, width)
+        product = Product(e.module, e.target, name, then, False, e.dtype)
+        b, width, in_matrix = e.b, _panel_width(e), blocks(e, a)
+        zeros = _zeros(e, width)
         inside = e.whole(a["N"], width)
         with e.loop(first, stop) as unit:
             index, block = b.udiv(unit.index, in_matrix), b.urem(unit.index, in_matrix)
@@ -168,12 +173,22 @@ def _matmul_units(name: str, then: Chain, outer: int) -> Units:
     return Units(count, run, lots=False)
 
 
-def _zeros(module: Any, count: int) -> Value:
+def _panel_width(e: Emit) -> int:
+    """Columns of a panel of weights."""
+    return e.target.panel * e.width
+
+
+def _zeros(e: Emit, count: int) -> Value:
     """What sums of a product without bias start from."""
-    kind = ir.ArrayType(F32, count)
-    zeros = ir.GlobalVariable(module, kind, "zeros")
+    kind = ir.ArrayType(e.element, count)
+    zeros = ir.GlobalVariable(e.module, kind, "zeros")
     zeros.linkage, zeros.global_constant, zeros.initializer = "internal", True, kind(None)
     return zeros
+
+
+def _line(e: Emit) -> int:
+    """Numbers of a cache line."""
+    return LINE // DTYPES[e.dtype].itemsize
 
 
 # -- tiles --------------------------------------------------------------------------------------
@@ -187,6 +202,7 @@ class Product:
     name: str
     chain: Chain
     packed: bool              # the right operand is of pack_linear, or else rows with a stride
+    dtype: str
 
     @property
     def operands(self) -> tuple[str, ...]:
@@ -227,7 +243,7 @@ class Product:
         depth = e.least(I64(CHUNK), b.sub(a["K"], k))
         again = b.icmp_signed(">", k, I64(0))                            # go on from stored sums
         y = e.at(a["y"], b.mul(row, a["ldy"]))
-        distance = self.distance(a, vectors)
+        distance = self.distance(e, a, vectors)
         w = e.at(a["w"], b.mul(k, distance))
         values = {
             "depth": depth, "x": e.at(a["x"], b.mul(row, a["ldx"]), k), "ldx": a["ldx"], "w": w,
@@ -237,7 +253,7 @@ class Product:
         }
         if self.packed:
             # Each tile fetches its share of the next chunk: a line every UNROLL steps.
-            share = b.mul(b.udiv(row, I64(height)), b.mul(depth, I64(LINE // UNROLL)))
+            share = b.mul(b.udiv(row, I64(height)), b.mul(depth, I64(_line(e) // UNROLL)))
             values["ahead"] = e.at(w, b.mul(depth, distance), share)
         else:
             values["ldw"] = a["ldw"]
@@ -247,9 +263,9 @@ class Product:
         function = self.tile(height, vectors)
         b.call(function, [values[argument.name] for argument in function.args])
 
-    def distance(self, a: Arguments, vectors: int) -> Value:
+    def distance(self, e: Emit, a: Arguments, vectors: int) -> Value:
         """Elements from one step of k to the next in the right operand."""
-        return I64(vectors * self.target.width) if self.packed else a["ldw"]
+        return I64(vectors * e.width) if self.packed else a["ldw"]
 
     def tile(self, rows: int, vectors: int) -> Any:
         """A tile of `rows` x `vectors` sums; one vector wide it is an edge, with masked lanes."""
@@ -257,7 +273,7 @@ class Product:
         if name in self.module.globals:
             return self.module.globals[name]
         function, a = define(self.module, name, self.tile_types(), internal=True)
-        e = Emit(function, self.target)
+        e = Emit(function, self.target, self.dtype)
         mask = e.mask(a["lanes"]) if vectors == 1 else None
         sums = self.accumulate(e, a, rows, vectors, mask)
         self.finish(e, a, sums, mask)
@@ -280,7 +296,7 @@ class Product:
         together = SPLIT if vectors == 1 else UNROLL
         weights_mask = None if self.packed else mask                     # packed ones are padded
         x = [e.at(a["x"], b.mul(a["ldx"], I64(i))) for i in range(rows)]
-        distance = self.distance(a, vectors)
+        distance = self.distance(e, a, vectors)
         sums = []                                                        # [row][split][vector]
         for i in range(rows):
             start = e.at(a["start"], b.mul(a["lds"], I64(i)))
@@ -306,7 +322,7 @@ class Product:
         with e.loop(0, main, together, [a["w"], *sums]) as loop:
             line, *now = loop.values
             if self.packed and vectors > 1:
-                e.prefetch(e.at(a["ahead"], b.mul(loop.index, I64(LINE // UNROLL))), level=2)
+                e.prefetch(e.at(a["ahead"], b.mul(loop.index, I64(_line(e) // UNROLL))), level=2)
             following = e.at(line, b.mul(distance, I64(together)))
             loop.next = [following, *step(loop.index, line, now, together)]
         with e.loop(main, a["depth"], 1, loop.values) as loop:
@@ -321,7 +337,7 @@ class Product:
     def prefetch_line(self, e: Emit, line: Value, vectors: int) -> None:
         if self.packed:
             distance = vectors * e.width
-            for place in range(0, distance, LINE):
+            for place in range(0, distance, _line(e)):
                 e.prefetch(e.at(line, place + AHEAD * distance), level=1)
 
     def finish(self, e: Emit, a: Arguments, sums: list[list[Value]], mask: Value | None) -> None:
@@ -360,7 +376,7 @@ class Product:
             if chains.kinds(self.chain)[number] == "s":
                 return e.broadcast(place)
             return e.load(e.at(place, column), mask)
-        return chains.emit(e, then, value, operand)
+        return chains.emit(e, then, value, operand, self.dtype)
 
     def call_after(self, e: Emit, a: Arguments, rows: int, vectors: int) -> None:
         """Apply the chain to a stored tile."""
@@ -376,7 +392,7 @@ class Product:
         for r in self.operands:
             types |= {r: PTR, f"ld{r}": I64}
         function, a = define(self.module, name, types, internal=True)
-        e = Emit(function, self.target)
+        e = Emit(function, self.target, self.dtype)
         mask = e.mask(a["lanes"]) if vectors == 1 else None
         with e.loop(0, a["rows"]) as row, e.loop(0, vectors * e.width, e.width) as column:
             place = e.at(a["y"], e.b.mul(row.index, a["ldy"]), column.index)

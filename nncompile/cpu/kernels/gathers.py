@@ -1,0 +1,262 @@
+"""Numbers by their ids: take, take_along and embedding_bag.
+
+An id is checked before anything is read with it.  A wrong one leaves zeros, and the first found is
+written to fault as step + 1, id, V: fault[0] is 0 where all ids are good, if it was before.
+"""
+from __future__ import annotations
+
+import numpy as np
+
+from ir.types import DTYPES, FLOATS
+from nncompile.cpu.kernels.kernel import (
+    Arguments,
+    Array,
+    Kernel,
+    Units,
+    Values,
+    check_dtype,
+    make,
+    name_for,
+    outer_axes,
+    outer_count,
+    outer_places,
+    outer_view,
+    report,
+    report_plain,
+    signature,
+    strided,
+)
+from nncompile.cpu.kernels.rows import for_row
+from nncompile.cpu.lanes import I64, Emit, Value
+
+IDS = ("i64", "i32")
+MODES = ("sum", "mean", "max")
+
+
+def take(index: str, outer: int, dtype: str = "f32") -> Kernel:
+    """y[o, :N] = x[o, ids[o] * ldx + (0..N)], for outer indices o of `outer` axes.
+
+        take_i64_1(y, x, ids, V, ldx, N, fault, step, d0, y_d0, x_d0, ids_d0)
+
+    ids are int64 or int32 (`index` is "i64" or "i32") from 0 to V - 1, their strides counted in
+    ids.  A unit is one outer index.
+    """
+    check_dtype("an id", index, IDS)
+    check_dtype("take", dtype, tuple(DTYPES))
+    types = signature(f"y:{dtype} x:{dtype} ids:{index} V ldx N fault:words step "
+                      + outer_axes(outer, "y", "x", "ids"))
+    name = name_for(f"take_{index}_{outer}", dtype)
+    lanes = _stored(dtype)
+
+    def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
+        b, N, zero = e.b, a["N"], e.const(0)
+        with e.loop(first, stop) as unit:
+            places = outer_places(e, a, outer, unit.index, ["y", "x", "ids"])
+            y = e.at(a["y"], places["y"])
+            number = _id(e, e.at(a["ids"], places["ids"], dtype=index), index)
+            with b.if_else(_known(e, number, a)) as (inside, outside):
+                with inside:
+                    x = e.at(a["x"], places["x"], b.mul(number, a["ldx"]))
+                    for_row(e, N, lambda i, mask: e.store(
+                        e.load(e.at(x, i), mask), e.at(y, i), mask))
+                with outside:
+                    for_row(e, N, lambda i, mask: e.store(zero, e.at(y, i), mask))
+                    report(e, a, number, a["V"])
+
+    def plain(a: Values) -> None:
+        ids = outer_view(a, outer, "ids", (1,), (0,))
+        steps = np.arange(a["N"])
+        _gather_plain(a, outer, ids, steps)
+
+    return make(name, types, Units(lambda e, a: outer_count(e, a, outer), run), plain, lanes)
+
+
+def take_along(index: str, outer: int, dtype: str = "f32") -> Kernel:
+    """y[o, n] = x[o, n * x_inner + ids[o, n * ids_inner] * ldx], for outer indices o and n < N.
+
+        take_along_i64_1(y, x, ids, V, ldx, N, x_inner, ids_inner, fault, step, d0, y_d0, x_d0,
+                         ids_d0)
+
+    ids are as in take.  A unit is one outer index.
+    """
+    check_dtype("an id", index, IDS)
+    check_dtype("take_along", dtype, tuple(DTYPES))
+    types = signature(f"y:{dtype} x:{dtype} ids:{index} V ldx N x_inner ids_inner fault:words step "
+                      + outer_axes(outer, "y", "x", "ids"))
+    name = name_for(f"take_along_{index}_{outer}", dtype)
+    lanes = _stored(dtype)
+
+    def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
+        b = e.b
+        with e.loop(first, stop) as unit:
+            places = outer_places(e, a, outer, unit.index, ["y", "x", "ids"])
+            with e.loop(0, a["N"]) as loop:
+                n = loop.index
+                y = e.at(a["y"], places["y"], n)
+                number = _id(e, e.at(a["ids"], places["ids"], b.mul(n, a["ids_inner"]),
+                                     dtype=index), index)
+                with b.if_else(_known(e, number, a)) as (inside, outside):
+                    with inside:
+                        x = e.at(a["x"], places["x"], b.mul(n, a["x_inner"]),
+                                 b.mul(number, a["ldx"]))
+                        e.store_one(e.load_one(x), y)
+                    with outside:
+                        e.store_one(e.element(0), y)
+                        report(e, a, number, a["V"])
+
+    def plain(a: Values) -> None:
+        ids = outer_view(a, outer, "ids", (a["N"],), (a["ids_inner"],))
+        _gather_plain(a, outer, ids, np.arange(a["N"]) * a["x_inner"])
+
+    return make(name, types, Units(lambda e, a: outer_count(e, a, outer), run), plain, lanes)
+
+
+def _stored(dtype: str) -> str:
+    """The type to move a dtype's elements as."""
+    return "u8" if dtype == "bool" else dtype
+
+
+def _id(e: Emit, place: Value, index: str) -> Value:
+    number = e.load_one(place, index)
+    return e.b.sext(number, I64) if index == "i32" else number
+
+
+def _known(e: Emit, number: Value, a: Arguments) -> Value:
+    return e.b.icmp_unsigned("<", number, a["V"])                      # a negative id is above V
+
+
+def _gather_plain(a: Values, outer: int, ids: Array, steps: Array) -> None:
+    """y[o, n] = x[o, ids[o, n] * ldx + steps[n]], ids broadcast along n."""
+    dims = [a[f"d{i}"] for i in range(outer)]
+    known = (ids >= 0) & (ids < a["V"])
+    y = outer_view(a, outer, "y", (a["N"],), (1,))
+    for o in np.ndindex(*dims):
+        row = sum(i * a[f"x_d{axis}"] for axis, i in enumerate(o))
+        places = row + np.where(known[o], ids[o], 0).astype(np.int64) * a["ldx"] + steps
+        good = np.broadcast_to(known[o], places.shape)
+        y[o] = 0
+        y[o][good] = a["x"][places[good]]
+    report_plain(a, ids[~known], a["V"])
+
+
+# -- embedding_bag --------------------------------------------------------------------------------
+
+def embedding_bag(mode: str, index: str, weighted: bool, dtype: str = "f32",
+                  offsets: str | None = None) -> Kernel:
+    """y[i] = the sum, mean or max of the rows table[ids[n]], times weights[n], of bag i.
+
+        embedding_bag_sum_i64(ids, offsets, table, V, D, y, ldy, bags, count, padding, fault, step,
+                              last)
+        embedding_bag_sum_weighted_i64(ids, offsets, table, V, D, y, ldy, bags, count, weights,
+                                       padding, fault, step, last)
+
+    Bag i is of n from offsets[i] up to offsets[i + 1]; the last one up to `count`, the number of
+    ids, unless `last` is 1: then there is one more offset.  Ids equal to `padding` (-1: none) are
+    left out; a bag of nothing is 0.  All is contiguous but for y, with a row every ldy numbers.
+    ids are i64 or i32, and so are the offsets (`offsets` is their dtype where it is another).
+    Offsets that do not begin with 0 and rise up to at most `count` leave zeros, and the fault
+    step + 1, offset, -1 - count.  A unit is a bag.
+    """
+    if mode not in MODES:
+        raise ValueError(f"no mode {mode!r} of embedding_bag; there are {', '.join(MODES)}")
+    if weighted and mode != "sum":
+        raise ValueError(f"rows with weights are summed; there is no {mode}")
+    of_offsets = offsets or index
+    check_dtype("an id", index, IDS)
+    check_dtype("an offset", of_offsets, IDS)
+    check_dtype("embedding_bag", dtype, FLOATS)
+    types = signature(f"ids:{index} offsets:{of_offsets} table:{dtype} V D y:{dtype} ldy bags "
+                      f"count {f'weights:{dtype}' * weighted} padding fault:words step last")
+    kind = index if of_offsets == index else f"{index}_{of_offsets}"
+    name = name_for(f"embedding_bag_{mode}{'_weighted' * weighted}_{kind}", dtype)
+
+    def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
+        with e.loop(first, stop) as unit:
+            y = e.at(a["y"], e.b.mul(unit.index, a["ldy"]))
+            for_row(e, a["D"], lambda i, mask: e.store(e.const(0.0), e.at(y, i), mask))
+            start, end = _bag(e, a, unit.index, of_offsets)
+            with e.loop(start, end, 1, [I64(0)]) as loop:
+                number = _id(e, e.at(a["ids"], loop.index, dtype=index), index)
+                loop.next = [_add_row(e, a, mode, y, loop.index, number, loop.values[0])]
+            if mode == "mean":
+                _divide_by_count(e, a["D"], y, loop.values[0])
+
+    def plain(a: Values) -> None:
+        _bags_plain(a, mode)
+
+    return make(name, types, Units(lambda e, a: a["bags"], run), plain, dtype)
+
+
+def _bag(e: Emit, a: Arguments, bag: Value, of_offsets: str) -> tuple[Value, Value]:
+    """The places of a bag's ids; none where its offsets are wrong, which is reported."""
+    b, zero = e.b, I64(0)
+
+    def offset(number: Value) -> Value:
+        return _id(e, e.at(a["offsets"], number, dtype=of_offsets), of_offsets)
+
+    start, following = offset(bag), b.add(bag, I64(1))
+    has_next = b.icmp_signed("<", following, b.add(a["bags"], a["last"]))
+    end = b.select(has_next, offset(b.select(has_next, following, bag)), a["count"])
+    is_first = b.icmp_signed("==", bag, zero)
+    begins = b.select(is_first, b.icmp_signed("==", start, zero), b.icmp_signed(">=", start, zero))
+    ends = b.and_(b.icmp_signed("<=", start, end), b.icmp_signed("<=", end, a["count"]))
+    right = b.and_(begins, ends)
+    with b.if_then(b.not_(right)):
+        report(e, a, b.select(begins, end, start), b.not_(a["count"]))
+    return b.select(right, start, zero), b.select(right, end, zero)
+
+
+def _add_row(e: Emit, a: Arguments, mode: str, y: Value, place: Value, number: Value,
+             count: Value) -> Value:
+    """Put a row of the table to those in y, of which there are `count`; how many there are then."""
+    b, known = e.b, _known(e, number, a)
+    with b.if_then(b.not_(known)):
+        report(e, a, number, a["V"])
+    wanted = b.and_(known, b.icmp_signed("!=", number, a["padding"]))
+    with b.if_then(wanted):
+        row = e.at(a["table"], b.mul(number, a["D"]))
+        weight = e.broadcast(e.at(a["weights"], place)) if "weights" in a else None
+        is_first = e.splat(b.icmp_signed("==", count, I64(0)))
+
+        def add(i: Value, mask: Value | None) -> None:
+            value, before = e.load(e.at(row, i), mask), e.load(e.at(y, i), mask)
+            value = value if weight is None else b.fmul(value, weight)
+            if mode == "max":
+                value = b.select(is_first, value, e.maximum(before, value))
+            else:
+                value = b.fadd(before, value)
+            e.store(value, e.at(y, i), mask)
+
+        for_row(e, a["D"], add)
+    return b.add(count, b.zext(wanted, I64))
+
+
+def _divide_by_count(e: Emit, D: Value, y: Value, count: Value) -> None:
+    number = e.splat(e.b.sitofp(e.greatest(count, I64(1)), e.element))
+
+    def divide(i: Value, mask: Value | None) -> None:
+        place = e.at(y, i)
+        e.store(e.b.fdiv(e.load(place, mask), number), place, mask)
+
+    for_row(e, D, divide)
+
+
+def _bags_plain(a: Values, mode: str) -> None:
+    V, D, bags, count = a["V"], a["D"], a["bags"], a["count"]
+    edges = [*map(int, a["offsets"][:bags + a["last"]]), *[count] * (1 - a["last"])]
+    table, y = strided(a["table"], (V, D), (D, 1)), strided(a["y"], (bags, D), (a["ldy"], 1))
+    y[...] = 0
+    for bag in range(bags):
+        start, stop = edges[bag:bag + 2]
+        begins = start >= 0 if bag else start == 0
+        if not (begins and start <= stop <= count):
+            report_plain(a, np.array([stop if begins else start]), -1 - count)
+            continue
+        ids = a["ids"][start:stop]
+        known = (ids >= 0) & (ids < V)
+        report_plain(a, ids[~known], V)
+        wanted = known & (ids != a["padding"])
+        rows = table[ids[wanted]]
+        rows = rows * a["weights"][start:stop][wanted, None] if "weights" in a else rows
+        if len(rows):
+            y[bag] = getattr(np, mode)(rows, axis=0)

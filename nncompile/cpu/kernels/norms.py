@@ -1,0 +1,199 @@
+"""layer_norm and rms_norm.  A unit is a row.
+
+A row whose squares overflow is done again scaled by a power of two, which is exact.
+"""
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from ir.types import FLOATS
+from nncompile.cpu.kernels.kernel import (
+    Arguments,
+    Kernel,
+    Values,
+    check_dtype,
+    make,
+    name_for,
+    signature,
+    strided,
+)
+from nncompile.cpu.kernels.rows import WAYS, Term, fold_row, for_row, row_units
+from nncompile.cpu.lanes import I1, I64, Emit, Value
+
+
+def layer_norm(weight: bool, bias: bool, dtype: str = "f32") -> Kernel:
+    """y[i] = (x[i] - mean) / sqrt(variance + eps) * gamma + beta; y may be x itself.
+
+        layer_norm(x, ldx, eps, y, ldy, rows, N)
+        layer_norm_weight(x, ldx, gamma, eps, y, ldy, rows, N)
+        layer_norm_weight_bias(x, ldx, gamma, beta, eps, y, ldy, rows, N)
+
+    eps points to one number.  A row is centred on x[0], then on its mean: a large mean costs no
+    accuracy, and a constant row has variance 0 exactly.
+    """
+    if bias and not weight:
+        raise ValueError("a layer_norm with a bias has a weight")
+    check_dtype("layer_norm", dtype, FLOATS)
+    types = signature(f"x:{dtype} ldx" + f" gamma:{dtype}" * weight + f" beta:{dtype}" * bias
+                      + f" eps:{dtype} y:{dtype} ldy rows N")
+    name = name_for("layer_norm" + "_weight" * weight + "_bias" * bias, dtype)
+    units = row_units(_layer_norm_row, x=dtype, y=dtype)
+    return make(name, types, units, _layer_norm_plain, dtype)
+
+
+def rms_norm(weight: bool, dtype: str = "f32") -> Kernel:
+    """y[i] = x[i] / sqrt(mean(x[i]^2) + eps) * gamma; y may be x itself.
+
+        rms_norm_weight(x, ldx, gamma, eps, y, ldy, rows, N)
+    """
+    check_dtype("rms_norm", dtype, FLOATS)
+    types = signature(f"x:{dtype} ldx" + f" gamma:{dtype}" * weight
+                      + f" eps:{dtype} y:{dtype} ldy rows N")
+    name = name_for("rms_norm" + "_weight" * weight, dtype)
+    return make(name, types, row_units(_rms_norm_row, x=dtype, y=dtype), _rms_norm_plain, dtype)
+
+
+def _layer_norm_row(e: Emit, a: Arguments) -> None:
+    b, N, x = e.b, a["N"], a["x"]
+    with _again_if_infinite(e, x, N) as attempt:
+        first = b.fmul(e.broadcast(x), attempt.scale)
+
+        def scaled(index: Value, mask: Value | None) -> Value:
+            return b.fmul(e.load(e.at(x, index), mask), attempt.scale)
+
+        shift = _mean(e, N, lambda index, mask: b.fsub(scaled(index, mask), first))
+        centre = b.fadd(first, shift)
+        rest = _mean(e, N, lambda index, mask: b.fsub(scaled(index, mask), centre))
+
+        def centred(index: Value, mask: Value | None) -> Value:
+            return b.fsub(b.fsub(scaled(index, mask), centre), rest)
+
+        attempt.result = _mean(e, N, _squared(e, centred))
+    _divide(e, a, centred, attempt)
+
+
+def _rms_norm_row(e: Emit, a: Arguments) -> None:
+    with _again_if_infinite(e, a["x"], a["N"]) as attempt:
+        def scaled(index: Value, mask: Value | None) -> Value:
+            return e.b.fmul(e.load(e.at(a["x"], index), mask), attempt.scale)
+
+        attempt.result = _mean(e, a["N"], _squared(e, scaled))
+    _divide(e, a, scaled, attempt)
+
+
+def _mean(e: Emit, N: Value, term: Term) -> Value:
+    total = fold_row(e, N, term, e.b.fadd, e.const(0.0), ways=WAYS)
+    return e.b.fdiv(total, e.splat(e.b.sitofp(N, e.element)))
+
+
+def _squared(e: Emit, term: Term) -> Term:
+    def square(index: Value, mask: Value | None) -> Value:
+        value = term(index, mask)
+        return e.b.fmul(value, value)
+    return square
+
+
+def _divide(e: Emit, a: Arguments, term: Term, attempt: Attempt) -> None:
+    """y = term / sqrt(the mean square that the attempt has found + eps) * gamma + beta."""
+    b = e.b
+    eps = _scaled_eps(e, e.broadcast(a["eps"]), attempt.scale)
+    inverse = b.fdiv(e.const(1.0), e.intrinsic("sqrt", b.fadd(attempt.result, eps)))
+
+    def normalize(index: Value, mask: Value | None) -> None:
+        value = b.fmul(term(index, mask), inverse)
+        if "beta" in a:
+            value = e.fma(value, e.load(e.at(a["gamma"], index), mask),
+                          e.load(e.at(a["beta"], index), mask))
+        elif "gamma" in a:
+            value = b.fmul(value, e.load(e.at(a["gamma"], index), mask))
+        e.store(value, e.at(a["y"], index), mask)
+
+    for_row(e, a["N"], normalize)
+
+
+# -- squares that overflow ------------------------------------------------------------------------
+
+class Attempt:
+    """A computation on a row scaled by `scale`; set `result`, which tells whether it overflowed."""
+
+    def __init__(self, scale: Value):
+        self.scale = scale
+        self.result: Value = None
+
+
+@contextmanager
+def _again_if_infinite(e: Emit, x: Value, N: Value) -> Iterator[Attempt]:
+    """Emit a computation that runs once with scale 1 and, where its result is not finite, once more
+    with the power of two that brings the row below 2."""
+    b = e.b
+    start, smaller, done = (e.function.append_basic_block(n) for n in ("start", "smaller", "done"))
+    before = b.block
+    b.branch(start)
+    b.position_at_end(start)
+    again, scale = b.phi(I1), b.phi(e.vector)
+    again.add_incoming(I1(0), before)
+    scale.add_incoming(e.const(1.0), before)
+    attempt = Attempt(scale)
+    yield attempt
+    finite = b.fcmp_ordered("<", attempt.result, e.const(math.inf))
+    b.cbranch(b.or_(b.extract_element(finite, I64(0)), again), done, smaller)
+
+    b.position_at_end(smaller)
+    size = fold_row(e, N, lambda index, mask: e.intrinsic("fabs", e.load(e.at(x, index), mask)),
+                    e.larger, e.const(0.0), ways=1)
+    new_scale = _power_of_two_below(e, size)
+    again.add_incoming(I1(1), b.block)
+    scale.add_incoming(new_scale, b.block)
+    b.branch(start)
+    b.position_at_end(done)
+
+
+def _power_of_two_below(e: Emit, size: Value) -> Value:
+    """2^-n <= 1 that brings numbers up to `size` below 2 (4 for the largest); 1 where they are."""
+    b = e.b
+    bias, const = _bias(e), e.const_ints
+    fraction = const(23 if e.dtype == "f32" else 52)                      # its bits
+    exponent = b.lshr(b.bitcast(size, e.ints), fraction)                  # with the bias on it
+    for limit, beyond in ((const(bias), "<"), (const(2 * bias - 1), ">")):
+        exponent = b.select(b.icmp_signed(beyond, exponent, limit), limit, exponent)
+    return b.bitcast(b.shl(b.sub(const(2 * bias), exponent), fraction), e.vector)
+
+
+def _scaled_eps(e: Emit, eps: Value, scale: Value) -> Value:
+    """eps for a row scaled by `scale`, kept above 0 where it is: a constant row is not NaN."""
+    tiny = e.smaller(eps, e.const(2.0 ** (1 - _bias(e))))
+    return e.larger(tiny, e.b.fmul(e.b.fmul(eps, scale), scale))
+
+
+def _bias(e: Emit) -> int:
+    """Of the exponents of e's floats."""
+    return 127 if e.dtype == "f32" else 1023
+
+
+# -- in numpy -------------------------------------------------------------------------------------
+
+def _layer_norm_plain(a: Values) -> None:
+    if a["N"]:
+        value = strided(a["x"], (a["rows"], a["N"]), (a["ldx"], 1)).astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            value = value - value.mean(axis=1, keepdims=True)
+            value = value - value.mean(axis=1, keepdims=True)
+        _divide_plain(a, value)
+
+
+def _rms_norm_plain(a: Values) -> None:
+    if a["N"]:
+        _divide_plain(a, strided(a["x"], (a["rows"], a["N"]), (a["ldx"], 1)).astype(np.float64))
+
+
+def _divide_plain(a: Values, value: np.ndarray) -> None:
+    rows, N = a["rows"], a["N"]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        value = value / np.sqrt((value * value).mean(axis=1, keepdims=True) + a["eps"][0])
+    value = value * a["gamma"][:N] if "gamma" in a else value
+    value = value + a["beta"][:N] if "beta" in a else value
+    strided(a["y"], (rows, N), (a["ldy"], 1))[...] = value

@@ -1,0 +1,140 @@
+"""Reductions of rows to one number: reduce, and arg for the place of an extreme.  A unit is a row.
+"""
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from llvmlite import ir
+
+from ir.types import DTYPES, FLOATS, NUMBERS
+from nncompile.cpu.kernels.kernel import (
+    Arguments,
+    Array,
+    Kernel,
+    Values,
+    check_dtype,
+    make,
+    name_for,
+    signature,
+    strided,
+)
+from nncompile.cpu.kernels.rows import WAYS, Combine, fold_row, row_units
+from nncompile.cpu.lanes import I64, Emit, Value
+
+REDUCTIONS = {"sum": NUMBERS, "prod": NUMBERS, "mean": FLOATS, "max": NUMBERS, "min": NUMBERS,
+              "any": ("bool",), "all": ("bool",)}
+EXTREMES = {"argmax": "max", "argmin": "min"}
+
+
+def reduce(op: str, dtype: str = "f32") -> Kernel:
+    """y[i] = the sum, prod, mean, max, min, any or all of x[i] over the last dim; y has stride 1.
+
+        reduce_sum(x, ldx, y, rows, N)
+
+    Sums and products of integers are modulo 2^bits.  Of no numbers a reduction is what it starts
+    from (0, 1, the lowest or highest number), the mean NaN.  The max and the min of a row with a
+    NaN are NaN.
+    """
+    if op not in REDUCTIONS:
+        raise ValueError(f"no reduction {op!r}; there are {', '.join(REDUCTIONS)}")
+    check_dtype(op, dtype, REDUCTIONS[op])
+    lanes = "u8" if dtype == "bool" else dtype         # a bool is a byte of 0 or 1
+
+    def row(e: Emit, a: Arguments) -> None:
+        b, N = e.b, a["N"]
+
+        def element(index: Value, mask: Value | None) -> Value:
+            return e.load(e.at(a["x"], index), mask)
+
+        value = fold_row(e, N, element, _combine(e, op), e.const(_neutral(op, dtype)), ways=WAYS)
+        if op == "mean":
+            value = b.fdiv(value, e.splat(b.sitofp(N, e.element)))
+        e.store_one(b.extract_element(value, I64(0)), a["y"])
+
+    def plain(a: Values) -> None:
+        x = strided(a["x"], (a["rows"], a["N"]), (a["ldx"], 1))
+        with np.errstate(all="ignore"):
+            a["y"][:a["rows"]] = _reduced(op, x)
+
+    types = signature(f"x:{dtype} ldx y:{dtype} rows N")
+    return make(name_for(f"reduce_{op}", dtype), types, row_units(row, x=lanes, y=lanes), plain,
+                lanes)
+
+
+def _combine(e: Emit, op: str) -> Combine:
+    b = e.b
+    floats = e.dtype in FLOATS
+    return {"sum": b.fadd if floats else b.add, "mean": b.fadd,
+            "prod": b.fmul if floats else b.mul, "max": e.maximum, "min": e.minimum,
+            "any": b.or_, "all": b.and_}[op]
+
+
+def _neutral(op: str, dtype: str) -> float:
+    """What combining with it leaves as it is."""
+    if op in ("max", "min"):
+        if dtype in FLOATS:
+            return -math.inf if op == "max" else math.inf
+        limits = np.iinfo(DTYPES[dtype])
+        return int(limits.min if op == "max" else limits.max)
+    return 1 if op in ("prod", "all") else 0
+
+
+def _reduced(op: str, x: Array) -> Array:
+    if op in ("sum", "mean"):
+        total = x.sum(axis=1, dtype=x.dtype)
+        return np.asarray(total / x.dtype.type(x.shape[1]) if op == "mean" else total)
+    if op == "prod":
+        return np.asarray(x.prod(axis=1, dtype=x.dtype))
+    if op in ("any", "all"):
+        return np.asarray(getattr(x, op)(axis=1))
+    neutral = _neutral(op, {d: n for n, d in DTYPES.items()}[x.dtype])
+    return np.asarray(getattr(x, op)(axis=1, initial=neutral))
+
+
+def arg(op: str, dtype: str = "f32") -> Kernel:
+    """y[i] = the place of the first largest (argmax) or smallest (argmin) of x[i]; the first NaN
+    where there is one.  y has stride 1.
+
+        argmax(x, ldx, y, rows, N)
+
+    Of no numbers it is 0.  The extreme is found first, then where it is.
+    """
+    if op not in EXTREMES:
+        raise ValueError(f"no reduction to a place {op!r}; there are {', '.join(EXTREMES)}")
+    check_dtype(op, dtype, NUMBERS)
+    extreme = EXTREMES[op]
+
+    def row(e: Emit, a: Arguments) -> None:
+        b, N = e.b, a["N"]
+
+        def element(index: Value, mask: Value | None) -> Value:
+            return e.load(e.at(a["x"], index), mask)
+
+        neutral = e.const(_neutral(extreme, dtype))
+        value = fold_row(e, N, element, _combine(e, extreme), neutral, ways=WAYS)
+        places = ir.Constant(ir.VectorType(I64, e.width), list(range(e.width)))
+        nowhere = e.splat(N)
+
+        def place(index: Value, mask: Value | None) -> Value:
+            return b.select(_is_extreme(e, element(index, mask), value),
+                            b.add(e.splat(index), places), nowhere)
+
+        def first(p: Value, q: Value) -> Value:
+            return e.smaller(p, q, "i64")
+
+        found = fold_row(e, N, place, first, nowhere, ways=1)
+        e.store_one(b.extract_element(found, I64(0)), a["y"], "i64")
+
+    def plain(a: Values) -> None:
+        x = strided(a["x"], (a["rows"], a["N"]), (a["ldx"], 1))
+        a["y"][:a["rows"]] = getattr(np, op)(x, axis=1) if a["N"] else 0
+
+    types = signature(f"x:{dtype} ldx y:i64 rows N")
+    return make(name_for(op, dtype), types, row_units(row, x=dtype, y="i64"), plain, dtype)
+
+
+def _is_extreme(e: Emit, x: Value, extreme: Value) -> Value:
+    """Equal to the extreme, or NaN: then the extreme is NaN."""
+    found = e.compare("==", x, extreme)
+    return e.b.or_(found, e.b.fcmp_unordered("uno", x, x)) if e.dtype in FLOATS else found

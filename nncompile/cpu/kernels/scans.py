@@ -1,0 +1,153 @@
+"""cumsum and topk: work that goes along a row number by number.  A unit is a row."""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ir.types import DTYPES, FLOATS, NUMBERS
+from nncompile.cpu.kernels.kernel import (
+    Arguments,
+    Kernel,
+    Values,
+    check_dtype,
+    make,
+    name_for,
+    signature,
+    strided,
+)
+from nncompile.cpu.kernels.rows import row_units
+from nncompile.cpu.lanes import F64, I64, PTR, Emit, Value, define
+
+
+def cumsum(dtype: str = "f32") -> Kernel:
+    """y[i, n] = x[i, 0] + ... + x[i, n]; y may be x itself.
+
+        cumsum(x, ldx, y, ldy, rows, N)
+
+    Floats are added up in double precision, as in torch; integers modulo 2^bits.
+    """
+    check_dtype("cumsum", dtype, NUMBERS)
+    floats = dtype in FLOATS
+
+    def row(e: Emit, a: Arguments) -> None:
+        b, one = e.b, e.element
+        zero = F64(0.0) if floats else one(0)
+        with e.loop(0, a["N"], 1, [zero]) as loop:
+            value = e.load_one(e.at(a["x"], loop.index))
+            value = b.fpext(value, F64) if dtype == "f32" else value
+            total = (b.fadd if floats else b.add)(loop.values[0], value)
+            loop.next = [total]
+            total = b.fptrunc(total, one) if dtype == "f32" else total
+            e.store_one(total, e.at(a["y"], loop.index))
+
+    def plain(a: Values) -> None:
+        rows, N = a["rows"], a["N"]
+        x, y = (strided(a[r], (rows, N), (a[f"ld{r}"], 1)) for r in "xy")
+        with np.errstate(all="ignore"):
+            y[...] = np.cumsum(x, 1, np.float64 if floats else DTYPES[dtype])
+
+    types = signature(f"x:{dtype} ldx y:{dtype} ldy rows N")
+    return make(name_for("cumsum", dtype), types, row_units(row, x=dtype, y=dtype), plain, dtype)
+
+
+# -- topk -----------------------------------------------------------------------------------------
+
+def topk(largest: bool, dtype: str = "f32") -> Kernel:
+    """y[i, :k] = the places of the k largest (or smallest) of x[i], in order, for 0 <= k <= N.
+
+        topk_largest(x, ldx, y, ldy, rows, N, k)
+
+    Of equal ones the first comes first; NaN is the largest.  y is a heap with the last of them on
+    top, until the row has been gone through; then the heap is taken apart.
+    """
+    check_dtype("topk", dtype, NUMBERS)
+
+    def row(e: Emit, a: Arguments) -> None:
+        b, k, y = e.b, a["k"], a["y"]
+        function = _sift(e, largest)
+
+        def sift(size: Value, hole: Value, place: Value) -> None:
+            b.call(function, [a["x"], y, size, hole, place])
+
+        with e.loop(0, k) as loop:
+            b.store(loop.index, e.word(y, loop.index))
+        half = b.lshr(k, I64(1))
+        with e.loop(0, half) as loop:
+            hole = b.sub(b.sub(half, I64(1)), loop.index)
+            sift(k, hole, b.load(e.word(y, hole), typ=I64))
+        none = b.icmp_signed("==", k, I64(0))
+        with e.loop(k, b.select(none, I64(0), a["N"])) as loop:
+            last = b.load(y, typ=I64)
+            with b.if_then(_before(e, largest, a["x"], loop.index, last)):
+                sift(k, I64(0), loop.index)
+        with e.loop(1, k) as loop:
+            size = b.sub(k, loop.index)
+            end = e.word(y, size)
+            moved = b.load(end, typ=I64)
+            b.store(b.load(y, typ=I64), end)
+            sift(size, I64(0), moved)
+
+    def plain(a: Values) -> None:
+        rows, N, k = a["rows"], a["N"], a["k"]
+        x = strided(a["x"], (rows, N), (a["ldx"], 1))
+        if largest:
+            ids = N - 1 - np.argsort(x[:, ::-1], axis=1, kind="stable")[:, ::-1]
+        else:
+            ids = np.argsort(x, axis=1, kind="stable")
+        strided(a["y"], (rows, k), (a["ldy"], 1))[...] = ids[:, :k]
+
+    types = signature(f"x:{dtype} ldx y:i64 ldy rows N k")
+    name = name_for("topk_largest" if largest else "topk_smallest", dtype)
+    return make(name, types, row_units(row, x=dtype, y="i64"), plain, dtype)
+
+
+def _sift(e: Emit, largest: bool) -> Any:
+    """The function that puts a place into the hole of a heap y[:size], or further down: there the
+    parent of two comes behind both."""
+    function, a = define(e.module, "sift", {"x": PTR, "y": PTR, "size": I64, "hole": I64,
+                                            "place": I64}, internal=True)
+    e = Emit(function, e.target, e.dtype)
+    b, x, y, size, place = e.b, a["x"], a["y"], a["size"], a["place"]
+    head, look, down, done = (function.append_basic_block(n)
+                              for n in ("head", "look", "down", "done"))
+    start = b.block
+    b.branch(head)
+
+    b.position_at_end(head)
+    hole = b.phi(I64)
+    hole.add_incoming(a["hole"], start)
+    child = b.add(b.shl(hole, I64(1)), I64(1))
+    b.cbranch(b.icmp_signed("<", child, size), look, done)
+
+    b.position_at_end(look)
+    other = e.least(b.add(child, I64(1)), b.sub(size, I64(1)))
+    first, second = (b.load(e.word(y, i), typ=I64) for i in (child, other))
+    is_first = _before(e, largest, x, first, second)
+    last, at = b.select(is_first, second, first), b.select(is_first, other, child)
+    b.cbranch(_before(e, largest, x, place, last), down, done)
+
+    b.position_at_end(down)
+    b.store(last, e.word(y, hole))
+    hole.add_incoming(at, down)
+    b.branch(head)
+
+    b.position_at_end(done)
+    b.store(place, e.word(y, hole))
+    b.ret_void()
+    return function
+
+
+def _before(e: Emit, largest: bool, x: Value, i: Value, j: Value) -> Value:
+    """Whether x[i] comes before x[j]."""
+    b = e.b
+    p, q = (e.load_one(e.at(x, place)) for place in (i, j))
+    p, q = (p, q) if largest else (q, p)
+    return b.or_(_greater(e, p, q),
+                 b.and_(b.not_(_greater(e, q, p)), b.icmp_signed("<", i, j)))
+
+
+def _greater(e: Emit, p: Value, q: Value) -> Value:
+    if e.dtype not in FLOATS:
+        return e.compare(">", p, q)
+    return e.b.and_(e.b.fcmp_unordered(">", p, q), e.compare("==", q, q))     # NaN is the largest
