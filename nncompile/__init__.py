@@ -7,17 +7,28 @@
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
+from math import inf, nan, pi
+from typing import Any as _Any
 
 from nncompile import functions, nn
 from nncompile.array import Array
+from nncompile.array.core import Device as device
 from nncompile.array.dtypes import bool_, float32, float64, int8, int32, int64, uint8
 from nncompile.compiler import compile
 from nncompile.errors import CompileError, Error, InputError, TraceError
 from nncompile.functions import *  # noqa: F403
+from nncompile.gradients import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    no_grad,
+    set_grad_enabled,
+)
 from nncompile.model import CompiledModel
 from nncompile.nn import manual_seed
 from nncompile.trace import trace, trace_structured
 
+Size = tuple[_Any, ...]                                # of sizes, which torch has a type for
 Tensor = Array                                # the name that models written for torch know it by
 double, float, int, long, bool = float64, float32, int32, int64, bool_
 
@@ -27,7 +38,8 @@ except PackageNotFoundError:                  # used from a source tree that is 
     __version__ = "0"
 
 __all__ = [
-    "Array", "CompileError", "CompiledModel", "Error", "InputError", "Tensor", "TraceError",
-    "compile", "float32", "float64", "int8", "int32", "int64", "manual_seed", "nn", "trace",
-    "trace_structured", "uint8", *functions.__all__,
+    "Array", "CompileError", "CompiledModel", "Error", "InputError", "Size", "Tensor", "TraceError",
+    "compile", "device", "enable_grad", "float32", "float64", "inf", "inference_mode", "int8",
+    "int32", "int64", "is_grad_enabled", "manual_seed", "nan", "nn", "no_grad", "pi",
+    "set_grad_enabled", "trace", "trace_structured", "uint8", *functions.__all__,
 ]

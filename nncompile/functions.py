@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from nncompile.array import Array, as_array, creation, products
+from nncompile.array import Array, as_array, creation, products, random
 from nncompile.array import elementwise as of_elements
 from nncompile.nn.calls import from_outside
 from nncompile.nn.functional import one_hot, pad
@@ -91,6 +91,8 @@ split, chunk, unbind = function("split"), function("chunk"), function("unbind")
 select, narrow, take = function("select"), function("narrow"), function("take")
 gather, index_select = function("gather"), function("index_select")
 take_along_dim, tril, triu = function("take_along_dim"), function("tril"), function("triu")
+scatter, scatter_add = function("scatter"), function("scatter_add")
+clone, detach = function("clone"), function("detach")
 
 # products
 matmul, mm, bmm, mv = map(function, ("matmul", "mm", "bmm", "mv"))
@@ -102,10 +104,19 @@ zeros, ones = from_outside(creation.zeros), from_outside(creation.ones)
 full, linspace = from_outside(creation.full), from_outside(creation.linspace)
 zeros_like, ones_like = from_outside(creation.zeros_like), from_outside(creation.ones_like)
 full_like, arange = from_outside(creation.full_like), from_outside(creation.arange)
-eye, tensor = from_outside(creation.eye), from_outside(creation.tensor)
+empty, empty_like = from_outside(creation.empty), from_outside(creation.zeros_like)
+eye, tensor = from_outside(creation.eye), creation.tensor
+as_tensor, from_numpy = creation.as_tensor, creation.from_numpy
 cat, stack = from_outside(creation.cat), from_outside(creation.stack)
 hstack, vstack = from_outside(creation.hstack), from_outside(creation.vstack)
 concat = concatenate = cat
+
+# at random
+rand, randn = from_outside(random.rand), from_outside(random.randn)
+rand_like, randn_like = from_outside(random.rand_like), from_outside(random.randn_like)
+randint, randint_like = from_outside(random.randint), from_outside(random.randint_like)
+randperm, normal = from_outside(random.randperm), from_outside(random.normal)
+bernoulli = from_outside(random.bernoulli)
 
 __all__ = [
     "abs",
@@ -121,11 +132,13 @@ __all__ = [
     "arange",
     "argmax",
     "argmin",
+    "as_tensor",
     "asin",
     "asinh",
     "atan",
     "atanh",
     "baddbmm",
+    "bernoulli",
     "bmm",
     "broadcast_to",
     "cat",
@@ -133,15 +146,19 @@ __all__ = [
     "chunk",
     "clamp",
     "clip",
+    "clone",
     "concat",
     "cos",
     "cosh",
     "count_nonzero",
     "cumsum",
+    "detach",
     "div",
     "divide",
     "dot",
     "einsum",
+    "empty",
+    "empty_like",
     "eq",
     "erf",
     "erfc",
@@ -155,6 +172,7 @@ __all__ = [
     "flipud",
     "floor",
     "floor_divide",
+    "from_numpy",
     "full",
     "full_like",
     "gather",
@@ -201,6 +219,7 @@ __all__ = [
     "neg",
     "negative",
     "norm",
+    "normal",
     "not_equal",
     "one_hot",
     "ones",
@@ -211,6 +230,13 @@ __all__ = [
     "positive",
     "pow",
     "prod",
+    "rand",
+    "rand_like",
+    "randint",
+    "randint_like",
+    "randn",
+    "randn_like",
+    "randperm",
     "ravel",
     "reciprocal",
     "relu",
@@ -220,6 +246,8 @@ __all__ = [
     "roll",
     "round",
     "rsqrt",
+    "scatter",
+    "scatter_add",
     "select",
     "sigmoid",
     "sign",

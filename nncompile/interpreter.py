@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextvars import ContextVar
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +27,10 @@ Payload = NDArray[Any] | Value
 class Interpreter:
     """Eager: each op is evaluated by its reference, at once."""
 
+    numbers_of_all = count()
+
     def __init__(self, root: Module | None = None) -> None:
+        self.number = next(self.numbers_of_all)  # 0 is OUTSIDE's
         self.root = root
         self.layers: list[Module] = []
 
@@ -41,6 +45,17 @@ class Interpreter:
         if isinstance(array.payload, Value):
             raise Error(f"{what} got an array that was kept from a trace: it has no numbers")
         return array.payload
+
+    def check_random(self, what: str) -> None:
+        """Errors: numbers drawn at random where there can be none."""
+
+    def check_change(self, array: Core, what: str) -> None:
+        """Errors: a Parameter, or a part of one, that `what` would change while gradients are kept,
+        as torch has it."""
+        leaf = array.leaf
+        if leaf is not None and leaf.requires_grad and grad_enabled.get():
+            raise Error(f"{what} changes a Parameter that requires a gradient: do it with "
+                        "no_grad(), or change its .data")
 
     def layer(self, module: Module, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         self.layers.append(module)
@@ -63,4 +78,5 @@ class Interpreter:
 
 
 OUTSIDE = Interpreter()
+grad_enabled: ContextVar[bool] = ContextVar("grad_enabled", default=True)
 current: ContextVar[Interpreter] = ContextVar("interpreter", default=OUTSIDE)

@@ -217,6 +217,19 @@ class Trace(Interpreter):
         self.fail(f"{what} needs the numbers in an array, and while a model is traced there are "
                   "none: the graph is the same for all data", [array.type])
 
+    def check_random(self, what: str) -> None:
+        self.fail(f"{what} draws at random, and a graph is the same in every call", [])
+
+    def check_change(self, array: Core, what: str) -> None:
+        """Errors: besides, what was there before this call of the model, its state for example."""
+        storage = array._storage
+        if isinstance(storage.value, Value) or storage.made_in == self.number:
+            return
+        path = self.paths.get(id(storage.value))
+        name = f"{path}, which the model owns" if path else "an array made outside of the forward"
+        self.fail(f"{what} would change {name}, in every call anew: a traced model has no state "
+                  "that changes; clone() it and change that", [array.type])
+
     def layer(self, module: Module, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         self.layers.append(module)
         try:

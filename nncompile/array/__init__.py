@@ -4,7 +4,9 @@ An array holds numbers when a model is called, and stands for a value of a graph
 Each method is written once, for both: it brings its arguments into the one form that the IR knows
 (axes counted from 0, sizes resolved, one type) and hands an op to the interpreter.
 
-    core < elementwise < shapes < reductions < selection < products      the methods, by families
+    storage                                                              what arrays share
+    core < elementwise < shapes < reductions < selection < products < inplace
+                                                                         the methods, by families
     creation                                                             arrays made of nothing
     numpys                                                               NumPy's functions on them
 """
@@ -33,13 +35,13 @@ from nncompile.array.core import (
 )
 from nncompile.array.creation import check_device, full
 from nncompile.array.dtypes import Scalar, name_of
+from nncompile.array.inplace import Inplace
 from nncompile.array.numpys import call_function, call_ufunc
-from nncompile.array.products import Products
 from nncompile.indexing import flat
 
 
-class Array(Products):
-    """Numbers, or what stands for them while a model is traced; never changed in place.
+class Array(Inplace):
+    """Numbers, or what stands for them while a model is traced.
 
     Arithmetic broadcasts as in NumPy and brings its operands to one type as torch does; a plain
     number is weak.  Sizes in `shape` may be symbolic in a trace.
@@ -47,8 +49,6 @@ class Array(Products):
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         """Where + - * / @ < == arrive, and NumPy's own functions."""
-        if "out" in options:
-            self.no_change_in_place()
         return call_ufunc(ufunc, method, inputs, options)
 
     def __array_function__(
@@ -69,7 +69,8 @@ class Array(Products):
             else:
                 dtype = given
         check_device(device)
-        return self if dtype is None else self.cast(name_of(dtype))
+        result = self.itself() if dtype is None else self.cast(name_of(dtype))
+        return result.apart() if copy and result is self else result
 
     def type_as(self, other: Any) -> Array:
         return self.to(other)

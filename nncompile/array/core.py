@@ -13,6 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 from ir import DimExpr, Error, TensorType, Value, type_of
 from ir.types import DTYPES, product
 from nncompile.array.dtypes import Scalar, category, name_of, result_type
+from nncompile.array.storage import VIEWS, Step, Storage, before
 from nncompile.indexing import axis_of
 from nncompile.interpreter import Payload, current
 
@@ -20,6 +21,22 @@ if TYPE_CHECKING:
     from nncompile.array import Array
 
 LARGEST_EXACT = 2**53                            # a literal of the IR is a double
+SHARED = {"_storage", "_steps", "_version", "_payload", "_leaf"}
+
+
+class Device(str):
+    """The name of a device, which is all that there is to know about the CPU."""
+
+    __slots__ = ()
+
+    @property
+    def type(self) -> str:
+        return self.partition(":")[0]
+
+    @property
+    def index(self) -> int | None:               # type: ignore[override]
+        number = self.partition(":")[2]
+        return int(number) if number else None
 
 
 class Core(NDArrayOperatorsMixin):
@@ -29,10 +46,75 @@ class Core(NDArrayOperatorsMixin):
 
     __hash__ = object.__hash__
 
+    requires_grad = False
+    grad = None                                  # nothing is differentiated here
+    _storage: Storage
+    _steps: tuple[Step, ...]
+    _version: int
+    _payload: Payload
+    in_memory = False                            # whether changes go into the ndarray itself
+    _leaf: Core | None = None
+
     def __init__(self, payload: Any) -> None:
-        self.payload: Payload = payload
         if isinstance(payload, np.ndarray):
             type_of(payload)
+        self.payload = payload
+
+    # -- what it shares with others: see nncompile.array.storage -----------------------------------
+
+    @property
+    def payload(self) -> Payload:
+        """The numbers, or the value in a graph, as they are now."""
+        if self._version != self._storage.version:
+            self._payload, self._version = self._storage.seen(self._steps), self._storage.version
+        return self._payload
+
+    @payload.setter
+    def payload(self, payload: Payload) -> None:
+        """Numbers of its own, of any type and shape; views keep the old ones."""
+        self._storage, self._steps, self._version = Storage(payload, self.in_memory), (), 0
+        self._payload = payload
+
+    def share(self, other: Core, *steps: Step) -> Array:
+        """Be the view of the other that these ops make."""
+        self._storage, self._steps = other._storage, other._steps + steps
+        self._version, self._leaf = other._storage.version, other.leaf
+        return self.itself()
+
+    @property
+    def leaf(self) -> Core | None:
+        """The Parameter that this array is, or shows a part of."""
+        return self._leaf
+
+    def apart(self) -> Array:
+        """The same elements, which no change of this array reaches."""
+        payload = self.payload
+        return Core.array(payload.copy() if isinstance(payload, np.ndarray) else payload)
+
+    def perhaps_apart(self, whole: Core) -> Array:
+        """This view as something of its own, about which torch does not say whether it is a view
+        of the whole or a copy: it depends on how the whole lies in memory."""
+        result = Core.array(self.payload)
+        result._storage.relate(whole._storage)
+        return result
+
+    def write(self, name: str, given: Core) -> Array:
+        """Put elements in the place of these, in all arrays that share them.
+
+        Errors: an array that cannot be changed now, or a view with one element in several places.
+        """
+        current.get().check_change(self, name)
+        value = before(self._storage.value, self._steps, given.payload)
+        self._storage.change(value)
+        return self.itself()
+
+    def __getstate__(self) -> dict[str, Any]:
+        kept = {name: v for name, v in vars(self).items() if name not in SHARED}
+        return {**kept, "payload": self.payload}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.payload = state["payload"]
+        vars(self).update({name: v for name, v in state.items() if name != "payload"})
 
     def __repr__(self) -> str:
         if isinstance(self.payload, Value):
@@ -44,19 +126,21 @@ class Core(NDArrayOperatorsMixin):
     @property
     def type(self) -> TensorType:
         """The IR's type: f32[B, 64]."""
-        return self.payload.type if isinstance(self.payload, Value) else type_of(self.payload)
+        known = self._payload                    # a change leaves the type as it is
+        return known.type if isinstance(known, Value) else type_of(known)
 
     @property
     def shape(self) -> tuple[Any, ...]:
-        return self.payload.type.shape if isinstance(self.payload, Value) else self.payload.shape
+        known = self._payload
+        return known.type.shape if isinstance(known, Value) else known.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
         return DTYPES[self.type.dtype]
 
     @property
-    def device(self) -> str:
-        return "cpu"
+    def device(self) -> Device:
+        return Device("cpu")
 
     @property
     def ndim(self) -> int:
@@ -83,6 +167,11 @@ class Core(NDArrayOperatorsMixin):
     def __iter__(self) -> Iterator[Array]:
         return (self[i] for i in range(len(self)))   # type: ignore[index]
 
+    def requires_grad_(self, requires_grad: bool = True) -> Array:
+        """Taken and kept, as is a Parameter's; nothing is differentiated."""
+        self.requires_grad = requires_grad
+        return self.itself()
+
     # -- numbers: refused while the model is traced ------------------------------------------------
 
     def numbers(self, what: str) -> NDArray[Any]:
@@ -93,9 +182,15 @@ class Core(NDArrayOperatorsMixin):
         return self.numbers("numpy()")
 
     @property
-    def data(self) -> NDArray[Any]:
-        """The numbers themselves, not copied."""
-        return self.numbers("data")
+    def data(self) -> Array:
+        """The same array under another name, which can be changed also where this is a
+        Parameter."""
+        return self.detach()
+
+    def detach(self) -> Array:
+        result = Core.array(self.payload).share(self)
+        result._leaf = None
+        return result
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.array(self.numbers("a NumPy function"), dtype=dtype, copy=copy)
@@ -118,12 +213,6 @@ class Core(NDArrayOperatorsMixin):
     def __bool__(self) -> bool:
         return bool(self.numbers("`if`, `while`, `and`, `or` or `not`"))
 
-    def no_change_in_place(self, *_: Any) -> None:
-        raise Error("arrays cannot be changed in place: write x = x + y instead of x += y, and "
-                    "put parts together with cat, stack or where")
-
-    __setitem__ = no_change_in_place
-
     def cast(self, dtype: str) -> Array:
         """In another element type, by its name in the IR; the same array if it has that type."""
         return self.itself() if self.type.dtype == dtype else apply("cast", self, dtype=dtype)
@@ -140,7 +229,9 @@ def apply(name: str, *operands: Core | float, **attrs: Any) -> Array:
 
     The operands have the types that the op needs; a plain number is a float.
     """
-    return Core.array(current.get().op(name, operands, attrs))
+    result = Core.array(current.get().op(name, operands, attrs))
+    whole = operands[0] if name in VIEWS else None
+    return result.share(whole, (name, attrs)) if isinstance(whole, Core) else result
 
 
 def operand(name: str, given: Any) -> Array | Scalar:

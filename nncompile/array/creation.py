@@ -33,18 +33,20 @@ if TYPE_CHECKING:
     from nncompile.array import Array
 
 
-def zeros(*size: Any, dtype: DType = None, device: Any = None) -> Array:
+def zeros(*size: Any, dtype: DType = None, device: Any = None, requires_grad: bool = False
+          ) -> Array:
     """0 everywhere; float32 unless another dtype is given."""
-    return full(flat(size), 0.0, dtype=dtype, device=device)
+    return full(flat(size), 0.0, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
-def ones(*size: Any, dtype: DType = None, device: Any = None) -> Array:
-    """1 everywhere; float32 unless another dtype is given."""
-    return full(flat(size), 1.0, dtype=dtype, device=device)
-
-
-def full(size: Sequence[Any], fill_value: Scalar, *, dtype: DType = None, device: Any = None
+def ones(*size: Any, dtype: DType = None, device: Any = None, requires_grad: bool = False
          ) -> Array:
+    """1 everywhere; float32 unless another dtype is given."""
+    return full(flat(size), 1.0, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+def full(size: Sequence[Any], fill_value: Scalar, *, dtype: DType = None, device: Any = None,
+         requires_grad: bool = False) -> Array:
     """One number everywhere, in the type that it has, or in another."""
     check_device(device)
     if not isinstance(fill_value, bool | int | float | np.generic):
@@ -54,16 +56,25 @@ def full(size: Sequence[Any], fill_value: Scalar, *, dtype: DType = None, device
     if name == "bool":
         value = bool(value)
     if isinstance(value, int) and abs(value) > LARGEST_EXACT:
-        return constant(value, name).expand(size)
-    return apply("full", float(value), shape=tuple(size), dtype=name)
+        return constant(value, name).expand(size).apart().requires_grad_(requires_grad)
+    filled = apply("full", float(value), shape=tuple(size), dtype=name)
+    return filled.requires_grad_(requires_grad)
 
 
-def zeros_like(input: Any, *, dtype: DType = None, device: Any = None) -> Array:
-    return full_like(input, 0, dtype=dtype, device=device)
+def empty(*size: Any, dtype: DType = None, device: Any = None, requires_grad: bool = False
+          ) -> Array:
+    """An array to be filled: of zeros."""
+    return zeros(*size, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
-def ones_like(input: Any, *, dtype: DType = None, device: Any = None) -> Array:
-    return full_like(input, 1, dtype=dtype, device=device)
+def zeros_like(input: Any, *, dtype: DType = None, device: Any = None, requires_grad: bool = False
+               ) -> Array:
+    return full_like(input, 0, dtype=dtype, device=device).requires_grad_(requires_grad)
+
+
+def ones_like(input: Any, *, dtype: DType = None, device: Any = None, requires_grad: bool = False
+              ) -> Array:
+    return full_like(input, 1, dtype=dtype, device=device).requires_grad_(requires_grad)
 
 
 def full_like(input: Any, fill_value: Scalar, *, dtype: DType = None, device: Any = None) -> Array:
@@ -117,16 +128,36 @@ def eye(n: Any, m: Any = None, *, dtype: DType = None, device: Any = None) -> Ar
     return apply("eq", rows, columns).cast(name_of(float if dtype is None else dtype))
 
 
-def tensor(data: Any, *, dtype: DType = None, device: Any = None) -> Array:
+def tensor(data: Any, *, dtype: DType = None, device: Any = None, requires_grad: bool = False
+           ) -> Array:
     """Numbers, nested in lists as the axes are; floats are float32 and integers int64."""
     check_device(device)
     if isinstance(data, Core):
-        return data.cast(data.type.dtype if dtype is None else name_of(dtype))
+        copied = data.cast(data.type.dtype if dtype is None else name_of(dtype)).apart()
+        return copied.requires_grad_(requires_grad)
     values = np.asarray(data)
     if dtype is None and not hasattr(data, "dtype"):
         kind = values.dtype.kind if values.size else "f"
         dtype = DTYPES[{"b": "bool", "i": "i64", "f": DEFAULT_FLOAT}.get(kind, DEFAULT_FLOAT)]
-    return Core.array(np.array(values, values.dtype if dtype is None else DTYPES[name_of(dtype)]))
+    kept = values.dtype if dtype is None else DTYPES[name_of(dtype)]
+    return Core.array(np.array(values, kept)).requires_grad_(requires_grad)
+
+
+def as_tensor(data: Any, dtype: DType = None, device: Any = None) -> Array:
+    """As tensor; an Array or an ndarray of that type as it is, not copied."""
+    if isinstance(data, np.ndarray):
+        data = Core.array(data)
+    if isinstance(data, Core):
+        check_device(device)
+        return data.cast(data.type.dtype if dtype is None else name_of(dtype))
+    return tensor(data, dtype=dtype, device=device)
+
+
+def from_numpy(ndarray: Any) -> Array:
+    """An ndarray as an Array, not copied."""
+    if not isinstance(ndarray, np.ndarray):
+        raise TypeError(f"from_numpy takes an ndarray, not {describe(ndarray)}")
+    return Core.array(ndarray)
 
 
 def check_device(device: Any) -> None:

@@ -59,7 +59,7 @@ def rounding(op: str) -> Unary:
     """A function that leaves integers as they are."""
     def method(x: Any) -> Array:
         x = as_array(op, x)
-        return x if category(x.type.dtype) == 1 else apply(op, x)
+        return x.apart() if category(x.type.dtype) == 1 else apply(op, x)
     return named(method, op)
 
 
@@ -124,7 +124,7 @@ def power(base: Any, exponent: Any) -> Array:
 
 SMALL_POWERS: dict[float, Callable[[Any], Any]] = {
     0.5: lambda x: apply("sqrt", x),
-    1.0: lambda x: x,
+    1.0: lambda x: x.apart(),
     2.0: lambda x: apply("mul", x, x),
     3.0: lambda x: apply("mul", apply("mul", x, x), x),
     -0.5: lambda x: apply("rsqrt", x),
@@ -226,7 +226,7 @@ class Elementwise(Core):
     def sign(self) -> Array:
         """-1, 0 or 1; of NaN 0.  Truths stay."""
         x = as_array("sign", self)
-        return x if x.type.dtype == "bool" else apply("sign", x)
+        return x.apart() if x.type.dtype == "bool" else apply("sign", x)
 
     def positive(self) -> Array:
         return as_array("positive", self)
@@ -284,7 +284,7 @@ class Elementwise(Core):
     def nan_to_num(self, nan: Scalar = 0.0) -> Array:
         """With a number in place of NaN.  Infinities stay: give them a bound by clamp."""
         if not self.is_floating_point():
-            return self.itself()
+            return self.apart()
         return apply("where", apply("isnan", self), float(nan), self)
 
 

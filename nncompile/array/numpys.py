@@ -137,6 +137,8 @@ FUNCTIONS: Mapping[Function, Function] = {
 def call_ufunc(ufunc: np.ufunc, method: str, inputs: Any, options: Any) -> Any:
     if method == "__call__" and not options and ufunc in UFUNCS:
         return UFUNCS[ufunc](*inputs)
+    if "out" in options and current.get() is not OUTSIDE:
+        raise Error("an ndarray is not changed in place by an Array: write a = a + x, not a += x")
     return outside(ufunc.__name__, getattr(ufunc, method), inputs, options)
 
 

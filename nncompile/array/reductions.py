@@ -150,7 +150,7 @@ class Reductions(Shapes):
     def cumsum(self, dim: int, *, dtype: DType = None) -> Array:
         """The sums up to each element; of integers and truths as int64."""
         x = self._total(dtype)
-        return x if x.ndim == 0 else apply("cumsum", x, axis=axis_of(x.type, dim))
+        return x.apart() if x.ndim == 0 else apply("cumsum", x, axis=axis_of(x.type, dim))
 
     def softmax(self, dim: int, dtype: DType = None) -> Array:
         """exp(x) / sum(exp(x)) along dim.  A row of -inf gives NaN."""

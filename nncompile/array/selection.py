@@ -47,7 +47,7 @@ class Selection(Reductions):
                 if isinstance(item, slice):
                     shape.append(result.shape[axis])
             axis += 1
-        result = result.reshape(shape)
+        result = result.view(shape)
         return chosen_from(result, chosen) if chosen else result
 
     def select(self, dim: int, index: int) -> Array:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Shapes(Elementwise):
     """Methods named and meant as torch's; sizes are given one by one or as one sequence."""
 
-    def reshape(self, *shape: Any) -> Array:
+    def view(self, *shape: Any) -> Array:
         """The same elements in another shape; one size may be -1, the one that fits.
 
         Errors: another number of elements; a size for -1 that depends on the run.
@@ -28,13 +28,16 @@ class Shapes(Elementwise):
             return self.itself()
         return apply("reshape", self, shape=sizes)
 
-    def view(self, *shape: Any) -> Array:
-        return self.reshape(*shape)
+    def reshape(self, *shape: Any) -> Array:
+        """As view; what is changed in place of one of the two, the other does not know."""
+        result = self.view(*shape)
+        return result if result is self else result.perhaps_apart(self)
 
     def view_as(self, other: Array) -> Array:
-        return self.reshape(other.shape)
+        return self.view(other.shape)
 
-    reshape_as = view_as
+    def reshape_as(self, other: Array) -> Array:
+        return self.reshape(other.shape)
 
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Array:
         """The axes from start_dim to end_dim, both included, made one."""
@@ -64,12 +67,12 @@ class Shapes(Elementwise):
             raise Error(f"unflatten: the sizes {sizes} do not multiply to {size}, the size of "
                         f"axis {dim} of {self.type}")
         sizes = [fit if same(s, -1) else s for s in sizes]
-        return self.reshape(*self.shape[:axis], *sizes, *self.shape[axis + 1 :])
+        return self.view(*self.shape[:axis], *sizes, *self.shape[axis + 1 :])
 
     def unsqueeze(self, dim: int) -> Array:
         """With an axis of size 1 put in at dim."""
         axis = axis_of(self.type, dim, extra=1)
-        return self.reshape(*self.shape[:axis], 1, *self.shape[axis:])
+        return self.view(*self.shape[:axis], 1, *self.shape[axis:])
 
     def squeeze(self, dim: Axes = None) -> Array:
         """Without the given axes where their size is 1; None: without all of size 1.
@@ -77,10 +80,10 @@ class Shapes(Elementwise):
         Errors: a size of which the run decides whether it is 1.
         """
         if self.ndim == 0:
-            return self.reshape(())
+            return self.view(())
         axes = axes_of(self.type, range(self.ndim) if dim is None else dim)
-        return self.reshape([size for i, size in enumerate(self.shape)
-                             if not (i in axes and size == 1)])
+        return self.view([size for i, size in enumerate(self.shape)
+                          if not (i in axes and size == 1)])
 
     def permute(self, *dims: Any) -> Array:
         axes = axes_of(self.type, flat(dims))
@@ -127,14 +130,11 @@ class Shapes(Elementwise):
         return self.transpose(-2, -1)
 
     def contiguous(self) -> Array:
-        return self.itself()
-
-    def detach(self) -> Array:
-        return self.itself()
+        return self.perhaps_apart(self) if self._steps else self.itself()
 
     def clone(self) -> Array:
-        """The array itself, since nothing can change it."""
-        return self.itself()
+        """The same elements, which no change of this array reaches."""
+        return self.apart()
 
     # -- elements more than once -------------------------------------------------------------------
 
@@ -171,7 +171,7 @@ class Shapes(Elementwise):
         pairs = list(zip(times, shape, strict=True))
         apart = self.reshape([size for _, size in pairs for size in (1, size)])
         return apart.expand([d for pair in pairs for d in pair]).reshape(
-            [count * size for count, size in pairs])
+            [count * size for count, size in pairs]).apart()
 
     def tile(self, *dims: Any) -> Array:
         """As repeat; fewer numbers than axes are about the last ones."""
@@ -184,14 +184,14 @@ class Shapes(Elementwise):
             return self.ravel().repeat_interleave(repeats, 0)
         axis = axis_of(self.type, dim)
         wide = [*self.shape[: axis + 1], operator.index(repeats), *self.shape[axis + 1 :]]
-        return self.unsqueeze(axis + 1).expand(wide).flatten(axis, axis + 1)
+        return self.unsqueeze(axis + 1).expand(wide).flatten(axis, axis + 1).apart()
 
     def flip(self, *dims: Any) -> Array:
         """The given axes backwards."""
         result = self
         for axis in axes_of(self.type, flat(dims)):
             result = apply("slice", result, axis=axis, start=self.shape[axis] - 1, stop=-1, step=-1)
-        return result.itself()
+        return result.apart()
 
     def fliplr(self) -> Array:
         return self.flip(1)
@@ -210,7 +210,7 @@ class Shapes(Elementwise):
         result = self
         for shift, dim in zip(by, axes, strict=True):
             result = rolled(result, operator.index(shift), axis_of(self.type, dim))
-        return result.itself()
+        return result.apart()
 
 
 def rolled(x: Shapes, shift: int, axis: int) -> Array:

@@ -1,5 +1,6 @@
 """torch.nn's dense side on NumPy arrays: the same names, arguments, weights and text."""
 
+from nncompile.array.random import manual_seed
 from nncompile.nn import functional, init, parameter
 from nncompile.nn.activation import (
     CELU,
@@ -50,7 +51,6 @@ from nncompile.nn.dropout import (
 )
 from nncompile.nn.embedding import Embedding, EmbeddingBag
 from nncompile.nn.flatten import Flatten, Unflatten
-from nncompile.nn.init import manual_seed
 from nncompile.nn.linear import (
     Bilinear,
     Identity,

@@ -1,7 +1,5 @@
 """Layers that act on each element, and the softmax family: their arguments, and the function of
 nn.functional that does the work.
-
-`inplace` is accepted, and the input stays as it is all the same.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ from nncompile.nn.parameter import Parameter, empty
 
 
 class Inplace(Module):
-    """What several layers share: an argument that asks for nothing here."""
+    """What several layers share: whether the result takes the place of the input."""
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__()
@@ -38,7 +36,7 @@ class ReLU(ShownInplace):
     """max(x, 0)."""
 
     def forward(self, input: Array) -> Any:
-        return F.relu(input)
+        return F.relu(input, self.inplace)
 
 
 class Hardtanh(Module):
@@ -65,7 +63,7 @@ class Hardtanh(Module):
                              f"{self.min_val}")
 
     def forward(self, input: Array) -> Any:
-        return F.hardtanh(input, self.min_val, self.max_val)
+        return F.hardtanh(input, self.min_val, self.max_val, self.inplace)
 
     def extra_repr(self) -> str:
         return f"min_val={self.min_val}, max_val={self.max_val}{inplace_text(self, ', ')}"
@@ -90,7 +88,7 @@ class LeakyReLU(Module):
         self.inplace = inplace
 
     def forward(self, input: Array) -> Any:
-        return F.leaky_relu(input, self.negative_slope)
+        return F.leaky_relu(input, self.negative_slope, self.inplace)
 
     def extra_repr(self) -> str:
         return f"negative_slope={self.negative_slope}{inplace_text(self, ', ')}"
@@ -135,7 +133,7 @@ class RReLU(Module):
         return self.training
 
     def forward(self, input: Array) -> Any:
-        return F.rrelu(input, self.lower, self.upper, self.training)
+        return F.rrelu(input, self.lower, self.upper, self.training, self.inplace)
 
     def extra_repr(self) -> str:
         return f"lower={self.lower}, upper={self.upper}{inplace_text(self, ', ')}"
@@ -157,35 +155,35 @@ class ELU(WithAlpha):
     """x, or alpha * (exp(x) - 1) where x is negative."""
 
     def forward(self, input: Array) -> Any:
-        return F.elu(input, self.alpha)
+        return F.elu(input, self.alpha, self.inplace)
 
 
 class CELU(WithAlpha):
     """x, or alpha * (exp(x / alpha) - 1) where x is negative."""
 
     def forward(self, input: Array) -> Any:
-        return F.celu(input, self.alpha)
+        return F.celu(input, self.alpha, self.inplace)
 
 
 class SELU(ShownInplace):
     """elu, scaled so that mean and variance stay."""
 
     def forward(self, input: Array) -> Any:
-        return F.selu(input)
+        return F.selu(input, self.inplace)
 
 
 class SiLU(ShownInplace):
     """x * sigmoid(x)."""
 
     def forward(self, input: Array) -> Any:
-        return F.silu(input)
+        return F.silu(input, self.inplace)
 
 
 class Mish(ShownInplace):
     """x * tanh(softplus(x))."""
 
     def forward(self, input: Array) -> Any:
-        return F.mish(input)
+        return F.mish(input, self.inplace)
 
 
 class GELU(Module):
@@ -283,14 +281,14 @@ class Hardsigmoid(Inplace):
     """min(max(x + 3, 0), 6) / 6."""
 
     def forward(self, input: Array) -> Any:
-        return F.hardsigmoid(input)
+        return F.hardsigmoid(input, self.inplace)
 
 
 class Hardswish(Inplace):
     """x * hardsigmoid(x)."""
 
     def forward(self, input: Array) -> Any:
-        return F.hardswish(input)
+        return F.hardswish(input, self.inplace)
 
 
 class Threshold(Module):
@@ -303,7 +301,7 @@ class Threshold(Module):
         self.inplace = inplace
 
     def forward(self, input: Array) -> Any:
-        return F.threshold(input, self.threshold, self.value)
+        return F.threshold(input, self.threshold, self.value, self.inplace)
 
     def extra_repr(self) -> str:
         return f"threshold={self.threshold}, value={self.value}{inplace_text(self, ', ')}"

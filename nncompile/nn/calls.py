@@ -33,6 +33,21 @@ def call(function: Callable[..., Any], args: Any, kwargs: Any, root: Module | No
         current.reset(token)
 
 
+def placed(input: Any, result: Array, inplace: bool) -> Array:
+    """The result, in the place of the input where that is an Array and has to be changed."""
+    return input.become("inplace=True", result) if inplace and isinstance(input, Array) else result
+
+
+def changing(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function with inplace=True, under its name in torch, which ends in _."""
+    def in_place(input: Any, *args: Any, **kwargs: Any) -> Any:
+        return function(input, *args, **kwargs, inplace=True)
+
+    in_place.__name__ = in_place.__qualname__ = f"{function.__name__}_"
+    in_place.__doc__ = f"{function.__name__} with inplace=True."
+    return in_place
+
+
 def from_outside(function: Callable[P, Any]) -> Callable[P, Any]:
     """A function on Arrays, callable also on ndarrays."""
 

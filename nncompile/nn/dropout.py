@@ -30,39 +30,39 @@ class Dropout(Noise):
     """In training mode zeros with probability p and scales the rest by 1 / (1 - p)."""
 
     def forward(self, input: Array) -> Any:
-        return F.dropout(input, self.p, self.training)
+        return F.dropout(input, self.p, self.training, self.inplace)
 
 
 class Dropout1d(Noise):
     """Dropout of whole channels of [N, C, L] or [C, L]."""
 
     def forward(self, input: Array) -> Any:
-        return F.dropout1d(input, self.p, self.training)
+        return F.dropout1d(input, self.p, self.training, self.inplace)
 
 
 class Dropout2d(Noise):
     """Dropout of whole channels of [N, C, H, W]."""
 
     def forward(self, input: Array) -> Any:
-        return F.dropout2d(input, self.p, self.training)
+        return F.dropout2d(input, self.p, self.training, self.inplace)
 
 
 class Dropout3d(Noise):
     """Dropout of whole channels of [N, C, D, H, W] or [C, D, H, W]."""
 
     def forward(self, input: Array) -> Any:
-        return F.dropout3d(input, self.p, self.training)
+        return F.dropout3d(input, self.p, self.training, self.inplace)
 
 
 class AlphaDropout(Noise):
     """Dropout that keeps mean and variance of what SELU gives."""
 
     def forward(self, input: Array) -> Any:
-        return F.alpha_dropout(input, self.p, self.training)
+        return F.alpha_dropout(input, self.p, self.training, self.inplace)
 
 
 class FeatureAlphaDropout(Noise):
     """AlphaDropout of whole channels."""
 
     def forward(self, input: Array) -> Any:
-        return F.feature_alpha_dropout(input, self.p, self.training)
+        return F.feature_alpha_dropout(input, self.p, self.training, self.inplace)

@@ -41,7 +41,7 @@ class Table(Module):
     def reset_parameters(self) -> None:
         init.normal_(self.weight)
         if self.padding_idx is not None:
-            self.weight.data[self.padding_idx] = 0
+            self.weight.data[self.padding_idx].fill_(0)
 
 
 class Embedding(Table):

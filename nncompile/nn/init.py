@@ -17,40 +17,30 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from nncompile.array import Array
+from nncompile.array.random import default_generator
+from nncompile.array.random import manual_seed as manual_seed
 from nncompile.errors import InputError
+from nncompile.gradients import no_grad
 
 Tensor = TypeVar("Tensor", Array, NDArray[Any])
 P = ParamSpec("P")
 R = TypeVar("R")
-
-_default = np.random.default_rng()
 
 GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4} | {
     f"conv{transposed}{rank}d": 1.0 for transposed in ("", "_transpose") for rank in (1, 2, 3)
 }
 
 
-def manual_seed(seed: int) -> Generator:
-    """Make the numbers behind this call the same in every run; returns the generator seeded."""
-    global _default
-    _default = np.random.default_rng(seed)
-    return _default
-
-
-def default_generator() -> Generator:
-    return _default
-
-
 def uniform_(
     tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None
 ) -> Tensor:
-    return fill(tensor, (generator or _default).uniform(a, b, tensor.shape))
+    return fill(tensor, (generator or default_generator()).uniform(a, b, tensor.shape))
 
 
 def normal_(
     tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None
 ) -> Tensor:
-    return fill(tensor, (generator or _default).normal(mean, std, tensor.shape))
+    return fill(tensor, (generator or default_generator()).normal(mean, std, tensor.shape))
 
 
 def trunc_normal_(
@@ -65,7 +55,7 @@ def trunc_normal_(
         raise InputError(f"trunc_normal_ needs a <= b, got {a} and {b}")
     if mean < a - 2 * std or mean > b + 2 * std:
         warnings.warn(f"the mean {mean} is more than 2 std outside of {a}..{b}", stacklevel=2)
-    draws = generator or _default
+    draws = generator or default_generator()
     likely = math.erf((b - mean) / std / math.sqrt(2)) - math.erf((a - mean) / std / math.sqrt(2))
     values = np.empty(tensor.shape)
     missing = np.ones(tensor.shape, bool)
@@ -169,7 +159,8 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = N
     rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
     if rows * columns == 0:
         return tensor
-    drawn = (generator or _default).normal(0, 1, (max(rows, columns), min(rows, columns)))
+    draws = generator or default_generator()
+    drawn = draws.normal(0, 1, (max(rows, columns), min(rows, columns)))
     q, r = np.linalg.qr(drawn)
     q *= np.sign(np.diag(r))
     return fill(tensor, gain * (q.T if rows < columns else q).reshape(tensor.shape))
@@ -184,7 +175,7 @@ def sparse_(
     """
     if len(tensor.shape) != 2:
         raise InputError(f"sparse_ fills a matrix, not {list(tensor.shape)}")
-    draws, (rows, columns) = generator or _default, tensor.shape
+    draws, (rows, columns) = generator or default_generator(), tensor.shape
     values = draws.normal(0, std, (rows, columns))
     for column in range(columns):
         values[draws.permutation(rows)[: math.ceil(sparsity * rows)], column] = 0
@@ -222,10 +213,12 @@ def _calculate_correct_fan(tensor: Array | NDArray[Any], mode: str) -> int:
 
 
 def fill(tensor: Tensor, values: Any) -> Tensor:
-    # the payload, because a lazy layer makes its parameters while it is traced
-    array: Any = tensor.payload if isinstance(tensor, Array) else tensor
-    array[...] = values
-    return tensor
+    if not isinstance(tensor, Array):
+        tensor[...] = values
+        return tensor
+    numbers = np.broadcast_to(np.asarray(values, tensor.dtype), tensor.shape)
+    with no_grad():
+        return tensor.write("nn.init", Array(numbers))
 
 
 def deprecated(function: Callable[P, R]) -> Callable[P, R]:

@@ -175,7 +175,7 @@ class ByChannel(Normalization):
         for array, value in ((self.running_mean, 0), (self.running_var, 1),
                              (self.num_batches_tracked, 0)):
             if array is not None:
-                array.data[...] = value
+                array.fill_(value)
 
     def reset_parameters(self) -> None:
         self.reset_running_stats()

@@ -13,20 +13,23 @@ from nncompile.errors import InputError
 
 
 class Owned(Array):
-    """What Parameter and Buffer share: numbers that can be exchanged for others."""
+    """What Parameter and Buffer share: numbers that can be exchanged for others.  Changes in place
+    go into the ndarray itself."""
+
+    in_memory = True
+
+    def __init__(self, data: Any) -> None:
+        super().__init__(as_data(data))
 
     @property
-    def data(self) -> NDArray[Any]:
-        """The numbers themselves, not copied.  Assigning puts another array in their place."""
-        return super().data
+    def data(self) -> Array:
+        """The array without its gradient, so that it can be changed in place.  Assigning puts
+        other numbers in its place."""
+        return self.detach()
 
     @data.setter
     def data(self, data: Any) -> None:
         self.payload = as_data(data)
-
-    def requires_grad_(self, requires_grad: bool = True) -> Owned:
-        self.requires_grad = requires_grad
-        return self
 
 
 class Parameter(Owned):
@@ -37,10 +40,14 @@ class Parameter(Owned):
     """
 
     def __init__(self, data: Any = (), requires_grad: bool = True) -> None:
-        super().__init__(as_data(data))
+        super().__init__(data)
         self.requires_grad = requires_grad
         if requires_grad and self.dtype.kind != "f":
             raise InputError(f"only arrays of floats can require a gradient, not {self.type}")
+
+    @property
+    def leaf(self) -> Parameter:
+        return self
 
     def __repr__(self) -> str:
         return f"Parameter containing:\n{super().__repr__()}"
@@ -52,10 +59,8 @@ class Buffer(Owned):
     persistent=False leaves it out of the state dict.
     """
 
-    requires_grad = False
-
     def __init__(self, data: Any = (), *, persistent: bool = True) -> None:
-        super().__init__(as_data(data))
+        super().__init__(data)
         self.persistent = persistent
 
 

@@ -155,9 +155,10 @@ REFUSED = {
     "numpy reduce": (lambda x: np.add.reduce(x), "numpy.add"),
     "numpy function": (lambda x: np.sort(x), "numpy.sort"),
     "numpy options": (lambda x: np.sum(x, where=False), "numpy.sum"),
-    "in place": (lambda x: x.__iadd__(1), "in place"),
+    "in place": (lambda x: x.__iadd__(x[:, None]), "in place"),
+    "in place type": (lambda x: x.long().__itruediv__(2), "cannot hold"),
     "in place left": (lambda x: np.ones(4, np.float32).__iadd__(x), "in place"),
-    "assignment": (lambda x: x.__setitem__(0, 1), "in place"),
+    "assignment": (lambda x: x.__setitem__(0, x), "does not fit"),
     "reshape": (lambda x: x.reshape(3, 7), "cannot reshape"),
     "reshape wild": (lambda x: x.reshape(-1, 3, -1), "no single size"),
     "reshape wild uneven": (lambda x: x.reshape(-1, 5), "no single size"),
@@ -228,7 +229,7 @@ def test_outside_of_a_forward():
     assert type(nn.functional.relu(p)) is Array
     assert type(nn.functional.linear(np.ones((1, 2), np.float32), p[None])) is np.ndarray
     assert np.concatenate([p, p]).shape == (4,) and np.add.reduce(p) == 3
-    with pytest.raises(Error, match="in place"):
+    with pytest.raises(Error, match="requires a gradient"):
         p += 1
     with pytest.raises(Error, match="float16"):
         Array(np.ones(2, np.float16))

@@ -123,9 +123,9 @@ def test_weights_load_from_torch():
 def test_state_dict_is_not_a_copy_and_loading_is():
     model = nn.Linear(2, 2)
     weight = np.ones((2, 2))
-    before = model.weight.data.copy()
+    before = model.weight.numpy().copy()
     state = model.state_dict()
-    assert state["weight"] is model.weight.data
+    assert state["weight"] is model.weight.numpy()
     model.load_state_dict({"weight": weight, "bias": [1, 2]})
     assert np.array_equal(model.weight.data, weight) and model.weight.dtype == np.float32
     assert np.array_equal(state["weight"], before), "arrays taken before keep their numbers"
@@ -335,7 +335,7 @@ def test_named_tuples_stay_what_they_are():
 def test_parameter_reads_as_an_array():
     p = nn.Parameter([[1, 2], [3, 4]])
     assert p.shape == (2, 2) and p.dtype == np.float32 and p.requires_grad
-    assert np.asarray(p) is p.data and np.array(p) is not p.data
+    assert np.asarray(p) is p.numpy() and np.array(p) is not p.numpy()
     assert np.array_equal(np.ones((1, 2), np.float32) @ p, [[4, 6]])
     assert repr(p).startswith("Parameter containing:\nArray([[1., 2.],")
     p.data = np.zeros(3, np.float32)

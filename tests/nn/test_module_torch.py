@@ -145,7 +145,7 @@ def test_loading_by_assignment():
     layer = nn.Linear(2, 3)
     weight, bias = np.ones((3, 2)), np.zeros(3)
     layer.load_state_dict({"weight": weight, "bias": bias}, assign=True)
-    assert layer.weight.data is weight and layer.bias.dtype == np.float64
+    assert layer.weight.numpy() is weight and layer.bias.dtype == np.float64
     assert list(layer.state_dict(destination={"x": 1}, prefix="p.")) == ["x", "p.weight", "p.bias"]
     assert layer.state_dict(keep_vars=True)["weight"] is layer.weight
 

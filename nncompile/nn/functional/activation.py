@@ -1,6 +1,7 @@
 """Functions of each element, and the softmax family.
 
-`inplace` is accepted everywhere, and the input stays as it is all the same.
+inplace=True: the result takes the place of an Array's elements, as in torch.  An ndarray stays as
+it is all the same.
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ from nncompile.array.core import DType
 from nncompile.array.elementwise import bounded
 from nncompile.errors import InputError
 from nncompile.indexing import axis_of
-from nncompile.nn.calls import from_outside
+from nncompile.nn.calls import changing, from_outside, placed
 
 
 @from_outside
 def relu(input: Any, inplace: bool = False) -> Array:
     """max(x, 0); NaN stays."""
-    return as_array("relu", input).relu()
+    return placed(input, as_array("relu", input).relu(), inplace)
 
 
 @from_outside
 def relu6(input: Any, inplace: bool = False) -> Array:
     """min(max(x, 0), 6)."""
-    return bounded(as_array("relu6", input), 0, 6)
+    return placed(input, bounded(as_array("relu6", input), 0, 6), inplace)
 
 
 @from_outside
@@ -37,13 +38,14 @@ def hardtanh(
     """x between min_val and max_val.  Errors: InputError for min_val above max_val."""
     if min_val > max_val:
         raise InputError(f"hardtanh: min_val {min_val} is above max_val {max_val}")
-    return bounded(as_array("hardtanh", input), min_val, max_val)
+    return placed(input, bounded(as_array("hardtanh", input), min_val, max_val), inplace)
 
 
 @from_outside
 def leaky_relu(input: Any, negative_slope: float = 0.01, inplace: bool = False) -> Array:
     """x, or negative_slope * x where x is negative."""
-    return apply("leaky_relu", as_array("leaky_relu", input), float(negative_slope))
+    x = as_array("leaky_relu", input)
+    return placed(input, apply("leaky_relu", x, float(negative_slope)), inplace)
 
 
 @from_outside
@@ -75,22 +77,23 @@ def rrelu(input: Any, lower: float = 1 / 8, upper: float = 1 / 3, training: bool
     x = as_array("rrelu", input)
     if lower > upper:
         raise InputError(f"rrelu: the lower bound {lower} is above the upper bound {upper}")
-    if not training:
-        return apply("leaky_relu", x, (lower + upper) / 2)
-    return apply("leaky_relu", x, drawn("rrelu", x, lambda draws: draws.uniform(
-        lower, upper, x.shape).astype(x.dtype)))
+    slope: Any = (lower + upper) / 2
+    if training:
+        slope = drawn("rrelu", x, lambda draws: draws.uniform(lower, upper, x.shape)).cast(
+            x.type.dtype)
+    return placed(input, apply("leaky_relu", x, slope), inplace)
 
 
 @from_outside
 def elu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Array:
     """x, or alpha * (exp(x) - 1) where x is negative."""
-    return apply("elu", as_array("elu", input), float(alpha))
+    return placed(input, apply("elu", as_array("elu", input), float(alpha)), inplace)
 
 
 @from_outside
 def selu(input: Any, inplace: bool = False) -> Array:
     """elu, scaled so that mean and variance stay.  Klambauer et al. (2017), arXiv:1706.02515."""
-    return apply("selu", as_array("selu", input))
+    return placed(input, apply("selu", as_array("selu", input)), inplace)
 
 
 @from_outside
@@ -98,7 +101,7 @@ def celu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Array:
     """x, or alpha * (exp(x / alpha) - 1) where x is negative.  Errors: InputError for alpha 0."""
     if alpha == 0:
         raise InputError("celu divides by alpha, which cannot be 0")
-    return apply("celu", as_array("celu", input), float(alpha))
+    return placed(input, apply("celu", as_array("celu", input), float(alpha)), inplace)
 
 
 @from_outside
@@ -115,13 +118,13 @@ def gelu(input: Any, approximate: str = "none") -> Array:
 @from_outside
 def silu(input: Any, inplace: bool = False) -> Array:
     """x * sigmoid(x)."""
-    return apply("silu", as_array("silu", input))
+    return placed(input, apply("silu", as_array("silu", input)), inplace)
 
 
 @from_outside
 def mish(input: Any, inplace: bool = False) -> Array:
     """x * tanh(softplus(x)).  Misra (2019), arXiv:1908.08681."""
-    return apply("mish", as_array("mish", input))
+    return placed(input, apply("mish", as_array("mish", input)), inplace)
 
 
 @from_outside
@@ -178,13 +181,13 @@ def hardshrink(input: Any, lambd: float = 0.5) -> Array:
 @from_outside
 def hardsigmoid(input: Any, inplace: bool = False) -> Array:
     """min(max(x + 3, 0), 6) / 6."""
-    return apply("hardsigmoid", as_array("hardsigmoid", input))
+    return placed(input, apply("hardsigmoid", as_array("hardsigmoid", input)), inplace)
 
 
 @from_outside
 def hardswish(input: Any, inplace: bool = False) -> Array:
     """x * hardsigmoid(x).  Howard et al. (2019), arXiv:1905.02244."""
-    return apply("hardswish", as_array("hardswish", input))
+    return placed(input, apply("hardswish", as_array("hardswish", input)), inplace)
 
 
 @from_outside
@@ -192,9 +195,9 @@ def threshold(input: Any, threshold: float, value: float, inplace: bool = False)
     """x where it is above the threshold, else the value."""
     x = as_array("threshold", input)
     if x.is_floating_point():
-        return apply("threshold", x, float(threshold), float(value))
+        return placed(input, apply("threshold", x, float(threshold), float(value)), inplace)
     bound, other = (in_type(int(n), x.type.dtype) for n in (threshold, value))
-    return apply("where", apply("gt", x, bound), x, other)
+    return placed(input, apply("where", apply("gt", x, bound), x, other), inplace)
 
 
 @from_outside
@@ -211,6 +214,11 @@ def glu(input: Any, dim: int = -1) -> Array:
         raise Error(f"glu halves axis {dim} of {x.type}, whose size is not even")
     first, second = x.split([half, half], dim)
     return first.mul(second.sigmoid())
+
+
+relu_, hardtanh_, leaky_relu_ = changing(relu), changing(hardtanh), changing(leaky_relu)
+rrelu_, elu_, selu_, celu_ = changing(rrelu), changing(elu), changing(selu), changing(celu)
+threshold_ = changing(threshold)
 
 
 # -- the softmax family ----------------------------------------------------------------------------

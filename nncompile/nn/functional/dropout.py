@@ -11,11 +11,11 @@ from typing import Any
 
 from numpy.random import Generator
 
-import nncompile.nn.init as init
 from ir import Error
 from nncompile.array import Array, apply, as_array
+from nncompile.array.random import default_generator
 from nncompile.errors import InputError
-from nncompile.nn.calls import from_outside
+from nncompile.nn.calls import from_outside, placed
 
 # The value of selu far to the left, which alpha dropout puts in for what it drops.
 # Klambauer et al. (2017), arXiv:1706.02515.
@@ -25,39 +25,45 @@ SATURATED = -1.7580993408473766
 @from_outside
 def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Array:
     """In training, zeros with probability p and the rest times 1 / (1 - p); else the input."""
-    return dropped("dropout", input, p, training, lambda shape: shape)
+    return placed(input, dropped("dropout", input, p, training, lambda shape: shape),
+                  inplace and training)
 
 
 @from_outside
 def dropout1d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Array:
     """dropout of whole channels of [N, C, L] or [C, L]."""
-    return channels_dropped("dropout1d", input, p, training, (2, 3))
+    return placed(input, channels_dropped("dropout1d", input, p, training, (2, 3)),
+                  inplace and training)
 
 
 @from_outside
 def dropout2d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Array:
     """dropout of whole channels of [N, C, H, W]; of [N, C, L] and [C, H, W], as torch does."""
-    return channels_dropped("dropout2d", input, p, training, (3, 4))
+    return placed(input, channels_dropped("dropout2d", input, p, training, (3, 4)),
+                  inplace and training)
 
 
 @from_outside
 def dropout3d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Array:
     """dropout of whole channels of [N, C, D, H, W] or [C, D, H, W]."""
-    return channels_dropped("dropout3d", input, p, training, (4, 5))
+    return placed(input, channels_dropped("dropout3d", input, p, training, (4, 5)),
+                  inplace and training)
 
 
 @from_outside
 def alpha_dropout(input: Any, p: float = 0.5, training: bool = False, inplace: bool = False
                   ) -> Array:
     """dropout that keeps mean and variance of what selu gives."""
-    return alpha_dropped("alpha_dropout", input, p, training, lambda shape: shape)
+    return placed(input, alpha_dropped("alpha_dropout", input, p, training, lambda shape: shape),
+                  inplace and training)
 
 
 @from_outside
 def feature_alpha_dropout(input: Any, p: float = 0.5, training: bool = False,
                           inplace: bool = False) -> Array:
     """alpha_dropout of whole channels of [N, C, ...]."""
-    return alpha_dropped("feature_alpha_dropout", input, p, training, of_channels)
+    return placed(input, alpha_dropped("feature_alpha_dropout", input, p, training, of_channels),
+                  inplace and training)
 
 
 def of_channels(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -101,7 +107,7 @@ def alpha_dropped(name: str, input: Any, p: float, training: bool,
 def drawn(name: str, x: Array, draw: Callable[[Generator], Any]) -> Array:
     """What is drawn at random for x.  Errors: a graph has no randomness."""
     x.numbers(f"{name} in training mode (model.eval() turns it off)")
-    return Array(draw(init.default_generator()))
+    return Array(draw(default_generator()))
 
 
 def check_probability(p: float) -> None:

@@ -52,7 +52,7 @@ def padded(x: Array, axes: Sequence[tuple[int, int, int]], value: float) -> Arra
             size = x.size(axis)
             x = x.narrow(axis, max(-before, 0), size - max(-before, 0) - max(-after, 0))
     if not any(low) and not any(high):
-        return x
+        return x.apart()
     return apply("pad", x, low=tuple(low), high=tuple(high), value=float(value))
 
 

@@ -1,0 +1,293 @@
+"""What changes an array in place: x[0] = y, x += y, and the methods whose names end in _.
+
+Views see the change, and so does what is a view of the array; see nncompile.array.storage.  The
+type and the shape of the array stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.random import Generator
+
+from ir import Error
+from ir.types import product, same
+from nncompile.array.core import Core, apply, as_array, operand
+from nncompile.array.creation import full
+from nncompile.array.dtypes import category
+from nncompile.array.products import Products
+from nncompile.array.random import default_generator
+from nncompile.array.selection import flat_ids, in_graph, indices, is_array
+from nncompile.indexing import axis_of, index_items
+from nncompile.interpreter import current
+
+if TYPE_CHECKING:
+    from nncompile.array import Array
+
+
+def changing(name: str) -> Callable[..., Array]:
+    """The method of that name, whose result takes the place of what there was."""
+    def method(self: Inplace, *args: Any, **kwargs: Any) -> Array:
+        return self.become(f"{name}_", getattr(self, name)(*args, **kwargs))
+
+    method.__name__ = method.__qualname__ = f"{name}_"
+    method.__doc__ = f"{name}, in place."
+    return method
+
+
+class Inplace(Products):
+    """Methods named and meant as torch's."""
+
+    add_, sub_, mul_, div_ = map(changing, ("add", "sub", "mul", "div"))
+    floor_divide_, remainder_, pow_ = map(changing, ("floor_divide", "remainder", "pow"))
+    exp_, expm1_, log_, log1p_ = map(changing, ("exp", "expm1", "log", "log1p"))
+    sqrt_, rsqrt_, square_, reciprocal_ = map(changing, ("sqrt", "rsqrt", "square", "reciprocal"))
+    sin_, cos_, tanh_, sigmoid_, erf_ = map(changing, ("sin", "cos", "tanh", "sigmoid", "erf"))
+    abs_, neg_, sign_, relu_ = map(changing, ("abs", "neg", "sign", "relu"))
+    floor_, ceil_, round_, trunc_ = map(changing, ("floor", "ceil", "round", "trunc"))
+    clamp_, clip_, nan_to_num_ = map(changing, ("clamp", "clip", "nan_to_num"))
+    masked_fill_, tril_, triu_ = map(changing, ("masked_fill", "tril", "triu"))
+    scatter_, scatter_add_, cumsum_ = map(changing, ("scatter", "scatter_add", "cumsum"))
+    addmm_, baddbmm_ = changing("addmm"), changing("baddbmm")
+    logical_and_, logical_or_ = changing("logical_and"), changing("logical_or")
+    logical_xor_, logical_not_ = changing("logical_xor"), changing("logical_not")
+    subtract_, multiply_, divide_ = sub_, mul_, div_
+
+    __iadd__, __isub__, __imul__, __itruediv__ = add_, sub_, mul_, div_
+    __ifloordiv__, __imod__, __ipow__ = floor_divide_, remainder_, pow_
+    __iand__, __ior__, __ixor__ = map(changing, ("bitwise_and", "bitwise_or", "bitwise_xor"))
+
+    def __imatmul__(self, other: Any) -> Array:
+        """x @= y is x = x @ y, as in torch."""
+        return self.matmul(other)
+
+    def become(self, name: str, result: Array) -> Array:
+        """Put the result of an operation, in another type maybe, where these elements were.
+
+        Errors: a shape that only the result has, or a type of a higher category.
+        """
+        if not same(result.shape, self.shape):
+            raise Error(f"{name} would change {self.type} into {result.type}, and in place an "
+                        "array keeps its shape")
+        if category(result.type.dtype) > category(self.type.dtype):
+            raise Error(f"{name} would put {result.type} into {self.type}, whose type cannot hold "
+                        "it: cast one of them, or write x = f(x)")
+        return self.write(name, result.cast(self.type.dtype))
+
+    def copy_(self, src: Any, non_blocking: bool = False) -> Array:
+        """The elements of src, which broadcasts, in this array's type."""
+        return self.write("copy_", self._filled(operand("copy_", src)))
+
+    def fill_(self, value: Any) -> Array:
+        """One number everywhere.  Errors: an array with dimensions."""
+        given = operand("fill_", value)
+        if isinstance(given, Core) and given.ndim:
+            raise Error(f"fill_ takes one number, not {given.type}")
+        return self.write("fill_", self._filled(given))
+
+    def zero_(self) -> Array:
+        return self.fill_(0)
+
+    def normal_(self, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None
+                ) -> Array:
+        return self._drawn("normal_", generator, lambda g: g.normal(mean, std, self.shape))
+
+    def uniform_(self, *bounds: float, generator: Generator | None = None, **to: float) -> Array:
+        """uniform_(from=0, to=1)."""
+        low, high = [*bounds, *[0.0, 1.0][len(bounds):]]
+        low, high = to.get("from", low), to.get("to", high)
+        if low > high:
+            raise Error(f"uniform_ needs from <= to, got {low} and {high}")
+        return self._drawn("uniform_", generator, lambda g: g.uniform(low, high, self.shape))
+
+    def bernoulli_(self, p: float = 0.5, *, generator: Generator | None = None) -> Array:
+        return self._drawn("bernoulli_", generator, lambda g: g.random(self.shape) < p)
+
+    def random_(self, low: int, high: int | None = None, *, generator: Generator | None = None
+                ) -> Array:
+        """Integers from low to high - 1; random_(high) starts at 0."""
+        first, end = (0, low) if high is None else (low, high)
+        return self._drawn("random_", generator, lambda g: g.integers(first, end, self.shape))
+
+    def _drawn(self, name: str, generator: Generator | None, draw: Callable[[Generator], Any]
+               ) -> Array:
+        current.get().check_random(name)
+        values = draw(generator or default_generator())
+        return self.write(name, Core.array(np.asarray(values, self.dtype)))
+
+    def _filled(self, given: Any) -> Array:
+        """A number or an array in the shape and the type of this one."""
+        if not isinstance(given, Inplace):
+            number = np.asarray(given).astype(self.dtype).item()
+            return full(self.shape, number, dtype=self.dtype)
+        if given.ndim > self.ndim:               # leading axes of size 1 do not matter
+            extra = given.ndim - self.ndim
+            if not same(given.shape[:extra], [1] * extra):
+                raise Error(f"{given.type} does not fit into {self.type}")
+            given = given.reshape(given.shape[extra:])
+        result: Array = given.cast(self.type.dtype).expand(self.shape)
+        return result
+
+    # -- items -------------------------------------------------------------------------------------
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        """x[index] = value: what is indexed as in x[index]; or x[mask] = value, with one value for
+        all places where a mask of bool is true.
+
+        Where an index in an array names an element twice, the last one counts.
+        Errors: as many values as a mask has true places, which would depend on the data.
+        """
+        masked = [i for i in as_tuple(index) if is_mask(i)]
+        if masked:
+            self._set_masked(index, value)
+            return
+        chosen = any(is_array(i) for i in as_tuple(index))
+        if chosen:
+            self._set_chosen(index, value)
+            return
+        place = self[index]
+        place.write("an assignment to an item", place._filled(operand("an item", value)))
+
+    def _set_masked(self, index: Any, value: Any) -> None:
+        given = operand("an item", value)
+        items: list[Any] = []
+        axis, mask = 0, None
+        for item in as_tuple(index):
+            if not is_mask(item):
+                items.append(item)
+                continue
+            if mask is not None:
+                raise Error("an item is assigned by one mask, not by several: join them by &")
+            mask = as_array("a mask", np.asarray(item) if isinstance(item, list) else item)
+            axis = sum(not isinstance(i, int) for i in items)
+            if any(i is ... for i in items):
+                raise Error("a mask behind `...` is not supported: write the slices out")
+            items += [slice(None)] * mask.ndim
+        assert mask is not None
+        place, end = self[tuple(items)], axis + mask.ndim
+        if not same(mask.shape, place.shape[axis:end]):
+            raise Error(f"the mask {mask.type} does not fit {place.type}, which it is to select "
+                        "from")
+        rest = place.ndim - end
+        if isinstance(given, Core) and given.ndim > rest:
+            if product(given.shape[: given.ndim - rest]) != 1:
+                raise Error(f"a mask selects a number of elements that depends on the data, so "
+                            f"{given.type} cannot be assigned to them: use where")
+            given = given.reshape(given.shape[given.ndim - rest :])
+        if not isinstance(given, Core):
+            given = place._filled(given)
+        picked = apply("where", mask.reshape(*mask.shape, *[1] * rest),
+                       given.cast(self.type.dtype), place)
+        place.write("an assignment to an item", picked)
+
+    def _set_chosen(self, index: Any, value: Any) -> None:
+        """As __getitem__ chooses, backwards."""
+        basic, chosen = [], []
+        axis = 0
+        for item in index_items(self.type, index):
+            if item is not None and is_array(item):
+                chosen.append((axis, as_array("an index", indices(item))))
+                basic.append(slice(None))
+            else:
+                basic.append(item)
+            axis += item is None or isinstance(item, slice) or is_array(item)
+        place = self[tuple(basic)]
+        axes = [axis for axis, _ in chosen]
+        first = axes[0] if axes == list(range(axes[0], axes[-1] + 1)) else 0
+        others = [axis for axis in range(place.ndim) if axis not in axes]
+        order = [*others[:first], *axes, *others[first:]]
+        moved = place.permute(order)
+        ids = flat_ids([i for _, i in chosen], [place.shape[axis] for axis in axes])
+        flat = moved.reshape(*moved.shape[:first], product(moved.shape[first : first + len(axes)]),
+                             *moved.shape[first + len(axes) :])
+        wanted = (*flat.shape[:first], *ids.shape, *flat.shape[first + 1 :])
+        given = operand("an item", value)
+        values = full(wanted, 0, dtype=self.dtype)._filled(given)
+        values = values.flatten(first, first + ids.ndim - 1) if ids.ndim else (
+            values.unsqueeze(first))
+        placed = put(flat, first, ids.ravel(), values).reshape(moved.shape)
+        moved.write("an assignment to an item", placed)
+
+    # -- by number ---------------------------------------------------------------------------------
+
+    def scatter(self, dim: int, index: Any, src: Any = None, *, value: Any = None,
+                reduce: str | None = None) -> Array:
+        """With src[i, j], or one value, at [index[i, j], j] for dim 0; where several go to one
+        place, the last one.  Each place looks through the whole index along dim.
+
+        Errors: an index whose sizes differ from this array's on another axis; a number that is no
+        place; reduce.
+        """
+        if reduce is not None:
+            raise Error("scatter has no reduce: scatter_add is there")
+        given, axis = src if value is None else value, axis_of(self.type, dim)
+        ids, hits, source = self._targets("scatter", dim, index, given)
+        late = hits.flip(axis).argmax(axis)                  # the last hit, counted from the end
+        last = late.neg().add(in_graph(ids.shape[axis]) - 1)
+        return apply("where", hits.any(axis), apply("take_along", source, last, axis=axis), self)
+
+    def scatter_add(self, dim: int, index: Any, src: Any) -> Array:
+        """self with src[i, j] added at [index[i, j], j] for dim 0; otherwise as scatter."""
+        _, hits, source = self._targets("scatter_add", dim, index, src)
+        axis = axis_of(self.type, dim)
+        zero = apply("full", 0.0, shape=(), dtype=self.type.dtype)
+        return self.add(apply("where", hits, source.unsqueeze(axis + 1), zero).sum(
+            axis, dtype=self.dtype))
+
+    def _targets(self, name: str, dim: int, index: Any, src: Any) -> tuple[Array, Array, Array]:
+        """The numbers along dim, [.., K, ..]; which place each hits, [.., K, size, ..]; and what
+        goes there."""
+        axis, ids = axis_of(self.type, dim), as_array(name, index)
+        others = [a for i, a in enumerate(self.shape) if i != axis]
+        if ids.ndim != self.ndim or not same(
+                [a for i, a in enumerate(ids.shape) if i != axis], others):
+            raise Error(f"{name} along axis {dim} of {self.type} needs an index with the same "
+                        f"other sizes, not {ids.type}")
+        given = operand(name, src)
+        if isinstance(given, Core):
+            if given.type.dtype != self.type.dtype:
+                raise Error(f"{name} takes two arrays of one type, not {self.type} and "
+                            f"{given.type}")
+            if given.ndim != ids.ndim:
+                raise Error(f"{name} needs as many axes in {given.type} as in {ids.type}")
+            given = given[tuple(slice(0, size) for size in ids.shape)]
+        else:
+            given = full(ids.shape, 0, dtype=self.dtype)._filled(given)
+        places = apply("iota", shape=(self.shape[axis],), axis=0, dtype="i64")
+        ids = apply("take", places, ids.cast("i64"), axis=0)     # one that is no place is an error
+        wide = places.reshape(-1, *[1] * (self.ndim - 1 - axis))
+        return ids, ids.unsqueeze(axis + 1).eq(wide), given
+
+
+def as_tuple(index: Any) -> tuple[Any, ...]:
+    return index if isinstance(index, tuple) else (index,)
+
+
+def is_mask(item: Any) -> bool:
+    if isinstance(item, list):
+        return bool(item) and all(isinstance(i, bool) for i in item)
+    return isinstance(item, Core | np.ndarray) and item.dtype.kind == "b"
+
+
+def put(x: Array, axis: int, ids: Array, values: Array) -> Array:
+    """x with values[.., k, ..] at ids[k] along the axis; of several for one place, the last."""
+    size, count = x.shape[axis], ids.shape[0]
+    column = [-1, *[1] * (x.ndim - 1 - axis)]
+    if isinstance(ids.payload, np.ndarray) and isinstance(size, int):
+        source, there = np.zeros(size, np.int64), np.zeros(size, np.bool_)
+        source[ids.payload], there[ids.payload] = np.arange(len(ids.payload)), True
+        if not len(ids.payload):
+            return x
+        last, hit = as_array("", source), as_array("", there)
+    else:
+        places = apply("iota", shape=(size,), axis=0, dtype="i64")
+        ids = apply("take", places, ids, axis=0)
+        hits = ids.unsqueeze(1).eq(places)
+        hit = hits.any(0)
+        last = hits.flip(0).argmax(0).neg().add(in_graph(count) - 1)
+    taken = apply("take", values, last, axis=axis)
+    return apply("where", hit.reshape(column), taken, x)
+
+

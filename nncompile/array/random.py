@@ -1,0 +1,122 @@
+"""Arrays drawn at random, by the generator that nncompile.manual_seed seeds or one that is given.
+
+They are for initial values and for training: a graph has no randomness, so that a forward that
+draws cannot be traced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import DTypeLike
+
+from ir import Error
+from ir.types import DTYPES
+from nncompile.array.core import Core, DType, as_array
+from nncompile.array.creation import check_device
+from nncompile.array.dtypes import category, name_of
+from nncompile.indexing import flat
+from nncompile.interpreter import current
+
+if TYPE_CHECKING:
+    from nncompile.array import Array
+
+_default = np.random.default_rng()
+
+
+def manual_seed(seed: int) -> Generator:
+    """Make the numbers behind this call the same in every run; returns the generator seeded."""
+    global _default
+    _default = np.random.default_rng(seed)
+    return _default
+
+
+def default_generator() -> Generator:
+    return _default
+
+
+def drawn(name: str, size: Sequence[Any], dtype: DType, generator: Generator | None,
+          draw: Callable[[Generator, tuple[int, ...]], Any], default: DTypeLike = float) -> Array:
+    current.get().check_random(name)
+    shape = tuple(map(int, size))
+    values = draw(generator or default_generator(), shape)
+    return Core.array(np.asarray(values, DTYPES[name_of(default if dtype is None else dtype)]))
+
+
+def floats(name: str, dtype: DType) -> None:
+    if dtype is not None and category(name_of(dtype)) != 2:
+        raise Error(f"{name} draws floats, not {np.dtype(dtype)}")
+
+
+def rand(*size: Any, generator: Generator | None = None, dtype: DType = None, device: Any = None,
+         requires_grad: bool = False) -> Array:
+    """Uniform from 0 to 1."""
+    check_device(device)
+    floats("rand", dtype)
+    return drawn("rand", flat(size), dtype, generator, lambda g, shape: g.random(shape)
+                 ).requires_grad_(requires_grad)
+
+
+def randn(*size: Any, generator: Generator | None = None, dtype: DType = None, device: Any = None,
+          requires_grad: bool = False) -> Array:
+    """Normal with mean 0 and variance 1."""
+    check_device(device)
+    floats("randn", dtype)
+    return drawn("randn", flat(size), dtype, generator,
+                 lambda g, shape: g.standard_normal(shape)).requires_grad_(requires_grad)
+
+
+def rand_like(input: Any, *, dtype: DType = None, device: Any = None,
+              generator: Generator | None = None) -> Array:
+    x = as_array("rand_like", input)
+    return rand(x.shape, dtype=dtype or x.dtype, device=device, generator=generator)
+
+
+def randn_like(input: Any, *, dtype: DType = None, device: Any = None,
+               generator: Generator | None = None) -> Array:
+    x = as_array("randn_like", input)
+    return randn(x.shape, dtype=dtype or x.dtype, device=device, generator=generator)
+
+
+def randint(low: int, high: Any = None, size: Any = None, *, generator: Generator | None = None,
+            dtype: DType = None, device: Any = None) -> Array:
+    """Integers from low to high - 1; randint(high, size) starts at 0."""
+    check_device(device)
+    if size is None:
+        low, high, size = 0, low, high
+    first, end = low, high
+    return drawn("randint", size, dtype, generator,
+                 lambda g, shape: g.integers(first, end, shape), default=np.int64)
+
+
+def randint_like(input: Any, low: int, high: int | None = None, *, dtype: DType = None) -> Array:
+    x = as_array("randint_like", input)
+    first, end = (0, low) if high is None else (low, high)
+    return randint(first, end, x.shape, dtype=dtype or x.dtype)
+
+
+def randperm(n: int, *, generator: Generator | None = None, dtype: DType = None,
+             device: Any = None) -> Array:
+    """The numbers 0 .. n - 1 in some order."""
+    check_device(device)
+    return drawn("randperm", (n,), dtype, generator, lambda g, shape: g.permutation(n),
+                 default=np.int64)
+
+
+def normal(mean: Any, std: Any, size: Any = None, *, generator: Generator | None = None) -> Array:
+    """Normal, with a mean and a deviation for each element, or for all of `size`."""
+    if size is None:
+        given = [a.numpy() if isinstance(a, Core) else a for a in (mean, std)]
+        size = np.broadcast_shapes(*(np.shape(a) for a in given))
+        mean, std = given
+    return drawn("normal", size, None, generator, lambda g, shape: g.normal(mean, std, shape))
+
+
+def bernoulli(input: Any, *, generator: Generator | None = None) -> Array:
+    """1 with the probability that each element of the input is, else 0."""
+    x = as_array("bernoulli", input)
+    p = x.numbers("bernoulli")
+    return drawn("bernoulli", p.shape, x.dtype, generator, lambda g, shape: g.random(shape) < p)

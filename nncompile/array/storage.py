@@ -1,0 +1,167 @@
+"""What arrays share, and what it means to change one in place.
+
+x[0] = y changes x, every view of x, and whatever x is a view of.  The IR knows no such thing, so a
+change is another value: a Storage has the value that an array and its views have together, and each
+of them is that value after some steps, which are ops that only move elements.
+
+    x            storage.value                     steps ()
+    x.T[0]       slice(transpose(storage.value))   steps (transpose, slice)
+
+To write into a view is to go its steps backwards, which makes another value of the storage; the
+others go their own steps again when they are next looked at.  What nobody looks at again is dead
+code in the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from weakref import WeakSet
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ir import DimExpr, Error, Value, type_of
+from ir.ops import OPS, Attrs
+from ir.types import DTYPES, same
+from nncompile.interpreter import Payload, current
+
+Step = tuple[str, Mapping[str, Any]]             # the name of an op, and its attributes
+
+VIEWS = {name for name, definition in OPS.items() if "view" in definition.traits}
+PERHAPS_SHARED = (
+    "this array came from reshape, flatten or contiguous, or they made another from it, and one of "
+    "the two was changed in place since: whether it was a copy depends on the memory it had. Use "
+    "clone() for a copy, view() for a view")
+
+
+class Storage:
+    """The value that an array and its views have together."""
+
+    def __init__(self, value: Payload, in_memory: bool) -> None:
+        self.value = value
+        self.version = 0                         # how often it was changed
+        self.made_in = current.get().number      # the interpreter that made it
+        self.in_memory = in_memory               # whether changes go into the ndarray itself
+        self.lost = ""                           # why nobody knows the value any more
+        self.perhaps: WeakSet[Storage] = WeakSet()       # what may share memory with it
+
+    def seen(self, steps: tuple[Step, ...]) -> Payload:
+        """The value after these steps.  Errors: one that is not known."""
+        if self.lost:
+            raise Error(self.lost)
+        value = self.value
+        for name, attrs in steps:
+            value = do(name, value, **attrs)
+        return value
+
+    def change(self, value: Payload) -> None:
+        """Another value, for all who share it; what may share it is lost."""
+        self.value = self._kept(value) if isinstance(value, np.ndarray) else value
+        self.version += 1
+        for other in self.related() - {self}:
+            other.lost = PERHAPS_SHARED
+            other.version += 1
+
+    def _kept(self, value: NDArray[Any]) -> NDArray[Any]:
+        """Numbers in the old place, or in an array of their own."""
+        if not self.in_memory or not isinstance(self.value, np.ndarray):
+            return value.copy()
+        if not self.value.flags.writeable:
+            return value.copy()
+        self.value[...] = value
+        return self.value
+
+    def relate(self, other: Storage) -> None:
+        self.perhaps.add(other)
+        other.perhaps.add(self)
+
+    def related(self) -> set[Storage]:
+        found, rest = {self}, [self]
+        while rest:
+            new = set(rest.pop().perhaps) - found
+            found |= new
+            rest += new
+        return found
+
+
+def before(value: Payload, steps: tuple[Step, ...], part: Payload) -> Payload:
+    """The value that the steps turn into the part, and that elsewhere is the value there is."""
+    wholes = [value]
+    for name, attrs in steps:
+        wholes.append(do(name, wholes[-1], **attrs))
+    for whole, (name, attrs) in zip(wholes[-2::-1], steps[::-1], strict=True):
+        part = BACKWARDS[name](whole, part, attrs)
+    return part
+
+
+def do(name: str, *operands: Any, **attrs: Any) -> Payload:
+    from nncompile.array.core import Core  # an Array has a Storage
+
+    return current.get().op(name, [Core.array(o) for o in operands], attrs)
+
+
+def shape_of(value: Payload) -> tuple[Any, ...]:
+    return value.type.shape if isinstance(value, Value) else value.shape
+
+
+def dtype_of(value: Payload) -> str:
+    return value.type.dtype if isinstance(value, Value) else type_of(value).dtype
+
+
+# -- each step backwards: the operand of the op, changed so that the op gives the part -------------
+
+def unmoved(whole: Payload, part: Payload, attrs: Attrs) -> Payload:
+    return part
+
+
+def unreshaped(whole: Payload, part: Payload, attrs: Attrs) -> Payload:
+    return do("reshape", part, shape=shape_of(whole))
+
+
+def untransposed(whole: Payload, part: Payload, attrs: Attrs) -> Payload:
+    return do("transpose", part, axes=tuple(map(int, np.argsort(attrs["axes"]))))
+
+
+def unexpanded(whole: Payload, part: Payload, attrs: Attrs) -> Payload:
+    """Errors: an element of the whole that is in several places of the part."""
+    old, new = shape_of(whole), attrs["shape"]
+    if not same(new, (*[1] * (len(new) - len(old)), *old)):
+        raise Error("an expanded array has one element in several places, so it cannot be changed "
+                    "in place: clone() it first")
+    return do("reshape", part, shape=shape_of(whole))
+
+
+def unsliced(whole: Payload, part: Payload, attrs: Attrs) -> Payload:
+    axis, start, stop = attrs["axis"], attrs["start"], attrs["stop"]
+    if attrs.get("step", 1) != 1:
+        return with_every(whole, part, attrs)
+    size = shape_of(whole)[axis]
+    beside = [do("slice", whole, axis=axis, start=a, stop=b, step=1)
+              for a, b in ((0, start), (stop, size)) if not same(a, b)]
+    if same(start, 0):
+        return do("concat", part, *beside, axis=axis) if beside else part
+    return do("concat", beside[0], part, *beside[1:], axis=axis)
+
+
+def with_every(whole: Payload, part: Payload, attrs: Attrs) -> Payload:
+    """A slice with a step put back: by a choice between the whole and the part spread out."""
+    axis, size = attrs["axis"], shape_of(whole)[attrs["axis"]]
+    if isinstance(size, DimExpr):
+        raise Error(f"every {attrs['step']}. element of an axis of {size} cannot be changed in "
+                    "place while its size is not known")
+    places = np.arange(size)[attrs["start"]:attrs["stop"] if attrs["stop"] >= 0 else None:
+                             attrs["step"]]
+    if not len(places):
+        return whole
+    source, there = np.zeros(size, np.int64), np.zeros(size, DTYPES["bool"])
+    source[places], there[places] = np.arange(len(places)), True
+    rank = len(shape_of(whole))
+    column = there.reshape([-1 if i == axis else 1 for i in range(rank)])
+    return do("where", column, do("take", part, source, axis=axis), whole)
+
+
+BACKWARDS = {
+    "identity": unmoved, "dropout": unmoved, "reshape": unreshaped, "transpose": untransposed,
+    "expand": unexpanded, "slice": unsliced,
+}
