@@ -15,19 +15,21 @@ from nncompile.model import CompiledModel, PassRun
 from nncompile.nn import Module
 from nncompile.passes import DEFAULT_PIPELINE
 from nncompile.schedule import schedule
-from nncompile.trace import trace
+from nncompile.structure import Nesting
+from nncompile.trace import trace_structured
 
 TARGETS = {"cpu": "nncompile.cpu.engine",      # name -> module whose Engine runs programs
            "cuda": "nncompile.cuda.engine"}
 
 
 def compile(model: Module | ir.Graph, *inputs: Any, threads: int | None = None,
-            target: str | None = None, check: bool = False) -> CompiledModel:
+            target: str | None = None, check: bool = False, **keywords: Any) -> CompiledModel:
     """One fast callable for a model, at every batch size.
 
     model:   an `nn.Module` in eval mode, or an `ir.Graph` with its data (then without inputs).
     inputs:  a type text ("f32[B, 64]", "i64[B, T]") or an example array (its first dim becomes
-             dynamic) for each argument of `forward`.
+             dynamic) for each argument of `forward`, or such in a tuple, list, dict, named tuple or
+             dataclass; `keywords` are the arguments that go by name.
     threads: how many threads a call may use; None: NNCOMPILE_THREADS, or all CPUs of the process.
     target:  "cpu" or "cuda"; None: what `model.to(target)` said, or "cpu".
     check:   evaluate the graph before and after every pass, and raise PassError on a difference.
@@ -40,14 +42,15 @@ def compile(model: Module | ir.Graph, *inputs: Any, threads: int | None = None,
     if target not in TARGETS:
         raise CompileError(f"there is no target {target!r}; there are {', '.join(TARGETS)}")
     if isinstance(model, ir.Graph):
-        return compile_graph(model, {}, threads, target, check)
-    graph = trace(model, *inputs)
-    return compile_graph(graph, parameter_names(model, graph), threads, target, check)
+        return compile_graph(model, None, {}, threads, target, check)
+    graph, nesting = trace_structured(model, *inputs, **keywords)
+    return compile_graph(graph, nesting, parameter_names(model, graph), threads, target, check)
 
 
-def compile_graph(graph: ir.Graph, names: Mapping[str, str], threads: int | None, target: str,
-                  check: bool) -> CompiledModel:
-    """`names`: each name of a state dict -> the name of the graph's parameter that it is."""
+def compile_graph(graph: ir.Graph, nesting: Nesting | None, names: Mapping[str, str],
+                  threads: int | None, target: str, check: bool) -> CompiledModel:
+    """`nesting`: how calls nest the graph's arrays, or None if they do not.  `names`: each name of
+    a state dict -> the name of the graph's parameter that it is."""
     ir.verify(graph)
     graph = replace(graph, data={v: np.array(a) for v, a in graph.data.items()})
     runs = [PassRun("traced", graph, 0.0)]
@@ -62,7 +65,7 @@ def compile_graph(graph: ir.Graph, names: Mapping[str, str], threads: int | None
     fused = ir.run(DEFAULT_PIPELINE, graph, watch)
     program = schedule(fused)
     engine = import_module(TARGETS[target]).Engine
-    return CompiledModel(runs, program, engine, names, threads, target, check)
+    return CompiledModel(runs, program, engine, nesting, names, threads, target, check)
 
 
 def parameter_names(model: Module, graph: ir.Graph) -> dict[str, str]:

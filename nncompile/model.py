@@ -16,6 +16,7 @@ from ir.types import DTYPES, bind_sizes, evaluate_dim
 from nncompile.errors import InputError
 from nncompile.report import Profile, explain
 from nncompile.schedule import Program
+from nncompile.structure import Nesting
 
 Array = npt.NDArray[Any]
 
@@ -37,17 +38,19 @@ class CompiledModel:
     """
 
     def __init__(self, runs: Sequence[PassRun], program: Program, engine: Callable[..., Any],
-                 names: Mapping[str, str], threads: int | None, target: str, check: bool) -> None:
+                 nesting: Nesting | None, names: Mapping[str, str], threads: int | None,
+                 target: str, check: bool) -> None:
         self._runs, self._program, self._names = tuple(runs), program, dict(names)
+        self._nesting = None if nesting is None or nesting.is_flat else nesting
         self._options = (threads, target, check)
         self._engine = engine(program, self._constants(program.preparation), threads,
-                              self._convert, self._refuse_index)
-        self._call = self._engine.call
+                              self._convert, self._refuse_number)
+        self._call = self._engine.call if self._nesting is None else self._nested_call
 
     # -- calls -----------------------------------------------------------------------------------
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
-        """The model's output for these arrays; a tuple of them if it has several.
+        """What the model's `forward` returns for these arrays, nested as it nests them.
 
         inputs: one array for each input, of its dtype (or one that casts to it safely) and shape.
                 Contiguous arrays are read where they are, others are copied first.
@@ -58,23 +61,26 @@ class CompiledModel:
         """
         return self._call(*inputs, **options)
 
-    def bind(self, *inputs: Array, out: Any = None) -> Callable[[], Any]:
+    def bind(self, *inputs: Any, out: Any = None, **keywords: Any) -> Callable[[], Any]:
         """A function without arguments that reads these arrays and writes `out` each time: the
         cheapest call.  `out` is made if it is not given.
 
         Raises InputError if an array cannot be used where it is: only C-contiguous arrays of the
         exact dtypes are bound.
         """
-        arrays, sizes = self._checked(inputs)
-        outs = self._outputs(sizes) if out is None else self._checked_out(out, sizes)
-        for given, used in zip(inputs, arrays, strict=True):
+        flat = self._flat(inputs, keywords)
+        arrays, sizes = self._checked(flat)
+        outs = (self._outputs(sizes) if out is None else
+                self._checked_out(self._flat_out(out), sizes))
+        for given, used in zip(flat, arrays, strict=True):
             if given is not used:
                 raise InputError("bind takes C-contiguous arrays of the model's own dtypes; "
                                  "numpy.ascontiguousarray makes one")
         if any(not o.flags.c_contiguous or np.may_share_memory(o, a) for o in outs for a in arrays):
             raise InputError("bind takes C-contiguous outputs that do not overlap the inputs")
-        self._call(*arrays, *outs)
-        return functools.partial(self._call, *arrays, *outs)
+        self._engine.call(*arrays, *outs)
+        bound = functools.partial(self._engine.call, *arrays, *outs)
+        return bound if self._nesting is None else lambda: self._nested(bound())
 
     @property
     def threads(self) -> int:
@@ -137,9 +143,9 @@ class CompiledModel:
         return explain([(r.name, r.graph, r.seconds) for r in self._runs], self._program,
                        self._engine.notes())
 
-    def profile(self, *inputs: Any) -> Profile:
+    def profile(self, *inputs: Any, **keywords: Any) -> Profile:
         """Time of each step for these inputs on one thread, in the generated code itself."""
-        arrays, sizes = self._checked(inputs)
+        arrays, sizes = self._checked(self._flat(inputs, keywords))
         return Profile(self._program, sizes, self._engine.profile(arrays, self._outputs(sizes)))
 
     def __repr__(self) -> str:
@@ -150,23 +156,45 @@ class CompiledModel:
 
     def __reduce__(self) -> tuple[Any, ...]:
         from nncompile.compiler import compile_graph
-        return compile_graph, (self.ir("traced"), self._names, *self._options)
+        return compile_graph, (self.ir("traced"), self._nesting, self._names, *self._options)
+
+    # -- arrays in containers ----------------------------------------------------------------------
+
+    def _nested_call(self, *args: Any, out: Any = None, **keywords: Any) -> Any:
+        arrays = self._flat(args, keywords)
+        outs = [] if out is None else self._flat_out(out)
+        return self._nested(self._engine.call(*arrays, *outs))
+
+    def _flat(self, args: Sequence[Any], keywords: Mapping[str, Any]) -> list[Any]:
+        """The arrays of a call in the order of the graph's inputs."""
+        if self._nesting is not None:
+            return self._nesting.inputs.flatten(args, keywords)
+        names = [v.name for v in self._program.graph.inputs]
+        if wrong := keywords.keys() - set(names[len(args):]):
+            raise InputError(f"{self!r} got an unexpected argument {min(wrong)!r}")
+        return [*args, *(keywords[name] for name in names[len(args):] if name in keywords)]
+
+    def _flat_out(self, out: Any) -> list[Any]:
+        if self._nesting is not None:
+            return self._nesting.outputs.flatten(out, "out")
+        return list(out) if isinstance(out, tuple | list) else [out]
+
+    def _nested(self, results: Any) -> Any:
+        assert self._nesting is not None
+        flat = [results] if len(self._program.outputs) == 1 else results
+        return self._nesting.outputs.unflatten(flat)
 
     # -- what the fast path leaves to Python -----------------------------------------------------
 
     def _convert(self, *inputs: Any, **options: Any) -> Any:
         """Arguments that the fast path does not take as they are: convert them, or say why not."""
-        types = self._program.graph.inputs
-        out = options.pop("out", None)
-        given, extra = list(inputs[:len(types)]), inputs[len(types):]
-        given += [options.pop(v.name) for v in types[len(given):] if v.name in options]
-        if out is None and len(extra) == len(self._program.outputs):
-            out, extra = extra, ()
-        if options or extra:
-            raise InputError(f"{self!r} got unexpected arguments: "
-                             f"{', '.join(options) or f'{len(extra)} too many'}")
-        arrays, sizes = self._checked(given)
-        outs = [] if out is None else self._checked_out(out, sizes)
+        count, out = len(self._program.inputs), options.pop("out", None)
+        given, extra = inputs[:count], inputs[count:]
+        if extra and (out is not None or len(extra) != len(self._program.outputs)):
+            raise InputError(f"{self!r} got {len(extra)} arguments too many")
+        arrays, sizes = self._checked(given if self._nesting else self._flat(given, options))
+        outs = list(extra) if out is None else self._flat_out(out)
+        outs = self._checked_out(outs, sizes) if outs else []
         results = self._engine.compute(arrays)
         for target, result in zip(outs, results, strict=False):
             target[...] = result
@@ -207,8 +235,7 @@ class CompiledModel:
         return [np.empty([evaluate_dim(d, sizes) for d in v.type.shape], DTYPES[v.type.dtype])
                 for v in self._program.graph.outputs]
 
-    def _checked_out(self, out: Any, sizes: Mapping[str, int]) -> list[Array]:
-        outs = list(out) if isinstance(out, tuple | list) else [out]
+    def _checked_out(self, outs: list[Any], sizes: Mapping[str, int]) -> list[Array]:
         wanted = [(tuple(evaluate_dim(d, sizes) for d in v.type.shape), DTYPES[v.type.dtype])
                   for v in self._program.graph.outputs]
         got = [(o.shape, o.dtype) if isinstance(o, np.ndarray) and o.flags.writeable else None
@@ -218,7 +245,11 @@ class CompiledModel:
                 f"a writeable {dtype} array of shape {shape}" for shape, dtype in wanted))
         return outs
 
-    def _refuse_index(self, step: int, index: int, size: int) -> None:
-        where = self._program.steps[step].node.where
-        raise InputError(f"index {index} is outside an embedding of {size} rows\n"
-                         f"  layer: {where.layer}\n  line:  {where.line}")
+    def _refuse_number(self, step: int, number: int, size: int) -> None:
+        kind, where = self._program.steps[step].kind, self._program.steps[step].node.where
+        what = {"elementwise": "an integer is divided by zero",
+                "embedding": f"index {number} is outside an embedding of {size} rows",
+                "embedding_bag": f"{number} is no index into {size} rows, or no offset of a bag: "
+                                 "offsets begin with 0 and rise up to the number of ids",
+                }.get(kind, f"index {number} is outside an axis of {size} elements")
+        raise InputError(f"{what}\n  layer: {where.layer}\n  line:  {where.line}")

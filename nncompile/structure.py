@@ -129,6 +129,21 @@ class Inputs:
         return values[: self.positional], by_name
 
 
+@dataclass(frozen=True)
+class Nesting:
+    """How the arrays of a model's graph are nested in its arguments and its result."""
+
+    inputs: Inputs
+    outputs: Structure
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether a call takes the arrays themselves and returns one, or a tuple of several."""
+        several = self.outputs.container is tuple and len(self.outputs.children) > 1 and all(
+            child.is_array for child in self.outputs.children)
+        return self.inputs.is_flat and (self.outputs.is_array or several)
+
+
 def flatten(tree: Any, is_array: Callable[[Any], bool]) -> tuple[list[Any], Structure]:
     """The arrays in a value, and how they are nested in it."""
     if is_array(tree):

@@ -26,7 +26,7 @@ from nncompile.errors import InputError, TraceError
 from nncompile.interpreter import Interpreter, current
 from nncompile.nn.containers import Sequential
 from nncompile.nn.module import Module
-from nncompile.structure import Inputs, Structure, flatten, mapped
+from nncompile.structure import Inputs, Nesting, Structure, flatten, mapped
 
 # Frames of these packages are not the user's.
 OURS = (str(Path(__file__).parent) + os.sep, *(
@@ -41,8 +41,7 @@ class Traced(NamedTuple):
     """A graph of arrays only, and how its inputs and outputs were nested in the model's."""
 
     graph: Graph
-    inputs: Inputs
-    outputs: Structure
+    nesting: Nesting
 
 
 def trace(model: Module, /, *inputs: Any, **keywords: Any) -> Graph:
@@ -80,7 +79,7 @@ def trace_structured(model: Module, /, *inputs: Any, **keywords: Any) -> Traced:
         current.reset(token)
     graph = recorder.builder.build(type(model).__name__, outputs)
     verify(graph)
-    return Traced(graph, given, structure)
+    return Traced(graph, Nesting(given, structure))
 
 
 def check_modes(model: Module) -> None:

@@ -7,20 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import prod
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ir.types import DTYPES
 from nncompile.cpu.kernels import pack_linear, packed_size
 from nncompile.cpu.target import Target
 
 LINE = 16                                     # floats of a cache line: every entry starts on one
 Floats = npt.NDArray[np.float32]
-Fill = Callable[[Sequence[Floats]], Floats]   # the model's constants -> this entry's numbers
+Array = npt.NDArray[Any]
+Fill = Callable[[Sequence[Array]], Array]     # the model's constants -> this entry's numbers
 
 
 @dataclass(frozen=True)
 class Entry:
+    """Where the numbers lie; offset and size count words of 4 bytes."""
+
     name: str
     offset: int
     size: int
@@ -40,36 +46,40 @@ class Arena:
         last = max(self.entries.values(), key=lambda e: e.offset, default=None)
         return LINE if last is None else last.offset + padded(last.size)
 
-    def linear(self, weight: int, bias: int | None, N: int, K: int) -> str:
+    def linear(self, weight: int, bias: int | None, N: int, K: int, dtype: str) -> str:
         """Place of weight[N, K] and bias[N], packed for the linear kernel."""
-        def fill(constants: Sequence[Floats]) -> Floats:
+        def fill(constants: Sequence[Array]) -> Array:
             b = None if bias is None else constants[bias]
             return pack_linear(constants[weight], b, self.target)
-        size = packed_size(N, K, self.target)
-        return self.place(("linear", weight, bias), size, f"linear {K} -> {N}: panels, bias", fill)
+        size = packed_size(N, K, self.target, dtype)
+        return self.place(("linear", weight, bias), dtype, size,
+                          f"linear {K} -> {N}: panels, bias", fill)
 
-    def array(self, constant: int, shape: Sequence[int]) -> str:
+    def array(self, constant: int, shape: Sequence[int], dtype: str) -> str:
         """Place of a constant in row-major order."""
-        return self.place(("array", constant), int(np.prod(shape)), f"array {list(shape)}",
+        return self.place(("array", constant), dtype, prod(shape), f"array {list(shape)}",
                           lambda constants: np.ascontiguousarray(constants[constant]).ravel())
 
-    def scalar(self, value: float) -> str:
+    def scalar(self, value: float, dtype: str) -> str:
         """Place of one number; by repr, because 0.0 == -0.0."""
-        return self.place(("scalar", repr(value)), 1, f"{value!r}",
-                          lambda _: np.array([value], np.float32))
+        return self.place(("scalar", repr(value), dtype), dtype, 1, f"{value!r}",
+                          lambda _: np.array([value]).astype(DTYPES[dtype]))
 
-    def place(self, key: tuple[object, ...], size: int, about: str, fill: Fill) -> str:
+    def place(self, key: tuple[object, ...], dtype: str, size: int, about: str, fill: Fill) -> str:
+        """An entry of so many elements of a dtype."""
         if key not in self.entries:
+            about += f" of {dtype}" * (dtype != "f32")
             self.entries[key] = Entry(f"W{len(self.entries)}", self.size if self.entries else 0,
-                                      size, about, fill)
+                                      -(-size * DTYPES[dtype].itemsize // 4), about, fill)
         return self.entries[key].name
 
-    def pack(self, constants: Sequence[npt.NDArray]) -> Floats:
-        """All entries' numbers: float32, starting on a cache line."""
+    def pack(self, constants: Sequence[Array]) -> Floats:
+        """All entries' numbers, starting on a cache line: float32, or what lies there as such."""
         arena = aligned_zeros(self.size)
         with np.errstate(over="ignore"):
             for entry in self.entries.values():
-                arena[entry.offset:entry.offset + entry.size] = entry.fill(constants)
+                numbers = entry.fill(constants).view(np.uint8)
+                arena[entry.offset:].view(np.uint8)[:len(numbers)] = numbers
         return arena
 
 

@@ -7,36 +7,26 @@
 
 `row_blocks` takes a block of rows through all steps; `phases` lets all workers share each step.
 Both call the same kernels, so a row's bits do not depend on which one ran.  A kind of step has
-one entry in EMITTERS, a function from the step to its kernel and the text of its arguments.
+one entry in EMITTERS (emitters.py), from the step to its kernel and the text of its arguments.
 """
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from keyword import iskeyword
 
 from ir.graph import Value, named_sizes
-from ir.ops import OPS
 from ir.text import name_values, print_call
 from ir.types import Dim, DimExpr, divide, product, same, symbol
-from nncompile.cpu import kernels
 from nncompile.cpu.arena import LINE, Arena
-from nncompile.cpu.kernels import Chain, Kernel
+from nncompile.cpu.emitters import EMITTERS, Call
+from nncompile.cpu.kernels import Kernel
+from nncompile.cpu.scope import Scope, at_word, number_text
 from nncompile.cpu.target import Target
-from nncompile.cpu.words import WORDS
-from nncompile.errors import CompileError
-from nncompile.schedule import Operand, Program, Step, View
+from nncompile.schedule import Program, Step, View
 from nncompile.schedule.cost import work
-from nncompile.schedule.program import collapsed
 
 BLOCK = 96            # rows that go through all layers together; 48 to 384 measure alike
 SIGNATURE = "args, sizes, weights, scratch, block, queue, fault, worker"
-LOCALS = ("args", "sizes", "weights", "scratch", "block", "queue", "fault", "worker", "facts",
-          "row", "rows", "plan", "row_blocks", "phases", "min")
-
-Call = tuple[Kernel, list[str]]
-
 
 @dataclass(frozen=True)
 class Source:
@@ -48,11 +38,7 @@ class Source:
 
 
 def emit(program: Program, target: Target) -> Source:
-    """Write the program for this target.
-
-    Raises CompileError where a step computes in a type that the target's kernels do not have.
-    """
-    check_dtypes(program)
+    """Write the program for this target."""
     writer = Writer(program, target)
     functions = [writer.plan(), writer.phases()]
     if program.batch is not None:
@@ -62,37 +48,16 @@ def emit(program: Program, target: Target) -> Source:
     return Source(text, {k.name: k for k in used}, writer.arena)
 
 
-def check_dtypes(program: Program) -> None:
-    """Kernels compute in float32; integers may only be looked up."""
-    dtypes = {v.place: i.type.dtype
-              for v, i in zip(program.inputs, program.graph.inputs, strict=True)}
-    dtypes |= {place: program.preparation.outputs[number].type.dtype
-               for place, number in program.constants.items()}
-    for step in program.steps:
-        reads = step.reads[1:] if step.kind == "embedding" else step.reads
-        wrong = [dtypes[v.place] for v in reads if dtypes.get(v.place, "f32") != "f32"]
-        if step.node.result.type.dtype != "f32":
-            wrong.append(step.node.result.type.dtype)
-        if wrong:
-            raise CompileError(
-                f"the cpu target computes in f32, and {step.node.op} needs {wrong[0]}\n"
-                f"  layer: {step.node.where.layer} ({step.node.where.line})\n"
-                "  do:    model.float(), and float32 inputs; integers can index an embedding")
-
-
-class Writer:
+class Writer(Scope):
     """Writes the functions; collects the kernels they call and the weights they read."""
 
     def __init__(self, program: Program, target: Target) -> None:
-        self.program, self.target, self.arena = program, target, Arena(target)
+        super().__init__(program, target)
         self.called: dict[str, Kernel] = {}
         self.values = name_values(program.graph)
-        self.sizes = size_names(program)
-        self.places = place_names(program, set(self.sizes.values()))
         self.rows_of: dict[str, str] = dict(self.sizes)
         if program.batch is not None:
             self.rows_of[program.batch] = "rows"
-        self.names = self.sizes                     # of the function being written
 
     # -- whole functions -------------------------------------------------------------------------
 
@@ -106,7 +71,8 @@ class Writer:
         return "\n".join([
             f'"""{inputs} -> {outputs} in {len(self.program.steps)} steps, '
             f"for vectors of {self.target.width} float32.", "",
-            "Sizes, strides and places are counted in float32; ldx is the distance of x's rows.",
+            "Strides and offsets count elements; scratch and the places of weights count words of",
+            "4 bytes.  ldx is the distance of x's rows.",
             "A kernel runs alone, or as shared_<kernel>(queue, ...) by all workers:",
             *called, '"""', *places, ""])
 
@@ -194,6 +160,7 @@ class Writer:
         return str(BLOCK) if same(most, 1) else f"max(1, {BLOCK} // max(1, {self.number(most)}))"
 
     def scratch_size(self, rows: str) -> str:
+        """Words of 4 bytes of all buffers for so many rows of the batch."""
         whole = sum((d for d in self.program.buffers.values() if fills_lines(d)), 0)
         parts = [self.buffer_size(whole, rows)] if not same(whole, 0) else []
         parts += [self.buffer_size(d, rows) for d in self.program.buffers.values()
@@ -201,7 +168,7 @@ class Writer:
         return " + ".join(parts) or "0"
 
     def buffer_size(self, size: Dim, rows: str) -> str:
-        """The floats of a buffer, rounded up to whole cache lines."""
+        """The words of a buffer, rounded up to whole cache lines."""
         names = dict(self.sizes)
         if self.program.batch is not None:
             names[self.program.batch] = rows
@@ -231,40 +198,10 @@ class Writer:
         what = f"{self.values[node.result]}: {node.result.type} = {print_call(node, self.values)}"
         return [f"{indent}# {'copy, for ' * (copy and node.op != 'concat')}{what}"]
 
-    # -- pieces of calls -------------------------------------------------------------------------
-
     def call(self, step: Step) -> Call:
         kernel, arguments = EMITTERS[step.kind](self, step)
         self.called[kernel.name] = kernel
         return kernel, arguments
-
-    def number(self, dim: Dim) -> str:
-        return number_text(dim, self.names)
-
-    def factor(self, dim: Dim) -> str:
-        return factor_text(dim, self.names)
-
-    def pointer(self, operand: Operand) -> str:
-        if not isinstance(operand, View):
-            return f"at(weights, {self.arena.scalar(operand)})"
-        if operand.place in self.program.constants:
-            number = self.program.constants[operand.place]
-            shape = self.program.preparation.outputs[number].type.shape
-            base = f"weights, {self.arena.array(number, fixed(shape))}"
-            offset = "" if same(operand.offset, 0) else f" + {self.number(operand.offset)}"
-            return f"at({base}{offset})"
-        name = self.places[operand.place]
-        if same(operand.offset, 0):
-            return name
-        word = at_word(self.dtype(operand.place))
-        return f"{word}({name}, {self.number(operand.offset)})"
-
-    def dtype(self, place: str) -> str:
-        inputs = zip(self.program.inputs, self.program.graph.inputs, strict=True)
-        return next((v.type.dtype for view, v in inputs if view.place == place), "f32")
-
-    def numbers(self, dims: Sequence[Dim]) -> list[str]:
-        return [self.number(d) for d in dims]
 
 
 def fills_lines(dim: Dim) -> bool:
@@ -286,59 +223,6 @@ def size_powers(program: Program) -> dict[str, int]:
     return powers
 
 
-def fixed(shape: Sequence[Dim]) -> list[int]:
-    """The shape of a constant, which has no named sizes."""
-    return [dim.__index__() for dim in shape]
-
-
-def at_word(dtype: str) -> str:
-    return "at_i64" if dtype == "i64" else "at"
-
-
-# -- names -----------------------------------------------------------------------------------------
-
-def size_names(program: Program) -> dict[str, str]:
-    """A variable for each named size: its own name if that is plain, or else S0, S1, ..."""
-    named = named_sizes(program.graph)
-    plain = re.compile(r"[A-Z][A-Za-z]{0,15}")
-    return {name: name if plain.fullmatch(name) and not iskeyword(name) else f"S{i}"
-            for i, name in enumerate(named)}
-
-
-def place_names(program: Program, taken: set[str]) -> dict[str, str]:
-    """A variable for each input, output and buffer.  Names of inputs are the user's: they are
-    taken over only if they cannot mean anything else here."""
-    taken = {*taken, *LOCALS, *WORDS, *OPS}
-    names = {}
-    for i, (view, value) in enumerate(zip(program.inputs, program.graph.inputs, strict=True)):
-        plain = re.fullmatch(r"[a-z][a-z_]{0,15}", value.name) and not iskeyword(value.name)
-        name = value.name if plain and value.name not in taken else f"in{i}"
-        names[view.place] = name
-        taken.add(name)
-    single = len(program.outputs) == 1 and "y" not in taken
-    return (names | {v.place: "y" if single else v.place for v in program.outputs}
-            | {place: place for place in program.buffers})
-
-
-def number_text(dim: Dim, names: Mapping[str, str]) -> str:
-    """A size as Python: B * 784, or 2 * T + 1."""
-    if not isinstance(dim, DimExpr):
-        return str(dim)
-    parts = []
-    for monomial, coefficient in dim.terms:
-        factors = [names[name] for name in monomial]
-        if abs(coefficient) != 1 or not factors:
-            factors.append(str(abs(coefficient)))
-        parts.append(("- " if coefficient < 0 else "+ ") + " * ".join(factors))
-    first, *rest = sorted(parts, key=lambda part: part[0] == "-")     # 10 - T, not -T + 10
-    return " ".join([first.removeprefix("+ ").replace("- ", "-"), *rest])
-
-
-def factor_text(dim: Dim, names: Mapping[str, str]) -> str:
-    text = number_text(dim, names)
-    return text if re.fullmatch(r"\w+", text) else f"({text})"
-
-
 def wrapped(indent: str, kernel: Kernel, arguments: Sequence[str]) -> list[str]:
     """The call, broken behind commas at 100 columns."""
     lines, line = [], f"{indent}{kernel.name}("
@@ -350,128 +234,3 @@ def wrapped(indent: str, kernel: Kernel, arguments: Sequence[str]) -> list[str]:
             line = hang
         line += piece + " "
     return [*lines, line.rstrip()]
-
-
-# -- one function for each kind of step ------------------------------------------------------------
-
-def linear(w: Writer, step: Step) -> Call:
-    x, weight, *bias = step.views
-    constants, rows = w.program.constants, x.shape[0]
-    N, K = fixed(weight.shape)
-    b = constants[bias[0].place] if bias else None
-    place = w.arena.linear(constants[weight.place], b, N, K)
-    further, chain = [], []
-    for op, operands in step.then:
-        pairs = [row_operand(w, o, step.result) for o in operands]
-        chain.append((op, "".join(kind for kind, _ in pairs)))
-        further += [text for _, texts in pairs for text in texts]
-    return kernels.linear(tuple(chain)), [
-        w.pointer(x), w.number(x.strides[0]), f"at(weights, {place})",
-        w.pointer(step.result), str(N), w.number(rows), str(K), str(N), *further]
-
-
-def row_operand(w: Writer, operand: Operand, result: View) -> tuple[str, list[str]]:
-    """A further operand of linear: its kind, its pointer, and the distance of its rows."""
-    if not isinstance(operand, View):
-        return "s", [w.pointer(operand), "0"]
-    kind, stride = row_stride(operand, result.shape)
-    return kind, [w.pointer(operand), w.number(stride)]
-
-
-def row_stride(operand: View, shape: Sequence[Dim]) -> tuple[str, Dim]:
-    view = operand.broadcast_to(shape)
-    dims, (strides,) = collapsed(view.shape[:-1], [view.strides[:-1]])
-    kind = "v" if same(view.strides[-1], 1) or same(shape[-1], 1) else "s"
-    return kind, strides[-1] if dims else 0
-
-
-def matmul(w: Writer, step: Step) -> Call:
-    x, right = step.views
-    y, lead = step.result, step.result.shape[:-2]
-    x = x.broadcast_to((*lead, *x.shape[-2:]))
-    right = right.broadcast_to((*lead, *right.shape[-2:]))
-    views = [o.broadcast_to(y.shape) for o in step.reads[2:]]
-    outer, strides = collapsed(lead, [v.strides[:-2] for v in (x, right, y, *views)])
-    own, rest = strides[:3], iter(zip(views, strides[3:], strict=True))
-    further, chain = [], []
-    for op, operands in step.then:
-        kinds = ""
-        for o in operands:
-            if isinstance(o, View):
-                view, outers = next(rest)
-                kinds += "v" if same(view.strides[-1], 1) or same(y.shape[-1], 1) else "s"
-                further += [w.pointer(o), w.number(view.strides[-2]), *w.numbers(outers)]
-            else:
-                kinds += "s"
-                further += [w.pointer(o), "0", *["0"] * len(outer)]
-        chain.append((op, kinds))
-    return kernels.matmul(tuple(chain), len(outer)), [
-        w.pointer(x), w.number(x.strides[-2]), w.pointer(right), w.number(right.strides[-2]),
-        w.pointer(y), w.number(y.strides[-2]), *w.numbers((y.shape[-2], x.shape[-1], y.shape[-1])),
-        *w.numbers(outer), *(n for s in own for n in w.numbers(s)), *further]
-
-
-def elementwise(w: Writer, step: Step) -> Call:
-    y = step.result
-    views = [o.broadcast_to(y.shape) for o in step.reads]
-    dims, strides = collapsed(y.shape, [v.strides for v in (y, *views)])
-    if not dims or not same(strides[0][-1], 1):                       # y itself has stride 1
-        dims, strides = (*dims, 1), [(*s, 1) for s in strides]
-    rest = iter(strides[1:])
-    steps = [(step.attrs["op"], step.operands), *step.then]
-    chain, further = [], []
-    for op, operands in steps:
-        kinds = ""
-        for o in operands:
-            own = next(rest) if isinstance(o, View) else (0,) * len(dims)
-            kind = {"1": "v", "0": "s"}.get(str(own[-1]), "g")
-            kinds += kind
-            further += [w.pointer(o), *w.numbers(own[-1:] if kind == "g" else ()),
-                        *w.numbers(own[:-1])]
-        chain.append((op, kinds))
-    return kernels.elementwise(tuple(chain), len(dims) - 1), [
-        w.pointer(y), w.number(dims[-1]), *w.numbers(dims[:-1]), *w.numbers(strides[0][:-1]),
-        *further]
-
-
-def softmax(w: Writer, step: Step) -> Call:
-    (x,), y, scale = step.views, step.result, step.attrs["scale"]
-    arguments = [*matrix(w, x), *matrix(w, y), *w.numbers(y.shape)]
-    if scale == 1.0:
-        return kernels.softmax(scaled=False), arguments
-    return kernels.softmax(scaled=True), [*arguments, w.pointer(scale)]
-
-
-def layer_norm(w: Writer, step: Step) -> Call:
-    x, *affine = step.views
-    return kernels.layer_norm(weight=len(affine) > 0, bias=len(affine) > 1), [
-        *matrix(w, x), *map(w.pointer, affine), w.pointer(step.attrs["eps"]),
-        *matrix(w, step.result), *w.numbers(step.result.shape)]
-
-
-def reduce(w: Writer, step: Step) -> Call:
-    (x,) = step.views
-    return kernels.reduce(step.attrs["op"]), [
-        *matrix(w, x), w.pointer(step.result), *w.numbers(x.shape)]
-
-
-def embedding(w: Writer, step: Step) -> Call:
-    ids, table = step.views
-    dims, (strides,) = collapsed(ids.shape, [ids.strides])
-    V, D = table.shape
-    number = str(w.program.steps.index(step))
-    return kernels.embedding(step.attrs["index"], len(dims)), [
-        w.pointer(ids), w.pointer(table), *w.numbers((V, D)), w.pointer(step.result), w.number(D),
-        "fault", number, *w.numbers(dims), *w.numbers(strides)]
-
-
-def matrix(w: Writer, operand: View) -> list[str]:
-    return [w.pointer(operand), w.number(operand.strides[0])]
-
-
-EMITTERS: dict[str, Callable[[Writer, Step], Call]] = {
-    "linear": linear, "matmul": matmul, "elementwise": elementwise, "softmax": softmax,
-    "layer_norm": layer_norm, "reduce": reduce, "embedding": embedding,
-}
-
-__all__ = ["EMITTERS", "Chain", "Source", "emit"]

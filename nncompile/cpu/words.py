@@ -19,6 +19,9 @@ from typing import Any
 
 from llvmlite import ir
 
+from ir.types import DTYPES
+from nncompile.cpu.kernels.kernel import typed
+
 F32, I8, I32, I64 = ir.FloatType(), ir.IntType(8), ir.IntType(32), ir.IntType(64)
 POINTER, VOID = ir.PointerType(), ir.VoidType()
 LLVM_TYPES = {"p": POINTER, "i": I64, "c": I32, "n": VOID}
@@ -113,13 +116,17 @@ def python_claim(queue: Any, number: int) -> int:
     return int(queue[number * PHASE]) - 1
 
 
+def step_word(name: str, dtype: str) -> Word:
+    kind = F32 if dtype == "f32" else ir.IntType(8 * DTYPES[dtype].itemsize)
+    return Word(name, "pi", "p", lambda b, v: element(b, v[0], v[1], kind),
+                lambda array, offset: typed(array, dtype)[offset:])
+
+
 # -- the words of generated source -----------------------------------------------------------------
 
 WORDS = {word.name: word for word in (
-    # the float32 (int64) that lies `offset` after `pointer`
-    Word("at", "pi", "p", lambda b, v: element(b, v[0], v[1], F32),
-         lambda array, offset: array[offset:]),
-    Word("at_i64", "pi", "p", lambda b, v: element(b, *v), lambda array, offset: array[offset:]),
+    # the element that lies `offset` after `pointer`: at(p, 3) counts float32, at_i64(p, 3) int64
+    *(step_word("at" if dtype == "f32" else f"at_{dtype}", dtype) for dtype in DTYPES),
     # input or output number k of the call;  the k-th named size
     Word("pointer", "pi", "p", lambda b, v: b.load(element(b, *v), typ=POINTER),
          lambda args, k: args[k]),

@@ -19,9 +19,9 @@ def schedule(graph: Graph) -> Program:
     """Plan a verified, fused graph.  Every node is prepared once, a view, or one or more steps."""
     prepared = load_time_values(graph)
     constants = [v for v in (*graph.params, *(n.result for n in graph.nodes)) if v in prepared]
-    inputs = tuple(contiguous(f"in{i}", v.type.shape) for i, v in enumerate(graph.inputs))
+    inputs = tuple(contiguous(f"in{i}", v.type) for i, v in enumerate(graph.inputs))
     views = dict(zip(graph.inputs, inputs, strict=True))
-    views |= {v: contiguous(f"c{i}", v.type.shape) for i, v in enumerate(constants)}
+    views |= {v: contiguous(f"c{i}", v.type) for i, v in enumerate(constants)}
 
     low = lower(graph, views, prepared)
     steps, buffers = plan_memory(low.steps, low.buffers)
@@ -29,7 +29,7 @@ def schedule(graph: Graph) -> Program:
     kept = [i for i in range(len(constants)) if f"c{i}" in used]
     return Program(
         graph=graph, batch=batch_size(graph), inputs=inputs, steps=steps, buffers=buffers,
-        outputs=tuple(contiguous(f"out{i}", v.type.shape) for i, v in enumerate(graph.outputs)),
+        outputs=tuple(contiguous(f"out{i}", v.type) for i, v in enumerate(graph.outputs)),
         preparation=preparation(graph, prepared, [constants[i] for i in kept]),
         constants={f"c{i}": number for number, i in enumerate(kept)},
         requirements=tuple(low.requirements))

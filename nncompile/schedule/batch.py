@@ -31,9 +31,12 @@ def batch_size(graph: Graph) -> str | None:
     for node in graph.nodes:
         operands = [o for o in node.inputs if isinstance(o, Value)]
         if free.issuperset(operands):
-            if mentions(node.result.type.shape, batch):
+            if not mentions(node.result.type.shape, batch):
+                free.add(node.result)
+            elif has_equal_rows(node) and is_leading(node.result.type, batch):
+                batched.add(node.result)
+            else:
                 return None                           # made of the size alone
-            free.add(node.result)
         elif is_leading(node.result.type, batch) and keeps_rows(node, batched):
             batched.add(node.result)
         else:
@@ -50,6 +53,11 @@ def is_leading(type_: TensorType, batch: str) -> bool:
         return False
     rest = divide(type_.shape[0], symbol(batch))
     return rest is not None and not mentions((rest,), batch)
+
+
+def has_equal_rows(node: Node) -> bool:
+    """Whether a node whose operands are free of the batch makes the same row as often as asked."""
+    return node.op in ("full", "expand") or (node.op == "iota" and node.attrs["axis"] != 0)
 
 
 def keeps_rows(node: Node, batched: set[Value]) -> bool:
@@ -87,17 +95,21 @@ def not_over_rows(_: TensorType, operands: Operands, attrs: Attrs, batched: set[
     return 0 not in axes and batched.isdisjoint(operands[1:])
 
 
+def take_along(result: TensorType, operands: Operands, attrs: Attrs, batched: set[Value]) -> bool:
+    return attrs["axis"] != 0 and aligned(result, operands, attrs, batched)
+
+
 RULES: dict[str, Rule] = {
     "linear": lambda r, o, a, b: o[0].type.ndim > 1 and first_only(r, o, a, b),
     "matmul": matmul,
     "embedding": first_only,
-    "softmax": not_over_rows,
-    "layer_norm": not_over_rows,
-    "sum": not_over_rows,
-    "mean": not_over_rows,
-    "max": not_over_rows,
-    "slice": not_over_rows,
+    **dict.fromkeys((
+        "softmax", "log_softmax", "layer_norm", "rms_norm", "cumsum", "topk_ids", "slice", "take",
+        "sum", "prod", "mean", "max", "min", "any", "all", "argmax", "argmin"), not_over_rows),
+    "take_along": take_along,
+    "pad": lambda r, o, a, b: same(a["low"][0], 0) and same(a["high"][0], 0),
     "concat": lambda r, o, a, b: a["axis"] != 0 and b.issuperset(o),
     "transpose": lambda r, o, a, b: a["axes"][0] == 0,
+    "expand": aligned,
     "reshape": lambda r, o, a, b: True,               # rows keep their place in memory order
 }

@@ -5,8 +5,14 @@ from ir.types import Dim, product
 from nncompile.schedule.program import Step
 
 # Operations an element: what the polynomials behind a function cost beside one addition.
-ELEMENT_COST = {"tanh": 25, "sigmoid": 20, "exp": 15, "log": 20, "gelu": 40, "gelu_tanh": 30,
-                "div": 4, "sqrt": 4, "softmax": 25, "layer_norm": 10}
+ELEMENT_COST = {
+    **dict.fromkeys(("div", "sqrt", "rsqrt", "floor_div", "remainder", "softsign"), 4),
+    **dict.fromkeys(("exp", "expm1", "exp2", "log", "log1p", "log2", "log10", "sigmoid", "silu",
+                     "elu", "celu", "selu", "softplus", "log_sigmoid"), 20),
+    **dict.fromkeys(("sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh",
+                     "atanh", "tanh", "tanhshrink", "gelu_tanh", "pow", "mish"), 30),
+    **dict.fromkeys(("erf", "erfc", "gelu"), 40),
+    "softmax": 25, "log_softmax": 25, "layer_norm": 10, "rms_norm": 6, "topk_ids": 20}
 
 
 def work(step: Step) -> Dim:
@@ -17,14 +23,14 @@ def work(step: Step) -> Dim:
 
 
 def own_work(step: Step, elements: Dim) -> Dim:
-    match step.kind:
+    match kind := step.kind:
         case "linear" | "matmul":
             return elements * 2 * step.views[0].shape[-1]
-        case "reduce":
-            return product(step.views[0].shape)
+        case "reduce" | "topk_ids" | "embedding_bag":
+            return product(step.views[0].shape) * (ELEMENT_COST.get(kind, 1))
         case "elementwise":
             return elements * ELEMENT_COST.get(step.attrs["op"], 1)
-        case kind:
+        case _:
             return elements * ELEMENT_COST.get(kind, 1)
 
 

@@ -4,11 +4,12 @@ an operand does not lie in memory as the step's kernel needs it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import replace
 from typing import Any
 
 from ir.graph import Graph, Node, Value
 from ir.ops import OPS, split_then
-from ir.types import Dim, DimExpr, TensorType, product, same
+from ir.types import Dim, TensorType, extent, product, same
 from nncompile.schedule.program import (
     Operand,
     Step,
@@ -21,6 +22,7 @@ from nncompile.schedule.program import (
 Attrs = Mapping[str, Any]
 Operands = list[Any]                           # Views; an elementwise op's may be floats too
 Then = list[tuple[str, tuple[Operand, ...]]]
+COPY = {"op": "copy"}
 
 
 class Lowering:
@@ -35,14 +37,22 @@ class Lowering:
     def add(self, node: Node) -> None:
         own, attrs, then = split_then(node.op, node.inputs, node.attrs)
         further = [(op, tuple(map(self.operand, others))) for op, others in then]
-        lowering = elementwise if "elementwise" in OPS[node.op].traits else LOWERINGS[node.op]
         operands = [self.operand(o) for o in own]
-        self.views[node.result] = lowering(self, node, operands, attrs, further)
+        fused = elementwise if "elementwise" in OPS[node.op].traits else FUSED.get(node.op)
+        if fused:
+            self.views[node.result] = fused(self, node, operands, further)
+        elif not further:
+            self.views[node.result] = LOWERINGS[node.op](self, node, operands, attrs)
+        else:                                          # a chain behind a kernel that takes none
+            output = self.outputs.pop(node.result, None)
+            made = LOWERINGS[node.op](self, node, operands, attrs)
+            self.outputs |= {node.result: output} if output else {}
+            self.views[node.result] = self.step(
+                "elementwise", node, self.result(node), [made], COPY, further)
 
     def require(self, node: Node, *rooms: Dim) -> None:
         """Refuse calls in which one of these is negative; what cannot be is left out."""
-        self.requirements += [(room, node) for room in rooms
-                              if isinstance(room, DimExpr) and min(c for _, c in room.terms) < 0]
+        self.requirements += [(room, node) for room in rooms if extent(room)[0] < 0]
 
     def operand(self, operand: Value | float) -> Operand:
         return self.views[operand] if isinstance(operand, Value) else operand
@@ -56,17 +66,20 @@ class Lowering:
     def result(self, node: Node) -> View:
         """Where a kernel writes the node's result: an output if it is one, or else a buffer."""
         place = self.outputs.pop(node.result, None)
-        return contiguous(place, node.result.type.shape) if place else self.buffer(node.result.type)
+        return contiguous(place, node.result.type) if place else self.buffer(node.result.type)
 
     def buffer(self, type_: TensorType) -> View:
         place = f"b{len(self.buffers)}"
         self.buffers[place] = type_
-        return contiguous(place, type_.shape)
+        return contiguous(place, type_)
 
     def copied(self, node: Node, view: View) -> View:
         """The same elements in row-major order in a buffer of their own."""
-        copy = self.buffer(TensorType(node.result.type.dtype, view.shape))
-        return self.step("elementwise", node, copy, [view], {"op": "copy"})
+        copy = self.buffer(TensorType(view.dtype, view.shape))
+        return self.step("elementwise", node, copy, [view], COPY)
+
+    def contiguous(self, node: Node, view: View) -> View:
+        return view if view.is_contiguous else self.copied(node, view)
 
     def broadcasting(self, node: Node, then: Then, dims: int) -> Then:
         """The further operands of a product as its kernel reads them: along a row with stride 1
@@ -97,7 +110,7 @@ def as_matrix(view: View, columns: int = 1) -> View | None:
     inner = merged(view.shape[split:], view.strides[split:])
     if rows is None or inner is None or not (same(inner[1], 1) or same(inner[0], 1)):
         return None
-    return View(view.place, (rows[0], inner[0]), (rows[1], 1), view.offset)
+    return replace(view, shape=(rows[0], inner[0]), strides=(rows[1], 1))
 
 
 def merged(shape: Sequence[Dim], strides: Sequence[Dim]) -> tuple[Dim, Dim] | None:
@@ -106,128 +119,217 @@ def merged(shape: Sequence[Dim], strides: Sequence[Dim]) -> tuple[Dim, Dim] | No
     return (dims[0], steps[0]) if len(dims) == 1 else None if dims else (1, 1)
 
 
-# -- one function for each op: (lowering, node, operands, attrs, then) -> where the result lives ---
+# -- ops that take a chain: (lowering, node, operands, then) -> where the result lives -------------
 
-def linear(low: Lowering, node: Node, operands: Operands, attrs: Attrs, then: Then) -> View:
+def elementwise(low: Lowering, node: Node, operands: Operands, then: Then) -> View:
+    return low.step("elementwise", node, low.result(node), operands, {"op": node.op}, then)
+
+
+def linear(low: Lowering, node: Node, operands: Operands, then: Then) -> View:
     x, w, *bias = operands
     weights = [o for o in node.inputs[1:len(operands)] if isinstance(o, Value)]
     if not all(low.views[v].place.startswith("c") for v in weights):
         # The weight is computed at run time, so it cannot be packed: a product of two activations.
         then = [("add", tuple(bias)), *then] if bias else then
-        return matmul(low, node, [x, w.permuted([1, 0])], attrs, then)
+        return matmul(low, node, [x, w.permuted([1, 0])], then)
     then = low.broadcasting(node, then, dims=1)
     return low.step("linear", node, low.result(node), [low.matrix(node, x), w, *bias], {}, then)
 
 
-def matmul(low: Lowering, node: Node, operands: Operands, _: Attrs, then: Then) -> View:
+def matmul(low: Lowering, node: Node, operands: Operands, then: Then) -> View:
     x, w = (v if same(v.strides[-1], 1) else low.copied(node, v) for v in operands)
     then = low.broadcasting(node, then, dims=len(node.result.type.shape) - 1)
     return low.step("matmul", node, low.result(node), [x, w], {}, then)
 
 
-def elementwise(low: Lowering, node: Node, operands: Operands, _: Attrs, then: Then) -> View:
-    return low.step("elementwise", node, low.result(node), operands, {"op": node.op}, then)
+# -- ops that do not: (lowering, node, operands, attrs) -> where the result lives ------------------
+
+def softmax(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
+    return along_axes(low, node, operands[0], [attrs["axis"]], [], {"scale": attrs["scale"]})
 
 
-def embedding(low: Lowering, node: Node, operands: Operands, _: Attrs, then: Then) -> View:
-    ids, table = operands
-    index = node.inputs[0].type.dtype                                    # type: ignore[union-attr]
-    return low.step("embedding", node, low.result(node), [ids, table], {"index": index}, then)
+def along_axis(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
+    return along_axes(low, node, operands[0], [attrs["axis"]], [], {})
 
 
-def softmax(low: Lowering, node: Node, operands: Operands, attrs: Attrs, then: Then) -> View:
-    return last_axes(low, node, operands[0], [attrs["axis"]], "softmax", [],
-                     {"scale": attrs["scale"]}, then)
-
-
-def layer_norm(low: Lowering, node: Node, operands: Operands, attrs: Attrs, then: Then) -> View:
+def norm(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
     x, *affine = operands
-    affine = [View(v.place, (product(v.shape),), (1,), v.offset) if v.is_contiguous else
-              as_matrix(low.copied(node, v), len(v.shape)) for v in affine]
-    return last_axes(low, node, x, list(attrs["axes"]), "layer_norm", affine,
-                     {"eps": attrs["eps"]}, then)
+    rows = [low.contiguous(node, v) for v in affine]
+    rows = [replace(v, shape=(product(v.shape),), strides=(1,)) for v in rows]
+    return along_axes(low, node, x, list(attrs["axes"]), rows, {"eps": attrs["eps"]})
 
 
-def last_axes(low: Lowering, node: Node, x: View, axes: list[int], kind: str,
-              further: list[View], attrs: Attrs, then: Then) -> View:
-    """A step that works on rows: the axes it works on are moved last, and its result back."""
+def topk_ids(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
+    x, axis, k = operands[0], attrs["axis"], attrs["k"]
+    low.require(node, k, x.shape[axis] - k)
+    return along_axes(low, node, x, [axis], [], {"largest": attrs["largest"]})
+
+
+def along_axes(low: Lowering, node: Node, x: View, axes: list[int], further: list[View],
+               attrs: Attrs) -> View:
+    """A step that makes a row of each row: the axes it works on are moved last, and its result's
+    back."""
     order = [a for a in range(len(x.shape)) if a not in axes] + axes
     back = [order.index(a) for a in range(len(order))]
     rows = low.matrix(node, x.permuted(order), len(axes))
     if order == sorted(order):
-        out = low.result(node)
-        low.step(kind, node, as_matrix(out, len(axes)), [rows, *further], attrs, then)  # type: ignore[arg-type]
-        return out
-    shape = tuple(x.shape[a] for a in order)
-    moved = low.buffer(TensorType(node.result.type.dtype, shape))
-    low.step(kind, node, as_matrix(moved, len(axes)), [rows, *further], attrs, then)    # type: ignore[arg-type]
-    return moved.permuted(back)
+        made = low.result(node)
+    else:
+        made = low.buffer(TensorType(node.result.type.dtype,
+                                     tuple(node.result.type.shape[a] for a in order)))
+    out = as_matrix(made, len(axes))
+    low.step(node.op, node, out, [rows, *further], attrs)                # type: ignore[arg-type]
+    return made.permuted(back)
 
 
-def reduction(low: Lowering, node: Node, operands: Operands, attrs: Attrs, then: Then) -> View:
-    x, axes = operands[0], list(attrs["axes"])
+def reduction(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
+    """A step that makes a number of each row."""
+    x, axes = operands[0], list(attrs.get("axes", (attrs.get("axis"),)))
     order = [a for a in range(len(x.shape)) if a not in axes] + axes
-    if node.op == "max":
+    if node.op in ("max", "min", "argmax", "argmin"):
         low.require(node, *(x.shape[a] - 1 for a in axes))               # nothing has no maximum
     rows = low.matrix(node, x.permuted(order), len(axes))
     out = low.result(node)
-    flat = View(out.place, (rows.shape[0],), (1,), out.offset)
-    low.step("reduce", node, flat, [rows], {"op": node.op}, then)
+    low.step("reduce", node, replace(out, shape=(rows.shape[0],), strides=(1,)), [rows],
+             {"op": node.op})
     return out
 
 
-def reshape(low: Lowering, node: Node, operands: Operands, attrs: Attrs, _: Then) -> View:
-    x = operands[0] if operands[0].is_contiguous else low.copied(node, operands[0])
-    return View(x.place, node.result.type.shape, row_major(node.result.type.shape), x.offset)
+def embedding(low: Lowering, node: Node, operands: Operands, _: Attrs) -> View:
+    ids, table = operands
+    return low.step("embedding", node, low.result(node), [ids, low.contiguous(node, table)])
 
 
-def transpose(low: Lowering, node: Node, operands: Operands, attrs: Attrs, _: Then) -> View:
+def embedding_bag(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
+    return low.step("embedding_bag", node, low.result(node),
+                    [low.contiguous(node, v) for v in operands], attrs)
+
+
+def take(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
+    """Rows behind the axis are taken whole; where there are none, elements along it."""
+    (x, ids), axis = operands, attrs["axis"]
+    if axis == len(x.shape) - 1:
+        ids = ids if ids.shape else replace(ids, shape=(1,), strides=(0,))
+        shape, inner = (*x.shape[:axis], *ids.shape), len(ids.shape) - 1
+        wide = replace(x, shape=(*x.shape[:axis], *[1] * inner, x.shape[axis]),
+                       strides=(*x.strides[:axis], *[0] * inner, x.strides[axis]))
+        out = low.result(node)
+        low.step("take_along", node, replace(out, shape=shape, strides=row_major(shape)),
+                 [wide, ids.broadcast_to(shape)], {"axis": len(shape) - 1})
+        return out
+    rest = collapsed(x.shape[axis + 1:], [x.strides[axis + 1:]])
+    if len(rest[0]) > 1 or not all(same(s, 1) for s in rest[1][0]):
+        x = low.copied(node, x)
+    return low.step("take", node, low.result(node), [x, ids], attrs)
+
+
+def take_along(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
+    x, ids = operands
+    low.require(node, *(n - m for a, (n, m) in enumerate(zip(x.shape, ids.shape, strict=True))
+                        if a != attrs["axis"]))
+    return low.step("take_along", node, low.result(node), [x, ids], attrs)
+
+
+def iota(low: Lowering, node: Node, _: Operands, attrs: Attrs) -> View:
+    """One row of numbers, seen along the other axes with stride 0."""
+    type_, axis = node.result.type, attrs["axis"]
+    low.require(node, *type_.shape)
+    row = low.step("iota", node, low.buffer(TensorType(type_.dtype, (type_.shape[axis],))), [])
+    return replace(row, shape=type_.shape,
+                   strides=tuple(int(a == axis) for a in range(type_.ndim)))
+
+
+def full(low: Lowering, node: Node, operands: Operands, _: Attrs) -> View:
+    low.require(node, *node.result.type.shape)
+    return low.step("elementwise", node, low.result(node), operands, COPY)
+
+
+def pad(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
+    out, x = low.result(node), operands[0]
+    low.require(node, *attrs["low"], *attrs["high"])
+    low.step("elementwise", node, out, [attrs["value"]], COPY)
+    middle = out
+    for axis, (start, size) in enumerate(zip(attrs["low"], x.shape, strict=True)):
+        middle = middle.sliced(axis, start, size)
+    low.step("elementwise", node, middle, [x], COPY)
+    return out
+
+
+def reshape(low: Lowering, node: Node, operands: Operands, _: Attrs) -> View:
+    x, shape = low.contiguous(node, operands[0]), node.result.type.shape
+    low.require(node, *shape)
+    return replace(x, shape=shape, strides=row_major(shape))
+
+
+def transpose(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
     x: View = operands[0]
     return x.permuted(attrs["axes"])
 
 
-def slice_(low: Lowering, node: Node, operands: Operands, attrs: Attrs, _: Then) -> View:
+def slice_(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
+    x, axis, start, stop, step = operands[0], *(attrs[k] for k in ("axis", "start", "stop", "step"))
+    size = x.shape[axis]
+    if step > 0:
+        low.require(node, start, stop - start, size - stop)
+    else:
+        low.require(node, stop + 1, start - stop, size - 1 - start)
+    view: View = x.sliced(axis, start, node.result.type.shape[axis], step)
+    return view
+
+
+def expand(low: Lowering, node: Node, operands: Operands, _: Attrs) -> View:
     x: View = operands[0]
-    start, stop, size = attrs["start"], attrs["stop"], x.shape[attrs["axis"]]
-    low.require(node, start, stop - start, size - stop)
-    return x.sliced(attrs["axis"], start, stop)
+    low.require(node, *node.result.type.shape)
+    return x.broadcast_to(node.result.type.shape)
 
 
-def unchanged(low: Lowering, node: Node, operands: Operands, attrs: Attrs, _: Then) -> View:
+def unchanged(low: Lowering, node: Node, operands: Operands, _: Attrs) -> View:
     x: View = operands[0]
     return x
 
 
-def concat(low: Lowering, node: Node, operands: Operands, attrs: Attrs, _: Then) -> View:
-    out, start = low.result(node), 0
+def concat(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
+    out, start, axis = low.result(node), 0, attrs["axis"]
     for x in operands:
-        stop = start + x.shape[attrs["axis"]]
-        low.step("elementwise", node, out.sliced(attrs["axis"], start, stop), [x], {"op": "copy"})
-        start = stop
+        low.step("elementwise", node, out.sliced(axis, start, x.shape[axis]), [x], COPY)
+        start = start + x.shape[axis]
     return out
 
 
+FUSED: dict[str, Callable[..., View]] = {"linear": linear, "matmul": matmul}
+
 LOWERINGS: dict[str, Callable[..., View]] = {
-    "linear": linear, "matmul": matmul, "embedding": embedding, "softmax": softmax,
-    "layer_norm": layer_norm, "sum": reduction, "mean": reduction, "max": reduction,
-    "reshape": reshape, "transpose": transpose, "slice": slice_, "concat": concat,
-    "identity": unchanged, "dropout": unchanged,
+    "softmax": softmax, "log_softmax": along_axis, "cumsum": along_axis, "topk_ids": topk_ids,
+    "layer_norm": norm, "rms_norm": norm,
+    **dict.fromkeys(("sum", "prod", "mean", "max", "min", "any", "all", "argmax", "argmin"),
+                    reduction),
+    "embedding": embedding, "embedding_bag": embedding_bag,
+    "take": take, "take_along": take_along, "iota": iota, "full": full, "pad": pad,
+    "concat": concat, "reshape": reshape, "transpose": transpose, "slice": slice_,
+    "expand": expand, "identity": unchanged, "dropout": unchanged,
 }
 
 
 def lower(graph: Graph, views: dict[Value, View], prepared: Set[Value]) -> Lowering:
     """All nodes but the prepared ones; then a copy for each output that no step has written."""
+    makers = {node.result: node for node in graph.nodes}
     places: dict[Value, str] = {}
     for i, value in enumerate(graph.outputs):
-        places.setdefault(value, f"out{i}")
-    low = Lowering(views, dict(places))
+        places.setdefault(source(value, makers), f"out{i}")
+    low = Lowering(views, places)
     for node in graph.nodes:
         if node.result not in prepared:
             low.add(node)
-    makers = {node.result: node for node in graph.nodes}
     for i, value in enumerate(graph.outputs):
-        out = contiguous(f"out{i}", value.type.shape)
+        out = contiguous(f"out{i}", value.type)
         if low.views[value].place != out.place:
             maker = makers.get(value) or Node(value, "identity", (value,))
-            low.step("elementwise", maker, out, [low.views[value]], {"op": "copy"})
+            low.step("elementwise", maker, out, [low.views[value]], COPY)
     return low
+
+
+def source(value: Value, makers: Mapping[Value, Node]) -> Value:
+    """The value whose elements these are, in the same order."""
+    while value in makers and makers[value].op in ("reshape", "identity", "dropout"):
+        value = makers[value].inputs[0]                                  # type: ignore[assignment]
+    return value

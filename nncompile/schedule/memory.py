@@ -8,16 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ir.types import Dim, DimExpr, TensorType, product, same
-from nncompile.schedule.program import Operand, Step, View
+from ir.types import Dim, DimExpr, TensorType, same
+from nncompile.schedule.program import Operand, Step, View, words
 
-IN_PLACE = ("elementwise", "softmax", "layer_norm")      # read an element before they write it
+# These read an element before they write it.
+IN_PLACE = ("elementwise", "softmax", "log_softmax", "layer_norm", "rms_norm", "cumsum")
 
 
 def plan_memory(steps: Sequence[Step], buffers: Mapping[str, TensorType]
                 ) -> tuple[tuple[Step, ...], dict[str, Dim]]:
     """The steps with each buffer replaced by the slot it lives in, and the slots' sizes."""
-    sizes = {name: product(type_.shape) for name, type_ in buffers.items()}
+    sizes = {name: words(type_) for name, type_ in buffers.items()}
     steps = share_in_place(steps, sizes)
     slots = assign_slots(lifetimes(steps), sizes)
     names = {buffer: f"h{number}" for number, slot in enumerate(slots) for buffer in slot.buffers}
@@ -42,11 +43,13 @@ def share_in_place(steps: Sequence[Step], sizes: Mapping[str, Dim]) -> tuple[Ste
 
 
 def covers(view: View, size: Dim) -> bool:
-    return view.is_contiguous and same(view.offset, 0) and same(product(view.shape), size)
+    whole = words(TensorType(view.dtype, view.shape))
+    return view.is_contiguous and same(view.offset, 0) and same(whole, size)
 
 
 def same_layout(a: View, b: View) -> bool:
-    return same(a.shape, b.shape) and same(a.strides, b.strides) and same(a.offset, b.offset)
+    return (a.dtype == b.dtype and same(a.shape, b.shape) and same(a.strides, b.strides)
+            and same(a.offset, b.offset))
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ir.graph import Graph, Node
-from ir.types import Dim, product, same
+from ir.types import DTYPES, Dim, TensorType, product, same
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,12 @@ class View:
     """The elements of a value: a place, where in it the first one is, and a stride for each dim.
 
     A place is an input (`in0`), an output (`out0`), a buffer (`h0`), or a constant of the model
-    (`c0`).  Offset and strides count elements.  Moving axes, slicing and broadcasting make another
-    View of the same place: no kernel runs for them.
+    (`c0`).  Offset and strides count elements of the dtype.  Moving axes, slicing and broadcasting
+    make another View of the same place: no kernel runs for them.
     """
 
     place: str
+    dtype: str
     shape: tuple[Dim, ...]
     strides: tuple[Dim, ...]
     offset: Dim = 0
@@ -37,27 +38,35 @@ class View:
 
     def permuted(self, axes: Sequence[int]) -> View:
         shape, strides = (tuple(t[a] for a in axes) for t in (self.shape, self.strides))
-        return View(self.place, shape, strides, self.offset)
+        return replace(self, shape=shape, strides=strides)
 
-    def sliced(self, axis: int, start: Dim, stop: Dim) -> View:
-        shape = (*self.shape[:axis], stop - start, *self.shape[axis + 1:])
-        offset = self.offset + start * self.strides[axis]
-        return View(self.place, shape, self.strides, offset)
+    def sliced(self, axis: int, start: Dim, size: Dim, step: int = 1) -> View:
+        """The elements start, start + step, ... of an axis, `size` of them."""
+        stride = self.strides[axis]
+        return replace(self, shape=(*self.shape[:axis], size, *self.shape[axis + 1:]),
+                       strides=(*self.strides[:axis], stride * step, *self.strides[axis + 1:]),
+                       offset=self.offset + start * stride)
 
     def broadcast_to(self, shape: Sequence[Dim]) -> View:
         """NumPy's broadcasting: a dim of size 1, or one that is missing, is read with stride 0."""
         missing = len(shape) - len(self.shape)
         own = zip(self.shape, self.strides, shape[missing:], strict=True)
         strides = tuple(s if same(d, wide) else 0 for d, s, wide in own)
-        return View(self.place, tuple(shape), (0,) * missing + strides, self.offset)
+        return replace(self, shape=tuple(shape), strides=(0,) * missing + strides)
 
 
 def row_major(shape: Sequence[Dim]) -> tuple[Dim, ...]:
     return tuple(product(shape[axis + 1:]) for axis in range(len(shape)))
 
 
-def contiguous(place: str, shape: Sequence[Dim]) -> View:
-    return View(place, tuple(shape), row_major(shape))
+def contiguous(place: str, type_: TensorType) -> View:
+    return View(place, type_.dtype, type_.shape, row_major(type_.shape))
+
+
+def words(type_: TensorType) -> Dim:
+    """The words of 4 bytes that scratch memory sets aside for an array: as many as elements for a
+    dtype of less, since memory that is not touched costs nothing."""
+    return product(type_.shape) * max(1, DTYPES[type_.dtype].itemsize // 4)
 
 
 def collapsed(shape: Sequence[Dim], strides: Sequence[Sequence[Dim]]
@@ -119,7 +128,7 @@ class Program:
     inputs: tuple[View, ...]
     outputs: tuple[View, ...]
     steps: tuple[Step, ...]
-    buffers: Mapping[str, Dim]                        # elements of each scratch buffer
+    buffers: Mapping[str, Dim]                        # words of 4 bytes of each scratch buffer
     preparation: Graph
     constants: Mapping[str, int]                      # place -> output of preparation
     requirements: tuple[tuple[Dim, Node], ...]        # sizes that a call must not make negative

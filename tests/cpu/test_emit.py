@@ -4,10 +4,10 @@ import ast
 import pytest
 
 import ir
-from nncompile.cpu.emit import EMITTERS, emit
+from nncompile.cpu.emit import emit
+from nncompile.cpu.emitters import EMITTERS
 from nncompile.cpu.kernels import LANE_OPS
 from nncompile.cpu.target import of_level
-from nncompile.errors import CompileError
 from nncompile.schedule import schedule
 from nncompile.schedule.lower import LOWERINGS
 
@@ -111,9 +111,21 @@ def test_names_of_sizes(size):
     assert ("Batch = size(sizes, 0)" in text) == (size == "Batch")
 
 
-def test_a_type_without_kernels_is_refused():
-    with pytest.raises(CompileError, match=r"(?s)f32.*f64"):
-        source("graph g(%x: f64[B]) -> f64[B] {\n  %0: f64[B] = tanh(%x)\n  return %0\n}")
+def test_places_count_elements_of_their_type():
+    text = source("""graph g(%x: i64[B, 6], %m: bool[B, 6]) -> f64[B, 3] {
+  @w: f64[6, 3]
+  %0: i64[B, 3] = slice(%x) {axis = 1, start = 3, stop = 6, step = 1}
+  %1: bool[B, 3] = slice(%m) {axis = 1, start = 5, stop = 2, step = -1}
+  %2: f64[3, 3] = slice(@w) {axis = 0, start = 1, stop = 4, step = 1}
+  %3: f64[B, 3] = cast(%0) {dtype = f64}
+  %4: f64[B, 3] = where(%1, %3, 0.5)
+  %5: f64[B, 3] = matmul(%4, %2)
+  return %5
+}""")
+    for place in ("at_i64(x, 3)", "at_bool(m, 5)", "at_f64(at(weights, W1), 3)",
+                  "at_i64(pointer(args, 0), row * 6)", "at_f64(pointer(args, 2), row * 3)",
+                  "put(facts, 1, aligned(block * 6))"):
+        assert place in text, text
 
 
 def test_sizes_that_would_overflow_have_no_room():

@@ -87,7 +87,7 @@ def test_the_table_has_every_elementwise_op():
 
 
 def test_every_kind_of_step_that_the_cpu_runs_has_an_emitter():
-    from nncompile.cpu.emit import EMITTERS as ON_THE_CPU
+    from nncompile.cpu.emitters import EMITTERS as ON_THE_CPU
     assert sorted(ON_THE_CPU.keys() - EMITTERS.keys()) == []
 
 

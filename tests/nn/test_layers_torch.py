@@ -98,8 +98,8 @@ def agree(ours, theirs, *args, tolerance=None, **kwargs):
     kinds = [str(ir.type_of(a)) if isinstance(a, np.ndarray) else a for a in args]
     named = {n: str(ir.type_of(a)) if isinstance(a, np.ndarray) else a for n, a in kwargs.items()}
     traced = trace_structured(ours, *kinds, **named)
-    again = traced.outputs.unflatten(ir.interpret(
-        traced.graph, traced.inputs.flatten(args, kwargs)))
+    again = traced.nesting.outputs.unflatten(ir.interpret(
+        traced.graph, traced.nesting.inputs.flatten(args, kwargs)))
     as_list = [list(r) if isinstance(r, tuple) else [r] for r in (got, want, again)]
     for g, w, t in zip(*as_list, strict=True):
         if w is None:

@@ -216,21 +216,21 @@ def test_nested_inputs_and_outputs():
         "args0.ids", "args1.left", "args1.right", "options.shift.0"]
     assert str(ir.parse(str(traced.graph))) == str(traced.graph)
     want = model(*arguments, **named)
-    leaves = traced.inputs.flatten(arguments, named)
-    got = traced.outputs.unflatten(ir.interpret(traced.graph, leaves))
+    leaves = traced.nesting.inputs.flatten(arguments, named)
+    got = traced.nesting.outputs.unflatten(ir.interpret(traced.graph, leaves))
     assert isinstance(got["out"], Pair) and isinstance(got["again"], Batch)
     assert got["again"].mask == 3
     assert got["all"][1] is None and got["all"][2][1] == "text"
     for g, w in zip(flatten(got, lambda a: isinstance(a, np.ndarray))[0],
                     flatten(want, lambda a: isinstance(a, np.ndarray))[0], strict=True):
         assert np.array_equal(g, w)
-    assert pickle.loads(pickle.dumps(traced.outputs)) == traced.outputs
-    assert not traced.inputs.is_flat and traced.inputs.leaf_names[0] == "args0.ids"
+    assert pickle.loads(pickle.dumps(traced.nesting)) == traced.nesting
+    assert not traced.nesting.inputs.is_flat and traced.nesting.inputs.leaf_names[0] == "args0.ids"
 
 
 def test_calls_that_are_nested_in_another_way():
     inputs = trace_structured(Own(nested), Batch("f32[B, 3]"), Pair("f32[B]", "f32[B, 1]"),
-                              options={"shift": ["f32[3]"]}, scale=2.0).inputs
+                              options={"shift": ["f32[3]"]}, scale=2.0).nesting.inputs
     batch, pair, options = Batch(1), Pair(1, 2), {"shift": [3]}
     assert inputs.flatten((batch, pair), {"options": options}) == [1, 1, 2, 3]
     for args, kwargs, message in [

@@ -2,7 +2,7 @@
 import pytest
 
 import ir
-from ir.types import symbol
+from ir.types import TensorType, symbol
 from nncompile.schedule import schedule
 from nncompile.schedule.batch import batch_size
 from nncompile.schedule.memory import larger
@@ -13,7 +13,7 @@ B, T = symbol("B"), symbol("T")
 
 def graph(body: str, inputs: str = "%x: f32[B, 8], %r: f32[B, 8]") -> ir.Graph:
     """A graph from its nodes; its output types are read off the values it returns."""
-    declared = "@w: f32[8, 8]\n@b: f32[8]\n@t: f32[10, 8]"
+    declared = "@w: f32[8, 8]\n@b: f32[8]\n@t: f32[10, 8]\n@ids: i64[8]"
     lines = body.strip().splitlines()
     made = {"%x": "f32[B, 8]", "%r": "f32[B, 8]", "@b": "f32[8]"}
     for line in lines[:-1]:
@@ -37,6 +37,16 @@ INDEPENDENT = {
     "split dims": "%0: f32[B, 2, 4] = reshape(%x) {shape = [B, 2, 4]}\n"
                   "%1: f32[B, 4, 2] = transpose(%0) {axes = [0, 2, 1]}\nreturn %1",
     "a parameter broadcast": "%0: f32[B, 8] = add(%x, @b)\nreturn %0",
+    "a parameter expanded": "%0: f32[B, 8] = expand(@b) {shape = [B, 8]}\n"
+                            "%1: f32[B, 16] = concat(%0, %x) {axis = 1}\nreturn %1",
+    "a constant for each row": "%0: f32[B, 8] = full(1.0) {shape = [B, 8], dtype = f32}\n"
+                               "%1: f32[B, 8] = mul(%0, %x)\nreturn %1",
+    "padded at the side": "%0: f32[B, 9] = pad(%x) {low = [0, 1], high = [0, 0], value = 0.0}\n"
+                          "return %0",
+    "columns by index": "%0: f32[B, 8] = take(%x, @ids) {axis = 1}\nreturn %0",
+    "elements by index": "%0: i64[B, 8] = topk_ids(%x) {axis = 1, k = 8, largest = true, "
+                         "sorted = true}\n"
+                         "%1: f32[B, 8] = take_along(%x, %0) {axis = 1}\nreturn %1",
 }
 DEPENDENT = {
     "softmax down the batch": "%0: f32[B, 8] = softmax(%x) {axis = 0, scale = 1.0}\nreturn %0",
@@ -49,6 +59,14 @@ DEPENDENT = {
     "joined along the batch": "%0: f32[2*B, 8] = concat(%x, %r) {axis = 0}\nreturn %0",
     "the first row left out": "%0: f32[B - 1, 8] = slice(%x) {axis = 0, start = 1, stop = B}\n"
                               "return %0",
+    "rows by index": "%0: f32[8, 8] = take(%x, @ids) {axis = 0}\nreturn %0",
+    "numbered rows": "%0: f32[B, 1] = iota() {shape = [B, 1], axis = 0, dtype = f32}\n"
+                     "%1: f32[B, 8] = add(%x, %0)\nreturn %1",
+    "padded rows": "%0: f32[B + 1, 8] = pad(%x) {low = [0, 0], high = [1, 0], value = 0.0}\n"
+                   "return %0",
+    "a running sum": "%0: f32[B, 8] = cumsum(%x) {axis = 0}\nreturn %0",
+    "every second row": "%0: f32[B, 8] = slice(%x) {axis = 0, start = B - 1, stop = -1, "
+                        "step = -1}\nreturn %0",
     "a parameter returned": "%0: f32[B, 8] = add(%x, @b)\nreturn %0, @b",
 }
 
@@ -140,6 +158,54 @@ def test_concat_writes_into_its_parts():
         "out0 [B, 8]  = elementwise(in1 [B, 8]) {op = copy}"]
 
 
+def test_slices_expansions_and_numbers_are_views():
+    body = """
+        %0: f32[B, 3] = slice(%x) {axis = 1, start = 6, stop = 0, step = -2}
+        %1: f32[4, B, 3] = expand(%0) {shape = [4, B, 3]}
+        %2: f32[4, B, 3] = iota() {shape = [4, B, 3], axis = 2, dtype = f32}
+        %3: f32[4, B, 3] = add(%1, %2)
+        return %3"""
+    program = schedule(graph(body))
+    assert [s.kind for s in program.steps] == ["iota", "elementwise"]
+    x, numbers = program.steps[1].views
+    assert (x.place, x.strides, x.offset) == ("in0", (0, 8, -2), 6)
+    assert (numbers.shape, numbers.strides) == ((4, B, 3), (0, 0, 1))
+
+
+def test_a_chain_behind_a_kernel_that_takes_none_is_a_step():
+    assert steps("%0: f32[B, 8] = softmax(%x) {axis = 1, scale = 1.0} then relu"
+                 "\nreturn %0"
+                 ) == ["out0 [B, 8]  = softmax(in0 [B, 8]) {scale = 1.0}",
+                       "out0 [B, 8]  = elementwise(out0 [B, 8]) {op = copy} then relu"]
+
+
+def test_a_reshaped_result_is_written_where_the_output_is():
+    assert steps("""
+        %0: f32[B, 8] = linear(%x, @w, @b)
+        %1: f32[B, 2, 4] = reshape(%0) {shape = [B, 2, 4]}
+        return %1""") == ["out0 [B, 8]  = linear(in0 [B, 8], c0 [8, 8], c1 [8])"]
+
+
+def test_values_of_other_types_do_not_share_a_place_in_place():
+    program = schedule(graph("""
+        %0: f32[B, 8] = tanh(%x)
+        %1: bool[B, 8] = lt(%0, 0.0)
+        %2: f32[B, 8] = where(%1, %r, 1.0)
+        return %2"""))
+    first, second, _ = program.steps
+    assert first.result.place != second.result.place
+    assert [str(size) for size in program.buffers.values()] == ["8*B", "8*B"]
+
+
+def test_scratch_memory_counts_words():
+    program = schedule(graph("""
+        %0: f64[B, 8] = cast(%x) {dtype = f64}
+        %1: f64[B, 8] = tanh(%0)
+        %2: f32[B, 8] = cast(%1) {dtype = f32}
+        return %2"""))
+    assert [str(size) for size in program.buffers.values()] == ["16*B"]
+
+
 def test_a_weight_computed_at_run_time_is_a_product_of_activations():
     program = schedule(graph("%0: f32[B, B] = linear(%x, %r)\nreturn %0"))
     assert [s.kind for s in program.steps] == ["elementwise", "matmul"]
@@ -154,7 +220,8 @@ def test_outputs_that_no_step_writes_are_copied(outputs):
 
 def test_collapsed_merges_what_all_arrays_walk_alike():
     shape = (B, T, 4, 1, 8)
-    full, rows = contiguous("a", shape), View("b", shape, (0, 0, 0, 0, 1))
+    full = contiguous("a", TensorType("f32", shape))
+    rows = View("b", "f32", shape, (0, 0, 0, 0, 1))
     assert collapsed(shape, [full.strides]) == ((B * T * 32,), [(1,)])
     assert collapsed(shape, [full.strides, rows.strides]) == (
         (B * T * 4, 8), [(8, 1), (0, 1)])

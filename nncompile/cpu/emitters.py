@@ -1,0 +1,220 @@
+"""One function for each kind of step: the kernel it calls, and the text of its arguments."""
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypeAlias
+
+from ir.types import INTEGERS, Dim, product, same
+from nncompile.cpu import kernels
+from nncompile.cpu.kernels import Kernel
+from nncompile.cpu.scope import Scope, fixed
+from nncompile.schedule import Operand, Step, View
+from nncompile.schedule.program import collapsed, row_major
+
+Call: TypeAlias = tuple[Kernel, list[str]]
+
+
+def linear(w: Scope, step: Step) -> Call:
+    x, weight, *bias = step.views
+    constants, rows = w.program.constants, x.shape[0]
+    N, K = fixed(weight.shape)
+    b = constants[bias[0].place] if bias else None
+    place = w.arena.linear(constants[weight.place], b, N, K, x.dtype)
+    further, chain = [], []
+    for op, operands in step.then:
+        pairs = [row_operand(w, o, step.result) for o in operands]
+        chain.append((op, "".join(kind for kind, _ in pairs)))
+        further += [text for _, texts in pairs for text in texts]
+    return kernels.linear(tuple(chain), x.dtype), [
+        w.pointer(x), w.number(x.strides[0]), f"at(weights, {place})",
+        w.pointer(step.result), str(N), w.number(rows), str(K), str(N), *further]
+
+
+def row_operand(w: Scope, operand: Operand, result: View) -> tuple[str, list[str]]:
+    """A further operand of linear: its kind, its pointer, and the distance of its rows."""
+    if not isinstance(operand, View):
+        return "s", [w.pointer(operand, result.dtype), "0"]
+    kind, stride = row_stride(operand, result.shape)
+    return kind, [w.pointer(operand), w.number(stride)]
+
+
+def row_stride(operand: View, shape: Sequence[Dim]) -> tuple[str, Dim]:
+    view = operand.broadcast_to(shape)
+    dims, (strides,) = collapsed(view.shape[:-1], [view.strides[:-1]])
+    kind = "v" if same(view.strides[-1], 1) or same(shape[-1], 1) else "s"
+    return kind, strides[-1] if dims else 0
+
+
+def matmul(w: Scope, step: Step) -> Call:
+    x, right = step.views
+    y, lead = step.result, step.result.shape[:-2]
+    x = x.broadcast_to((*lead, *x.shape[-2:]))
+    right = right.broadcast_to((*lead, *right.shape[-2:]))
+    views = [o.broadcast_to(y.shape) for o in step.reads[2:]]
+    outer, strides = collapsed(lead, [v.strides[:-2] for v in (x, right, y, *views)])
+    own, rest = strides[:3], iter(zip(views, strides[3:], strict=True))
+    further, chain = [], []
+    for op, operands in step.then:
+        kinds = ""
+        for o in operands:
+            if isinstance(o, View):
+                view, outers = next(rest)
+                kinds += "v" if same(view.strides[-1], 1) or same(y.shape[-1], 1) else "s"
+                further += [w.pointer(o), w.number(view.strides[-2]), *w.numbers(outers)]
+            else:
+                kinds += "s"
+                further += [w.pointer(o, y.dtype), "0", *["0"] * len(outer)]
+        chain.append((op, kinds))
+    return kernels.matmul(tuple(chain), len(outer), y.dtype), [
+        w.pointer(x), w.number(x.strides[-2]), w.pointer(right), w.number(right.strides[-2]),
+        w.pointer(y), w.number(y.strides[-2]), *w.numbers((y.shape[-2], x.shape[-1], y.shape[-1])),
+        *w.numbers(outer), *(n for s in own for n in w.numbers(s)), *further]
+
+
+def elementwise(w: Scope, step: Step) -> Call:
+    y, source = step.result, source_dtype(step)
+    views = [o.broadcast_to(y.shape) for o in step.reads]
+    dims, strides = collapsed(y.shape, [v.strides for v in (y, *views)])
+    if not dims or not same(strides[0][-1], 1):                       # y itself has stride 1
+        dims, strides = (*dims, 1), [(*s, 1) for s in strides]
+    rest = iter(strides[1:])
+    chain, further = [], []
+    for op, operands in [(step.attrs["op"], step.operands), *step.then]:
+        kinds = ""
+        for o in operands:
+            own = next(rest) if isinstance(o, View) else (0,) * len(dims)
+            kind = {"1": "v", "0": "s"}.get(str(own[-1]), "g")
+            kinds += kind
+            dtype = source if operands is step.operands and source else y.dtype
+            further += [w.pointer(o, dtype), *w.numbers(own[-1:] if kind == "g" else ()),
+                        *w.numbers(own[:-1])]
+        chain.append((op, kinds))
+    if y.dtype in INTEGERS and any(op in ("floor_div", "remainder") for op, _ in chain):
+        further += w.fault(step)
+    return kernels.elementwise(tuple(chain), len(dims) - 1, y.dtype, source), [
+        w.pointer(y), w.number(dims[-1]), *w.numbers(dims[:-1]), *w.numbers(strides[0][:-1]),
+        *further]
+
+
+def source_dtype(step: Step) -> str | None:
+    """The dtype that a cast or a comparison reads, if it is another than it writes."""
+    if step.attrs["op"] == "where" or not step.views or step.views[0].dtype == step.result.dtype:
+        return None
+    return step.views[0].dtype
+
+
+def softmax(w: Scope, step: Step) -> Call:
+    (x,), y, scale = step.views, step.result, step.attrs["scale"]
+    if scale == 1.0:
+        return kernels.softmax(False, y.dtype), rows(w, x, y)
+    return kernels.softmax(True, y.dtype), [*rows(w, x, y), w.pointer(scale, y.dtype)]
+
+
+def log_softmax(w: Scope, step: Step) -> Call:
+    (x,), y = step.views, step.result
+    return kernels.softmax(False, y.dtype, log=True), rows(w, x, y)
+
+
+def layer_norm(w: Scope, step: Step) -> Call:
+    weight, bias = len(step.views) > 1, len(step.views) > 2
+    return kernels.layer_norm(weight, bias, step.result.dtype), norm(w, step)
+
+
+def rms_norm(w: Scope, step: Step) -> Call:
+    return kernels.rms_norm(len(step.views) > 1, step.result.dtype), norm(w, step)
+
+
+def norm(w: Scope, step: Step) -> list[str]:
+    x, *affine = step.views
+    return [*matrix(w, x), *map(w.pointer, affine), w.pointer(step.attrs["eps"], x.dtype),
+            *matrix(w, step.result), *w.numbers(x.shape)]
+
+
+def cumsum(w: Scope, step: Step) -> Call:
+    (x,), y = step.views, step.result
+    return kernels.cumsum(y.dtype), rows(w, x, y)
+
+
+def topk(w: Scope, step: Step) -> Call:
+    (x,), y = step.views, step.result
+    return kernels.topk(step.attrs["largest"], x.dtype), [
+        *rows(w, x, y), w.number(y.shape[-1])]
+
+
+def reduce(w: Scope, step: Step) -> Call:
+    (x,), op = step.views, step.attrs["op"]
+    kernel = (kernels.arg if op in ("argmax", "argmin") else kernels.reduce)(op, x.dtype)
+    return kernel, [*matrix(w, x), w.pointer(step.result), *w.numbers(x.shape)]
+
+
+def embedding(w: Scope, step: Step) -> Call:
+    ids, table = step.views
+    outer = len(ids.shape)
+    wide = replace(table, shape=(*ids.shape, table.shape[1]), strides=(*[0] * outer, 1))
+    return gather(w, step, wide, ids, ids.shape, table.shape[0], table.strides[0])
+
+
+def take(w: Scope, step: Step) -> Call:
+    """y[a, i, r] = x[a, ids[i], r], with the axis `axis` between a and r."""
+    (x, ids), axis = step.views, step.attrs["axis"]
+    before, behind = len(x.shape[:axis]), len(ids.shape)
+    outer = (*x.shape[:axis], *ids.shape)
+    wide = replace(x, shape=(*outer, product(x.shape[axis + 1:])),
+                   strides=(*x.strides[:axis], *[0] * behind, 1))
+    ids = replace(ids, shape=outer, strides=(*[0] * before, *ids.strides))
+    return gather(w, step, wide, ids, outer, x.shape[axis], x.strides[axis])
+
+
+def gather(w: Scope, step: Step, x: View, ids: View, outer: Sequence[Dim], V: Dim,
+           ldx: Dim) -> Call:
+    """Whole rows of x, which are its last dim, for the ids of all outer places."""
+    N, steps = x.shape[-1], row_major((*outer, x.shape[-1]))[:-1]
+    dims, strides = collapsed(outer, [steps, x.strides[:-1], ids.strides])
+    return kernels.take(ids.dtype, len(dims), x.dtype), [
+        w.pointer(step.result), w.pointer(x), w.pointer(ids), *w.numbers((V, ldx, N)),
+        *w.fault(step), *w.numbers(dims), *(n for s in strides for n in w.numbers(s))]
+
+
+def take_along(w: Scope, step: Step) -> Call:
+    (x, ids), y, axis = step.views, step.result, step.attrs["axis"]
+    own = [0 if a == axis else s for a, s in enumerate(x.strides)]
+    dims, strides = collapsed(y.shape, [y.strides, own, ids.strides])
+    if not dims:
+        dims, strides = (1,), [(1,), (0,), (0,)]
+    return kernels.take_along(ids.dtype, len(dims) - 1, x.dtype), [
+        *map(w.pointer, (y, x, ids)),
+        *w.numbers((x.shape[axis], x.strides[axis], dims[-1], strides[1][-1], strides[2][-1])),
+        *w.fault(step), *w.numbers(dims[:-1]), *(n for s in strides for n in w.numbers(s[:-1]))]
+
+
+def embedding_bag(w: Scope, step: Step) -> Call:
+    ids, offsets, table, *weights = step.views
+    y, attrs = step.result, step.attrs
+    V, D = table.shape
+    bags, last = y.shape[0], str(int(attrs["include_last"]))
+    return kernels.embedding_bag(attrs["mode"], ids.dtype, bool(weights), y.dtype,
+                                 offsets=offsets.dtype), [
+        *map(w.pointer, (ids, offsets, table)), *w.numbers((V, D)), *matrix(w, y),
+        *w.numbers((bags, ids.shape[0])), *map(w.pointer, weights), str(attrs["padding"]),
+        *w.fault(step), last]
+
+
+def iota(w: Scope, step: Step) -> Call:
+    return kernels.iota(step.result.dtype), [w.pointer(step.result), w.number(step.result.shape[0])]
+
+
+def rows(w: Scope, x: View, y: View) -> list[str]:
+    return [*matrix(w, x), *matrix(w, y), *w.numbers(x.shape)]
+
+
+def matrix(w: Scope, operand: View) -> list[str]:
+    return [w.pointer(operand), w.number(operand.strides[0])]
+
+
+EMITTERS: dict[str, Callable[[Scope, Step], Call]] = {
+    "linear": linear, "matmul": matmul, "elementwise": elementwise, "softmax": softmax,
+    "log_softmax": log_softmax, "layer_norm": layer_norm, "rms_norm": rms_norm, "cumsum": cumsum,
+    "topk_ids": topk, "reduce": reduce, "embedding": embedding, "embedding_bag": embedding_bag,
+    "take": take, "take_along": take_along, "iota": iota,
+}
