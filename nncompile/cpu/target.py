@@ -5,6 +5,7 @@ runs all of a machine's levels side by side, and a cache key is made of its fiel
 """
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from ir.types import Error
 
 llvm.initialize_native_target()
 llvm.initialize_native_asmprinter()
+with contextlib.suppress(RuntimeError):            # other C libraries have it in themselves
+    llvm.load_library_permanently("libm.so.6")     # kernels call fmod, pow and the like
 
 LEVELS = ("avx512", "avx2", "generic")
 VARIABLE = "NNCOMPILE_TARGET"
