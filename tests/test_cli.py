@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import ir
+import nncompile
 from nncompile.cli import main
 from nncompile.modelfile import guessed_inputs, load_model
 
@@ -111,6 +112,15 @@ def test_all_stages(file: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert text.startswith("# traced\n")
     assert text.count("\ngraph Two(") == text.count("\n# ") + 1
     assert "\n# fuse_linear\n" in text
+
+
+def test_the_stages_are_those_of_the_compiled_model(file: str,
+                                                    capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", f"{file}:net", "--stage", "all"]) == 0
+    shown = [line[2:] for line in capsys.readouterr().out.splitlines() if line.startswith("# ")]
+    model, _ = load_model(f"{file}:net")
+    assert (*shown, "fused") == nncompile.compile(model, "f32[B, 6]").stages
+    assert "cse:2" in shown
 
 
 def test_dot(file: str, capsys: pytest.CaptureFixture[str]) -> None:
