@@ -1,6 +1,10 @@
 """Schedules, workers, concurrent calls, and how many threads there are."""
+import ctypes
 import math
+import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -8,8 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nncompile.cpu import launch, pool
+from nncompile.cpu import kernels, launch, pool
 from nncompile.cpu.executable import POOL
+from nncompile.cpu.kernels.kernel import CLAIMED, DONE
+from nncompile.cpu.link import linker
+from nncompile.cpu.load import load_kernel
+from nncompile.cpu.target import host
 from nncompile.errors import Error
 from tests.cpu.runtime_models import (
     BIG,
@@ -121,6 +129,47 @@ def test_more_threads_than_cpus():
     for _ in range(30):
         assert fast.call(x).tobytes() == want
     assert POOL.words[pool.STARTED] >= 8
+
+
+OVERSUBSCRIBED = """
+import os
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+from tests.cpu.runtime_models import BIG, mlp, rows_of
+x = rows_of(BIG, 50)
+fast, alone = mlp(BIG, by_rows=False, threads=6), mlp(BIG, by_rows=False, threads=1)
+want = alone.call(x).tobytes()
+print(all(fast.call(x).tobytes() == want for _ in range(40)))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
+def test_many_threads_of_many_processes_on_one_cpu():
+    """Whoever waits for a unit gives way to who has it."""
+    mlp(BIG, by_rows=False).call(rows_of(BIG, 1))           # compiled once, for all of them
+    root = Path(__file__).resolve().parents[2]
+    processes = [subprocess.Popen([sys.executable, "-c", OVERSUBSCRIBED], cwd=root, text=True,
+                                  stdout=subprocess.PIPE) for _ in range(3)]
+    assert [p.communicate()[0].strip() for p in processes] == ["True"] * 3
+
+
+def test_who_finds_nothing_to_claim_waits_until_all_is_done():
+    """Other workers have claimed both units, and one of them is not done for a long time."""
+    kernel, target = kernels.reduce("sum"), host()
+    load_kernel(kernel, target)
+    types = [ctypes.c_int64 if t == "i" else ctypes.c_void_p for t in kernel.shared.types]
+    code = ctypes.CFUNCTYPE(None, *types)(linker(target).address(kernel.shared.symbol))
+    x, y = np.ones((2, 3), np.float32), np.zeros(2, np.float32)
+    queue = np.zeros(16, np.int64)
+    queue[CLAIMED], queue[DONE] = 2, 1
+    waiting = threading.Thread(
+        target=code, args=(queue.ctypes.data, x.ctypes.data, 3, y.ctypes.data, 2, 3))
+    waiting.start()
+    waiting.join(0.05)                        # far more than YIELD_AFTER pauses
+    assert waiting.is_alive()
+    queue[DONE] = 2
+    waiting.join(20)
+    assert not waiting.is_alive()
+    assert y.tolist() == [0, 0]               # the units were not its own
 
 
 def test_parked_workers_wake_again():
