@@ -81,17 +81,22 @@ def test_rows_do_not_depend_on_the_batch():
         assert fast.call(x[start:stop]).tobytes() == whole[start:stop].tobytes()
 
 
-def test_block_rows_are_whole_tiles_shared_evenly():
+def test_blocks_of_rows_are_shared_evenly():
     shared = launch.block_rows.python
     assert shared(0, 96, 6, 2) == 1
-    for rows in (1, 5, 96, 97, 1000, 12345):
+    for rows in (*range(1, 40), 64, 96, 97, 1000, 1024, 12345):
         for most, tile, workers in ((96, 6, 1), (96, 6, 2), (96, 4, 16), (1, 6, 3), (10, 6, 2)):
             block = shared(rows, most, tile, workers)
-            assert 1 <= block <= most
-            assert block % tile == 0 or block == most
             blocks = math.ceil(rows / block)
+            assert 1 <= block <= most
             assert blocks <= max(workers, 2 * math.ceil(rows / most) + workers)
+            if workers == 1:
+                assert block % tile == 0 or block == most
+            else:
+                heaviest = math.ceil(blocks / workers) * block
+                assert heaviest <= rows / workers + 2 * math.ceil(blocks / workers)
     assert shared(1000, 96, 6, 2) == 84       # 12 blocks, 6 for each
+    assert shared(64, 96, 6, 2) == 32         # not 36, which leaves 28 to the other
     assert shared(7, 96, 6, 1) == 12
 
 
@@ -183,18 +188,19 @@ def test_parked_workers_wake_again():
 def test_few_operations_stay_on_one_thread():
     workers = launch.useful_workers.python
 
-    def useful(flops, rows, by_rows=1, fits=1, tile=6, workers_=8):
+    def useful(flops, rows, by_rows=1, fits=1, tile=6, workers_=8, most=96):
         state, facts = np.zeros(launch.LAUNCH_WORDS, np.int64), np.zeros(8, np.int64)
         state[launch.ROW_BLOCKS], state[launch.FITS_L2] = by_rows, fits
         state[launch.TILE_ROWS], state[launch.WORKERS] = tile, workers_
-        facts[launch.FLOPS] = flops
+        facts[launch.FLOPS], facts[launch.MOST_ROWS] = flops, most
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(launch, "load", lambda words, i: int(words[i]))
             return workers(state, np.array([rows]), facts)
 
     assert useful(0, 0) == useful(149_999, 1000) == 1
     assert useful(150_000, 1000) == 2 and useful(10 ** 9, 1000) == 8
-    assert useful(10 ** 9, 11) == 1 and useful(10 ** 9, 12) == 2      # whole tiles each
+    assert useful(10 ** 9, 3) == 1 and useful(10 ** 9, 4) == 2        # two rows each
+    assert useful(10 ** 9, 2, most=1) == useful(10 ** 9, 2, most=6) == 2      # one, if large
     assert useful(10 ** 9, 1, fits=0) == useful(10 ** 9, 1, by_rows=0) == 8
 
 
