@@ -93,13 +93,15 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument("model", metavar="MODEL", help="file.py:name")
         return sub
 
-    sub = add("show", show, "show the IR at any stage, what each pass changed, or the source")
+    sub = add("show", show, "show the IR at any stage, what each pass changed, the source, or the "
+                            "machine code")
     sub.add_argument("--input", action="append", metavar="TYPE", help=INPUT_HELP)
     what = sub.add_mutually_exclusive_group()
     what.add_argument("--stage", metavar="STAGE",
                       help="traced, fused, the name of a pass (the IR after it), or all; "
                            "without it: traced, what each pass changed, fused")
     what.add_argument("--source", action="store_true", help="the generated Python")
+    what.add_argument("--asm", action="store_true", help="the kernels' machine code")
     sub.add_argument("--dot", action="store_true",
                      help="the stage (fused unless --stage says) as Graphviz text, for dot -Tsvg")
 
@@ -153,8 +155,9 @@ def size(text: str) -> tuple[str, int]:
 
 def show(args: argparse.Namespace) -> int:
     model, inputs = model_and_inputs(args)
-    if args.source:
-        print(nncompile.compile(model, *inputs).source)
+    if args.source or args.asm:
+        compiled = nncompile.compile(model, *inputs)
+        print(compiled.source if args.source else compiled.asm())
         return 0
     runs = run_passes(nncompile.trace(model, *inputs))
     if args.stage is None and not args.dot:

@@ -132,6 +132,13 @@ class CompiledModel:
         """The generated Python that runs."""
         return self._engine.source                                       # type: ignore[no-any-return]
 
+    def asm(self) -> str:
+        """The machine code of the kernels it calls, as text: assembly, or PTX of a CUDA target.
+
+        Raises InputError where plain Python runs instead.
+        """
+        return self._engine.asm()                                        # type: ignore[no-any-return]
+
     def explain(self) -> str:
         """What was done to the model: passes, steps, memory, how work is shared."""
         return explain([(r.name, r.graph, r.seconds) for r in self._runs], self._program,

@@ -135,6 +135,13 @@ def test_source_is_python(file: str, capsys: pytest.CaptureFixture[str]) -> None
     assert "def phases(" in source
 
 
+def test_asm_is_the_kernels(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", f"{file}:net", "--asm"]) == 0
+    text = capsys.readouterr().out
+    assert "linear_relu(x, ldx, w, y, ldy, rows, K, N)" in text
+    assert "\nnnc_softmax:" in text
+
+
 def test_an_unknown_stage_lists_them(file: str, capsys: pytest.CaptureFixture[str]) -> None:
     err = failing(capsys, "show", f"{file}:net", "--stage", "nothing")
     assert "no stage 'nothing'" in err and "traced, " in err and ", fused" in err
