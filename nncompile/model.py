@@ -152,7 +152,7 @@ class CompiledModel:
     def __repr__(self) -> str:
         graph = self._program.graph
         inputs = ", ".join(f"{v.name}: {v.type}" for v in graph.inputs)
-        outputs = ", ".join(str(v.type) for v in graph.outputs)
+        outputs = ", ".join(str(v.type) for v in graph.outputs) or "()"
         return f"<nncompile.CompiledModel {graph.name}({inputs}) -> {outputs}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -183,7 +183,8 @@ class CompiledModel:
     def _checked(self, inputs: Sequence[Any]) -> tuple[list[Array], dict[str, int]]:
         values = self._program.graph.inputs
         if len(inputs) != len(values):
-            raise InputError(f"{self!r} takes {len(values)} arrays, it was given {len(inputs)}")
+            raise InputError(f"{self!r} takes {len(values)} array{'s' * (len(values) != 1)}, "
+                             f"it was given {len(inputs)}")
         arrays = [self._as_array(v, x) for v, x in zip(values, inputs, strict=True)]
         try:
             sizes = bind_sizes([v.type for v in values], arrays)
@@ -196,8 +197,7 @@ class CompiledModel:
         given = ", ".join(f"{name} = {size}" for name, size in sizes.items())
         for room, node in self._program.requirements:
             if evaluate_dim(room, sizes) < 0:
-                raise InputError(f"{node.op} needs {room} >= 0, and {given}\n"
-                                 f"  layer: {node.where.layer}\n  line:  {node.where.line}")
+                raise InputError(f"{node.op} needs {room} >= 0, and {given}{node.where.note}")
         if any(evaluate_dim(d, sizes) >= 2**60 for d in self._program.dims):
             raise InputError(f"{self!r} would need more memory than there is: {given}")
 
@@ -227,5 +227,4 @@ class CompiledModel:
 
     def _refuse_index(self, step: int, index: int, size: int) -> None:
         where = self._program.steps[step].node.where
-        raise InputError(f"index {index} is outside an embedding of {size} rows\n"
-                         f"  layer: {where.layer}\n  line:  {where.line}")
+        raise InputError(f"index {index} is outside an embedding of {size} rows{where.note}")

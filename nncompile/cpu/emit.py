@@ -77,9 +77,11 @@ def check_dtypes(program: Program) -> None:
         if step.node.result.type.dtype != "f32":
             wrong.append(step.node.result.type.dtype)
         if wrong:
+            returned = step.node.op == "identity" and step.node.result in program.graph.inputs
+            what = (f"the output {step.node.result.name} is" if returned
+                    else f"{step.node.op} needs")
             raise CompileError(
-                f"the cpu target computes in f32, and {step.node.op} needs {wrong[0]}\n"
-                f"  layer: {step.node.where.layer} ({step.node.where.line})\n"
+                f"the cpu target computes in f32, and {what} {wrong[0]}{step.node.where.note}\n"
                 "  do:    model.float(), and float32 inputs; integers can index an embedding")
 
 
