@@ -39,6 +39,12 @@ class Where:
     layer: str = ""
     line: str = ""
 
+    @property
+    def note(self) -> str:
+        """What an error adds: a line for each of the two that is known, or nothing."""
+        known = (("layer: ", self.layer), ("line:  ", self.line))
+        return "".join(f"\n  {what}{text}" for what, text in known if text)
+
 
 @dataclass(frozen=True, eq=False)
 class Node:

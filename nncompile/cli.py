@@ -19,11 +19,11 @@ import numpy.typing as npt
 import ir
 import nncompile
 from ir.text import name_values, print_node
+from nncompile.compiler import run_passes
 from nncompile.errors import Error, InputError
 from nncompile.model import PassRun
 from nncompile.modelfile import guessed_inputs, load_model
 from nncompile.nn import Module
-from nncompile.passes import DEFAULT_PIPELINE
 
 DESCRIPTION = """\
 Compiles a neural network model, defined the torch.nn way, to one fast callable on NumPy arrays.
@@ -93,13 +93,15 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument("model", metavar="MODEL", help="file.py:name")
         return sub
 
-    sub = add("show", show, "show the IR at any stage, what each pass changed, or the source")
+    sub = add("show", show, "show the IR at any stage, what each pass changed, the source, or the "
+                            "machine code")
     sub.add_argument("--input", action="append", metavar="TYPE", help=INPUT_HELP)
     what = sub.add_mutually_exclusive_group()
     what.add_argument("--stage", metavar="STAGE",
                       help="traced, fused, the name of a pass (the IR after it), or all; "
                            "without it: traced, what each pass changed, fused")
     what.add_argument("--source", action="store_true", help="the generated Python")
+    what.add_argument("--asm", action="store_true", help="the kernels' machine code")
     sub.add_argument("--dot", action="store_true",
                      help="the stage (fused unless --stage says) as Graphviz text, for dot -Tsvg")
 
@@ -153,10 +155,11 @@ def size(text: str) -> tuple[str, int]:
 
 def show(args: argparse.Namespace) -> int:
     model, inputs = model_and_inputs(args)
-    if args.source:
-        print(nncompile.compile(model, *inputs).source)
+    if args.source or args.asm:
+        compiled = nncompile.compile(model, *inputs)
+        print(compiled.source if args.source else compiled.asm())
         return 0
-    runs = staged(nncompile.trace(model, *inputs))
+    runs = run_passes(nncompile.trace(model, *inputs))
     if args.stage is None and not args.dot:
         show_changes(runs)
     elif args.stage == "all":
@@ -164,18 +167,6 @@ def show(args: argparse.Namespace) -> int:
     else:
         print(drawn(stage(runs, args.stage or "fused"), args.dot))
     return 0
-
-
-def staged(graph: ir.Graph) -> list[PassRun]:
-    """The graph after each pass.  Nothing is compiled, so this works for what cannot be, too."""
-    runs = [PassRun("traced", graph, 0.0)]
-
-    def watch(step: ir.Pass, _: ir.Graph, after: ir.Graph, seconds: float) -> None:
-        again = sum(run.name.split(":")[0] == step.name for run in runs)
-        runs.append(PassRun(f"{step.name}:{again + 1}" if again else step.name, after, seconds))
-
-    ir.run(DEFAULT_PIPELINE, graph, watch)
-    return runs
 
 
 def stage(runs: list[PassRun], name: str) -> ir.Graph:

@@ -1,7 +1,7 @@
 """The compiler on one screen: trace, rewrite, schedule, generate, load."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib import import_module
 from typing import Any
@@ -10,6 +10,7 @@ import numpy as np
 
 import ir
 from ir.check import check_same
+from nncompile.dump import dump
 from nncompile.errors import CompileError
 from nncompile.model import CompiledModel, PassRun
 from nncompile.nn import Module
@@ -53,19 +54,39 @@ def compile_graph(graph: ir.Graph, nesting: Nesting | None, names: Mapping[str, 
     a state dict -> the name of the graph's parameter that it is."""
     ir.verify(graph)
     graph = replace(graph, data={v: np.array(a) for v, a in graph.data.items()})
-    runs = [PassRun("traced", graph, 0.0)]
+    write = dump(graph.name)
+    runs = run_passes(graph, check, lambda run: write(f"{run.name}.ir", run.graph))
+    program = schedule(runs[-1].graph)
+    write("program.txt", program)
+    engine = import_module(TARGETS[target]).Engine
+    compiled = CompiledModel(runs, program, engine, nesting, names, threads, target, check)
+    write("source.py", compiled.source)
+    return compiled
 
-    def watch(step: ir.Pass, before: ir.Graph, after: ir.Graph, seconds: float) -> None:
+
+def run_passes(graph: ir.Graph, check: bool = False,
+               watch: Callable[[PassRun], None] = lambda _: None) -> list[PassRun]:
+    """The graph as traced and after each pass; one that runs again is called "cse:2".
+
+    Nothing is generated, so this works for what cannot be compiled, too.  `watch` is given each
+    graph as soon as it is there.
+    """
+    runs: list[PassRun] = []
+
+    def add(name: str, graph: ir.Graph, seconds: float) -> None:
+        again = sum(run.name.split(":")[0] == name for run in runs)
+        runs.append(PassRun(f"{name}:{again + 1}" if again else name, graph, seconds))
+        watch(runs[-1])
+
+    def after_pass(step: ir.Pass, before: ir.Graph, after: ir.Graph, seconds: float) -> None:
+        add(step.name, after, seconds)
         ir.verify(after)
         if check:
             check_same(step.name, before, after)
-        again = sum(run.name.split(":")[0] == step.name for run in runs)
-        runs.append(PassRun(f"{step.name}:{again + 1}" if again else step.name, after, seconds))
 
-    fused = ir.run(DEFAULT_PIPELINE, graph, watch)
-    program = schedule(fused)
-    engine = import_module(TARGETS[target]).Engine
-    return CompiledModel(runs, program, engine, nesting, names, threads, target, check)
+    add("traced", graph, 0.0)
+    ir.run(DEFAULT_PIPELINE, graph, after_pass)
+    return runs
 
 
 def parameter_names(model: Module, graph: ir.Graph) -> dict[str, str]:

@@ -138,6 +138,13 @@ class CompiledModel:
         """The generated Python that runs."""
         return self._engine.source                                       # type: ignore[no-any-return]
 
+    def asm(self) -> str:
+        """The machine code of the kernels it calls, as text: assembly, or PTX of a CUDA target.
+
+        Raises InputError where plain Python runs instead.
+        """
+        return self._engine.asm()                                        # type: ignore[no-any-return]
+
     def explain(self) -> str:
         """What was done to the model: passes, steps, memory, how work is shared."""
         return explain([(r.name, r.graph, r.seconds) for r in self._runs], self._program,
@@ -151,7 +158,7 @@ class CompiledModel:
     def __repr__(self) -> str:
         graph = self._program.graph
         inputs = ", ".join(f"{v.name}: {v.type}" for v in graph.inputs)
-        outputs = ", ".join(str(v.type) for v in graph.outputs)
+        outputs = ", ".join(str(v.type) for v in graph.outputs) or "()"
         return f"<nncompile.CompiledModel {graph.name}({inputs}) -> {outputs}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -204,7 +211,8 @@ class CompiledModel:
     def _checked(self, inputs: Sequence[Any]) -> tuple[list[Array], dict[str, int]]:
         values = self._program.graph.inputs
         if len(inputs) != len(values):
-            raise InputError(f"{self!r} takes {len(values)} arrays, it was given {len(inputs)}")
+            raise InputError(f"{self!r} takes {len(values)} array{'s' * (len(values) != 1)}, "
+                             f"it was given {len(inputs)}")
         arrays = [self._as_array(v, x) for v, x in zip(values, inputs, strict=True)]
         try:
             sizes = bind_sizes([v.type for v in values], arrays)
@@ -217,8 +225,7 @@ class CompiledModel:
         given = ", ".join(f"{name} = {size}" for name, size in sizes.items())
         for room, node in self._program.requirements:
             if evaluate_dim(room, sizes) < 0:
-                raise InputError(f"{node.op} needs {room} >= 0, and {given}\n"
-                                 f"  layer: {node.where.layer}\n  line:  {node.where.line}")
+                raise InputError(f"{node.op} needs {room} >= 0, and {given}{node.where.note}")
         if any(evaluate_dim(d, sizes) >= 2**60 for d in self._program.dims):
             raise InputError(f"{self!r} would need more memory than there is: {given}")
 
@@ -252,4 +259,4 @@ class CompiledModel:
                 "embedding_bag": f"{number} is no index into {size} rows, or no offset of a bag: "
                                  "offsets begin with 0 and rise up to the number of ids",
                 }.get(kind, f"index {number} is outside an axis of {size} elements")
-        raise InputError(f"{what}\n  layer: {where.layer}\n  line:  {where.line}")
+        raise InputError(f"{what}{where.note}")

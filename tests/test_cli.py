@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import ir
+import nncompile
 from nncompile.cli import main
 from nncompile.modelfile import guessed_inputs, load_model
 
@@ -113,6 +114,15 @@ def test_all_stages(file: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "\n# fuse_linear\n" in text
 
 
+def test_the_stages_are_those_of_the_compiled_model(file: str,
+                                                    capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", f"{file}:net", "--stage", "all"]) == 0
+    shown = [line[2:] for line in capsys.readouterr().out.splitlines() if line.startswith("# ")]
+    model, _ = load_model(f"{file}:net")
+    assert (*shown, "fused") == nncompile.compile(model, "f32[B, 6]").stages
+    assert "cse:2" in shown
+
+
 def test_dot(file: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", f"{file}:net", "--dot"]) == 0
     assert capsys.readouterr().out.startswith("digraph ")
@@ -123,6 +133,13 @@ def test_source_is_python(file: str, capsys: pytest.CaptureFixture[str]) -> None
     source = capsys.readouterr().out
     compile(source, "source", "exec")
     assert "def phases(" in source
+
+
+def test_asm_is_the_kernels(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", f"{file}:net", "--asm"]) == 0
+    text = capsys.readouterr().out
+    assert "linear_relu(x, ldx, w, y, ldy, rows, K, N)" in text
+    assert "\nnnc_softmax:" in text
 
 
 def test_an_unknown_stage_lists_them(file: str, capsys: pytest.CaptureFixture[str]) -> None:

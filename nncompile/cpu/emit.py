@@ -11,6 +11,8 @@ one entry in EMITTERS (emitters.py), from the step to its kernel and the text of
 """
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,12 +22,13 @@ from ir.types import Dim, DimExpr, divide, product, same, symbol
 from nncompile.cpu.arena import LINE, Arena
 from nncompile.cpu.emitters import EMITTERS, Call
 from nncompile.cpu.kernels import Kernel
-from nncompile.cpu.scope import Scope, at_word, number_text
+from nncompile.cpu.scope import Scope, at_word, fixed, number_text
 from nncompile.cpu.target import Target
 from nncompile.schedule import Program, Step, View
 from nncompile.schedule.cost import work
 
 BLOCK = 96            # rows that go through all layers together; 48 to 384 measure alike
+SCRATCH = 1 << 18     # floats of a block's scratch, 1 MiB: about an L2 cache
 SIGNATURE = "args, sizes, weights, scratch, block, queue, fault, worker"
 
 @dataclass(frozen=True)
@@ -150,14 +153,31 @@ class Writer(Scope):
         return [f"    {name} = size(sizes, {i})" for i, name in enumerate(self.sizes.values())]
 
     def block_rows(self) -> str:
-        """Rows of a block, so that its largest product has about BLOCK rows."""
+        """Rows of a block: as many as give its products BLOCK rows, and no more than keep its
+        scratch within SCRATCH, or within the size of the weights if they are larger."""
         batch = self.program.batch
         if batch is None:
             return str(BLOCK)
-        rows = [divide(s.views[0].shape[0], symbol(batch)) for s in self.program.steps
-                if s.kind == "linear"]
-        most = next((r for r in rows if r is not None and not same(r, 1)), 1)
-        return str(BLOCK) if same(most, 1) else f"max(1, {BLOCK} // max(1, {self.number(most)}))"
+        linear = [s for s in self.program.steps if s.kind == "linear"]
+        weights = {s.views[1].place: s.views[1].shape for s in linear}
+        most = max(SCRATCH, sum(math.prod(fixed(shape)) for shape in weights.values()))
+        tall = {str(rows): rows for s in linear
+                if (rows := divide(s.views[0].shape[0], symbol(batch))) is not None}
+        scratch = sum((size for d in self.program.buffers.values()
+                       if (size := divide(d, symbol(batch))) is not None), 0)
+        return self.least_quotient([(BLOCK, 1), *((BLOCK, d) for d in tall.values()),
+                                    (most, scratch)])
+
+    def least_quotient(self, quotients: Sequence[tuple[int, Dim]]) -> str:
+        """The least of them, rounded down, and 1 at least, as text; a divisor of 0 does not count.
+        """
+        number = min(a // max(1, d) for a, d in quotients if not isinstance(d, DimExpr))
+        texts = [f"{a} // max(1, {self.number(d)})" for a, d in quotients if isinstance(d, DimExpr)]
+        if not texts:
+            return str(max(1, number))
+        if all(number < a for a, d in quotients if isinstance(d, DimExpr)):
+            texts.insert(0, str(number))
+        return f"max(1, {functools.reduce(lambda left, right: f'min({left}, {right})', texts)})"
 
     def scratch_size(self, rows: str) -> str:
         """Words of 4 bytes of all buffers for so many rows of the batch."""

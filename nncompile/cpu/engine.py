@@ -12,8 +12,9 @@ from ir.types import DTYPES, DimExpr
 from nncompile.cpu import launch
 from nncompile.cpu.emit import emit
 from nncompile.cpu.executable import Executable, Input, Output, PythonExecutable
+from nncompile.cpu.load import kernel_module
 from nncompile.cpu.profile import profile
-from nncompile.cpu.target import host
+from nncompile.cpu.target import assembly, host
 from nncompile.errors import InputError
 from nncompile.schedule import Program
 
@@ -70,6 +71,17 @@ class Engine:
         sizes, facts = self._executable.facts(inputs)
         return profile(self.source, self._source.kernels, len(self.program.steps), self.target,
                        [*inputs, *outputs], sizes, facts, self._arena)
+
+    def asm(self) -> str:
+        """The kernels' instructions, each kernel behind a line that names it.  They are emitted
+        anew, as they were for the object code that runs."""
+        if isinstance(self._executable, PythonExecutable):
+            raise InputError("NNCOMPILE_JIT=0 runs Python: there are no instructions to show")
+        comment = "//" if self.target.aarch64 else "#"
+        return "\n".join(f"{comment} {k.name}({', '.join(k.arguments)})\n"
+                         f"{assembly(kernel_module(k, self.target), self.target)}"
+                         for name, k in self._source.kernels.items()
+                         if not name.startswith("shared_"))      # its module is the other's
 
     def notes(self) -> list[str]:
         """What explain() says about this target."""

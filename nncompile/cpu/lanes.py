@@ -167,6 +167,13 @@ class Emit:
         elif self.target.aarch64:
             self.call("llvm.aarch64.hint", VOID, I32(1))              # yield
 
+    def give_way(self) -> None:
+        """Let another thread have this CPU, where the system can; otherwise a pause."""
+        if self.target.has_sched_yield:
+            self.call("sched_yield", I32)
+        else:
+            self.pause()
+
     # -- vectors -----------------------------------------------------------------------
 
     def const(self, value: float, dtype: str | None = None) -> Value:

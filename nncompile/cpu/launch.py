@@ -113,7 +113,8 @@ def useful_workers(state: Pointer, sizes: Pointer, facts: Pointer) -> int:
     """How many threads finish this call soonest."""
     workers = min(load(state, WORKERS), 1 + load(facts, FLOPS) // PARALLEL_FLOPS)
     if load(state, ROW_BLOCKS) != 0 and load(state, FITS_L2):
-        workers = min(workers, load(sizes, 0) // load(state, TILE_ROWS))
+        least = fewest_rows(load(facts, MOST_ROWS), load(state, TILE_ROWS))
+        workers = min(workers, load(sizes, 0) // least)
     return max(workers, 1)
 
 
@@ -129,11 +130,20 @@ def in_row_blocks(state: Pointer, rows: int, most: int, workers: int) -> int:
 
 @runtime
 def block_rows(rows: int, most: int, tile: int, workers: int) -> int:
-    """Rows of a block: an even share for each worker, whole tiles, never above `most`."""
+    """Rows of a block, never above `most`: whole tiles, or for several workers an even share of
+    each: a worker with a tile more than the others costs more than a tile that is not full."""
     blocks = (rows + most - 1) // most
     blocks = max(1, (blocks + workers - 1) // workers * workers)
     even = (rows + blocks - 1) // blocks
-    return max(1, min(most, (even + tile - 1) // tile * tile))
+    whole = tile if workers == 1 else fewest_rows(most, tile)
+    return max(1, min(most, (even + whole - 1) // whole * whole))
+
+
+@runtime
+def fewest_rows(most: int, tile: int) -> int:
+    """Rows that are worth a worker: 2, as products have tiles of 2 that run at about full rate;
+    1 where rows are so large that a block has less than a tile of them."""
+    return 2 if most > tile else 1
 
 
 @runtime
@@ -167,7 +177,8 @@ def whole_lines(size: int) -> int:
     return (size + 63) // 64 * 64
 
 
-COMPILED = (run, run_apart, useful_workers, in_row_blocks, block_rows, grown, cleared, whole_lines)
+COMPILED = (run, run_apart, useful_workers, in_row_blocks, block_rows, fewest_rows, grown, cleared,
+            whole_lines)
 
 
 @functools.cache

@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from llvmlite import ir
 
@@ -82,15 +83,16 @@ def kernel_word(kernel: Kernel) -> Word:
 def load_kernel(kernel: Kernel, target: Target) -> None:
     """Both entry points of the kernel; nothing, if they are loaded."""
     into = linker(target)
-    if kernel.symbol in into:
-        return
+    if kernel.symbol not in into:
+        into.add(cached("kernel", kernel.name.removeprefix("shared_"), target,
+                        lambda: object_code(kernel_module(kernel, target), target)))
 
-    def build() -> bytes:
-        module = ir.Module(name=kernel.name)
-        kernel.emit(module, target)
-        return object_code(module, target)
 
-    into.add(cached("kernel", kernel.name.removeprefix("shared_"), target, build))
+def kernel_module(kernel: Kernel, target: Target) -> Any:
+    """LLVM of both entry points."""
+    module = ir.Module(name=kernel.name)
+    kernel.emit(module, target)
+    return module
 
 
 def load_runtime(target: Target) -> None:

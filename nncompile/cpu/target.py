@@ -71,6 +71,11 @@ class Target:
     def avx512(self) -> bool:
         return self.level == "avx512"
 
+    @property
+    def has_sched_yield(self) -> bool:
+        """POSIX has it as a function of libc; Windows has not."""
+        return any(name in self.triple for name in ("linux", "darwin", "bsd"))
+
 
 def of_level(level: str, cpu: str, features: str = "", triple: str = "") -> Target:
     """The target of a level.  32 registers hold 24 sums, 4 weights and what is broadcast."""

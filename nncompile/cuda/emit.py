@@ -83,9 +83,7 @@ def element_type(program: Program) -> str:
 
 
 def refused(step: Step, why: str, what_to_do: str) -> CompileError:
-    where = step.node.where
-    return CompileError(f"the cuda target {why}\n  layer: {where.layer} ({where.line})\n"
-                        f"  do:    {what_to_do}")
+    return CompileError(f"the cuda target {why}{step.node.where.note}\n  do:    {what_to_do}")
 
 
 class Writer:

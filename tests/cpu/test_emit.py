@@ -4,10 +4,13 @@ import ast
 import pytest
 
 import ir
+from nncompile.cpu import launch
 from nncompile.cpu.emit import emit
 from nncompile.cpu.emitters import EMITTERS
+from nncompile.cpu.jit import execute
 from nncompile.cpu.kernels import LANE_OPS
 from nncompile.cpu.target import of_level
+from nncompile.cpu.words import WORDS
 from nncompile.schedule import schedule
 from nncompile.schedule.lower import LOWERINGS
 
@@ -142,3 +145,49 @@ def test_sizes_that_would_overflow_have_no_room():
     assert facts[4] >= 0
     names["plan"]([2**31, 2**10], facts)
     assert facts[4] < 0
+
+
+BLOCKS = {                                    # a graph, its sizes, the rows of a block
+    "a perceptron": (GRAPHS["mlp"], {"B": 1000}, 96),
+    "products of 20 rows to a row of the batch": ("""graph g(%x: f32[B, T, 8]) -> f32[B, T, 8] {
+  @w: f32[8, 8]
+  %0: f32[B, T, 8] = linear(%x, @w)
+  %1: f32[B, T, 8] = linear(%0, @w)
+  return %1
+}""", {"B": 9, "T": 20}, 4),
+    "scores of attention": (GRAPHS["attention"], {"B": 9, "T": 16}, 96),
+    "large scores": (GRAPHS["attention"].replace("[16, 32]", "[1024, 32]"),
+                     {"B": 9, "T": 256}, (1 << 18) // (256 * 256 + 64 * 256)),
+    "scores of one row that are too large": (
+        GRAPHS["attention"].replace("[16, 32]", "[1024, 32]"), {"B": 9, "T": 1024}, 1),
+    "a chain on long rows": ("""graph g(%x: f32[B, 9000]) -> f32[B, 9000] {
+  %0: f32[B, 9000] = softmax(%x) {axis = 1, scale = 1.0}
+  %1: f32[B, 9000] = exp(%0)
+  %2: f32[B, 9000] = softmax(%1) {axis = 1, scale = 1.0}
+  %3: f32[B, 9000] = mul(%2, %1)
+  return %3
+}""", {"B": 9}, (1 << 18) // 9000),
+    "long rows, and weights that are larger": ("""graph g(%x: f32[B, 4000]) -> f32[B, 10] {
+  @up: f32[4000, 4000]
+  @down: f32[10, 4000]
+  %0: f32[B, 4000] = linear(%x, @up) then relu
+  %1: f32[B, 10] = linear(%0, @down)
+  return %1
+}""", {"B": 9}, 96),
+    "a table looked up, one number left of it": ("""graph g(%i: i64[B, 500]) -> f32[B, 64] {
+  @table: f32[10, 64]
+  %0: f32[B, 500, 64] = embedding(%i, @table)
+  %1: f32[B, 64] = mean(%0) {axes = [1], keepdims = false}
+  return %1
+}""", {"B": 9}, (1 << 18) // (2 * 500 * 64)),
+}
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_blocks_keep_their_scratch_small(name):
+    graph, sizes, rows = BLOCKS[name]
+    scope = execute(source(graph), WORDS)
+    facts = [0] * 20
+    scope["plan"](list(sizes.values()), facts)
+    assert facts[launch.MOST_ROWS] == rows
+    assert facts[launch.BLOCK_SCRATCH] <= 1 << 18 or rows in (1, 96)

@@ -1,6 +1,10 @@
 """Schedules, workers, concurrent calls, and how many threads there are."""
+import ctypes
 import math
+import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -8,8 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nncompile.cpu import launch, pool
+from nncompile.cpu import kernels, launch, pool
 from nncompile.cpu.executable import POOL
+from nncompile.cpu.kernels.kernel import CLAIMED, DONE
+from nncompile.cpu.link import linker
+from nncompile.cpu.load import load_kernel
+from nncompile.cpu.target import host
 from nncompile.errors import Error
 from tests.cpu.runtime_models import (
     BIG,
@@ -73,17 +81,22 @@ def test_rows_do_not_depend_on_the_batch():
         assert fast.call(x[start:stop]).tobytes() == whole[start:stop].tobytes()
 
 
-def test_block_rows_are_whole_tiles_shared_evenly():
+def test_blocks_of_rows_are_shared_evenly():
     shared = launch.block_rows.python
     assert shared(0, 96, 6, 2) == 1
-    for rows in (1, 5, 96, 97, 1000, 12345):
+    for rows in (*range(1, 40), 64, 96, 97, 1000, 1024, 12345):
         for most, tile, workers in ((96, 6, 1), (96, 6, 2), (96, 4, 16), (1, 6, 3), (10, 6, 2)):
             block = shared(rows, most, tile, workers)
-            assert 1 <= block <= most
-            assert block % tile == 0 or block == most
             blocks = math.ceil(rows / block)
+            assert 1 <= block <= most
             assert blocks <= max(workers, 2 * math.ceil(rows / most) + workers)
+            if workers == 1:
+                assert block % tile == 0 or block == most
+            else:
+                heaviest = math.ceil(blocks / workers) * block
+                assert heaviest <= rows / workers + 2 * math.ceil(blocks / workers)
     assert shared(1000, 96, 6, 2) == 84       # 12 blocks, 6 for each
+    assert shared(64, 96, 6, 2) == 32         # not 36, which leaves 28 to the other
     assert shared(7, 96, 6, 1) == 12
 
 
@@ -123,6 +136,47 @@ def test_more_threads_than_cpus():
     assert POOL.words[pool.STARTED] >= 8
 
 
+OVERSUBSCRIBED = """
+import os
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+from tests.cpu.runtime_models import BIG, mlp, rows_of
+x = rows_of(BIG, 50)
+fast, alone = mlp(BIG, by_rows=False, threads=6), mlp(BIG, by_rows=False, threads=1)
+want = alone.call(x).tobytes()
+print(all(fast.call(x).tobytes() == want for _ in range(40)))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
+def test_many_threads_of_many_processes_on_one_cpu():
+    """Whoever waits for a unit gives way to who has it."""
+    mlp(BIG, by_rows=False).call(rows_of(BIG, 1))           # compiled once, for all of them
+    root = Path(__file__).resolve().parents[2]
+    processes = [subprocess.Popen([sys.executable, "-c", OVERSUBSCRIBED], cwd=root, text=True,
+                                  stdout=subprocess.PIPE) for _ in range(3)]
+    assert [p.communicate()[0].strip() for p in processes] == ["True"] * 3
+
+
+def test_who_finds_nothing_to_claim_waits_until_all_is_done():
+    """Other workers have claimed both units, and one of them is not done for a long time."""
+    kernel, target = kernels.reduce("sum"), host()
+    load_kernel(kernel, target)
+    types = [ctypes.c_int64 if t == "i" else ctypes.c_void_p for t in kernel.shared.types]
+    code = ctypes.CFUNCTYPE(None, *types)(linker(target).address(kernel.shared.symbol))
+    x, y = np.ones((2, 3), np.float32), np.zeros(2, np.float32)
+    queue = np.zeros(16, np.int64)
+    queue[CLAIMED], queue[DONE] = 2, 1
+    waiting = threading.Thread(
+        target=code, args=(queue.ctypes.data, x.ctypes.data, 3, y.ctypes.data, 2, 3))
+    waiting.start()
+    waiting.join(0.05)                        # far more than YIELD_AFTER pauses
+    assert waiting.is_alive()
+    queue[DONE] = 2
+    waiting.join(20)
+    assert not waiting.is_alive()
+    assert y.tolist() == [0, 0]               # the units were not its own
+
+
 def test_parked_workers_wake_again():
     fast, x = mlp(BIG, threads=2), rows_of(BIG, 8)
     want = fast.call(x).tobytes()
@@ -134,18 +188,19 @@ def test_parked_workers_wake_again():
 def test_few_operations_stay_on_one_thread():
     workers = launch.useful_workers.python
 
-    def useful(flops, rows, by_rows=1, fits=1, tile=6, workers_=8):
+    def useful(flops, rows, by_rows=1, fits=1, tile=6, workers_=8, most=96):
         state, facts = np.zeros(launch.LAUNCH_WORDS, np.int64), np.zeros(8, np.int64)
         state[launch.ROW_BLOCKS], state[launch.FITS_L2] = by_rows, fits
         state[launch.TILE_ROWS], state[launch.WORKERS] = tile, workers_
-        facts[launch.FLOPS] = flops
+        facts[launch.FLOPS], facts[launch.MOST_ROWS] = flops, most
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(launch, "load", lambda words, i: int(words[i]))
             return workers(state, np.array([rows]), facts)
 
     assert useful(0, 0) == useful(149_999, 1000) == 1
     assert useful(150_000, 1000) == 2 and useful(10 ** 9, 1000) == 8
-    assert useful(10 ** 9, 11) == 1 and useful(10 ** 9, 12) == 2      # whole tiles each
+    assert useful(10 ** 9, 3) == 1 and useful(10 ** 9, 4) == 2        # two rows each
+    assert useful(10 ** 9, 2, most=1) == useful(10 ** 9, 2, most=6) == 2      # one, if large
     assert useful(10 ** 9, 1, fits=0) == useful(10 ** 9, 1, by_rows=0) == 8
 
 

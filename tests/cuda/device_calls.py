@@ -246,11 +246,11 @@ def test_explain_source_asm_and_profile(fast, x):
     assert "weights: 1 KiB on the device, float32" in text and "a call launches 2" in text
     assert "def run(x, y, sizes, weights" in fast.source or "def run(in0" in fast.source
     if CUDA.simulated:
-        for refused in (lambda: fast.profile(x), fast._engine.asm):
+        for refused in (lambda: fast.profile(x), fast.asm):
             with pytest.raises(nncompile.InputError, match="simulator"):
                 refused()
     else:
-        assert ".entry" in fast._engine.asm()
+        assert ".entry" in fast.asm()
         assert len(fast.profile(x).seconds) == 2
 
 

@@ -1,5 +1,6 @@
 """How a compiled model is called: arrays it takes, converts, refuses; out, bind, threads."""
 import pickle
+import re
 import threading
 
 import numpy as np
@@ -264,6 +265,23 @@ def test_train_mode_is_refused_by_name():
 def test_unknown_target():
     with pytest.raises(nncompile.CompileError, match="cpu"):
         nncompile.compile(nn.ReLU(), "f32[B, 3]", target="tpu")
+
+
+def test_asm_has_every_kernel_once(fast):
+    text = fast.asm()
+    called = {name for name in fast._engine._source.kernels if not name.startswith("shared_")}
+    assert called
+    for name in called:
+        assert len(re.findall(rf"^nnc_{name}:", text, re.MULTILINE)) == 1
+        assert len(re.findall(rf"^nnc_shared_{name}:", text, re.MULTILINE)) == 1
+        assert re.search(rf"^(#|//) {name}\(", text, re.MULTILINE)
+
+
+def test_plain_python_has_no_asm(monkeypatch):
+    monkeypatch.setenv("NNCOMPILE_JIT", "0")
+    fast = nncompile.compile(nn.ReLU(), "f32[B, 3]")
+    with pytest.raises(nncompile.InputError, match="NNCOMPILE_JIT=0"):
+        fast.asm()
 
 
 def test_explain_profile_source_and_stages(fast, x):

@@ -26,6 +26,7 @@ Values: TypeAlias = dict[str, Any]         # in numpy: arrays for pointers, ints
 
 CLAIMED, DONE, PHASE_WORDS = 0, 8, 16      # words of a queue: units claimed, units done, size
 LOTS = 64                                  # rows are claimed in about so many lots, not one by one
+YIELD_AFTER = 2_000                        # pauses, some 50 us: who holds a unit may have no CPU
 
 WORDS, INT = "words", "int"                # types of arguments that point to no numbers
 
@@ -135,8 +136,9 @@ def emit_entry_points(module: Any, target: Target, kernel: Kernel, units: Units,
 def _claim_until_done(e: Emit, queue: Value, count: Value, lot: Value,
                       run: Callable[[Value, Value], Value]) -> None:
     b = e.b
-    claim, work, wait, spin, leave = (e.function.append_basic_block(name) for name in
-                                      ("claim", "work", "wait", "spin", "leave"))
+    claim, work, wait, spin, pause, give_way, leave = (
+        e.function.append_basic_block(name) for name in
+        ("claim", "work", "wait", "spin", "pause", "give_way", "leave"))
     done = e.word(queue, DONE)
     b.branch(claim)
 
@@ -151,15 +153,27 @@ def _claim_until_done(e: Emit, queue: Value, count: Value, lot: Value,
     b.branch(claim)
 
     b.position_at_end(wait)
+    spins = b.phi(I64)
     finished = b.load_atomic(done, "acquire", 8, typ=I64)
     b.cbranch(b.icmp_signed("<", finished, count), spin, leave)
 
     b.position_at_end(spin)
+    b.cbranch(b.icmp_signed("<", spins, I64(YIELD_AFTER)), pause, give_way)
+
+    b.position_at_end(pause)
     e.pause()
+    once_more = b.add(spins, I64(1))
+    b.branch(wait)
+
+    b.position_at_end(give_way)
+    e.give_way()
     b.branch(wait)
 
     b.position_at_end(leave)
     b.ret_void()
+    spins.add_incoming(I64(0), claim)
+    spins.add_incoming(once_more, pause)
+    spins.add_incoming(spins, give_way)
 
 
 # -- faults: what a step may find wrong with the values that it is given ---------------------------

@@ -1,0 +1,73 @@
+"""NNCOMPILE_DUMP=folder: every compilation leaves its stages there, as numbered text files.
+
+    folder/001-Sequential/00-traced.ir      the graph, then after each pass, as it is reached:
+                          01-remove_identity.ir       what comes before an error is there too
+                          ...
+                          12-program.txt    steps, views and buffers
+                          13-source.py      what the target was given
+
+A compilation makes a folder of its own, which only this user can read, and replaces nothing.
+"""
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+from nncompile.errors import CompileError
+
+VARIABLE = "NNCOMPILE_DUMP"
+
+Write = Callable[[str, object], None]            # (file name, what str() makes the text of)
+
+
+def dump(name: str) -> Write:
+    """What writes the stages of a compilation of this name; it does nothing unless asked to.
+
+    Raises CompileError, and so does what it returns, where the folder cannot be written.
+    """
+    asked = os.environ.get(VARIABLE, "")
+    if not asked:
+        return lambda *_: None
+    numbers = count()
+    try:
+        folder = new_folder(Path(asked).expanduser(), safe(name))
+    except OSError as error:
+        raise refused(error) from None
+
+    def write(file: str, content: object) -> None:
+        path = folder / f"{next(numbers):02}-{safe(file)}"
+        try:
+            number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with open(number, "w", encoding="utf-8") as opened:
+                opened.write(str(content).rstrip("\n") + "\n")
+        except OSError as error:
+            raise refused(error) from None
+    return write
+
+
+def new_folder(parent: Path, name: str) -> Path:
+    """The next free number: `mkdir` finds it taken, whoever has taken it."""
+    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for number in count(1 + sum(1 for _ in parent.iterdir())):
+        path = parent / f"{number:03}-{name}"
+        try:
+            path.mkdir(mode=0o700)
+        except FileExistsError:
+            continue
+        return path
+    raise AssertionError("numbers do not end")
+
+
+def safe(name: str) -> str:
+    """The name as part of a file's: no separators, nothing hidden, not too long."""
+    return re.sub(r"[^A-Za-z0-9_.]+", "_", name)[:80].lstrip(".") or "_"
+
+
+def refused(error: OSError) -> CompileError:
+    where = f": {error.filename}" if error.filename else ""
+    return CompileError(f"{VARIABLE} asks for files that cannot be written{where}: "
+                        f"{error.strerror or error}\n"
+                        "  do: name a folder of your own, or unset it")

@@ -1,0 +1,89 @@
+"""What a forward may return: an input as it is, a parameter, a value twice, a view; or nothing."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import nncompile
+from nncompile import nn
+from nncompile.nn import functional as F
+
+X = np.arange(-6, 6, dtype=np.float32).reshape(3, 4)
+
+
+class Returns(nn.Module):
+    """`forward` is a function of self and the input."""
+
+    def __init__(self, forward: Callable[..., Any]) -> None:
+        super().__init__()
+        self.body = forward
+        self.weight = nn.Parameter(np.ones((2, 4), np.float32))
+
+    def forward(self, x: Any) -> Any:
+        return self.body(self, x)
+
+
+def three(h: Any) -> Any:
+    """A value, and what may be computed in its place."""
+    return h, F.relu(h), h + 1
+
+
+CASES: dict[str, Callable[..., Any]] = {
+    "an input": lambda m, x: x,
+    "an input twice": lambda m, x: (x, x),
+    "a part of an input": lambda m, x: x[:, 1:3],
+    "an input transposed": lambda m, x: x.T,
+    "a result twice": lambda m, x: (x + 1,) * 2,
+    "a result and a view of it": lambda m, x: (lambda h: (h, h.reshape(-1, 2), h))(x + 1),
+    "a result that goes on": lambda m, x: three(x * 2),
+    "a parameter": lambda m, x: m.weight,
+    "a parameter, what it gives, an input": lambda m, x: (m.weight, m.weight * 2, x),
+    "an array of the model's": lambda m, x: (x, np.ones(3, np.float32)),
+    "a tuple of one": lambda m, x: (x + 1,),
+}
+
+
+def as_tuple(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+@pytest.mark.parametrize("jit", ["1", "0"])
+@pytest.mark.parametrize("name", CASES)
+def test_returns(name: str, jit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NNCOMPILE_JIT", jit)
+    model = Returns(CASES[name]).eval()
+    fast = nncompile.compile(model, "f32[B, 4]", check=True)
+    for x in (X, X[:1], X[:0]):
+        got, want = as_tuple(fast(x)), as_tuple(model(x))
+        for i, (y, right) in enumerate(zip(got, want, strict=True)):
+            np.testing.assert_array_equal(y, right)
+            assert not any(np.shares_memory(y, other) for other in (x, model.weight, *got[:i]))
+        outs = tuple(np.full_like(y, 7) for y in got)
+        assert all(a is b for a, b in zip(as_tuple(fast(x, *outs)), outs, strict=True))
+        assert all(np.array_equal(a, b) for a, b in zip(outs, got, strict=True))
+
+
+@pytest.mark.parametrize("value", [None, (), [], 3.0, "y", {"y": X}])
+def test_what_is_no_array_is_refused_with_the_layer(value: Any) -> None:
+    with pytest.raises(nncompile.TraceError, match=r"(?s)forward returns .*layer:    Returns\n"):
+        nncompile.compile(Returns(lambda m, x: value).eval(), "f32[B, 4]")
+
+
+def test_a_graph_without_outputs_returns_an_empty_tuple() -> None:
+    graph = nncompile.trace(nn.ReLU().eval(), "f32[B, 4]")
+    for nodes in (graph.nodes, ()):
+        fast = nncompile.compile(replace(graph, nodes=nodes, outputs=()))
+        assert fast(X) == ()
+        assert repr(fast).endswith("-> ()>")
+        with pytest.raises(nncompile.InputError, match="takes 1 array, it was given 0"):
+            fast()
+
+
+def test_integers_cannot_be_returned() -> None:
+    with pytest.raises(nncompile.CompileError, match="the output x is i64") as caught:
+        nncompile.compile(Returns(lambda m, x: x).eval(), "i64[B]")
+    assert "layer:" not in str(caught.value)

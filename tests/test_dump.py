@@ -1,0 +1,109 @@
+"""NNCOMPILE_DUMP: which files there are, who may read them, and what comes of an error."""
+from __future__ import annotations
+
+import stat
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import ir
+import nncompile
+from nncompile import compiler, nn
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "new" / "dump"
+    monkeypatch.setenv("NNCOMPILE_DUMP", str(path))
+    return path
+
+
+def model() -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3), nn.Softmax(-1)).eval()
+
+
+def test_every_stage_is_a_file(folder: Path) -> None:
+    fast = nncompile.compile(model(), "f32[B, 4]")
+    made, = folder.iterdir()
+    files = sorted(made.iterdir())
+    assert made.name == "001-Sequential"
+    assert [f.name for f in files] == [
+        f"{i:02}-{name.replace(':', '_')}"
+        for i, name in enumerate([*(f"{s}.ir" for s in fast.stages[:-1]),
+                                  "program.txt", "source.py"])]
+    *graphs, program, source = (f.read_text() for f in files)
+    assert graphs == [f"{fast.ir(stage)}\n" for stage in fast.stages[:-1]]
+    assert program.rstrip() in fast.explain()
+    assert source.rstrip() == fast.source.rstrip()
+
+
+def test_only_the_user_can_read_them(folder: Path) -> None:
+    nncompile.compile(model(), "f32[B, 4]")
+    made, = folder.iterdir()
+    for path in (folder, made, *made.iterdir()):
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
+
+
+def test_each_compilation_has_a_folder_of_its_own(folder: Path) -> None:
+    for _ in range(3):
+        nncompile.compile(model(), "f32[B, 4]")
+    names = ["001-Sequential", "002-Sequential", "003-Sequential"]
+    assert sorted(p.name for p in folder.iterdir()) == names
+    (folder / "004-Sequential").symlink_to(folder / "001-Sequential")
+    (folder / "002-Sequential").rename(folder / "005-Sequential")     # the number of the next
+    before = len(list((folder / "001-Sequential").iterdir()))
+    nncompile.compile(model(), "f32[B, 4]")
+    assert len(list((folder / "006-Sequential").iterdir())) == before
+    assert len(list((folder / "001-Sequential").iterdir())) == before
+
+
+@pytest.mark.parametrize(("name", "made"), [
+    ("../../escape", "001-_.._escape"), ("/etc/passwd", "001-_etc_passwd"),
+    (".hidden", "001-hidden"), ("größe 1", "001-gr_e_1"), ("", "001-_"),
+    ("x" * 300, "001-" + "x" * 80)])
+def test_names_stay_inside(folder: Path, name: str, made: str) -> None:
+    graph = nncompile.trace(model(), "f32[B, 4]")
+    nncompile.compile(replace(graph, name=name))
+    assert [p.name for p in folder.iterdir()] == [made]
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """An illegal graph: the first node is gone, and what it computed still used."""
+
+    name = "wrong"
+
+    def __call__(self, graph: ir.Graph) -> ir.Graph:
+        return replace(graph, nodes=graph.nodes[1:])
+
+
+def test_what_came_before_an_error_is_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiler, "DEFAULT_PIPELINE", (ir.CSE(), Wrong(), ir.DCE()))
+    with pytest.raises(ir.Error):
+        nncompile.compile(model(), "f32[B, 4]")
+    made, = folder.iterdir()
+    assert sorted(f.name for f in made.iterdir()) == ["00-traced.ir", "01-cse.ir", "02-wrong.ir"]
+    assert "%?" in (made / "02-wrong.ir").read_text()
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for path in (file, file / "below"):
+        monkeypatch.setenv("NNCOMPILE_DUMP", str(path))
+        with pytest.raises(nncompile.CompileError, match=r"NNCOMPILE_DUMP asks for .*\n  do: "):
+            nncompile.compile(model(), "f32[B, 4]")
+
+
+def test_nothing_is_written_unless_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for value in (None, ""):
+        if value is None:
+            monkeypatch.delenv("NNCOMPILE_DUMP", raising=False)
+        else:
+            monkeypatch.setenv("NNCOMPILE_DUMP", value)
+        fast = nncompile.compile(model(), "f32[B, 4]")
+        assert fast(np.zeros((1, 4), np.float32)).shape == (1, 3)
+    assert list(tmp_path.iterdir()) == []
