@@ -13,8 +13,10 @@ from nncompile.cpu.kernels.product import SPLIT, UNROLL
 from tests.cpu.kernel_harness import TARGETS
 
 CHAIN = (("relu", ""), ("add", "v"))
-KERNELS = {kernel.name: kernel for kernel in
-           (linear(), linear(CHAIN), linear((("gelu", ""),)), matmul((), 1), matmul(CHAIN, 2))}
+KERNELS = {kernel.name: kernel for kernel in (
+    linear(), linear(CHAIN), linear((("gelu", ""),)), matmul((), 1), matmul(CHAIN, 2),
+    linear((), "f64"), linear(CHAIN, "f64"), linear((("gelu", ""),), "f64"), matmul((), 1, "f64"),
+    matmul(CHAIN, 2, "f64"))}
 REGISTERS = {"avx512": "zmm", "avx2": "ymm"}
 FAST = [level for level in REGISTERS if level in TARGETS]
 
@@ -51,24 +53,25 @@ def test_tiles(name, level):
 @pytest.mark.parametrize("level", FAST)
 @pytest.mark.parametrize("name", KERNELS)
 def test_inner_loops(name, level):
-    register = REGISTERS[level]
+    register, kind = REGISTERS[level], "pd" if name.endswith("_f64") else "ps"
     for (rows, vectors), blocks in tiles(name, level).items():
         loop = inner_loop(blocks)
-        fmas = re.findall(r"vfmadd\w+ps\s.*", loop)
+        fmas = re.findall(rf"vfmadd\w+{kind}\s.*", loop)
         steps = SPLIT if vectors == 1 else UNROLL
         assert len(fmas) == rows * vectors * steps, (rows, vectors)
         assert all(f"%{register}" in fma for fma in fmas)
-        assert not re.search(r"v(mul|add)ps", loop)
+        assert not re.search(r"v(mul|add)p[sd]", loop)
         spills = [line for line in loop.splitlines() if "(%rsp)" in line and "mm" in line]
         assert not spills, (rows, vectors, spills)
 
 
 @pytest.mark.parametrize("level", FAST)
-def test_loads_of_the_tallest_tile(level):
+@pytest.mark.parametrize(("name", "kind"), [("linear", "s"), ("linear_f64", "d")])
+def test_loads_of_the_tallest_tile(level, name, kind):
     """One load a weight vector, one broadcast a row: nothing is loaded twice."""
     target = TARGETS[level]
-    loop = inner_loop(tiles("linear", level)[target.tile_rows, target.panel])
-    assert len(re.findall(r"vbroadcastss\s+\S*\(", loop)) == target.tile_rows * UNROLL
-    assert len(re.findall(r"vmovups\s+\S*\(", loop)) == target.panel * UNROLL
+    loop = inner_loop(tiles(name, level)[target.tile_rows, target.panel])
+    assert len(re.findall(rf"vbroadcasts{kind}\s+\S*\(", loop)) == target.tile_rows * UNROLL
+    assert len(re.findall(rf"vmovup{kind}\s+\S*\(", loop)) == target.panel * UNROLL
     assert len(re.findall(r"prefetcht0", loop)) == UNROLL * target.panel_width // 16
     assert len(re.findall(r"prefetcht1", loop)) == 1

@@ -15,17 +15,26 @@ import numpy as np
 import pytest
 from numpy.lib.stride_tricks import as_strided
 
+from ir.types import DTYPES, FLOATS, NUMBERS
 from nncompile.cpu.kernels import (
+    arg,
+    cumsum,
     elementwise,
-    embedding,
+    embedding_bag,
+    iota,
     layer_norm,
     linear,
     matmul,
     pack_linear,
     reduce,
+    rms_norm,
     softmax,
+    take,
+    take_along,
+    topk,
 )
-from tests.cpu.kernel_harness import LEVELS, TARGETS, compiled, normal
+from nncompile.cpu.kernels.packing import lanes
+from tests.cpu.kernel_harness import LEVELS, TARGETS, compiled, some
 
 PAGE = mmap.PAGESIZE
 PROT_NONE = 0
@@ -57,52 +66,107 @@ class Fenced:
             assert self._protect(ctypes.c_void_p(whole.ctypes.data + page), PAGE, PROT_NONE) == 0
         return view
 
-    def numbers(self, rows: int, N: int, stride: int | None = None) -> np.ndarray:
-        return self.array(normal(rows + N, rows, N), stride)
+    def numbers(self, rows: int, N: int, stride: int | None = None,
+                dtype: str = "f32") -> np.ndarray:
+        return self.array(some(dtype, rows + N, rows, N), stride)
 
 
-def run_products(level: str, fenced: Fenced, rows: int, K: int, N: int) -> None:
+def run_products(level: str, fenced: Fenced, rows: int, K: int, N: int, dtype: str) -> None:
     target, then = TARGETS[level], (("add", "v"), ("mul", "s"))
-    packed = fenced.array(pack_linear(normal(1, N, K), normal(2, N), target))
-    further = [fenced.numbers(rows, N, N + 3), N + 3, fenced.numbers(rows, 1, 2), 2]
-    compiled(linear(then), level)(fenced.numbers(rows, K, K + 1), K + 1, packed,
-                                  fenced.numbers(rows, N, N + 2), N + 2, rows, K, N, *further)
-    compiled(matmul(then, 0), level)(
-        fenced.numbers(rows, K, K + 1), K + 1, fenced.numbers(K, N, N + 1), N + 1,
-        fenced.numbers(rows, N, N + 2), N + 2, rows, K, N, *further)
+
+    def numbers(rows: int, N: int, stride: int | None = None) -> np.ndarray:
+        return fenced.numbers(rows, N, stride, dtype)
+
+    packed = fenced.array(pack_linear(some(dtype, 1, N, K), some(dtype, 2, N), target))
+    further = [numbers(rows, N, N + 3), N + 3, numbers(rows, 1, 2), 2]
+    compiled(linear(then, dtype), level)(numbers(rows, K, K + 1), K + 1, packed,
+                                         numbers(rows, N, N + 2), N + 2, rows, K, N, *further)
+    compiled(matmul(then, 0, dtype), level)(
+        numbers(rows, K, K + 1), K + 1, numbers(K, N, N + 1), N + 1, numbers(rows, N, N + 2), N + 2,
+        rows, K, N, *further)
     long = (("add", "v"), ("gelu", ""))
-    compiled(linear(long), level)(fenced.numbers(rows, K), K, packed, fenced.numbers(rows, N), N,
-                                  rows, K, N, fenced.numbers(1, N), 0)
+    compiled(linear(long, dtype), level)(numbers(rows, K), K, packed, numbers(rows, N), N,
+                                         rows, K, N, numbers(1, N), 0)
 
 
-def run_rows(level: str, fenced: Fenced, rows: int, N: int) -> None:
+def run_floats(level: str, fenced: Fenced, rows: int, N: int, dtype: str) -> None:
     def x() -> np.ndarray:
-        return fenced.numbers(rows, N, N + 3)
-    one = fenced.numbers(1, 1)
-    compiled(softmax(True), level)(x(), N + 3, x(), N + 3, rows, N, one)
-    compiled(layer_norm(True, True), level)(x(), N + 3, fenced.numbers(1, N), fenced.numbers(1, N),
-                                            one, x(), N + 3, rows, N)
-    compiled(reduce("sum"), level)(x(), N + 3, fenced.numbers(1, rows), rows, N)
+        return fenced.numbers(rows, N, N + 3, dtype)
+
+    one, gamma, beta = (fenced.numbers(1, n, dtype=dtype) for n in (1, N, N))
+    for log in (False, True):
+        compiled(softmax(True, dtype, log), level)(x(), N + 3, x(), N + 3, rows, N, one)
+    compiled(layer_norm(True, True, dtype), level)(x(), N + 3, gamma, beta, one, x(), N + 3,
+                                                   rows, N)
+    compiled(rms_norm(True, dtype), level)(x(), N + 3, gamma, one, x(), N + 3, rows, N)
     chain = (("mul", "vg"), ("add", "s"))
-    compiled(elementwise(chain, 1), level)(x(), N, rows, N + 3, x(), N + 3,
-                                           fenced.numbers(N, rows), rows, 1,
-                                           fenced.numbers(rows, 1), 1)
-    compiled(elementwise((("exp", "v"),), 0), level)(fenced.numbers(1, N), N, fenced.numbers(1, N))
-    table, fault = fenced.numbers(5, N), fenced.array(np.zeros(3, np.int64))
-    ids = fenced.array(np.resize([4, 0, 7, -1, 2 ** 62], rows).astype(np.int64))
-    compiled(embedding("i64", 1), level)(ids, table, 5, N, x(), N + 3, fault, 0, rows, 1)
+    compiled(elementwise(chain, 1, dtype), level)(
+        x(), N, rows, N + 3, x(), N + 3, fenced.numbers(N, rows, dtype=dtype), rows, 1,
+        fenced.numbers(rows, 1, dtype=dtype), 1)
+    compiled(elementwise((("exp", "v"),), 0, dtype), level)(gamma, N, beta)
+
+
+def run_any(level: str, fenced: Fenced, rows: int, N: int, dtype: str) -> None:
+    """The kernels of all dtypes."""
+    def x() -> np.ndarray:
+        return fenced.numbers(rows, N, N + 3, dtype)
+
+    def ids(values: list[int], *shape: int) -> np.ndarray:
+        return fenced.array(np.resize(values, shape).astype(np.int64))
+
+    compiled(elementwise((("copy", "g"),), 1, dtype), level)(
+        x(), N, rows, N + 3, fenced.numbers(N, rows, dtype=dtype), rows, 1)
+    if dtype in NUMBERS:
+        compiled(elementwise((("cast", "v"),), 1, "f32", dtype), level)(
+            fenced.numbers(rows, N), N, rows, N, x(), N + 3)
+        compiled(iota(dtype), level)(fenced.numbers(1, N, dtype=dtype), N)
+        compiled(reduce("max", dtype), level)(x(), N + 3, fenced.numbers(1, rows, dtype=dtype),
+                                              rows, N)
+        compiled(arg("argmin", dtype), level)(x(), N + 3, ids([0], 1, rows), rows, N)
+        compiled(cumsum(dtype), level)(x(), N + 3, x(), N + 3, rows, N)
+        for k in {0, N // 2, N}:
+            compiled(topk(True, dtype), level)(x(), N + 3, ids([0], rows, k), k, rows, N, k)
+    else:
+        compiled(reduce("any", dtype), level)(x(), N + 3, fenced.numbers(1, rows, dtype=dtype),
+                                              rows, N)
+    table, fault = fenced.numbers(5, N, N + 2, dtype), fenced.array(np.zeros(3, np.int64))
+    some_ids = [4, 0, 7, -1, 2 ** 62]
+    compiled(take("i64", 1, dtype), level)(x(), table, ids(some_ids, 1, rows), 5, N + 2, N, fault,
+                                           0, rows, N + 3, 0, 1)
+    compiled(take_along("i64", 1, dtype), level)(x(), table, ids(some_ids, rows, N), 5, N + 2, N,
+                                                 1, 1, fault, 0, rows, N + 3, 0, N)
+
+
+def run_bags(level: str, fenced: Fenced, rows: int, N: int) -> None:
+    ids = fenced.array(np.resize([4, 0, 7, -1, 2 ** 62], 2 * rows).astype(np.int64))
+    fault = fenced.array(np.zeros(3, np.int64))
+    for last in (0, 1):
+        for offsets in (np.arange(rows + last) * 2, np.arange(rows + last) * -9 + 5):
+            compiled(embedding_bag("sum", "i64", True), level)(
+                ids, fenced.array(offsets), fenced.numbers(5, N), 5, N,
+                fenced.numbers(rows, N, N + 3), N + 3, rows, 2 * rows,
+                fenced.numbers(1, 2 * rows), 0, fault, 0, last)
 
 
 def run_all(level: str) -> None:
-    P, W = TARGETS[level].panel_width, TARGETS[level].width
+    target = TARGETS[level]
     for at_end in (True, False):
-        for N in (0, 1, W - 1, W, W + 1, P, P + W + 3):
-            for rows in (0, 1, 7, 13):
-                for K in (0, 1, 6):
-                    run_products(level, Fenced(at_end), rows, K, N)
-                run_rows(level, Fenced(at_end), rows, N)
-        run_products(level, Fenced(at_end), 7, 515, P + 3)
-        run_rows(level, Fenced(at_end), 3, 5 * W + 1)
+        for dtype in FLOATS:
+            W = lanes(target, dtype)
+            P = target.panel * W
+            for N in (0, 1, W - 1, W, W + 1, P, P + W + 3):
+                for rows in (0, 1, 7, 13):
+                    for K in (0, 1, 6):
+                        run_products(level, Fenced(at_end), rows, K, N, dtype)
+                    run_floats(level, Fenced(at_end), rows, N, dtype)
+            run_products(level, Fenced(at_end), 7, 515, P + 3, dtype)
+            run_floats(level, Fenced(at_end), 3, 5 * W + 1, dtype)
+        W = target.width
+        for N in (0, 1, W - 1, W, W + 1, 5 * W + 1):
+            for rows in (0, 1, 7):
+                for dtype in DTYPES:
+                    run_any(level, Fenced(at_end), rows, N, dtype)
+                run_bags(level, Fenced(at_end), rows, N)
     print("within bounds")
 
 

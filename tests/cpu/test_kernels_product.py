@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import ir
+from ir.types import DTYPES, FLOATS
 from nncompile.cpu.kernels import linear, matmul, pack_linear, packed_size
 from nncompile.cpu.kernels.chain import evaluate
-from nncompile.cpu.kernels.packing import unpack_linear
+from nncompile.cpu.kernels.packing import lanes, unpack_linear
 from nncompile.cpu.target import host
 from tests.cpu.kernel_harness import (
     LEVELS,
@@ -16,20 +18,34 @@ from tests.cpu.kernel_harness import (
     TARGETS,
     Guarded,
     compiled,
+    few,
     normal,
     run_python,
     same_bits,
+    some,
     whole_numbers,
 )
 
 CHEAP = (("relu", ""), ("add", "v"), ("mul", "s"))
 LONG = (("add", "v"), ("gelu", ""), ("mul", "v"))
 LEVEL = pytest.mark.parametrize("level", LEVELS)
+DTYPE = pytest.mark.parametrize("dtype", FLOATS)
+ROUNDING = {"f32": 2.0 ** -24, "f64": 2.0 ** -53}
 
 
-def edges(level):
+def width(level, dtype):
+    """Numbers of a vector."""
+    return lanes(TARGETS[level], dtype)
+
+
+def panel(level, dtype):
+    """Columns of a panel."""
+    return TARGETS[level].panel * width(level, dtype)
+
+
+def edges(level, dtype):
     """Numbers of columns around vectors and panels."""
-    W, P = TARGETS[level].width, TARGETS[level].panel_width
+    W, P = width(level, dtype), panel(level, dtype)
     return sorted({0, 1, 2, W - 1, W, W + 1, P - W, P - 1, P, P + 1, P + W, 2 * P - 1, 2 * P,
                    2 * P + W + 3})
 
@@ -39,34 +55,36 @@ def run_linear(level, x, weight, bias=None, then=(), further=(), *, gap=0, call=
     target, guarded = TARGETS[level], Guarded()
     (rows, K), N = x.shape, weight.shape[0]
     packed = guarded.array(pack_linear(weight, bias, target))
-    xs, y = guarded.array(x, K + gap), guarded.empty(rows, N, N + 2 * gap)
+    xs, y = guarded.array(x, K + gap), guarded.empty(rows, N, N + 2 * gap, x.dtype)
     operands = []
     for array, stride in further:
         operands += [guarded.array(array, stride or None), stride]
-    kernel = compiled(linear(then), level)
+    kernel = compiled(linear(then, ir.type_of(x).dtype), level)
     (call or kernel)(xs, K + gap, packed, y, N + 2 * gap, rows, K, N, *operands)
     guarded.check()
     return np.array(y)
 
 
 @LEVEL
-def test_linear_at_every_edge(level):
-    bias = whole_numbers(1, 512)
-    for N in edges(level):
+@DTYPE
+def test_linear_at_every_edge(level, dtype):
+    bias = few(dtype, 1, 512)
+    for N in edges(level, dtype):
         for rows in (*range(15), 96, 97, 103):
-            x, w = whole_numbers(rows, rows, 5), whole_numbers(N, N, 5)
+            x, w = few(dtype, rows, rows, 5), few(dtype, N, N, 5)
             y = run_linear(level, x, w, bias[:N])
             assert np.array_equal(y, x @ w.T + bias[:N]), (rows, N)
 
 
 @LEVEL
+@DTYPE
 @pytest.mark.parametrize("K", [0, 1, 2, 3, 4, 7, 511, 512, 513, 514, 1024, 1027])
-def test_linear_at_every_depth(level, K):
-    N = TARGETS[level].panel_width + TARGETS[level].width + 3
+def test_linear_at_every_depth(level, dtype, K):
+    N = panel(level, dtype) + width(level, dtype) + 3
     for rows in (1, 7, 12):
-        x, w, bias = whole_numbers(K, rows, K), whole_numbers(1, N, K), whole_numbers(2, N)
+        x, w, bias = few(dtype, K, rows, K), few(dtype, 1, N, K), few(dtype, 2, N)
         assert np.array_equal(run_linear(level, x, w, bias, gap=3), x @ w.T + bias)
-        residual, factor = whole_numbers(3, rows, N), whole_numbers(4, rows, 1)
+        residual, factor = few(dtype, 3, rows, N), few(dtype, 4, rows, 1)
         y = run_linear(level, x, w, bias, CHEAP, [(residual, N + 5), (factor, 2)], gap=1)
         assert np.array_equal(y, (np.maximum(x @ w.T + bias, 0) + residual) * factor)
 
@@ -90,21 +108,25 @@ def test_linear_without_bias_and_with_one_number_for_all(level):
 
 
 @LEVEL
-@settings(max_examples=60, deadline=None)
+@DTYPE
+@settings(max_examples=40, deadline=None)
 @given(rows=st.integers(0, 110), K=st.integers(0, 1100), N=st.integers(0, 150),
        gap=st.integers(0, 3), seed=st.integers(0, 99))
-def test_linear_within_rounding(level, rows, K, N, gap, seed):
-    x, w, bias = normal(seed, rows, K), normal(seed + 1, N, K), normal(seed + 2, N)
+def test_linear_within_rounding(level, dtype, rows, K, N, gap, seed):
+    x, w, bias = some(dtype, seed, rows, K), some(dtype, seed + 1, N, K), some(dtype, seed + 2, N)
     y = run_linear(level, x, w, bias, gap=gap)
-    bound = (K + 2) * 2.0 ** -24 * (np.abs(x) @ np.abs(w.T) + np.abs(bias)) * 1.01
+    bound = (K + 2) * ROUNDING[dtype] * (np.abs(x) @ np.abs(w.T) + np.abs(bias)) * 1.01
+    bound *= 1 + (dtype == "f64")                        # what it is compared with is rounded too
     assert (np.abs(y - (x.astype(float) @ w.T.astype(float) + bias)) <= bound).all()
 
 
 @LEVEL
+@DTYPE
 @pytest.mark.parametrize("then", [(), LONG], ids=["plain", "gelu"])
-def test_linear_rows_are_bit_identical(level, then):
-    rows, K, N = 203, 530, TARGETS[level].panel_width * 2 + TARGETS[level].width + 1
-    x, w, bias, r = normal(1, rows, K), normal(2, N, K) / 20, normal(3, N), normal(4, rows, N)
+def test_linear_rows_are_bit_identical(level, dtype, then):
+    rows, K, N = 203, 530, panel(level, dtype) * 2 + width(level, dtype) + 1
+    x, w, bias, r = (some(dtype, 1, rows, K), some(dtype, 2, N, K) / DTYPES[dtype].type(20),
+                     some(dtype, 3, N), some(dtype, 4, rows, N))
 
     def run(start, stop, call=None):
         further = [(r[start:stop], N), (r[start:stop], N)] if then else []
@@ -115,7 +137,7 @@ def test_linear_rows_are_bit_identical(level, then):
         assert same_bits(run(start, stop), whole[start:stop]), (start, stop)
     for workers in (1, 2, 3):
         def shared(*arguments, workers=workers):
-            compiled(linear(then), level).shared(workers, *arguments)
+            compiled(linear(then, dtype), level).shared(workers, *arguments)
         assert same_bits(run(0, rows, shared), whole)
         assert same_bits(run(4, 5, shared), whole[4:5])
 
@@ -137,33 +159,35 @@ def run_matmul(level, x, w, then=(), further=(), *, gap=0, call=None):
     guarded = Guarded()
     (B, M, K), N = x.shape, w.shape[2]
     ldx, ldw, ldy = K + gap, N + 2 * gap, N + gap
-    xs, y = guarded.array(x.reshape(B * M, K), ldx), guarded.empty(B * M, N, ldy)
+    xs, y = guarded.array(x.reshape(B * M, K), ldx), guarded.empty(B * M, N, ldy, x.dtype)
     ws = guarded.array(w.reshape(len(w) * K, N), ldw)
     values = [xs, ldx, ws, ldw, y, ldy, M, K, N, B, M * ldx, K * ldw * (len(w) == B), M * ldy]
     for array in further:
         stride = array.shape[2] + gap
         rows = guarded.array(array.reshape(-1, array.shape[2]), stride)
         values += [rows, stride * (array.shape[1] == M), array.shape[1] * stride]
-    (call or compiled(matmul(then, 1), level))(*values)
+    (call or compiled(matmul(then, 1, ir.type_of(x).dtype), level))(*values)
     guarded.check()
     return np.array(y).reshape(B, M, N)
 
 
 @LEVEL
-def test_matmul_at_every_edge(level):
-    for N in edges(level):
+@DTYPE
+def test_matmul_at_every_edge(level, dtype):
+    for N in edges(level, dtype):
         for M in (*range(9), 12, 24, 25, 31):
-            x, w = whole_numbers(M, 2, M, 5), whole_numbers(N, 2, 5, N)
+            x, w = few(dtype, M, 2, M, 5), few(dtype, N, 2, 5, N)
             assert np.array_equal(run_matmul(level, x, w, gap=2), x @ w), (M, N)
 
 
 @LEVEL
+@DTYPE
 @pytest.mark.parametrize("K", [0, 1, 2, 3, 4, 7, 511, 512, 513, 1027])
-def test_matmul_at_every_depth(level, K):
-    N = TARGETS[level].panel_width + TARGETS[level].width + 3
-    x, shared_w = whole_numbers(1, 3, 7, K), whole_numbers(2, 1, K, N)
+def test_matmul_at_every_depth(level, dtype, K):
+    N = panel(level, dtype) + width(level, dtype) + 3
+    x, shared_w = few(dtype, 1, 3, 7, K), few(dtype, 2, 1, K, N)
     assert np.array_equal(run_matmul(level, x, shared_w), x @ shared_w)
-    mask, factor = whole_numbers(3, 3, 7, N), whole_numbers(4, 3, 1, 1)
+    mask, factor = few(dtype, 3, 3, 7, N), few(dtype, 4, 3, 1, 1)
     then = (("mul", "s"), ("add", "v"))
     y = run_matmul(level, x, shared_w, then, [factor, mask], gap=1)
     assert np.array_equal(y, x @ shared_w * factor + mask)
@@ -189,59 +213,65 @@ def test_matmul_outer_axes(level, outer):
 
 
 @LEVEL
-@settings(max_examples=40, deadline=None)
+@DTYPE
+@settings(max_examples=30, deadline=None)
 @given(B=st.integers(0, 4), M=st.integers(0, 60), K=st.integers(0, 600), N=st.integers(0, 150),
        gap=st.integers(0, 3), seed=st.integers(0, 99))
-def test_matmul_within_rounding(level, B, M, K, N, gap, seed):
-    x, w = normal(seed, B, M, K), normal(seed + 1, B, K, N)
-    bound = (K + 2) * 2.0 ** -24 * (np.abs(x) @ np.abs(w)) * 1.01
+def test_matmul_within_rounding(level, dtype, B, M, K, N, gap, seed):
+    x, w = some(dtype, seed, B, M, K), some(dtype, seed + 1, B, K, N)
+    bound = (K + 2) * ROUNDING[dtype] * (np.abs(x) @ np.abs(w)) * 1.01 * (1 + (dtype == "f64"))
     error = np.abs(run_matmul(level, x, w, gap=gap) - x.astype(float) @ w.astype(float))
     assert (error <= bound).all()
 
 
 @LEVEL
-def test_matmul_rows_are_bit_identical(level):
-    B, M, K, N = 2, 53, 530, TARGETS[level].panel_width + TARGETS[level].width + 1
-    x, w = normal(1, B, M, K), normal(2, B, K, N)
+@DTYPE
+def test_matmul_rows_are_bit_identical(level, dtype):
+    B, M, K, N = 2, 53, 530, panel(level, dtype) + width(level, dtype) + 1
+    x, w = some(dtype, 1, B, M, K), some(dtype, 2, B, K, N)
     whole = run_matmul(level, x, w)
     for start, stop in [(0, 1), (52, 53), (1, 3), (7, 10), (3, 8), (20, 51)]:
         assert same_bits(run_matmul(level, x[:, start:stop], w), whole[:, start:stop])
     assert same_bits(run_matmul(level, x[1:], w[1:]), whole[1:])
     for workers in (1, 2, 3):
         def shared(*arguments, workers=workers):
-            compiled(matmul((), 1), level).shared(workers, *arguments)
+            compiled(matmul((), 1, dtype), level).shared(workers, *arguments)
         assert same_bits(run_matmul(level, x, w, call=shared), whole)
 
 
 @LEVEL
+@DTYPE
 @pytest.mark.parametrize("K", [0, 1, 6])
-def test_packed_weights_unpack(level, K):
+def test_packed_weights_unpack(level, dtype, K):
     target = TARGETS[level]
-    for N in edges(level):
-        weight, bias = whole_numbers(N, N, K), whole_numbers(3, N)
+    for N in edges(level, dtype):
+        weight, bias = few(dtype, N, N, K), few(dtype, 3, N)
         packed = pack_linear(weight, bias, target)
-        assert packed.dtype == np.float32 and packed.shape == (packed_size(N, K, target),)
-        columns, last = unpack_linear(packed, N, K, target)
+        assert packed.dtype == DTYPES[dtype]
+        assert packed.shape == (packed_size(N, K, target, dtype),)
+        columns, last = unpack_linear(packed, N, K, target, dtype)
         assert np.array_equal(columns, weight.T) and np.array_equal(last, bias)
-        zeros = unpack_linear(pack_linear(weight, None, target), N, K, target)[1]
+        zeros = unpack_linear(pack_linear(weight, None, target), N, K, target, dtype)[1]
         assert np.array_equal(zeros, np.zeros(N))
 
 
+@DTYPE
 @pytest.mark.parametrize("then", [(), CHEAP, LONG], ids=["plain", "cheap", "long"])
-def test_python_bodies_agree(then):
+def test_python_bodies_agree(then, dtype):
     """The numpy body of linear reads weights packed for the host."""
     rows, K, N = 7, 30, 2 * host().panel_width + 3
-    x, w, bias = normal(1, rows, K + 2), normal(2, N, K), normal(3, N)
-    operands = {CHEAP: [normal(4, rows, N), N, normal(5, rows, 1), 1],
-                LONG: [normal(4, 1, N), 0, normal(5, rows, N), N]}.get(then, [])
-    y = np.zeros((rows, N), np.float32)
-    run_python(linear(then), x, K + 2, pack_linear(w, bias, host()), y, N, rows, K, N, *operands)
-    expected = evaluate(then, x[:, :K] @ w.T + bias, operands[::2])
+    x, w, bias = some(dtype, 1, rows, K + 2), some(dtype, 2, N, K), some(dtype, 3, N)
+    operands = {CHEAP: [some(dtype, 4, rows, N), N, some(dtype, 5, rows, 1), 1],
+                LONG: [some(dtype, 4, 1, N), 0, some(dtype, 5, rows, N), N]}.get(then, [])
+    y = np.zeros((rows, N), DTYPES[dtype])
+    run_python(linear(then, dtype), x, K + 2, pack_linear(w, bias, host()), y, N, rows, K, N,
+               *operands)
+    expected = evaluate(then, x[:, :K] @ w.T + bias, operands[::2], dtype)
     np.testing.assert_allclose(y, expected, rtol=1e-6, atol=1e-6)
 
 
 def test_names_tell_kernels_apart():
-    assert linear().name == "linear"
+    assert linear().name == "linear" and linear(CHEAP, "f64").name == "linear_relu_add_mul_vs_f64"
     assert linear(CHEAP).name == "linear_relu_add_mul_vs"
     assert linear(CHEAP).shared.name == "shared_linear_relu_add_mul_vs"
     assert matmul((("mul", "s"),), 2).name == "matmul_mul_s_2"
@@ -262,3 +292,8 @@ def test_names_tell_kernels_apart():
 def test_chains_that_make_no_sense(then, message):
     with pytest.raises(ValueError, match=message):
         linear(then)
+
+
+def test_a_type_without_products():
+    with pytest.raises(ValueError, match="a product is there for f32, f64, not for 'i64'"):
+        linear((), "i64")

@@ -14,7 +14,6 @@ All take a dtype too, float32 where none is given.
 """
 from nncompile.cpu.kernels.chain import LANE_OPS, Chain
 from nncompile.cpu.kernels.elementwise import elementwise, iota
-from nncompile.cpu.kernels.embedding import embedding
 from nncompile.cpu.kernels.gathers import embedding_bag, take, take_along
 from nncompile.cpu.kernels.kernel import Kernel
 from nncompile.cpu.kernels.norms import layer_norm, rms_norm
@@ -24,6 +23,6 @@ from nncompile.cpu.kernels.reductions import arg, reduce
 from nncompile.cpu.kernels.scans import cumsum, topk
 from nncompile.cpu.kernels.softmax import softmax
 
-__all__ = ["LANE_OPS", "Chain", "Kernel", "arg", "cumsum", "elementwise", "embedding",
-           "embedding_bag", "iota", "layer_norm", "linear", "matmul", "pack_linear",
-           "packed_size", "reduce", "rms_norm", "softmax", "take", "take_along", "topk"]
+__all__ = ["LANE_OPS", "Chain", "Kernel", "arg", "cumsum", "elementwise", "embedding_bag",
+           "iota", "layer_norm", "linear", "matmul", "pack_linear", "packed_size", "reduce",
+           "rms_norm", "softmax", "take", "take_along", "topk"]
