@@ -125,7 +125,7 @@ def test_places_count_elements_of_their_type():
   %5: f64[B, 3] = matmul(%4, %2)
   return %5
 }""")
-    for place in ("at_i64(x, 3)", "at_bool(m, 5)", "at_f64(at(weights, W1), 3)",
+    for place in ("at_i64(x, 3)", "at_bool(m, 5)", "matmul_0_f64(h0, 3, at(weights, W1), 3,",
                   "at_i64(pointer(args, 0), row * 6)", "at_f64(pointer(args, 2), row * 3)",
                   "put(facts, 1, aligned(block * 6))"):
         assert place in text, text

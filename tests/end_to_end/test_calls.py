@@ -6,6 +6,7 @@ import threading
 import numpy as np
 import pytest
 
+import ir
 import nncompile
 from nncompile import nn
 
@@ -251,10 +252,75 @@ def test_an_index_outside_the_embedding_names_the_layer():
     np.testing.assert_array_equal(fast(good.astype(np.int32)), want)      # casts safely
 
 
-def test_float64_models_are_refused_with_the_layer():
-    model = nn.Sequential(nn.Linear(3, 3, dtype=np.float64)).eval()
-    with pytest.raises(nncompile.CompileError, match=r"(?s)f64.*Linear"):
-        nncompile.compile(model, "f64[B, 3]")
+GATHERS = {
+    "take": ("%x: f32[B, 4], %ids: i64[3]", "f32[B, 3]", "take(%x, %ids) {axis = 1}"),
+    "take rows": ("%x: f32[4, B], %ids: i64[3]", "f32[3, B]", "take(%x, %ids) {axis = 0}"),
+    "take_along": ("%x: f32[B, 4], %ids: i64[B, 3]", "f32[B, 3]",
+                   "take_along(%x, %ids) {axis = 1}"),
+}
+
+
+@pytest.mark.parametrize("inputs, type_, call", GATHERS.values(), ids=GATHERS)
+@pytest.mark.parametrize("index", [4, -1, 2**62, -(2**62)])
+def test_an_index_outside_an_axis(inputs, type_, call, index):
+    fast = nncompile.compile(ir.parse(
+        f"graph g({inputs}) -> {type_} {{\n  %0: {type_} = {call}\n  return %0\n}}"))
+    x = np.arange(16, dtype=np.float32).reshape(4, 4)
+    ids = np.array([3, 0, 2]) if "rows" in type_ or "i64[3]" in inputs else np.full((4, 3), 2)
+    good = fast(x, ids)
+    wrong = ids.copy()
+    wrong[-1] = index
+    with pytest.raises(nncompile.InputError, match=rf"(?s){index}.*4 elements"):
+        fast(x, wrong)
+    np.testing.assert_array_equal(fast(x, ids), good)
+
+
+def test_division_of_integers_by_zero():
+    class Rest(nn.Module):
+        def forward(self, x, y):
+            return x % y, x // y
+
+    fast = nncompile.compile(Rest(), "i64[B]", "i64[B]")
+    rest, whole = fast(np.array([7, -7, 7]), np.array([2, 2, -2]))
+    assert (rest.tolist(), whole.tolist()) == ([1, 1, -1], [3, -4, -4])
+    with pytest.raises(nncompile.InputError, match=r"(?s)divided by zero.*Rest"):
+        fast(np.array([7, 7]), np.array([1, 0]))
+
+
+@pytest.mark.parametrize("kind", ir.types.DTYPES)
+def test_layouts_of_every_type(kind):
+    """Elements 4, 2 and 0 of each row, from arrays that lie in memory in every way there is."""
+    fast = nncompile.compile(ir.parse(f"""graph g(%x: {kind}[B, 5]) -> {kind}[B, 3] {{
+  %0: {kind}[B, 3] = slice(%x) {{axis = 1, start = 4, stop = -1, step = -2}}
+  return %0
+}}"""), threads=2)
+    dtype = ir.types.DTYPES[kind]
+    x = np.random.default_rng(0).integers(0, 2 if kind == "bool" else 100, (7, 5)).astype(dtype)
+    one = np.broadcast_to(x[0], (7, 5))
+    read_only = x.copy()
+    read_only.flags.writeable = False
+    wide = np.zeros((14, 15), dtype)
+    wide[::2, ::3] = x
+    odd = np.frombuffer(b"." + x.tobytes(), np.uint8)[1:].view(dtype).reshape(7, 5)
+    for array in (x, np.asfortranarray(x), x[::-1, ::-1].copy()[::-1, ::-1], one, read_only, odd,
+                  wide[::2, ::3], x.astype(dtype.newbyteorder(">")), x[:0], x[:1]):
+        kept = array.copy()
+        got = fast(array)
+        assert got.dtype == dtype
+        np.testing.assert_array_equal(got, array[:, ::-2])
+        np.testing.assert_array_equal(array, kept)
+    out = np.zeros((7, 3), dtype)
+    assert fast(x, out=out) is out
+    np.testing.assert_array_equal(out, x[:, ::-2])
+
+
+def test_float64_computes_in_float64():
+    model = nn.Sequential(nn.Linear(40, 30), nn.GELU(), nn.Linear(30, 5), nn.Softmax(-1)).double()
+    fast = nncompile.compile(model.eval(), "f64[B, 40]", threads=2)
+    x = np.random.default_rng(0).normal(size=(33, 40))
+    np.testing.assert_allclose(fast(x), model(x), rtol=1e-13)
+    np.testing.assert_array_equal(fast(x)[5:6], fast(x[5:6]))
+    np.testing.assert_array_equal(fast(x.astype(np.float32)), fast(x.astype(np.float32).astype(float)))
 
 
 def test_train_mode_is_refused_by_name():
