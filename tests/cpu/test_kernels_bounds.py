@@ -33,7 +33,7 @@ from nncompile.cpu.kernels import (
     take_along,
     topk,
 )
-from nncompile.cpu.kernels.packing import lanes
+from nncompile.cpu.lanes import lanes
 from tests.cpu.kernel_harness import LEVELS, TARGETS, compiled, some
 
 PAGE = mmap.PAGESIZE

@@ -10,7 +10,8 @@ import ir
 from ir.types import DTYPES, FLOATS
 from nncompile.cpu.kernels import linear, matmul, pack_linear, packed_size
 from nncompile.cpu.kernels.chain import evaluate
-from nncompile.cpu.kernels.packing import lanes, unpack_linear
+from nncompile.cpu.kernels.packing import unpack_linear
+from nncompile.cpu.lanes import lanes
 from nncompile.cpu.target import host
 from tests.cpu.kernel_harness import (
     LEVELS,

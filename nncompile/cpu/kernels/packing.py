@@ -14,12 +14,8 @@ import numpy as np
 
 from ir.types import DTYPES
 from nncompile.cpu.kernels.kernel import Array
+from nncompile.cpu.lanes import lanes
 from nncompile.cpu.target import Target
-
-
-def lanes(target: Target, dtype: str) -> int:
-    """Numbers of a vector."""
-    return target.width * 4 // DTYPES[dtype].itemsize
 
 
 def padded_columns(N: int, target: Target, dtype: str = "f32") -> int:
