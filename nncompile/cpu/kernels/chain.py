@@ -165,7 +165,7 @@ def evaluate(chain: Chain, value: Array | None, operands: list[Array], dtype: st
             elif op == "cast":
                 value = ops.OPS[op].reference(*arrays, dtype=dtype)
             elif op in DIVISIONS and dtype in INTEGERS:
-                value = _divided(op, *arrays, fault)
+                value = _divided(op, arrays[0], arrays[1], fault)
             else:
                 value = ops.OPS[op].reference(*arrays)
     assert value is not None

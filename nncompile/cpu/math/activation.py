@@ -1,0 +1,116 @@
+"""Activations, made of the rest.  Those whose parts cancel or round in float32 are computed in
+float64.  What they are at NaN and the infinities is as ir's references (ir/ops/elementwise.py)."""
+from __future__ import annotations
+
+from nncompile.cpu.lanes import Emit, Value
+from nncompile.cpu.math.exponential import exp, exp_parts, expm1, sigmoid
+from nncompile.cpu.math.logarithm import log1p
+from nncompile.cpu.math.parts import clamp, in_double, scale, size, with_sign_of
+
+SELU_ALPHA = 1.6732632423543772848170429916717
+SELU_SCALE = 1.0507009873554804934193349852946
+LEAST = -800.0                             # silu and mish are -0.0 from here down
+LARGE = 1e30                               # softsign is 1 from here up
+
+
+def relu(e: Emit, x: Value) -> Value:
+    return e.larger(e.const(0.0), x)                                       # NaN stays NaN
+
+
+@in_double
+def silu(e: Emit, x: Value) -> Value:
+    """x sigmoid(x)"""
+    x = e.larger(e.const(LEAST), x)                                        # -inf * 0 would be NaN
+    return _or_tail(e, x, e.b.fmul(x, sigmoid(e, x)))
+
+
+@in_double
+def mish(e: Emit, x: Value) -> Value:
+    """x tanh(log(1 + exp(x))) = x n / (n + d), where with p = exp(-|x|) n is 1 + 2p and d 2p^2, or
+    for negative x p (p + 2) and 2."""
+    b, two = e.b, e.const(2.0)
+    x = e.larger(e.const(LEAST), x)
+    p = exp(e, b.fneg(size(e, x)))
+    negative = b.fcmp_ordered("<", x, e.const(0.0))
+    n = b.select(negative, b.fmul(p, b.fadd(p, two)), e.fma(two, p, e.const(1.0)))
+    d = b.select(negative, two, b.fmul(two, b.fmul(p, p)))
+    return _or_tail(e, x, b.fmul(x, b.fdiv(n, b.fadd(n, d))))
+
+
+def _or_tail(e: Emit, x: Value, y: Value) -> Value:
+    """y, but x exp(x) for x < -50, where silu and mish are that: what is denormal is rounded once."""
+    mantissa, exponent = exp_parts(e, x)
+    tail = scale(e, e.b.fmul(x, mantissa), exponent)
+    return e.b.select(e.b.fcmp_ordered("<", x, e.const(-50.0)), tail, y)
+
+
+def softplus(e: Emit, x: Value, beta: Value, threshold: Value) -> Value:
+    """log(1 + exp(beta x)) / beta; x itself where beta x is above the threshold."""
+    linear = e.b.fcmp_ordered(">", e.b.fmul(x, beta), threshold)
+    return e.b.select(linear, x, _softplus(e, x, beta))
+
+
+@in_double
+def _softplus(e: Emit, x: Value, beta: Value) -> Value:
+    z = e.b.fmul(x, beta)
+    above = e.larger(e.const(0.0), z)
+    return e.b.fdiv(e.b.fadd(above, _log1p_exp(e, z)), beta)
+
+
+@in_double
+def log_sigmoid(e: Emit, x: Value) -> Value:
+    below = e.smaller(e.const(0.0), x)
+    return e.b.fsub(below, _log1p_exp(e, x))
+
+
+def _log1p_exp(e: Emit, z: Value) -> Value:
+    """log(1 + exp(-|z|))"""
+    return log1p(e, exp(e, e.b.fneg(size(e, z))))
+
+
+def elu(e: Emit, x: Value, alpha: Value) -> Value:
+    below = e.b.fmul(alpha, expm1(e, x))
+    return e.b.select(e.b.fcmp_ordered("<", x, e.const(0.0)), below, x)
+
+
+@in_double
+def celu(e: Emit, x: Value, alpha: Value) -> Value:
+    below = e.b.fmul(alpha, expm1(e, e.b.fdiv(x, alpha)))
+    return e.b.select(e.b.fcmp_ordered("<", x, e.const(0.0)), below, x)
+
+
+def selu(e: Emit, x: Value) -> Value:
+    below = e.b.fmul(e.const(SELU_SCALE * SELU_ALPHA), expm1(e, x))
+    above = e.b.fmul(e.const(SELU_SCALE), x)
+    return e.b.select(e.b.fcmp_ordered("<", x, e.const(0.0)), below, above)
+
+
+def leaky_relu(e: Emit, x: Value, slope: Value) -> Value:
+    return e.b.select(e.b.fcmp_ordered(">", x, e.const(0.0)), x, e.b.fmul(slope, x))
+
+
+def hardsigmoid(e: Emit, x: Value) -> Value:
+    return e.b.fdiv(clamp(e, e.b.fadd(x, e.const(3.0)), 0.0, 6.0), e.const(6.0))
+
+
+def hardswish(e: Emit, x: Value) -> Value:
+    return e.b.fmul(e.larger(e.const(-3.0), x), hardsigmoid(e, x))
+
+
+def hardshrink(e: Emit, x: Value, bound: Value) -> Value:
+    return e.b.select(e.b.fcmp_ordered("<=", size(e, x), bound), e.const(0.0), x)
+
+
+def softshrink(e: Emit, x: Value, bound: Value) -> Value:
+    less = e.b.fsub(x, with_sign_of(e, bound, x))
+    return e.b.select(e.b.fcmp_ordered("<=", size(e, x), bound), e.const(0.0), less)
+
+
+def softsign(e: Emit, x: Value) -> Value:
+    """x / (1 + |x|)"""
+    x = clamp(e, x, -LARGE, LARGE)                                         # inf / inf would be NaN
+    return e.b.fdiv(x, e.b.fadd(e.const(1.0), size(e, x)))
+
+
+def threshold(e: Emit, x: Value, bound: Value, value: Value) -> Value:
+    return e.b.select(e.b.fcmp_ordered("<=", x, bound), value, x)

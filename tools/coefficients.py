@@ -1,0 +1,97 @@
+"""Prints the polynomials of nncompile/cpu/math: tuples of coefficients, and the error of each.
+
+    python tools/coefficients.py
+
+It needs mpmath.  A polynomial interpolates its function at Chebyshev points, which is within a
+small factor of the minimax error (Trefethen, Approximation Theory and Approximation Practice,
+theorem 16.1); the coefficients are then rounded to the dtype.  The error printed is the largest of
+the rounded polynomial, evaluated without rounding.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from mpmath import asin, atan, cos, erf, erfc, exp, log, mp, mpf, pi, sin, sqrt, tanh
+
+mp.dps = 60
+Function = Callable[[mpf], mpf]
+
+def interpolate(function: Function, low: mpf, high: mpf, degree: int) -> list[mpf]:
+    """The polynomial through the function at degree + 1 Chebyshev points of [low, high]."""
+    middle, half, count = (high + low) / 2, (high - low) / 2, degree + 1
+    points = [middle + half * cos(pi * (i + mpf(0.5)) / count) for i in range(count)]
+    divided = [function(x) for x in points]                      # Newton's divided differences
+    for level in range(1, count):
+        for i in range(count - 1, level - 1, -1):
+            divided[i] = (divided[i] - divided[i - 1]) / (points[i] - points[i - level])
+    result = [mpf(0)]
+    for point, value in zip(reversed(points), reversed(divided), strict=True):
+        shifted = [mpf(0), *result]
+        result = [s - point * r for s, r in zip(shifted, [*result, mpf(0)], strict=True)]
+        result[0] += value
+    return result[:count]
+
+
+def table(name: str, dtype: str, function: Function, low: float, high: float,
+          degree: int, *, absolute: bool = False) -> None:
+    low, high = mpf(low), mpf(high)
+    kind = np.float32 if dtype == "f32" else np.float64
+    rounded = [kind(float(c)) for c in interpolate(function, low, high, degree)]
+    worst = mpf(0)
+    for i in range(401):
+        x = low + (high - low) * (i + mpf(0.5)) / 401
+        value = sum(mpf(float(c)) * x ** k for k, c in enumerate(rounded))
+        exact = function(x)
+        worst = max(worst, abs(value - exact) / (1 if absolute else abs(exact)))
+    print(f"{name} {dtype}: degree {degree}, {'absolute' if absolute else 'relative'} error "
+          f"2^{float(log(worst, 2)):.1f}")
+    print("    " + ", ".join(repr(float(c)) for c in rounded))
+
+
+def series(function: Function, x: mpf) -> mpf:
+    """A quotient that cancels near 0, evaluated with digits enough."""
+    with mp.workdps(120):
+        return function(x + mpf(10) ** -30 if x == 0 else x)
+
+
+def phi(shift: mpf, centre: mpf) -> Function:
+    """Phi(-a) exp(a^2/2) (a + shift), Phi the normal distribution, as a function of
+    a / (a + shift) - centre."""
+    def function(t: mpf) -> mpf:
+        part = t + centre
+        a = shift * part / (1 - part)
+        return erfc(a / sqrt(2)) / 2 * exp(a * a / 2) * (a + shift)
+    return function
+
+
+def end(shift: mpf, a: mpf, centre: mpf) -> mpf:
+    return a / (a + shift) - centre
+
+
+def main() -> None:
+    half = log(2) / 2 * mpf(1.01)
+    table("EXP", "f64", exp, -half, half, 11)
+    for dtype, degree in (("f32", 6), ("f64", 11)):
+        table("EXP2", dtype, lambda x: mpf(2) ** x, -0.505, 0.505, degree)
+        table("ERF", dtype, lambda z: erf(sqrt(z)) / sqrt(z) - 1, 1e-30, 1.0,
+              {"f32": 8, "f64": 16}[dtype], absolute=True)
+    table("LOG", "f64", lambda t: series(lambda t: (log(1 + t) - t + t * t / 2) / t ** 3, t),
+          sqrt(mpf(0.5)) - 1 - 1e-3, sqrt(mpf(2)) - 1 + 1e-3, 19)
+    table("TANH", "f64", lambda z: series(lambda z: (tanh(sqrt(z)) / sqrt(z) - 1) / z, z),
+          1e-30, 1.0, 16)
+    shift, centre = mpf(5), mpf(0.5)
+    table("PHI", "f64", phi(shift, centre), -centre, end(shift, mpf(39), centre), 22)
+    quarter = (pi / 4 * mpf(1.01)) ** 2
+    table("SIN", "f64", lambda z: series(lambda z: (sin(sqrt(z)) / sqrt(z) - 1) / z, z),
+          1e-30, quarter, 6)
+    table("COS", "f64", lambda z: series(lambda z: (cos(sqrt(z)) - 1 + z / 2) / z ** 2, z),
+          1e-30, quarter, 6)
+    table("ATAN", "f64", lambda z: series(lambda z: (atan(sqrt(z)) / sqrt(z) - 1) / z, z),
+          1e-30, 1.0, 20)
+    table("ASIN", "f64", lambda z: series(lambda z: (asin(sqrt(z)) / sqrt(z) - 1) / z, z),
+          1e-30, 0.25, 12)
+
+
+if __name__ == "__main__":
+    main()
