@@ -17,15 +17,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ir.graph import Value, named_sizes
-from ir.text import name_values, print_call
+from ir.text import name_values
 from ir.types import Dim, DimExpr, divide, product, same, symbol
 from nncompile.cpu.arena import LINE, Arena
 from nncompile.cpu.emitters import EMITTERS, Call
 from nncompile.cpu.kernels import Kernel
-from nncompile.cpu.scope import Scope, at_word, fixed, number_text
+from nncompile.cpu.scope import Scope, at_word
 from nncompile.cpu.target import Target
 from nncompile.schedule import Program, Step, View
 from nncompile.schedule.cost import work
+from nncompile.schedule.names import comment, fixed, number_text
 
 BLOCK = 96            # rows that go through all layers together; 48 to 384 measure alike
 SCRATCH = 1 << 18     # floats of a block's scratch, 1 MiB: about an L2 cache
@@ -124,7 +125,8 @@ class Writer(Scope):
                          + self.offset_pointer(number, value, batch))
         for step in self.program.steps:
             kernel, arguments = self.call(step)
-            lines += ["", *self.comment(step, "        "), *wrapped("        ", kernel, arguments)]
+            lines += ["", f"        {comment(step, self.values)}",
+                      *wrapped("        ", kernel, arguments)]
         return "\n".join([*lines, "", "        row = claim(queue, 0) * block", ""])
 
     def phases(self) -> str:
@@ -138,7 +140,8 @@ class Writer(Scope):
         for number, step in enumerate(self.program.steps):
             kernel, arguments = self.call(step)
             arguments = [f"phase(queue, {number})", *arguments]
-            lines += ["", *self.comment(step, "    "), *wrapped("    ", kernel.shared, arguments)]
+            lines += ["", f"    {comment(step, self.values)}",
+                      *wrapped("    ", kernel.shared, arguments)]
         return "\n".join([*lines, ""])
 
     # -- pieces of functions ---------------------------------------------------------------------
@@ -212,11 +215,6 @@ class Writer(Scope):
                                   if isinstance(d, DimExpr) for m, _ in d.terms):
             return f"pointer(args, {number})"
         return f"{at_word(value.type.dtype)}(pointer(args, {number}), row * {self.factor(row)})"
-
-    def comment(self, step: Step, indent: str) -> list[str]:
-        node, copy = step.node, step.attrs.get("op") == "copy"
-        what = f"{self.values[node.result]}: {node.result.type} = {print_call(node, self.values)}"
-        return [f"{indent}# {'copy, for ' * (copy and node.op != 'concat')}{what}"]
 
     def call(self, step: Step) -> Call:
         kernel, arguments = EMITTERS[step.kind](self, step)

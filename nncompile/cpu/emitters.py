@@ -8,8 +8,9 @@ from typing import TypeAlias
 from ir.types import INTEGERS, Dim, product, same
 from nncompile.cpu import kernels
 from nncompile.cpu.kernels import Kernel
-from nncompile.cpu.scope import Scope, fixed
+from nncompile.cpu.scope import Scope
 from nncompile.schedule import Operand, Step, View
+from nncompile.schedule.names import fixed
 from nncompile.schedule.program import collapsed, row_major
 
 Call: TypeAlias = tuple[Kernel, list[str]]

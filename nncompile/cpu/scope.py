@@ -1,20 +1,14 @@
-"""What stands for what in generated source: the variables of sizes and places, operands as text.
-
-Names are taken over from the user only where they are plain and cannot mean anything else.
-"""
+"""What stands for what in generated source: the variables of sizes and places, operands as text."""
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from keyword import iskeyword
+from collections.abc import Sequence
 
-from ir.graph import named_sizes
-from ir.ops import OPS
-from ir.types import Dim, DimExpr, same
+from ir.types import Dim, same
 from nncompile.cpu.arena import Arena
 from nncompile.cpu.target import Target
 from nncompile.cpu.words import WORDS
 from nncompile.schedule import Operand, Program, Step, View
+from nncompile.schedule.names import factor_text, fixed, number_text, place_names, size_names
 
 LOCALS = ("args", "sizes", "weights", "scratch", "block", "queue", "fault", "worker", "facts",
           "row", "rows", "plan", "row_blocks", "phases", "min")
@@ -27,7 +21,7 @@ class Scope:
     def __init__(self, program: Program, target: Target) -> None:
         self.program, self.target, self.arena = program, target, Arena(target)
         self.sizes = size_names(program)
-        self.places = place_names(program, set(self.sizes.values()))
+        self.places = place_names(program, {*self.sizes.values(), *LOCALS, *WORDS})
         self.names = self.sizes
 
     def number(self, dim: Dim) -> str:
@@ -59,52 +53,5 @@ class Scope:
         return [self.number(d) for d in dims]
 
 
-def fixed(shape: Sequence[Dim]) -> list[int]:
-    """The shape of a constant, which has no named sizes."""
-    return [dim.__index__() for dim in shape]
-
-
 def at_word(dtype: str) -> str:
     return "at" if dtype == "f32" else f"at_{dtype}"
-
-
-def size_names(program: Program) -> dict[str, str]:
-    """A variable for each named size: its own name if that is plain, or else S0, S1, ..."""
-    named = named_sizes(program.graph)
-    plain = re.compile(r"[A-Z][A-Za-z]{0,15}")
-    return {name: name if plain.fullmatch(name) and not iskeyword(name) else f"S{i}"
-            for i, name in enumerate(named)}
-
-
-def place_names(program: Program, taken: set[str]) -> dict[str, str]:
-    """A variable for each input, output and buffer.  Names of inputs are the user's: they are
-    taken over only if they cannot mean anything else here."""
-    taken = {*taken, *LOCALS, *WORDS, *OPS}
-    names = {}
-    for i, (view, value) in enumerate(zip(program.inputs, program.graph.inputs, strict=True)):
-        plain = re.fullmatch(r"[a-z][a-z_]{0,15}", value.name) and not iskeyword(value.name)
-        name = value.name if plain and value.name not in taken else f"in{i}"
-        names[view.place] = name
-        taken.add(name)
-    single = len(program.outputs) == 1 and "y" not in taken
-    return (names | {v.place: "y" if single else v.place for v in program.outputs}
-            | {place: place for place in program.buffers})
-
-
-def number_text(dim: Dim, names: Mapping[str, str]) -> str:
-    """A size as Python: B * 784, or 2 * T + 1."""
-    if not isinstance(dim, DimExpr):
-        return str(dim)
-    parts = []
-    for monomial, coefficient in dim.terms:
-        factors = [names[name] for name in monomial]
-        if abs(coefficient) != 1 or not factors:
-            factors.append(str(abs(coefficient)))
-        parts.append(("- " if coefficient < 0 else "+ ") + " * ".join(factors))
-    first, *rest = sorted(parts, key=lambda part: part[0] == "-")     # 10 - T, not -T + 10
-    return " ".join([first.removeprefix("+ ").replace("- ", "-"), *rest])
-
-
-def factor_text(dim: Dim, names: Mapping[str, str]) -> str:
-    text = number_text(dim, names)
-    return text if re.fullmatch(r"\w+", text) else f"({text})"

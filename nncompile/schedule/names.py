@@ -1,0 +1,69 @@
+"""What a program is called in generated source, by every target: sizes, places, lines of the graph.
+
+Names are taken over from the user only where they are plain and cannot mean anything else.
+"""
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from keyword import iskeyword
+
+from ir.graph import Value, named_sizes
+from ir.ops import OPS
+from ir.text import print_call
+from ir.types import Dim, DimExpr
+from nncompile.schedule.program import Program, Step
+
+
+def size_names(program: Program) -> dict[str, str]:
+    """A variable for each named size: its own name if that is plain, or else S0, S1, ..."""
+    plain = re.compile(r"[A-Z][A-Za-z]{0,15}")
+    return {name: name if plain.fullmatch(name) and not iskeyword(name) else f"S{i}"
+            for i, name in enumerate(named_sizes(program.graph))}
+
+
+def place_names(program: Program, taken: Iterable[str]) -> dict[str, str]:
+    """A variable for each input, output and buffer, none of them `taken`, nor an op's name.  An
+    input has its own name where that is plain, and else in0, in1, ..."""
+    used = {*taken, *OPS}
+    names = {}
+    for i, (view, value) in enumerate(zip(program.inputs, program.graph.inputs, strict=True)):
+        plain = re.fullmatch(r"[a-z][a-z_]{0,15}", value.name) and not iskeyword(value.name)
+        name = value.name if plain and value.name not in used else f"in{i}"
+        names[view.place] = name
+        used.add(name)
+    single = len(program.outputs) == 1 and "y" not in used
+    return (names | {v.place: "y" if single else v.place for v in program.outputs}
+            | {place: place for place in program.buffers})
+
+
+def number_text(dim: Dim, names: Mapping[str, str]) -> str:
+    """A size as Python: B * 784, or 2 * T + 1."""
+    if not isinstance(dim, DimExpr):
+        return str(dim)
+    parts = []
+    for monomial, coefficient in dim.terms:
+        factors = [names[name] for name in monomial]
+        if abs(coefficient) != 1 or not factors:
+            factors.append(str(abs(coefficient)))
+        parts.append(("- " if coefficient < 0 else "+ ") + " * ".join(factors))
+    first, *rest = sorted(parts, key=lambda part: part[0] == "-")     # 10 - T, not -T + 10
+    return " ".join([first.removeprefix("+ ").replace("- ", "-"), *rest])
+
+
+def factor_text(dim: Dim, names: Mapping[str, str]) -> str:
+    """A size as Python that may stand beside * and //."""
+    text = number_text(dim, names)
+    return text if re.fullmatch(r"\w+", text) else f"({text})"
+
+
+def fixed(shape: Sequence[Dim]) -> list[int]:
+    """The shape of a constant, which has no named sizes."""
+    return [dim.__index__() for dim in shape]
+
+
+def comment(step: Step, values: Mapping[Value, str]) -> str:
+    """The line of the graph that a step comes from, as a comment over it."""
+    node, copy = step.node, step.attrs.get("op") == "copy"
+    what = f"{values[node.result]}: {node.result.type} = {print_call(node, values)}"
+    return f"# {'copy, for ' * (copy and node.op != 'concat')}{what}"
