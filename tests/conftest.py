@@ -1,4 +1,4 @@
-"""Golden files, and a kernel cache of the test run's own."""
+"""Golden files, memory between fences, and a kernel cache of the test run's own."""
 from __future__ import annotations
 
 import os
@@ -10,11 +10,20 @@ import pytest
 
 # Before nncompile is imported: tests neither read nor fill the user's cache.
 os.environ.setdefault("NNCOMPILE_CACHE_DIR", tempfile.mkdtemp(prefix="nncompile-tests-"))
+pytest_plugins = ["tests.fences"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true",
                      help="write the golden files from what the code gives now")
+    parser.addoption("--fenced", action="store_true",
+                     help="repeat every call of a model in memory between forbidden pages")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--fenced"):
+        for item in items:
+            item.add_marker(pytest.mark.usefixtures("fences"))
 
 
 @pytest.fixture

@@ -1,0 +1,118 @@
+"""Every call once more in memory that shows what it does wrong: `pytest --fenced`.
+
+Each input, each output, the weights and the scratch memory lie against a page that must not be
+touched: reading or writing outside ends the process.  Scratch and outputs are full of NaN before,
+so that what is read before it is written shows.  The results have to be the same bits.
+"""
+from __future__ import annotations
+
+import ctypes
+import mmap
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nncompile import CompiledModel
+from nncompile.cpu import call, launch
+from nncompile.cpu.executable import Executable
+
+PAGE = mmap.PAGESIZE
+protect = ctypes.CDLL(None, use_errno=True).mprotect
+
+
+class Fenced:
+    """Copies of arrays with a forbidden page right before their first byte or behind their last.
+
+    Behind is exact for arrays of any size; their start is only as aligned as their size is.
+    """
+
+    def __init__(self, at_end: bool):
+        self.at_end = at_end
+        self.blocks: list[mmap.mmap] = []
+
+    def octets(self, size: int) -> np.ndarray:
+        inside = -(-size // PAGE) * PAGE
+        block = mmap.mmap(-1, inside + 2 * PAGE)
+        self.blocks.append(block)
+        whole = np.frombuffer(block, np.uint8)
+        for page in (0, PAGE + inside):
+            assert protect(ctypes.c_void_p(whole.ctypes.data + page), PAGE, 0) == 0
+        start = PAGE + inside - size if self.at_end and size else PAGE
+        whole[start:start + size] = 0xFF
+        return whole[start:start + size]
+
+    def like(self, array: np.ndarray) -> np.ndarray:
+        return self.octets(array.nbytes).view(array.dtype).reshape(array.shape)
+
+    def copy(self, array: np.ndarray) -> np.ndarray:
+        copy = self.like(array)
+        copy[...] = array
+        return copy
+
+
+def run_fenced(executable: Executable, inputs: Sequence[np.ndarray], at_end: bool
+               ) -> list[np.ndarray]:
+    """The outputs of a call on this thread, with all its memory between fences."""
+    fenced, state, own = Fenced(at_end), executable._state, executable._arena
+    arrays = [fenced.copy(x) for x in inputs]
+    sizes, facts = executable.facts(arrays)
+    kept = {word: int(state[word]) for word in (
+        launch.SCRATCH, launch.SCRATCH_BYTES, launch.WORKERS, launch.FITS_L2)}
+    outs = [fenced.octets(int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+                          ).view(dtype).reshape(shape)
+            for shape, dtype in zip(executable._shapes(facts), executable._dtypes[1], strict=True)]
+    weights = fenced.copy(own)
+    by_rows = bool(state[launch.ROW_BLOCKS]) and at_end       # else the phases: both schedules run
+    if not by_rows:
+        row_blocks, state[launch.ROW_BLOCKS] = int(state[launch.ROW_BLOCKS]), 0
+        kept[launch.ROW_BLOCKS] = row_blocks
+    words = facts[launch.BLOCK_SCRATCH if by_rows else launch.PHASES_SCRATCH]
+    scratch = fenced.octets(int(8 * state[launch.QUEUE_WORDS] + 4 * words))
+    fault = np.zeros(call.FAULT_WORDS, np.int64)
+    try:
+        state[launch.WORKERS] = 1
+        state[launch.SCRATCH], state[launch.SCRATCH_BYTES] = scratch.ctypes.data, scratch.nbytes
+        table = np.array([a.ctypes.data for a in (*arrays, *outs)], np.int64)
+        status = executable._run_code(*(w.ctypes.data for w in (
+            state, weights, table, sizes, facts, fault)))
+        assert status == launch.DONE
+        assert state[launch.SCRATCH] == scratch.ctypes.data, "it needed more than it said"
+    finally:
+        for word, value in kept.items():
+            state[word] = value
+    for x, copy in zip(inputs, arrays, strict=True):
+        np.testing.assert_array_equal(x, copy, "an input was written to")
+    assert weights.tobytes() == own.tobytes(), "the weights were written to"
+    return [out.copy() for out in outs]
+
+
+def check(model: CompiledModel, results: Any, arrays: Sequence[np.ndarray]) -> None:
+    executable = model._engine._executable
+    flat = [results] if len(model._program.outputs) == 1 else list(results)
+    for at_end in (True, False):
+        again = run_fenced(executable, arrays, at_end)
+        for got, want in zip(again, flat, strict=True):
+            assert got.tobytes() == np.ascontiguousarray(want).tobytes(), "other bits in fences"
+
+
+@pytest.fixture
+def fences(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every call of a compiled model in this test is repeated in fences."""
+    called = CompiledModel.__call__
+
+    def fenced_call(self: CompiledModel, *args: Any, **options: Any) -> Any:
+        engine = getattr(self, "_engine", None)
+        if "out" in options or not isinstance(getattr(engine, "_executable", None), Executable):
+            return called(self, *args, **options)
+        results = called(self, *args, **options)         # raises where the arguments are wrong
+        try:
+            arrays, _ = self._checked(self._flat(args, options))
+        except Exception:
+            return results                               # outputs given by position
+        flat = results if self._nesting is None else self._nesting.outputs.flatten(results)
+        check(self, flat[0] if self._nesting is not None and len(flat) == 1 else flat, arrays)
+        return results
+
+    monkeypatch.setattr(CompiledModel, "__call__", fenced_call)
