@@ -6,6 +6,10 @@
 
 A graph has one symbolic size, B.  It is grown a step at a time, half of the steps from the newest
 value, so that chains come about, and half from any, so that values come to have several users.
+
+`graphs(wide=True)` draws from the whole table of ops and from every dtype, and what people write by
+hand too.  An op that jumps, as `lt` and `floor` do, is drawn for inputs only: behind a value that a
+pass rounds otherwise, nothing could be said of it.
 """
 from __future__ import annotations
 
@@ -19,7 +23,7 @@ from ir import OPS, Builder, Error, Graph, TensorType, Value, Where
 from ir.check import with_data
 from ir.graph import Operand, types_of
 from ir.ops import at_sizes, infer
-from ir.types import DTYPES, Dim, symbol
+from ir.types import DTYPES, Dim, same, symbol
 
 B = symbol("B")
 TABLE_ROWS = 4                                   # so the ids 0..3 are good for every embedding
@@ -31,13 +35,23 @@ ELEMENTWISE = [OPS[name] for name in (
 UNARY = [op.name for op in ELEMENTWISE if op.arity[0] == 1]
 BINARY = [op.name for op in ELEMENTWISE if op.arity[0] == 2]
 
+SMOOTH = ["expm1", "exp2", "sin", "cos", "atan", "erf", "erfc", "silu", "mish", "selu", "asinh",
+          "hardsigmoid", "hardswish", "tanhshrink", "log_sigmoid", "softsign", "sinh", "cosh"]
+JUMPS = ["sign", "floor", "ceil", "round", "trunc", "rsqrt", "log1p", "log2", "log10", "tan",
+         "asin", "acos", "acosh", "atanh"]
+TESTS = ["eq", "ne", "lt", "le", "gt", "ge"]
+NUMBERED = {"softplus": (1.0, 20.0), "elu": (0.5,), "celu": (2.0,), "leaky_relu": (0.1,)}
+BOUNDED_AT = {"hardshrink": (0.5,), "softshrink": (0.5,), "threshold": (0.5, 2.0)}
+INTEGERS = ("i64", "i32", "i8", "u8")
+
 seeds = st.integers(0, 2**32 - 1)
 
 
 @st.composite
-def graphs(draw: st.DrawFn, max_steps: int = 12, dtype: str = "f32") -> Graph:
+def graphs(draw: st.DrawFn, max_steps: int = 12, dtype: str = "f32", wide: bool = False) -> Graph:
     """A graph of at most max_steps steps (a few of them are several nodes), with data for its
-    parameters: up to three inputs, one to three outputs, dead nodes, parameters and constants."""
+    parameters: up to three inputs, one to three outputs, dead nodes, parameters and constants.
+    wide: of every op, and not only of those that every target has."""
     g = Growth(draw, dtype)
     g.values.append(g.builder.declare("input", "x", g.type(B, g.choose(4, 1, 3, 6))))
     for name in "yz"[:g.choose(0, 1, 2)]:
@@ -46,9 +60,13 @@ def graphs(draw: st.DrawFn, max_steps: int = 12, dtype: str = "f32") -> Graph:
     if draw(st.booleans()):
         ids = TensorType(g.choose("i64", "i32"), (B,))
         g.ids.append(g.builder.declare("input", "ids", ids))
+    if wide:
+        g.given = [*g.values]
+        numbers = TensorType(g.choose(*INTEGERS), g.choose((B,), (4,), (B, 4)))
+        g.others.append(g.builder.declare("input", "n", numbers))
     for _ in range(g.draw(st.integers(1, max_steps))):
-        g.choose(*STEPS)(g)
-    others = draw(st.lists(st.sampled_from(g.values), max_size=2, unique=True))
+        g.choose(*(STEPS + WIDE_STEPS if wide else STEPS))(g)
+    others = draw(st.lists(st.sampled_from(g.values + g.others), max_size=2, unique=True))
     outputs = dict.fromkeys([g.values[-1], *others])
     return with_data(g.builder.build("random", list(outputs)), draw(seeds))
 
@@ -60,7 +78,9 @@ def feed(graph: Graph, seed: int, size: int, special: bool = False) -> list[np.n
     arrays = []
     for value in graph.inputs:
         shape = at_sizes(value.type.shape, {"B": size})
-        if value.type.dtype in ("i32", "i64"):
+        if value.name == "n":
+            array = random.integers(0 if value.type.dtype == "u8" else -9, 10, shape)
+        elif value.type.dtype in ("i32", "i64"):
             array = random.integers(0, TABLE_ROWS, shape)
         else:
             array = random.standard_normal(shape) * random.choice([0.0, 1.0, 1.0, 30.0], shape)
@@ -80,6 +100,8 @@ class Growth:
         self.values: list[Value] = []            # floating point, and no parameters
         self.params: list[Value] = []
         self.ids: list[Value] = []
+        self.given: list[Value] = []             # of the values, the inputs
+        self.others: list[Value] = []            # of the other types
 
     def choose(self, *options: Any) -> Any:
         return self.draw(st.sampled_from(options))
@@ -105,8 +127,14 @@ class Growth:
     def add(self, op: str, *inputs: Operand, **attrs: Any) -> Value:
         step = len(self.builder.nodes)
         where = Where(f"{step} Layer", f"model.py:{step}")
-        self.values.append(self.builder.add(op, *inputs, where=where, **attrs))
-        return self.values[-1]
+        result = self.builder.add(op, *inputs, where=where, **attrs)
+        (self.values if result.type.dtype == self.dtype else self.others).append(result)
+        return result
+
+    def other(self, *dtypes: str) -> Value | None:
+        """A value of one of these types, if there is one."""
+        fitting = [v for v in self.others if v.type.dtype in dtypes]
+        return self.choose(*fitting) if fitting else None
 
     def partners(self, op: str, x: Value, **attrs: Any) -> list[Value]:
         """The values that op takes behind x."""
@@ -285,4 +313,325 @@ STEPS = (
     unary, binary, linear, residual, product_with_parameter, softmax, identity,
     reshape, transpose, slice_, reduction, layer_norm, product_of_values, concat, embedding,
     binary, unary, again,
+)
+
+
+# -- steps of the wide graphs ----------------------------------------------------------------------
+
+def smooth(g: Growth) -> None:
+    for op in g.draw(st.lists(st.sampled_from(SMOOTH), min_size=1, max_size=3)):
+        g.add(op, g.pick())
+
+
+def rows(g: Growth) -> None:
+    x = g.pick(has_features)
+    axis = x.type.ndim - 1
+    if g.draw(st.booleans()):
+        g.add("log_softmax", x, axis=axis)
+    else:
+        weight = [g.param(x.type.shape[-1])] if g.draw(st.booleans()) else []
+        g.add("rms_norm", x, *weight, axes=(axis,), eps=1e-5)
+
+
+def numbered(g: Growth) -> None:
+    op = g.choose(*NUMBERED)
+    x = g.pick()
+    numbers: tuple[Operand, ...] = NUMBERED[op]
+    if g.draw(st.booleans()):
+        numbers = (parameter_beside(g, x), *numbers[1:]) if op == "leaky_relu" else numbers
+    g.add(op, x, *numbers)
+
+
+def jumping(g: Growth) -> None:
+    x = g.choose(*g.given)
+    match g.choose("unary", "bounded", "divided", "power"):
+        case "unary":
+            for op in g.draw(st.lists(st.sampled_from(JUMPS), min_size=1, max_size=4)):
+                g.add(op, x)
+        case "bounded":
+            op = g.choose(*BOUNDED_AT)
+            g.add(op, x, *BOUNDED_AT[op])
+        case "divided":
+            g.add(g.choose("floor_div", "remainder"), x, g.choose(1.0, 3.0, -0.5))
+        case _:
+            g.add("pow", x, g.choose(1.0, 2.0, 3.0, 0.5, -1.0))
+
+
+def comparison(g: Growth) -> None:
+    x = g.choose(*g.given)
+    if g.draw(st.booleans()):
+        g.add(g.choose("isnan", "isinf", "isfinite"), x)
+    else:
+        y = g.choose(*LITERALS, *[v for v in g.given if v in g.partners("lt", x)])
+        g.add(g.choose(*TESTS), *g.choose((x, y), (y, x)))
+
+
+def logic(g: Growth) -> None:
+    if (x := g.other("bool")) is None:
+        return
+    same_shape = [v for v in g.others if v.type == x.type]
+    g.add("logical_not", x)
+    g.add(g.choose("logical_and", "logical_or", "logical_xor", "eq"), x,
+          g.choose(1.0, 0.0, *same_shape))
+    if x.type.ndim:
+        g.add(g.choose("any", "all"), x, axes=(0,), keepdims=g.draw(st.booleans()))
+
+
+def choice(g: Growth) -> None:
+    if (c := g.other("bool")) is None:
+        return
+    if g.draw(st.booleans()):
+        c = g.add("logical_not", c)
+    beside = [v for v in g.values if fits_together(c, v)]
+    if beside:
+        x = g.choose(*beside)
+        others = [v for v in beside if v.type == x.type]
+        y = g.choose(-np.inf, 0.0, -1e9, *others)
+        g.add("where", c, *g.choose((x, y), (y, x)))
+
+
+def fits_together(c: Value, x: Value) -> bool:
+    try:
+        infer("where", types_of([c, x, 0.0]), {})
+    except Error:
+        return False
+    return True
+
+
+def casting(g: Growth) -> None:
+    """To another type and mostly back; of floats, of inputs only where it rounds."""
+    match g.choose("float", "given", "other"):
+        case "float":
+            there = g.add("cast", g.pick(), dtype=g.choose("f64", g.dtype))
+            g.add("cast", there, dtype=g.dtype)
+        case "given":
+            g.add("cast", g.choose(*g.given), dtype="bool")
+        case _:
+            x = g.choose(*g.others)
+            g.add("cast", x, dtype=g.choose(g.dtype, g.dtype, "i64", "i32", "i8", "u8", "bool"))
+
+
+def whole_numbers(g: Growth) -> None:
+    if (x := g.other(*INTEGERS)) is None:
+        return
+    match g.choose("unary", "literal", "value"):
+        case "unary":
+            g.add(g.choose("neg", "abs", "sign"), x)
+        case "literal":
+            op = g.choose("add", "sub", "mul", "maximum", "minimum", "floor_div", "remainder")
+            g.add(op, x, g.choose(1.0, 3.0, 2.0))
+        case _:
+            g.add(g.choose("add", "sub", "mul", *TESTS), x,
+                  g.choose(*[v for v in g.others if v.type == x.type]))
+
+
+def whole_sums(g: Growth) -> None:
+    x = g.other(*INTEGERS)
+    if x is not None and x.type.ndim:
+        g.add(g.choose("sum", "prod"), x, axes=(0,), keepdims=g.draw(st.booleans()))
+        g.add("cumsum", x, axis=0)
+
+
+def wide_reduction(g: Growth) -> None:
+    x = g.pick(has_axes)
+    axis = g.draw(st.integers(0, x.type.ndim - 1))
+    keepdims = g.draw(st.booleans())
+    match g.choose("extreme", "place", "running", "mean"):
+        case "extreme":
+            g.add(g.choose("min", "prod"), x, axes=(axis,), keepdims=keepdims)
+        case "place":
+            x = g.given[0]
+            g.add(g.choose("argmax", "argmin"), x, axis=x.type.ndim - 1, keepdims=keepdims)
+        case "running":
+            g.add("cumsum", x, axis=axis)
+        case _:
+            total = g.add("sum", x, axes=(axis,), keepdims=keepdims)
+            g.add("div", total, g.choose(4.0, 2.0, 3.0, 6.0))
+
+
+def by_index(g: Growth) -> None:
+    wanted = [v for v in g.values if v.type.ndim and isinstance(v.type.shape[-1], int)
+              and v.type.shape[-1] >= TABLE_ROWS]
+    if not g.ids or not wanted:
+        return
+    x, [ids] = g.choose(*wanted), g.ids
+    match g.choose("take", "along", "bag", "top"):
+        case "take":
+            g.add("take", x, ids, axis=x.type.ndim - 1)
+        case "along":
+            rows = [v for v in wanted if v.type.ndim == 2]
+            if rows:
+                column = g.builder.add("reshape", ids, shape=(B, 1))
+                fitting = [v for v in rows if same(v.type.shape[0], B)]
+                if fitting:
+                    g.add("take_along", g.choose(*fitting), column, axis=1)
+        case "bag":
+            offsets = g.builder.declare("constant", f"o{len(g.builder.nodes)}",
+                                        TensorType(ids.type.dtype, (2,)))
+            g.add("embedding_bag", ids, offsets, g.param(TABLE_ROWS, 3), include_last=False,
+                  mode=g.choose("sum", "mean", "max"), padding=g.choose(-1, 1))
+        case _:
+            x = g.given[0]
+            top = g.add("topk_ids", x, axis=1, k=1, largest=g.draw(st.booleans()), sorted=True)
+            g.add("take_along", x, top, axis=1)
+
+
+def shapes(g: Growth) -> None:
+    x = g.pick(has_axes)
+    shape = x.type.shape
+    axis = g.draw(st.integers(0, len(shape) - 1))
+    match g.choose("expand", "pad", "step", "full", "iota", "expanded"):
+        case "expand":
+            g.add("expand", x, shape=g.choose(shape, (2, *shape)))
+        case "pad":
+            low = [0] * len(shape)
+            low[axis] = g.choose(0, 1, 2)
+            g.add("pad", x, low=low, high=[0] * len(shape), value=g.choose(0.0, -1.0))
+        case "step" if isinstance(shape[axis], int) and shape[axis] > 0:
+            bounds = g.choose((0, shape[axis], 2), (shape[axis] - 1, -1, -1))
+            g.add("slice", x, axis=axis, **dict(zip(("start", "stop", "step"), bounds,
+                                                    strict=True)))
+        case "full":
+            full = g.builder.add("full", g.choose(2.0, 1.0, 0.0), shape=shape, dtype=g.dtype)
+            g.add(g.choose("add", "mul", "sub"), x, full)
+        case "iota":
+            g.add("mul", x, g.add("iota", shape=shape, axis=axis, dtype=g.dtype))
+        case _:
+            b = g.param(shape[-1]) if isinstance(shape[-1], int) else x
+            g.add("add", x, g.builder.add("expand", b, shape=shape))
+
+
+def around(g: Growth) -> None:
+    """Elementwise work behind a view, and a view that undoes it."""
+    x = g.pick(lambda t: t.ndim == 2)
+    if not has_features(x.type):
+        return
+    x = g.add("linear", x, g.param(4, x.type.shape[-1]))
+    shape = x.type.shape
+    if g.draw(st.booleans()):
+        y = g.add("transpose", x, axes=(1, 0))
+    else:
+        y = g.add("reshape", x, shape=(*shape[:-1], 2, 2))
+    y = g.add(g.choose("relu", "tanh"), y)
+    y = g.add("mul", y, g.choose(0.5, y))
+    if y.type.ndim == 2:
+        g.add("transpose", y, axes=(1, 0))
+    else:
+        g.add("reshape", y, shape=shape)
+
+
+def negative(g: Growth) -> None:
+    """Signs that meet other signs and sums."""
+    x = g.pick()
+    minus = g.add("neg", x)
+    match g.choose("add", "sub", "mul", "abs"):
+        case "abs":
+            g.add("abs", minus)
+        case op:
+            y = g.choose(3.0, -1.0, x)
+            g.add(op, *g.choose((minus, y), (y, minus)))
+
+
+# -- steps as people write them by hand ------------------------------------------------------------
+
+def product_of(g: Growth, *factors: Operand) -> Value:
+    """The product of these in any order."""
+    first, *rest = g.draw(st.permutations(factors))
+    for factor in rest:
+        first = g.add("mul", *g.choose((first, factor), (factor, first)))
+    assert isinstance(first, Value)
+    return first
+
+
+def gelu_by_hand(g: Growth) -> None:
+    x = g.pick()
+    match g.choose("erf", "tanh", "silu", "sigmoid"):
+        case "erf":
+            inner = g.add(*g.choose(("div", x, 2.0**0.5), ("mul", x, 0.5**0.5)))
+            outer = g.add("add", 1.0, g.add("erf", inner))
+            product_of(g, 0.5, product_of(g, x, outer))
+        case "tanh":
+            cube = g.add("mul", x, g.add("mul", x, x))
+            inner = g.add("add", x, g.add("mul", 0.044715, cube))
+            t = g.add("tanh", g.add("mul", inner, (2 / np.pi) ** 0.5))
+            product_of(g, 0.5, product_of(g, x, g.add("add", t, 1.0)))
+        case "silu":
+            below = g.add("add", g.add("exp", g.add("neg", x)), 1.0)
+            g.add("div", g.choose(x, 1.0), below)
+        case _:
+            product_of(g, x, g.add("sigmoid", x))
+
+
+def norm_by_hand(g: Growth) -> None:
+    x = g.pick(has_features)
+    axis, features = x.type.ndim - 1, x.type.shape[-1]
+    c = x
+    if g.draw(st.booleans()):
+        c = g.add("sub", x, g.add("mean", x, axes=(axis,), keepdims=True))
+    square = g.add("mean", g.add("mul", c, c), axes=(axis,), keepdims=True)
+    inside = g.add("add", square, 0.01)
+    weight = [g.param(features)] if g.draw(st.booleans()) else []
+    if g.draw(st.booleans()):
+        y = product_of(g, c, g.add("rsqrt", inside), *weight)
+    else:
+        y = g.add("div", c, g.add("sqrt", inside))
+        y = g.add("mul", y, *weight) if weight else y
+    if weight and g.draw(st.booleans()):
+        g.add("add", y, g.param(features))
+
+
+def log_softmax_by_hand(g: Growth) -> None:
+    x = g.pick(has_axes)
+    axis = x.type.ndim - 1
+    top = g.add("max", x, axes=(axis,), keepdims=True)
+    shifted = g.add("sub", x, top)
+    total = g.add("sum", g.add("exp", shifted), axes=(axis,), keepdims=True)
+    log = g.add("log", total)
+    if g.draw(st.booleans()):
+        g.add("sub", shifted, log)
+    else:
+        g.add("sub", x, g.add("add", log, top))
+
+
+def batch_norm(g: Growth) -> None:
+    """A linear between scales and shifts of its features."""
+    x = g.pick(has_features)
+    features = x.type.shape[-1]
+    if g.draw(st.booleans()):
+        x = g.add("mul", x, g.param(features))
+    bias = [g.param(4)] if g.draw(st.booleans()) else []
+    x = g.add("linear", x, g.param(4, features), *bias)
+    for op in g.draw(st.lists(st.sampled_from(["mul", "add", "sub"]), max_size=2)):
+        x = g.add(op, x, g.param(*g.choose((4,), (1, 4))))
+    if g.draw(st.booleans()):
+        g.add("linear", x, g.param(3, 4))
+
+
+def attention(g: Growth) -> None:
+    """Several linears of one value, and mostly attention with them."""
+    x = g.pick(lambda t: t.ndim >= 2 and has_features(t))
+    q, k, v = (g.add("linear", x, g.param(4, x.type.shape[-1])) for _ in range(3))
+    axes = (*range(x.type.ndim - 2), x.type.ndim - 1, x.type.ndim - 2)
+    if g.draw(st.booleans()):
+        q = g.add("mul", q, g.choose(0.5, 0.3))
+    if g.draw(st.booleans()):
+        k = g.add("mul", k, 0.5)
+    scores = g.add("matmul", q, g.add("transpose", k, axes=axes))
+    if g.draw(st.booleans()):
+        scores = g.add(g.choose("mul", "div"), scores, 2.0)
+    if g.draw(st.booleans()):
+        side = scores.type.shape[-2:]
+        rows = g.builder.add("iota", shape=(side[0], 1), axis=0, dtype="i64")
+        seen = g.builder.add("ge", rows, g.builder.add("iota", shape=side[1:], axis=0, dtype="i64"))
+        scores = g.add("where", seen, scores, g.choose(-np.inf, -1e9))
+    elif g.draw(st.booleans()):
+        scores = g.add("add", scores, g.choose(scores, g.builder.add("neg", scores)))
+    weights = g.add("softmax", scores, axis=x.type.ndim - 1, scale=1.0)
+    g.add("matmul", weights, v)
+
+
+WIDE_STEPS = (
+    smooth, rows, numbered, jumping, comparison, logic, choice, casting, whole_numbers, whole_sums,
+    wide_reduction, by_index, shapes, around, negative, gelu_by_hand, norm_by_hand,
+    log_softmax_by_hand, batch_norm, attention,
 )

@@ -1,7 +1,9 @@
 """Which values do not depend on the inputs."""
 from __future__ import annotations
 
-from ir.graph import Graph, Value
+from collections.abc import Set
+
+from ir.graph import Graph, Node, Value
 from ir.ops import is_symbolic
 
 
@@ -13,7 +15,12 @@ def load_time_values(graph: Graph) -> frozenset[Value]:
     """
     known = set(graph.params)
     for node in graph.nodes:
-        from_known = all(o in known for o in node.inputs if isinstance(o, Value))
-        if from_known and not is_symbolic(tuple(node.attrs.values())):
+        if follows(node, known):
             known.add(node.result)
     return frozenset(known)
+
+
+def follows(node: Node, known: Set[Value]) -> bool:
+    """Whether known values, and no size, determine what the node computes."""
+    from_known = all(o in known for o in node.inputs if isinstance(o, Value))
+    return from_known and not is_symbolic(tuple(node.attrs.values()))

@@ -1,29 +1,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from math import copysign
+from dataclasses import dataclass
+from math import copysign, inf
 
 from ir import Graph, Node, Value, rewrite
-from ir.graph import Operand, joined
+from ir.graph import Operand
 from ir.rewrite import Producer
+from ir.types import FLOATS
 
-Definition = Callable[[Operand], Node | None]
+IDEMPOTENT = ("abs", "relu", "floor", "ceil", "round", "trunc", "sign")
 
 
 @dataclass(frozen=True)
 class RemoveIdentity:
-    """Drop what changes no bit of its operand, and make one view of two.
+    """Drop what changes no bit of its operand, alone or together with what it works on.
 
         %0 = dropout(%x) {p = 0.5}
         %1 = mul(%0, 1.0)
-        %2 = reshape(%1) {shape = [B, 2, 4]}
-        %3 = reshape(%2) {shape = [B, 4, 2]}
+        %2 = neg(%1)
+        %3 = neg(%2)
+        %4 = cast(%3) {dtype = f32}
+        %5 = where(%c, %4, %4)
+        %6 = exp(%5)
     -->
-        %0 = reshape(%x) {shape = [B, 4, 2]}
+        %0 = exp(%x)
 
-    Exact.  x + 0.0 stays, because it makes 0.0 of -0.0; x - 0.0 and x + -0.0 do not.
-    A view of a view skips the one between also where that has other users: a view costs nothing.
+    Exact.  x + 0.0 stays where x is a float, because it makes 0.0 of -0.0; x - 0.0 and x + -0.0
+    do not.  Where a shape grows by broadcasting, it stays too.
     """
 
     name = "remove_identity"
@@ -32,31 +36,26 @@ class RemoveIdentity:
     def __call__(self, graph: Graph) -> Graph:
         defined: dict[Operand, Node] = {}
 
-        def simpler(node: Node, _: Producer) -> Node | Value | None:
+        def simpler(node: Node, _: Producer) -> Value | None:
             if "then" in node.attrs:
                 return None
             defined[node.result] = node
-            if (unchanged := same_view(node) or same_number(node)) is not None:
-                return unchanged
-            composed = two_in_one(node, defined.get)
-            if isinstance(composed, Node):
-                defined[node.result] = composed
-            return composed
+            for identity in (same_view, same_number, same_choice, done_already):
+                x = identity(node, defined.get)
+                if x is not None and x.type == node.result.type:
+                    return x
+            return None
 
         return rewrite(graph, simpler)
 
 
-def same_view(node: Node) -> Value | None:
-    """x where the node is x with its elements in the same places."""
+def same_view(node: Node, _: Callable[[Operand], Node | None] | None = None) -> Value | None:
+    """x where the node is x with its elements in the same places, if it has its type too."""
     match node:
-        case Node(op="identity" | "dropout", inputs=(Value() as x,)):
-            return x
-        case Node(op="concat", inputs=(Value() as x,)):
-            return x
-        case Node(op="reshape", inputs=(Value() as x,)) if x.type == node.result.type:
-            return x
-        case Node(op="slice", inputs=(Value() as x,), attrs={"step": step}) \
-                if x.type == node.result.type and step > 0:
+        case Node(op="identity" | "dropout" | "concat" | "reshape" | "expand" | "pad" | "cast",
+                  inputs=(Value() as x,)):
+            return x                             # the type says the rest
+        case Node(op="slice", inputs=(Value() as x,), attrs={"step": step}) if step > 0:
             return x                             # a part as long as the whole is the whole
         case Node(op="transpose", inputs=(Value() as x,), attrs={"axes": axes}) \
                 if tuple(axes) == tuple(range(x.type.ndim)):
@@ -64,33 +63,54 @@ def same_view(node: Node) -> Value | None:
     return None
 
 
-def same_number(node: Node) -> Value | None:
+def same_number(node: Node, _: Callable[[Operand], Node | None]) -> Value | None:
     """x where the node is arithmetic that gives back every x, -0.0 and NaN too."""
     match node:
         case Node(op="mul", inputs=(Value() as x, 1.0) | (1.0, Value() as x)):
             return x
-        case Node(op="div", inputs=(Value() as x, 1.0)):
+        case Node(op="div" | "pow", inputs=(Value() as x, 1.0)):
             return x
-        case Node(op="sub", inputs=(Value() as x, 0.0 as zero)) if copysign(1.0, zero) > 0:
+        case Node(op="floor_div", inputs=(Value() as x, 1.0)) if x.type.dtype not in FLOATS:
+            return x
+        case Node(op="sub", inputs=(Value() as x, 0.0 as zero)) if is_nothing(zero, x, 1.0):
             return x
         case Node(op="add", inputs=(Value() as x, 0.0 as zero) | (0.0 as zero, Value() as x)) \
-                if copysign(1.0, zero) < 0:
+                if is_nothing(zero, x, -1.0):
+            return x
+        case Node(op="maximum", inputs=(Value() as x, c) | (c, Value() as x)) if c == -inf:
+            return x
+        case Node(op="minimum", inputs=(Value() as x, c) | (c, Value() as x)) if c == inf:
             return x
     return None
 
 
-def two_in_one(node: Node, definition: Definition) -> Node | Value | None:
-    """What two nodes of one op do together."""
-    first = definition(node.inputs[0])
+def is_nothing(zero: float, x: Value, sign: float) -> bool:
+    """Whether this zero has the sign that keeps that of a zero in x; an integer has none."""
+    return x.type.dtype not in FLOATS or copysign(1.0, zero) == sign
+
+
+def same_choice(node: Node, _: Callable[[Operand], Node | None]) -> Value | None:
+    """x where the node has nothing else to choose, or bools that decide nothing."""
+    match node:
+        case Node(op="where", inputs=(_, Value() as x, other)) if other is x:
+            return x
+        case Node(op="maximum" | "minimum" | "logical_and" | "logical_or",
+                  inputs=(Value() as x, other)) if other is x:
+            return x
+        case Node(op="logical_and" | "eq", inputs=(Value() as x, 1.0) | (1.0, Value() as x)):
+            return x                             # eq of anything but a bool has another type
+        case Node(op="logical_or" | "logical_xor" | "ne",
+                  inputs=(Value() as x, 0.0) | (0.0, Value() as x)):
+            return x
+    return None
+
+
+def done_already(node: Node, definition: Callable[[Operand], Node | None]) -> Value | None:
+    """What the node makes of what its own op, which has no second effect or undoes itself, made."""
+    first = definition(node.inputs[0]) if len(node.inputs) == 1 else None
     if first is None or first.op != node.op:
         return None
-    where = joined(first.where, node.where)
-    match node.op, first:
-        case "neg", Node(inputs=(Value() as x,)):
-            return x
-        case "reshape", Node(inputs=inputs):
-            return replace(node, inputs=inputs, where=where)
-        case "transpose", Node(inputs=inputs, attrs={"axes": order}):
-            axes = tuple(order[axis] for axis in node.attrs["axes"])
-            return replace(node, inputs=inputs, attrs={"axes": axes}, where=where)
-    return None
+    if node.op in IDEMPOTENT:
+        return first.result
+    [x] = first.inputs[:1]
+    return x if node.op in ("neg", "logical_not") and isinstance(x, Value) else None

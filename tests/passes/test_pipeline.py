@@ -82,14 +82,16 @@ def test_attention_written_with_operators():
         %12: f32[B, 4, 8] = add(%11, %q)
         return %12"""), """
         %0: f32[8, 8] = transpose(@w) {axes = [1, 0]}
-        %1: f32[B, 4, 8] = linear(%q, %0)
-        %2: f32[8, 8] = transpose(@v) {axes = [1, 0]}
-        %3: f32[B, 4, 8] = linear(%q, %2)
-        %4: f32[B, 8, 4] = transpose(%3) {axes = [0, 2, 1]}
-        %5: f32[B, 4, 4] = matmul(%1, %4)
-        %6: f32[B, 4, 4] = softmax(%5) {axis = 2, scale = 0.5}
-        %7: f32[B, 4, 8] = matmul(%6, %3) then add(%q)
-        return %7""")
+        %1: f32[8, 8] = transpose(@v) {axes = [1, 0]}
+        %2: f32[16, 8] = concat(%0, %1) {axis = 0}
+        %3: f32[B, 4, 16] = linear(%q, %2)
+        %4: f32[B, 4, 8] = slice(%3) {axis = 2, start = 0, stop = 8, step = 1}
+        %5: f32[B, 4, 8] = slice(%3) {axis = 2, start = 8, stop = 16, step = 1}
+        %6: f32[B, 8, 4] = transpose(%5) {axes = [0, 2, 1]}
+        %7: f32[B, 4, 4] = matmul(%4, %6)
+        %8: f32[B, 4, 4] = softmax(%7) {axis = 2, scale = 0.5}
+        %9: f32[B, 4, 8] = matmul(%8, %5) then add(%q)
+        return %9""")
 
 
 def test_a_dead_user_does_not_keep_a_chain_apart():
@@ -132,9 +134,10 @@ def test_one_softmax_written_in_two_ways_is_computed_once():
 def test_a_constant_weight_is_turned_once_and_for_all():
     after = compiles_to(graph("""
         %0: f32[B, 8] = matmul(%x, $c)
-        %1: f32[B, 8] = matmul(%0, $c)
-        return %1"""), """
-        %0: f32[B, 8] = linear(%x, $0)
+        %1: f32[B, 8] = tanh(%0)
+        %2: f32[B, 8] = matmul(%1, $c)
+        return %2"""), """
+        %0: f32[B, 8] = linear(%x, $0) then tanh
         %1: f32[B, 8] = linear(%0, $0)
         return %1""")
     assert [p.kind for p in after.params] == ["constant"]

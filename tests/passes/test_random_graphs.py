@@ -14,21 +14,37 @@ from ir.check import check_same
 from ir.ops import at_sizes, split_then
 from nncompile.passes import (
     DEFAULT_PIPELINE,
+    ComposeViews,
+    FoldBatchNorm,
+    FuseAttention,
     FuseElementwise,
     FuseLinear,
     FuseSoftmax,
+    JoinLinear,
+    MergeLinear,
+    ReduceStrength,
     RemoveIdentity,
+    SinkViews,
+    UseGELU,
+    UseLayerNorm,
     UseLinear,
+    UseLiterals,
+    UseLogSoftmax,
+    UseRMSNorm,
+    UseSiLU,
 )
 from tests.passes.common import same_bits
-from tests.strategies import ELEMENTWISE, feed, graphs, seeds
+from tests.strategies import feed, graphs, seeds
 
-PASSES = (DCE(), CSE(), FoldConstants(), RemoveIdentity(), UseLinear(), FuseSoftmax(),
-          FuseLinear(), FuseLinear(steps=2), FuseElementwise(), FuseElementwise(steps=1))
+PASSES = (DCE(), CSE(), FoldConstants(), UseLiterals(), RemoveIdentity(), ComposeViews(),
+          ReduceStrength(), UseLayerNorm(), UseRMSNorm(), UseGELU(), UseSiLU(), UseLogSoftmax(),
+          FuseSoftmax(), FuseAttention(), SinkViews(), UseLinear(), FoldBatchNorm(), MergeLinear(),
+          FuseLinear(), FuseLinear(steps=2), JoinLinear(), FuseElementwise(),
+          FuseElementwise(steps=1))
 BOUNDED = [step.name for step in PASSES if not getattr(step, "exact", True)]
 
 sizes = st.sampled_from([0, 1, 3])
-random_graphs = settings(max_examples=60, deadline=None)
+random_graphs = settings(max_examples=25, deadline=None)
 
 
 def apply(passes: Sequence[ir.Pass], graph: ir.Graph) -> ir.Graph:
@@ -64,6 +80,9 @@ def assert_close(before: ir.Graph, after: ir.Graph, arrays: list[np.ndarray]) ->
     old, new = ir.interpret(before, arrays), ir.interpret(after, arrays)
     again = ir.interpret(after, arrays, np.float64)
     for e, o, n, a in zip(exact, old, new, again, strict=True):
+        if e.dtype.kind != "f":
+            assert np.array_equal(n, o) and np.array_equal(a, e), f"{before}\n-->\n{after}"
+            continue
         assert np.allclose(a, e, rtol=1e-9, atol=1e-9, equal_nan=True), f"{before}\n-->\n{after}"
         assert n.shape == o.shape and n.dtype == o.dtype
         known = np.isfinite(e) & np.isfinite(o)
@@ -76,7 +95,7 @@ def assert_close(before: ir.Graph, after: ir.Graph, arrays: list[np.ndarray]) ->
 
 @pytest.mark.parametrize("step", PASSES, ids=repr)
 @random_graphs
-@given(graph=graphs(), seed=seeds, size=sizes, special=st.booleans())
+@given(graph=graphs(wide=True), seed=seeds, size=sizes, special=st.booleans())
 def test_one_pass(step, graph, seed, size, special):
     after = apply([step], graph)
     if getattr(step, "exact", True):
@@ -86,7 +105,8 @@ def test_one_pass(step, graph, seed, size, special):
 
 
 @random_graphs
-@given(graph=graphs(), seed=seeds, size=sizes, passes=st.lists(st.sampled_from(PASSES), max_size=8))
+@given(graph=graphs(wide=True), seed=seeds, size=sizes,
+       passes=st.lists(st.sampled_from(PASSES), max_size=8))
 def test_passes_in_any_order(graph, seed, size, passes):
     after = apply(passes, graph)
     if {step.name for step in passes}.isdisjoint(BOUNDED):
@@ -96,7 +116,7 @@ def test_passes_in_any_order(graph, seed, size, passes):
 
 
 @random_graphs
-@given(graph=graphs(max_steps=20), seed=seeds, size=sizes)
+@given(graph=graphs(wide=True, max_steps=20), seed=seeds, size=sizes)
 def test_the_default_pipeline(graph, seed, size):
     after = apply(DEFAULT_PIPELINE, graph)
     assert_close(graph, after, feed(graph, seed, size))
@@ -105,7 +125,7 @@ def test_the_default_pipeline(graph, seed, size):
 
 
 @random_graphs
-@given(graphs())
+@given(graphs(wide=True))
 def test_no_pass_of_the_default_pipeline_fails_its_check(graph):
     def watch(step: ir.Pass, before: ir.Graph, after: ir.Graph, seconds: float) -> None:
         check_same(step.name, before, after)
@@ -114,13 +134,13 @@ def test_no_pass_of_the_default_pipeline_fails_its_check(graph):
 
 
 @random_graphs
-@given(graph=graphs(dtype="f64"), seed=seeds, size=sizes)
+@given(graph=graphs(wide=True, dtype="f64"), seed=seeds, size=sizes)
 def test_the_default_pipeline_in_double_precision(graph, seed, size):
     assert_close(graph, apply(DEFAULT_PIPELINE, graph), feed(graph, seed, size))
 
 
 @random_graphs
-@given(graphs(max_steps=20))
+@given(graphs(wide=True, max_steps=20))
 def test_a_linear_reads_its_further_operands_as_rows_a_stride_apart(graph):
     for node in apply(DEFAULT_PIPELINE, graph).nodes:
         if node.op != "linear":
@@ -134,22 +154,23 @@ def test_a_linear_reads_its_further_operands_as_rows_a_stride_apart(graph):
 
 
 @random_graphs
-@given(graphs())
+@given(graphs(wide=True))
 def test_a_random_graph_is_legal_and_its_text_reads_back(graph):
     ir.verify(graph)
     assert str(ir.parse(str(graph))) == str(graph)
     assert set(graph.data) == set(graph.params)
 
 
-def test_random_graphs_reach_every_op_and_every_pass():
+def test_random_graphs_reach_nearly_every_op_and_every_pass():
     ops, at_work = set(), set()
 
-    @settings(max_examples=400, deadline=None, derandomize=True, database=None)
-    @given(graphs())
+    @settings(max_examples=300, deadline=None, derandomize=True, database=None)
+    @given(graphs(max_steps=20, wide=True))
     def collect(graph):
         ops.update(node.op for node in graph.nodes)
-        at_work.update(step for step in PASSES if str(step(graph)) != str(graph))
+        at_work.update(step for step in PASSES
+                       if step not in at_work and str(step(graph)) != str(graph))
 
     collect()
-    assert {op.name for op in ELEMENTWISE} < ops
+    assert len(ops) > 0.8 * len(ir.OPS)
     assert at_work == set(PASSES)

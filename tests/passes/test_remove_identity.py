@@ -20,6 +20,14 @@ NO_OPS = {
     "all of an axis": "slice(%x) {axis = 1, start = 0, stop = 8}",
     "all of a symbolic axis": "slice(%x) {axis = 0, start = 0, stop = B}",
     "one thing concatenated": "concat(%x) {axis = 0}",
+    "expand to the same": "expand(%x) {shape = [B, 8]}",
+    "nothing around it": "pad(%x) {low = [0, 0], high = [0, 0], value = 1.0}",
+    "its own type": "cast(%x) {dtype = f32}",
+    "to the first power": "pow(%x, 1.0)",
+    "at least minus infinity": "maximum(%x, -inf)",
+    "at most infinity": "minimum(inf, %x)",
+    "the larger of it and itself": "maximum(%x, %x)",
+    "the smaller of it and itself": "minimum(%x, %x)",
 }
 
 
@@ -47,6 +55,16 @@ TWINS = {
     "an axis backwards": ("f32[B, 8]",
                           "slice(%x) {axis = 1, start = 7, stop = -1, step = -1}"),
     "reshape to another rank": ("f32[B, 1, 8]", "reshape(%x) {shape = [B, 1, 8]}"),
+    "at most minus infinity": ("f32[B, 8]", "minimum(%x, -inf)"),
+    "at least infinity": ("f32[B, 8]", "maximum(%x, inf)"),
+    "at most a large number": ("f32[B, 8]", "minimum(%x, 3e38)"),
+    "one to a power": ("f32[B, 8]", "pow(1.0, %x)"),
+    "to the power of nothing": ("f32[B, 8]", "pow(%x, 0.0)"),
+    "rounded down over one": ("f32[B, 8]", "floor_div(%x, 1.0)"),
+    "another type": ("f64[B, 8]", "cast(%x) {dtype = f64}"),
+    "something in front": ("f32[B + 1, 8]",
+                           "pad(%x) {low = [1, 0], high = [0, 0], value = 1.0}"),
+    "an expand that repeats": ("f32[B, 8]", "expand(%s) {shape = [B, 8]}"),
     "two things concatenated": ("f32[2*B, 8]", "concat(%x, %x) {axis = 0}"),
     "a step behind the no-op": ("f32[B, 8]", "mul(%x, 1.0) then exp"),
 }
@@ -91,60 +109,6 @@ def test_two_negations_with_a_step_between_stay():
         return %1""")
 
 
-def test_a_reshape_of_a_reshape():
-    becomes(RemoveIdentity(), """
-        %0: f32[8*B] = reshape(%x) {shape = [8*B]}
-        %1: f32[B, 2, 4] = reshape(%0) {shape = [B, 2, 4]}
-        %2: f32[B, 4, 2] = reshape(%1) {shape = [B, 4, 2]}
-        return %2""", """
-        %0: f32[B, 4, 2] = reshape(%x) {shape = [B, 4, 2]}
-        return %0""")
-
-
-def test_a_reshape_there_and_back_is_nothing():
-    becomes(RemoveIdentity(), """
-        %0: f32[8*B] = reshape(%x) {shape = [8*B]}
-        %1: f32[B, 8] = reshape(%0) {shape = [B, 8]}
-        %2: f32[B, 8] = exp(%1)
-        return %2""", """
-        %0: f32[B, 8] = exp(%x)
-        return %0""")
-
-
-def test_a_view_of_a_view_with_other_users():
-    becomes(RemoveIdentity(), """
-        %0: f32[8*B] = reshape(%x) {shape = [8*B]}
-        %1: f32[B, 2, 4] = reshape(%0) {shape = [B, 2, 4]}
-        return %0, %1""", """
-        %0: f32[8*B] = reshape(%x) {shape = [8*B]}
-        %1: f32[B, 2, 4] = reshape(%x) {shape = [B, 2, 4]}
-        return %0, %1""")
-
-
-def test_transposes_are_composed():
-    # axis i of %1 is axis [2, 0, 1][[1, 0, 2][i]] of %q
-    becomes(RemoveIdentity(), """
-        %0: f32[8, B, 4] = transpose(%q) {axes = [2, 0, 1]}
-        %1: f32[B, 8, 4] = transpose(%0) {axes = [1, 0, 2]}
-        return %1""", """
-        %0: f32[B, 8, 4] = transpose(%q) {axes = [0, 2, 1]}
-        return %0""")
-    becomes(RemoveIdentity(), """
-        %0: f32[8, B, 4] = transpose(%q) {axes = [2, 0, 1]}
-        %1: f32[B, 4, 8] = transpose(%0) {axes = [1, 2, 0]}
-        %2: f32[B, 4, 8] = exp(%1)
-        return %2""", """
-        %0: f32[B, 4, 8] = exp(%q)
-        return %0""")
-
-
-def test_a_reshape_of_a_transpose_stays():
-    stays(RemoveIdentity(), """
-        %0: f32[8, B] = transpose(%x) {axes = [1, 0]}
-        %1: f32[8*B] = reshape(%0) {shape = [8*B]}
-        return %1""")
-
-
 def test_no_ops_of_parameters_and_in_a_row():
     becomes(RemoveIdentity(), """
         %0: f32[8] = identity(@b)
@@ -155,3 +119,86 @@ def test_no_ops_of_parameters_and_in_a_row():
         return %4""", """
         %0: f32[B, 8] = add(%x, @b)
         return %0""")
+
+
+def test_whole_numbers_have_no_minus_zero():
+    becomes(RemoveIdentity(), """
+        %0: i64[B, 8] = cast(%x) {dtype = i64}
+        %1: i64[B, 8] = add(%0, 0.0)
+        %2: i64[B, 8] = sub(%1, -0.0)
+        %3: i64[B, 8] = floor_div(%2, 1.0)
+        %4: i64[B, 8] = mul(1.0, %3)
+        %5: i64[B, 8] = abs(%4)
+        return %5""", """
+        %0: i64[B, 8] = cast(%x) {dtype = i64}
+        %1: i64[B, 8] = abs(%0)
+        return %1""")
+
+
+@pytest.mark.parametrize("call", [
+    "logical_and(%0, 1.0)", "logical_or(0.0, %0)", "logical_xor(%0, 0.0)", "eq(%0, 1.0)",
+    "ne(%0, 0.0)", "logical_and(%0, %0)", "logical_or(%0, %0)", "cast(%0) {dtype = bool}"])
+def test_what_decides_nothing(call):
+    becomes(RemoveIdentity(), f"""
+        %0: bool[B, 8] = lt(%x, 0.0)
+        %1: bool[B, 8] = {call}
+        %2: bool[B, 8] = logical_not(%1)
+        return %2""", """
+        %0: bool[B, 8] = lt(%x, 0.0)
+        %1: bool[B, 8] = logical_not(%0)
+        return %1""")
+
+
+@pytest.mark.parametrize("call", [
+    "logical_and(%0, 0.0)", "logical_or(%0, 1.0)", "logical_xor(%0, 1.0)", "eq(%0, 0.0)",
+    "ne(%0, 1.0)", "eq(%0, %0)", "logical_xor(%0, %0)"])
+def test_what_decides_something_stays(call):
+    stays(RemoveIdentity(), f"""
+        %0: bool[B, 8] = lt(%x, 0.0)
+        %1: bool[B, 8] = {call}
+        return %1""")
+
+
+def test_a_choice_of_one_thing():
+    becomes(RemoveIdentity(), """
+        %0: bool[B, 8] = lt(%x, 0.0)
+        %1: f32[B, 8] = where(%0, %r, %r)
+        %2: f32[B, 8] = exp(%1)
+        return %2""", """
+        %0: f32[B, 8] = exp(%r)
+        return %0""")
+    stays(RemoveIdentity(), """
+        %0: bool[B, 8] = lt(%x, 0.0)
+        %1: f32[B, 8] = where(%0, %s, %s)
+        return %1""")                            # as large as its condition
+
+
+@pytest.mark.parametrize("op", ["abs", "relu", "floor", "ceil", "round", "trunc", "sign"])
+def test_once_is_enough(op):
+    becomes(RemoveIdentity(), f"""
+        %0: f32[B, 8] = {op}(%x)
+        %1: f32[B, 8] = {op}(%0)
+        %2: f32[B, 8] = neg(%1)
+        return %2, %0""", f"""
+        %0: f32[B, 8] = {op}(%x)
+        %1: f32[B, 8] = neg(%0)
+        return %1, %0""")
+
+
+def test_twice_is_not_once():
+    stays(RemoveIdentity(), """
+        %0: f32[B, 8] = tanh(%x)
+        %1: f32[B, 8] = tanh(%0)
+        return %1""")
+
+
+def test_not_not():
+    becomes(RemoveIdentity(), """
+        %0: bool[B, 8] = lt(%x, 0.0)
+        %1: bool[B, 8] = logical_not(%0)
+        %2: bool[B, 8] = logical_not(%1)
+        %3: f32[B, 8] = where(%2, %x, %r)
+        return %3""", """
+        %0: bool[B, 8] = lt(%x, 0.0)
+        %1: f32[B, 8] = where(%0, %x, %r)
+        return %1""")
