@@ -104,5 +104,5 @@ def substitute(node: Node, instead: Mapping[Value, Operand]) -> Node:
 
 def joined(first: Where, second: Where) -> Where:
     """The origin of a node made of two: the layers of both, and the later line."""
-    layers = dict.fromkeys(layer for w in (first, second) if w.layer for layer in w.layer.split(", "))
-    return Where(", ".join(layers), second.line or first.line)
+    layers = [*first.layer.split(", "), *second.layer.split(", ")]
+    return Where(", ".join(filter(None, dict.fromkeys(layers))), second.line or first.line)
