@@ -68,6 +68,7 @@ greater, greater_equal = of_two("greater"), of_two("greater_equal")
 logical_and, logical_or = of_two("logical_and"), of_two("logical_or")
 logical_xor = of_two("logical_xor")
 where = from_outside(of_elements.where)
+lerp, addcmul, addcdiv = function("lerp"), function("addcmul"), function("addcdiv")
 
 # reductions
 sum, mean, prod, norm = function("sum"), function("mean"), function("prod"), function("norm")
@@ -91,6 +92,8 @@ split, chunk, unbind = function("split"), function("chunk"), function("unbind")
 select, narrow, take = function("select"), function("narrow"), function("take")
 gather, index_select = function("gather"), function("index_select")
 take_along_dim, tril, triu = function("take_along_dim"), function("tril"), function("triu")
+sort, argsort, diagonal = function("sort"), function("argsort"), function("diagonal")
+diag, diag_embed = function("diag"), function("diag_embed")
 scatter, scatter_add = function("scatter"), function("scatter_add")
 clone, detach = function("clone"), function("detach")
 
@@ -124,6 +127,8 @@ __all__ = [
     "acos",
     "acosh",
     "add",
+    "addcdiv",
+    "addcmul",
     "addmm",
     "all",
     "amax",
@@ -132,6 +137,7 @@ __all__ = [
     "arange",
     "argmax",
     "argmin",
+    "argsort",
     "as_tensor",
     "asin",
     "asinh",
@@ -153,6 +159,9 @@ __all__ = [
     "count_nonzero",
     "cumsum",
     "detach",
+    "diag",
+    "diag_embed",
+    "diagonal",
     "div",
     "divide",
     "dot",
@@ -186,6 +195,7 @@ __all__ = [
     "isinf",
     "isnan",
     "le",
+    "lerp",
     "less",
     "less_equal",
     "linspace",
@@ -254,6 +264,7 @@ __all__ = [
     "sin",
     "sinh",
     "softmax",
+    "sort",
     "split",
     "sqrt",
     "square",

@@ -63,9 +63,17 @@ def quotient(shape: Sequence[Dim], known: Sequence[Dim]) -> Dim | None:
     return divide(whole, part) if zeros == 0 else None
 
 
+def as_tuple(index: Any) -> tuple[Any, ...]:
+    """The items between [ and ]; a list with lists or slices in it is several, as in torch."""
+    if isinstance(index, list) and any(
+            isinstance(i, Sequence | slice) or i is None or i is ... for i in index):
+        return tuple(index)
+    return index if isinstance(index, tuple) else (index,)
+
+
 def index_items(type_: TensorType, index: Any) -> list[Any]:
     """What stands between [ and ], with `...` written out: an item an axis, and each None."""
-    items = list(index) if isinstance(index, tuple) else [index]
+    items = list(as_tuple(index))
     indexed = sum(i is not None and i is not Ellipsis for i in items)
     if indexed > len(type_.shape) or sum(i is ... for i in items) > 1:
         raise Error(f"an array {type_} cannot be indexed by {index}")

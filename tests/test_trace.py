@@ -421,7 +421,7 @@ FORWARDS = {
     "asarray": (lambda self, x: np.asarray(x), "a NumPy function needs", "f32[B, 4]"),
     "parameter numbers": (lambda self, x: self.down.weight.numpy() * x, "numpy() needs", "f32[2,"),
     "parameter asarray": (lambda self, x: x * np.array(self.down.bias), "NumPy function", "f32[2]"),
-    "method": (lambda self, x: x.sort(1), "AttributeError: 'Array' object has no", "f32[B, 4]"),
+    "method": (lambda self, x: x.qr(1), "AttributeError: 'Array' object has no", "f32[B, 4]"),
     "shapes": (lambda self, x: x + x[:, :3], "cannot broadcast", "f32[B, 4], f32[B, 3]"),
     "matmul": (lambda self, x: x @ x, "cannot multiply", "f32[B, 4], f32[B, 4]"),
     "dtypes": (lambda self, x: x @ np.ones((4, 2)), "one type", "f32[B, 4], f64[4, 2]"),

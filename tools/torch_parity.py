@@ -156,8 +156,8 @@ Every public name of torch.nn, torch.nn.functional and torch.nn.init in torch {v
 it is here: the *same* (name, arguments, defaults and meaning), it *differs* in what is said, is
 *not yet* there, or is *out of scope*. `tools/torch_parity.py` writes it, and a test compares it.
 
-What holds for all of them: arrays are NumPy's on the CPU, nothing is changed in place, no gradient
-is kept, and `inplace=True` is taken and means the same as without.
+What holds for all of them: arrays are NumPy's on the CPU, no gradient is kept, and what is changed
+in place is an Array's own: an ndarray that a model is given stays as it is.
 """
 
 if __name__ == "__main__":

@@ -35,20 +35,20 @@ def sign(x: Array) -> Array:
 
 
 def floor_div(x: Array, y: Array) -> Array:
-    check_divisor(y)
+    check_divisor(x, y)
     return np.asarray(np.floor_divide(x, y))
 
 
 def remainder(x: Array, y: Array) -> Array:
     """x - y * floor(x / y), exactly.  It has the sign of y; a zero has the sign of x, as in torch
     and not as in NumPy."""
-    check_divisor(y)
+    check_divisor(x, y)
     rest = np.fmod(x, y)
     return np.where((rest != 0) & ((rest < 0) != (y < 0)), rest + y, rest)
 
 
-def check_divisor(y: Array) -> None:
-    if y.dtype.kind != "f" and not np.all(y):
+def check_divisor(x: Array, y: Array) -> None:
+    if y.dtype.kind != "f" and not np.all(y) and np.size(x):
         raise Error("an integer is divided by zero")
 
 

@@ -22,6 +22,7 @@ from nncompile.array.core import (
 from nncompile.array.dtypes import (
     DEFAULT_FLOAT,
     Scalar,
+    category,
     name_of,
     result_type,
     scalar_type,
@@ -53,8 +54,8 @@ def full(size: Sequence[Any], fill_value: Scalar, *, dtype: DType = None, device
         raise Error(f"full takes a number, not {describe(fill_value)}")
     value = fill_value.item() if isinstance(fill_value, np.generic) else fill_value
     name = scalar_type(value) if dtype is None else name_of(dtype)
-    if name == "bool":
-        value = bool(value)
+    if category(name) < 2:
+        value = np.asarray(value).astype(DTYPES[name]).item()
     if isinstance(value, int) and abs(value) > LARGEST_EXACT:
         return constant(value, name).expand(size).apart().requires_grad_(requires_grad)
     filled = apply("full", float(value), shape=tuple(size), dtype=name)
@@ -95,6 +96,8 @@ def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: DType = None, d
         start, end = 0, start
     given = [n for n in (start, end, step) if not isinstance(n, DimExpr)]
     name = result_type([*given, 0]) if dtype is None else name_of(dtype)
+    if name == "bool":
+        raise Error("arange makes numbers, not truths")
     if isinstance(start, DimExpr) or isinstance(end, DimExpr):
         if step != 1:
             raise Error(f"arange to {end} takes the step 1, not {step}")

@@ -149,10 +149,11 @@ def bounded(x: Any, low: Any, high: Any) -> Array:
     operands = [operand("clamp", o) for o in (x, low, high) if o is not None]
     dtype = result_type(operands)
     result, *_ = (in_type(o, dtype) for o in operands)
-    if low is not None:
-        result = apply("maximum", result, in_type(operand("clamp", low), dtype))
-    if high is not None:
-        result = apply("minimum", result, in_type(operand("clamp", high), dtype))
+    of_truths = {"maximum": "logical_or", "minimum": "logical_and"} if dtype == "bool" else {}
+    for op, bound in ("maximum", low), ("minimum", high):
+        if bound is not None:
+            limit = in_type(operand("clamp", bound), dtype)
+            result = apply(of_truths.get(op, op), result, limit)
     return result                                # type: ignore[return-value]
 
 
@@ -193,6 +194,8 @@ class Elementwise(Core):
 
     def add(self, other: Any, *, alpha: Scalar = 1) -> Array:
         """self + alpha * other."""
+        if is_truth(self) and is_truth(other):
+            alpha = bool(alpha)
         return plus(self, scaled(other, alpha))
 
     def sub(self, other: Any, *, alpha: Scalar = 1) -> Array:
@@ -213,7 +216,14 @@ class Elementwise(Core):
         dtype = result_type([operand("div", o) for o in (self, other)])
         if rounding_mode is None:
             return apply("div", *together("div", self, other, least=DEFAULT_FLOAT))
-        return apply("trunc", apply("div", *together("div", self, other, least="f64"))).cast(dtype)
+        a, b = together("div", self, other, least="u8")
+        if category(dtype) == 2:
+            return apply("trunc", apply("div", a, b))
+        if dtype == "bool":
+            raise Error("div rounds the quotient of numbers, not of truths")
+        quotient = apply("floor_div", *(apply("abs", o) if isinstance(o, Core) else abs(o)
+                                        for o in (a, b)))
+        return apply("where", apply("lt", a, 0.0).ne(apply("lt", b, 0.0)), quotient.neg(), quotient)
 
     divide = true_divide = div
 
@@ -244,8 +254,10 @@ class Elementwise(Core):
         return apply("logical_not", as_array("logical_not", self).cast("bool"))
 
     def bitwise_not(self) -> Array:
+        if category(self.type.dtype) == 1:
+            return apply("sub", 255.0 if self.type.dtype == "u8" else -1.0, self)
         if not is_truth(self):
-            raise Error(f"~ takes an array of bool, not {self.type}")
+            raise Error(f"~ takes an array of bool or of integers, not {self.type}")
         return apply("logical_not", self)
 
     def clamp(self, min: Any = None, max: Any = None) -> Array:
@@ -281,6 +293,30 @@ class Elementwise(Core):
         whole = category(dtype) == 1
         return apply("where", mask, in_type(int(filler) if whole else filler, dtype), self)
 
+    def lerp(self, end: Any, weight: Any) -> Array:
+        """self + weight * (end - self), from the nearer end."""
+        other = as_array("lerp", end)
+        if not self.is_floating_point() or self.type.dtype != other.type.dtype:
+            raise Error(f"lerp takes two arrays of one type of floats, not {self.type} and "
+                        f"{other.type}")
+        if isinstance(weight, int | float):
+            step = other.sub(self)
+            near = step.mul(weight).add(self)
+            return near if abs(weight) < 0.5 else other.sub(step.mul(1 - weight))
+        part, step = as_array("lerp", weight), other.sub(self)
+        return where(part.abs().lt(0.5), part.mul(step).add(self),
+                     other.sub(step.mul(1 - part)))
+
+    def addcmul(self, tensor1: Any, tensor2: Any, *, value: Scalar = 1) -> Array:
+        """self + value * tensor1 * tensor2."""
+        product = as_array("addcmul", tensor1).mul(tensor2)
+        whole = category(result_type([self, product])) < 2
+        return self.add(product, alpha=int(value) if whole else value)
+
+    def addcdiv(self, tensor1: Any, tensor2: Any, *, value: Scalar = 1) -> Array:
+        """self + value * tensor1 / tensor2."""
+        return self.add(as_array("addcdiv", tensor1).div(tensor2), alpha=value)
+
     def nan_to_num(self, nan: Scalar = 0.0) -> Array:
         """With a number in place of NaN.  Infinities stay: give them a bound by clamp."""
         if not self.is_floating_point():
@@ -300,6 +336,6 @@ def scaled(other: Any, alpha: Scalar) -> Any:
 
 def minus(x: Any, other: Any) -> Array:
     a, b = together("sub", x, other)
-    if is_truth(x, other):
+    if is_truth(x, other) or isinstance(x, bool) or isinstance(other, bool):
         raise Error("arrays of bool have no difference: use ^ or logical_xor")
     return apply("sub", a, b)

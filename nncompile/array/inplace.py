@@ -20,7 +20,7 @@ from nncompile.array.dtypes import category
 from nncompile.array.products import Products
 from nncompile.array.random import default_generator
 from nncompile.array.selection import flat_ids, in_graph, indices, is_array
-from nncompile.indexing import axis_of, index_items
+from nncompile.indexing import as_tuple, axis_of, index_items
 from nncompile.interpreter import current
 
 if TYPE_CHECKING:
@@ -78,7 +78,10 @@ class Inplace(Products):
 
     def copy_(self, src: Any, non_blocking: bool = False) -> Array:
         """The elements of src, which broadcasts, in this array's type."""
-        return self.write("copy_", self._filled(operand("copy_", src)))
+        given = operand("copy_", src)
+        if isinstance(given, Core) and given.ndim > self.ndim:
+            raise Error(f"{given.type} does not fit into {self.type}")
+        return self.write("copy_", self._filled(given))
 
     def fill_(self, value: Any) -> Array:
         """One number everywhere.  Errors: an array with dimensions."""
@@ -204,6 +207,11 @@ class Inplace(Products):
                              *moved.shape[first + len(axes) :])
         wanted = (*flat.shape[:first], *ids.shape, *flat.shape[first + 1 :])
         given = operand("an item", value)
+        if isinstance(given, Core) and given.ndim > len(wanted):
+            raise Error(f"{given.type} does not fit into the chosen {list(wanted)}")
+        if isinstance(given, Core) and given.type.dtype != self.type.dtype:
+            raise Error(f"items of {self.type} that are chosen by numbers cannot be {given.type}: "
+                        "cast it")
         values = full(wanted, 0, dtype=self.dtype)._filled(given)
         values = values.flatten(first, first + ids.ndim - 1) if ids.ndim else (
             values.unsqueeze(first))
@@ -223,22 +231,20 @@ class Inplace(Products):
         if reduce is not None:
             raise Error("scatter has no reduce: scatter_add is there")
         given, axis = src if value is None else value, axis_of(self.type, dim)
-        ids, hits, source = self._targets("scatter", dim, index, given)
-        late = hits.flip(axis).argmax(axis)                  # the last hit, counted from the end
-        last = late.neg().add(in_graph(ids.shape[axis]) - 1)
-        return apply("where", hits.any(axis), apply("take_along", source, last, axis=axis), self)
+        hits, source = self._targets("scatter", dim, index, given)
+        taken = apply("take_along", one_more(source, axis), last_of(hits, axis), axis=axis)
+        return apply("where", hits.any(axis), taken, self)
 
     def scatter_add(self, dim: int, index: Any, src: Any) -> Array:
         """self with src[i, j] added at [index[i, j], j] for dim 0; otherwise as scatter."""
-        _, hits, source = self._targets("scatter_add", dim, index, src)
+        hits, source = self._targets("scatter_add", dim, index, src)
         axis = axis_of(self.type, dim)
         zero = apply("full", 0.0, shape=(), dtype=self.type.dtype)
         return self.add(apply("where", hits, source.unsqueeze(axis + 1), zero).sum(
             axis, dtype=self.dtype))
 
-    def _targets(self, name: str, dim: int, index: Any, src: Any) -> tuple[Array, Array, Array]:
-        """The numbers along dim, [.., K, ..]; which place each hits, [.., K, size, ..]; and what
-        goes there."""
+    def _targets(self, name: str, dim: int, index: Any, src: Any) -> tuple[Array, Array]:
+        """Which place each of the numbers hits, [.., K, size, ..], and what goes there."""
         axis, ids = axis_of(self.type, dim), as_array(name, index)
         others = [a for i, a in enumerate(self.shape) if i != axis]
         if ids.ndim != self.ndim or not same(
@@ -258,11 +264,7 @@ class Inplace(Products):
         places = apply("iota", shape=(self.shape[axis],), axis=0, dtype="i64")
         ids = apply("take", places, ids.cast("i64"), axis=0)     # one that is no place is an error
         wide = places.reshape(-1, *[1] * (self.ndim - 1 - axis))
-        return ids, ids.unsqueeze(axis + 1).eq(wide), given
-
-
-def as_tuple(index: Any) -> tuple[Any, ...]:
-    return index if isinstance(index, tuple) else (index,)
+        return ids.unsqueeze(axis + 1).eq(wide), given
 
 
 def is_mask(item: Any) -> bool:
@@ -273,7 +275,7 @@ def is_mask(item: Any) -> bool:
 
 def put(x: Array, axis: int, ids: Array, values: Array) -> Array:
     """x with values[.., k, ..] at ids[k] along the axis; of several for one place, the last."""
-    size, count = x.shape[axis], ids.shape[0]
+    size = x.shape[axis]
     column = [-1, *[1] * (x.ndim - 1 - axis)]
     if isinstance(ids.payload, np.ndarray) and isinstance(size, int):
         source, there = np.zeros(size, np.int64), np.zeros(size, np.bool_)
@@ -285,9 +287,20 @@ def put(x: Array, axis: int, ids: Array, values: Array) -> Array:
         places = apply("iota", shape=(size,), axis=0, dtype="i64")
         ids = apply("take", places, ids, axis=0)
         hits = ids.unsqueeze(1).eq(places)
-        hit = hits.any(0)
-        last = hits.flip(0).argmax(0).neg().add(in_graph(count) - 1)
+        hit, last, values = hits.any(0), last_of(hits, 0), one_more(values, axis)
     taken = apply("take", values, last, axis=axis)
     return apply("where", hit.reshape(column), taken, x)
 
 
+
+
+def last_of(hits: Array, axis: int) -> Array:
+    """The number of the last hit along the axis, counted from 1; anything where there is none."""
+    padded = one_more(hits.cast("u8"), axis)
+    return padded.flip(axis).argmax(axis).neg().add(in_graph(padded.shape[axis]) - 1)
+
+
+def one_more(x: Array, axis: int) -> Array:
+    """With one element in front that says nothing, so that there always is one."""
+    low = tuple(int(i == axis) for i in range(x.ndim))
+    return apply("pad", x, low=low, high=(0,) * x.ndim, value=0.0)

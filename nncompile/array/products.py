@@ -175,7 +175,7 @@ def summed(part: tuple[Any, Terms], needed: set[str]) -> tuple[Any, Terms]:
     x, names = part
     gone = [axis for axis, name in enumerate(names) if name not in needed]
     if gone:
-        x = x.sum(gone, dtype=x.dtype)
+        x = x.sum(gone)
     return x, tuple(name for name in names if name in needed)
 
 

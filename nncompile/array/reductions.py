@@ -9,7 +9,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ir import DimExpr, Error
-from ir.types import product
+from ir.types import product, same
 from nncompile.array.core import Axes, Core, DType, apply, floating
 from nncompile.array.dtypes import Scalar, name_of
 from nncompile.array.elementwise import power
@@ -70,11 +70,11 @@ class Reductions(Shapes):
     def argmax(self, dim: int | None = None, keepdim: bool = False, *, axis: int | None = None,
                keepdims: bool = False) -> Array:
         """Where the first of the largest is, as int64; without dim, in the array made flat."""
-        return self._place("argmax", dim, axis, keepdim or keepdims)
+        return self._place("argmax", dim, axis, keepdim or keepdims, numbers=True)
 
     def argmin(self, dim: int | None = None, keepdim: bool = False, *, axis: int | None = None,
                keepdims: bool = False) -> Array:
-        return self._place("argmin", dim, axis, keepdim or keepdims)
+        return self._place("argmin", dim, axis, keepdim or keepdims, numbers=True)
 
     def any(self, dim: Axes = None, keepdim: bool = False, *, axis: Axes = None,
             keepdims: bool = False) -> Array:
@@ -133,6 +133,8 @@ class Reductions(Shapes):
         if isinstance(order, str):
             raise Error(f"norm takes p as a number or 'fro', not {p!r}")
         x, axes = floats_only("norm", self), self._axes("norm", dim, axis)
+        if p == "fro" and dim is not None and len(axes) > 2:
+            raise Error(f"norm with p='fro' takes one or two axes, not {dim}")
         return vector_norm(x, float(order), axes, keepdim or keepdims)
 
     def logsumexp(self, dim: Axes, keepdim: bool = False) -> Array:
@@ -176,6 +178,8 @@ class Reductions(Shapes):
 
     def _extreme(self, op: str, dim: Axes, axis: Axes, keep: bool) -> Array:
         if self.type.dtype == "bool":
+            if any(same(self.shape[a], 0) for a in self._axes(op, dim, axis)):
+                raise Error(f"nothing of {self.type} has no largest and no smallest element")
             return self._reduced("any" if op == "max" else "all", dim, axis, keep)
         return self._reduced(op, dim, axis, keep)
 
@@ -193,11 +197,14 @@ class Reductions(Shapes):
 
     def _at(self, indices: Array, dim: int) -> Array:
         if self.ndim == 0:
-            return self.reshape(())
+            return self.apart()
         return apply("take_along", self, indices, axis=axis_of(self.type, dim))
 
-    def _place(self, op: str, dim: int | None, axis: int | None, keep: bool) -> Array:
+    def _place(self, op: str, dim: int | None, axis: int | None, keep: bool, numbers: bool = False
+               ) -> Array:
         given = axis if dim is None else dim
+        if numbers and self.type.dtype == "bool":
+            raise Error(f"{op} takes numbers, not {self.type}")
         x = self.cast("u8" if self.type.dtype == "bool" else self.type.dtype)
         if given is None or self.ndim == 0:
             place = apply(op, x.ravel(), axis=0, keepdims=False)

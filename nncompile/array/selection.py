@@ -12,7 +12,7 @@ from ir import DimExpr, Error
 from ir.types import Dim, divide, same
 from nncompile.array.core import Core, apply, as_array, constant
 from nncompile.array.reductions import Reductions, ValuesAndIndices
-from nncompile.indexing import axis_of, bounds, index_items
+from nncompile.indexing import axes_of, axis_of, bounds, index_items
 
 if TYPE_CHECKING:
     from nncompile.array import Array
@@ -54,8 +54,14 @@ class Selection(Reductions):
         return self[(*self._before(dim), index)]
 
     def narrow(self, dim: int, start: int, length: int) -> Array:
-        """So many elements along dim, from start on."""
-        return self[(*self._before(dim), slice(start, start + length))]
+        """So many elements along dim, from start on.  Errors: more than there are."""
+        size = self.size(dim)
+        first = start + size if isinstance(start, int) and start < 0 else start
+        known = all(isinstance(n, int) for n in (start, length, size))
+        if known and not 0 <= first <= first + length <= size:
+            raise Error(f"narrow: there are no {length} elements from {start} on along axis {dim} "
+                        f"of {self.type}")
+        return self[(*self._before(dim), slice(first, first + length))]
 
     def unbind(self, dim: int = 0) -> tuple[Array, ...]:
         """The parts along dim, without it."""
@@ -113,6 +119,8 @@ class Selection(Reductions):
         Errors: another rank; a number outside of the axis, negative ones too.
         """
         ids = ids_of("gather", index)
+        if ids.ndim == 0 and self.ndim == 1:
+            return apply("take", self, ids, axis=axis_of(self.type, dim))
         if ids.ndim != self.ndim:
             raise Error(f"gather needs an index with {self.ndim} axes, not {ids.type}")
         if self.ndim == 0:
@@ -150,6 +158,56 @@ class Selection(Reductions):
             raise Error(f"topk: there are no {k} elements along axis {dim} of {self.type}")
         ids = apply("topk_ids", self, axis=axis, k=k, largest=bool(largest), sorted=bool(sorted))
         return ValuesAndIndices(apply("take_along", self, ids, axis=axis), ids)
+
+    def sort(self, dim: int = -1, descending: bool = False, stable: bool = False
+             ) -> ValuesAndIndices:
+        """In order along dim, (values, indices), equal ones as they stood; NaN is the largest."""
+        if self.ndim == 0:
+            return ValuesAndIndices(*(r.reshape(()) for r in self.reshape(1).sort()))
+        axis = axis_of(self.type, dim)
+        ordered = self.cast("u8") if self.type.dtype == "bool" else self.itself()
+        ids = apply("topk_ids", ordered, axis=axis, k=self.shape[axis], largest=bool(descending),
+                    sorted=True)
+        return ValuesAndIndices(apply("take_along", self, ids, axis=axis), ids)
+
+    def argsort(self, dim: int = -1, descending: bool = False, stable: bool = False) -> Array:
+        indices: Array = self.sort(dim, descending, stable).indices
+        return indices
+
+    def diagonal(self, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Array:
+        """The elements with the same place on two axes, or `offset` further on the second, as the
+        last axis.  Errors: a size that is not known before run time; one axis twice."""
+        first, second = axes_of(self.type, [dim1, dim2])
+        rows, columns = (operator.index(self.shape[axis]) for axis in (first, second))
+        others = [axis for axis in range(self.ndim) if axis not in (first, second)]
+        line = self.permute([*others, first, second]).view(
+            *[self.shape[axis] for axis in others], rows * columns)
+        start = offset if offset >= 0 else -offset * columns
+        count = max(0, min(rows, columns - offset) if offset >= 0 else min(rows + offset, columns))
+        step = columns + 1
+        return line[..., start : start + (count - 1) * step + 1 : step] if count else line[..., :0]
+
+    def diag(self, diagonal: int = 0) -> Array:
+        """The diagonal of a matrix, or the matrix with this diagonal.  Errors: more than two
+        axes."""
+        if self.ndim == 2:
+            return self.diagonal(diagonal).apart()
+        if self.ndim != 1:
+            raise Error(f"diag takes a vector or a matrix, not {self.type}")
+        return self.diag_embed(diagonal)
+
+    def diag_embed(self, offset: int = 0) -> Array:
+        """Matrices whose diagonals are the last axis, and that are 0 elsewhere."""
+        if self.ndim == 0:
+            raise Error("diag_embed takes an array with dimensions")
+        size = self.shape[-1] + abs(offset)
+        rows = apply("iota", shape=(size, 1), axis=0, dtype="i64")
+        columns = apply("iota", shape=(size,), axis=0, dtype="i64")
+        low, high = [0] * self.ndim, [0] * self.ndim
+        (low if offset > 0 else high)[-1] = abs(offset)
+        padded = apply("pad", self, low=tuple(low), high=tuple(high), value=0.0)
+        return apply("where", columns.eq(rows + offset), padded.unsqueeze(-2),
+                     self.cast_literal(0.0))
 
     # -- parts that are zero -----------------------------------------------------------------------
 

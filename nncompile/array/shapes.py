@@ -42,6 +42,8 @@ class Shapes(Elementwise):
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Array:
         """The axes from start_dim to end_dim, both included, made one."""
         if self.ndim == 0:
+            if not {start_dim, end_dim} <= {0, -1}:
+                raise Error(f"{self.type} has no axis to flatten")
             return self.reshape(1)
         start, end = axis_of(self.type, start_dim), axis_of(self.type, end_dim)
         if start > end:
@@ -104,6 +106,8 @@ class Shapes(Elementwise):
 
     def movedim(self, source: Any, destination: Any) -> Array:
         """With axes at other places; the others stay in order."""
+        if self.ndim == 0 and source in (0, -1) and destination in (0, -1):
+            return self.itself()
         sources, targets = axes_of(self.type, source), axes_of(self.type, destination)
         if len(sources) != len(targets):
             raise Error(f"movedim: {source} and {destination} are not equally many axes")
@@ -125,9 +129,9 @@ class Shapes(Elementwise):
 
     @property
     def mT(self) -> Array:
-        if self.ndim < 2:
+        if self.ndim == 1:
             raise Error(f"mT needs a matrix, got {self.type}")
-        return self.transpose(-2, -1)
+        return self.transpose(-2, -1) if self.ndim else self.itself()
 
     def contiguous(self) -> Array:
         return self.perhaps_apart(self) if self._steps else self.itself()
@@ -188,8 +192,8 @@ class Shapes(Elementwise):
 
     def flip(self, *dims: Any) -> Array:
         """The given axes backwards."""
-        result = self
-        for axis in axes_of(self.type, flat(dims)):
+        result = self.itself()
+        for axis in axes_of(self.type, flat(dims)) if self.ndim else ():
             result = apply("slice", result, axis=axis, start=self.shape[axis] - 1, stop=-1, step=-1)
         return result.apart()
 

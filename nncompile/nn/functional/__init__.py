@@ -8,22 +8,29 @@ from nncompile.array.creation import stack as _stack
 from nncompile.nn.calls import from_outside
 from nncompile.nn.functional.activation import (
     celu,
+    celu_,
     elu,
+    elu_,
     gelu,
     glu,
     hardshrink,
     hardsigmoid,
     hardswish,
     hardtanh,
+    hardtanh_,
     leaky_relu,
+    leaky_relu_,
     log_softmax,
     logsigmoid,
     mish,
     prelu,
     relu,
     relu6,
+    relu_,
     rrelu,
+    rrelu_,
     selu,
+    selu_,
     sigmoid,
     silu,
     softmax,
@@ -34,6 +41,7 @@ from nncompile.nn.functional.activation import (
     tanh,
     tanhshrink,
     threshold,
+    threshold_,
 )
 from nncompile.nn.functional.attention import (
     multi_head_attention_forward,
@@ -66,12 +74,13 @@ cat = from_outside(_cat)
 stack = from_outside(_stack)
 
 __all__ = [
-    "alpha_dropout", "batch_norm", "bilinear", "cat", "celu", "cosine_similarity", "dropout",
-    "dropout1d", "dropout2d", "dropout3d", "elu", "embedding", "embedding_bag",
+    "alpha_dropout", "batch_norm", "bilinear", "cat", "celu", "celu_", "cosine_similarity",
+    "dropout", "dropout1d", "dropout2d", "dropout3d", "elu", "elu_", "embedding", "embedding_bag",
     "feature_alpha_dropout", "gelu", "glu", "group_norm", "hardshrink", "hardsigmoid", "hardswish",
-    "hardtanh", "identity", "instance_norm", "layer_norm", "leaky_relu", "linear",
-    "local_response_norm", "log_softmax", "logsigmoid", "mish", "multi_head_attention_forward",
-    "normalize", "one_hot", "pad", "pairwise_distance", "prelu", "relu", "relu6", "rms_norm",
-    "rrelu", "scaled_dot_product_attention", "selu", "sigmoid", "silu", "softmax", "softmin",
-    "softplus", "softshrink", "softsign", "stack", "tanh", "tanhshrink", "threshold",
+    "hardtanh", "hardtanh_", "identity", "instance_norm", "layer_norm", "leaky_relu", "leaky_relu_",
+    "linear", "local_response_norm", "log_softmax", "logsigmoid", "mish",
+    "multi_head_attention_forward", "normalize", "one_hot", "pad", "pairwise_distance", "prelu",
+    "relu", "relu6", "relu_", "rms_norm", "rrelu", "rrelu_", "scaled_dot_product_attention", "selu",
+    "selu_", "sigmoid", "silu", "softmax", "softmin", "softplus", "softshrink", "softsign", "stack",
+    "tanh", "tanhshrink", "threshold", "threshold_",
 ]

@@ -28,7 +28,7 @@ def relu(input: Any, inplace: bool = False) -> Array:
 @from_outside
 def relu6(input: Any, inplace: bool = False) -> Array:
     """min(max(x, 0), 6)."""
-    return placed(input, bounded(as_array("relu6", input), 0, 6), inplace)
+    return placed(input, bounded(numbers("relu6", input), 0, 6), inplace)
 
 
 @from_outside
@@ -38,7 +38,9 @@ def hardtanh(
     """x between min_val and max_val.  Errors: InputError for min_val above max_val."""
     if min_val > max_val:
         raise InputError(f"hardtanh: min_val {min_val} is above max_val {max_val}")
-    return placed(input, bounded(as_array("hardtanh", input), min_val, max_val), inplace)
+    x = numbers("hardtanh", input)
+    low, high = (n if x.is_floating_point() else int(n) for n in (min_val, max_val))
+    return placed(input, bounded(x, low, high), inplace)
 
 
 @from_outside
@@ -209,6 +211,8 @@ def glu(input: Any, dim: int = -1) -> Array:
     x = as_array("glu", input)
     if x.ndim == 0:
         raise Error("glu needs an array with dimensions")
+    if not x.is_floating_point():
+        raise Error(f"glu takes floats, not {x.type}")
     half = divide(x.shape[axis_of(x.type, dim)], 2)
     if half is None:
         raise Error(f"glu halves axis {dim} of {x.type}, whose size is not even")
@@ -245,6 +249,13 @@ def softmin(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: DTy
     """softmax(-x)."""
     x = as_array("softmin", input)
     return x.neg().softmax(dim_of("softmin", x, dim), dtype)
+
+
+def numbers(name: str, given: Any) -> Array:
+    x = as_array(name, given)
+    if x.type.dtype == "bool":
+        raise Error(f"{name} takes numbers, not {x.type}")
+    return x
 
 
 def dim_of(name: str, x: Array, dim: int | None) -> int:

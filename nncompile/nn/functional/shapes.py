@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ir import Error
 from nncompile.array import Array, apply, as_array
 from nncompile.array.creation import cat
@@ -53,7 +55,8 @@ def padded(x: Array, axes: Sequence[tuple[int, int, int]], value: float) -> Arra
             x = x.narrow(axis, max(-before, 0), size - max(-before, 0) - max(-after, 0))
     if not any(low) and not any(high):
         return x.apart()
-    return apply("pad", x, low=tuple(low), high=tuple(high), value=float(value))
+    number = np.asarray(value).astype(x.dtype).item()
+    return apply("pad", x, low=tuple(low), high=tuple(high), value=float(number))
 
 
 def wrapped(x: Array, axis: int, low: int, high: int, mode: str) -> Array:
