@@ -87,8 +87,8 @@ def _check_dtypes(op: str, dtype: str, source: str, first: bool) -> None:
     operand = dtype if op == "where" else source
     if operand not in LANE_OPS[op].dtypes:
         raise ValueError(f"{op} is not for {operand}, only for {', '.join(LANE_OPS[op].dtypes)}")
-    if op == "where" and not first and dtype != "bool":
-        raise ValueError(f"where takes bools first, not the {dtype} of a chain")
+    if op == "where" and source != "bool" and not (first and source == dtype):
+        raise ValueError(f"where takes bools first, not {source}")
     if op == "cast" and not first:
         raise ValueError("a cast changes the dtype, so a chain can only begin with it")
     result = dtype if op in ("cast", "where") else result_dtype(op, source)

@@ -38,7 +38,7 @@ def mish(e: Emit, x: Value) -> Value:
 
 
 def _or_tail(e: Emit, x: Value, y: Value) -> Value:
-    """y, but x exp(x) for x < -50, where silu and mish are that: what is denormal is rounded once."""
+    """y, but x exp(x) for x < -50, where silu and mish are that; rounded once where denormal."""
     mantissa, exponent = exp_parts(e, x)
     tail = scale(e, e.b.fmul(x, mantissa), exponent)
     return e.b.select(e.b.fcmp_ordered("<", x, e.const(-50.0)), tail, y)

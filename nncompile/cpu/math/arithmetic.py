@@ -200,7 +200,7 @@ def _resized(e: Emit, x: Value, vector: Any, *, unsigned: bool = False) -> Value
 
 
 def _truncated(e: Emit, x: Value, dtype: str) -> Value:
-    """A float toward zero.  What LLVM makes of one out of range is undefined, so it is kept away."""
+    """A float toward zero.  LLVM leaves it open what one out of range is: it is kept away."""
     b, vector = e.b, e.vector_of(dtype)
     bits = 8 * DTYPES[dtype].itemsize
     limit = 2.0 ** (bits - 1)

@@ -70,11 +70,11 @@ def gelu(e: Emit, x: Value) -> Value:
     power, exponent = exp_parts(e, *two_product(e, half, a))
     part = b.fdiv(a, b.fadd(a, e.const(PHI_SHIFT[e.dtype])))
     tail = b.fmul(_phi(e, part), part)
-    y = b.fsub(e.larger(e.const(0.0), x), scale(e, b.fmul(tail, power), exponent))
+    y = b.fsub(e.larger(e.const(-0.0), x), scale(e, b.fmul(tail, power), exponent))
     if e.dtype == "f32":
         return y
-    half = b.fmul(x, e.const(0.5))
-    near = e.fma(half, _erf_near(e, b.fmul(x, e.const(sqrt(0.5)))), half)
+    twice_phi = b.fadd(e.const(1.0), _erf_near(e, b.fmul(x, e.const(sqrt(0.5)))))
+    near = b.fmul(b.fmul(x, e.const(0.5)), twice_phi)
     return b.select(b.fcmp_ordered("<", a, e.const(0.5)), near, y)
 
 

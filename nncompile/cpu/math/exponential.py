@@ -135,7 +135,8 @@ def tanhshrink(e: Emit, x: Value) -> Value:
     square = b.fmul(x, x)
     near = b.fneg(b.fmul(b.fmul(polynomial(e, square, TANH["f64"]), square), a))
     is_near = b.fcmp_ordered("<", a, e.const(1.0))
-    return with_sign_of(e, b.select(is_near, near, far), x)
+    y = with_sign_of(e, b.select(is_near, near, far), x)
+    return b.fadd(y, e.const(0.0))                                         # -0.0 - -0.0 is 0.0
 
 
 @in_double
