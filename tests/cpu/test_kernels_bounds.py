@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.lib.stride_tricks import as_strided
 
-from ir.types import DTYPES, FLOATS, NUMBERS
+from ir.types import DTYPES, FLOATS, INTEGERS, NUMBERS
 from nncompile.cpu.kernels import (
     arg,
     cumsum,
@@ -114,6 +114,10 @@ def run_any(level: str, fenced: Fenced, rows: int, N: int, dtype: str) -> None:
     def ids(values: list[int], *shape: int) -> np.ndarray:
         return fenced.array(np.resize(values, shape).astype(np.int64))
 
+    table, fault = fenced.numbers(5, N, N + 2, dtype), fenced.array(np.zeros(3, np.int64))
+    if dtype in INTEGERS:
+        compiled(elementwise((("remainder", "vv"),), 1, dtype), level)(
+            x(), N, rows, N + 3, x(), N + 3, fenced.numbers(rows, N, N + 3, dtype), N + 3, fault, 0)
     compiled(elementwise((("copy", "g"),), 1, dtype), level)(
         x(), N, rows, N + 3, fenced.numbers(N, rows, dtype=dtype), rows, 1)
     if dtype in NUMBERS:
@@ -129,7 +133,6 @@ def run_any(level: str, fenced: Fenced, rows: int, N: int, dtype: str) -> None:
     else:
         compiled(reduce("any", dtype), level)(x(), N + 3, fenced.numbers(1, rows, dtype=dtype),
                                               rows, N)
-    table, fault = fenced.numbers(5, N, N + 2, dtype), fenced.array(np.zeros(3, np.int64))
     some_ids = [4, 0, 7, -1, 2 ** 62]
     compiled(take("i64", 1, dtype), level)(x(), table, ids(some_ids, 1, rows), 5, N + 2, N, fault,
                                            0, rows, N + 3, 0, 1)

@@ -11,7 +11,7 @@ from ir.ops import OPS, evaluate
 from ir.types import DTYPES, FLOATS, INTEGERS, NUMBERS
 from nncompile.cpu.kernels import LANE_OPS, elementwise, iota
 from nncompile.cpu.kernels.chain import operand_dtypes, result_dtype
-from nncompile.cpu.kernels.elementwise import CHUNK
+from nncompile.cpu.kernels.rows import CHUNK
 from tests.cpu.kernel_harness import (
     LEVELS,
     TARGETS,

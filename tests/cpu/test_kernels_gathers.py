@@ -127,6 +127,17 @@ def test_take_along(level, data, axis):
 
 
 @LEVEL
+def test_take_along_in_one_dim(level):
+    """Units are chunks of the ids; every second one is taken."""
+    x, y = some("f32", 1, 50), np.zeros(9001, np.float32)
+    ids, fault = np.random.default_rng(1).integers(0, 50, 18001), np.zeros(3, np.int64)
+    for call in ways(take_along("i64", 0), level):
+        y[...] = 0
+        call(y, x, ids, 50, 1, 9001, 0, 2, fault, 0)
+        assert np.array_equal(y, x[ids[::2]]) and not fault.any()
+
+
+@LEVEL
 @INDEX
 @pytest.mark.parametrize("dtype", ["f32", "f64", "bool"])
 def test_take_along_of_unknown_ids(level, index, dtype):

@@ -25,10 +25,8 @@ from nncompile.cpu.kernels.kernel import (
     report_plain,
     signature,
 )
-from nncompile.cpu.kernels.rows import for_row
+from nncompile.cpu.kernels.rows import chunk, chunks, for_row
 from nncompile.cpu.lanes import I64, Emit, Int, Value
-
-CHUNK = 4096          # elements of a unit where there are no outer axes
 
 
 def elementwise(chain: Chain, outer: int, dtype: str = "f32", source: str | None = None) -> Kernel:
@@ -70,7 +68,7 @@ class _Elementwise:
                           + " fault:words step" * self.may_fault)
         name = name_for("_".join((*chains.names(self.chain), str(self.outer))), self.dtype)
         name += f"_of_{self.source}" if self.source else ""
-        units = self.rows() if self.outer else self.chunks()
+        units = self.rows() if self.outer else self.pieces()
         # There is one lane count for all vectors: that of the largest elements.
         widest = max((self.dtype, *self.dtypes), key=lambda dtype: DTYPES[dtype].itemsize)
         return make(name, types, units, self.plain, widest)
@@ -87,12 +85,12 @@ class _Elementwise:
 
         return Units(lambda e, a: outer_count(e, a, self.outer), run)
 
-    def chunks(self) -> Units:
+    def pieces(self) -> Units:
         def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
             with e.loop(first, stop) as unit:
-                self.span(e, a, *_chunk(e, a, unit.index))
+                self.span(e, a, *chunk(e, a, unit.index))
 
-        return Units(_chunks, run)
+        return Units(chunks, run)
 
     def span(self, e: Emit, a: Arguments, start: Int, count: Value) -> None:
         """Elements start..start+count of a row whose operands begin at a[...]."""
@@ -151,7 +149,7 @@ def iota(dtype: str = "i64") -> Kernel:
             return places if dtype == "i64" else e.b.trunc(places, e.vector)
 
         with e.loop(first, stop) as unit:
-            start, count = _chunk(e, a, unit.index)
+            start, count = chunk(e, a, unit.index)
 
             def body(index: Value, mask: Value | None) -> None:
                 place = e.b.add(start, index)
@@ -163,14 +161,4 @@ def iota(dtype: str = "i64") -> Kernel:
         a["y"][:a["N"]] = np.arange(a["N"]).astype(DTYPES[dtype])
 
     types = signature(f"y:{dtype} N")
-    return make(name_for("iota", dtype), types, Units(_chunks, run), plain, dtype)
-
-
-def _chunks(e: Emit, a: Arguments) -> Value:
-    return e.quotient_up(a["N"], CHUNK)
-
-
-def _chunk(e: Emit, a: Arguments, index: Value) -> tuple[Value, Value]:
-    """Where a chunk starts, and its elements."""
-    start = e.b.mul(index, I64(CHUNK))
-    return start, e.least(I64(CHUNK), e.b.sub(a["N"], start))
+    return make(name_for("iota", dtype), types, Units(chunks, run), plain, dtype)

@@ -26,8 +26,8 @@ from nncompile.cpu.kernels.kernel import (
     signature,
     strided,
 )
-from nncompile.cpu.kernels.rows import for_row
-from nncompile.cpu.lanes import I64, Emit, Value
+from nncompile.cpu.kernels.rows import chunk, chunks, for_row
+from nncompile.cpu.lanes import I64, Emit, Int, Value
 
 IDS = ("i64", "i32")
 MODES = ("sum", "mean", "max")
@@ -77,7 +77,7 @@ def take_along(index: str, outer: int, dtype: str = "f32") -> Kernel:
         take_along_i64_1(y, x, ids, V, ldx, N, x_inner, ids_inner, fault, step, d0, y_d0, x_d0,
                          ids_d0)
 
-    ids are as in take.  A unit is one outer index.
+    ids are as in take.  A unit is one outer index, or CHUNK elements where there is no outer axis.
     """
     check_dtype("an id", index, IDS)
     check_dtype("take_along", dtype, tuple(DTYPES))
@@ -86,29 +86,39 @@ def take_along(index: str, outer: int, dtype: str = "f32") -> Kernel:
     name = name_for(f"take_along_{index}_{outer}", dtype)
     lanes = _stored(dtype)
 
-    def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
+    def elements(e: Emit, a: Arguments, start: Int, count: Value) -> None:
         b = e.b
+        with e.loop(start, b.add(e.i64(start), count)) as loop:
+            n = loop.index
+            y = e.at(a["y"], n)
+            place = e.at(a["ids"], b.mul(n, a["ids_inner"]), dtype=index)
+            number = _id(e, place, index)
+            with b.if_else(_known(e, number, a)) as (inside, outside):
+                with inside:
+                    x = e.at(a["x"], b.mul(n, a["x_inner"]), b.mul(number, a["ldx"]))
+                    e.store_one(e.load_one(x), y)
+                with outside:
+                    e.store_one(e.element(0), y)
+                    report(e, a, number, a["V"])
+
+    def rows(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
         with e.loop(first, stop) as unit:
             places = outer_places(e, a, outer, unit.index, ["y", "x", "ids"])
-            with e.loop(0, a["N"]) as loop:
-                n = loop.index
-                y = e.at(a["y"], places["y"], n)
-                number = _id(e, e.at(a["ids"], places["ids"], b.mul(n, a["ids_inner"]),
-                                     dtype=index), index)
-                with b.if_else(_known(e, number, a)) as (inside, outside):
-                    with inside:
-                        x = e.at(a["x"], places["x"], b.mul(n, a["x_inner"]),
-                                 b.mul(number, a["ldx"]))
-                        e.store_one(e.load_one(x), y)
-                    with outside:
-                        e.store_one(e.element(0), y)
-                        report(e, a, number, a["V"])
+            moved = {name: e.at(a[name], offset, dtype=index if name == "ids" else lanes)
+                     for name, offset in places.items()}
+            elements(e, a | moved, 0, a["N"])
+
+    def pieces(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
+        with e.loop(first, stop) as unit:
+            elements(e, a, *chunk(e, a, unit.index))
+
+    units = Units(lambda e, a: outer_count(e, a, outer), rows) if outer else Units(chunks, pieces)
 
     def plain(a: Values) -> None:
         ids = outer_view(a, outer, "ids", (a["N"],), (a["ids_inner"],))
         _gather_plain(a, outer, ids, np.arange(a["N"]) * a["x_inner"])
 
-    return make(name, types, Units(lambda e, a: outer_count(e, a, outer), run), plain, lanes)
+    return make(name, types, units, plain, lanes)
 
 
 def _stored(dtype: str) -> str:

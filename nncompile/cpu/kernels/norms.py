@@ -5,7 +5,7 @@ A row whose squares overflow is done again scaled by a power of two, which is ex
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -59,35 +59,40 @@ def rms_norm(weight: bool, dtype: str = "f32") -> Kernel:
 
 def _layer_norm_row(e: Emit, a: Arguments) -> None:
     b, N, x = e.b, a["N"], a["x"]
+    mean = _mean(e, N)
     with _again_if_infinite(e, x, N) as attempt:
         first = b.fmul(e.broadcast(x), attempt.scale)
 
         def scaled(index: Value, mask: Value | None) -> Value:
             return b.fmul(e.load(e.at(x, index), mask), attempt.scale)
 
-        shift = _mean(e, N, lambda index, mask: b.fsub(scaled(index, mask), first))
-        centre = b.fadd(first, shift)
-        rest = _mean(e, N, lambda index, mask: b.fsub(scaled(index, mask), centre))
+        centre = b.fadd(first, mean(lambda index, mask: b.fsub(scaled(index, mask), first)))
+        rest = mean(lambda index, mask: b.fsub(scaled(index, mask), centre))
 
         def centred(index: Value, mask: Value | None) -> Value:
             return b.fsub(b.fsub(scaled(index, mask), centre), rest)
 
-        attempt.result = _mean(e, N, _squared(e, centred))
+        attempt.result = mean(_squared(e, centred))
     _divide(e, a, centred, attempt)
 
 
 def _rms_norm_row(e: Emit, a: Arguments) -> None:
+    mean = _mean(e, a["N"])
     with _again_if_infinite(e, a["x"], a["N"]) as attempt:
         def scaled(index: Value, mask: Value | None) -> Value:
             return e.b.fmul(e.load(e.at(a["x"], index), mask), attempt.scale)
 
-        attempt.result = _mean(e, a["N"], _squared(e, scaled))
+        attempt.result = mean(_squared(e, scaled))
     _divide(e, a, scaled, attempt)
 
 
-def _mean(e: Emit, N: Value, term: Term) -> Value:
-    total = fold_row(e, N, term, e.b.fadd, e.const(0.0), ways=WAYS)
-    return e.b.fdiv(total, e.splat(e.b.sitofp(N, e.element)))
+def _mean(e: Emit, N: Value) -> Callable[[Term], Value]:
+    """What emits the mean of a row's terms."""
+    length = e.splat(e.b.sitofp(N, e.element))
+
+    def mean(term: Term) -> Value:
+        return e.b.fdiv(fold_row(e, N, term, e.b.fadd, e.const(0.0), ways=WAYS), length)
+    return mean
 
 
 def _squared(e: Emit, term: Term) -> Term:

@@ -14,6 +14,7 @@ Combine: TypeAlias = Callable[[Value, Value], Value]
 Term: TypeAlias = Callable[[Value, Value | None], Value]      # (place in the row, mask) -> vector
 
 WAYS = 4              # sums of a row kept side by side, to hide the latency of addition
+CHUNK = 4096          # elements of a unit, where a single row is cut into units
 SPAN = 64             # vectors a way adds up before its sum joins the total, for accuracy
 
 
@@ -31,6 +32,17 @@ def row_units(row: Callable[[Emit, Arguments], None], *, x: str = "f32", y: str 
                         "y": e.at(a["y"], e.b.mul(loop.index, a.get("ldy", I64(1))), dtype=y)})
 
     return Units(count, run)
+
+
+def chunks(e: Emit, a: Arguments) -> Value:
+    """How many chunks there are in a row of N elements, each a unit."""
+    return e.quotient_up(a["N"], CHUNK)
+
+
+def chunk(e: Emit, a: Arguments, index: Value) -> tuple[Value, Value]:
+    """Where a chunk starts, and its elements."""
+    start = e.b.mul(index, I64(CHUNK))
+    return start, e.least(I64(CHUNK), e.b.sub(a["N"], start))
 
 
 def for_row(e: Emit, N: Value, body: Callable[[Value, Value | None], None]) -> None:
