@@ -57,8 +57,9 @@ def the_only(array: Array) -> float | None:
     bits = elements.view(np.uint8).reshape(array.size, -1)
     if not (bits == bits[0]).all():
         return None
-    number = float(elements[0])
-    return None if array.dtype.kind in "iu" and abs(number) > MAX_WHOLE else number
+    if array.dtype.kind in "iu" and abs(int(elements[0])) > MAX_WHOLE:
+        return None
+    return float(elements[0])
 
 
 def simpler_operands(node: Node, numbers: Mapping[Value, float], defined: Mapping[Operand, Node]

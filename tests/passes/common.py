@@ -25,6 +25,15 @@ def graph(body: str) -> ir.Graph:
     return with_data(ir.parse(text), seed=0)
 
 
+def becomes_in_double(step: ir.Pass, before: str, after: str) -> None:
+    """Assert the same where every float is f64."""
+    texts = (str(graph(body)).replace("f32", "f64") for body in (before, after))
+    source, expected = (with_data(ir.parse(text)) for text in texts)
+    result = step(source)
+    check_same(step.name, source, result)
+    assert nodes(result) == nodes(expected)
+
+
 def becomes(step: ir.Pass, before: str, after: str) -> ir.Graph:
     """Assert that the pass makes this of that, and is then done; return what it made."""
     source = graph(before)
