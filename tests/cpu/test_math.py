@@ -24,7 +24,7 @@ BOUND = {"f32": 2.0, "f64": 4.0}
 OF_ERF = {"erf", "erfc", "gelu", "gelu_tanh"}              # 4 in float32 too
 ROUNDED = {"exp2": 1.2, "log2": 0.501, "log10": 0.501, "sin": 0.501, "cos": 0.501, "tan": 0.501,
            "asin": 0.501, "acos": 0.501, "atan": 0.501, "sinh": 0.501, "cosh": 0.501,
-           "asinh": 0.501, "acosh": 0.501, "atanh": 0.501, "erfc": 0.501, "silu": 0.501,
+           "asinh": 0.501, "acosh": 0.501, "atanh": 0.501, "erfc": 0.501,
            "mish": 0.501, "tanhshrink": 0.501, "log_sigmoid": 0.501, "sqrt": 0.5,
            "exp": 1.17, "log": 0.82, "tanh": 1.36, "sigmoid": 1.95, "gelu": 3.85}
 TINY = {"f32": (1e-37, 2e-44), "f64": (1e-307, 2e-322)}    # gelu_tanh below is right to within

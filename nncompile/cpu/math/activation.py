@@ -5,7 +5,7 @@ from __future__ import annotations
 from nncompile.cpu.lanes import Emit, Value
 from nncompile.cpu.math.exponential import exp, exp_parts, expm1, sigmoid
 from nncompile.cpu.math.logarithm import log1p
-from nncompile.cpu.math.parts import clamp, in_double, scale, size, with_sign_of
+from nncompile.cpu.math.parts import clamp, in_double, scale, size, two_product, with_sign_of
 
 SELU_ALPHA = 1.6732632423543772848170429916717
 SELU_SCALE = 1.0507009873554804934193349852946
@@ -17,10 +17,37 @@ def relu(e: Emit, x: Value) -> Value:
     return e.larger(e.const(0.0), x)                                       # NaN stays NaN
 
 
-@in_double
 def silu(e: Emit, x: Value) -> Value:
-    """x sigmoid(x)"""
+    """x sigmoid(x); in float32 with a correction that needs fma, else in float64."""
     x = e.larger(e.const(LEAST), x)                                        # -inf * 0 would be NaN
+    return _silu_corrected(e, x) if e.dtype == "f32" and e.target.fma else _silu(e, x)
+
+
+def _silu_corrected(e: Emit, x: Value) -> Value:
+    """With p = exp(-|x|), x / (1 + p), or x p / (1 + p) for negative x.
+
+    What 1 + p, x p and the quotient lose by rounding is put back, to first order.  x is multiplied
+    before p is scaled, so that what is denormal is rounded once."""
+    b, one = e.b, e.const(1.0)
+    least = e.const(-120.0)                                                # 800 exp(-120) is 0
+    mantissa, exponent = exp_parts(e, e.larger(least, b.fneg(size(e, x))))
+    p = scale(e, mantissa, exponent)
+    whole = b.fadd(one, p)
+    lost = b.fsub(p, b.fsub(whole, one))
+    negative = b.fcmp_ordered("<", x, e.const(0.0))
+    product, product_rest = two_product(e, x, mantissa)
+    number = b.select(negative, scale(e, product, exponent), x)
+    number_rest = b.select(negative, scale(e, product_rest, exponent), e.const(0.0))
+    inverse = b.fdiv(one, whole)
+    quotient = b.fmul(number, inverse)
+    rest = b.fadd(e.fma(b.fneg(quotient), whole, number), number_rest)
+    rest = e.fma(b.fneg(quotient), lost, rest)
+    y = with_sign_of(e, e.fma(rest, inverse, quotient), x)
+    return b.select(b.fcmp_ordered(">", x, e.const(40.0)), x, y)           # inf - inf would be NaN
+
+
+@in_double
+def _silu(e: Emit, x: Value) -> Value:
     return _or_tail(e, x, e.b.fmul(x, sigmoid(e, x)))
 
 
