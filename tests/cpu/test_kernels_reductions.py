@@ -107,6 +107,24 @@ def test_long_sums_are_accurate(level, dtype, error):
     assert abs(run_reduce(level, reduce("sum", dtype), x)[0] / exact - 1) < error
 
 
+@LEVEL
+@pytest.mark.parametrize("dtype", FLOATS)
+@settings(max_examples=30, deadline=None)
+@given(N=st.integers(1, 3000), seed=st.integers(0, 99))
+def test_sums_and_products_within_rounding(level, dtype, N, seed):
+    x = some(dtype, seed, 2, N)
+    wide, unit = x.astype(np.longdouble), np.finfo(x.dtype).eps
+    size = np.abs(wide).sum(1)
+    bound = 12 * unit * size                             # of spans, ways and lanes, each its error
+    assert (np.abs(run_reduce(level, reduce("sum", dtype), x) - wide.sum(1)) <= bound).all()
+    mean = run_reduce(level, reduce("mean", dtype), x)
+    assert (np.abs(mean - wide.mean(1)) <= bound / N).all()
+    x = np.exp2(x / x.dtype.type(100))
+    product = x.astype(np.longdouble).prod(1)
+    error = np.abs(run_reduce(level, reduce("prod", dtype), x) / product - 1)
+    assert (error <= N * unit).all()
+
+
 # -- arg ------------------------------------------------------------------------------------------
 
 @LEVEL
