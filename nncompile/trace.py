@@ -297,7 +297,7 @@ class Trace(Interpreter):
 
 def paths_of(model: Module | None) -> dict[int, str]:
     """The first name of each array in the model's state."""
-    state = {} if model is None else model.state_dict(keep_vars=True)
+    state = {} if model is None else model._arrays_in_state("")
     return {id(array.payload): path for path, array in reversed(state.items())}
 
 

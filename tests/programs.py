@@ -312,7 +312,7 @@ def along(g: Growth) -> None:
         f"{x}.log_softmax({d})", f"F.softmin({x}, dim={d})", f"{x}.prod({d})",
         f"n.var({x}, {d}, unbiased=False)", f"{x}.std(dim={d}, keepdim=True)",
         f"{x}.topk(min(2, {x}.size({d}) if {x}.dim() else 1), dim={d}).values",
-        f"{x}.topk(1, dim={d}, largest=False)[1]", f"F.normalize({x}, dim={d})",
+        f"{x}.topk(1, dim={d}, largest=False)[0]", f"F.normalize({x}, dim={d})",
         f"F.glu({x}, {d})", f"{x}.norm(1, {d})", f"n.sort({x}, dim={d}, stable=True).values",
         f"n.argsort({x}, dim={d}, stable=True)"))
 

@@ -16,11 +16,11 @@ from tests.programs import Program, programs, quietly
 torch = pytest.importorskip("torch", reason="torch, the oracle of the programs, is not installed")
 
 # What torch takes and we refuse, on purpose: what torch leaves open, matrices of integers, bits of
-# integers, and shapes that the data decide.
+# integers, shapes that the data decide, and for nothing at all what it takes for nothing else.
 OURS_ALONE = re.compile(
     "whether it was a copy|an expanded array has|int16|depends on the data|"
     r"expected floats of one type, got (i|bool)|&, \| and \^ take|"
-    r"softmax takes floats, not (i|bool)")
+    r"softmax takes floats, not (i|bool)|gather needs an index")
 # What torch refuses and we take: sums over what is not there, an unknown size beside a size of 0,
 # an array that is changed by a part of itself.
 TORCH_ALONE = re.compile(r"bilinear|view\(|diag|addcmul|_\(|[-+*/%]=|\] = |glu|norm\(dim=\(")
@@ -64,7 +64,7 @@ def ours(model: Model, **inputs: np.ndarray) -> tuple[np.ndarray, ...] | None:
         raise
 
 
-thorough = settings(max_examples=150, deadline=None,
+thorough = settings(max_examples=100, deadline=None,
                     suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example])
 
 
@@ -123,7 +123,7 @@ def test_a_graph_holds_for_every_size(program, other):
         assert want is not None and all(map(same_bits, got, want))
 
 
-@settings(thorough, max_examples=60)
+@settings(thorough, max_examples=50)
 @given(programs())
 def test_what_torch_refuses_we_refuse(program):
     for count, line in program.refused:

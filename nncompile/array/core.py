@@ -105,7 +105,9 @@ class Core(NDArrayOperatorsMixin):
         """
         current.get().check_change(self, name)
         value = before(self._storage.value, self._steps, given.payload)
-        self._storage.change(value)
+        self._storage.change(value, self._steps)
+        if isinstance(given.payload, Value):     # known without going the steps again
+            self._payload, self._version = given.payload, self._storage.version
         return self.itself()
 
     def __getstate__(self) -> dict[str, Any]:

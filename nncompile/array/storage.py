@@ -43,6 +43,7 @@ class Storage:
         self.version = 0                         # how often it was changed
         self.made_in = current.get().number      # the interpreter that made it
         self.in_memory = in_memory               # whether changes go into the ndarray itself
+        self.history: list[tuple[Payload, tuple[Step, ...]]] = []   # values before, what changed
         self.lost = ""                           # why nobody knows the value any more
         self.perhaps: WeakSet[Storage] = WeakSet()       # what may share memory with it
 
@@ -51,12 +52,19 @@ class Storage:
         if self.lost:
             raise Error(self.lost)
         value = self.value
+        for old, changed in reversed(self.history):
+            if not apart(changed, steps):
+                break
+            value = old
         for name, attrs in steps:
             value = do(name, value, **attrs)
         return value
 
-    def change(self, value: Payload) -> None:
-        """Another value, for all who share it; what may share it is lost."""
+    def change(self, value: Payload, steps: tuple[Step, ...]) -> None:
+        """Another value, for all who share it, which differs after these steps alone; what may
+        share it is lost."""
+        if isinstance(value, Value):
+            self.history.append((self.value, steps))
         self.value = self._kept(value) if isinstance(value, np.ndarray) else value
         self.version += 1
         for other in self.related() - {self}:
@@ -83,6 +91,27 @@ class Storage:
             found |= new
             rest += new
         return found
+
+
+def apart(first: tuple[Step, ...], second: tuple[Step, ...]) -> bool:
+    """Whether two views are known to have no element in common: two slices of one view, such as
+    the parts that chunk gives."""
+    try:
+        for (name, attrs), (other, others) in zip(first, second, strict=False):
+            if name == other == "slice" and disjoint(attrs, others):
+                return True
+            if name != other or not all(same(attrs[key], others[key]) for key in attrs):
+                return False
+    except Error:                                # how two sizes compare is not known
+        return False
+    return False
+
+
+def disjoint(first: Attrs, second: Attrs) -> bool:
+    """Of two slices.  Errors: sizes of which it is not known how they compare."""
+    if first["axis"] != second["axis"] or not first["step"] == second["step"] == 1:
+        return False
+    return bool(first["stop"] <= second["start"] or second["stop"] <= first["start"])
 
 
 def before(value: Payload, steps: tuple[Step, ...], part: Payload) -> Payload:

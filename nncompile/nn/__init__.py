@@ -65,10 +65,17 @@ from nncompile.nn.normalization import (
     GroupNorm,
     InstanceNorm1d,
     LayerNorm,
+    LazyBatchNorm1d,
+    LazyInstanceNorm1d,
     LocalResponseNorm,
     RMSNorm,
 )
-from nncompile.nn.parameter import Buffer, Parameter, UninitializedParameter
+from nncompile.nn.parameter import (
+    Buffer,
+    Parameter,
+    UninitializedBuffer,
+    UninitializedParameter,
+)
 from nncompile.nn.transformer import (
     Transformer,
     TransformerDecoder,
@@ -81,13 +88,14 @@ __all__ = [
     "CELU", "ELU", "GELU", "GLU", "SELU", "AlphaDropout", "BatchNorm1d", "Bilinear", "Buffer",
     "CosineSimilarity", "CrossMapLRN2d", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d",
     "Embedding", "EmbeddingBag", "FeatureAlphaDropout", "Flatten", "GroupNorm", "Hardshrink",
-    "Hardsigmoid", "Hardswish", "Hardtanh", "Identity", "InstanceNorm1d", "LayerNorm", "LazyLinear",
-    "LeakyReLU", "Linear", "LocalResponseNorm", "LogSigmoid", "LogSoftmax", "Mish", "Module",
-    "ModuleDict", "ModuleList", "MultiheadAttention", "NonDynamicallyQuantizableLinear", "PReLU",
-    "PairwiseDistance", "Parameter", "ParameterDict", "ParameterList", "RMSNorm", "RReLU", "ReLU",
-    "ReLU6", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softmax2d", "Softmin", "Softplus",
-    "Softshrink", "Softsign", "Tanh", "Tanhshrink", "Threshold", "Transformer",
-    "TransformerDecoder", "TransformerDecoderLayer", "TransformerEncoder",
-    "TransformerEncoderLayer", "Unflatten",
-    "UninitializedParameter", "functional", "init", "manual_seed", "parameter",
+    "Hardsigmoid", "Hardswish", "Hardtanh", "Identity", "InstanceNorm1d", "LayerNorm",
+    "LazyBatchNorm1d", "LazyInstanceNorm1d", "LazyLinear", "LeakyReLU", "Linear",
+    "LocalResponseNorm", "LogSigmoid", "LogSoftmax", "Mish", "Module", "ModuleDict", "ModuleList",
+    "MultiheadAttention", "NonDynamicallyQuantizableLinear", "PReLU", "PairwiseDistance",
+    "Parameter", "ParameterDict", "ParameterList", "RMSNorm", "RReLU", "ReLU", "ReLU6",
+    "Sequential", "SiLU", "Sigmoid", "Softmax", "Softmax2d", "Softmin", "Softplus", "Softshrink",
+    "Softsign", "Tanh", "Tanhshrink", "Threshold", "Transformer", "TransformerDecoder",
+    "TransformerDecoderLayer", "TransformerEncoder", "TransformerEncoderLayer", "Unflatten",
+    "UninitializedBuffer", "UninitializedParameter", "functional", "init", "manual_seed",
+    "parameter",
 ]

@@ -1,6 +1,7 @@
-"""Forward hooks: functions of the user's that a module calls before and after its forward.
+"""Hooks: functions of the user's that a module calls before and after its forward, and around its
+state dict.
 
-They run whenever the forward does, so that a trace records what they compute, too.
+Forward hooks run whenever the forward does, so that a trace records what they compute, too.
 """
 
 from __future__ import annotations
@@ -51,6 +52,11 @@ class Hooks:
     def __init__(self) -> None:
         self.before: OrderedDict[int, Hook] = OrderedDict()
         self.after: OrderedDict[int, Hook] = OrderedDict()
+        self.of_state: dict[str, OrderedDict[int, Callable[..., Any]]] = {}
+
+    def around(self, moment: str) -> OrderedDict[int, Callable[..., Any]]:
+        """Those that are called before or after the state is saved or loaded."""
+        return self.of_state.setdefault(moment, OrderedDict())
 
     def run(self, module: Module, args: Any, kwargs: Any) -> Any:
         """The module's forward with its hooks around it."""
@@ -75,7 +81,7 @@ class RemovableHandle:
 
     numbers = count()
 
-    def __init__(self, hooks: OrderedDict[int, Hook], hook: Hook, prepend: bool) -> None:
+    def __init__(self, hooks: OrderedDict[int, Any], hook: Any, prepend: bool = False) -> None:
         self.hooks = hooks
         self.id = next(self.numbers)
         hooks[self.id] = hook

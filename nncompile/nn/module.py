@@ -20,10 +20,10 @@ from nncompile.nn.hooks import Hook, Hooks, RemovableHandle
 from nncompile.nn.parameter import (
     Buffer,
     Parameter,
-    UninitializedParameter,
+    Uninitialized,
     as_data,
 )
-from nncompile.nn.state import IncompatibleKeys, load
+from nncompile.nn.state import IncompatibleKeys, load, save
 
 DEVICES = ("cpu", "cuda")
 
@@ -300,9 +300,7 @@ class Module:
         keep_vars: the Parameters and Arrays themselves.  What a lazy layer lacks is left out.
         """
         state = OrderedDict() if destination is None else destination
-        for path, array in self._arrays_in_state(prefix).items():
-            if not isinstance(array, UninitializedParameter):
-                state[path] = array if keep_vars else array.numpy()
+        save(self, state, prefix, keep_vars)
         return state
 
     def load_state_dict(
@@ -316,17 +314,41 @@ class Module:
         """
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"a state dict maps names to arrays, got {type(state_dict).__name__}")
-        own = self._arrays_in_state("")
-        return load(type(self).__name__, own, state_dict, strict, assign)
+        return load(self, state_dict, strict, assign)
 
-    def _arrays_in_state(self, prefix: str) -> dict[str, Array]:
+    def _arrays_in_state(self, prefix: str, recurse: bool = True) -> dict[str, Array]:
         own: dict[str, Array | None] = {**self._parameters}
         own |= {name: b for name, b in self._buffers.items() if name not in self._unsaved_buffers}
         state = {prefix + name: array for name, array in own.items() if array is not None}
-        for name, module in self._modules.items():
+        for name, module in self._modules.items() if recurse else ():
             if module is not None:
                 state |= module._arrays_in_state(f"{prefix}{name}.")
         return state
+
+    def get_extra_state(self) -> Any:
+        """What else the state dict is to hold, under _extra_state; for a subclass to define."""
+        raise RuntimeError(f"{type(self).__name__} has no get_extra_state")
+
+    def set_extra_state(self, state: Any) -> None:
+        """Take back what get_extra_state gave; for a subclass to define."""
+        raise RuntimeError(f"{type(self).__name__} has no set_extra_state")
+
+    def register_state_dict_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call hook(module, prefix, keep_vars) before this module's part of a state dict."""
+        return RemovableHandle(self._hooks.around("before save"), hook)
+
+    def register_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call hook(module, state_dict, prefix, {}) behind it; the hook changes the dict."""
+        return RemovableHandle(self._hooks.around("after save"), hook)
+
+    def register_load_state_dict_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call hook(module, state_dict, prefix, {}, strict, missing_keys, unexpected_keys,
+        error_msgs) before a load, with a copy of the dict that the hook may change."""
+        return RemovableHandle(self._hooks.around("before load"), hook)
+
+    def register_load_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call hook(module, incompatible_keys) after a load."""
+        return RemovableHandle(self._hooks.around("after load"), hook)
 
     _target = "cpu"                              # of nncompile.compile, unless it is told another
 
@@ -376,7 +398,28 @@ class Module:
     def double(self) -> Self:
         return self.to(np.float64)
 
+    def half(self) -> Self:
+        """The floats rounded to float16; they are kept, and computed with, in float32."""
+        return self._rounded(lambda a: a.astype(np.float16).astype(np.float32))
+
+    def bfloat16(self) -> Self:
+        """The floats rounded to bfloat16; they are kept, and computed with, in float32."""
+        return self._rounded(to_bfloat16)
+
+    def _rounded(self, rounding: Callable[[Any], Any]) -> Self:
+        for array in [*self.parameters(), *self.buffers()]:
+            if array.dtype.kind == "f" and not isinstance(array, Uninitialized):
+                array.payload = as_data(rounding(array.numpy().astype(np.float32)))
+        return self
+
     def cpu(self) -> Self:
+        return self
+
+    def to_empty(self, *, device: Any, recurse: bool = True) -> Self:
+        """Other arrays in the place of these, to be filled; here of zeros."""
+        checked_device(str(device))
+        for array in [*self.parameters(recurse), *self.buffers(recurse)]:
+            array.payload = np.zeros_like(array.numpy())
         return self
 
     # -- text --------------------------------------------------------------------------------------
@@ -389,6 +432,13 @@ class Module:
         extra = self.extra_repr()
         children = [f"({name}): {module!r}" for name, module in self._modules.items()]
         return layout(type(self).__name__, extra.split("\n") if extra else [], children)
+
+
+def to_bfloat16(values: Any) -> Any:
+    """Rounded to the nearest float32 whose last 16 bits are 0, halves to the even one."""
+    bits = values.view(np.uint32)
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
+    return np.where(np.isnan(values), values, rounded.view(np.float32))
 
 
 def layout(name: str, extra: list[str], children: list[str]) -> str:

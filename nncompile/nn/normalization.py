@@ -17,7 +17,14 @@ from nncompile.array import Array
 from nncompile.errors import InputError
 from nncompile.nn.functional.normalization import neighbours
 from nncompile.nn.module import Module
-from nncompile.nn.parameter import Parameter, empty
+from nncompile.nn.parameter import (
+    Buffer,
+    Parameter,
+    Uninitialized,
+    UninitializedBuffer,
+    UninitializedParameter,
+    empty,
+)
 
 
 class Normalization(Module):
@@ -175,7 +182,8 @@ class ByChannel(Normalization):
         for array, value in ((self.running_mean, 0), (self.running_var, 1),
                              (self.num_batches_tracked, 0)):
             if array is not None:
-                array.fill_(value)
+                numbers: Any = array.payload     # also where a lazy layer does it in a trace
+                numbers[...] = value
 
     def reset_parameters(self) -> None:
         self.reset_running_stats()
@@ -254,6 +262,71 @@ class InstanceNorm1d(ByChannel):
         return F.instance_norm(
             input, self.running_mean, self.running_var, self.weight, self.bias,
             self.training or not self.track_running_stats, self.momentum or 0.0, self.eps)
+
+
+class LazyByChannel(ByChannel):
+    """What the lazy ones share: num_features is that of the first input, in a call or a trace, and
+    from then on they are what is said in `becomes`."""
+
+    becomes: type[ByChannel]
+
+    def __init__(
+        self,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: Any = None,
+        dtype: DTypeLike | None = None,
+        *,
+        bias: bool = True,
+    ) -> None:
+        ByChannel.__init__(self, 0, eps, momentum, False, False, bias=False)
+        self.affine = affine
+        self.track_running_stats = track_running_stats
+        if affine:
+            self.weight = UninitializedParameter(device=device, dtype=dtype)
+            if bias:
+                self.bias = UninitializedParameter(device=device, dtype=dtype)
+        if track_running_stats:
+            self.running_mean = UninitializedBuffer(device=device, dtype=dtype)
+            self.running_var = UninitializedBuffer(device=device, dtype=dtype)
+            self.num_batches_tracked = Buffer(np.array(0, np.int64))
+
+    def has_uninitialized_params(self) -> bool:
+        return any(isinstance(array, Uninitialized)
+                   for array in (*self._parameters.values(), *self._buffers.values()))
+
+    def initialize_parameters(self, input: Array) -> None:
+        """Give the arrays the number of channels that this input has.
+
+        Errors: an input that is not [N, C] or [N, C, L]; channels whose number is not known."""
+        if input.ndim not in (2, 3):
+            raise InputError(f"{type(self).__name__} takes [N, C] or [N, C, L], not {input.type}")
+        if not self.has_uninitialized_params():
+            return
+        self.num_features = operator.index(input.shape[1])
+        for array in (self.weight, self.bias, self.running_mean, self.running_var):
+            if isinstance(array, Uninitialized):
+                array.materialize((self.num_features,))
+        self.reset_parameters()
+
+    def forward(self, input: Array) -> Any:
+        self.initialize_parameters(input)
+        self.__class__ = self.becomes  # type: ignore[assignment]
+        return self.forward(input)
+
+
+class LazyBatchNorm1d(LazyByChannel, BatchNorm1d):
+    """A BatchNorm1d that takes num_features from its first input."""
+
+    becomes = BatchNorm1d
+
+
+class LazyInstanceNorm1d(LazyByChannel, InstanceNorm1d):
+    """An InstanceNorm1d that takes num_features from its first input."""
+
+    becomes = InstanceNorm1d
 
 
 class LocalResponseNorm(Module):

@@ -64,21 +64,33 @@ class Buffer(Owned):
         self.persistent = persistent
 
 
-class UninitializedParameter(Parameter):
-    """A parameter whose shape is not known yet: a lazy layer's before its first call."""
-
-    def __init__(self, requires_grad: bool = True, device: Any = None,
-                 dtype: DTypeLike | None = None) -> None:
-        super().__init__(empty((0,), device, dtype), requires_grad)
+class Uninitialized(Owned):
+    """What has no shape yet: a lazy layer's arrays before its first call."""
 
     def materialize(self, shape: tuple[int, ...], device: Any = None,
                     dtype: DTypeLike | None = None) -> None:
-        """Become a parameter of this shape."""
+        """Become an array of this shape."""
         self.payload = empty(shape, device, self.dtype if dtype is None else dtype).payload
-        self.__class__ = Parameter  # type: ignore[assignment]
+        self.__class__ = Parameter if isinstance(self, Parameter) else Buffer  # type: ignore
 
     def __repr__(self) -> str:
-        return "<UninitializedParameter>"
+        return f"<{type(self).__name__}>"
+
+
+class UninitializedParameter(Uninitialized, Parameter):
+    """A parameter whose shape is not known yet."""
+
+    def __init__(self, requires_grad: bool = True, device: Any = None,
+                 dtype: DTypeLike | None = None) -> None:
+        Parameter.__init__(self, empty((0,), device, dtype), requires_grad)
+
+
+class UninitializedBuffer(Uninitialized, Buffer):
+    """A buffer whose shape is not known yet."""
+
+    def __init__(self, requires_grad: bool = False, device: Any = None,
+                 dtype: DTypeLike | None = None) -> None:
+        Buffer.__init__(self, empty((0,), device, dtype))
 
 
 def as_data(data: Any) -> NDArray[Any]:

@@ -1,16 +1,22 @@
-"""Loading a state dict: every problem is found first and named at once, then all is copied."""
+"""A state dict, saved and loaded: every problem is found first and named at once, then all is
+copied."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nncompile.array import Array
 from nncompile.errors import InputError
-from nncompile.nn.parameter import UninitializedParameter, as_data
+from nncompile.nn.parameter import Uninitialized, as_data
+
+if TYPE_CHECKING:
+    from nncompile.nn.module import Module
+
+EXTRA = "_extra_state"                           # the key of what get_extra_state gives
 
 
 class IncompatibleKeys(NamedTuple):
@@ -26,23 +32,70 @@ class IncompatibleKeys(NamedTuple):
                 f"unexpected_keys={self.unexpected_keys})")
 
 
-def load(name: str, own: Mapping[str, Array], state: Mapping[str, Any], strict: bool,
-         assign: bool = False) -> IncompatibleKeys:
-    """Copy the values of `state` into the arrays of `own`, all of them or none; with `assign`, the
-    arrays themselves.
+def save(module: Module, state: Any, prefix: str, keep_vars: bool) -> None:
+    """Put a module's part, and those of the modules below, into a state dict, between its hooks."""
+    for hook in module._hooks.around("before save").values():
+        hook(module, prefix, keep_vars)
+    for path, array in module._arrays_in_state(prefix, recurse=False).items():
+        if not isinstance(array, Uninitialized):
+            state[path] = array if keep_vars else array.numpy()
+    if has_extra(module):
+        state[prefix + EXTRA] = module.get_extra_state()
+    for name, child in module._modules.items():
+        if child is not None:
+            save(child, state, f"{prefix}{name}.", keep_vars)
+    for hook in module._hooks.around("after save").values():
+        hook(module, state, prefix, {})
+
+
+def has_extra(module: Module) -> bool:
+    from nncompile.nn.module import Module
+
+    return type(module).get_extra_state is not Module.get_extra_state
+
+
+def load(module: Module, given: Mapping[str, Any], strict: bool, assign: bool = False
+         ) -> IncompatibleKeys:
+    """Copy the values that are given into a module's arrays, all of them or none; with `assign`,
+    the arrays themselves.
 
     Each array is replaced, not written to, so a graph traced before keeps its numbers.
     Errors: InputError naming each key that is missing, unexpected (both only if strict), of
     another shape, or no array of real numbers.
     """
-    missing = [key for key in own if key not in state]
-    unexpected = [key for key in state if key not in own]
-    problems = []
-    if strict and missing:
-        problems.append(f"missing keys: {', '.join(missing)}")
-    if strict and unexpected:
-        problems.append(f"unexpected keys: {', '.join(map(str, unexpected))}")
-    loaded: dict[str, NDArray[Any]] = {}
+    own, state = module._arrays_in_state(""), dict(given)
+    below = [(f"{path}." if path else "", part)
+             for path, part in module.named_modules(remove_duplicate=False)]
+    keys, problems = IncompatibleKeys([], []), list[str]()
+    for prefix, part in below:
+        for hook in tuple(part._hooks.around("before load").values()):
+            hook(part, state, prefix, {}, strict, *keys, problems)
+    extra = {prefix + EXTRA: part for prefix, part in below if has_extra(part)}
+    keys.missing_keys.extend(key for key in (*own, *extra) if key not in state)
+    keys.unexpected_keys.extend(key for key in state if key not in own and key not in extra)
+    if strict:
+        problems += [f"{what} keys: {', '.join(map(str, which))}"
+                     for what, which in zip(("missing", "unexpected"), keys, strict=True) if which]
+    loaded = all_fitting(own, state, assign, problems)
+    if problems:
+        raise InputError("\n  ".join([f"the state dict does not fit {type(module).__name__}:",
+                                      *problems]))
+    for key, values in loaded.items():
+        if isinstance(array := own[key], Uninitialized):
+            array.materialize(values.shape)
+        array.payload = values
+    for key in extra.keys() & state.keys():
+        extra[key].set_extra_state(state[key])
+    for _, part in below[::-1]:
+        for hook in tuple(part._hooks.around("after load").values()):
+            hook(part, keys)
+    return keys
+
+
+def all_fitting(own: Mapping[str, Array], state: Mapping[str, Any], assign: bool,
+                problems: list[str]) -> dict[str, NDArray[Any]]:
+    """The numbers for each array; what does not fit is put among the problems."""
+    loaded = {}
     for key, array in own.items():
         if key not in state:
             continue
@@ -50,21 +103,24 @@ def load(name: str, own: Mapping[str, Array], state: Mapping[str, Any], strict: 
             loaded[key] = fitting(state[key], array, assign)
         except (InputError, TypeError, ValueError, RuntimeError) as error:
             problems.append(f"{key}: {error}")
-    if problems:
-        raise InputError("\n  ".join([f"the state dict does not fit {name}:", *problems]))
-    for key, values in loaded.items():
-        if isinstance(array := own[key], UninitializedParameter):
-            array.materialize(values.shape)
-        array.payload = values
-    return IncompatibleKeys(missing, unexpected)
+    return loaded
+
+
+def as_numpy(given: Any) -> NDArray[Any]:
+    """The numbers of anything; float16 and bfloat16, torch's and ml_dtypes', as float32."""
+    if "bfloat16" in str(getattr(given, "dtype", "")) and hasattr(given, "float"):
+        given = given.float()                    # a tensor of torch's, which NumPy has no type for
+    values = np.asarray(given)
+    half = values.dtype == np.float16 or values.dtype.name == "bfloat16"
+    return values.astype(np.float32) if half else values
 
 
 def fitting(given: Any, target: Array, assign: bool) -> NDArray[Any]:
     """The given numbers in an array of their own, of the target's shape and type; with `assign`,
     in their own array and type."""
-    values = np.asarray(given)
+    values = as_numpy(given)
     if values.dtype.kind not in "fiub" or (values.dtype.kind == "f") > (target.dtype.kind == "f"):
         raise InputError(f"values of type {values.dtype} cannot become {target.type}")
-    if values.shape != target.shape and not isinstance(target, UninitializedParameter):
+    if values.shape != target.shape and not isinstance(target, Uninitialized):
         raise InputError(f"the shape is {list(values.shape)}, the model's {list(target.shape)}")
     return as_data(values) if assign else np.array(values, target.dtype, order="C")

@@ -260,7 +260,7 @@ def test_attributes_that_are_refused():
     with pytest.raises(TypeError, match="Parameter or None"):
         model.register_parameter("new", np.ones(3))
     with pytest.raises(Error, match="float16"):
-        model.register_buffer("half", np.zeros(3, np.float16))
+        model.register_buffer("narrow", np.zeros(3, np.float16))
 
 
 def test_init_of_the_base_need_not_be_called():

@@ -65,6 +65,7 @@ from nncompile.nn.functional.normalization import (
     local_response_norm,
     normalize,
     pairwise_distance,
+    pdist,
     rms_norm,
 )
 from nncompile.nn.functional.shapes import pad
@@ -79,8 +80,8 @@ __all__ = [
     "feature_alpha_dropout", "gelu", "glu", "group_norm", "hardshrink", "hardsigmoid", "hardswish",
     "hardtanh", "hardtanh_", "identity", "instance_norm", "layer_norm", "leaky_relu", "leaky_relu_",
     "linear", "local_response_norm", "log_softmax", "logsigmoid", "mish",
-    "multi_head_attention_forward", "normalize", "one_hot", "pad", "pairwise_distance", "prelu",
-    "relu", "relu6", "relu_", "rms_norm", "rrelu", "rrelu_", "scaled_dot_product_attention", "selu",
-    "selu_", "sigmoid", "silu", "softmax", "softmin", "softplus", "softshrink", "softsign", "stack",
-    "tanh", "tanhshrink", "threshold", "threshold_",
+    "multi_head_attention_forward", "normalize", "one_hot", "pad", "pairwise_distance", "pdist",
+    "prelu", "relu", "relu6", "relu_", "rms_norm", "rrelu", "rrelu_",
+    "scaled_dot_product_attention", "selu", "selu_", "sigmoid", "silu", "softmax", "softmin",
+    "softplus", "softshrink", "softsign", "stack", "tanh", "tanhshrink", "threshold", "threshold_",
 ]

@@ -45,7 +45,8 @@ def scaled_dot_product_attention(
         raise InputError("attention takes attn_mask or is_causal, not both")
     if enable_gqa:
         k, v = (a.repeat_interleave(q.size(-3) // a.size(-3), -3) for a in (k, v))
-    factor = 1 / math.sqrt(operator.index(q.size(-1))) if scale is None else float(scale)
+    width = operator.index(q.size(-1))
+    factor = (1 / math.sqrt(width) if width else math.inf) if scale is None else float(scale)
     scores = q.matmul(k.transpose(-2, -1)).mul(factor)
     if is_causal:
         scores = apply("where", causal(q.size(-2), k.size(-2)), scores, NEGATIVE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -250,6 +251,23 @@ def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Arra
 
 def unit(x: Array, axis: int, eps: float) -> Array:
     return x.div(x.norm(2, axis, keepdim=True).clamp(min=eps))
+
+
+@from_outside
+def pdist(input: Any, p: float = 2.0) -> Array:
+    """The p-norms of the differences of all pairs of rows of [N, M], in order: [N (N - 1) / 2].
+
+    Errors: another rank, or a number of rows that is not known before run time; p below 0.
+    """
+    x = as_array("pdist", input)
+    if x.ndim != 2 or not x.is_floating_point():
+        raise Error(f"pdist takes a matrix of floats, not {x.type}")
+    if p < 0:
+        raise InputError(f"pdist takes p from 0 on, not {p}")
+    first, second = np.triu_indices(operator.index(x.shape[0]), 1)
+    if same(x.shape[1], 0):
+        return apply("full", 0.0, shape=(len(first),), dtype=x.type.dtype)
+    return x.index_select(0, first).sub(x.index_select(0, second)).norm(p, 1)
 
 
 @from_outside
