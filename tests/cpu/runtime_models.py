@@ -178,13 +178,13 @@ def plan(sizes, facts):
 
 def phases(args, sizes, weights, scratch, block, queue, fault, worker):
     B = size(sizes, 0)
-    shared_embedding_i64_1(phase(queue, 0), pointer(args, 0), at(weights, 0), 5, 3,
-                           pointer(args, 1), 3, fault, 7, B, 1)
+    shared_take_i64_1(phase(queue, 0), pointer(args, 1), at(weights, 0), pointer(args, 0), 5, 3, 3,
+                      fault, 7, B, 3, 0, 1)
 '''
 
 
 def lookup(kind: type = Executable, **options: Any) -> Any:
     arena = aligned(16)
     arena[:15] = np.arange(15)
-    return kind(LOOKUP, with_shared(kernels.embedding("i64", 1)), [Input("int64", ("B",))],
+    return kind(LOOKUP, with_shared(kernels.take("i64", 1)), [Input("int64", ("B",))],
                 [Output("float32", 2)], ["B"], arena, slow=unusual, on_fault=refuse, **options)

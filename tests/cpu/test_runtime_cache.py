@@ -292,14 +292,14 @@ def plan(sizes, facts):
     b = size(sizes, 1)
     put(facts, 0, aligned(a))
     put(facts, 1, min(a, b) - max(a, b))
-    put(facts, 2, size(at_i64(sizes, 1), 0) + size(at(sizes, 2), 0))
+    put(facts, 2, size(at_i64(sizes, 1), 0) + size(at_f64(at_i8(sizes, 8), 0), 0))
     put(facts, 3, a // 7 + a % 7)
     put(phase(facts, 1), 0, claim(facts, 1) + claim(facts, 1))
 """
     into = Linker(host())
     into.add(compile_source(source, {}, {"plan": "plan"}, host()))
     compiled = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 2)(into.address("plan"))
-    plain = execute(source.replace("at(sizes, 2)", "at(sizes, 1)"), WORDS)["plan"]
+    plain = execute(source.replace("at_f64", "at_i64"), WORDS)["plan"]
     for a, b in ((0, 0), (1, 5), (16, 3), (17, 17), (2 ** 40, 1)):
         sizes, got, want = np.array([a, b]), np.arange(48), np.arange(48)
         compiled(sizes.ctypes.data, got.ctypes.data)
