@@ -208,9 +208,12 @@ def test_topk(level, largest, dtype, rows, N, part, seed):
 
 
 @LEVEL
-def test_a_long_row_in_order(level):
-    x = normal(1, 2, 20_001)
-    assert np.array_equal(run_topk(level, x, 20_001, False), np.argsort(x, kind="stable"))
+@pytest.mark.parametrize("dtype", NUMBERS)
+def test_long_rows_in_order(level, dtype):
+    x = some(dtype, 1, 2, 5001)
+    order = np.argsort(x, kind="stable")
+    for k in (1, 7, 5001):
+        assert np.array_equal(run_topk(level, x, k, False), order[:, :k])
 
 
 # -- all of them ----------------------------------------------------------------------------------

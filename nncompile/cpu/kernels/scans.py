@@ -64,11 +64,11 @@ def topk(largest: bool, dtype: str = "f32") -> Kernel:
     check_dtype("topk", dtype, NUMBERS)
 
     def row(e: Emit, a: Arguments) -> None:
-        b, k, y = e.b, a["k"], a["y"]
+        b, k, x, y = e.b, a["k"], a["x"], a["y"]
         function = _sift(e, largest)
 
         def sift(size: Value, hole: Value, place: Value) -> None:
-            b.call(function, [a["x"], y, size, hole, place])
+            b.call(function, [x, y, size, hole, place])
 
         with e.loop(0, k) as loop:
             b.store(loop.index, e.word(y, loop.index))
@@ -76,11 +76,21 @@ def topk(largest: bool, dtype: str = "f32") -> Kernel:
         with e.loop(0, half) as loop:
             hole = b.sub(b.sub(half, I64(1)), loop.index)
             sift(k, hole, b.load(e.word(y, hole), typ=I64))
-        none = b.icmp_signed("==", k, I64(0))
-        with e.loop(k, b.select(none, I64(0), a["N"])) as loop:
-            last = b.load(y, typ=I64)
-            with b.if_then(_before(e, largest, a["x"], loop.index, last)):
-                sift(k, I64(0), loop.index)
+
+        def offer(place: Value) -> None:
+            with b.if_then(_before(e, largest, x, place, b.load(y, typ=I64))):
+                sift(k, I64(0), place)
+
+        stop = b.select(b.icmp_signed("==", k, I64(0)), I64(0), a["N"])
+        whole = b.add(k, e.whole(e.greatest(b.sub(stop, k), I64(0)), e.width))
+        with e.loop(k, whole, e.width) as block:           # few vectors have one to put on the heap
+            top = e.broadcast(e.at(x, b.load(y, typ=I64)))
+            better = _better(e, largest, e.load(e.at(x, block.index)), top)
+            end = b.add(block.index, I64(e.width))
+            with b.if_then(e.any(better)), e.loop(block.index, end) as loop:
+                offer(loop.index)
+        with e.loop(whole, stop) as loop:
+            offer(loop.index)
         with e.loop(1, k) as loop:
             size = b.sub(k, loop.index)
             end = e.word(y, size)
@@ -142,12 +152,14 @@ def _before(e: Emit, largest: bool, x: Value, i: Value, j: Value) -> Value:
     """Whether x[i] comes before x[j]."""
     b = e.b
     p, q = (e.load_one(e.at(x, place)) for place in (i, j))
-    p, q = (p, q) if largest else (q, p)
-    return b.or_(_greater(e, p, q),
-                 b.and_(b.not_(_greater(e, q, p)), b.icmp_signed("<", i, j)))
+    return b.or_(_better(e, largest, p, q),
+                 b.and_(b.not_(_better(e, largest, q, p)), b.icmp_signed("<", i, j)))
 
 
-def _greater(e: Emit, p: Value, q: Value) -> Value:
+def _better(e: Emit, largest: bool, p: Value, q: Value) -> Value:
+    """Whether p comes before q wherever they are: numbers or vectors, of which NaN is the largest.
+    """
+    high, low = (p, q) if largest else (q, p)
     if e.dtype not in FLOATS:
-        return e.compare(">", p, q)
-    return e.b.and_(e.b.fcmp_unordered(">", p, q), e.compare("==", q, q))     # NaN is the largest
+        return e.compare(">", high, low)
+    return e.b.and_(e.b.fcmp_unordered(">", high, low), e.compare("==", low, low))
