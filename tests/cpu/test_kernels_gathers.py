@@ -70,6 +70,18 @@ def test_take_along_any_axis(level, data):
 
 
 @LEVEL
+def test_rows_in_reverse(level):
+    """A flipped tensor begins at its last row."""
+    table, ids, fault = some("f64", 1, 7, 5), np.array([0, 6, 2]), np.zeros(3, np.int64)
+    for call in ways(take("i64", 1, "f64"), level):
+        guarded = Guarded()
+        y = guarded.empty(3, 5, dtype=table.dtype)
+        call(y, guarded.array(table)[6:], ids, 7, -5, 5, fault, 0, 3, 5, 0, 1)
+        guarded.check()
+        assert np.array_equal(y, table[::-1][ids]) and not fault.any()
+
+
+@LEVEL
 @INDEX
 @pytest.mark.parametrize("dtype", ["f32", "f64", "bool"])
 def test_take_of_unknown_ids(level, index, dtype):

@@ -64,9 +64,7 @@ def take(index: str, outer: int, dtype: str = "f32") -> Kernel:
                     report(e, a, number, a["V"])
 
     def plain(a: Values) -> None:
-        ids = outer_view(a, outer, "ids", (1,), (0,))
-        steps = np.arange(a["N"])
-        _gather_plain(a, outer, ids, steps)
+        _gather_plain(a, outer, outer_view(a, outer, "ids", (1,), (0,)), 1)
 
     return make(name, types, Units(lambda e, a: outer_count(e, a, outer), run), plain, lanes)
 
@@ -116,7 +114,7 @@ def take_along(index: str, outer: int, dtype: str = "f32") -> Kernel:
 
     def plain(a: Values) -> None:
         ids = outer_view(a, outer, "ids", (a["N"],), (a["ids_inner"],))
-        _gather_plain(a, outer, ids, np.arange(a["N"]) * a["x_inner"])
+        _gather_plain(a, outer, ids, a["x_inner"])
 
     return make(name, types, units, plain, lanes)
 
@@ -135,18 +133,17 @@ def _known(e: Emit, number: Value, a: Arguments) -> Value:
     return e.b.icmp_unsigned("<", number, a["V"])                      # a negative id is above V
 
 
-def _gather_plain(a: Values, outer: int, ids: Array, steps: Array) -> None:
-    """y[o, n] = x[o, ids[o, n] * ldx + steps[n]], ids broadcast along n."""
-    dims = [a[f"d{i}"] for i in range(outer)]
-    known = (ids >= 0) & (ids < a["V"])
-    y = outer_view(a, outer, "y", (a["N"],), (1,))
-    for o in np.ndindex(*dims):
-        row = sum(i * a[f"x_d{axis}"] for axis, i in enumerate(o))
-        places = row + np.where(known[o], ids[o], 0).astype(np.int64) * a["ldx"] + steps
-        good = np.broadcast_to(known[o], places.shape)
-        y[o] = 0
-        y[o][good] = a["x"][places[good]]
-    report_plain(a, ids[~known], a["V"])
+def _gather_plain(a: Values, outer: int, ids: Array, inner: int) -> None:
+    """y[o, n] = x[o, n * inner + ids[o, n] * ldx], ids broadcast along n."""
+    V, N = a["V"], a["N"]
+    known = (ids >= 0) & (ids < V)
+    y = outer_view(a, outer, "y", (N,), (1,))
+    y[...] = 0
+    if V:
+        x = outer_view(a, outer, "x", (V, N), (a["ldx"], inner))
+        chosen = np.take_along_axis(x, np.where(known, ids, 0)[..., None, :], -2)
+        np.copyto(y, chosen[..., 0, :], where=known)
+    report_plain(a, ids[~known], V)
 
 
 # -- embedding_bag --------------------------------------------------------------------------------
