@@ -17,8 +17,9 @@ class FuseElementwise:
     -->
         %0 = mul(%x, 0.5) then tanh, add(%x)
 
-    A step keeps the shape of what it works on, so a chain ends where a broadcast grows it.  It ends
-    too where its value is what is subtracted, or divided by: `then` always works on the left.
+    A step keeps the type of what it works on, so a chain ends where a broadcast grows it, and where
+    it is compared or cast.  It ends too where its value is divided by: `then` works on the left.
+    Where it is subtracted from a, it becomes `then neg, add(a)`, which is the same to the last bit.
 
     Exact: the same operations in the same order.
     """

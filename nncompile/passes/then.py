@@ -20,10 +20,11 @@ def join_then(graph: Graph, does_fit: DoesFit, steps: int) -> Rule:
     """The rule that puts an elementwise node of this graph, with the chain behind it, at the end of
     the chain of the node that computes its operand, while a chain has at most `steps` steps.
 
-    The operand is the first one, or the second where the two may change places; nothing else uses
-    it, and the result has its type, so that no step grows a shape.  What a load computes once is
-    not drawn into what every call computes.  `does_fit(head, further)` has the last word: whether
-    the kernel of this head can read these further operands.
+    The operand is the first one, or the second where the two may change places, or where it is what
+    is subtracted: a - x is -x + a to the last bit.  Nothing else uses it, and the result has its
+    type, so that no step grows a shape.  What a load computes once is not drawn into what every
+    call computes.  `does_fit(head, further)` has the last word: whether the kernel of this head can
+    read these further operands.
     """
     at_load = load_time_values(graph)
 
@@ -33,7 +34,7 @@ def join_then(graph: Graph, does_fit: DoesFit, steps: int) -> Rule:
             if head is None or head.result.type != node.result.type:
                 continue
             further = node.inputs[:i] + node.inputs[i + 1:]
-            then = (*head.attrs.get("then", ()), node.op, *node.attrs.get("then", ()))
+            then = (*head.attrs.get("then", ()), *as_steps(node, i), *node.attrs.get("then", ()))
             when_alike = (head.result in at_load) == (node.result in at_load)
             if len(then) <= steps and when_alike and does_fit(head, further):
                 attrs = {**head.attrs, "then": then}
@@ -53,7 +54,12 @@ def chain_positions(node: Node) -> range:
     """The operands of an elementwise node that may be the chain's value."""
     if not is_step(node.op):
         return range(0)
-    return range(2 if may_swap(node) else 1)
+    return range(2 if node.op == "sub" or may_swap(node) else 1)
+
+
+def as_steps(node: Node, position: int) -> tuple[str, ...]:
+    """The steps that do the node's work on the operand at this position."""
+    return ("neg", "add") if node.op == "sub" and position == 1 else (node.op,)
 
 
 def may_swap(node: Node) -> bool:

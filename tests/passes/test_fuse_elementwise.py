@@ -1,8 +1,10 @@
 """FuseElementwise: chains of elementwise ops, and where they end."""
+import numpy as np
 import pytest
 
+import ir
 from nncompile.passes import FuseElementwise
-from tests.passes.common import becomes, stays
+from tests.passes.common import becomes, graph, same_bits, stays
 
 
 def test_a_chain():
@@ -86,10 +88,29 @@ TWINS = {
         %0: f32[8, 8] = exp(%m)
         %1: f32[3, 8, 8] = add(%0, @qw)
         return %1""",
-    "the value on the wrong side of a sub": """
+    "a comparison": """
         %0: f32[B, 8] = exp(%x)
-        %1: f32[B, 8] = sub(%r, %0)
+        %1: bool[B, 8] = lt(%0, 0.5)
         return %1""",
+    "a test": """
+        %0: f32[B, 8] = exp(%x)
+        %1: bool[B, 8] = isnan(%0)
+        return %1""",
+    "a cast, to its own type too": """
+        %0: f32[B, 8] = exp(%x)
+        %1: i64[B, 8] = cast(%0) {dtype = i64}
+        %2: f32[B, 8] = exp(%r)
+        %3: f32[B, 8] = cast(%2) {dtype = f32}
+        return %1, %3""",
+    "a choice by the value": """
+        %0: bool[B, 8] = lt(%x, 0.5)
+        %1: f32[B, 8] = where(%0, %x, 2.0)
+        return %1""",
+    "a choice of the value": """
+        %0: f32[B, 8] = exp(%x)
+        %1: bool[B, 8] = lt(%r, 0.5)
+        %2: f32[B, 8] = where(%1, %0, %r)
+        return %2""",
     "the value on the wrong side of a div": """
         %0: f32[B, 8] = exp(%x)
         %1: f32[B, 8] = div(1.0, %0)
@@ -145,3 +166,50 @@ def test_a_long_chain_in_linear_time_of_walks():
                          for i in range(1, 17)),
                        "%17: f32[B, 8] = tanh(%16) then " + ", ".join(["tanh"] * 10),
                        "return %17"]))
+
+
+def test_a_value_that_is_subtracted():
+    becomes(FuseElementwise(), """
+        %0: f32[B, 8] = exp(%x)
+        %1: f32[B, 8] = sub(1.0, %0)
+        %2: f32[B, 8] = sub(%s, %1)
+        return %2""", """
+        %0: f32[B, 8] = exp(%x) then neg, add(1.0), neg, add(%s)
+        return %0""")
+    becomes(FuseElementwise(steps=1), """
+        %0: f32[B, 8] = exp(%x)
+        %1: f32[B, 8] = sub(1.0, %0)
+        return %1""", """
+        %0: f32[B, 8] = exp(%x)
+        %1: f32[B, 8] = sub(1.0, %0)
+        return %1""")
+
+
+def test_a_subtraction_keeps_every_bit():
+    numbers = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, 1e-45, 3e38], np.float32)
+    before = graph("""
+        %0: f32[B, 8] = abs(%x)
+        %1: f32[B, 8] = sub(%r, %0)
+        return %1""")
+    after = FuseElementwise()(before)
+    assert len(after.nodes) == 1
+    for shift in range(8):
+        arrays = [{"x": numbers[None], "r": np.roll(numbers, shift)[None]}.get(
+            v.name, np.zeros([1 if str(d) == "B" else d for d in v.type.shape], np.float32))
+            for v in before.inputs]
+        [expected], [got] = ir.interpret(before, arrays), ir.interpret(after, arrays)
+        assert same_bits(expected, got)
+
+
+def test_truth_and_whole_numbers():
+    becomes(FuseElementwise(), """
+        %0: bool[B, 8] = lt(%x, 0.5)
+        %1: bool[B, 8] = logical_not(%0)
+        %2: i64[B, 8] = cast(%1) {dtype = i64}
+        %3: i64[B, 8] = add(%2, 2.0)
+        %4: i64[B, 8] = remainder(%3, 3.0)
+        return %4""", """
+        %0: bool[B, 8] = lt(%x, 0.5) then logical_not
+        %1: i64[B, 8] = cast(%0) {dtype = i64}
+        %2: i64[B, 8] = add(%1, 2.0) then remainder(3.0)
+        return %2""")

@@ -120,10 +120,6 @@ TWINS = {
         %0: f32[B, 8] = linear(%x, @w, @b)
         %1: f32[B, 8] = relu(%0)
         return %1, %0""",
-    "subtracted, not subtracted from": """
-        %0: f32[B, 8] = linear(%x, @w, @b)
-        %1: f32[B, 8] = sub(%r, %0)
-        return %1""",
     "a divisor": """
         %0: f32[B, 8] = linear(%x, @w, @b)
         %1: f32[B, 8] = div(1.0, %0)
@@ -173,3 +169,12 @@ def test_the_chain_has_a_longest():
         %1: f32[B, 8] = tanh(%0)
         %2: f32[B, 8] = tanh(%1)
         return %2""")
+
+
+def test_a_product_that_is_subtracted():
+    becomes(FuseLinear(), """
+        %0: f32[B, 8] = linear(%x, @w, @b)
+        %1: f32[B, 8] = sub(%r, %0)
+        return %1""", """
+        %0: f32[B, 8] = linear(%x, @w, @b) then neg, add(%r)
+        return %0""")

@@ -1,10 +1,14 @@
 """DEFAULT_PIPELINE on whole models, and why its order is as it is."""
 import dataclasses
+import math
 
+import numpy as np
 import pytest
 
 import ir
+import nncompile
 from ir.check import check_same, with_data
+from nncompile import nn
 from nncompile.passes import DEFAULT_PIPELINE, load_time_values
 from tests.passes.common import graph, nodes
 
@@ -172,3 +176,85 @@ def test_a_pass_is_a_frozen_dataclass_that_shows_what_it_does(step):
 def test_an_empty_graph(step):
     empty = graph("return %x")
     assert nodes(step(empty)) == ["return %x"]
+
+
+class Block(nn.Module):
+    """A transformer block as people write it by hand: no layer in it but linears."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale, self.shift, self.scale2 = (
+            nn.Parameter(np.ones(16, np.float32)) for _ in range(3))
+        self.q, self.k, self.v, self.out = (nn.Linear(16, 16) for _ in range(4))
+        self.up, self.down = nn.Linear(16, 64), nn.Linear(64, 16)
+
+    def forward(self, x):
+        batch, length, width = x.shape
+        c = x - x.mean(-1, keepdim=True)
+        n = self.scale * c / (c.pow(2).mean(-1, keepdim=True) + 1e-5).sqrt() + self.shift
+        q, k, v = (f(n).view(batch, length, 4, 4).transpose(1, 2) for f in (self.q, self.k, self.v))
+        scores = q @ k.transpose(-2, -1) / math.sqrt(4)
+        e = (scores - scores.amax(-1, keepdim=True)).exp()
+        seen = e / e.sum(-1, keepdim=True) @ v
+        x = x + self.out(seen.transpose(1, 2).reshape(batch, length, width))
+        n = x * (x.pow(2).mean(-1, keepdim=True) + 1e-6).rsqrt() * self.scale2
+        u = self.up(n)
+        return x + self.down(0.5 * u * (1 + (u / math.sqrt(2)).erf()))
+
+
+def test_a_transformer_block_written_by_hand():
+    compiles_to(nncompile.trace(Block().eval(), "f32[B, T, 16]"), """
+        %0: f32[B, T, 16] = layer_norm(%x, @scale, @shift) {axes = [2], eps = 1e-05}
+        %1: f32[48, 16] = concat(@q.weight, @k.weight, @v.weight) {axis = 0}
+        %2: f32[48] = concat(@q.bias, @k.bias, @v.bias) {axis = 0}
+        %3: f32[B, T, 48] = linear(%0, %1, %2)
+        %4: f32[B, T, 16] = slice(%3) {axis = 2, start = 0, stop = 16, step = 1}
+        %5: f32[B, T, 16] = slice(%3) {axis = 2, start = 16, stop = 32, step = 1}
+        %6: f32[B, T, 16] = slice(%3) {axis = 2, start = 32, stop = 48, step = 1}
+        %7: f32[B, T, 4, 4] = reshape(%4) {shape = [B, T, 4, 4]}
+        %8: f32[B, 4, T, 4] = transpose(%7) {axes = [0, 2, 1, 3]}
+        %9: f32[B, T, 4, 4] = reshape(%5) {shape = [B, T, 4, 4]}
+        %10: f32[B, T, 4, 4] = reshape(%6) {shape = [B, T, 4, 4]}
+        %11: f32[B, 4, T, 4] = transpose(%10) {axes = [0, 2, 1, 3]}
+        %12: f32[B, 4, 4, T] = transpose(%9) {axes = [0, 2, 3, 1]}
+        %13: f32[B, 4, T, T] = matmul(%8, %12)
+        %14: f32[B, 4, T, T] = softmax(%13) {axis = 3, scale = 0.5}
+        %15: f32[B, 4, T, 4] = matmul(%14, %11)
+        %16: f32[B, T, 4, 4] = transpose(%15) {axes = [0, 2, 1, 3]}
+        %17: f32[B, T, 16] = reshape(%16) {shape = [B, T, 16]}
+        %18: f32[B, T, 16] = linear(%17, @out.weight, @out.bias) then add(%x)
+        %19: f32[B, T, 16] = rms_norm(%18, @scale2) {axes = [2], eps = 1e-06}
+        %20: f32[B, T, 64] = linear(%19, @up.weight, @up.bias) then gelu
+        %21: f32[B, T, 16] = linear(%20, @down.weight, @down.bias) then add(%18)
+        return %21""")
+
+
+def test_attention_of_one_layer_reads_one_weight():
+    model = nn.TransformerEncoderLayer(16, 4, 32, batch_first=True).eval()
+    fused = ir.run(DEFAULT_PIPELINE, nncompile.trace(model, "f32[B, T, 16]"))
+    assert nodes(fused)[0] == ("%0: f32[B, T, 48] = linear(%src, @self_attn.in_proj_weight, "
+                               "@self_attn.in_proj_bias)")
+
+
+def test_batch_norms_and_what_is_not_between_two_linears():
+    model = nn.Sequential(nn.Linear(16, 8), nn.BatchNorm1d(8), nn.Linear(8, 8), nn.ReLU(),
+                          nn.Linear(8, 4), nn.Dropout(0.5), nn.LogSoftmax(-1)).eval()
+    fused = ir.run(DEFAULT_PIPELINE, nncompile.trace(model, "f32[B, 16]"))
+    at_load = load_time_values(fused)
+    assert [(n.op, n.attrs.get("then", ())) for n in fused.nodes if n.result not in at_load] == [
+        ("linear", ("relu",)), ("linear", ()), ("log_softmax", ())]
+
+
+def test_every_gate_stays_with_its_product():
+    class Gated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gate, self.up, self.down = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+
+        def forward(self, x):
+            g = self.gate(x)
+            return self.down(g / (1 + (-g).exp()) * self.up(x))
+
+    fused = ir.run(DEFAULT_PIPELINE, nncompile.trace(Gated().eval(), "f32[B, 8]"))
+    assert [(n.op, n.attrs.get("then", ())) for n in fused.nodes] == [
+        ("linear", ()), ("linear", ("silu", "mul")), ("linear", ())]
