@@ -7,19 +7,21 @@ import numpy as np
 import pytest
 from llvmlite import ir
 
+from ir.types import DTYPES, FLOATS
 from nncompile.cpu import target as targets
 from nncompile.cpu.lanes import I64, PTR, Emit, define
+from nncompile.cpu.lanes import lanes as lanes_of
 from tests.cpu.kernel_harness import CANARY, LEVELS, TARGETS, linked, normal
 
 LEVEL = pytest.mark.parametrize("level", LEVELS)
 
 
-def function(level, body, pointers, integers):
+def function(level, body, pointers, integers, dtype="f32"):
     """A function of pointers p0, p1, ... and then integers i0, i1, ... that `body` emits."""
     module = ir.Module("test")
     types = {f"p{i}": PTR for i in range(pointers)} | {f"i{i}": I64 for i in range(integers)}
     fn, a = define(module, "test", types)
-    e = Emit(fn, TARGETS[level])
+    e = Emit(fn, TARGETS[level], dtype)
     body(e, *a.values())
     e.b.ret_void()
     engine = linked(targets.object_code(module, TARGETS[level]))
@@ -121,3 +123,66 @@ def test_order_of_nan(level):
     assert np.isnan(out).all()
     run(out, one, 2 * one)
     assert out[:, 0].tolist() == [2, 1, 2, 1]
+
+
+@LEVEL
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_dtype_is_loaded_and_stored(level, dtype):
+    """Whole vectors, masked ones, gathered ones and single elements, off every alignment but their
+    own; of bools any byte but 0 is true, and 0 or 1 is stored."""
+    W = lanes_of(TARGETS[level], dtype)
+
+    def body(e, y, x, count):
+        mask = e.mask(count)
+        e.store(e.load(x), y)
+        e.store(e.load(x, mask, other=1), e.at(y, W))
+        e.store(e.load(x), e.at(y, 2 * W), mask)
+        e.store(e.gather(x, I64(2), count), e.at(y, 3 * W))
+        e.store(e.broadcast(e.at(x, 1)), e.at(y, 4 * W))
+    run = function(level, body, 2, 1, dtype)
+    kind = DTYPES[dtype]
+    x = np.random.default_rng(5).integers(0, 256, (2 * W + 3) * kind.itemsize, np.uint8)
+    x = normal(1, x.size).astype(kind) if dtype in FLOATS else x.view(kind)
+    x = x[1:2 * W + 3]
+    y = np.zeros(5 * W, kind)
+    for count in (1, W - 1, W):
+        y.view(np.uint8)[...] = 0
+        run(y, x, count)
+        seen, inside = x.view(np.uint8) != 0 if dtype == "bool" else x, np.arange(W) < count
+        assert np.array_equal(y[:W], seen[:W])
+        assert np.array_equal(y[W:2 * W], np.where(inside, seen[:W], 1))
+        assert np.array_equal(y[2 * W:3 * W], np.where(inside, seen[:W], 0))
+        assert np.array_equal(y[3 * W:4 * W], seen[2 * np.minimum(np.arange(W), count - 1)])
+        assert (y[4 * W:] == seen[1]).all() and (dtype != "bool" or y.view(np.uint8).max() <= 1)
+
+
+@LEVEL
+@pytest.mark.parametrize("dtype", ["f64", "i8", "u8", "i32", "i64"])
+def test_order_in_every_dtype(level, dtype):
+    def body(e, out, x, y):
+        a, b = e.load(x), e.load(y)
+        for place, op in enumerate((e.larger, e.smaller, e.maximum, e.minimum)):
+            e.store(op(a, b), e.at(out, place * e.width))
+    W = lanes_of(TARGETS[level], dtype)
+    run = function(level, body, 3, 0, dtype)
+    bits = np.random.default_rng(6).integers(0, 256, (2, W * DTYPES[dtype].itemsize), np.uint8)
+    x, y = bits.view(DTYPES[dtype]) if dtype != "f64" else normal(1, 2, W).astype(float)
+    out = np.empty((4, W), DTYPES[dtype])
+    run(out, x, y)
+    assert np.array_equal(out, [np.maximum(x, y), np.minimum(x, y)] * 2)
+
+
+@LEVEL
+def test_any_and_each(level):
+    W = TARGETS[level].width
+
+    def body(e, y, x, count):
+        e.store(e.each(e.b.fsub, e.load(x), e.const(1.0)), y)
+        with e.b.if_then(e.any(e.mask(count))):
+            e.store_one(e.b.extract_element(e.load(x), I64(0)), e.at(y, W))
+    run = function(level, body, 2, 1)
+    x, y = normal(1, W), np.zeros(W + 1, np.float32)
+    run(y, x, 0)
+    assert np.array_equal(y, np.append(x - 1, 0).astype(np.float32))
+    run(y, x, 1)
+    assert y[W] == x[0]
