@@ -10,6 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from math import inf, nan, pi
 from typing import Any as _Any
 
+from numpy import dtype, finfo, iinfo
+
 from nncompile import functions, nn
 from nncompile.array import Array
 from nncompile.array.core import Device as device
@@ -28,7 +30,7 @@ from nncompile.model import CompiledModel
 from nncompile.nn import manual_seed
 from nncompile.trace import trace, trace_structured
 
-Size = tuple[_Any, ...]                                # of sizes, which torch has a type for
+Size = tuple[_Any, ...]                       # of sizes, which torch has a type for
 Tensor = Array                                # the name that models written for torch know it by
 double, float, int, long, bool = float64, float32, int32, int64, bool_
 
@@ -39,7 +41,7 @@ except PackageNotFoundError:                  # used from a source tree that is 
 
 __all__ = [
     "Array", "CompileError", "CompiledModel", "Error", "InputError", "Size", "Tensor", "TraceError",
-    "compile", "device", "enable_grad", "float32", "float64", "inf", "inference_mode", "int8",
-    "int32", "int64", "is_grad_enabled", "manual_seed", "nan", "nn", "no_grad", "pi",
-    "set_grad_enabled", "trace", "trace_structured", "uint8", *functions.__all__,
+    "compile", "device", "dtype", "enable_grad", "finfo", "float32", "float64", "iinfo", "inf",
+    "inference_mode", "int8", "int32", "int64", "is_grad_enabled", "manual_seed", "nan", "nn",
+    "no_grad", "pi", "set_grad_enabled", "trace", "trace_structured", "uint8", *functions.__all__,
 ]

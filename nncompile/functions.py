@@ -68,6 +68,8 @@ greater, greater_equal = of_two("greater"), of_two("greater_equal")
 logical_and, logical_or = of_two("logical_and"), of_two("logical_or")
 logical_xor = of_two("logical_xor")
 where = from_outside(of_elements.where)
+clamp_min, clamp_max = function("clamp_min"), function("clamp_max")
+frac, isclose, logaddexp = function("frac"), function("isclose"), function("logaddexp")
 lerp, addcmul, addcdiv = function("lerp"), function("addcmul"), function("addcdiv")
 
 # reductions
@@ -76,6 +78,8 @@ amax, amin, max, min = function("amax"), function("amin"), function("max"), func
 argmax, argmin, any, all = map(function, ("argmax", "argmin", "any", "all"))
 var, std, logsumexp = function("var"), function("std"), function("logsumexp")
 cumsum, topk, count_nonzero = function("cumsum"), function("topk"), function("count_nonzero")
+var_mean, std_mean = function("var_mean"), function("std_mean")
+aminmax = function("aminmax")
 softmax, log_softmax = function("softmax"), function("log_softmax")
 
 # shapes
@@ -94,12 +98,14 @@ gather, index_select = function("gather"), function("index_select")
 take_along_dim, tril, triu = function("take_along_dim"), function("tril"), function("triu")
 sort, argsort, diagonal = function("sort"), function("argsort"), function("diagonal")
 diag, diag_embed = function("diag"), function("diag_embed")
+index_add = function("index_add")
 scatter, scatter_add = function("scatter"), function("scatter_add")
 clone, detach = function("clone"), function("detach")
 
 # products
 matmul, mm, bmm, mv = map(function, ("matmul", "mm", "bmm", "mv"))
 dot, outer, addmm, baddbmm = map(function, ("dot", "outer", "addmm", "baddbmm"))
+tensordot = function("tensordot")
 einsum = from_outside(products.einsum)
 
 # made of nothing, or of several
@@ -109,6 +115,9 @@ zeros_like, ones_like = from_outside(creation.zeros_like), from_outside(creation
 full_like, arange = from_outside(creation.full_like), from_outside(creation.arange)
 empty, empty_like = from_outside(creation.empty), from_outside(creation.zeros_like)
 eye, tensor = from_outside(creation.eye), creation.tensor
+meshgrid, tril_indices = from_outside(creation.meshgrid), from_outside(creation.tril_indices)
+triu_indices = from_outside(creation.triu_indices)
+broadcast_tensors = from_outside(creation.broadcast_tensors)
 as_tensor, from_numpy = creation.as_tensor, creation.from_numpy
 cat, stack = from_outside(creation.cat), from_outside(creation.stack)
 hstack, vstack = from_outside(creation.hstack), from_outside(creation.vstack)
@@ -121,6 +130,29 @@ randint, randint_like = from_outside(random.randint), from_outside(random.randin
 randperm, normal = from_outside(random.randperm), from_outside(random.normal)
 bernoulli = from_outside(random.bernoulli)
 
+def numel(input: Any) -> Any:
+    """How many elements there are."""
+    return as_array("numel", input).numel()
+
+
+def is_tensor(obj: Any) -> Any:
+    """Whether it is an Array."""
+    return isinstance(obj, Array)
+
+
+def equal(input: Any, other: Any) -> Any:
+    """Whether both have one shape and the same elements.  Errors: arrays that are being traced."""
+    a, b = as_array("equal", input), as_array("equal", other)
+    return a.shape == b.shape and a.eq(b).all().numbers("equal").item()
+
+
+def allclose(input: Any, other: Any, rtol: float = 1e-5, atol: float = 1e-8,
+             equal_nan: Any = False) -> Any:
+    """Whether all elements are close.  Errors: arrays that are being traced."""
+    close = as_array("allclose", input).isclose(other, rtol, atol, equal_nan)
+    return close.all().numbers("allclose").item()
+
+
 __all__ = [
     "abs",
     "absolute",
@@ -131,8 +163,10 @@ __all__ = [
     "addcmul",
     "addmm",
     "all",
+    "allclose",
     "amax",
     "amin",
+    "aminmax",
     "any",
     "arange",
     "argmax",
@@ -146,14 +180,18 @@ __all__ = [
     "baddbmm",
     "bernoulli",
     "bmm",
+    "broadcast_tensors",
     "broadcast_to",
     "cat",
     "ceil",
     "chunk",
     "clamp",
+    "clamp_max",
+    "clamp_min",
     "clip",
     "clone",
     "concat",
+    "concatenate",
     "cos",
     "cosh",
     "count_nonzero",
@@ -169,6 +207,7 @@ __all__ = [
     "empty",
     "empty_like",
     "eq",
+    "equal",
     "erf",
     "erfc",
     "exp",
@@ -181,6 +220,7 @@ __all__ = [
     "flipud",
     "floor",
     "floor_divide",
+    "frac",
     "from_numpy",
     "full",
     "full_like",
@@ -190,7 +230,10 @@ __all__ = [
     "greater_equal",
     "gt",
     "hstack",
+    "index_add",
     "index_select",
+    "is_tensor",
+    "isclose",
     "isfinite",
     "isinf",
     "isnan",
@@ -204,6 +247,7 @@ __all__ = [
     "log2",
     "log10",
     "log_softmax",
+    "logaddexp",
     "logical_and",
     "logical_not",
     "logical_or",
@@ -215,6 +259,7 @@ __all__ = [
     "max",
     "maximum",
     "mean",
+    "meshgrid",
     "min",
     "minimum",
     "mm",
@@ -231,6 +276,7 @@ __all__ = [
     "norm",
     "normal",
     "not_equal",
+    "numel",
     "one_hot",
     "ones",
     "ones_like",
@@ -271,6 +317,7 @@ __all__ = [
     "squeeze",
     "stack",
     "std",
+    "std_mean",
     "sub",
     "subtract",
     "sum",
@@ -282,17 +329,21 @@ __all__ = [
     "tan",
     "tanh",
     "tensor",
+    "tensordot",
     "tile",
     "topk",
     "transpose",
     "tril",
+    "tril_indices",
     "triu",
+    "triu_indices",
     "true_divide",
     "trunc",
     "unbind",
     "unflatten",
     "unsqueeze",
     "var",
+    "var_mean",
     "vstack",
     "where",
     "zeros",

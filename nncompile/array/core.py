@@ -158,6 +158,16 @@ class Core(NDArrayOperatorsMixin):
     def numel(self) -> Any:
         return product(self.shape)
 
+    nelement, ndimension = numel, dim
+
+    def element_size(self) -> int:
+        """In bytes."""
+        return self.dtype.itemsize
+
+    def is_contiguous(self) -> bool:
+        """Always: where it matters the array is copied."""
+        return True
+
     def is_floating_point(self) -> bool:
         return category(self.type.dtype) == 2
 

@@ -206,3 +206,44 @@ def hstack(tensors: Sequence[Any]) -> Array:
 def vstack(tensors: Sequence[Any]) -> Array:
     """Below each other: along the first axis, vectors as rows."""
     return cat([x.reshape(1, -1) if x.ndim < 2 else x for x in arrays("vstack", *tensors)])
+
+
+def broadcast_tensors(*tensors: Any) -> tuple[Array, ...]:
+    """The arrays in the one shape that they broadcast to."""
+    given = arrays("broadcast_tensors", *tensors)
+    shape: tuple[Any, ...] = ()
+    for x in given:
+        shape = apply("add", *(apply("full", 0.0, shape=s, dtype="i64") for s in (shape, x.shape))
+                      ).shape
+    return tuple(x.expand(shape) for x in given)
+
+
+def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Array, ...]:
+    """Vectors, each along an axis of its own, in the one shape of all; "xy": the first two axes
+    the other way round."""
+    if indexing not in ("ij", "xy"):
+        raise InputError(f"meshgrid's indexing is 'ij' or 'xy', not {indexing!r}")
+    vectors = arrays("meshgrid", *(tensors[0] if len(tensors) == 1 and isinstance(
+        tensors[0], list | tuple) else tensors))
+    order = list(range(len(vectors)))
+    if indexing == "xy" and len(order) > 1:
+        order[:2] = [1, 0]
+    shape = [vectors[number].numel() for number in order]
+    return tuple(v.reshape([-1 if number == place else 1 for number in order]).expand(shape)
+                 for place, v in enumerate(vectors))
+
+
+def tril_indices(row: int, col: int, offset: int = 0, *, dtype: DType = None, device: Any = None
+                 ) -> Array:
+    """The places [2, n] of what tril leaves of a matrix."""
+    check_device(device)
+    return constant(np.stack(np.tril_indices(row, offset, col)),
+                    "i64" if dtype is None else name_of(dtype))
+
+
+def triu_indices(row: int, col: int, offset: int = 0, *, dtype: DType = None, device: Any = None
+                 ) -> Array:
+    """The places [2, n] of what triu leaves of a matrix."""
+    check_device(device)
+    return constant(np.stack(np.triu_indices(row, offset, col)),
+                    "i64" if dtype is None else name_of(dtype))

@@ -7,6 +7,7 @@ means.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -265,6 +266,36 @@ class Elementwise(Core):
         return bounded(self, min, max)
 
     clip = clamp
+
+    def clamp_min(self, min: Any) -> Array:
+        return bounded(self, min, None)
+
+    def clamp_max(self, max: Any) -> Array:
+        return bounded(self, None, max)
+
+    def frac(self) -> Array:
+        """What is behind the point, with the sign of the number."""
+        return minus(self, Elementwise.trunc(self))
+
+    def logaddexp(self, other: Any) -> Array:
+        """log(exp(self) + exp(other)), without overflow."""
+        a, b = together("logaddexp", self, other, least=DEFAULT_FLOAT)
+        high = apply("maximum", a, b)
+        rest = apply("log1p", apply("exp", apply("neg", apply("abs", apply("sub", a, b)))))
+        return apply("where", apply("eq", a, b), apply("add", high, math.log(2)),
+                     apply("add", high, rest))
+
+    def isclose(self, other: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+                ) -> Array:
+        """|self - other| <= atol + rtol * |other|; infinities of one sign are close, and NaN to NaN
+        with equal_nan."""
+        right = as_array("isclose", other)
+        near = minus(self, right).abs().le(right.abs().mul(rtol).add(atol))
+        if self.is_floating_point():
+            near = near.logical_and(apply("isfinite", minus(self, right)))
+        close = near.logical_or(self.eq(right))
+        both = equal_nan and self.is_floating_point()
+        return close.logical_or(self.isnan().logical_and(right.isnan())) if both else close
 
     def relu(self) -> Array:
         """max(x, 0); NaN stays."""

@@ -16,7 +16,7 @@ from ir import Error
 from ir.types import product, same
 from nncompile.array.core import Core, apply, as_array, operand
 from nncompile.array.creation import full
-from nncompile.array.dtypes import category
+from nncompile.array.dtypes import Scalar, category
 from nncompile.array.products import Products
 from nncompile.array.random import default_generator
 from nncompile.array.selection import flat_ids, in_graph, indices, is_array
@@ -50,6 +50,8 @@ class Inplace(Products):
     clamp_, clip_, nan_to_num_ = map(changing, ("clamp", "clip", "nan_to_num"))
     masked_fill_, tril_, triu_ = map(changing, ("masked_fill", "tril", "triu"))
     scatter_, scatter_add_, cumsum_ = map(changing, ("scatter", "scatter_add", "cumsum"))
+    index_add_, lerp_ = changing("index_add"), changing("lerp")
+    addcmul_, addcdiv_ = changing("addcmul"), changing("addcdiv")
     addmm_, baddbmm_ = changing("addmm"), changing("baddbmm")
     logical_and_, logical_or_ = changing("logical_and"), changing("logical_or")
     logical_xor_, logical_not_ = changing("logical_xor"), changing("logical_not")
@@ -209,7 +211,7 @@ class Inplace(Products):
         given = operand("an item", value)
         if isinstance(given, Core) and given.ndim > len(wanted):
             raise Error(f"{given.type} does not fit into the chosen {list(wanted)}")
-        if isinstance(given, Core) and given.type.dtype != self.type.dtype:
+        if isinstance(given, Core) and ids.ndim and given.type.dtype != self.type.dtype:
             raise Error(f"items of {self.type} that are chosen by numbers cannot be {given.type}: "
                         "cast it")
         values = full(wanted, 0, dtype=self.dtype)._filled(given)
@@ -242,6 +244,16 @@ class Inplace(Products):
         zero = apply("full", 0.0, shape=(), dtype=self.type.dtype)
         return self.add(apply("where", hits, source.unsqueeze(axis + 1), zero).sum(
             axis, dtype=self.dtype))
+
+    def index_add(self, dim: int, index: Any, source: Any, *, alpha: Scalar = 1) -> Array:
+        """self with alpha * source[k] added at index[k] along dim."""
+        axis, ids, given = axis_of(self.type, dim), as_array("index_add", index), as_array(
+            "index_add", source)
+        if ids.ndim != 1 or not same(given.shape[axis], ids.shape[0]):
+            raise Error(f"index_add takes a vector of as many numbers as {given.type} has along "
+                        f"axis {dim}, not {ids.type}")
+        wide = ids.view(-1, *[1] * (self.ndim - 1 - axis)).expand(given.shape)
+        return self.scatter_add(axis, wide, given if alpha == 1 else given.mul(alpha))
 
     def _targets(self, name: str, dim: int, index: Any, src: Any) -> tuple[Array, Array]:
         """Which place each of the numbers hits, [.., K, size, ..], and what goes there."""

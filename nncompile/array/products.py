@@ -10,6 +10,7 @@ from ir.types import product, same
 from nncompile.array.core import apply, as_array
 from nncompile.array.dtypes import Scalar
 from nncompile.array.selection import Selection
+from nncompile.indexing import axes_of
 
 if TYPE_CHECKING:
     from nncompile.array import Array
@@ -66,6 +67,23 @@ class Products(Selection):
     def baddbmm(self, batch1: Any, batch2: Any, *, beta: Scalar = 1, alpha: Scalar = 1) -> Array:
         """beta * self + alpha * (batch1 @ batch2), of stacks; self broadcasts."""
         return scaled_sum(self, as_array("baddbmm", batch1).bmm(batch2), beta, alpha)
+
+    def tensordot(self, other: Any, dims: Any = 2) -> Array:
+        """Summed over the last `dims` axes of self and the first of other; or over the axes that
+        two lists name."""
+        right = as_array("tensordot", other)
+        if isinstance(dims, int):
+            dims = (range(self.ndim - dims, self.ndim), range(dims))
+        here, there = axes_of(self.type, dims[0]), axes_of(right.type, dims[1])
+        if not same([self.shape[a] for a in here], [right.shape[a] for a in there]):
+            raise Error(f"tensordot cannot sum {self.type} and {right.type} over {dims}")
+        rows = [a for a in range(self.ndim) if a not in here]
+        columns = [a for a in range(right.ndim) if a not in there]
+        deep = product(self.shape[a] for a in here)
+        of_rows, of_columns = [self.shape[a] for a in rows], [right.shape[a] for a in columns]
+        left = self.permute([*rows, *here]).reshape(product(of_rows), deep)
+        result = left.mm(right.permute([*there, *columns]).reshape(deep, product(of_columns)))
+        return result.reshape([*of_rows, *of_columns])
 
     def _ranked(self, name: str, other: Any, left: int, right: int) -> Array:
         b = as_array(name, other)

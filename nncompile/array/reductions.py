@@ -27,6 +27,13 @@ class ValuesAndIndices(NamedTuple):
     indices: Any
 
 
+class Extremes(NamedTuple):
+    """What aminmax gives."""
+
+    min: Any
+    max: Any
+
+
 class Reductions(Shapes):
     """Methods named and meant as torch's."""
 
@@ -112,6 +119,21 @@ class Reductions(Shapes):
         """The square root of var."""
         return self.var(dim, unbiased, keepdim, correction=correction, axis=axis,
                         keepdims=keepdims).sqrt()
+
+    def var_mean(self, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *,
+                 correction: Scalar | None = None) -> tuple[Array, Array]:
+        if isinstance(dim, bool):
+            dim, unbiased = None, dim
+        return (self.var(dim, unbiased, keepdim, correction=correction), self.mean(dim, keepdim))
+
+    def std_mean(self, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *,
+                 correction: Scalar | None = None) -> tuple[Array, Array]:
+        variance, mean = self.var_mean(dim, unbiased, keepdim, correction=correction)
+        return variance.sqrt(), mean
+
+    def aminmax(self, *, dim: int | None = None, keepdim: bool = False) -> Extremes:
+        """The smallest and the largest."""
+        return Extremes(self.amin(dim, keepdim), self.amax(dim, keepdim))
 
     def count(self, axes: tuple[int, ...]) -> Any:
         """How many elements a reduction over these axes takes in: a number, or where only the run

@@ -48,7 +48,12 @@ class Selection(Reductions):
                     shape.append(result.shape[axis])
             axis += 1
         result = result.view(shape)
-        return chosen_from(result, chosen) if chosen else result
+        if not chosen:
+            return result
+        picked = chosen_from(result, chosen)
+        # one number alone makes a view in torch, which nothing can be that the data choose
+        alone = all(ids.ndim == 0 for _, ids in chosen)
+        return picked.perhaps_apart(result) if alone else picked
 
     def select(self, dim: int, index: int) -> Array:
         return self[(*self._before(dim), index)]

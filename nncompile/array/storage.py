@@ -30,9 +30,9 @@ Step = tuple[str, Mapping[str, Any]]             # the name of an op, and its at
 
 VIEWS = {name for name, definition in OPS.items() if "view" in definition.traits}
 PERHAPS_SHARED = (
-    "this array came from reshape, flatten or contiguous, or they made another from it, and one of "
-    "the two was changed in place since: whether it was a copy depends on the memory it had. Use "
-    "clone() for a copy, view() for a view")
+    "this array came from reshape, flatten, contiguous or an index in an array, or they made "
+    "another from it, and one of the two was changed in place since: whether it was a copy depends "
+    "on the memory it had. Use clone() for a copy, view() for a view")
 
 
 class Storage:

@@ -387,3 +387,49 @@ def test_refused_as_in_torch(function):
         function(torch, torch.from_numpy(x))
     with pytest.raises(Error):
         Own(lambda x: function(nncompile, x))(x)
+
+
+FURTHER = {
+    "clamp_min": lambda n, x, y: (x.clamp_min(0.3), n.clamp_max(x, 0.1), n.clamp_min(x, y)),
+    "frac": lambda n, x, y: x.frac(),
+    "logaddexp": lambda n, x, y: (n.logaddexp(x, y), x.logaddexp(x), n.logaddexp(x * n.inf, x)),
+    "isclose": lambda n, x, y: (n.isclose(x, x + 1e-7), x.isclose(y), (x / 0).isclose(x / 0),
+                                (x * n.nan).isclose(x * n.nan, equal_nan=True)),
+    "var_mean": lambda n, x, y: (*n.var_mean(x, 1), *n.std_mean(x, dim=(0, 1), keepdim=True)),
+    "aminmax": lambda n, x, y: (*x.aminmax(dim=1, keepdim=True), *n.aminmax(y)),
+    "tensordot": lambda n, x, y: (n.tensordot(x, y, 2), n.tensordot(x, y, 0),
+                                  n.tensordot(x, y, ([0], [0])), n.tensordot(x, y, ([1], [-1]))),
+    "index_add": lambda n, x, y: (x.index_add(0, n.tensor([2, 0]), y[:2], alpha=2),
+                                  n.index_add(x, 1, n.tensor([1, 1, 3]), y[:, :3])),
+    "meshgrid": lambda n, x, y: (*n.meshgrid(x[0], y[:, 0], indexing="ij"),
+                                 *n.meshgrid([x[0], y[:, 0], x[1]], indexing="xy")),
+    "indices": lambda n, x, y: (n.tril_indices(3, 4, -1), n.triu_indices(3, 3, 1),
+                                x[tuple(n.triu_indices(3, 3))]),
+    "broadcast_tensors": lambda n, x, y: n.broadcast_tensors(x, y[:, :1], x[0]),
+    "sort": lambda n, x, y: (*n.sort(x, dim=0), *y.sort(descending=True), x.argsort(1),
+                             n.argsort(x, dim=0, descending=True)),
+    "diagonal": lambda n, x, y: (x.diagonal(), x.diagonal(1), x.diagonal(-1, 1, 0),
+                                 x.diagonal(9 - 5), n.diag(x[0]), n.diag(x, 1), n.diag(x[0], -2)),
+    "diag_embed": lambda n, x, y: (n.diag_embed(x), x.diag_embed(1), x[0].diag_embed(-1)),
+    "lerp": lambda n, x, y: (n.lerp(x, y, 0.3), x.lerp(y, 0.8), x.lerp(y, n.sigmoid(x))),
+    "addcmul": lambda n, x, y: (n.addcmul(x, x, y, value=0.5), x.addcdiv(x, y, value=2)),
+    "limits": lambda n, x, y: x.masked_fill(y > 0, n.finfo(x.dtype).min),
+    "nested lists": lambda n, x, y: (x[[0, 2]], x[[0, 1], [1, 2]], x[..., [3, 0]]),
+}
+
+
+@pytest.mark.parametrize("function", FURTHER.values(), ids=FURTHER)
+def test_further_functions(function):
+    agree(function, draw(3, 4), draw(3, 4, seed=1))
+
+
+def test_answers_that_are_no_arrays():
+    for n in (torch, nncompile):
+        x = n.ones(2, 3)
+        assert n.is_tensor(x) and not n.is_tensor(3) and n.numel(x) == x.nelement() == 6
+        assert n.equal(x, x * 1) and not n.equal(x, x + 1) and not n.equal(x, x[0])
+        assert n.allclose(x, x + 1e-7) and not n.allclose(x, x + 1)
+        assert x.element_size() == 4 and x.ndimension() == 2 and x.is_contiguous()
+        assert n.finfo(n.float32).eps == np.finfo(np.float32).eps
+        assert n.device("cpu").type == "cpu" and n.device("cuda:1").index == 1
+        assert str(x.device) == "cpu" and x.device.index is None and x.grad is None
