@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ir import Error
-from nncompile.array.core import Core, as_array, to_numpy
+from nncompile.array.core import Core, apply, as_array, to_numpy
 from nncompile.array.creation import cat, full_like, hstack, ones_like, stack, vstack, zeros_like
 from nncompile.array.elementwise import bounded, minus, plus, power, where
 from nncompile.array.products import Products as P
@@ -47,7 +47,7 @@ UFUNCS: Mapping[np.ufunc, Function] = {
     np.greater: P.gt, np.greater_equal: P.ge,
     np.logical_and: P.logical_and, np.logical_or: P.logical_or, np.logical_xor: P.logical_xor,
     np.logical_not: P.logical_not, np.bitwise_and: P.bitwise_and, np.bitwise_or: P.bitwise_or,
-    np.bitwise_xor: P.bitwise_xor, np.invert: P.bitwise_not,
+    np.bitwise_xor: P.bitwise_xor, np.invert: P.bitwise_not, np.logaddexp: P.logaddexp,
 }
 
 
@@ -94,6 +94,30 @@ def take(a: Any, indices: Any, axis: int | None = None) -> Any:
     return a[(*[slice(None)] * axis_of(a.type, axis), indices)]
 
 
+def along(method: Function) -> Function:
+    """By default along the last axis; axis=None: of the array made flat."""
+    return lambda a, axis=-1: method(a.ravel(), -1) if axis is None else method(a, axis)
+
+
+def pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values: float = 0) -> Any:
+    if mode != "constant":
+        raise Error(f"numpy.pad is here with mode 'constant', not {mode!r}: see nn.functional.pad")
+    pairs = np.broadcast_to(np.asarray(pad_width), (array.ndim, 2)).tolist()
+    if any(n < 0 for pair in pairs for n in pair):
+        raise Error("numpy.pad adds elements, and takes none away")
+    low, high = (tuple(pair[side] for pair in pairs) for side in (0, 1))
+    number = np.asarray(constant_values).astype(array.dtype).item()
+    return apply("pad", array, low=low, high=high, value=float(number))
+
+
+def length(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
+    """numpy.linalg.norm of vectors, and of a whole array."""
+    axes = x.ndim if axis is None else np.size(axis)
+    if ord not in (None, "fro") and axes != 1:
+        raise Error("numpy.linalg.norm of matrices is here with ord=None alone")
+    return x.norm("fro" if ord is None else ord, axis, keepdims)
+
+
 def transpose(a: Any, axes: Any = None) -> Any:
     return a.T if axes is None else a.permute(axes)
 
@@ -129,6 +153,13 @@ FUNCTIONS: Mapping[Function, Function] = {
     np.zeros_like: lambda a, dtype=None: zeros_like(a, dtype=dtype),
     np.ones_like: lambda a, dtype=None: ones_like(a, dtype=dtype),
     np.full_like: lambda a, fill_value, dtype=None: full_like(a, fill_value, dtype=dtype),
+    np.sort: along(lambda a, axis: a.sort(axis).values), np.argsort: along(P.argsort),
+    np.diagonal: P.diagonal, np.diag: lambda v, k=0: v.diag(k), np.pad: pad,
+    np.linalg.norm: length, np.nan_to_num: lambda x, nan=0.0: x.nan_to_num(nan),
+    np.isclose: lambda a, b, rtol=1e-5, atol=1e-8, equal_nan=False: as_array("isclose", a).isclose(
+        b, rtol, atol, equal_nan),
+    np.tensordot: lambda a, b, axes=2: as_array("tensordot", a).tensordot(b, axes),
+    np.column_stack: lambda tup: cat([a.reshape(-1, 1) if a.ndim < 2 else a for a in tup], 1),
     np.shape: lambda a: a.shape, np.ndim: lambda a: a.ndim,
     np.einsum: einsum, np.dot: dot, np.outer: lambda a, b: as_array("outer", a).outer(b),
 }

@@ -121,6 +121,15 @@ NUMPY = {
     "roots": lambda x, y: np.sqrt(np.absolute(x)) + np.log(np.abs(y)),
     "matmul": lambda x, y: np.matmul(x, np.ones((2, 4, 1), np.float32)),
     "power": lambda x, y: np.power(x, 2) + abs(y) ** np.float64(0.5),
+    "sort": lambda x, y: np.sort(x) + np.sort(y, axis=0) - np.sort(x, axis=None)[:4],
+    "argsort": lambda x, y: np.argsort(x, axis=0) * np.argsort(y).astype(np.float32),
+    "diagonals": lambda x, y: np.diagonal(x) + np.diag(y) + np.diag(np.diagonal(x)),
+    "pad": lambda x, y: np.pad(x, 1) + np.pad(y, ((2, 0), (1, 1)), constant_values=2.5),
+    "norm": lambda x, y: np.linalg.norm(x) + np.linalg.norm(y, axis=1) + np.linalg.norm(
+        x, 1, axis=0, keepdims=True).sum(),
+    "others": lambda x, y: np.tensordot(x, y, axes=([1], [1])) + np.logaddexp(x, y)[:, :3],
+    "choices": lambda x, y: np.where(np.isclose(x, y, atol=0.5), x, np.nan_to_num(y)),
+    "columns": lambda x, y: np.column_stack([x[:, 0], y, np.concatenate([x, y], axis=1)]),
     "keywords": lambda x, y: x.sum(axis=0, keepdims=True) + y.mean(axis=(0, 1)),
 }
 
@@ -153,7 +162,7 @@ REFUSED = {
     "numpy ufunc": (lambda x: np.cbrt(x), "numpy.cbrt"),
     "numpy operator": (lambda x: divmod(x, 2), "numpy.divmod"),
     "numpy reduce": (lambda x: np.add.reduce(x), "numpy.add"),
-    "numpy function": (lambda x: np.sort(x), "numpy.sort"),
+    "numpy function": (lambda x: np.median(x), "numpy.median"),
     "numpy options": (lambda x: np.sum(x, where=False), "numpy.sum"),
     "in place": (lambda x: x.__iadd__(x[:, None]), "in place"),
     "in place type": (lambda x: x.long().__itruediv__(2), "cannot hold"),
