@@ -45,7 +45,7 @@ SIMULATION = threading.RLock()     # the simulator runs one kernel at a time
 @dataclass(frozen=True)
 class Plan:
     """What calls of some sizes need: the sizes in order, where each buffer begins in scratch, the
-    elements of scratch, the shapes of the outputs."""
+    words of scratch, the shapes of the outputs."""
 
     sizes: tuple[int, ...]
     buffers: tuple[int, ...]
@@ -64,9 +64,10 @@ class Engine:
     numpy arrays: copied to the device and the results back; returns when that is done.  Those that
     are not plain arrays of the exact dtypes and shapes are handed to `slow`.
     Arrays on the device: read where they are, results of the same kind, nothing is copied.  The
-    call returns once the work is on the stream, unless an embedding's indices are to be checked.
+    call returns once the work is on the stream, unless numbers among the data are to be checked:
+    indices, divisors.
 
-    A wrong index of step i is given to `on_fault(i, index, size)`.
+    A wrong number of step i is given to `on_fault(i, number, size)`.
     """
 
     def __init__(self, program: Program, constants: Sequence[Array], threads: int | None,
@@ -79,7 +80,6 @@ class Engine:
         self._lock: Any = SIMULATION if self.cuda.simulated else threading.RLock()
         self._inputs = [(v.type, DTYPES[v.type.dtype]) for v in program.graph.inputs]
         self._dtypes = [DTYPES[v.type.dtype] for v in program.graph.outputs]
-        self._reports = any(step.kind == "embedding" for step in program.steps)
         self._plans: OrderedDict[Shapes, Plan] = OrderedDict()
         self._memories: OrderedDict[Any, Memory] = OrderedDict()
         self._driver, self._version = graph.driver(), 0
@@ -144,7 +144,7 @@ class Engine:
             memory = self._memory(0)
             arrays = [memory.staged(f"in{i}", a, 0) for i, a in enumerate(inputs)]
             arrays += [memory.array(f"out{i}", a.size, a.dtype) for i, a in enumerate(outputs)]
-            rest = (plan.sizes, self._weights, memory.scratch(plan.scratch), plan.buffers,
+            rest = (plan.sizes, self._weights, self._scratch(plan, memory), plan.buffers,
                     memory.fault, 0)
             return profile(self._source, self.cuda, self.target, len(self.program.steps),
                            (*arrays, *rest))
@@ -161,7 +161,7 @@ class Engine:
         """What explain() says about this target."""
         weights = sum(w.nbytes for w in self._weights)
         return [shim.describe(),
-                f"weights: {weights / 1024:.0f} KiB on the device, {self._source.dtype}",
+                f"weights: {weights / 1024:.0f} KiB on the device",
                 f"kernels: {len(self._source.kernels)}; a call launches {len(self.program.steps)}"]
 
     # -- calls -----------------------------------------------------------------------------------
@@ -211,7 +211,7 @@ class Engine:
         as a CUDA graph, and from then on replay it.  Where there are no graphs, launch."""
         if self._driver is None:
             return self._launch(arrays, plan, memory, stream)
-        scratch = memory.scratch(plan.scratch)
+        scratch = self._scratch(plan, memory)
         key = plan, memory.grown, self._version
         if key not in memory.recordings:
             stale = [k for k in memory.recordings if k[1:] != key[1:]]
@@ -227,21 +227,24 @@ class Engine:
         memory.recordings[key].replay(stream)
 
     def _launch(self, arrays: Sequence[Any], plan: Plan, memory: Memory, stream: Any) -> None:
-        scratch = memory.scratch(plan.scratch)
+        scratch = self._scratch(plan, memory)
         with quiet(self.cuda.simulated):
             self._run(*arrays, plan.sizes, self._weights, scratch, plan.buffers, memory.fault,
                       stream)
 
     def _check(self, memory: Memory, stream: Any) -> None:
-        if self._reports:
+        if self._source.reports:
             step, index, size = memory.reported(stream)
             if step:
                 self._on_fault(step - 1, index, size)
 
+    def _scratch(self, plan: Plan, memory: Memory) -> list[Any]:
+        return memory.scratch(plan.scratch, self._source.scratch)
+
     def _memory(self, stream: Any) -> Memory:
         key = stream_key(stream)
         if key not in self._memories:
-            self._memories[key] = Memory(self.cuda.module, self._source.dtype)
+            self._memories[key] = Memory(self.cuda.module)
             if len(self._memories) > STREAMS:
                 self._memories.popitem(last=False)
         return self._memories[key]

@@ -7,6 +7,7 @@ from functools import cache
 from hashlib import sha256
 from typing import Any
 
+from ir.types import DTYPES
 from nncompile.cuda.kernels import Kernel
 from nncompile.cuda.shim import Cuda, find
 from nncompile.cuda.target import Target, target_of
@@ -47,11 +48,14 @@ def execute(text: str, scope: dict[str, Any]) -> dict[str, Any]:
 def signature(kernel: Kernel) -> tuple[Any, ...]:
     """The numba types of a kernel's arguments.  Arrays are contiguous, whatever their alignment."""
     types = numba_types()
-    number = getattr(types, kernel.dtype)
-    letters = {"p": types.Array(number, 1, "C"), "i": types.int64, "s": number,
-               "j": types.Array(types.int32, 1, "C"), "l": types.Array(types.int64, 1, "C"),
-               "w": types.Array(types.int64, 1, "C")}
-    return tuple(letters[letter] for letter in kernel.types)
+
+    def of(text: str) -> Any:
+        name = "i64[]" if text == "words" else text
+        dtype = str(DTYPES[name.removesuffix("[]")])
+        number = getattr(types, "boolean" if dtype == "bool" else dtype)
+        return types.Array(number, 1, "C") if name.endswith("[]") else number
+
+    return tuple(of(text) for text in kernel.types)
 
 
 def numba_types() -> Any:

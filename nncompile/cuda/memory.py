@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from ir.types import DTYPES
+
 FAULT_WORDS = 3                    # step + 1, index, size
 
 
@@ -16,22 +18,29 @@ class Memory:
     """`grown` counts how often an array was replaced by a larger one; `recordings` are CUDA graphs
     of launches on these arrays."""
 
-    def __init__(self, cuda: Any, dtype: str) -> None:
+    def __init__(self, cuda: Any) -> None:
         self.cuda, self.grown = cuda, 0
         self.recordings: dict[Any, Any] = {}
         self.fault = cuda.to_device(np.zeros(FAULT_WORDS, np.int64))
         self._arrays: dict[str, Any] = {}
-        self._scratch_dtype = np.dtype(dtype)
+        self._views: dict[str, Any] = {}                 # of scratch
 
-    def scratch(self, elements: int) -> Any:
-        return self.array("scratch", elements, self._scratch_dtype)
+    def scratch(self, words: int, dtypes: Sequence[str]) -> list[Any]:
+        """Memory of at least so many words of 4 bytes, as an array of each of the dtypes."""
+        raw = self.array("scratch", words + words % 2, np.dtype(np.int32))
+        if raw is not self._views.get("i32"):
+            self._views = {"i32": raw}
+        for dtype in dtypes:
+            if dtype not in self._views:
+                self._views[dtype] = raw.view(DTYPES[dtype])
+        return [self._views[dtype] for dtype in dtypes]
 
     def array(self, name: str, elements: int, dtype: np.dtype[Any]) -> Any:
-        """A 1-D array of at least so many elements, one where none are asked for."""
+        """A 1-D array of at least so many elements, two where fewer are asked for."""
         have = self._arrays.get(name)
         if have is None or have.size < elements:
             self.grown += 1
-            self._arrays[name] = self.cuda.device_array(max(elements, 1), dtype)
+            self._arrays[name] = self.cuda.device_array(max(elements, 2), dtype)
         return self._arrays[name]
 
     def staged(self, name: str, host: Any, stream: Any) -> Any:

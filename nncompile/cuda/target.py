@@ -65,14 +65,14 @@ class Target:
 DEVICE = Target(
     name="device", chunk=64, few=Few(4, 32, 16), row_threads=(32, 256), row_length=512,
     threads=256, large=128 * 128 * 128, grid=LARGEST_GRID, tiles={
-        "float32": (Tile(64, 64, 8, 4, 4), Tile(128, 128, 8, 8, 8)),
-        "float64": (Tile(32, 64, 8, 4, 4), Tile(64, 64, 8, 4, 4))})
+        "f32": (Tile(64, 64, 8, 4, 4), Tile(128, 128, 8, 8, 8)),
+        "f64": (Tile(32, 64, 8, 4, 4), Tile(64, 64, 8, 4, 4))})
 
 # Small enough that small sizes cross every border, and two blocks, so that each must loop.
 SIMULATOR = Target(
     name="simulator", chunk=4, few=Few(2, 2, 2), row_threads=(2, 4), row_length=8,
     threads=4, large=48, grid=2, tiles=dict.fromkeys(
-        ("float32", "float64"), (Tile(4, 4, 2, 2, 2), Tile(4, 8, 2, 2, 4))))
+        ("f32", "f64"), (Tile(4, 4, 2, 2, 2), Tile(4, 8, 2, 2, 4))))
 
 
 def target_of(cuda: Cuda) -> Target:

@@ -12,24 +12,25 @@ from nncompile.cuda.target import Target
 
 MATH = ("exp", "log", "tanh", "sqrt", "erf", "erfc", "fabs", "sin", "cos", "tan", "asin", "acos",
         "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "floor", "ceil", "log1p", "expm1",
-        "pow", "atan2", "fmod")
+        "pow", "fmod", "log2", "log10", "copysign")
 NUMPY = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "asinh": "arcsinh",
-         "acosh": "arccosh", "atanh": "arctanh", "pow": "power", "atan2": "arctan2"}
-LINE = 32                          # elements: what a warp reads at once
+         "acosh": "arccosh", "atanh": "arctanh"}
+TYPES = ("float32", "float64", "int8", "uint8", "int32", "int64")
+LINE = 32                          # words of 4 bytes: what a warp reads at once
 
 
 def words(cuda: Cuda, target: Target) -> dict[str, Any]:
     """The names that a kernel's or a driver's text may use, beside Python's own.
 
-    cuda, float32, float64, int64, inf    as in numba.cuda, numpy and math
-    exp, log, tanh, ...                   of one number, in its own precision; never raise
-    blocks(units), ceil_div(a, b)         for launches
+    cuda, float32, ..., int64, inf    as in numba.cuda, numpy and math
+    exp, log, tanh, ...               of one number, in its own precision; never raise
+    blocks(units), ceil_div(a, b)     for launches
     """
     def blocks(units: int) -> int:
         return min(max(units, 1), target.grid)
 
-    shared = {"cuda": cuda.module, "float32": np.float32, "float64": np.float64,
-              "int64": np.int64, "inf": math.inf, "blocks": blocks, "ceil_div": ceil_div}
+    shared = {name: getattr(np, name) for name in TYPES} | {
+        "cuda": cuda.module, "inf": math.inf, "blocks": blocks, "ceil_div": ceil_div}
     if cuda.simulated:
         return shared | simulated_math()
     return shared | {name: getattr(math, name) for name in MATH}
@@ -40,13 +41,15 @@ def ceil_div(a: int, b: int) -> int:
 
 
 def aligned(count: int) -> int:
-    """Elements, rounded up so that the next buffer starts on a line."""
+    """Words, rounded up so that the next buffer starts on a line."""
     return ceil_div(count, LINE) * LINE
 
 
 def simulated_math() -> dict[str, Callable[..., Any]]:
     """Python's math raises where a device gives infinity or NaN; numpy's does not."""
     functions: dict[str, Callable[..., Any]] = {
-        name: getattr(np, NUMPY.get(name, name)) for name in MATH if name not in ("erf", "erfc")}
-    return functions | {"erf": lambda x: type(x)(math.erf(x)),
+        name: getattr(np, NUMPY.get(name, name)) for name in MATH
+        if name not in ("erf", "erfc", "pow")}
+    return functions | {"pow": lambda x, y: np.power([x], [y])[0],      # its x**0.5 is no sqrt
+                        "erf": lambda x: type(x)(math.erf(x)),
                         "erfc": lambda x: type(x)(math.erfc(x))}

@@ -1,17 +1,24 @@
-"""The kernels that generated source launches: texts, each made for its chain and type.
+"""The kernels that generated source launches: texts, each made for its chain and dtypes.
 
-    product(kind, then, outer, type, target)     product.py
-    softmax, layer_norm, reduce                  rows.py
-    elementwise(chain, rank, type)               elementwise.py
-    embedding(index, rank, type)                 embedding.py
-    FUNCTIONS, the table of elementwise ops      chain.py
+    tiled, few(then, outer, dtype, target)          product.py
+    elementwise(chain, rank, dtype, target)  iota   elementwise.py
+    softmax(dtype, threads)                         softmax.py
+    layer_norm, rms_norm                            norms.py
+    reduce, arg(op, dtype, threads)                 reductions.py
+    cumsum, topk                                    scans.py
+    take, take_along, embedding_bag                 gathers.py
+    FUNCTIONS, the table of elementwise ops         chain.py
 """
-from nncompile.cuda.kernels.chain import FUNCTIONS, Chain, arity
-from nncompile.cuda.kernels.elementwise import elementwise
-from nncompile.cuda.kernels.embedding import embedding
+from nncompile.cuda.kernels.chain import DIVISIONS, FUNCTIONS, Chain, arity
+from nncompile.cuda.kernels.elementwise import elementwise, iota
+from nncompile.cuda.kernels.gathers import embedding_bag, take, take_along
 from nncompile.cuda.kernels.kernel import Kernel
+from nncompile.cuda.kernels.norms import layer_norm, rms_norm
 from nncompile.cuda.kernels.product import few, tiled
-from nncompile.cuda.kernels.rows import layer_norm, reduce, softmax
+from nncompile.cuda.kernels.reductions import arg, reduce
+from nncompile.cuda.kernels.scans import cumsum, topk
+from nncompile.cuda.kernels.softmax import softmax
 
-__all__ = ["FUNCTIONS", "Chain", "Kernel", "arity", "elementwise", "embedding", "few", "layer_norm",
-           "reduce", "softmax", "tiled"]
+__all__ = ["DIVISIONS", "FUNCTIONS", "Chain", "Kernel", "arg", "arity", "cumsum", "elementwise",
+           "embedding_bag", "few", "iota", "layer_norm", "reduce", "rms_norm", "softmax", "take",
+           "take_along", "tiled", "topk"]

@@ -3,6 +3,10 @@
 A chain is a tuple of (op, kinds).  An op's first operand is the chain's value; `kinds` has a letter
 for each further one:  v an array, read by strides of its own (0: broadcast);  s a number.
 
+All of a chain has one dtype, but for the first op of a chain that starts from its operands: theirs
+may be another, `source`, where it is a comparison, a test or a cast; and the condition of a `where`
+is bool.
+
 FUNCTIONS is the table: one line an op.  It is text, written into the kernels that use it, so that a
 kernel is read, and compiled, by itself.
 """
@@ -13,36 +17,126 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from ir.ops import OPS
+from ir.types import FLOATS, INTEGERS
+from nncompile.cuda.kernels.kernel import typed, zero
 
 Chain: TypeAlias = tuple[tuple[str, str], ...]
 
-# Statements in the operands x, y, z; the last one is the result.  t and u are free.  `T` is the
-# model's type; a number beside a value of it must be of it too, T(0.5), or numba computes in
-# float64.  x != x is true of NaN alone.
+# Statements in the operands x, y, z; the last one is the result.  t, u and v are free.  `T` is the
+# operands' type; a number beside a value of it must be of it too, T(0.5), or numba computes in
+# float64.  x != x is true of NaN alone.  WHOLE: from here up all floats are whole numbers.
 FUNCTIONS: dict[str, str] = {
     "copy": "x",
+    # numbers of any type
     "add": "x + y",
     "sub": "x - y",
     "mul": "x * y",
-    "div": "x / y",
     "maximum": "x if x > y or x != x else y",
     "minimum": "x if x < y or x != x else y",
     "neg": "-x",
     "abs": "fabs(x)",
+    "sign": "T(x > T(0)) - T(x < T(0))",
+    "floor_div": "t = fmod(x, y); "
+                 "u = (x - t) / y - T(t != T(0) and (t < T(0)) != (y < T(0))); "
+                 "t = floor(u) + T(u - floor(u) > T(0.5)); "
+                 "t = copysign(T(0), x / y) if u == T(0) else t; "
+                 "x / y if y == T(0) else t",
+    "remainder": "t = fmod(x, y); t + y if t != T(0) and (t < T(0)) != (y < T(0)) else t",
+    "pow": "pow(x, y)",
+    # floats
+    "div": "x / y",
     "exp": "exp(x)",
+    "expm1": "expm1(x)",
+    "exp2": "pow(T(2), x)",
     "log": "log(x)",
+    "log1p": "log1p(x)",
+    "log2": "log2(x)",
+    "log10": "log10(x)",
     "sqrt": "sqrt(x)",
+    "rsqrt": "T(1) / sqrt(x)",
+    "sin": "sin(x)",
+    "cos": "cos(x)",
+    "tan": "tan(x)",
+    "asin": "asin(x)",
+    "acos": "acos(x)",
+    "atan": "atan(x)",
+    "sinh": "sinh(x)",
+    "cosh": "cosh(x)",
     "tanh": "tanh(x)",
+    "asinh": "asinh(x)",
+    "acosh": "acosh(x)",
+    "atanh": "atanh(x)",
+    "erf": "erf(x)",
+    "erfc": "erfc(x)",
+    "floor": "floor(x)",
+    "ceil": "ceil(x)",
+    "round": "t = copysign(T(WHOLE), x); copysign(x + t - t, x) if fabs(x) < T(WHOLE) else x",
+    "trunc": "copysign(floor(fabs(x)), x)",
     "sigmoid": "t = exp(-fabs(x)); (T(1) if x >= T(0) else t) / (T(1) + t)",
-    "relu": "x if x > T(0) or x != x else T(0)",
+    "relu": "T(0) if x < T(0) else x",
     # By erfc, because 1 + erf cancels; both gelus are -0.0 from -100 down, at -inf too.
     "gelu": "t = x if x > T(-100) or x != x else T(-100); "
             "T(0.5) * t * erfc(t * T(-0.7071067811865476))",
     "gelu_tanh": "t = x if x > T(-100) or x != x else T(-100); "
                  "u = T(1.5957691216057308) * (t + T(0.044715) * t * t * t); "
                  "t / (T(1) + exp(-u))",
+    "silu": "t = x if x > T(-800) or x != x else T(-800); u = exp(-fabs(t)); "
+            "t * ((T(1) if t >= T(0) else u) / (T(1) + u))",
+    # x * tanh(log(1 + exp(x))), as the quotient of polynomials in u = exp(-|x|) that it is
+    "mish": "t = x if x > T(-800) or x != x else T(-800); u = exp(-fabs(t)); "
+            "v = T(1) + u + u if t >= T(0) else u * (u + T(2)); "
+            "t * (v / (v + (T(2) * u * u if t >= T(0) else T(2))))",
+    "softplus": "t = x * y; "
+                "x if t > z else ((t if t > T(0) else T(0)) + log1p(exp(-fabs(t)))) / y",
+    "elu": "y * expm1(x) if x < T(0) else x",
+    "celu": "y * expm1(x / y) if x < T(0) else x",
+    "selu": "T(1.7580993408473766) * expm1(x) if x < T(0) else T(1.0507009873554805) * x",
+    "leaky_relu": "x if x > T(0) else y * x",
+    "hardsigmoid": "t = x + T(3); t = T(0) if t < T(0) else t; (T(6) if t > T(6) else t) / T(6)",
+    "hardswish": "t = x + T(3); t = T(0) if t < T(0) else t; "
+                 "(T(-3) if x < T(-3) else x) * ((T(6) if t > T(6) else t) / T(6))",
+    "hardshrink": "T(0) if fabs(x) <= y else x",
+    "softshrink": "T(0) if fabs(x) <= y else x - copysign(y, x)",
+    "tanhshrink": "x - tanh(x)",
+    "log_sigmoid": "(x if x < T(0) else T(0)) - log1p(exp(-fabs(x)))",
+    "softsign": "t = T(-1e30) if x < T(-1e30) else x; t = T(1e30) if t > T(1e30) else t; "
+                "t / (T(1) + fabs(t))",
+    "threshold": "z if x <= y else x",
+    # truth
+    "eq": "x == y",
+    "ne": "x != y",
+    "lt": "x < y",
+    "le": "x <= y",
+    "gt": "x > y",
+    "ge": "x >= y",
+    "isnan": "x != x",
+    "isinf": "fabs(x) == T(inf)",
+    "isfinite": "fabs(x) < T(inf)",
+    "logical_and": "x and y",
+    "logical_or": "x or y",
+    "logical_xor": "x != y",
+    "logical_not": "not x",
+    "where": "y if x else z",
+    "cast": "",                                        # cast(), below: it has two types
 }
 
+# Those that are something else for integers.  A result is taken modulo 2^bits; the branches of one
+# are all of its type, or numba, which makes int64 of an int8 but uint64 of a uint8, takes float64.
+INTEGER_FUNCTIONS = {
+    "abs": "x if x >= 0 else T(-x)",
+    "floor_div": "T(0) if y == 0 else T(-x) if y == -1 else T(x // y)",
+    "remainder": "T(0) if y == 0 or y == -1 else T(x % y)",
+    # squares; of a negative exponent 0 unless x is 1 or -1
+    "pow": "t = T(1); u = x; v = y; "
+           "while v > 0:\n    t = T(t * u) if v & 1 else t\n    u = T(u * u)\n    v = T(v >> 1); "
+           "t if y >= 0 else T(0) if x != 1 and x != -1 else x if y & 1 else T(1)",
+}
+DIVISIONS = ("floor_div", "remainder")
+TRUTHS = ("eq", "ne", "lt", "le", "gt", "ge", "isnan", "isinf", "isfinite")
+WHOLE = {"f32": "8388608", "f64": "4503599627370496"}
+
+
+# -- what a chain is -------------------------------------------------------------------------------
 
 def arity(op: str) -> int:
     return 1 if op == "copy" else int(OPS[op].arity[0])
@@ -70,18 +164,17 @@ def about(chain: Chain, value: str) -> str:
     return value
 
 
-def statements(chain: Chain, operand: Callable[[int], str], dtype: str, indent: str, *,
-               starts: bool = False) -> list[str]:
-    """What makes `value` the chain's value; `operand(i)` is the text of the i-th further operand.
-    With `starts` there is no value before: the first op is given all its operands."""
-    lines, used = [], 0
-    if starts:
-        lines, used = [f"value = {operand(0)}"], 1
-    for place, (op, letters) in enumerate(chain):
-        count = len(letters) - (starts and place == 0)
-        lines += applied(op, [operand(used + i) for i in range(count)], dtype)
-        used += count
-    return [piece for line in lines for piece in broken(indent + line)]
+def operand_dtypes(chain: Chain, dtype: str, source: str) -> tuple[str, ...]:
+    """The dtype of every operand that `kinds` has a letter for, of a chain that starts from its
+    operands."""
+    op, letters = chain[0]
+    first = ("bool", dtype, dtype) if op == "where" else (source,) * len(letters)
+    return (*first, *(dtype,) * (len(kinds(chain)) - len(letters)))
+
+
+def may_fault(chain: Chain, dtype: str) -> bool:
+    """Whether the chain divides integers, so that a divisor may be 0."""
+    return dtype in INTEGERS and any(op in DIVISIONS for op, _ in chain)
 
 
 def calls(chain: Chain) -> int:
@@ -89,21 +182,69 @@ def calls(chain: Chain) -> int:
     return sum(len(re.findall(r"[a-z]\(", FUNCTIONS[op])) for op, _ in chain)
 
 
-def applied(op: str, further: list[str], dtype: str) -> list[str]:
-    """The statements of one op on `value`."""
+# -- statements ------------------------------------------------------------------------------------
+
+def statements(chain: Chain, operand: Callable[[int], str], dtype: str, indent: str, *,
+               source: str = "") -> list[str]:
+    """What makes `value` the chain's value; `operand(i)` is the text of the i-th further operand.
+    With `source`, the dtype of its operands, the first op is given all of them: there is no value
+    before."""
+    lines, used, value = [], 0, "value"
+    if source:
+        value = "given" if operand_dtypes(chain, dtype, source)[0] != dtype else "value"
+        lines, used = [f"{value} = {operand(0)}"], 1
+    for number, (op, letters) in enumerate(chain):
+        starts = bool(source) and number == 0
+        count = len(letters) - starts
+        further = [operand(used + i) for i in range(count)]
+        lines += applied(op, [value, *further], dtype, source if starts else dtype)
+        used, value = used + count, "value"
+    return [piece for line in lines for piece in broken(indent + line)]
+
+
+def applied(op: str, operands: list[str], dtype: str, source: str = "") -> list[str]:
+    """The statements that make `value` the op's result, of a dtype, from operands of another."""
     if op == "copy":
         return []
-    *before, result = FUNCTIONS[op].replace("T(", f"{dtype}(").split("; ")
+    source = source or dtype
+    text = function(op, dtype, source)
+    *before, result = text.split("; ")
     text = "\n".join([*before, f"value = {result}"])
-    words, loads = {"x": "value"}, []
-    for letter, expression in zip("yz", further, strict=False):
+    words, loads = {"x": operands[0]}, []
+    for letter, expression in zip("yz", operands[1:], strict=False):
         if "[" in expression and len(re.findall(rf"\b{letter}\b", text)) > 1:
             loads.append(f"{op}_{letter} = {expression}")         # read from memory once
             expression = f"{op}_{letter}"
         words[letter] = expression
     text = re.sub(r"\b[xyz]\b", lambda word: words[word[0]], text)
-    lines = [*loads, *text.split("\n")]
+    checks = []
+    if op in DIVISIONS and dtype in INTEGERS:
+        checks = [f"if {words['y']} == 0:",
+                  "    cuda.atomic.compare_and_swap(fault, int64(0), step + 1)"]
+    lines = [*loads, *checks, *text.split("\n")]
     return [f"# {op}", *lines] if len(lines) > 1 or " if " in text else lines
+
+
+def function(op: str, dtype: str, source: str) -> str:
+    """The op's entry for these types, as text without T."""
+    if op == "cast":
+        return cast(source, dtype)
+    text = FUNCTIONS[op]
+    if dtype in INTEGERS and op != "where":
+        *before, result = INTEGER_FUNCTIONS.get(op, text).split("; ")
+        text = "; ".join([*before, f"T({result})"])               # numba widens what it computes
+    text = text.replace("WHOLE", WHOLE.get(source, ""))
+    return re.sub(r"\bT\(", typed("", source)[:-1], text)
+
+
+def cast(source: str, dtype: str) -> str:
+    """To a bool: whether it is not 0.  A float to an integer: toward zero, and modulo 2^bits where
+    an int64 can hold it."""
+    if dtype == "bool":
+        return "x" if source == "bool" else f"x != {zero(source)}"
+    if source in FLOATS and dtype in INTEGERS:
+        return "int64(x)" if dtype == "i64" else typed("int64(x)", dtype)
+    return typed("x", dtype)
 
 
 def broken(line: str) -> list[str]:

@@ -1,44 +1,57 @@
-"""Chains of elementwise ops over tensors of any strides."""
+"""Chains of elementwise ops over tensors of any strides, and numbers made of nothing."""
 from __future__ import annotations
 
 import nncompile.cuda.kernels.chain as chains
 from nncompile.cuda.kernels.chain import Chain
 from nncompile.cuda.kernels.kernel import (
     Kernel,
-    definition,
     dims,
+    each_element,
     indices,
+    make,
+    number_of,
+    number_type,
     place,
     signature,
     strides,
+    typed,
 )
 from nncompile.cuda.target import Target
 
 
-def elementwise(chain: Chain, rank: int, dtype: str, target: Target) -> Kernel:
+def elementwise(chain: Chain, rank: int, dtype: str, target: Target,
+                source: str | None = None) -> Kernel:
     """y = chain(operands), a thread an element, over `rank` dims (one or more).
 
-    The kinds of the chain's first op are of *all* its operands.  y may be one of the v operands,
-    place for place.
+    The kinds of the chain's first op are of *all* its operands, and their dtype is `source` where
+    it is not that of y.  y may be one of the v operands of its dtype, place for place.  An integer
+    divided by 0 is 0, and the first one writes step + 1 to fault, whose first word was 0.
     """
-    kinds = chains.kinds(chain)
-    further = " ".join(f"r{i}:p {strides(rank, f'r{i}')}" if kind == "v" else f"r{i}:s"
-                       for i, kind in enumerate(kinds))
-    letters = signature(f"y:p {dims(rank)} {strides(rank, 'y')} {further}")
-    kernel = f"elementwise{chains.name(chain)}_{rank}_{dtype}"
+    source = source or dtype
+    kinds, dtypes = chains.kinds(chain), chains.operand_dtypes(chain, dtype, source)
+    further = [f"r{i}:{d}[] {strides(rank, f'r{i}')}" if kind == "v" else f"r{i}:{number_type(d)}"
+               for i, (kind, d) in enumerate(zip(kinds, dtypes, strict=True))]
+    fault = " fault:words step" * chains.may_fault(chain, dtype)
+    arguments = signature(f"y:{dtype}[] {dims(rank)} {strides(rank, 'y')} {' '.join(further)}"
+                          + fault)
+    name = (f"elementwise{chains.name(chain)}_{rank}_{dtype}"
+            + f"_of_{source}" * (source != dtype))
 
     def operand(number: int) -> str:
         r = f"r{number}"
-        return r if kinds[number] == "s" else f"{r}[{place(r, rank)}]"
+        return number_of(r, dtypes[number]) if kinds[number] == "s" else f"{r}[{place(r, rank)}]"
 
-    body = ["    element = int64(cuda.blockIdx.x) * cuda.blockDim.x + cuda.threadIdx.x",
-            f"    while element < {' * '.join(f'd{d}' for d in range(rank))}:",
-            "        rest = element",
-            *indices("rest", rank, " " * 8),
-            *chains.statements(chain, operand, dtype, " " * 8, starts=True),
-            f"        y[{place('y', rank)}] = value",
-            "        element += int64(cuda.gridDim.x) * cuda.blockDim.x"]
-    text = definition(kernel, letters, [f"y = {chains.about(chain, '')}, a thread an element."],
-                      body)
-    return Kernel(kernel, tuple(letters), "".join(letters.values()), text,
-                  dtype, target.threads)
+    body = each_element(" * ".join(f"d{d}" for d in range(rank)), [
+        "        rest = element",
+        *indices("rest", rank, " " * 8),
+        *chains.statements(chain, operand, dtype, " " * 8, source=source),
+        f"        y[{place('y', rank)}] = value"])
+    return make(name, arguments, [f"y = {chains.about(chain, '')}, a thread an element."], body,
+                target.threads)
+
+
+def iota(dtype: str, target: Target) -> Kernel:
+    """y[i] = i, modulo 2^bits."""
+    body = each_element("N", [f"        y[y_at + element] = {typed('element', dtype)}"])
+    return make(f"iota_{dtype}", signature(f"y:{dtype}[] N"), ["0, 1, 2, ..."], body,
+                target.threads)

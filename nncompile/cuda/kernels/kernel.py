@@ -1,18 +1,22 @@
 """A kernel: its text, and what it takes.
 
-Arguments are described by one letter each:
+Arguments have a type each:
 
-    p  a 1-D array of the model's type      i  an int64: an offset, a stride or a size, in elements
-    s  a number of the model's type         j, l  a 1-D array of int32 ids, of int64 ids
-    w  a 1-D array of int64 words
+    f32[]  a 1-D array of a dtype        f32    a number, of a float type
+    i64    an offset, a stride or a size, in elements; a number of any other type
+    words  a 1-D array of int64
 
-Every array has an offset behind it, <name>_at: where in it the operand begins.
+Every f32[] has an offset behind it, <name>_at: where in it the operand begins.
 """
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from textwrap import wrap
+
+from ir.types import DTYPES, FLOATS
+
+Lines = list[str]
 
 
 @dataclass(frozen=True)
@@ -21,21 +25,38 @@ class Kernel:
 
     name: str
     arguments: tuple[str, ...]
-    types: str
+    types: tuple[str, ...]
     text: str
-    dtype: str                                # float32 or float64
     threads: int                              # of a block
 
 
+def make(name: str, arguments: dict[str, str], about: Sequence[str], body: Sequence[str],
+         threads: int) -> Kernel:
+    text = definition(name, arguments, about, body)
+    return Kernel(name, tuple(arguments), tuple(arguments.values()), text, threads)
+
+
+# -- arguments -------------------------------------------------------------------------------------
+
 def signature(text: str) -> dict[str, str]:
-    """Arguments of a description: `x:p ldx M` has an array x (and x_at), and two int64."""
-    letters: dict[str, str] = {}
+    """Arguments of a description: `x:f32[] ldx M` has an array x (and x_at), and two i64."""
+    types: dict[str, str] = {}
     for part in text.split():
-        name, _, letter = part.partition(":")
-        letters[name] = letter or "i"
-        if letter in ("p", "j", "l"):
-            letters[f"{name}_at"] = "i"
-    return letters
+        name, _, type_ = part.partition(":")
+        types[name] = type_ or "i64"
+        if type_.endswith("[]"):
+            types[f"{name}_at"] = "i64"
+    return types
+
+
+def number_type(dtype: str) -> str:
+    """How a number of the model is passed."""
+    return dtype if dtype in FLOATS else "i64"
+
+
+def number_of(name: str, dtype: str) -> str:
+    """A number that was passed, in its dtype."""
+    return name if dtype in FLOATS else f"({name} != 0)" if dtype == "bool" else typed(name, dtype)
 
 
 def strides(rank: int, *operands: str) -> str:
@@ -47,12 +68,27 @@ def dims(rank: int) -> str:
     return " ".join(f"d{d}" for d in range(rank))
 
 
+# -- text ------------------------------------------------------------------------------------------
+
+def word(dtype: str) -> str:
+    """The dtype's name in a kernel's text: float32, bool."""
+    return str(DTYPES[dtype])
+
+
+def typed(text: str, dtype: str) -> str:
+    return f"{word(dtype)}({text})"
+
+
+def zero(dtype: str) -> str:
+    return "False" if dtype == "bool" else typed("0", dtype)
+
+
 def place(operand: str, rank: int) -> str:
     """Where the operand's element with the indices i0, i1, ... is."""
     return " + ".join([f"{operand}_at", *(f"i{d} * {operand}_s{d}" for d in range(rank))])
 
 
-def indices(flat: str, rank: int, indent: str) -> list[str]:
+def indices(flat: str, rank: int, indent: str) -> Lines:
     """Statements that take a flat index apart, the last dim first; `flat` is used up."""
     if not rank:
         return []
@@ -62,12 +98,37 @@ def indices(flat: str, rank: int, indent: str) -> list[str]:
     return [indent + line for line in [*lines, f"i0 = {flat}"]]
 
 
-def definition(name: str, letters: dict[str, str], about: Sequence[str],
+def each_element(count: str, body: Sequence[str]) -> Lines:
+    """A thread an element: `body`, indented by 8, for every `element` below the count."""
+    return ["    element = int64(cuda.blockIdx.x) * cuda.blockDim.x + cuda.threadIdx.x",
+            f"    while element < {count}:",
+            *body,
+            "        element += int64(cuda.gridDim.x) * cuda.blockDim.x"]
+
+
+def filled(body: str, words: dict[str, str | Lines]) -> Lines:
+    """The lines of the body with its @words replaced; a list of lines takes the word's line, and
+    its indentation."""
+    lines: Lines = []
+    for line in body.strip("\n").split("\n"):
+        whole = words.get(line.strip())
+        if isinstance(whole, list):
+            indent = line[:len(line) - len(line.lstrip())]
+            lines += [(indent + inner).rstrip() for inner in whole]
+            continue
+        for name, text in words.items():
+            if isinstance(text, str):
+                line = line.replace(name, text)
+        lines.append(line)
+    return lines
+
+
+def definition(name: str, arguments: dict[str, str], about: Sequence[str],
                body: Sequence[str]) -> str:
     """The text of a kernel, its arguments broken at 100 columns."""
     lines, line = [], f"def {name}("
     hang = " " * len(line)
-    for argument in letters:
+    for argument in arguments:
         if len(line) + len(argument) > 96:
             lines.append(line.rstrip())
             line = hang

@@ -14,23 +14,32 @@ from __future__ import annotations
 
 import nncompile.cuda.kernels.chain as chains
 from nncompile.cuda.kernels.chain import Chain
-from nncompile.cuda.kernels.kernel import Kernel, definition, dims, signature, strides
+from nncompile.cuda.kernels.kernel import (
+    Kernel,
+    dims,
+    filled,
+    make,
+    signature,
+    strides,
+    word,
+    zero,
+)
 from nncompile.cuda.target import Target, Tile
 
 MOST_CALLS = 16                    # of functions, written out for all sums of a thread
 ORDER = "Sums run over k in chunks, the same for any number of rows."
 
 
-def arguments(then: Chain, outer: int) -> dict[str, str]:
+def arguments(then: Chain, outer: int, dtype: str) -> dict[str, str]:
     """x[o] is M rows of K, w[o] K rows of N, each row ldx, ldw from the next, elements side by
     side; a further operand of the chain has strides of its own, along rows, columns and o."""
-    further = " ".join(f"r{i}:p r{i}_m r{i}_n {strides(outer, f'r{i}')}" if kind == "v" else
-                       f"r{i}:s" for i, kind in enumerate(chains.kinds(then)))
-    return signature(f"x:p ldx w:p ldw y:p ldy M K N {dims(outer)} "
+    further = " ".join(f"r{i}:{dtype}[] r{i}_m r{i}_n {strides(outer, f'r{i}')}" if kind == "v"
+                       else f"r{i}:{dtype}" for i, kind in enumerate(chains.kinds(then)))
+    return signature(f"x:{dtype}[] ldx w:{dtype}[] ldw y:{dtype}[] ldy M K N {dims(outer)} "
                      f"{strides(outer, 'x', 'w', 'y')} {further}")
 
 
-def places(then: Chain, outer: int, indent: str) -> list[str]:
+def places(then: Chain, outer: int) -> list[str]:
     """Where the operands of the matrices with outer index `o` begin; `o` is used up."""
     read = [f"r{i}" for i, kind in enumerate(chains.kinds(then)) if kind == "v"]
     if not outer:
@@ -42,7 +51,7 @@ def places(then: Chain, outer: int, indent: str) -> list[str]:
     for operand in ("x", "w", "y", *read):
         steps = " + ".join(f"i{d} * {operand}_s{d}" for d in range(outer))
         lines.append(f"{operand}_o = {operand}_at + {steps}")
-    return [indent + line for line in lines]
+    return lines
 
 
 def start(operand: str, outer: int) -> str:
@@ -84,16 +93,16 @@ def tiled(then: Chain, outer: int, dtype: str, target: Target, tile: Tile) -> Ke
     rows, columns, depth = tile.rows, tile.columns, tile.depth
     threads, tm, tn = tile.threads, tile.thread_rows, tile.thread_columns
     across = columns // tn                                     # threads along a row of the tile
-    letters = arguments(then, outer)
-    kernel = named(str(tile), then, outer, dtype)
+    described = arguments(then, outer, dtype)
+    name = named(str(tile), then, outer, dtype)
     about = [f"y = {chains.about(then, 'x @ w')}: a block computes tiles of {rows} x {columns}, "
              f"a thread {tm} x {tn} of each.", "", ORDER]
-    zero = f"{dtype}(0)"
+    nothing, number = zero(dtype), word(dtype)
     body = f"""\
-    xs = cuda.shared.array(({depth}, {rows + 4}), {dtype})       # 4 more: no bank conflicts
-    ws = cuda.shared.array(({depth}, {columns}), {dtype})
-    part = cuda.local.array(({tm}, {tn}), {dtype})
-    total = cuda.local.array(({tm}, {tn}), {dtype})
+    xs = cuda.shared.array(({depth}, {rows + 4}), {number})       # 4 more: no bank conflicts
+    ws = cuda.shared.array(({depth}, {columns}), {number})
+    part = cuda.local.array(({tm}, {tn}), {number})
+    total = cuda.local.array(({tm}, {tn}), {number})
     thread = cuda.threadIdx.x
     down, right = thread // {across}, thread % {across}
     tiles_down, tiles_right = (M + {rows - 1}) // {rows}, (N + {columns - 1}) // {columns}
@@ -102,28 +111,28 @@ def tiled(then: Chain, outer: int, dtype: str, target: Target, tile: Tile) -> Ke
         n0 = tile % tiles_right * {columns}
         m0 = tile // tiles_right % tiles_down * {rows}
         o = tile // tiles_right // tiles_down
-@places
+        @places
         for i in range({tm}):
             for j in range({tn}):
-                total[i, j] = {zero}
+                total[i, j] = {nothing}
         first = int64(0)
         while first < K:                                # a chunk of k
             for i in range({tm}):
                 for j in range({tn}):
-                    part[i, j] = {zero}
+                    part[i, j] = {nothing}
             stop = first + {target.chunk} if first + {target.chunk} < K else K
             for k0 in range(first, stop, {depth}):
                 for turn in range({ceil(depth * rows, threads)}):
                     e = turn * {threads} + thread
                     m, k = m0 + e // {depth}, k0 + e % {depth}
-                    value = {zero}
+                    value = {nothing}
                     if m < M and k < stop:
                         value = x[@x + m * ldx + k]
                     xs[e % {depth}, e // {depth}] = value
                 for turn in range({ceil(depth * columns, threads)}):
                     e = turn * {threads} + thread
                     k, n = k0 + e // {columns}, n0 + e % {columns}
-                    value = {zero}
+                    value = {nothing}
                     if k < stop and n < N:
                         value = w[@w + k * ldw + n]
                     ws[e // {columns}, e % {columns}] = value
@@ -148,25 +157,24 @@ def tiled(then: Chain, outer: int, dtype: str, target: Target, tile: Tile) -> Ke
                 m, n = m0 + {row}, n0 + {column}
                 if m < M and n < N:""", "total[i, j]", tm * tn)
     text = filled(body, {
-        "@places": places(then, outer, " " * 8), "@ends": ends,
+        "@places": places(then, outer), "@ends": ends,
         "@x": start("x", outer), "@w": start("w", outer),
         "@row": row, "@column": column})
-    return Kernel(kernel, tuple(letters), "".join(letters.values()),
-                  definition(kernel, letters, about, text), dtype, threads)
+    return make(name, described, about, text, threads)
 
 
 def few(then: Chain, outer: int, dtype: str, target: Target) -> Kernel:
     shape, chunk = target.few, target.chunk
-    letters = arguments(then, outer)
-    kernel = named("few", then, outer, dtype)
+    described = arguments(then, outer, dtype)
+    name = named("few", then, outer, dtype)
     rows, lanes, groups = shape.rows, shape.lanes, shape.groups
     about = [f"y = {chains.about(then, 'x @ w')}, of few rows: a block computes {lanes} columns of "
              f"{rows} rows; its {groups} groups of threads take one chunk of k each.", "", ORDER]
-    zero = f"{dtype}(0)"
+    nothing, number = zero(dtype), word(dtype)
     body = f"""\
-    parts = cuda.shared.array(({groups}, {rows}, {lanes}), {dtype})
-    part = cuda.local.array({rows}, {dtype})
-    total = cuda.local.array({rows}, {dtype})
+    parts = cuda.shared.array(({groups}, {rows}, {lanes}), {number})
+    part = cuda.local.array({rows}, {number})
+    total = cuda.local.array({rows}, {number})
     lane, group = cuda.threadIdx.x % {lanes}, cuda.threadIdx.x // {lanes}
     units_down, units_right = (M + {rows - 1}) // {rows}, (N + {lanes - 1}) // {lanes}
     unit = int64(cuda.blockIdx.x)
@@ -174,15 +182,15 @@ def few(then: Chain, outer: int, dtype: str, target: Target) -> Kernel:
         n = unit % units_right * {lanes} + lane
         m0 = unit // units_right % units_down * {rows}
         o = unit // units_right // units_down
-@places
+        @places
         for i in range({rows}):
-            total[i] = {zero}
+            total[i] = {nothing}
         turn = int64(0)
         while turn < K:                                 # {groups} chunks of k
             first = turn + group * {chunk}
             stop = first + {chunk} if first + {chunk} < K else K
             for i in range({rows}):
-                part[i] = {zero}
+                part[i] = {nothing}
             if n < N:
                 for k in range(first, stop):
                     weight = w[@w + k * ldw + n]
@@ -207,10 +215,9 @@ def few(then: Chain, outer: int, dtype: str, target: Target) -> Kernel:
                 m = m0 + i
                 if m < M:""", "total[i]", rows)
     text = filled(body, {
-        "@places": places(then, outer, " " * 8), "@ends": ends,
+        "@places": places(then, outer), "@ends": ends,
         "@x": start("x", outer), "@w": start("w", outer)})
-    return Kernel(kernel, tuple(letters), "".join(letters.values()),
-                  definition(kernel, letters, about, text), dtype, shape.threads)
+    return make(name, described, about, text, shape.threads)
 
 
 def position(tile: Tile) -> tuple[str, str]:
@@ -226,21 +233,6 @@ def within(thread: str, turn: str, count: int, threads: int) -> str:
     if count <= 4:
         return f"{thread} * {count} + {turn}"
     return f"{thread} * 4 + {turn} // 4 * {4 * threads} + {turn} % 4"
-
-
-def filled(body: str, words: dict[str, str | list[str]]) -> list[str]:
-    """The lines of the body with its @words replaced; a list of lines takes the word's line."""
-    lines: list[str] = []
-    for line in body.split("\n"):
-        whole = words.get(line)
-        if isinstance(whole, list):
-            lines += whole
-            continue
-        for word, text in words.items():
-            if isinstance(text, str):
-                line = line.replace(word, text)
-        lines.append(line)
-    return lines
 
 
 def ceil(a: int, b: int) -> int:

@@ -1,0 +1,77 @@
+"""Reductions of rows to one number: reduce, and arg for the place of an extreme."""
+from __future__ import annotations
+
+from nncompile.cuda.kernels.chain import applied
+from nncompile.cuda.kernels.kernel import Kernel, signature, word
+from nncompile.cuda.kernels.rows import row_kernel
+
+STEPS = {"sum": "add", "mean": "add", "prod": "mul", "max": "maximum", "min": "minimum"}
+FIRST = "x[x_at + row * ldx]"                 # of a row, which has one where a maximum is asked for
+
+
+def reduce(op: str, dtype: str, threads: int) -> Kernel:
+    """y[row] = sum, prod, mean, max, min, any or all of a row; integers modulo 2^bits.
+
+    NaN where there is one; the mean of nothing is NaN; nothing has no maximum.
+    """
+    if op in ("any", "all"):
+        return truth(op, threads)
+    step = STEPS[op]
+    start = {"add": "T(0)", "mul": "T(1)"}.get(step, FIRST)
+    result = "results[0] / T(N)" if op == "mean" else "results[0]"
+    read = applied(step, ["value", "x[x_at + row * ldx + i]"], dtype)
+    both = applied(step, ["value", "results[there]"], dtype)
+    return row_kernel(
+        f"reduce_{op}", signature(f"x:{dtype}[] ldx y:{dtype}[] rows N"),
+        [f"The {op} of each row, a block of {threads} threads a row."], dtype, threads, {
+        "@shared": f"results = cuda.shared.array({threads}, {word(dtype)})",
+        "@start": f"value = {start}",
+        "@read": "\n".join(read),
+        "@share": "results[thread] = value",
+        "@join": "\n".join(["value = results[thread]", *both, "results[thread] = value"]),
+        "@write": f"if thread == 0:\n    y[y_at + row] = {result}"})
+
+
+def truth(op: str, threads: int) -> Kernel:
+    """any or all of bools: 1 or 0 where one of them is found that decides."""
+    start, decides, found = (0, "", 1) if op == "any" else (1, "not ", 0)
+    return row_kernel(
+        f"reduce_{op}", signature("x:bool[] ldx y:bool[] rows N"),
+        [f"Whether {op} of each row are true, a block of {threads} threads a row."], "bool",
+        threads, {
+        "@shared": f"results = cuda.shared.array({threads}, uint8)",
+        "@start": f"value = uint8({start})",
+        "@read": f"if {decides}x[x_at + row * ldx + i]:\n    value = uint8({found})",
+        "@share": "results[thread] = value",
+        "@join": f"if {decides}results[there]:\n    results[thread] = uint8({found})",
+        "@write": "if thread == 0:\n    y[y_at + row] = results[0] != uint8(0)"})
+
+
+def arg(op: str, dtype: str, threads: int) -> Kernel:
+    """y[row] = the place of the first largest (argmax) or smallest (argmin) of a row, of the first
+    NaN where there is one."""
+    sign = {"argmax": ">", "argmin": "<"}[op]
+
+    def before(a: str, b: str) -> str:
+        return f"{a} {sign} {b} or ({a} != {a} and {b} == {b})"
+
+    return row_kernel(
+        op, signature(f"x:{dtype}[] ldx y:i64[] rows N"),
+        [f"Where the {op[3:]}imum of each row is, the first one, a block of {threads} threads a "
+         "row."], dtype, threads, {
+        "@shared": f"""
+values = cuda.shared.array({threads}, {word(dtype)})
+places = cuda.shared.array({threads}, int64)""",
+        "@start": f"value, at = {FIRST}, int64(0)",
+        "@read": f"""
+s = x[x_at + row * ldx + i]
+if {before('s', 'value')}:
+    value, at = s, i""",
+        "@share": "values[thread], places[thread] = value, at",
+        "@join": f"""
+mine, other = values[thread], values[there]
+alike = mine == other or (mine != mine and other != other)
+if {before('other', 'mine')} or (
+        alike and places[there] < places[thread]):
+    values[thread], places[thread] = other, places[there]""",
+        "@write": "if thread == 0:\n    y[y_at + row] = places[0]"})
