@@ -13,6 +13,7 @@ import pytest
 from ir.ops import OPS
 from ir.types import DTYPES
 from nncompile.cpu.kernels import LANE_OPS, elementwise
+from nncompile.cpu.link import in_process
 from tests.cpu.kernel_harness import LEVELS, TARGETS, compiled
 from tests.cpu.math_reference import BY_MPMATH, EXACT, exact, ulps
 
@@ -212,3 +213,9 @@ def test_targets_have_the_same_functions_in_mixed_widths(level):
     compiled(elementwise(chain, 0), level)(wide, x.size, x)
     assert np.array_equal(narrow, wide, equal_nan=True)
     assert TARGETS[level].width >= 4
+
+
+@pytest.mark.parametrize("name", ["fmod", "fmodf", "pow", "sin", "cos", "tan"])
+def test_functions_of_the_c_library_are_found(name):
+    """A process that loads kernels from the cache links them before they run."""
+    assert in_process(name)
