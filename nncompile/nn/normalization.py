@@ -171,11 +171,10 @@ class ByChannel(Normalization):
         self.affine = affine
         self.track_running_stats = track_running_stats
         kind = np.float32 if dtype is None else dtype
-        statistics = {"running_mean": np.zeros(num_features, kind),
-                      "running_var": np.ones(num_features, kind),
-                      "num_batches_tracked": np.array(0, np.int64)}
-        for name, array in statistics.items():
-            self.register_buffer(name, array if track_running_stats else None)
+        statistics = {"running_mean": (num_features, kind), "running_var": (num_features, kind),
+                      "num_batches_tracked": ((), np.int64)}
+        for name, (shape, dtype_) in statistics.items():
+            self.register_buffer(name, np.zeros(shape, dtype_) if track_running_stats else None)
         self._make_affine((num_features,), affine, affine and bias, device, dtype)
 
     def reset_running_stats(self) -> None:

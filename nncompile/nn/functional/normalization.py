@@ -276,5 +276,5 @@ def pairwise_distance(
 ) -> Array:
     """The p-norm of x1 - x2 + eps along the last axis."""
     difference = as_array("pairwise_distance", x1).sub(as_array("pairwise_distance", x2))
-    return difference.add(eps).norm(p, -1, keepdim)
+    return difference.add(eps).norm(float(p), -1, keepdim)
 
