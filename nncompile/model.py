@@ -256,7 +256,9 @@ class CompiledModel:
         kind, where = self._program.steps[step].kind, self._program.steps[step].node.where
         what = {"elementwise": "an integer is divided by zero",
                 "embedding": f"index {number} is outside an embedding of {size} rows",
-                "embedding_bag": f"{number} is no index into {size} rows, or no offset of a bag: "
-                                 "offsets begin with 0 and rise up to the number of ids",
+                "embedding_bag": f"index {number} is outside an embedding of {size} rows",
                 }.get(kind, f"index {number} is outside an axis of {size} elements")
+        if size < 0:                                   # embedding_bag: -1 - the number of ids
+            what = (f"offset {number} is none of a bag: offsets begin with 0 and rise up to "
+                    f"{-1 - size}, the number of ids")
         raise InputError(f"{what}{where.note}")

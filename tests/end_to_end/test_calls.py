@@ -275,6 +275,18 @@ def test_an_index_outside_an_axis(inputs, type_, call, index):
     np.testing.assert_array_equal(fast(x, ids), good)
 
 
+@pytest.mark.parametrize("ids, offsets, message", [
+    ([0, 9, 1], [0, 1], "index 9 is outside an embedding of 5 rows"),
+    ([0, 1, 1], [1, 2], "offset 1 is none"), ([0, 1, 1], [0, 4], "offset 4 is none of a bag.* 3,"),
+    ([0, 1, 1], [0, -1], "offset -1 is none"),
+])
+def test_bags(ids, offsets, message):
+    fast = nncompile.compile(nn.EmbeddingBag(5, 3), "i64[N]", "i64[B]")
+    assert fast(np.array([0, 1, 4]), np.array([0, 1])).shape == (2, 3)
+    with pytest.raises(nncompile.InputError, match=rf"(?s){message}.*layer: +EmbeddingBag"):
+        fast(np.array(ids), np.array(offsets))
+
+
 def test_division_of_integers_by_zero():
     class Rest(nn.Module):
         def forward(self, x, y):
