@@ -19,7 +19,7 @@ import numpy.typing as npt
 import ir
 import nncompile
 from ir.text import name_values, print_node
-from nncompile.compiler import run_passes
+from nncompile.compiler import TARGETS, run_passes
 from nncompile.errors import Error, InputError
 from nncompile.model import PassRun
 from nncompile.modelfile import guessed_inputs, load_model
@@ -37,6 +37,7 @@ examples:
   nncompile show model.py:net --source               the Python that is generated
   nncompile run model.py:net --input x.npy --output y.npy
   nncompile bench model.py:net --batch 1,64,1024 --threads 1,2
+  nncompile bench model.py:net --target cuda --vs torch,torch.compile
 """
 
 INPUT_HELP = """type of an input, one for each argument of forward, as "f32[B, 64]" or "i64[B, T]";
@@ -115,12 +116,15 @@ def parser() -> argparse.ArgumentParser:
     sub = add("bench", bench, "time a model beside NumPy, torch and ONNX Runtime; outputs are "
                               "compared with float64 before any time is taken")
     sub.add_argument("--input", action="append", metavar="TYPE", help=INPUT_HELP)
-    sub.add_argument("--batch", type=positives, default=[1, 64, 1024], metavar="N,N",
-                     help="batch sizes: 1,64,1024")
+    sub.add_argument("--target", choices=list(TARGETS), default="cpu", help="cpu, or cuda: on the "
+                     "GPU, by its own events, with arrays that are there and with copies")
+    sub.add_argument("--batch", type=positives, metavar="N,N",
+                     help="batch sizes: 1,64,1024; cuda 1,64,4096")
     sub.add_argument("--threads", type=positives, default=[1], metavar="N,N",
-                     help="thread counts: 1")
+                     help="thread counts of the cpu: 1")
     sub.add_argument("--vs", type=names, metavar="PEER,PEER",
-                     help="numpy,torch,onnxruntime, or none")
+                     help="numpy,torch,onnxruntime, or none; cuda: "
+                          "torch,torch.compile,cupy,jax, or none")
     sub.add_argument("--size", type=size, action="append", default=[], metavar="T=16",
                      help="a number for each named size but the first, which is the batch")
     sub.add_argument("--rounds", type=positive, default=9, metavar="N", help="rounds: 9")
@@ -258,20 +262,26 @@ def write_array(path: Path, array: npt.NDArray[Any]) -> None:
 # -- bench -----------------------------------------------------------------------------------------
 
 def bench(args: argparse.Namespace) -> int:
-    from nncompile.bench import PEERS, Report, Row
-    from nncompile.bench import bench as measured
+    from nncompile.bench import DEVICE_PEERS, PEERS, Report, Row, bench_device
+    from nncompile.bench import bench as bench_cpu
 
-    peers = list(PEERS) if args.vs is None else args.vs
-    if unknown := set(peers) - set(PEERS):
+    on_cpu = args.target == "cpu"
+    known = list(PEERS if on_cpu else DEVICE_PEERS)
+    peers = known if args.vs is None else args.vs
+    if unknown := set(peers) - set(known):
         raise InputError(f"there is no peer {', '.join(sorted(unknown))}; there are "
-                         f"{', '.join(PEERS)}")
+                         f"{', '.join(known)}")
 
     def watch(report: Report, row: Row) -> None:
         print(*[report.header()] * (len(report.rows) == 1), report.row(row), sep="\n", flush=True)
 
     model, inputs = model_and_inputs(args)
-    report = measured(model, inputs, batches=args.batch, threads=args.threads, peers=peers,
-                      sizes=dict(args.size), rounds=args.rounds, title=args.model, watch=watch)
+    same = {"peers": peers, "sizes": dict(args.size), "rounds": args.rounds, "title": args.model,
+            "watch": watch}
+    report = (bench_cpu(model, inputs, batches=args.batch or [1, 64, 1024], threads=args.threads,
+                        **same) if on_cpu else
+              bench_device(model, inputs, batches=args.batch or [1, 64, 4096], target=args.target,
+                           **same))
     print(f"\n{report.notes()}")
     if args.json is not None:
         args.json.write_text(json.dumps(report.as_dict(), indent=1) + "\n")

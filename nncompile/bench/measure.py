@@ -132,10 +132,12 @@ def reason(error: Exception) -> str:
 
 class Clock:
     """Times callables against each other: `rounds` rounds, about `seconds` for each in a round,
-    `park` seconds of rest before."""
+    `park` seconds of rest before.  `timer(way, count)` takes the time of a call."""
 
-    def __init__(self, rounds: int, seconds: float, park: float) -> None:
+    def __init__(self, rounds: int, seconds: float, park: float,
+                 timer: Callable[[Way, int], float] | None = None) -> None:
         self.rounds, self.seconds, self.park = rounds, seconds, park
+        self.timer = timer or seconds_a_call
 
     def interleaved(self, ways: Mapping[Any, Way]) -> tuple[dict[Any, list[float]], float]:
         """Seconds a call, one number a round, and the CPUs that others used meanwhile."""
@@ -147,11 +149,11 @@ class Clock:
             first = turn % len(names)
             for name in names[first:] + names[:first]:
                 time.sleep(self.park)
-                times[name].append(seconds_a_call(ways[name], counts[name]))
+                times[name].append(self.timer(ways[name], counts[name]))
         return times, (others_seconds() - others) / (time.perf_counter() - begin)
 
     def calls_in_a_round(self, way: Way) -> int:
-        return max(1, int(self.seconds / max(seconds_a_call(way, 1), 1e-7)))
+        return max(1, int(self.seconds / max(self.timer(way, 1), 1e-7)))
 
 
 def seconds_a_call(way: Way, count: int) -> float:

@@ -62,11 +62,14 @@ class Report:
             line(["batch", "threads", OURS, "GFLOP/s", *self.peers, "busy"])])
 
     def row(self, row: Row) -> str:
+        return line([str(row.batch), str(row.threads), *self.cells(row)])
+
+    def cells(self, row: Row) -> list[str]:
+        """Of a row, what stands behind its batch size and its threads."""
         ours = row.results[OURS]
         rate = f"{row.flops / ours.median / 1e9:.1f}" if ours.seconds and row.flops else "-"
         peers = [beside(row.results[name], ours) for name in self.peers]
-        return line([str(row.batch), str(row.threads), micros(ours), rate, *peers,
-                     f"{row.busy:.1f}"])
+        return [micros(ours), rate, *peers, f"{row.busy:.1f}"]
 
     def notes(self) -> str:
         """Why a contender has no time, each reason once; and how to read the table."""

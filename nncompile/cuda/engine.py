@@ -29,6 +29,7 @@ from nncompile.cuda.emit import emit
 from nncompile.cuda.graph import Recording
 from nncompile.cuda.memory import Memory
 from nncompile.cuda.profile import profile
+from nncompile.cuda.stopwatch import Stopwatch as Stopwatch
 from nncompile.cuda.target import target_of
 from nncompile.cuda.words import aligned
 from nncompile.errors import InputError

@@ -12,9 +12,10 @@ from tests.cuda.common import SIMULATED, bits, outputs
 from tests.end_to_end.models import CASES, ROW_INDEPENDENT
 from tests.strategies import feed, graphs, seeds
 
-WIDE = ("larger than a cache", "relu tabular", "wide sigmoid", "residual in time")
+WIDE = ("larger than a cache", "relu tabular", "wide sigmoid", "residual in time", "residual",
+        "digits")
 NAMES = [name for name in CASES if not (SIMULATED and name in WIDE)]
-BATCHES = [0, 1, 2, 3] if SIMULATED else [0, 1, 2, 3, 15, 16, 17, 63, 64, 65, 200, 1000]
+BATCHES = [0, 2] if SIMULATED else [0, 1, 2, 3, 15, 16, 17, 63, 64, 65, 200, 1000]
 LENGTH = 3 if SIMULATED else 9
 COMPILED: dict[str, tuple] = {}
 
@@ -55,7 +56,7 @@ def test_rows_are_bit_identical(name):
     fast, _ = compiled(name)
     rows, batches = 1009, (1, 2, 3, 9, 16, 17, 64, 100, 1009)
     if SIMULATED:
-        rows, batches = (4, (1, 3)) if name in ("encoder", "residual") else (11, (1, 3, 9, 11))
+        rows, batches = (3, (1, 2)) if name in ("encoder", "tanh policy") else (11, (1, 9))
     inputs = inputs_of(name, rows, seed=2)
     want = outputs(fast(*inputs))
     for batch in batches:
@@ -65,7 +66,8 @@ def test_rows_are_bit_identical(name):
                 np.testing.assert_array_equal(bits(g), bits(w[start:start + batch]))
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if n not in ("encoder", "over the batch")])
+@pytest.mark.parametrize("name", [
+    n for n in NAMES if n not in ("encoder", "over the batch", "tanh policy")])
 def test_non_finite_numbers_stay_in_their_rows(name):
     fast, _ = compiled(name)
     inputs = inputs_of(name, 4)
@@ -77,7 +79,7 @@ def test_non_finite_numbers_stay_in_their_rows(name):
         np.testing.assert_array_equal(got[[0, 3]], clean[[0, 3]])
 
 
-@pytest.mark.parametrize("T", [1, 5] if SIMULATED else [1, 2, 17, 40])
+@pytest.mark.parametrize("T", [1, 4] if SIMULATED else [1, 2, 17, 40])
 def test_a_second_dynamic_size(T):
     fast, _ = compiled("encoder")
     inputs = CASES["encoder"].inputs(2, T=T)
@@ -85,7 +87,7 @@ def test_a_second_dynamic_size(T):
     np.testing.assert_allclose(fast(*inputs), want, atol=2e-5)
 
 
-@pytest.mark.parametrize("name", ["digits", "odd views"])
+@pytest.mark.parametrize("name", ["gelu tanh", "odd views"])
 def test_a_model_in_float64(name):
     nncompile.nn.manual_seed(0)
     model = CASES[name].model().eval().double()
@@ -104,7 +106,7 @@ SLOW = {"deadline": None, "derandomize": True, "suppress_health_check": list(Hea
         "phases": [Phase.explicit, Phase.generate]}
 
 
-@settings(max_examples=60 if SIMULATED else 300, **SLOW)
+@settings(max_examples=40 if SIMULATED else 300, **SLOW)
 @given(graphs(max_steps=8), seeds)
 def test_random_graphs(graph, seed):
     check(graph, seed)

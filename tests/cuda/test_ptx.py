@@ -50,18 +50,18 @@ for index, rank in (("i64", 1), ("i32", 3)):
 if dtype != "bool":
     made += [kernels.iota(dtype, DEVICE),
              kernels.elementwise((("mul", "vs"), ("sub", "v")), 4, dtype, DEVICE)]
-for threads in DEVICE.row_threads:
-    if dtype == "bool":
-        made += [kernels.reduce(op, dtype, threads) for op in ("any", "all")]
-        continue
+threads = DEVICE.row_threads[1]
+if dtype == "bool":
+    made += [kernels.reduce(op, dtype, threads) for op in ("any", "all")]
+else:
     made += [kernels.reduce(op, dtype, threads) for op in ("sum", "prod", "max", "min")]
     made += [kernels.arg(op, dtype, threads) for op in ("argmax", "argmin")]
     made += [kernels.topk(True, dtype, threads), kernels.topk(False, dtype, threads),
              kernels.cumsum(dtype, threads)]
-    if dtype in FLOATS:
-        made += [kernels.softmax(dtype, threads), kernels.softmax(dtype, threads, log=True),
-                 kernels.layer_norm(True, True, dtype, threads),
-                 kernels.rms_norm(True, dtype, threads), kernels.reduce("mean", dtype, threads)]
+if dtype in FLOATS:
+    made += [kernels.softmax(dtype, threads), kernels.softmax(dtype, threads, log=True),
+             kernels.layer_norm(True, True, dtype, threads),
+             kernels.rms_norm(True, dtype, threads), kernels.reduce("mean", dtype, threads)]
 if dtype in FLOATS:
     short, mixed = (("add", "v"), ("relu", "")), (("add", "v"), ("gelu", ""), ("mul", "s"))
     made += [kernels.tiled(chain, outer, dtype, DEVICE, tile) for tile in DEVICE.tiles[dtype]

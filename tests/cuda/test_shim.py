@@ -102,3 +102,15 @@ def test_compile_says_so():
         pytest.skip("there is a GPU")
     assert "CompileError: target='cuda' found numba" in done.stderr
     assert "do: " in done.stderr
+
+
+def test_bench_says_so(tmp_path):
+    """And measures nothing."""
+    (tmp_path / "file.py").write_text("from nncompile import nn\nnet = nn.Linear(2, 2)\n")
+    done = subprocess.run([sys.executable, "-m", "nncompile", "bench", "--target", "cuda",
+                           f"{tmp_path / 'file.py'}:net"], cwd=ROOT, capture_output=True, text=True,
+                          env={**os.environ, "NUMBA_ENABLE_CUDASIM": "0"}, check=False)
+    if done.returncode == 0:
+        pytest.skip("there is a GPU")
+    assert done.stderr.startswith("nncompile: error: target='cuda' found numba")
+    assert "do: " in done.stderr and not done.stdout

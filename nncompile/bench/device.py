@@ -1,0 +1,190 @@
+"""The benchmark of a target with a device of its own: arrays that stay there, and copies.
+
+As measure.py, with time by the device's own events.  Peers are the same graph run by torch eager,
+torch.compile (mode "reduce-overhead", which replays CUDA graphs), CuPy and jax.jit, all in plain
+float32: nobody may use TF32.
+"""
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+import ir
+from ir.types import Array
+from nncompile.bench.measure import Clock, batch_sizes, check, flops, random_inputs, reason
+from nncompile.bench.peers import (
+    NUMPY,
+    TORCH,
+    Unavailable,
+    Way,
+    data_of,
+    load_python,
+    needed,
+    sizes_of,
+    write_python,
+)
+from nncompile.bench.report import OURS, Report, Result, Row, line
+from nncompile.compiler import TARGETS, compile
+from nncompile.model import CompiledModel
+from nncompile.nn import Module
+
+
+@dataclass(frozen=True)
+class Library:
+    """How one contender runs the graph: `function` takes and returns arrays on the device."""
+
+    upload: Callable[[Array], Any]
+    function: Callable[..., Sequence[Any]]
+    fetch: Callable[[Any], Array]
+
+    def resident(self, arrays: Sequence[Array]) -> Way:
+        """The arrays are on the device before, and stay there."""
+        there = [self.upload(a) for a in arrays]
+        return lambda: self.function(*there)
+
+    def copying(self, arrays: Sequence[Array]) -> Way:
+        """From NumPy arrays to NumPy arrays."""
+        return lambda: [self.fetch(y) for y in self.function(*map(self.upload, arrays))]
+
+
+@dataclass(frozen=True)
+class DeviceRow(Row):
+    copies: bool
+
+
+class DeviceReport(Report):
+    """Its rows are DeviceRows."""
+
+    def header(self) -> str:
+        return "\n".join([
+            self.title, self.machine, f"compiled in {self.compile_seconds:.2f} s", "",
+            line(["batch", "copies", OURS, "GFLOP/s", *self.peers, "busy"])])
+
+    def row(self, row: Row) -> str:
+        assert isinstance(row, DeviceRow)
+        return line([str(row.batch), "yes" if row.copies else "no", *self.cells(row)])
+
+
+def bench_device(model: Module, inputs: Sequence[str | Array], *, target: str,
+                 batches: Sequence[int], peers: Sequence[str],
+                 sizes: Mapping[str, int] | None = None, rounds: int = 9, seconds: float = 0.05,
+                 title: str = "",
+                 watch: Callable[[Report, Row], None] = lambda report, row: None) -> Report:
+    """Time a model beside its peers at every batch size, with arrays on the device and with copies.
+
+    Raises CompileError where the target has no device here.
+    """
+    stopwatch = import_module(TARGETS[target]).Stopwatch()
+    begin = time.perf_counter()
+    compiled = compile(model, *inputs, target=target)
+    report = DeviceReport(title, stopwatch.device, time.perf_counter() - begin, tuple(peers),
+                          rounds)
+    clock = Clock(rounds, seconds, 0.0, stopwatch.seconds_a_call)
+    for batch in batches:
+        at = batch_sizes(compiled.ir("traced"), batch, sizes or {})
+        for copies in (False, True):
+            report.rows.append(measure(compiled, at, batch, copies, peers, clock, stopwatch))
+            watch(report, report.rows[-1])
+    return report
+
+
+def measure(compiled: CompiledModel, sizes: Mapping[str, int], batch: int, copies: bool,
+            peers: Sequence[str], clock: Clock, stopwatch: Any) -> DeviceRow:
+    """One row: check every contender, then time those that are right."""
+    graph = compiled.ir("traced")
+    arrays = random_inputs(graph, sizes)
+    expected = ir.interpret(graph, arrays, np.float64)
+    results: dict[str, Result] = {}
+    ways: dict[str, Way] = {}
+    for name in (OURS, *peers):
+        try:
+            library = (ours(compiled, stopwatch) if name == OURS
+                       else DEVICE_PEERS[name](graph, arrays))
+            resident = library.resident(arrays)
+            check([library.fetch(y) for y in resident()], expected)
+            ways[name] = library.copying(arrays) if copies else resident
+        except Exception as error:               # a peer's own error is no reason to stop
+            results[name] = Result(note=reason(error))
+    times, busy = clock.interleaved(ways)
+    results |= {name: Result(tuple(taken)) for name, taken in times.items()}
+    return DeviceRow(batch, 1, flops(graph, sizes), busy, results, copies)
+
+
+def ours(compiled: CompiledModel, stopwatch: Any) -> Library:
+    single = len(compiled.ir("traced").outputs) == 1
+
+    def function(*arrays: Any) -> Sequence[Any]:
+        return [compiled(*arrays)] if single else compiled(*arrays)
+
+    return Library(stopwatch.to_device, function, stopwatch.to_host)
+
+
+# -- peers -----------------------------------------------------------------------------------------
+
+def torch_library(graph: ir.Graph, arrays: Sequence[Array], *, compiled: bool = False) -> Library:
+    torch = needed("torch")
+    if not torch.cuda.is_available():
+        raise Unavailable("torch finds no GPU")
+    torch.backends.cuda.matmul.allow_tf32 = False
+    data = [torch.tensor(a, device="cuda") for a in data_of(graph)]
+    source = write_python(graph, sizes_of(graph, arrays), TORCH)
+    run = load_python(source, {"torch": torch, "F": needed("torch.nn.functional")}, data)
+    run = torch.compile(run, mode="reduce-overhead") if compiled else run
+
+    def function(*inputs: Any) -> Sequence[Any]:
+        with torch.inference_mode():
+            return run(*inputs)                                          # type: ignore[no-any-return]
+
+    return Library(lambda a: torch.tensor(a, device="cuda"), function, lambda y: y.cpu().numpy())
+
+
+def torch_compile_library(graph: ir.Graph, arrays: Sequence[Array]) -> Library:
+    return torch_library(graph, arrays, compiled=True)
+
+
+def cupy_library(graph: ir.Graph, arrays: Sequence[Array]) -> Library:
+    cupy = needed("cupy")
+    return Library(cupy.asarray, numpy_like(graph, arrays, cupy, "cupyx.scipy.special",
+                                            cupy.asarray), cupy.asnumpy)
+
+
+def jax_library(graph: ir.Graph, arrays: Sequence[Array]) -> Library:
+    """jax has streams of its own, so each call waits for its result."""
+    jax = needed("jax")
+    if jax.default_backend() != "gpu":
+        raise Unavailable("jax finds no GPU")
+    jax.config.update("jax_default_matmul_precision", "float32")
+    run = jax.jit(numpy_like(graph, arrays, needed("jax.numpy"), "jax.scipy.special",
+                             jax.device_put))
+    return Library(jax.device_put, lambda *inputs: jax.block_until_ready(run(*inputs)), np.asarray)
+
+
+def numpy_like(graph: ir.Graph, arrays: Sequence[Array], library: Any, special: str,
+               upload: Callable[[Array], Any]) -> Callable[..., Any]:
+    """What a person writes for NumPy, on another library with NumPy's functions."""
+    def softmax(x: Any, axis: int) -> Any:
+        e = library.exp(x - x.max(axis, keepdims=True))
+        return e / e.sum(axis, keepdims=True)
+
+    def layer_norm(x: Any, *affine: Any, axes: tuple[int, ...], eps: float) -> Any:
+        centred = x - x.mean(axes, keepdims=True)
+        y = centred / library.sqrt((centred * centred).mean(axes, keepdims=True) + eps)
+        y = y * affine[0] if affine else y
+        return y + affine[1] if affine[1:] else y
+
+    names = {"np": library, "softmax": softmax, "layer_norm": layer_norm}
+    if any(node.op == "gelu" for node in graph.nodes):
+        names["ndtr"] = needed(special).ndtr
+    source = write_python(graph, sizes_of(graph, arrays), NUMPY)
+    return load_python(source, names, [upload(a) for a in data_of(graph)])
+
+
+DEVICE_PEERS: dict[str, Callable[[ir.Graph, Sequence[Array]], Library]] = {
+    "torch": torch_library, "torch.compile": torch_compile_library, "cupy": cupy_library,
+    "jax": jax_library,
+}

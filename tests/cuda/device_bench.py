@@ -1,0 +1,73 @@
+"""`nncompile bench --target cuda`.  In the simulator, which has nothing to time, the clock is the
+host's: what is measured in which order, what is checked, and what stands in the table."""
+import time
+
+import numpy as np
+import pytest
+
+from nncompile import bench, nn
+from nncompile.cuda import engine, shim
+from nncompile.errors import CompileError
+
+CUDA = shim.load()
+
+
+class HostClock:
+    device = "a simulator"
+
+    def to_device(self, array):
+        return CUDA.module.to_device(array)
+
+    def to_host(self, array):
+        return array.copy_to_host()
+
+    def seconds_a_call(self, call, count):
+        begin = time.perf_counter()
+        for _ in range(count):
+            call()
+        return (time.perf_counter() - begin) / count
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    if CUDA.simulated:
+        monkeypatch.setattr(engine, "Stopwatch", HostClock)
+
+
+@pytest.fixture
+def model():
+    nn.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 3), nn.GELU()).eval()
+
+
+def measured(model, **options):
+    return bench.bench_device(model, ["f32[B, 4]"], target="cuda", batches=[1, 3],
+                              peers=list(bench.DEVICE_PEERS), rounds=3, seconds=1e-4, **options)
+
+
+def test_each_batch_with_arrays_there_and_with_copies(clock, model):
+    rows = []
+    report = measured(model, watch=lambda report, row: rows.append(report.row(row)))
+    assert report.correct
+    assert [(r.batch, r.copies) for r in report.rows] == [(1, False), (1, True), (3, False),
+                                                          (3, True)]
+    assert all(len(r.results["nncompile"].seconds) == 3 for r in report.rows)
+    assert [row.split()[:2] for row in rows] == [["1", "no"], ["1", "yes"], ["3", "no"],
+                                                 ["3", "yes"]]
+    assert report.header().split("\n")[-1].split()[:3] == ["batch", "copies", "nncompile"]
+    if CUDA.simulated:
+        assert "torch: missing: torch finds no GPU" in report.notes()
+
+
+def test_a_wrong_result_gets_no_time(clock, model, monkeypatch):
+    monkeypatch.setattr("nncompile.model.CompiledModel.__call__",
+                        lambda self, x: CUDA.module.to_device(np.zeros((x.shape[0], 3), "f4")))
+    report = measured(model)
+    assert not report.correct
+    assert "nncompile: wrong: output 0 is off by" in report.notes()
+
+
+@pytest.mark.skipif(not CUDA.simulated, reason="there is a device to time")
+def test_the_simulator_is_refused(model):
+    with pytest.raises(CompileError, match="nothing to time"):
+        measured(model)
