@@ -9,7 +9,7 @@ from __future__ import annotations
 from math import sqrt
 
 from nncompile.cpu.lanes import Emit, Value
-from nncompile.cpu.math.exponential import exp_parts, sigmoid_of_sum
+from nncompile.cpu.math.exponential import exp_in_two, exp_parts, sigmoid_of_sum
 from nncompile.cpu.math.parts import (
     in_double,
     polynomial,
@@ -55,6 +55,9 @@ TANH_X = {"f32": (1.5957691669464111, -4.534068032135963e-08),
           "f64": (1.5957691216057308, -9.96930880911092e-17)}
 TANH_X3 = {"f32": (0.07135481387376785, 2.3988323966106506e-09),
            "f64": (0.07135481627260025, -6.175149918155315e-19)}
+# sqrt(1/2), likewise
+ROOT_HALF = {"f32": (0.7071067690849304, 1.2101617485882343e-08),
+             "f64": (0.7071067811865476, -4.833646656726457e-17)}
 GELU_TANH_END = {"f32": 20.0, "f64": 22.5}               # gelu_tanh(-x) is 0, gelu_tanh(x) is x
 
 
@@ -102,14 +105,23 @@ def gelu_tanh(e: Emit, x: Value) -> Value:
 
 
 def _erfc_of_size(e: Emit, a: Value) -> Value:
-    """erfc(a) = 2 Phi(-sqrt(2) a) for a >= 0"""
-    b = e.b
+    """erfc(a) = 2 Phi(-sqrt(2) a) for a >= 0: a polynomial, over a sqrt(1/2) + shift / 2, times an
+    exponential.  What the quotient and the exponential lose by rounding is put back, to first
+    order, into their product."""
+    b, shift, root = e.b, PHI_SHIFT[e.dtype], ROOT_HALF[e.dtype]
     a = e.smaller(e.const(PHI_END[e.dtype] * sqrt(0.5)), a)
-    power, exponent = exp_parts(e, *two_product(e, b.fneg(a), a))
-    shift = PHI_SHIFT[e.dtype]
-    part = b.fdiv(a, b.fadd(a, e.const(shift * sqrt(0.5))))
-    tail = b.fdiv(_phi(e, part), e.fma(a, e.const(sqrt(0.5)), e.const(shift * 0.5)))
-    return scale(e, b.fmul(tail, power), exponent)
+    power, power_rest, exponent = exp_in_two(e, *two_product(e, b.fneg(a), a))
+    above = _phi(e, b.fdiv(a, b.fadd(a, e.const(shift * sqrt(0.5)))))
+    product, product_rest = two_product(e, a, e.const(root[0]))
+    below, below_rest = two_sum(e, product, e.const(shift * 0.5))
+    below_rest = b.fadd(below_rest, e.fma(a, e.const(root[1]), product_rest))
+    quotient = b.fdiv(above, below)
+    whole, whole_rest = two_product(e, quotient, below)
+    rest = b.fsub(b.fsub(above, whole), e.fma(quotient, below_rest, whole_rest))
+    quotient_rest = b.fdiv(rest, below)
+    y, y_rest = two_product(e, quotient, power)
+    y_rest = b.fadd(y_rest, e.fma(quotient, power_rest, b.fmul(quotient_rest, power)))
+    return scale(e, b.fadd(y, y_rest), exponent)
 
 
 def _erf_near(e: Emit, x: Value) -> Value:

@@ -68,6 +68,14 @@ def exp_parts(e: Emit, x: Value, rest: Value | None = None) -> tuple[Value, Valu
     return e.b.fadd(e.const(1.0), _expm1_near(e, r)), n          # rounds less than Horner's rule
 
 
+def exp_in_two(e: Emit, x: Value, rest: Value) -> tuple[Value, Value, Value]:
+    """As exp_parts, with what p loses by rounding behind it."""
+    r, n = _reduced(e, x, rest)
+    t, one = _expm1_near(e, r), e.const(1.0)
+    p = e.b.fadd(one, t)
+    return p, e.b.fsub(t, e.b.fsub(p, one)), n
+
+
 def _expm1_near(e: Emit, r: Value) -> Value:
     """exp(r) - 1 for |r| <= log(2) / 2"""
     _, _, *further = EXP[e.dtype]
