@@ -24,7 +24,8 @@ TARGETS = {"cpu": "nncompile.cpu.engine",      # name -> module whose Engine run
 
 
 def compile(model: Module | ir.Graph, *inputs: Any, threads: int | None = None,
-            target: str | None = None, check: bool = False, **keywords: Any) -> CompiledModel:
+            target: str | None = None, check: bool = False, precision: str | None = None,
+            **keywords: Any) -> CompiledModel:
     """One fast callable for a model, at every batch size.
 
     model:   an `nn.Module` in eval mode, or an `ir.Graph` with its data (then without inputs).
@@ -33,6 +34,7 @@ def compile(model: Module | ir.Graph, *inputs: Any, threads: int | None = None,
              dataclass; `keywords` are the arguments that go by name.
     threads: how many threads a call may use; None: NNCOMPILE_THREADS, or all CPUs of the process.
     target:  "cpu" or "cuda"; None: what `model.to(target)` said, or "cpu".
+    precision: None: products are of the arrays' own type.  "tf32" is refused: no target has it.
     check:   evaluate the graph before and after every pass, and raise PassError on a difference.
 
     The weights are copied: later changes of the model do not reach the result (see load_weights).
@@ -42,6 +44,9 @@ def compile(model: Module | ir.Graph, *inputs: Any, threads: int | None = None,
     target = target or getattr(model, "_target", "cpu")
     if target not in TARGETS:
         raise CompileError(f"there is no target {target!r}; there are {', '.join(TARGETS)}")
+    if precision is not None:
+        raise CompileError(f"precision={precision!r} cannot be had of the {target} target: it "
+                           "computes in the arrays' own type\n  do: leave precision out")
     if isinstance(model, ir.Graph):
         return compile_graph(model, None, {}, threads, target, check)
     graph, nesting = trace_structured(model, *inputs, **keywords)

@@ -168,9 +168,10 @@ class CompiledModel:
     # -- arrays in containers ----------------------------------------------------------------------
 
     def _nested_call(self, *args: Any, out: Any = None, **keywords: Any) -> Any:
+        options = {name: keywords.pop(name) for name in self._engine.options if name in keywords}
         arrays = self._flat(args, keywords)
         outs = [] if out is None else self._flat_out(out)
-        return self._nested(self._engine.call(*arrays, *outs))
+        return self._nested(self._engine.call(*arrays, *outs, **options))
 
     def _flat(self, args: Sequence[Any], keywords: Mapping[str, Any]) -> list[Any]:
         """The arrays of a call in the order of the graph's inputs."""

@@ -28,6 +28,8 @@ class Engine:
     NNCOMPILE_JIT=0 runs the same source as plain Python, on one thread.
     """
 
+    options: tuple[str, ...] = ()                 # what `call` takes by keyword, beside out=
+
     def __init__(self, program: Program, constants: Sequence[Array], threads: int | None,
                  slow: Callable[..., Any], on_fault: Callable[[int, int, int], Any]) -> None:
         self.program, self.target = program, host()

@@ -71,6 +71,8 @@ class Engine:
     A wrong number of step i is given to `on_fault(i, number, size)`.
     """
 
+    options: tuple[str, ...] = ("stream",)        # what `call` takes by keyword, beside out=
+
     def __init__(self, program: Program, constants: Sequence[Array], threads: int | None,
                  slow: Callable[..., Any], on_fault: Callable[[int, int, int], Any]) -> None:
         self.program, self.cuda = program, shim.load()

@@ -199,6 +199,27 @@ def test_out_that_overlaps_an_input_is_refused():
         fast(given, out=given)
 
 
+def test_arrays_in_containers():
+    class Named(nn.Module):
+        def forward(self, pair):
+            return {"sum": pair[0] + pair[1], "ids": pair[2]}
+
+    fast = nncompile.compile(Named().eval(), ("f32[B, 3]", "f32[B, 3]", "i32[B]"), target="cuda")
+    given = np.ones((2, 3), np.float32), np.full((2, 3), 2, np.float32), np.arange(2, dtype="i4")
+    stream = cuda.stream()
+    for pair in (given, tuple(map(cuda.to_device, given))):
+        made = fast(pair, stream=stream)
+        stream.synchronize()
+        host = {k: v if isinstance(v, np.ndarray) else v.copy_to_host() for k, v in made.items()}
+        np.testing.assert_array_equal(host["sum"], given[0] + given[1])
+        np.testing.assert_array_equal(host["ids"], given[2])
+
+
+def test_no_other_precision(model):
+    with pytest.raises(nncompile.CompileError, match="precision='tf32' cannot be had of the cuda"):
+        nncompile.compile(model, "f32[B, 8]", target="cuda", precision="tf32")
+
+
 def test_arrays_of_both_kinds_are_refused():
     class Two(nn.Module):
         def forward(self, left, right):
