@@ -247,9 +247,10 @@ def test_embedding_bag(mode, dtype, index, offsets):
                   *[numbers(dtype, len(given))] * len(weights)]
         check(graph, inputs, fast=fast)
     if not weights:
-        for given, edges, said in (([1, 6], [0, 1], 6), ([-1, 0], [0], -1), ([1, 2], [1], 1),
-                                   ([1, 2], [0, 3], 3), ([1, 2, 3], [0, 2, 1], 1)):
-            with pytest.raises(nncompile.InputError, match=rf"{said} is no index .*offset"):
+        for given, edges, said in (([1, 6], [0, 1], "index 6 is"), ([-1, 0], [0], "index -1 is"),
+                                   ([1, 2], [1], "offset 1 .* 2,"), ([1, 2], [0, 3], "offset 3 "),
+                                   ([1, 2, 3], [0, 2, 1], "offset 1 .* 3,")):
+            with pytest.raises(nncompile.InputError, match=said):
                 fast(np.array(given, DTYPES[index]), np.array(edges, DTYPES[offsets]))
 
 
