@@ -54,12 +54,13 @@ def _silu(e: Emit, x: Value) -> Value:
 @in_double
 def mish(e: Emit, x: Value) -> Value:
     """x tanh(log(1 + exp(x))) = x n / (n + d), where with p = exp(-|x|) n is 1 + 2p and d 2p^2, or
-    for negative x p (p + 2) and 2."""
+    for negative x p^2 + 2p and 2."""
     b, two = e.b, e.const(2.0)
     x = e.larger(e.const(LEAST), x)
     p = exp(e, b.fneg(size(e, x)))
     negative = b.fcmp_ordered("<", x, e.const(0.0))
-    n = b.select(negative, b.fmul(p, b.fadd(p, two)), e.fma(two, p, e.const(1.0)))
+    twice = b.fadd(p, p)
+    n = b.select(negative, e.fma(p, p, twice), b.fadd(twice, e.const(1.0)))
     d = b.select(negative, two, b.fmul(two, b.fmul(p, p)))
     return _or_tail(e, x, b.fmul(x, b.fdiv(n, b.fadd(n, d))))
 
