@@ -124,6 +124,34 @@ def test_a_graph_holds_for_every_size(program, other):
         assert want is not None and all(map(same_bits, got, want))
 
 
+def compiled(program: Program) -> None:
+    model, inputs = Model(program), copies(program)
+    if (want := ours(model, **inputs)) is None:
+        return
+    types = {name: str(ir.type_of(a)) for name, a in inputs.items()}
+    fast = nncompile.compile(model, threads=2, **types)
+    got = fast(**inputs)
+    for g, w, atol in zip(got, want, program.tolerances, strict=True):
+        assert (g.dtype, g.shape) == (w.dtype, w.shape)
+        np.testing.assert_allclose(g, w, rtol=1e-4 if w.dtype.kind == "f" else 0, atol=atol)
+    for name, array in inputs.items():
+        assert same_bits(array, program.inputs[name]), f"{name} was changed"
+
+
+@settings(thorough, max_examples=40, derandomize=True)
+@given(programs())
+def test_programs_compiled(program):
+    compiled(program)
+
+
+@settings(thorough, max_examples=100)
+@given(programs())
+def test_programs_in_plain_python(program):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NNCOMPILE_JIT", "0")
+        compiled(program)
+
+
 @settings(thorough, max_examples=50)
 @given(programs())
 def test_what_torch_refuses_we_refuse(program):

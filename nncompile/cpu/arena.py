@@ -43,8 +43,8 @@ class Arena:
 
     @property
     def size(self) -> int:
-        last = max(self.entries.values(), key=lambda e: e.offset, default=None)
-        return LINE if last is None else last.offset + padded(last.size)
+        """Words of 4 bytes; one line at least, for a model without weights."""
+        return max([LINE, *(e.offset + padded(e.size) for e in self.entries.values())])
 
     def linear(self, weight: int, bias: int | None, N: int, K: int, dtype: str) -> str:
         """Place of weight[N, K] and bias[N], packed for the linear kernel."""
