@@ -204,7 +204,11 @@ class CompiledModel:
     def _as_array(self, value: Value, given: Any) -> Array:
         """The given array itself, if it is C-contiguous, aligned, and of the exact dtype."""
         dtype = DTYPES[value.type.dtype]
-        array = np.asarray(given, None if hasattr(given, "dtype") else dtype)
+        try:
+            array = np.asarray(given, None if hasattr(given, "dtype") else dtype)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"input {value.name!r} is {value.type}, and no array can be made of "
+                             f"what was given: {error}") from None
         if not np.can_cast(array.dtype, dtype, "safe"):
             raise InputError(f"input {value.name!r} is {value.type}, it was given {array.dtype}: "
                              f"pass {value.name}.astype(numpy.{dtype})")

@@ -51,7 +51,8 @@ def trace(model: Module, /, *inputs: Input, **keywords: Input) -> Graph:
     with the layer, the types and the user's line, for a forward that cannot be recorded.
     """
     if not isinstance(model, Module):
-        raise InputError(f"trace takes a Module, not {describe(model)}")
+        hint = f"; {model.__name__}() makes one" if isinstance(model, type) else ""
+        raise InputError(f"trace takes a Module, not {describe(model)}{hint}")
     check_modes(model)
     arguments = bind(model, inputs, keywords)
     recorder = Trace(model)

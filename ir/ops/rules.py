@@ -128,7 +128,7 @@ def float_type(types: Iterable[TensorType]) -> str:
     types = list(types)
     dtypes = {t.dtype for t in types}
     if len(dtypes) != 1 or not dtypes <= {"f32", "f64"}:
-        given = ", ".join(map(str, types)) or "numbers only"
+        given = f"{', '.join(map(str, types))}; astype converts" if types else "numbers only"
         raise Error(f"arithmetic needs floats of one type, got {given}")
     return dtypes.pop()
 
