@@ -153,3 +153,4 @@ def test_random_graphs_reach_every_op_and_every_pass():
     collect()
     assert ops == set(OPS)
     assert at_work == set(PASSES)
+    assert {type(step) for step in DEFAULT_PIPELINE} == {type(step) for step in PASSES}
