@@ -78,6 +78,7 @@ class Array(NDArrayOperatorsMixin):
 
     @property
     def shape(self) -> tuple[Any, ...]:
+        """Sizes; while a model is traced, dynamic ones are `ir` sizes such as B or 2*T."""
         return self.payload.type.shape if isinstance(self.payload, Value) else self.payload.shape
 
     @property
@@ -89,6 +90,7 @@ class Array(NDArrayOperatorsMixin):
         return len(self.shape)
 
     def dim(self) -> int:
+        """The number of axes, as torch says it."""
         return self.ndim
 
     def size(self, dim: int | None = None) -> Any:
@@ -96,6 +98,7 @@ class Array(NDArrayOperatorsMixin):
         return self.shape if dim is None else self.shape[axis_of(self.type, dim)]
 
     def numel(self) -> Any:
+        """The number of elements."""
         return product(self.shape)
 
     def __len__(self) -> int:
@@ -113,6 +116,7 @@ class Array(NDArrayOperatorsMixin):
         return current.get().numbers(self, what)
 
     def numpy(self) -> NDArray[Any]:
+        """The numbers as an ndarray, not copied.  Errors: a traced array has none."""
         return self.numbers("numpy()")
 
     @property
@@ -124,6 +128,7 @@ class Array(NDArrayOperatorsMixin):
         return np.array(self.numbers("a NumPy function"), dtype=dtype, copy=copy)
 
     def item(self) -> Any:
+        """The only element, as a number of Python.  Errors: several, or while a model is traced."""
         return self.numbers("item()").item()
 
     def __float__(self) -> float:
@@ -193,12 +198,15 @@ class Array(NDArrayOperatorsMixin):
         return apply("relu", self)
 
     def maximum(self, other: Any) -> Array:
+        """The larger of two, elementwise; NaN where one is NaN."""
         return apply("maximum", self, other)
 
     def minimum(self, other: Any) -> Array:
+        """The smaller of two, elementwise; NaN where one is NaN."""
         return apply("minimum", self, other)
 
     def softmax(self, dim: int) -> Array:
+        """exp(x) along dim, divided by its sum."""
         return apply("softmax", self, axis=axis_of(self.type, dim), scale=1.0)
 
     def matmul(self, other: Any) -> Array:
@@ -220,14 +228,17 @@ class Array(NDArrayOperatorsMixin):
 
     def sum(self, dim: Axes = None, keepdim: bool = False, *, axis: Axes = None,
             keepdims: bool = False) -> Array:
+        """Over the axes given (dim or axis, one or several), or over all."""
         return self.reduced("sum", dim, axis, keepdim or keepdims)
 
     def mean(self, dim: Axes = None, keepdim: bool = False, *, axis: Axes = None,
              keepdims: bool = False) -> Array:
+        """Over the axes given (dim or axis, one or several), or over all."""
         return self.reduced("mean", dim, axis, keepdim or keepdims)
 
     def amax(self, dim: Axes = None, keepdim: bool = False, *, axis: Axes = None,
              keepdims: bool = False) -> Array:
+        """The maximum over the axes given, or over all; NaN where there is one."""
         return self.reduced("max", dim, axis, keepdim or keepdims)
 
     def reduced(self, op: str, dim: Axes, axis: Axes, keepdims: bool) -> Array:
@@ -249,6 +260,7 @@ class Array(NDArrayOperatorsMixin):
         return self if same(sizes, self.shape) else apply("reshape", self, shape=sizes)
 
     def view(self, *shape: Any) -> Array:
+        """reshape, as torch spells it: it never fails for want of contiguous memory."""
         return self.reshape(*shape)
 
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Array:
@@ -276,6 +288,7 @@ class Array(NDArrayOperatorsMixin):
                              if not (i in axes and size == 1)])
 
     def permute(self, *dims: Any) -> Array:
+        """With the axes in this order."""
         axes = axes_of(self.type, flat(dims))
         return self if axes == tuple(range(self.ndim)) else apply("transpose", self, axes=axes)
 
@@ -287,22 +300,27 @@ class Array(NDArrayOperatorsMixin):
         return self.permute(axes)
 
     def swapaxes(self, axis0: int, axis1: int) -> Array:
+        """transpose, as NumPy spells it."""
         return self.transpose(axis0, axis1)
 
     @property
     def T(self) -> Array:
+        """With all axes in reverse order."""
         return self.permute(range(self.ndim)[::-1])
 
     @property
     def mT(self) -> Array:
+        """With the last two axes in each other's place."""
         if self.ndim < 2:
             raise Error(f"mT needs a matrix, got {self.type}")
         return self.transpose(-2, -1)
 
     def contiguous(self) -> Array:
+        """Itself: how it lies in memory is the compiler's business."""
         return self
 
     def detach(self) -> Array:
+        """Itself: nothing here has gradients."""
         return self
 
     # -- parts -------------------------------------------------------------------------------------

@@ -24,11 +24,15 @@ class ReLU(Module):
 
 
 class Tanh(Module):
+    """The hyperbolic tangent of each element."""
+
     def forward(self, x: Array) -> Any:
         return F.tanh(x)
 
 
 class Sigmoid(Module):
+    """1 / (1 + exp(-x)) of each element."""
+
     def forward(self, x: Array) -> Any:
         return F.sigmoid(x)
 

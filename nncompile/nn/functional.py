@@ -52,6 +52,7 @@ def relu(input: ArrayLike, inplace: bool = False) -> Array:
 
 @from_outside
 def tanh(input: ArrayLike) -> Array:
+    """The hyperbolic tangent."""
     return as_array("tanh", input).tanh()
 
 

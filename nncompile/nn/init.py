@@ -31,22 +31,26 @@ def manual_seed(seed: int) -> Generator:
 
 
 def default_generator() -> Generator:
+    """Where the initial numbers of layers come from; see manual_seed."""
     return _default
 
 
 def uniform_(
     tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None
 ) -> Tensor:
+    """Fill with numbers drawn evenly from [a, b); returns the tensor, as all of these do."""
     return fill(tensor, (generator or _default).uniform(a, b, tensor.shape))
 
 
 def normal_(
     tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None
 ) -> Tensor:
+    """Fill with numbers of a normal distribution."""
     return fill(tensor, (generator or _default).normal(mean, std, tensor.shape))
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
+    """Fill with one number."""
     return fill(tensor, val)
 
 
@@ -107,6 +111,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 
 
 def kaiming_std(tensor: Array | NDArray[Any], a: float, mode: str, nonlinearity: str) -> float:
+    """gain / sqrt(fan), the standard deviation of He et al. (2015)."""
     if mode not in ("fan_in", "fan_out"):
         raise InputError(f"mode is 'fan_in' or 'fan_out', not {mode!r}")
     fan = fans(tensor)[mode == "fan_out"]

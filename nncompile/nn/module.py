@@ -100,6 +100,7 @@ class Module:
         self._unsaved_buffers.discard(name)
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
+        """What assigning a Parameter to an attribute does; None keeps the name free for one."""
         self._check_attribute_name("parameter", name, self._parameters)
         if not isinstance(param, Parameter | None):
             raise TypeError(f"{name} is a parameter: it can be a Parameter or None, "
@@ -123,6 +124,7 @@ class Module:
             self._unsaved_buffers.add(name)
 
     def add_module(self, name: str, module: Module | None) -> None:
+        """What assigning a Module to an attribute does, under any name without a dot."""
         self._check_attribute_name("module", name, self._modules)
         if not isinstance(module, Module | None):
             raise TypeError(f"{name} is a module: it can be a Module or None, "
@@ -156,9 +158,11 @@ class Module:
                 yield from module.named_modules(memo, joined(prefix, name), remove_duplicate)
 
     def modules(self) -> Iterator[Module]:
+        """Itself and all modules below, each once."""
         return (module for _, module in self.named_modules())
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
+        """The modules right below, each once, with its name."""
         children = {id(m): (name, m) for name, m in reversed(self._modules.items())
                     if m is not None}
         return iter(list(children.values())[::-1])
@@ -173,11 +177,13 @@ class Module:
         return self._named_arrays("_parameters", prefix, recurse, remove_duplicate)
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
+        """The parameters here and below, a tied one once."""
         return (parameter for _, parameter in self.named_parameters(recurse=recurse))
 
     def named_buffers(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Array]]:
+        """The buffers here and below, each with its path, a shared one once."""
         return self._named_arrays("_buffers", prefix, recurse, remove_duplicate)
 
     def buffers(self, recurse: bool = True) -> Iterator[Array]:
@@ -208,6 +214,7 @@ class Module:
         return module  # type: ignore[no-any-return]
 
     def get_parameter(self, target: str) -> Parameter:
+        """The parameter at a path such as "blocks.0.norm.weight"."""
         path, _, name = target.rpartition(".")
         parameter = self.get_submodule(path)._parameters.get(name)
         if parameter is None:
@@ -258,6 +265,7 @@ class Module:
         return self
 
     def eval(self) -> Self:
+        """Inference, here and below: the mode that models are compiled in."""
         return self.train(False)
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
@@ -278,9 +286,11 @@ class Module:
         return self
 
     def float(self) -> Self:
+        """All floats of the model in float32, what the CPU target computes in."""
         return self.to(np.float32)
 
     def double(self) -> Self:
+        """All floats of the model in float64."""
         return self.to(np.float64)
 
     # -- text --------------------------------------------------------------------------------------

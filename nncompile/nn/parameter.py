@@ -35,6 +35,7 @@ class Parameter(Array):
         self.payload = as_data(data)
 
     def requires_grad_(self, requires_grad: bool = True) -> Parameter:
+        """Kept for torch's sake: nothing here is trained."""
         self.requires_grad = requires_grad
         return self
 
