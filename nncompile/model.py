@@ -95,9 +95,9 @@ class CompiledModel:
         """
         params = {v.name: v for v in self.ir("traced").params if v.kind == "parameter"}
         names = self._names or {name: name for name in params}
-        missing = sorted(names.keys() - state.keys())
-        wrong = [f"missing {name!r}" for name in missing]
-        wrong += [f"unexpected {name!r}" for name in sorted(map(str, state.keys() - names.keys()))]
+        odd = {"missing": names.keys() - state.keys(), "unexpected": state.keys() - names.keys()}
+        wrong = [f"{what} {', '.join(sorted(map(repr, found)))}" for what, found in odd.items()
+                 if found]
         data, new = self.ir("traced").data, []
         for name, param in ((n, params[p]) for n, p in names.items() if p and n in state):
             array = np.asarray(state[name], DTYPES[param.type.dtype])
