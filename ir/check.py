@@ -121,6 +121,7 @@ def identical(before: Graph, after: Graph) -> bool:
 
 
 def check_signature(name: str, before: Graph, after: Graph) -> None:
+    """Raise PassError unless `after` is legal, with the types of inputs and outputs of `before`."""
     try:
         verify(after)
     except Error as error:
@@ -178,6 +179,7 @@ def example_inputs(graph: Graph, size: int = 3, seed: int = 0, kind: str = "norm
 
 
 def inputs_at(graph: Graph, sizes: Sizes, kind: str, seed: int = 0) -> list[Array]:
+    """Arrays for the inputs at these sizes; `kind` says of what numbers: see `numbers`."""
     random = np.random.default_rng(seed)
     arrays = []
     for value in graph.inputs:
@@ -236,6 +238,7 @@ def table_rows(graph: Graph, sizes: Sizes) -> int | None:
 
 
 def numbers(random: np.random.Generator, shape: tuple[int, ...], kind: str) -> Array:
+    """Normal numbers and zeros; "zero", "positive" or "large" ones; or SPECIAL ones too."""
     if kind == "zero":
         return np.zeros(shape)
     if kind == "positive":

@@ -77,6 +77,7 @@ class Graph:
 
 
 def types_of(operands: Sequence[Operand]) -> list[TensorType | float]:
+    """The type of each operand; a float stands for itself."""
     return [o.type if isinstance(o, Value) else o for o in operands]
 
 

@@ -17,7 +17,8 @@ class Pass(Protocol):
     """A frozen dataclass: its fields are its options, its docstring shows `before --> after`."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What it is called in stages, dumps and messages, in snake_case."""
 
     def __call__(self, graph: Graph) -> Graph: ...
 

@@ -173,6 +173,7 @@ def names_in(dim: Dim) -> set[str]:
 
 
 def terms(dim: Dim) -> tuple[Term, ...]:
+    """A size as a sum: (names multiplied, coefficient) for each part; a number has no names."""
     return dim.terms if isinstance(dim, DimExpr) else (((), dim),) if dim else ()
 
 
@@ -212,6 +213,7 @@ def divide(a: Dim, b: Dim) -> Dim | None:
 
 
 def exact_quotient(a: Dim, b: Dim) -> Dim:
+    """a / b.  Raises Error where that is no whole size for every value of the names."""
     if (quotient := divide(a, b)) is None:
         raise Error(f"{a} is not divisible by {b} for every size")
     return quotient

@@ -40,6 +40,7 @@ def verify(graph: Graph) -> None:
 
 
 def check_declared(graph: Graph, names: dict[Value, str]) -> None:
+    """Inputs have numbers and names as sizes, params numbers only, and data of their types."""
     for value in graph.inputs:
         check(value.kind == "input", f"the input {names[value]} is of the kind {value.kind!r}")
         for dim in value.type.shape:
@@ -57,6 +58,7 @@ def check_declared(graph: Graph, names: dict[Value, str]) -> None:
 
 
 def check_node(node: Node, defined: set[Value]) -> None:
+    """Operands are defined before, attributes in normal form, the type is the one inferred."""
     check(node.result.kind == "result", f"its result is of the kind {node.result.kind!r}")
     for operand in node.inputs:
         check(isinstance(operand, Value | float),

@@ -70,9 +70,12 @@ def message(error: Exception) -> str:
         return "\n".join([str(error), *notes])
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return "\n".join([f"{type(error).__name__}: {error}", *notes,
-                      f"  line: {frame.filename}:{frame.lineno}: {frame.line}",
+    what, frame = str(error), traceback.extract_tb(error.__traceback__)[-1]
+    file, number, line = frame.filename, frame.lineno, frame.line
+    if isinstance(error, SyntaxError):           # of the model's file, wherever it was noticed
+        what, file, number = error.msg, error.filename or file, error.lineno
+        line = (error.text or "").strip()
+    return "\n".join([f"{type(error).__name__}: {what}", *notes, f"  line: {file}:{number}: {line}",
                       "  --debug shows the whole traceback"])
 
 
@@ -151,7 +154,9 @@ def names(text: str) -> list[str]:
 
 
 def size(text: str) -> tuple[str, int]:
-    name, _, number = text.partition("=")
+    name, equals, number = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a name and a number, as T=16")
     return name, positive(number)
 
 
@@ -229,8 +234,8 @@ def run(args: argparse.Namespace) -> int:
     results = compiled(*arrays)
     outputs = results if isinstance(results, tuple) else (results,)
     if len(outputs) != len(args.output):
-        raise InputError(f"the model has {len(outputs)} outputs, and {len(args.output)} --output "
-                         "were given")
+        raise InputError(f"--output is given {len(args.output)} times, and the model's outputs "
+                         f"are {len(outputs)}")
     for path, array in zip(args.output, outputs, strict=True):
         write_array(Path(path), array)
         print(f"{path}: {array.dtype} {list(array.shape)}")
@@ -241,8 +246,9 @@ def read_array(path: str) -> npt.NDArray[Any]:
     """The array in a .npy file; float64, NumPy's own default, as the float32 that models take."""
     try:
         array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise InputError(f"cannot read {path}: {error}") from None
+    except (ValueError, EOFError):               # what it says is about unsafe ways to load pickles
+        raise InputError(f"{path} is not a whole .npy file of numbers, as numpy.save writes one"
+                         ) from None
     if not isinstance(array, np.ndarray):
         raise InputError(f"{path} holds several arrays; numpy.save writes one to a .npy file")
     return array.astype(np.float32) if array.dtype == np.float64 else array
@@ -255,6 +261,8 @@ def write_array(path: Path, array: npt.NDArray[Any]) -> None:
         with partial.open("wb") as file:
             np.save(file, array, allow_pickle=False)
         partial.replace(path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from None
     finally:
         partial.unlink(missing_ok=True)
 

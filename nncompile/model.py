@@ -101,9 +101,9 @@ class CompiledModel:
         """
         params = {v.name: v for v in self.ir("traced").params if v.kind == "parameter"}
         names = self._names or {name: name for name in params}
-        missing = sorted(names.keys() - state.keys())
-        wrong = [f"missing {name!r}" for name in missing]
-        wrong += [f"unexpected {name!r}" for name in sorted(map(str, state.keys() - names.keys()))]
+        odd = {"missing": names.keys() - state.keys(), "unexpected": state.keys() - names.keys()}
+        wrong = [f"{what} {', '.join(sorted(map(repr, found)))}" for what, found in odd.items()
+                 if found]
         data, new = self.ir("traced").data, []
         for name, param in ((n, params[p]) for n, p in names.items() if p and n in state):
             array = np.asarray(state[name], DTYPES[param.type.dtype])
@@ -233,7 +233,11 @@ class CompiledModel:
     def _as_array(self, value: Value, given: Any) -> Array:
         """The given array itself, if it is C-contiguous, aligned, and of the exact dtype."""
         dtype = DTYPES[value.type.dtype]
-        array = np.asarray(given, None if hasattr(given, "dtype") else dtype)
+        try:
+            array = np.asarray(given, None if hasattr(given, "dtype") else dtype)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"input {value.name!r} is {value.type}, and no array can be made of "
+                             f"what was given: {error}") from None
         if not np.can_cast(array.dtype, dtype, "safe"):
             raise InputError(f"input {value.name!r} is {value.type}, it was given {array.dtype}: "
                              f"pass {value.name}.astype(numpy.{dtype})")

@@ -34,7 +34,7 @@ def load_model(text: str) -> tuple[Module, list[Any] | None]:
     module = load_file(Path(file))
     if not hasattr(module, name):
         wrong = f"{file} has no {name!r}" if name else "a model is given as file.py:name"
-        there = " or ".join(f"{file}:{found}" for found in candidates(module))
+        there = ", ".join(f"{file}:{found}" for found in candidates(module))
         raise InputError(f"{wrong}; there is {there or 'no model in it'}")
     return made(getattr(module, name), name).eval(), declared_inputs(module, name)
 

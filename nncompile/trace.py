@@ -61,7 +61,8 @@ def trace(model: Module, /, *inputs: Any, **keywords: Any) -> Graph:
 def trace_structured(model: Module, /, *inputs: Any, **keywords: Any) -> Traced:
     """The graph of a model's forward, and the structures of its inputs and outputs; see trace."""
     if not isinstance(model, Module):
-        raise InputError(f"trace takes a Module, not {describe(model)}")
+        hint = f"; {model.__name__}() makes one" if isinstance(model, type) else ""
+        raise InputError(f"trace takes a Module, not {describe(model)}{hint}")
     check_modes(model)
     given, leaves = bind(model, inputs, keywords)
     recorder = Trace(model)

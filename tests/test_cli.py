@@ -176,7 +176,7 @@ def test_run_takes_and_writes_several(file: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("array", "match"), [
-    (np.array([{"pickled": "object"}]), "cannot read"),
+    (np.array([{"pickled": "object"}]), "is not a whole .npy file of numbers"),
     (np.ones((3, 5), np.float32), "6 features"),
     (np.ones((3, 6), complex), "complex128"),
 ])
@@ -193,6 +193,15 @@ def test_run_says_which_file_is_not_there(file: str, tmp_path: Path,
     missing = str(tmp_path / "none.npy")
     err = failing(capsys, "run", f"{file}:net", "--input", missing, "--output", "y.npy")
     assert err == f"nncompile: error: {missing}: No such file or directory\n"
+
+
+def test_run_says_which_file_cannot_be_written(file: str, tmp_path: Path,
+                                               capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "x.npy", np.ones((3, 6), np.float32))
+    output = str(tmp_path / "no folder" / "y.npy")
+    err = failing(capsys, "run", f"{file}:net", "--input", str(tmp_path / "x.npy"),
+                  "--output", output)
+    assert err == f"nncompile: error: cannot write {output}: No such file or directory\n"
 
 
 # -- models and their inputs -----------------------------------------------------------------------
@@ -226,8 +235,17 @@ def test_a_file_that_is_not_there(text: str, match: str) -> None:
 
 
 def test_a_file_without_a_name_lists_its_models(file: str) -> None:
-    with pytest.raises(ir.Error, match=f"there is {file}:net or {file}:Two or {file}:function"):
+    with pytest.raises(ir.Error, match=f"there is {file}:net, {file}:Two, {file}:function"):
         load_model(file)
+
+
+def test_a_syntax_error_names_the_line_of_the_file(tmp_path: Path,
+                                                   capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "wrong.py").write_text("first = 1\nnet = nn.Sequential(:\n")
+    err = failing(capsys, "show", f"{tmp_path}/wrong.py:net")
+    assert err == (f"nncompile: error: SyntaxError: invalid syntax\n"
+                   f"  line: {tmp_path}/wrong.py:2: net = nn.Sequential(:\n"
+                   "  --debug shows the whole traceback\n")
 
 
 def test_a_file_that_exits_does_not_end_the_command(tmp_path: Path,
@@ -296,7 +314,8 @@ def test_hw(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("argv", [
     [], ["nothing"], ["show"], ["run", "m.py:net"], ["bench", "m.py:net", "--batch", "0"],
-    ["bench", "m.py:net", "--threads", "two"], ["show", "m.py:n", "--stage", "x", "--source"],
+    ["bench", "m.py:net", "--threads", "two"], ["bench", "m.py:net", "--size", "T"],
+    ["bench", "m.py:net", "--size", "=3"], ["show", "m.py:n", "--stage", "x", "--source"],
 ])
 def test_a_wrong_command_line_is_status_2(argv: list[str],
                                           capsys: pytest.CaptureFixture[str]) -> None:

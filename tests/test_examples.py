@@ -48,6 +48,14 @@ def test_residual(tmp_path: Path) -> None:
     assert "all, B = 1000" in text
 
 
+def test_cuda_in_the_simulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMBA_ENABLE_CUDASIM", "1")
+    text = output_of(ROOT / "examples/cuda.py", tmp_path)
+    difference = re.search(r"^largest difference between the targets: (\S+)$", text, re.M)
+    assert difference is not None and float(difference[1]) < 1e-6
+    assert "def run(" in text
+
+
 def test_the_readme_s_tour_prints_what_it_says(tmp_path: Path) -> None:
     readme = DOCUMENTS[0].read_text()
     tour, excerpt = blocks(readme, "python")

@@ -523,6 +523,8 @@ def test_inputs_that_are_refused(inputs, message):
 def test_only_modules_are_traced():
     with pytest.raises(InputError, match="takes a Module"):
         trace(lambda x: x, "f32[B]")
+    with pytest.raises(InputError, match=r"; ReLU\(\) makes one"):
+        trace(nn.ReLU, "f32[B]")
     with pytest.raises(InputError, match="mask"):
         trace(nn.ReLU(), "f32[B]", mask="f32[B]")
     with pytest.raises(ir.Error):

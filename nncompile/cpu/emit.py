@@ -172,8 +172,7 @@ class Writer(Scope):
                                     (most, scratch)])
 
     def least_quotient(self, quotients: Sequence[tuple[int, Dim]]) -> str:
-        """The least of them, rounded down, and 1 at least, as text; a divisor of 0 does not count.
-        """
+        """The least of them as text, rounded down, but 1 at least; a divisor of 0 counts as 1."""
         number = min(a // max(1, d) for a, d in quotients if not isinstance(d, DimExpr))
         texts = [f"{a} // max(1, {self.number(d)})" for a, d in quotients if isinstance(d, DimExpr)]
         if not texts:

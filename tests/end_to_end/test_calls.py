@@ -345,6 +345,12 @@ def test_unknown_target():
         nncompile.compile(nn.ReLU(), "f32[B, 3]", target="tpu")
 
 
+@pytest.mark.parametrize("given", ["text", [[1.0, 2.0], [3.0]], [object()]])
+def test_what_is_no_array_names_the_input(fast, given):
+    with pytest.raises(nncompile.InputError, match=r"'x' is f32\[B, 8\], and no array can be made"):
+        fast(given)
+
+
 def test_asm_has_every_kernel_once(fast):
     text = fast.asm()
     called = {name for name in fast._engine._source.kernels if not name.startswith("shared_")}

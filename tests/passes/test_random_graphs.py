@@ -177,3 +177,4 @@ def test_random_graphs_reach_nearly_every_op_and_every_pass():
     collect()
     assert len(ops) > 0.8 * len(ir.OPS)
     assert at_work == set(PASSES)
+    assert {type(step) for step in DEFAULT_PIPELINE} == {type(step) for step in PASSES}
