@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         run(Plan(models=args.models, threads=args.threads, peers=args.peers, folder=folder,
                  batches=args.batch or (QUICK_BATCHES if args.quick else BATCHES),
                  rounds=3 if args.quick else 9, seconds=0.005 if args.quick else 0.02,
-                 tries=1 if args.quick else 3, again=args.again))
+                 tries=1 if args.quick else 3, wait=60.0 * args.wait, again=args.again))
     write(folder, page)
     return 0
 
@@ -67,6 +67,8 @@ def parser() -> argparse.ArgumentParser:
                      help=f"batches {','.join(map(str, QUICK_BATCHES))} in few short rounds, "
                           "written to build/: to try the harness, not to quote")
     top.add_argument("--again", action="store_true", help="measure rows that are there, too")
+    top.add_argument("--wait", type=float, default=0.0, metavar="MINUTES",
+                     help="before each row, wait at most so long for a machine without other work")
     top.add_argument("--report", action="store_true", help="measure nothing, write the page anew")
     top.add_argument("--results", type=Path, metavar="DIR", help="benchmarks/results")
     top.add_argument("--page", type=Path, metavar="FILE.md", help="docs/benchmarks.md")

@@ -1,6 +1,7 @@
 """Measures what is missing, row by row; each row is on disk as soon as it is there."""
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
@@ -14,6 +15,7 @@ from benchmarks.table import console
 from ir.ops import at_sizes
 from nncompile.bench import Clock, Row
 from nncompile.bench.contender import PEAK, READS, weight_bytes
+from nncompile.bench.machine import others_seconds
 from nncompile.bench.measure import PARK, batch_sizes, flops, measure, started
 from nncompile.bench.report import OURS
 
@@ -24,8 +26,9 @@ MOST_BYTES = 1 << 30          # of a call's results, all layers together: everyb
 
 @dataclass(frozen=True)
 class Plan:
-    """What to measure, and how carefully.  tries: how often a row is measured again while others
-    keep the machine busy.  again: even rows that are there."""
+    """What to measure, and how carefully.  tries: how often a row is measured again if others
+    kept the machine busy.  wait: how many seconds at most for them to be done, before each try.
+    again: even rows that are there."""
 
     models: Sequence[str]
     batches: Sequence[int]
@@ -34,6 +37,7 @@ class Plan:
     rounds: int
     seconds: float
     tries: int
+    wait: float
     again: bool
     folder: Path
 
@@ -63,6 +67,7 @@ def run_model(plan: Plan, model: Model, graph: ir.Graph, threads: int, now: Cond
             skipped = too_large(graph, sizes)
             row = Row(batch, threads, flops(graph, sizes), 0.0, {})
             for _ in range(0 if skipped else plan.tries):
+                wait_for_quiet(plan.wait)
                 clock = Clock(plan.rounds, plan.seconds, PARK if threads > 1 else PARK / 50)
                 row = measure(graph, sizes, batch, threads, contenders, clock)
                 if row.busy <= BUSY:
@@ -71,6 +76,16 @@ def run_model(plan: Plan, model: Model, graph: ir.Graph, threads: int, now: Cond
             rows[threads, batch] = done
             save(plan.folder, model.name, list(rows.values()))
             print(console(done), flush=True)
+
+
+def wait_for_quiet(seconds: float) -> None:
+    """Return when nobody has used the machine for two seconds, or after so many."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        others, begin = others_seconds(), time.monotonic()
+        time.sleep(2)
+        if others_seconds() - others <= BUSY * (time.monotonic() - begin):
+            return
 
 
 def is_done(measured: Measured | None, peers: Sequence[str]) -> bool:

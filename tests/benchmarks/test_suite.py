@@ -102,7 +102,7 @@ def test_a_run_measures_what_is_missing(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(running, "measure", fake)
     monkeypatch.setattr(running, "started", lambda *_, **__: __import__("contextlib").nullcontext())
-    plan = Plan(["policy"], [1, 64], [1, 2], ["numpy"], 3, 0.001, 2, False, tmp_path)
+    plan = Plan(["policy"], [1, 64], [1, 2], ["numpy"], 3, 0.001, 2, 0.0, False, tmp_path)
     run(plan)
     busy = [(64, 1), (64, 1)]                          # tried twice: others kept the machine busy
     assert asked == [(1, 1), *busy, (1, 2), (64, 2), (64, 2)]
@@ -110,6 +110,16 @@ def test_a_run_measures_what_is_missing(tmp_path: Path, monkeypatch: pytest.Monk
     assert asked[6:] == [*busy, (64, 2), (64, 2)]      # the others are kept
     assert {(m.row.batch, m.row.threads, m.valid) for m in load(tmp_path, "policy")} == {
         (1, 1, True), (1, 2, True), (64, 1, False), (64, 2, False)}
+
+
+def test_waiting_for_a_quiet_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = iter([0.0, 1.5, 2.0, 3.0, 3.0, 3.1])            # CPU seconds of others, before and after
+    monkeypatch.setattr(running, "others_seconds", lambda: next(used))
+    monkeypatch.setattr(running.time, "sleep", lambda _: None)
+    monkeypatch.setattr(running.time, "monotonic", iter(range(0, 100, 2)).__next__)
+    running.wait_for_quiet(30.0)
+    assert list(used) == []
+    running.wait_for_quiet(0.0)                            # does not look at all
 
 
 def test_one_real_row(tmp_path: Path) -> None:
