@@ -1,6 +1,7 @@
 """The benchmark: peers compute what the graph says, and nothing wrong gets a time."""
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -16,9 +17,9 @@ from ir.types import symbol
 from nncompile import nn
 from nncompile.bench import PEERS, Clock, Result, bench
 from nncompile.bench.compilers import JAX
-from nncompile.bench.contender import OWN_PROCESS, Elsewhere, Failed, Lap, Wrong, check
+from nncompile.bench.contender import OWN_PROCESS, Elsewhere, Failed, Here, Lap, Wrong, check
 from nncompile.bench.machine import cores, others_seconds, ticks
-from nncompile.bench.measure import batch_sizes, flops, random_inputs
+from nncompile.bench.measure import batch_sizes, flops, measure, random_inputs
 from nncompile.bench.onnx_model import ONNX
 from nncompile.bench.peers import NUMPY, TORCH, Unavailable, write_python
 from nncompile.bench.report import ratio
@@ -271,10 +272,54 @@ def test_errors_elsewhere_are_errors_here(elsewhere: Callable[..., Elsewhere]) -
     graph, arrays, expected = small_case()
     with pytest.raises(Failed, match="KeyError: 'nobody'"):
         elsewhere("nobody", graph).prepare(arrays, expected)
-    contender = elsewhere("numpy", graph)
+    contender = elsewhere("nncompile", graph)
+    contender.prepare(arrays, expected)
     contender.process.kill()
     with pytest.raises(ir.Error, match="its process ended: exit status -9"):
-        contender.prepare(arrays, expected)
+        contender.time(0, 1)
+    assert contender.prepare(arrays, expected) == 1        # by another process
+    assert contender.time(0, 1).seconds > 0
+
+
+class Breaks:
+    """A contender that breaks down in its second turn."""
+
+    def __init__(self) -> None:
+        self.turns = 0
+
+    def prepare(self, arrays: Any, expected: Any) -> int:
+        return 1
+
+    def time(self, way: int, count: int) -> Lap:
+        self.turns += 1
+        if self.turns == 2:
+            raise ir.Error("broken")
+        return Lap(1e-3, 1e-3)
+
+    def close(self) -> None:
+        pass
+
+
+def test_who_breaks_down_while_it_is_timed_has_no_time_and_the_others_go_on() -> None:
+    graph, *_ = small_case()
+    whole = Here("nncompile", graph, 1)
+    row = measure(graph, {"B": 3}, 3, 1, {"nncompile": whole, "breaks": Breaks()},
+                  Clock(3, 1e-4, 0.0))
+    assert row.results["breaks"] == Result(note="failed: Error: broken")
+    assert len(row.results["nncompile"].seconds) == 3
+
+
+@pytest.mark.parametrize("peer", INSTALLED)
+def test_a_peer_keeps_its_inputs(peer: str) -> None:
+    for module in INSTALLED[peer]:
+        pytest.importorskip(module)
+    graph, arrays, expected = small_case()
+    ways = PEERS[peer](graph, [*map(np.copy, arrays)], 1)
+    gc.collect()
+    others = [np.full_like(a, 7) for a in arrays for _ in range(1000)]   # on freed memory, if any
+    for way in ways:
+        check(way(), expected)
+    del others
 
 
 def test_a_contender_elsewhere_has_as_many_cpus_as_threads(

@@ -74,15 +74,20 @@ def openvino_ways(graph: Graph, arrays: Sequence[Array], threads: int) -> list[W
     openvino = needed("openvino")
     core = openvino.Core()
     model = core.read_model(io.BytesIO(onnx_model(graph, sizes_of(graph, arrays))))
+    tensors = [openvino.Tensor(array, shared_memory=True) for array in arrays]
     hints = ["LATENCY", "THROUGHPUT"] if threads > 1 else ["LATENCY"]     # of one thread: the same
 
     def way(hint: str) -> Way:
         request = core.compile_model(model, "CPU", {
             "PERFORMANCE_HINT": hint, "INFERENCE_NUM_THREADS": threads,
             "INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
-        for number, array in enumerate(arrays):
-            request.set_input_tensor(number, openvino.Tensor(array, shared_memory=True))
-        return lambda: list(request.infer(share_outputs=True).values())
+        for number, tensor in enumerate(tensors):
+            request.set_input_tensor(number, tensor)
+
+        def run(_: Sequence[Any] = tensors) -> Sequence[Array]:    # a request does not own them
+            return list(request.infer(share_outputs=True).values())
+
+        return run
 
     return [way(hint) for hint in hints]
 

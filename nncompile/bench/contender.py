@@ -163,21 +163,28 @@ class Elsewhere:
     """A contender in a process of its own, with as many CPUs as it is to have threads."""
 
     def __init__(self, name: str, graph: Graph, threads: int) -> None:
+        self.name, self.graph, self.threads = name, graph, threads
+        self.start()
+
+    def start(self) -> None:
         self.errors = tempfile.TemporaryFile()                         # noqa: SIM115 (see close)
         self.pipe, theirs = Pipe()
         search = os.pathsep.join(filter(None, sys.path))
         self.process = subprocess.Popen(
             [sys.executable, "-m", "nncompile.bench", str(theirs.fileno())],
             pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=self.errors,
-            stderr=self.errors, env=environment(threads) | {"PYTHONPATH": search})
+            stderr=self.errors, env=environment(self.threads) | {"PYTHONPATH": search})
         theirs.close()
-        self.pipe.send((name, graph, threads))
+        self.pipe.send((self.name, self.graph, self.threads))
 
     @property
     def pid(self) -> int:
         return self.process.pid
 
     def prepare(self, arrays: Sequence[Array], expected: Sequence[Array]) -> int:
+        if self.process.poll() is not None:      # it broke down in the case before
+            self.close()
+            self.start()
         return int(self.ask("prepare", list(arrays), list(expected)))
 
     def time(self, way: int, count: int) -> Lap:

@@ -10,8 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
-from math import prod
+from math import inf, prod
 from typing import TypeAlias
 
 import numpy as np
@@ -110,11 +109,24 @@ def measure(graph: ir.Graph, sizes: Mapping[str, int], batch: int, threads: int,
             except Exception as error:           # a peer's own error is no reason to stop
                 results[name] = Result(note=reason(error))
             else:
-                ways |= {(name, n): partial(contender.time, n) for n in range(count)}
+                ways |= {(name, n): guarded(contender, n, name, results) for n in range(count)}
         pids = [c.pid for c in contenders.values() if isinstance(c, Elsewhere)]
         laps, busy = clock.interleaved(ways, pids)
-    results |= {name: Result.of(taken) for (name, _), taken in laps.items()}
+    results = {name: Result.of(taken) for (name, _), taken in laps.items()} | results
     return Row(batch, threads, flops(graph, sizes), busy, results)
+
+
+def guarded(contender: Contender, way: int, name: str, results: dict[str, Result]) -> Timed:
+    """The contender's clock; when it fails, that is its result, and the others go on."""
+    def timed(count: int) -> Lap:
+        if name not in results:
+            try:
+                return contender.time(way, count)
+            except Exception as error:
+                results[name] = Result(note=reason(error))
+        return Lap(inf, inf)
+
+    return timed
 
 
 class Clock:
