@@ -41,7 +41,8 @@ Compiled models beside every peer, each at its best documented settings, all in 
 | torch | eager, `inference_mode`, `set_num_threads` |
 | torch.compile | freezing, static sizes, full graph; mode `default` or `max-autotune` |
 | onnxruntime | all graph optimizations, static sizes; `run` or `run_with_iobinding` |
-| openvino | hint LATENCY or THROUGHPUT, float32, static sizes, tensors in shared memory |
+| openvino | hint LATENCY or THROUGHPUT, float32, static sizes, tensors in shared memory; where it \
+crashes, `SNIPPETS_MODE` DISABLE |
 | jax | `jit`, static sizes, weights as arguments or as constants; `block_until_ready` |
 """
 

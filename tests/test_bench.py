@@ -16,8 +16,17 @@ from ir.ops import OPS
 from ir.types import symbol
 from nncompile import nn
 from nncompile.bench import PEERS, Clock, Result, bench
-from nncompile.bench.compilers import JAX
-from nncompile.bench.contender import OWN_PROCESS, Elsewhere, Failed, Here, Lap, Wrong, check
+from nncompile.bench.compilers import FALLBACK, JAX
+from nncompile.bench.contender import (
+    OWN_PROCESS,
+    Broken,
+    Elsewhere,
+    Failed,
+    Here,
+    Lap,
+    Wrong,
+    check,
+)
 from nncompile.bench.machine import cores, others_seconds, ticks
 from nncompile.bench.measure import batch_sizes, flops, measure, random_inputs
 from nncompile.bench.onnx_model import ONNX
@@ -279,6 +288,27 @@ def test_errors_elsewhere_are_errors_here(elsewhere: Callable[..., Elsewhere]) -
         contender.time(0, 1)
     assert contender.prepare(arrays, expected) == 1        # by another process
     assert contender.time(0, 1).seconds > 0
+
+
+def test_another_process_tries_when_one_breaks_down(elsewhere: Callable[..., Elsewhere],
+                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    graph, arrays, expected = small_case()
+    contender = elsewhere("nncompile", graph)
+    ask, started = contender.ask, []
+
+    def breaks_down_once(*question: Any) -> Any:
+        if not started:
+            raise Broken("its process ended")
+        return ask(*question)
+
+    def start(**variables: str) -> None:
+        started.append(variables)
+        Elsewhere.start(contender, **variables)
+
+    monkeypatch.setattr(contender, "ask", breaks_down_once)
+    monkeypatch.setattr(contender, "start", start)
+    assert contender.prepare(arrays, expected) == 1
+    assert started == [{FALLBACK: "1"}]
 
 
 class Breaks:

@@ -6,6 +6,7 @@ process of its own (see `contender`).
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,6 +29,9 @@ from nncompile.bench.peers import (
     sizes_of,
     write_python,
 )
+
+FALLBACK = "NNCOMPILE_BENCH_FALLBACK"     # set in a process that replaces one that has crashed
+
 
 # -- torch.compile ---------------------------------------------------------------------------------
 
@@ -74,13 +78,15 @@ def openvino_ways(graph: Graph, arrays: Sequence[Array], threads: int) -> list[W
     openvino = needed("openvino")
     core = openvino.Core()
     model = core.read_model(io.BytesIO(onnx_model(graph, sizes_of(graph, arrays))))
+    settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
+    if FALLBACK in os.environ:
+        settings["SNIPPETS_MODE"] = "DISABLE"    # 2026.4 crashes on some MLPs and one thread
     tensors = [openvino.Tensor(array, shared_memory=True) for array in arrays]
     hints = ["LATENCY", "THROUGHPUT"] if threads > 1 else ["LATENCY"]     # of one thread: the same
 
     def way(hint: str) -> Way:
-        request = core.compile_model(model, "CPU", {
-            "PERFORMANCE_HINT": hint, "INFERENCE_NUM_THREADS": threads,
-            "INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
+        compiled = core.compile_model(model, "CPU", settings | {"PERFORMANCE_HINT": hint})
+        request = compiled.create_infer_request()
         for number, tensor in enumerate(tensors):
             request.set_input_tensor(number, tensor)
 

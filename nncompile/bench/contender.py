@@ -20,7 +20,7 @@ import numpy as np
 
 from ir import Graph
 from ir.types import Array
-from nncompile.bench.compilers import COMPILERS
+from nncompile.bench.compilers import COMPILERS, FALLBACK
 from nncompile.bench.machine import blas_threads, cores
 from nncompile.bench.peers import PEERS as PLAIN_PEERS
 from nncompile.bench.peers import Peer, Unavailable, Way
@@ -160,20 +160,24 @@ def weight_bytes(graph: Graph) -> int:
 # -- in a process of its own -----------------------------------------------------------------------
 
 class Elsewhere:
-    """A contender in a process of its own, with as many CPUs as it is to have threads."""
+    """A contender in a process of its own, with as many CPUs as it is to have threads.
+
+    When the process breaks down while it prepares, another one tries, with FALLBACK set.
+    """
 
     def __init__(self, name: str, graph: Graph, threads: int) -> None:
         self.name, self.graph, self.threads = name, graph, threads
         self.start()
 
-    def start(self) -> None:
+    def start(self, **variables: str) -> None:
         self.errors = tempfile.TemporaryFile()                         # noqa: SIM115 (see close)
         self.pipe, theirs = Pipe()
         search = os.pathsep.join(filter(None, sys.path))
         self.process = subprocess.Popen(
             [sys.executable, "-m", "nncompile.bench", str(theirs.fileno())],
             pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=self.errors,
-            stderr=self.errors, env=environment(self.threads) | {"PYTHONPATH": search})
+            stderr=self.errors,
+            env=environment(self.threads) | {"PYTHONPATH": search} | variables)
         theirs.close()
         self.pipe.send((self.name, self.graph, self.threads))
 
@@ -182,10 +186,18 @@ class Elsewhere:
         return self.process.pid
 
     def prepare(self, arrays: Sequence[Array], expected: Sequence[Array]) -> int:
+        question = "prepare", list(arrays), list(expected)
         if self.process.poll() is not None:      # it broke down in the case before
-            self.close()
-            self.start()
-        return int(self.ask("prepare", list(arrays), list(expected)))
+            self.restart()
+        try:
+            return int(self.ask(*question))
+        except Broken:
+            self.restart(**{FALLBACK: "1"})
+            return int(self.ask(*question))
+
+    def restart(self, **variables: str) -> None:
+        self.close()
+        self.start(**variables)
 
     def time(self, way: int, count: int) -> Lap:
         answer: Lap = self.ask("time", way, count)
@@ -196,10 +208,10 @@ class Elsewhere:
             self.pipe.send(question)
             if not self.pipe.poll(TIMEOUT):
                 self.process.kill()
-                raise Error(f"no answer within {TIMEOUT:.0f} s")
+                raise Broken(f"no answer within {TIMEOUT:.0f} s")
             answer = self.pipe.recv()
         except (EOFError, OSError):
-            raise Error(f"its process ended: {self.last_words()}") from None
+            raise Broken(f"its process ended: {self.last_words()}") from None
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -260,6 +272,10 @@ class Failed(Error):
     """Another error of a contender; the text has its name."""
 
 
+class Broken(Error):
+    """A contender's process that is no more, or that does not answer."""
+
+
 def reason(error: Exception) -> str:
     """`wrong: ...`, `missing: ...` or `failed: ...`."""
     first = str(error).strip().partition("\n")[0]
@@ -268,7 +284,7 @@ def reason(error: Exception) -> str:
             return f"wrong: {first}"
         case Unavailable():
             return f"missing: {first}"
-        case Failed():
+        case Failed() | Broken():
             return f"failed: {first}"
         case _:
             return f"failed: {type(error).__name__}: {first}"

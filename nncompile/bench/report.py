@@ -22,7 +22,7 @@ class Result:
     def of(cls, laps: Sequence[tuple[float, float]]) -> Result:
         """The result of laps: seconds and CPU seconds of a call, one a round."""
         seconds = tuple(lap[0] for lap in laps)
-        return cls(seconds, sum(lap[1] for lap in laps) / max(sum(seconds), 1e-9))
+        return cls(seconds, sum(lap[1] for lap in laps) / (sum(seconds) or 1.0))
 
     @property
     def median(self) -> float:
