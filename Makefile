@@ -1,8 +1,10 @@
 # make demo    compile and run a network on handwritten digits
 # make test    lint, types and every test
-# make clean   remove what these two made
+# make bench   time compiled models beside every peer, and write docs/benchmarks.md; takes hours, can be
+#              stopped and started again; wants a machine without other work
+# make clean   remove what these made
 #
-# Both need Python 3.11 or newer and nothing else: they make a virtual environment of their own.
+# All need Python 3.11 or newer and nothing else: they make a virtual environment of their own.
 # Another interpreter, another place for it: make test PYTHON=/opt/python3.13 VENV=/tmp/venv
 
 VENV ?= .venv
@@ -19,7 +21,7 @@ KEY := $(shell { pwd; cat pyproject.toml Makefile; } | cksum | cut -d ' ' -f 1)
 RUN := $(VENV)/bin/python
 INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test clean
+.PHONY: demo test bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed-demo-$(KEY)
@@ -30,10 +32,14 @@ test: $(VENV)/installed-test-$(KEY)
 	$(RUN) -m mypy
 	$(RUN) -m pytest
 
+bench: $(VENV)/installed-bench-$(KEY)
+	$(RUN) -m benchmarks
+
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/installed-demo-$(KEY): EXTRAS = examples
+$(VENV)/installed-bench-$(KEY): EXTRAS = bench
 $(VENV)/installed-test-$(KEY): EXTRAS = test,torch
 
 $(VENV)/installed-%-$(KEY):

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 import nncompile
 from nncompile import nn
-from nncompile.bench import Clock
+from nncompile.bench import side_by_side
 
 inputs = "f32[B, 64]"                            # 8 x 8 grey values, any number of images
 
@@ -73,11 +73,11 @@ def main() -> None:
     print(f"Microseconds a call, {fast.threads} threads (in brackets: times nncompile's)\n")
     print(f"{'images':>8}{'nncompile':>12}{'plain NumPy':>20}{'predict_proba':>20}")
     for x in (images[:1], images[:64], images):
-        times, _ = Clock(rounds=5, seconds=0.02, park=0.2).interleaved({
+        times = side_by_side({
             "nncompile": lambda x=x: fast(x),
             "numpy": lambda x=x: by_hand(classifier, x),
             "scikit-learn": lambda x=x: classifier.predict_proba(x),
-        })
+        }, rounds=5, park=0.2)
         ours, *others = (1e6 * np.median(taken) for taken in times.values())
         print(f"{len(x):8d}{ours:12.1f}", *(f"{f'{t:.1f} ({t / ours:.1f})':>19}" for t in others))
 

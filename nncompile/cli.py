@@ -126,8 +126,9 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--threads", type=positives, default=[1], metavar="N,N",
                      help="thread counts of the cpu: 1")
     sub.add_argument("--vs", type=names, metavar="PEER,PEER",
-                     help="numpy,torch,onnxruntime, or none; cuda: "
-                          "torch,torch.compile,cupy,jax, or none")
+                     help="of numpy,torch,onnxruntime,torch.compile,openvino,jax, or none; "
+                          "the first three without it; "
+                          "cuda: torch,torch.compile,cupy,jax, or none")
     sub.add_argument("--size", type=size, action="append", default=[], metavar="T=16",
                      help="a number for each named size but the first, which is the batch")
     sub.add_argument("--rounds", type=positive, default=9, metavar="N", help="rounds: 9")
@@ -135,7 +136,10 @@ def parser() -> argparse.ArgumentParser:
 
     sub = add("cache", cache, "the compiled code on this machine's disk", model=False)
     sub.add_argument("action", choices=["info", "clear"])
-    add("hw", hw, "what this machine is to the compiler", model=False)
+    sub = add("hw", hw, "what this machine is to the compiler, and what it can do at most",
+              model=False)
+    sub.add_argument("--again", action="store_true",
+                     help="measure the ceilings again; otherwise those measured once are shown")
     return top
 
 
@@ -270,12 +274,20 @@ def write_array(path: Path, array: npt.NDArray[Any]) -> None:
 # -- bench -----------------------------------------------------------------------------------------
 
 def bench(args: argparse.Namespace) -> int:
-    from nncompile.bench import DEVICE_PEERS, PEERS, Report, Row, bench_device
+    from nncompile.bench import (
+        DEFAULT_PEERS,
+        DEVICE_PEERS,
+        PEERS,
+        Report,
+        Row,
+        bench_device,
+    )
     from nncompile.bench import bench as bench_cpu
 
     on_cpu = args.target == "cpu"
     known = list(PEERS if on_cpu else DEVICE_PEERS)
-    peers = known if args.vs is None else args.vs
+    default = list(DEFAULT_PEERS if on_cpu else DEVICE_PEERS)
+    peers = default if args.vs is None else args.vs
     if unknown := set(peers) - set(known):
         raise InputError(f"there is no peer {', '.join(sorted(unknown))}; there are "
                          f"{', '.join(known)}")
@@ -315,6 +327,7 @@ def cache(args: argparse.Namespace) -> int:
 def hw(args: argparse.Namespace) -> int:
     from nncompile.bench.machine import caches, cpu_name
     from nncompile.compiler import TARGETS
+    from nncompile.cpu.ceilings import ceilings
     from nncompile.cpu.pool import default_threads
     from nncompile.cpu.target import available, host
 
@@ -324,6 +337,8 @@ def hw(args: argparse.Namespace) -> int:
           f"target   {target.level} (LLVM's {target.cpu}): {target.width} float32 lanes; "
           f"this CPU runs {', '.join(available())}\n"
           f"threads  {default_threads()} unless compile(threads=) or NNCOMPILE_THREADS says")
+    for threads in sorted({1, default_threads()}):
+        print(ceilings(threads, again=args.again))
     for module in map(import_module, TARGETS.values()):      # the other targets, one line each
         if hasattr(module, "describe"):
             print(module.describe())

@@ -1,8 +1,10 @@
 """The benchmark: peers compute what the graph says, and nothing wrong gets a time."""
 from __future__ import annotations
 
+import gc
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,13 +16,27 @@ from ir.ops import OPS
 from ir.types import symbol
 from nncompile import nn
 from nncompile.bench import PEERS, Clock, Result, bench
-from nncompile.bench.measure import Wrong, batch_sizes, check, flops, random_inputs
+from nncompile.bench.compilers import FALLBACK, JAX
+from nncompile.bench.contender import (
+    OWN_PROCESS,
+    Broken,
+    Elsewhere,
+    Failed,
+    Here,
+    Lap,
+    Wrong,
+    check,
+)
+from nncompile.bench.machine import cores, others_seconds, ticks
+from nncompile.bench.measure import batch_sizes, flops, measure, random_inputs
 from nncompile.bench.onnx_model import ONNX
 from nncompile.bench.peers import NUMPY, TORCH, Unavailable, write_python
 from nncompile.bench.report import ratio
+from nncompile.trace import trace
 
 INSTALLED = {"numpy": ("threadpoolctl", "scipy"), "torch": ("torch",),
-             "onnxruntime": ("onnx", "onnxruntime")}
+             "onnxruntime": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino"),
+             "jax": ("jax",)}
 
 X, W, V, M = "f32[B, 6]", "f32[5, 6]", "f32[6]", "f32[B, 4, 6]"
 B = symbol("B")
@@ -76,7 +92,7 @@ def graph_of(op: str, operands: Sequence[Any], attrs: dict[str, Any]) -> ir.Grap
     return ir.check.with_data(builder.build("case", [result]))
 
 
-@pytest.mark.parametrize("peer", PEERS)
+@pytest.mark.parametrize("peer", INSTALLED)
 @pytest.mark.parametrize(("op", "operands", "attrs"), CASES, ids=lambda v: str(v))
 def test_a_peer_computes_the_same(peer: str, op: str, operands: Sequence[Any],
                                   attrs: dict[str, Any]) -> None:
@@ -89,7 +105,7 @@ def test_a_peer_computes_the_same(peer: str, op: str, operands: Sequence[Any],
 
 
 def test_every_counterpart_is_of_an_op_and_has_a_case() -> None:
-    assert NUMPY.keys() == TORCH.keys() == ONNX.keys() == {op for op, _, _ in CASES}
+    assert NUMPY.keys() == TORCH.keys() == JAX.keys() == ONNX.keys() == {op for op, _, _ in CASES}
     assert NUMPY.keys() <= OPS.keys()            # of others, a report says that there is none
 
 
@@ -188,12 +204,167 @@ def test_a_ratio_has_its_spread_and_says_where_it_means_nothing() -> None:
     assert ratio(Result((2.0, 3.0, 1.0)), Result((1.0, 1.0, 1.0))) == (2.0, 1.0, 3.0)
 
 
-def test_the_fastest_way_counts_and_every_way_has_each_round() -> None:
+def test_every_contender_has_each_round_and_of_its_ways_the_fastest_counts() -> None:
     calls: list[str] = []
-    times, _ = Clock(rounds=3, seconds=0.0, park=0.0).interleaved(
-        {"a": lambda: calls.append("a") or [], "b": lambda: calls.append("b") or []})
-    assert {name: len(taken) for name, taken in times.items()} == {"a": 3, "b": 3}
-    assert {"a", "b"} == set(calls)
+
+    def timed(name: str, seconds: float) -> Any:
+        def time(count: int) -> Lap:
+            calls.append(name)
+            return Lap(seconds, seconds)
+        return time
+
+    laps, _ = Clock(rounds=3, seconds=0.0, park=0.0).interleaved(
+        {("a", 0): timed("slow", 0.02), ("a", 1): timed("fast", 0.01), ("b", 0): timed("b", 0.03)})
+    assert {key: len(taken) for key, taken in laps.items()} == {("a", 1): 3, ("b", 0): 3}
+    assert calls.count("slow") == 1 + 2 and calls.count("fast") == 1 + 2 + 3
+
+
+def test_a_slow_call_has_fewer_rounds() -> None:
+    laps, _ = Clock(rounds=9, seconds=0.0, park=0.0).interleaved(
+        {("a", 0): lambda count: Lap(1.0, 1.0)})
+    assert len(laps["a", 0]) == 5
+
+
+# -- contenders in processes of their own ----------------------------------------------------------
+
+@pytest.fixture
+def elsewhere() -> Iterator[Callable[..., Elsewhere]]:
+    started = []
+
+    def start(name: str, graph: ir.Graph, threads: int = 1) -> Elsewhere:
+        started.append(Elsewhere(name, graph, threads))
+        return started[-1]
+
+    yield start
+    for contender in started:
+        contender.close()
+        assert contender.process.returncode is not None
+
+
+def small_case() -> tuple[ir.Graph, list[Any], list[Any]]:
+    graph = trace(small_model(), "f32[B, 6]")
+    arrays = random_inputs(graph, {"B": 3})
+    return graph, arrays, ir.interpret(graph, arrays, np.float64)
+
+
+@pytest.mark.parametrize("name", ["nncompile", "numpy"])
+def test_a_contender_elsewhere(name: str, elsewhere: Callable[..., Elsewhere]) -> None:
+    pytest.importorskip("threadpoolctl")
+    graph, arrays, expected = small_case()
+    contender = elsewhere(name, graph)
+    assert contender.prepare(arrays, expected) == 1
+    lap = contender.time(0, 10)
+    assert 0 < lap.seconds < 1 and 0 <= lap.cpu < 1
+    with pytest.raises(Wrong, match="output 0 is off by"):
+        contender.prepare(arrays, [e + 1 for e in expected])
+    assert contender.prepare(arrays, expected) == 1        # it goes on after an error
+
+
+@pytest.mark.parametrize("name", sorted(OWN_PROCESS))
+def test_a_peer_with_threads_of_its_own(name: str, elsewhere: Callable[..., Elsewhere]) -> None:
+    pytest.importorskip(name.partition(".")[0])
+    graph, arrays, expected = small_case()
+    contender = elsewhere(name, graph)
+    for way in range(contender.prepare(arrays, expected)):
+        assert contender.time(way, 20).seconds > 0
+
+
+@pytest.mark.parametrize("name", ["peak", "reads"])
+def test_ceilings_are_contenders_too(name: str, elsewhere: Callable[..., Elsewhere]) -> None:
+    graph, arrays, expected = small_case()
+    contender = elsewhere(name, graph)
+    assert contender.prepare(arrays, expected) == 1
+    assert 1e-14 < contender.time(0, 1).seconds < 1e-8     # an operation, or a byte
+
+
+def test_errors_elsewhere_are_errors_here(elsewhere: Callable[..., Elsewhere]) -> None:
+    graph, arrays, expected = small_case()
+    with pytest.raises(Failed, match="KeyError: 'nobody'"):
+        elsewhere("nobody", graph).prepare(arrays, expected)
+    contender = elsewhere("nncompile", graph)
+    contender.prepare(arrays, expected)
+    contender.process.kill()
+    with pytest.raises(ir.Error, match="its process ended: exit status -9"):
+        contender.time(0, 1)
+    assert contender.prepare(arrays, expected) == 1        # by another process
+    assert contender.time(0, 1).seconds > 0
+
+
+def test_another_process_tries_when_one_breaks_down(elsewhere: Callable[..., Elsewhere],
+                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    graph, arrays, expected = small_case()
+    contender = elsewhere("nncompile", graph)
+    ask, started = contender.ask, []
+
+    def breaks_down_once(*question: Any) -> Any:
+        if not started:
+            raise Broken("its process ended")
+        return ask(*question)
+
+    def start(**variables: str) -> None:
+        started.append(variables)
+        Elsewhere.start(contender, **variables)
+
+    monkeypatch.setattr(contender, "ask", breaks_down_once)
+    monkeypatch.setattr(contender, "start", start)
+    assert contender.prepare(arrays, expected) == 1
+    assert started == [{FALLBACK: "1"}]
+
+
+class Breaks:
+    """A contender that breaks down in its second turn."""
+
+    def __init__(self) -> None:
+        self.turns = 0
+
+    def prepare(self, arrays: Any, expected: Any) -> int:
+        return 1
+
+    def time(self, way: int, count: int) -> Lap:
+        self.turns += 1
+        if self.turns == 2:
+            raise ir.Error("broken")
+        return Lap(1e-3, 1e-3)
+
+    def close(self) -> None:
+        pass
+
+
+def test_who_breaks_down_while_it_is_timed_has_no_time_and_the_others_go_on() -> None:
+    graph, *_ = small_case()
+    whole = Here("nncompile", graph, 1)
+    row = measure(graph, {"B": 3}, 3, 1, {"nncompile": whole, "breaks": Breaks()},
+                  Clock(3, 1e-4, 0.0))
+    assert row.results["breaks"] == Result(note="failed: Error: broken")
+    assert len(row.results["nncompile"].seconds) == 3
+
+
+@pytest.mark.parametrize("peer", INSTALLED)
+def test_a_peer_keeps_its_inputs(peer: str) -> None:
+    for module in INSTALLED[peer]:
+        pytest.importorskip(module)
+    graph, arrays, expected = small_case()
+    ways = PEERS[peer](graph, [*map(np.copy, arrays)], 1)
+    gc.collect()
+    others = [np.full_like(a, 7) for a in arrays for _ in range(1000)]   # on freed memory, if any
+    for way in ways:
+        check(way(), expected)
+    del others
+
+
+def test_a_contender_elsewhere_has_as_many_cpus_as_threads(
+        elsewhere: Callable[..., Elsewhere]) -> None:
+    pytest.importorskip("threadpoolctl")
+    graph, arrays, expected = small_case()
+    contender = elsewhere("numpy", graph)
+    contender.prepare(arrays, expected)
+    assert os.sched_getaffinity(contender.pid) == set(cores()[:1])
+
+
+def test_who_used_the_machine() -> None:
+    mine = ticks(os.getpid())
+    assert mine > 0 and 0 <= others_seconds([os.getppid()]) <= others_seconds()
+    assert set(cores()) == os.sched_getaffinity(0)
 
 
 def test_sizes() -> None:

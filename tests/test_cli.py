@@ -304,10 +304,11 @@ def test_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     assert "NNCOMPILE_CACHE_DIR=off" in capsys.readouterr().out
 
 
-def test_hw(capsys: pytest.CaptureFixture[str]) -> None:
+def test_hw(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NNCOMPILE_THREADS", "1")
     assert main(["hw"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
-        "CPU", "caches", "target", "threads", "cuda"]
+        "CPU", "caches", "target", "threads", "ceiling", "cuda"]
 
 
 # -- the process -----------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -16,7 +17,8 @@ import numpy as np
 
 import ir
 from ir.types import Array
-from nncompile.bench.measure import Clock, batch_sizes, check, flops, random_inputs, reason
+from nncompile.bench.contender import Lap, check, reason
+from nncompile.bench.measure import Clock, Key, Timed, batch_sizes, flops, random_inputs
 from nncompile.bench.peers import (
     NUMPY,
     TORCH,
@@ -84,7 +86,7 @@ def bench_device(model: Module, inputs: Sequence[str | Array], *, target: str,
     compiled = compile(model, *inputs, target=target)
     report = DeviceReport(title, stopwatch.device, time.perf_counter() - begin, tuple(peers),
                           rounds)
-    clock = Clock(rounds, seconds, 0.0, stopwatch.seconds_a_call)
+    clock = Clock(rounds, seconds, 0.0)
     for batch in batches:
         at = batch_sizes(compiled.ir("traced"), batch, sizes or {})
         for copies in (False, True):
@@ -100,19 +102,25 @@ def measure(compiled: CompiledModel, sizes: Mapping[str, int], batch: int, copie
     arrays = random_inputs(graph, sizes)
     expected = ir.interpret(graph, arrays, np.float64)
     results: dict[str, Result] = {}
-    ways: dict[str, Way] = {}
+    ways: dict[Key, Timed] = {}
     for name in (OURS, *peers):
         try:
             library = (ours(compiled, stopwatch) if name == OURS
                        else DEVICE_PEERS[name](graph, arrays))
             resident = library.resident(arrays)
             check([library.fetch(y) for y in resident()], expected)
-            ways[name] = library.copying(arrays) if copies else resident
+            way = library.copying(arrays) if copies else resident
+            ways[name, 0] = partial(on_device, stopwatch, way)
         except Exception as error:               # a peer's own error is no reason to stop
             results[name] = Result(note=reason(error))
-    times, busy = clock.interleaved(ways)
-    results |= {name: Result(tuple(taken)) for name, taken in times.items()}
+    laps, busy = clock.interleaved(ways)
+    results |= {name: Result.of(taken) for (name, _), taken in laps.items()}
     return DeviceRow(batch, 1, flops(graph, sizes), busy, results, copies)
+
+
+def on_device(stopwatch: Any, way: Way, count: int) -> Lap:
+    """What a call takes by the device's events; the host's CPU time is not of interest."""
+    return Lap(stopwatch.seconds_a_call(way, count), 0.0)
 
 
 def ours(compiled: CompiledModel, stopwatch: Any) -> Library:

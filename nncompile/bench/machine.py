@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,16 +37,38 @@ def caches(folder: Path = CACHES) -> list[str]:
     return found
 
 
-def others_seconds() -> float:
-    """CPU seconds that anyone but this process has used on this machine; 0 where unknown."""
+def cores() -> list[int]:
+    """The CPUs that this process may use, one of every core before any core's second one."""
+    usable = sorted(os.sched_getaffinity(0))
+
+    def place(cpu: int) -> tuple[int, int]:
+        try:
+            topology = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+            first = int(topology.read_text().replace("-", ",").split(",")[0])
+        except (OSError, ValueError):
+            first = cpu
+        return int(cpu != first), cpu
+
+    return sorted(usable, key=place)
+
+
+def others_seconds(pids: Iterable[int] = ()) -> float:
+    """CPU seconds that anyone but this process and those of `pids` has used on this machine; 0
+    where unknown."""
+    tick = os.sysconf("SC_CLK_TCK")
     try:
         fields = Path("/proc/stat").read_text().split()
+        ours = sum(ticks(pid) for pid in (os.getpid(), *pids))
     except OSError:
         return 0.0
     user, nice, system, _, _, irq, softirq, steal = map(int, fields[1:9])
-    mine = os.times()
-    used = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
-    return used - mine.user - mine.system
+    return (user + nice + system + irq + softirq + steal - ours) / tick
+
+
+def ticks(pid: int) -> int:
+    """CPU time of all threads of a process, in ticks of the system's clock: proc(5), stat."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
 
 
 @contextmanager

@@ -1,16 +1,18 @@
 """Timing that can be believed.
 
 Outputs are compared with the float64 interpreter before any time is taken; whoever is wrong gets
-"wrong" and no time.  Contenders run in one process with the same number of threads, round by
-round, each round in another order, and the threads of one are parked before the next one's turn.
-Inputs are random numbers: the pages of a zeroed array may all be one shared page.
+"wrong" and no time.  Contenders run one at a time with the same number of threads, round by round,
+each round in another order, and the threads of one are parked before the next one's turn.  Inputs
+are random numbers: the pages of a zeroed array may all be one shared page.
 """
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from math import prod
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from math import inf, prod
+from typing import TypeAlias
 
 import numpy as np
 
@@ -18,25 +20,33 @@ import ir
 from ir.graph import named_sizes
 from ir.ops import at_sizes
 from ir.types import DTYPES, Array
-from nncompile.bench.machine import blas_threads, describe, others_seconds
-from nncompile.bench.peers import PEERS, Unavailable, Way
+from nncompile.bench.contender import (
+    DEFAULT_PEERS,
+    OWN_PROCESS,
+    Contender,
+    Elsewhere,
+    Here,
+    Lap,
+    lap,
+    ours,
+    reason,
+)
+from nncompile.bench.machine import describe, others_seconds
+from nncompile.bench.peers import Way
 from nncompile.bench.report import OURS, Report, Result, Row
 from nncompile.compiler import compile
 from nncompile.errors import Error
-from nncompile.model import CompiledModel
 from nncompile.nn import Module
 
-TOLERANCE = 2e-5         # of the largest value expected: float32 sums of some thousand terms pass
 PARK = 0.15              # seconds: ONNX Runtime's threads spin up to 0.11 s after a run (measured),
                          # on the cores that the next contender's threads need
 
-
-class Wrong(Error):
-    """Outputs that are not those of the float64 interpreter."""
+Key: TypeAlias = tuple[str, int]              # a contender, and which of its ways
+Timed: TypeAlias = Callable[[int], Lap]       # a number of calls -> what one took
 
 
 def bench(model: Module, inputs: Sequence[str | Array], *, batches: Sequence[int],
-          threads: Sequence[int], peers: Sequence[str] = tuple(PEERS),
+          threads: Sequence[int], peers: Sequence[str] = DEFAULT_PEERS,
           sizes: Mapping[str, int] | None = None, rounds: int = 9, seconds: float = 0.02,
           park: float = PARK, title: str = "",
           watch: Callable[[Report, Row], None] = lambda report, row: None) -> Report:
@@ -49,13 +59,31 @@ def bench(model: Module, inputs: Sequence[str | Array], *, batches: Sequence[int
     begin = time.perf_counter()
     compiled = compile(model, *inputs)
     report = Report(title, describe(), time.perf_counter() - begin, tuple(peers), rounds)
+    graph = compiled.ir("traced")
     for count in threads:
-        for batch in batches:
-            at = batch_sizes(compiled.ir("traced"), batch, sizes or {})
-            clock = Clock(rounds, seconds, park if count > 1 else park / 50)
-            report.rows.append(measure(compiled, at, batch, count, peers, clock))
-            watch(report, report.rows[-1])
+        own: dict[str, Contender] = {OURS: Here(OURS, graph, count, ours(compiled))}
+        with started(graph, peers, count, OWN_PROCESS) as others:
+            for batch in batches:
+                at = batch_sizes(graph, batch, sizes or {})
+                clock = Clock(rounds, seconds, park if count > 1 else park / 50)
+                report.rows.append(measure(graph, at, batch, count, own | others, clock))
+                watch(report, report.rows[-1])
     return report
+
+
+@contextmanager
+def started(graph: ir.Graph, names: Iterable[str], threads: int,
+            own_process: Iterable[str]) -> Iterator[dict[str, Contender]]:
+    """The contenders of these names, those of `own_process` each in one."""
+    contenders: dict[str, Contender] = {}
+    try:
+        for name in names:
+            kind = Elsewhere if name in own_process else Here
+            contenders[name] = kind(name, graph, threads)
+        yield contenders
+    finally:
+        for contender in contenders.values():
+            contender.close()
 
 
 def batch_sizes(graph: ir.Graph, batch: int, given: Mapping[str, int]) -> dict[str, int]:
@@ -70,99 +98,88 @@ def batch_sizes(graph: ir.Graph, batch: int, given: Mapping[str, int]) -> dict[s
     return sizes
 
 
-def measure(compiled: CompiledModel, sizes: Mapping[str, int], batch: int, threads: int,
-            peers: Sequence[str], clock: Clock) -> Row:
+def measure(graph: ir.Graph, sizes: Mapping[str, int], batch: int, threads: int,
+            contenders: Mapping[str, Contender], clock: Clock) -> Row:
     """One row: check every contender, then time those that are right."""
-    graph = compiled.ir("traced")
     arrays = random_inputs(graph, sizes)
-    expected = ir.interpret(graph, arrays, np.float64)
-    compiled.threads = threads
-    results: dict[str, Result] = {}
-    ways: dict[tuple[str, int], Way] = {}
-    with blas_threads(threads), np.errstate(all="ignore"):
-        for name in (OURS, *peers):
+    with np.errstate(all="ignore"):
+        expected = ir.interpret(graph, arrays, np.float64)
+        results: dict[str, Result] = {}
+        ways: dict[Key, Timed] = {}
+        for name, contender in contenders.items():
             try:
-                made = (our_ways(compiled, arrays) if name == OURS
-                        else PEERS[name](graph, arrays, threads))
-                for way in made:
-                    check(way(), expected)
+                count = contender.prepare(arrays, expected)
             except Exception as error:           # a peer's own error is no reason to stop
                 results[name] = Result(note=reason(error))
             else:
-                ways |= {(name, number): way for number, way in enumerate(made)}
-        times, busy = clock.interleaved(ways)
-    for name, _ in ways:
-        results[name] = min((Result(tuple(taken)) for (n, _), taken in times.items() if n == name),
-                            key=lambda result: result.median)
+                ways |= {(name, n): guarded(contender, n, name, results) for n in range(count)}
+        pids = [c.pid for c in contenders.values() if isinstance(c, Elsewhere)]
+        laps, busy = clock.interleaved(ways, pids)
+    results = {name: Result.of(taken) for (name, _), taken in laps.items()} | results
     return Row(batch, threads, flops(graph, sizes), busy, results)
 
 
-def our_ways(compiled: CompiledModel, arrays: Sequence[Array]) -> list[Way]:
-    """Only the plain call, which makes a new output."""
-    if len(compiled.ir("traced").outputs) == 1:
-        return [lambda: [compiled(*arrays)]]
-    return [lambda: compiled(*arrays)]
+def guarded(contender: Contender, way: int, name: str, results: dict[str, Result]) -> Timed:
+    """The contender's clock; when it fails, that is its result, and the others go on."""
+    def timed(count: int) -> Lap:
+        if name not in results:
+            try:
+                return contender.time(way, count)
+            except Exception as error:
+                results[name] = Result(note=reason(error))
+        return Lap(inf, inf)
 
-
-def check(got: Sequence[Array], expected: Sequence[Array]) -> None:
-    """Raise Wrong unless the outputs are within TOLERANCE of the expected ones."""
-    for number, (y, exact) in enumerate(zip(got, expected, strict=True)):
-        if y.shape != exact.shape:
-            raise Wrong(f"output {number} has the shape {y.shape}, not {exact.shape}")
-        finite = np.isfinite(exact)
-        if not np.array_equal(y[~finite], exact[~finite].astype(y.dtype), equal_nan=True):
-            raise Wrong(f"output {number} has other infinities and NaNs")
-        largest = np.abs(exact[finite]).max(initial=0.0)
-        error = np.abs(y[finite] - exact[finite]).max(initial=0.0)
-        if not error <= TOLERANCE * largest:     # not `>`: the error may be NaN
-            raise Wrong(f"output {number} is off by {error:.1e}, with values up to {largest:.1e}")
-
-
-def reason(error: Exception) -> str:
-    """`wrong: ...`, `missing: ...` or `failed: ...`."""
-    first = str(error).strip().partition("\n")[0]
-    match error:
-        case Wrong():
-            return f"wrong: {first}"
-        case Unavailable():
-            return f"missing: {first}"
-        case _:
-            return f"failed: {type(error).__name__}: {first}"
+    return timed
 
 
 class Clock:
     """Times callables against each other: `rounds` rounds, about `seconds` for each in a round,
-    `park` seconds of rest before.  `timer(way, count)` takes the time of a call."""
+    `park` seconds of rest before.
 
-    def __init__(self, rounds: int, seconds: float, park: float,
-                 timer: Callable[[Way, int], float] | None = None) -> None:
+    Of several ways of a contender the one that is fastest in two rounds of its own takes part.
+    Calls of a fifth of a second and more are timed once a round, in at most five rounds.
+    """
+
+    def __init__(self, rounds: int, seconds: float, park: float) -> None:
         self.rounds, self.seconds, self.park = rounds, seconds, park
-        self.timer = timer or seconds_a_call
 
-    def interleaved(self, ways: Mapping[Any, Way]) -> tuple[dict[Any, list[float]], float]:
-        """Seconds a call, one number a round, and the CPUs that others used meanwhile."""
-        begin, others = time.perf_counter(), others_seconds()
-        counts = {name: self.calls_in_a_round(way) for name, way in ways.items()}
-        times: dict[Any, list[float]] = {name: [] for name in ways}
-        names = list(ways)
-        for turn in range(self.rounds if names else 0):
-            first = turn % len(names)
-            for name in names[first:] + names[:first]:
+    def interleaved(self, ways: Mapping[Key, Timed],
+                    pids: Iterable[int] = ()) -> tuple[dict[Key, list[Lap]], float]:
+        """What a call took, one number a round, and the CPUs that others used meanwhile: others
+        than this process and those of `pids`."""
+        pids = list(pids)
+        begin, others = time.perf_counter(), others_seconds(pids)
+        once = {key: timed(1).seconds for key, timed in ways.items()}
+        counts = {key: max(1, int(self.seconds / max(seconds, 1e-7)))
+                  for key, seconds in once.items()}
+        several = [key for key in ways if (key[0], 1) in ways]
+        trial = self.turns({key: ways[key] for key in several}, counts, min(2, self.rounds))
+        best = {key: min(lap.seconds for lap in laps) for key, laps in trial.items()}
+        chosen = {key: timed for key, timed in ways.items() if key not in best
+                  or best[key] == min(s for (name, _), s in best.items() if name == key[0])}
+        slow = max(once.values(), default=0.0) > 0.2
+        laps = self.turns(chosen, counts, min(5, self.rounds) if slow else self.rounds)
+        return laps, (others_seconds(pids) - others) / (time.perf_counter() - begin)
+
+    def turns(self, ways: Mapping[Key, Timed], counts: Mapping[Key, int],
+              rounds: int) -> dict[Key, list[Lap]]:
+        laps: dict[Key, list[Lap]] = {key: [] for key in ways}
+        keys = list(ways)
+        for turn in range(rounds if keys else 0):
+            first = turn % len(keys)
+            for key in keys[first:] + keys[:first]:
                 time.sleep(self.park)
-                times[name].append(self.timer(ways[name], counts[name]))
-        return times, (others_seconds() - others) / (time.perf_counter() - begin)
-
-    def calls_in_a_round(self, way: Way) -> int:
-        return max(1, int(self.seconds / max(self.timer(way, 1), 1e-7)))
+                laps[key].append(ways[key](counts[key]))
+        return laps
 
 
-def seconds_a_call(way: Way, count: int) -> float:
-    for _ in range(count // 4 + 1):              # wakes the threads, fills the caches
-        way()
-    begin = time.perf_counter()
-    for _ in range(count):
-        way()
-    return (time.perf_counter() - begin) / count
+def side_by_side(ways: Mapping[str, Way], rounds: int = 9, seconds: float = 0.02,
+                 park: float = PARK) -> dict[str, list[float]]:
+    """Seconds a call of plain functions, one number a round: the clock of `bench` for what is no
+    graph.  The same for all, so give them the same inputs, and compare their results first."""
+    laps, _ = Clock(rounds, seconds, park).interleaved(
+        {(name, 0): partial(lap, way) for name, way in ways.items()})
+    return {name: [taken.seconds for taken in found] for (name, _), found in laps.items()}
 
 
 def random_inputs(graph: ir.Graph, sizes: Mapping[str, int], seed: int = 0) -> list[Array]:

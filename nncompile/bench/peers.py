@@ -106,15 +106,17 @@ def data_of(graph: Graph) -> list[Array]:
 
 # -- a graph as Python text ------------------------------------------------------------------------
 
-def write_python(graph: Graph, sizes: Mapping[str, int], table: Mapping[str, Template]) -> str:
-    """A function `run` of the graph's inputs, a line a node; its params are the globals p0, p1...
+def write_python(graph: Graph, sizes: Mapping[str, int], table: Mapping[str, Template],
+                 params: str = "p{}") -> str:
+    """A function `run` of the graph's inputs, a line a node; its params are the globals p0, p1...,
+    or what `params` calls them.
 
     Each value is dropped after its last use, as in code that names its results x again and again:
     an allocator that has to find new memory for every layer would be slower.
     """
     inputs = [f"x{i}" for i in range(len(graph.inputs))]
     names: dict[Value, str] = dict(zip(graph.inputs, inputs, strict=True))
-    names |= {p: f"p{i}" for i, p in enumerate(graph.params)}
+    names |= {p: params.format(i) for i, p in enumerate(graph.params)}
     names |= {n.result: f"v{i}" for i, n in enumerate(graph.nodes)}
     last = {o: n for n in graph.nodes for o in (*n.inputs, n.result) if isinstance(o, Value)}
     lines = [f"def run({', '.join(inputs)}):"]

@@ -11,10 +11,18 @@ OURS = "nncompile"
 
 @dataclass(frozen=True)
 class Result:
-    """One contender in one row.  `seconds` a call, one a round; empty if `note` says why not."""
+    """One contender in one row.  `seconds` a call, one a round; empty if `note` says why not.
+    cpus: how many it kept busy, its CPU time over its time."""
 
     seconds: tuple[float, ...] = ()
+    cpus: float = 0.0
     note: str = ""
+
+    @classmethod
+    def of(cls, laps: Sequence[tuple[float, float]]) -> Result:
+        """The result of laps: seconds and CPU seconds of a call, one a round."""
+        seconds = tuple(lap[0] for lap in laps)
+        return cls(seconds, sum(lap[1] for lap in laps) / (sum(seconds) or 1.0))
 
     @property
     def median(self) -> float:

@@ -1,0 +1,137 @@
+"""Rows on disk: a JSON file a model, with the conditions each row was measured under."""
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from nncompile.bench.contender import PEAK, READS
+from nncompile.bench.machine import describe
+from nncompile.bench.report import OURS, Result, Row, ratio
+
+ROOT = Path(__file__).resolve().parent.parent
+LIBRARIES = ("numpy", "torch", "onnxruntime", "openvino", "jax", "numba", "llvmlite")
+BUSY = 0.1                    # CPUs that others used: above it a row does not count
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What a row depends on beside its model: the machine, our sources, the libraries, and how
+    long everybody was timed."""
+
+    machine: str
+    source: str
+    libraries: dict[str, str]
+    rounds: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A row, what it can be compared with, and the conditions.
+
+    weights: bytes of weights that a call reads.  skipped: why it was not measured, or "".
+    """
+
+    model: str
+    row: Row
+    weights: int
+    conditions: Conditions
+    skipped: str = ""
+
+    @property
+    def ours(self) -> Result:
+        return self.row.results.get(OURS, Result(note="not measured"))
+
+    @property
+    def valid(self) -> bool:
+        return self.row.busy <= BUSY
+
+    @property
+    def peers(self) -> dict[str, Result]:
+        return {name: result for name, result in self.row.results.items()
+                if name not in (OURS, PEAK, READS)}
+
+    @property
+    def best(self) -> str | None:
+        """The peer with the least time, if anybody has one."""
+        timed = {name: result.median for name, result in self.peers.items() if result.seconds}
+        return min(timed, key=lambda name: timed[name]) if timed and self.ours.seconds else None
+
+    def ratio(self, peer: str) -> tuple[float, float, float]:
+        """How many times as long the peer takes: the middle, and the spread."""
+        return ratio(self.row.results[peer], self.ours)
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Of the machine's ceilings, measured in the same rounds: its multiply-adds ("peak"), and
+        its bandwidth where these weights find room ("reads").  The larger one is what binds."""
+        if not self.ours.seconds:
+            return {}
+        results, work = self.row.results, {PEAK: self.row.flops, READS: self.weights}
+        return {name: median(amount * ceiling / ours for ceiling, ours in
+                             zip(results[name].seconds, self.ours.seconds, strict=True))
+                for name, amount in work.items() if name in results and results[name].seconds}
+
+
+def conditions(rounds: int, seconds: float) -> Conditions:
+    return Conditions(describe(), source_digest(), libraries(), rounds, seconds)
+
+
+def source_digest() -> str:
+    """Of the sources of the compiler: a row of another one says nothing about this one."""
+    digest = hashlib.sha256()
+    for package in ("ir", "nncompile"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            if "bench" not in path.parts:
+                digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def libraries() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def save(folder: Path, model: str, rows: Sequence[Measured]) -> None:
+    """All of it or nothing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".{model}.partial"
+    partial.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    partial.replace(folder / f"{model}.json")
+
+
+def load(folder: Path, model: str) -> list[Measured]:
+    """The rows of a model that are there; none where there is no file, or one of another form."""
+    try:
+        return [measured(entry) for entry in json.loads((folder / f"{model}.json").read_text())]
+    except FileNotFoundError:
+        return []
+    except (ValueError, KeyError, TypeError) as error:
+        print(f"{folder / model}.json is not used: {error!r}", file=sys.stderr)
+        return []
+
+
+def measured(entry: dict[str, Any]) -> Measured:
+    row = dict(entry["row"])
+    row["results"] = {name: Result(**{**result, "seconds": tuple(result["seconds"])})
+                      for name, result in row["results"].items()}
+    return Measured(**{**entry, "row": Row(**row),
+                       "conditions": Conditions(**entry["conditions"])})
+
+
+def load_all(folder: Path, models: Sequence[str]) -> Iterator[Measured]:
+    for model in models:
+        yield from sorted(load(folder, model), key=lambda m: (m.row.threads, m.row.batch))

@@ -1,0 +1,149 @@
+"""Peers that compile the graph before they run it: torch.compile, OpenVINO, JAX.
+
+Each has threads of its own whose number is settled when the library starts, so each is run in a
+process of its own (see `contender`).
+"""
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ir import Graph
+from ir.types import Array
+from nncompile.bench.onnx_model import onnx_model
+from nncompile.bench.peers import (
+    COMMON,
+    NUMPY,
+    TORCH,
+    Template,
+    Way,
+    call,
+    data_of,
+    load_python,
+    needed,
+    scaled,
+    sizes_of,
+    write_python,
+)
+
+FALLBACK = "NNCOMPILE_BENCH_FALLBACK"     # set in a process that replaces one that has crashed
+
+
+# -- torch.compile ---------------------------------------------------------------------------------
+
+def torch_compile_ways(graph: Graph, arrays: Sequence[Array], threads: int) -> list[Way]:
+    """Inductor with freezing, which lets it fold and pack the weights, and all sizes fixed: as it
+    is, and with max-autotune, which tries products of its own against MKL's."""
+    torch = needed("torch")
+    needed("torch._inductor.config").freezing = True
+    torch.set_num_threads(threads)
+    torch._dynamo.reset()                                  # the code of the case before
+    inputs = [torch.tensor(a) for a in arrays]
+
+    def way(mode: str) -> Way:
+        compiled = torch.compile(torch_module(graph, arrays), mode=mode, dynamic=False,
+                                 fullgraph=True)
+
+        def run() -> Sequence[Array]:
+            with torch.inference_mode():
+                return [y.numpy() for y in compiled(*inputs)]
+
+        return run
+
+    return [way(mode) for mode in ("default", "max-autotune")]
+
+
+def torch_module(graph: Graph, arrays: Sequence[Array]) -> Any:
+    """The graph as a torch Module: only the parameters of one are frozen."""
+    torch = needed("torch")
+    source = write_python(graph, sizes_of(graph, arrays), TORCH, params="self.p{}")
+    source = source.replace("def run(", "def run(self, ", 1)
+    names = {"torch": torch, "F": needed("torch.nn.functional")}
+    module = type("Peer", (torch.nn.Module,), {"forward": load_python(source, names, [])})()
+    for number, array in enumerate(data_of(graph)):
+        parameter = torch.nn.Parameter(torch.tensor(array), requires_grad=False)
+        module.register_parameter(f"p{number}", parameter)
+    return module.eval()
+
+
+# -- OpenVINO --------------------------------------------------------------------------------------
+
+def openvino_ways(graph: Graph, arrays: Sequence[Array], threads: int) -> list[Way]:
+    """One inference request with inputs and outputs in shared memory, in float32 (by itself it
+    would use bfloat16 where the CPU has it), under each of the two performance hints."""
+    openvino = needed("openvino")
+    core = openvino.Core()
+    model = core.read_model(io.BytesIO(onnx_model(graph, sizes_of(graph, arrays))))
+    settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
+    if FALLBACK in os.environ:
+        settings["SNIPPETS_MODE"] = "DISABLE"    # 2026.4 crashes on some MLPs and one thread
+    tensors = [openvino.Tensor(array, shared_memory=True) for array in arrays]
+    hints = ["LATENCY", "THROUGHPUT"] if threads > 1 else ["LATENCY"]     # of one thread: the same
+
+    def way(hint: str) -> Way:
+        compiled = core.compile_model(model, "CPU", settings | {"PERFORMANCE_HINT": hint})
+        request = compiled.create_infer_request()
+        for number, tensor in enumerate(tensors):
+            request.set_input_tensor(number, tensor)
+
+        def run(_: Sequence[Any] = tensors) -> Sequence[Array]:    # a request does not own them
+            return list(request.infer(share_outputs=True).values())
+
+        return run
+
+    return [way(hint) for hint in hints]
+
+
+# -- JAX -------------------------------------------------------------------------------------------
+
+def jax_ways(graph: Graph, arrays: Sequence[Array], threads: int) -> list[Way]:
+    """One jitted function, the sizes fixed, waited for.  The weights are its arguments, or its
+    constants, which XLA may fold and pack.  Its threads are as many as the process has CPUs."""
+    jax, jnp = needed("jax"), needed("jax.numpy")
+    jax.config.update("jax_enable_x64", any(
+        a.dtype == np.float64 for a in (*arrays, *data_of(graph))))
+    names = {"jax": jax, "jnp": jnp}
+    source = write_python(graph, sizes_of(graph, arrays), JAX)
+    params, inputs = ([jax.device_put(a) for a in given] for given in (data_of(graph), arrays))
+
+    def with_arguments(params: Sequence[Any], *inputs: Any) -> Any:
+        return load_python(source, names, params)(*inputs)
+
+    by_arguments = jax.jit(with_arguments)
+    by_constants = jax.jit(load_python(source, names, params))
+    return [lambda: jax.block_until_ready(by_arguments(params, *inputs)),
+            lambda: jax.block_until_ready(by_constants(*inputs))]
+
+
+def jax_layer_norm(*operands: str, axes: tuple[int, ...], eps: float) -> str:
+    x, *affine = operands
+    centred = f"({x} - {x}.mean({axes}, keepdims=True))"
+    scale = f"jax.lax.rsqrt({x}.var({axes}, keepdims=True) + {eps})"
+    return " + ".join([" * ".join([centred, scale, *affine[:1]]), *affine[1:]])
+
+
+JAX_FUNCTIONS: dict[str, str] = {
+    "maximum": "jnp.maximum", "minimum": "jnp.minimum", "abs": "jnp.abs", "exp": "jnp.exp",
+    "log": "jnp.log", "sqrt": "jnp.sqrt", "tanh": "jnp.tanh", "sigmoid": "jax.nn.sigmoid",
+    "relu": "jax.nn.relu"}
+
+JAX: dict[str, Template] = COMMON | {op: call(f) for op, f in JAX_FUNCTIONS.items()} | {
+    "gelu": lambda x: f"jax.nn.gelu({x}, approximate=False)",
+    "gelu_tanh": lambda x: f"jax.nn.gelu({x}, approximate=True)",
+    "linear": NUMPY["linear"],
+    "embedding": lambda ids, w: f"jnp.take({w}, {ids}, axis=0, mode='clip')",
+    "softmax": lambda x, *, axis, scale: f"jax.nn.softmax({scaled(x, scale)}, {axis})",
+    "layer_norm": jax_layer_norm,
+    **{op: NUMPY[op] for op in ("sum", "mean", "max", "transpose")},
+    "concat": lambda *xs, axis: f"jnp.concatenate([{', '.join(xs)}], {axis})",
+}
+
+COMPILERS: dict[str, Callable[[Graph, Sequence[Array], int], list[Way]]] = {
+    "torch.compile": torch_compile_ways,
+    "openvino": openvino_ways,
+    "jax": jax_ways,
+}

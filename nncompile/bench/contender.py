@@ -1,0 +1,290 @@
+"""Whoever is timed: a compiled model, or a peer, in this process or in one of its own.
+
+A process of its own has as many CPUs as the contender is to have threads, before any library is
+imported: some settle the number of their threads then, and listen to nothing else.  What it holds,
+its threads too, is gone with it, and when a library crashes, the benchmark does not.
+"""
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from ir import Graph
+from ir.types import Array
+from nncompile.bench.compilers import COMPILERS, FALLBACK
+from nncompile.bench.machine import blas_threads, cores
+from nncompile.bench.peers import PEERS as PLAIN_PEERS
+from nncompile.bench.peers import Peer, Unavailable, Way
+from nncompile.bench.report import OURS
+from nncompile.compiler import compile
+from nncompile.errors import Error
+from nncompile.model import CompiledModel
+
+PEERS: dict[str, Peer] = PLAIN_PEERS | COMPILERS
+DEFAULT_PEERS = tuple(PLAIN_PEERS)
+OWN_PROCESS = frozenset(COMPILERS)       # whose threads are settled when the library starts
+
+PEAK, READS = CEILINGS = "peak", "reads"      # see Ceiling
+
+TOLERANCE = 2e-5         # of the largest value expected: float32 sums of some thousand terms pass
+TIMEOUT = 900.0          # seconds that a contender in its own process has for an answer
+
+
+class Wrong(Error):
+    """Outputs that are not those of the float64 interpreter."""
+
+
+class Lap(NamedTuple):
+    """What a call took: seconds by the clock, and CPU seconds of all threads of its process."""
+
+    seconds: float
+    cpu: float
+
+
+class Contender(Protocol):
+    def prepare(self, arrays: Sequence[Array], expected: Sequence[Array]) -> int:
+        """Get ready for these inputs; returns in how many ways they can be run, all checked.
+
+        Raises Wrong, Unavailable, or whatever error the contender itself meets.
+        """
+
+    def time(self, way: int, count: int) -> Lap:
+        """What a call takes, the mean of `count`, after a fourth as many that are not timed."""
+
+    def close(self) -> None:
+        """Let go of everything."""
+
+
+# -- in this process -------------------------------------------------------------------------------
+
+class Here:
+    """A contender that shares this process, its memory and its Python with others."""
+
+    def __init__(self, name: str, graph: Graph, threads: int, peer: Peer | None = None) -> None:
+        self.peer = peer or (ours(compile(graph)) if name == OURS else PEERS[name])
+        self.graph, self.threads = graph, threads
+        self.ways: list[Way] = []
+
+    def prepare(self, arrays: Sequence[Array], expected: Sequence[Array]) -> int:
+        self.ways = []                           # frees the case before
+        with blas_threads(self.threads):
+            ways = self.peer(self.graph, arrays, self.threads)
+            for way in ways:
+                check(way(), expected)
+        self.ways = ways
+        return len(ways)
+
+    def time(self, way: int, count: int) -> Lap:
+        with blas_threads(self.threads):
+            return lap(self.ways[way], count)
+
+    def close(self) -> None:
+        self.ways = []
+
+
+def ours(compiled: CompiledModel) -> Peer:
+    """The compiled model as a peer: only its plain call, which makes new outputs."""
+    def ways(graph: Graph, arrays: Sequence[Array], threads: int) -> list[Way]:
+        compiled.threads = threads
+        if len(graph.outputs) == 1:
+            return [lambda: [compiled(*arrays)]]
+        return [lambda: compiled(*arrays)]
+
+    return ways
+
+
+def lap(way: Way, count: int) -> Lap:
+    for _ in range(count // 4 + 1):              # wakes the threads, fills the caches
+        way()
+    cpu, begin = time.process_time(), time.perf_counter()
+    for _ in range(count):
+        way()
+    seconds = time.perf_counter() - begin
+    return Lap(seconds / count, (time.process_time() - cpu) / count)
+
+
+def check(got: Sequence[Any], expected: Sequence[Array]) -> None:
+    """Raise Wrong unless the outputs are within TOLERANCE of the expected ones."""
+    for number, (given, exact) in enumerate(zip(got, expected, strict=True)):
+        y = np.asarray(given)
+        if y.shape != exact.shape:
+            raise Wrong(f"output {number} has the shape {y.shape}, not {exact.shape}")
+        finite = np.isfinite(exact)
+        if not np.array_equal(y[~finite], exact[~finite].astype(y.dtype), equal_nan=True):
+            raise Wrong(f"output {number} has other infinities and NaNs")
+        largest = np.abs(exact[finite]).max(initial=0.0)
+        error = np.abs(y[finite] - exact[finite]).max(initial=0.0)
+        if not error <= TOLERANCE * largest:     # not `>`: the error may be NaN
+            raise Wrong(f"output {number} is off by {error:.1e}, with values up to {largest:.1e}")
+
+
+class Ceiling:
+    """Not a contender, but what the machine can do in the same rounds: its laps are seconds an
+    operation ("peak"), or seconds a byte, read where the graph's weights find room ("reads")."""
+
+    def __init__(self, name: str, graph: Graph, threads: int) -> None:
+        from nncompile.cpu.ceilings import peak, reader
+
+        self.call, self.work = (peak(threads) if name == PEAK
+                                else reader(max(weight_bytes(graph), 1 << 12), threads))
+
+    def prepare(self, arrays: Sequence[Array], expected: Sequence[Array]) -> int:
+        return 1
+
+    def time(self, way: int, count: int) -> Lap:
+        self.call()
+        cpu, begin = time.process_time(), time.perf_counter()
+        self.call()
+        seconds = time.perf_counter() - begin
+        return Lap(seconds / self.work, (time.process_time() - cpu) / self.work)
+
+    def close(self) -> None:
+        self.call = lambda: None
+
+
+def weight_bytes(graph: Graph) -> int:
+    """Bytes of the parameters that a call reads whole: all but tables of embeddings."""
+    tables = {n.inputs[1] for n in graph.nodes if n.op == "embedding"}
+    return sum(graph.data[p].nbytes for p in graph.params if p not in tables)
+
+
+# -- in a process of its own -----------------------------------------------------------------------
+
+class Elsewhere:
+    """A contender in a process of its own, with as many CPUs as it is to have threads.
+
+    When the process breaks down while it prepares, another one tries, with FALLBACK set.
+    """
+
+    def __init__(self, name: str, graph: Graph, threads: int) -> None:
+        self.name, self.graph, self.threads = name, graph, threads
+        self.start()
+
+    def start(self, **variables: str) -> None:
+        self.errors = tempfile.TemporaryFile()                         # noqa: SIM115 (see close)
+        self.pipe, theirs = Pipe()
+        search = os.pathsep.join(filter(None, sys.path))
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "nncompile.bench", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=self.errors,
+            stderr=self.errors,
+            env=environment(self.threads) | {"PYTHONPATH": search} | variables)
+        theirs.close()
+        self.pipe.send((self.name, self.graph, self.threads))
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def prepare(self, arrays: Sequence[Array], expected: Sequence[Array]) -> int:
+        question = "prepare", list(arrays), list(expected)
+        if self.process.poll() is not None:      # it broke down in the case before
+            self.restart()
+        try:
+            return int(self.ask(*question))
+        except Broken:
+            self.restart(**{FALLBACK: "1"})
+            return int(self.ask(*question))
+
+    def restart(self, **variables: str) -> None:
+        self.close()
+        self.start(**variables)
+
+    def time(self, way: int, count: int) -> Lap:
+        answer: Lap = self.ask("time", way, count)
+        return answer
+
+    def ask(self, *question: Any) -> Any:
+        try:
+            self.pipe.send(question)
+            if not self.pipe.poll(TIMEOUT):
+                self.process.kill()
+                raise Broken(f"no answer within {TIMEOUT:.0f} s")
+            answer = self.pipe.recv()
+        except (EOFError, OSError):
+            raise Broken(f"its process ended: {self.last_words()}") from None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def last_words(self) -> str:
+        self.process.wait()
+        self.errors.seek(0)
+        lines = self.errors.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"exit status {self.process.returncode}"
+
+    def close(self) -> None:
+        self.pipe.close()                        # its end of file: the process ends by itself
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.errors.close()
+
+
+def environment(threads: int) -> dict[str, str]:
+    """What the libraries read when they start; oneDNN, MKL and OpenMP by their own documents."""
+    return {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads),
+            "OPENBLAS_NUM_THREADS": str(threads), "JAX_PLATFORMS": "cpu",
+            "TORCHINDUCTOR_COMPILE_THREADS": "1"}          # no processes that stay
+
+
+def serve(pipe: Connection) -> None:
+    """Answer the questions of an Elsewhere until it goes away."""
+    name, graph, threads = pipe.recv()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores()[:threads])
+    contender: Contender | None = None
+    while True:
+        try:
+            method, *arguments = pipe.recv()
+        except EOFError:
+            return
+        try:
+            if contender is None:
+                contender = (Ceiling if name in CEILINGS else Here)(name, graph, threads)
+            with np.errstate(all="ignore"):
+                answer = getattr(contender, method)(*arguments)
+        except Exception as error:               # the other side raises it
+            answer = portable(error)
+        pipe.send(answer)
+
+
+def portable(error: Exception) -> Exception:
+    """An error that both sides know."""
+    first = str(error).strip().partition("\n")[0]
+    known: Callable[[str], Exception] = next(
+        (kind for kind in (Wrong, Unavailable) if isinstance(error, kind)), Failed)
+    return known(first if known is not Failed else f"{type(error).__name__}: {first}")
+
+
+class Failed(Error):
+    """Another error of a contender; the text has its name."""
+
+
+class Broken(Error):
+    """A contender's process that is no more, or that does not answer."""
+
+
+def reason(error: Exception) -> str:
+    """`wrong: ...`, `missing: ...` or `failed: ...`."""
+    first = str(error).strip().partition("\n")[0]
+    match error:
+        case Wrong():
+            return f"wrong: {first}"
+        case Unavailable():
+            return f"missing: {first}"
+        case Failed() | Broken():
+            return f"failed: {first}"
+        case _:
+            return f"failed: {type(error).__name__}: {first}"
