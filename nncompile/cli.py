@@ -106,6 +106,8 @@ def parser() -> argparse.ArgumentParser:
                            "without it: traced, what each pass changed, fused")
     what.add_argument("--source", action="store_true", help="the generated Python")
     what.add_argument("--asm", action="store_true", help="the kernels' machine code")
+    sub.add_argument("--target", choices=list(TARGETS), help="of the source or the machine code: "
+                     "cpu, or cuda (PTX), which needs a device")
     sub.add_argument("--dot", action="store_true",
                      help="the stage (fused unless --stage says) as Graphviz text, for dot -Tsvg")
 
@@ -169,7 +171,7 @@ def size(text: str) -> tuple[str, int]:
 def show(args: argparse.Namespace) -> int:
     model, inputs = model_and_inputs(args)
     if args.source or args.asm:
-        compiled = nncompile.compile(model, *inputs)
+        compiled = nncompile.compile(model, *inputs, target=args.target)
         print(compiled.source if args.source else compiled.asm())
         return 0
     runs = run_passes(nncompile.trace(model, *inputs))

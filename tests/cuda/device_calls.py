@@ -10,6 +10,7 @@ import pytest
 
 import nncompile
 from nncompile import nn
+from nncompile.cli import main
 from nncompile.cuda import arrays, shim
 
 CUDA = shim.load()
@@ -273,6 +274,13 @@ def test_explain_source_asm_and_profile(fast, x):
     else:
         assert ".entry" in fast.asm()
         assert len(fast.profile(x).seconds) == 2
+
+
+def test_show_prints_the_source_of_a_device(tmp_path, capsys):
+    path = tmp_path / "file.py"
+    path.write_text("from nncompile import nn\nnet = nn.Linear(3, 2)\n")
+    assert main(["show", f"{path}:net", "--target", "cuda", "--source"]) == 0
+    assert "@cuda.jit" in capsys.readouterr().out
 
 
 def test_a_traceback_shows_the_generated_line(fast, x, monkeypatch):

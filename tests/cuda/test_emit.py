@@ -1,6 +1,7 @@
 """The generated source, as a device gets it: golden texts, rules of its look, the op table."""
 import ast
 import re
+from pathlib import Path
 
 import pytest
 
@@ -91,6 +92,12 @@ def test_the_tables_of_both_targets_have_the_same_kinds_of_steps_and_ops():
     from nncompile.cpu.kernels import LANE_OPS
     assert sorted(ON_THE_CPU.keys() ^ EMITTERS.keys()) == []
     assert sorted(LANE_OPS.keys() ^ kernels.FUNCTIONS.keys()) == []
+
+
+def test_the_suite_has_every_op_that_is_not_elementwise():
+    """device_elementwise.py goes through the table of the others."""
+    texts = "".join(path.read_text() for path in Path(__file__).parent.glob("device_*.py"))
+    assert [op for op in OPS if not OPS[op].elementwise and f'"{op}"' not in texts] == []
 
 
 def test_a_chain_names_its_ops_in_order():
