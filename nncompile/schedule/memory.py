@@ -28,9 +28,9 @@ def plan_memory(steps: Sequence[Step], buffers: Mapping[str, TensorType]
 def share_in_place(steps: Sequence[Step], sizes: Mapping[str, Dim]) -> tuple[Step, ...]:
     """Give operands the place of the result that may overwrite them, the last step first, so
     that a chain of such steps ends where its last one writes: in the output, if it can."""
-    current = tuple(steps)
+    current, lives = tuple(steps), lifetimes(steps)
     for number in reversed(range(len(current))):
-        step, lives = current[number], lifetimes(current)
+        step = current[number]
         if step.kind not in IN_PLACE or lives[step.result.place].first != number:
             continue
         for view in step.reads:
@@ -38,6 +38,7 @@ def share_in_place(steps: Sequence[Step], sizes: Mapping[str, Dim]) -> tuple[Ste
                     and sum(v.place == view.place for v in step.reads) == 1
                     and covers(view, sizes[view.place]) and same_layout(view, step.result)):
                 current = renamed(current, {view.place: step.result.place})
+                lives = lifetimes(current)
                 break
     return current
 
@@ -98,12 +99,17 @@ def larger(a: Dim, b: Dim) -> Dim | None:
 
 
 def renamed(steps: Sequence[Step], names: Mapping[str, str]) -> tuple[Step, ...]:
-    def move(operand: Operand) -> Operand:
-        if not isinstance(operand, View):
-            return operand
-        return replace(operand, place=names.get(operand.place, operand.place))
+    def in_place_of(view: View) -> View:
+        return replace(view, place=names.get(view.place, view.place))
 
-    return tuple(replace(
-        step, result=replace(step.result, place=names.get(step.result.place, step.result.place)),
-        operands=tuple(map(move, step.operands)),
-        then=tuple((op, tuple(map(move, others))) for op, others in step.then)) for step in steps)
+    def move(operand: Operand) -> Operand:
+        return in_place_of(operand) if isinstance(operand, View) else operand
+
+    def moved(step: Step) -> Step:
+        if not any(view.place in names for view in (step.result, *step.reads)):
+            return step
+        return replace(
+            step, result=in_place_of(step.result), operands=tuple(map(move, step.operands)),
+            then=tuple((op, tuple(map(move, others))) for op, others in step.then))
+
+    return tuple(map(moved, steps))
