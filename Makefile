@@ -30,7 +30,7 @@ demo: $(VENV)/installed-demo-$(KEY)
 test: $(VENV)/installed-test-$(KEY)
 	$(RUN) -m ruff check
 	$(RUN) -m mypy
-	$(RUN) -m pytest
+	$(RUN) -m pytest --numprocesses auto --dist loadfile
 
 bench: $(VENV)/installed-bench-$(KEY)
 	$(RUN) -m benchmarks

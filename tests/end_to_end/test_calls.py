@@ -348,7 +348,8 @@ def test_unknown_target():
 
 @pytest.mark.parametrize("given", ["text", [[1.0, 2.0], [3.0]], [object()]])
 def test_what_is_no_array_names_the_input(fast, given):
-    with pytest.raises(nncompile.InputError, match=r"'x' is f32\[B, 8\], and no array can be made"):
+    with pytest.raises(nncompile.InputError,
+                       match=r"'input' is f32\[B, 8\], and no array can be made"):
         fast(given)
 
 

@@ -130,6 +130,22 @@ def test_layers_answer_as_torch(make, inputs, dtype):
     agree(ours, theirs, *nothing)
 
 
+ELSEWHERE = {
+    "Module", "ModuleDict", "ModuleList", "Sequential",              # test_module*.py
+    "Embedding", "EmbeddingBag", "MultiheadAttention", "Transformer", "TransformerDecoder",
+    "TransformerDecoderLayer", "TransformerEncoder", "TransformerEncoderLayer",       # below
+    "LazyBatchNorm1d", "LazyInstanceNorm1d", "LazyLinear",           # test_module_torch.py
+    "Flatten", "LayerNorm", "Linear", "Softmax", "ParameterDict", "ParameterList",    # test_layers.py
+}
+
+
+def test_every_layer_is_compared():
+    layers = {name for name in nn.__all__ if isinstance(getattr(nn, name), type)
+              and issubclass(getattr(nn, name), nn.Module)}
+    compared = {type(m).__name__ for make, _ in LAYERS.values() for m in make(nn).modules()}
+    assert layers - compared == ELSEWHERE
+
+
 @pytest.mark.parametrize("make, _", LAYERS.values(), ids=LAYERS)
 def test_layers_read_as_torch(make, _):
     ours, theirs = make(nn), make(torch.nn)
