@@ -27,11 +27,12 @@ from nncompile.bench.contender import (
     Wrong,
     check,
 )
-from nncompile.bench.machine import cores, others_seconds, ticks
+from nncompile.bench.machine import others_seconds, ticks
 from nncompile.bench.measure import batch_sizes, flops, measure, random_inputs
 from nncompile.bench.onnx_model import ONNX
 from nncompile.bench.peers import NUMPY, TORCH, Unavailable, write_python
 from nncompile.bench.report import ratio
+from nncompile.cpu.cores import cores
 from nncompile.trace import trace
 
 INSTALLED = {"numpy": ("threadpoolctl", "scipy"), "torch": ("torch",),

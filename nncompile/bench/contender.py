@@ -21,11 +21,12 @@ import numpy as np
 from ir import Graph
 from ir.types import Array
 from nncompile.bench.compilers import COMPILERS, FALLBACK
-from nncompile.bench.machine import blas_threads, cores
+from nncompile.bench.machine import blas_threads
 from nncompile.bench.peers import PEERS as PLAIN_PEERS
 from nncompile.bench.peers import Peer, Unavailable, Way
 from nncompile.bench.report import OURS
 from nncompile.compiler import compile
+from nncompile.cpu.cores import cores
 from nncompile.errors import Error
 from nncompile.model import CompiledModel
 

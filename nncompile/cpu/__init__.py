@@ -6,5 +6,5 @@
     kernels/     what the source calls             lanes.py, math/, target.py: what they stand on
     jit.py       source -> object code, by numba   load.py, cache.py, link.py: kept, and linked
     executable.py, call.py, launch.py, pool.py     from a call to the workers
-    profile.py   time of each step
+    profile.py   time of each step                 ceilings.py, cores.py: what the machine can do
 """

@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import functools
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ import numpy as np
 from llvmlite import ir
 
 from nncompile.cpu import cache
+from nncompile.cpu.cores import cores
 from nncompile.cpu.lanes import I64, PTR, Emit, define
 from nncompile.cpu.link import linker
 from nncompile.cpu.target import Target, host, object_code
@@ -141,18 +143,25 @@ def aligned(count: int) -> Any:
 
 
 def together(work: Sequence[Call]) -> Call:
-    """A call of all of them, each on a thread of its own, the first one on the caller's."""
+    """A call of all of them at once.  Each has a thread, which is kept on a core of its own: Linux
+    may wake it on the CPU of who wakes it, and then two take turns for milliseconds."""
     if len(work) == 1:
         return work[0]
-    others = ThreadPoolExecutor(len(work) - 1)
+    cpus = cores() if hasattr(os, "sched_setaffinity") else []
+    threads = [ThreadPoolExecutor(1, initializer=keep_on, initargs=(cpus[i:i + 1],))
+               for i in range(len(work))]
 
     def call() -> None:
-        waiting = [others.submit(other) for other in work[1:]]
-        work[0]()
-        for one in waiting:
-            one.result()
+        for running in [thread.submit(one) for thread, one in zip(threads, work, strict=True)]:
+            running.result()
 
     return call
+
+
+def keep_on(cpus: Sequence[int]) -> None:
+    """Keep the calling thread on these, if there are any."""
+    if cpus:
+        os.sched_setaffinity(0, cpus)
 
 
 def seconds_of(call: Call) -> float:
