@@ -133,9 +133,10 @@ def test_layers_answer_as_torch(make, inputs, dtype):
 ELSEWHERE = {
     "Module", "ModuleDict", "ModuleList", "Sequential",              # test_module*.py
     "Embedding", "EmbeddingBag", "MultiheadAttention", "Transformer", "TransformerDecoder",
-    "TransformerDecoderLayer", "TransformerEncoder", "TransformerEncoderLayer",       # below
+    "TransformerDecoderLayer", "TransformerEncoder", "TransformerEncoderLayer",      # below
     "LazyBatchNorm1d", "LazyInstanceNorm1d", "LazyLinear",           # test_module_torch.py
-    "Flatten", "LayerNorm", "Linear", "Softmax", "ParameterDict", "ParameterList",    # test_layers.py
+    "Flatten", "LayerNorm", "Linear", "Softmax", "ParameterDict",    # test_layers.py
+    "ParameterList",
 }
 
 
