@@ -50,13 +50,14 @@ def test_against_float64_and_the_cpu(name):
             np.testing.assert_allclose(got, other, rtol=0, atol=2 * bound)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name in ROW_INDEPENDENT])
+@pytest.mark.parametrize("name", [name for name in NAMES if name in ROW_INDEPENDENT
+                                  and not (SIMULATED and name == "encoder")])
 def test_rows_are_bit_identical(name):
     """For any batch size and position, and from run to run."""
     fast, _ = compiled(name)
     rows, batches = 1009, (1, 2, 3, 9, 16, 17, 64, 100, 1009)
     if SIMULATED:
-        rows, batches = (3, (1, 2)) if name in ("encoder", "tanh policy") else (11, (1, 9))
+        rows, batches = (3, (1, 2)) if name == "tanh policy" else (11, (1, 9))
     inputs = inputs_of(name, rows, seed=2)
     want = outputs(fast(*inputs))
     for batch in batches:

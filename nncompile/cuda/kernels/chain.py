@@ -38,7 +38,7 @@ FUNCTIONS: dict[str, str] = {
     "sign": "T(x > T(0)) - T(x < T(0))",
     "floor_div": "t = fmod(x, y); "
                  "u = (x - t) / y - T(t != T(0) and (t < T(0)) != (y < T(0))); "
-                 "t = floor(u) + T(u - floor(u) > T(0.5)); "
+                 "t = T(floor(u)); t = t + T(u - t > T(0.5)); "
                  "t = copysign(T(0), x / y) if u == T(0) else t; "
                  "x / y if y == T(0) else t",
     "remainder": "t = fmod(x, y); t + y if t != T(0) and (t < T(0)) != (y < T(0)) else t",
@@ -68,10 +68,10 @@ FUNCTIONS: dict[str, str] = {
     "atanh": "atanh(x)",
     "erf": "erf(x)",
     "erfc": "erfc(x)",
-    "floor": "floor(x)",
-    "ceil": "ceil(x)",
+    "floor": "T(floor(x))",
+    "ceil": "T(ceil(x))",
     "round": "t = copysign(T(WHOLE), x); copysign(x + t - t, x) if fabs(x) < T(WHOLE) else x",
-    "trunc": "copysign(floor(fabs(x)), x)",
+    "trunc": "copysign(T(floor(fabs(x))), x)",
     "sigmoid": "t = exp(-fabs(x)); (T(1) if x >= T(0) else t) / (T(1) + t)",
     "relu": "T(0) if x < T(0) else x",
     # By erfc, because 1 + erf cancels; both gelus are -0.0 from -100 down, at -inf too.
