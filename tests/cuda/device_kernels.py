@@ -64,8 +64,8 @@ def test_concat(size):
 # -- products --------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("dtype", ["f32", "f64"])
-@pytest.mark.parametrize("K", [0, 1, 3, 4, 5, 9, 17])
-@pytest.mark.parametrize("N", [1, 2, 4, 5, 9])
+@pytest.mark.parametrize("K", [0, 1, 4, 5, 17])
+@pytest.mark.parametrize("N", [1, 4, 9])
 def test_linear(K, N, dtype):
     net = Net(dtype)
     x = net.input(B, K)

@@ -107,13 +107,13 @@ SLOW = {"deadline": None, "derandomize": True, "suppress_health_check": list(Hea
         "phases": [Phase.explicit, Phase.generate]}
 
 
-@settings(max_examples=100 if SIMULATED else 300, **SLOW)
+@settings(max_examples=60 if SIMULATED else 300, **SLOW)
 @given(graphs(max_steps=8, wide=True), seeds)
 def test_random_graphs(graph, seed):
     check(graph, seed)
 
 
-@settings(max_examples=40 if SIMULATED else 100, **SLOW)
+@settings(max_examples=30 if SIMULATED else 100, **SLOW)
 @given(graphs(max_steps=6, dtype="f64", wide=True), seeds)
 def test_random_graphs_in_float64(graph, seed):
     check(graph, seed)
