@@ -71,7 +71,7 @@ def run(state: Pointer, weights: Pointer, args: Pointer, sizes: Pointer, facts: 
     if workers > 1 and exchange(pool, BUSY, 1) != 0:
         workers = 1                           # they work for another model: alone, then
     rows = load(sizes, 0)
-    by_rows = in_row_blocks(state, rows, load(facts, MOST_ROWS), workers)
+    by_rows = in_row_blocks(state, sizes, facts, workers)
     floats = workers * load(facts, BLOCK_SCRATCH) if by_rows else load(facts, PHASES_SCRATCH)
     block = block_rows(rows, load(facts, MOST_ROWS), load(state, TILE_ROWS), workers)
     driver = load_pointer(state, ROW_BLOCKS if by_rows else PHASES)
@@ -96,7 +96,7 @@ def run_apart(state: Pointer, weights: Pointer, args: Pointer, sizes: Pointer, f
     """The same on this thread alone, in memory of this call's own."""
     rows = load(sizes, 0)
     most = load(facts, MOST_ROWS)
-    by_rows = in_row_blocks(state, rows, most, 1)
+    by_rows = in_row_blocks(state, sizes, facts, 1)
     floats = load(facts, BLOCK_SCRATCH) if by_rows else load(facts, PHASES_SCRATCH)
     queue = aligned_alloc(64, whole_lines(8 * load(state, QUEUE_WORDS) + 4 * floats))
     if same(queue, null()):
@@ -111,21 +111,32 @@ def run_apart(state: Pointer, weights: Pointer, args: Pointer, sizes: Pointer, f
 @runtime
 def useful_workers(state: Pointer, sizes: Pointer, facts: Pointer) -> int:
     """How many threads finish this call soonest."""
-    workers = min(load(state, WORKERS), 1 + load(facts, FLOPS) // PARALLEL_FLOPS)
-    if load(state, ROW_BLOCKS) != 0 and load(state, FITS_L2):
-        least = fewest_rows(load(facts, MOST_ROWS), load(state, TILE_ROWS))
-        workers = min(workers, load(sizes, 0) // least)
-    return max(workers, 1)
+    workers = max(1, min(load(state, WORKERS), 1 + load(facts, FLOPS) // PARALLEL_FLOPS))
+    if in_row_blocks(state, sizes, facts, workers):
+        workers = min(workers, row_workers(state, sizes, facts))
+    return workers
 
 
 @runtime
-def in_row_blocks(state: Pointer, rows: int, most: int, workers: int) -> int:
+def row_workers(state: Pointer, sizes: Pointer, facts: Pointer) -> int:
+    """How many threads there are rows for."""
+    least = fewest_rows(load(facts, MOST_ROWS), load(state, TILE_ROWS))
+    return max(1, load(sizes, 0) // least)
+
+
+@runtime
+def in_row_blocks(state: Pointer, sizes: Pointer, facts: Pointer, workers: int) -> int:
     """1: row_blocks, 0: phases."""
     if load(state, ROW_BLOCKS) == 0:
         return 0
-    if load(state, FITS_L2) or workers == 1:
+    if workers == 1:
         return 1
-    return 1 if rows > min(workers * load(state, TILE_ROWS), most) else 0
+    if load(state, FITS_L2):                  # phases only for a few rows, each of much work
+        flops, steps = load(facts, FLOPS), load(state, QUEUE_WORDS) // PHASE
+        alone = flops // min(workers, row_workers(state, sizes, facts))
+        return 1 if alone - flops // workers <= steps * PARALLEL_FLOPS else 0
+    most = load(facts, MOST_ROWS)
+    return 1 if load(sizes, 0) > min(workers * load(state, TILE_ROWS), most) else 0
 
 
 @runtime
@@ -177,8 +188,8 @@ def whole_lines(size: int) -> int:
     return (size + 63) // 64 * 64
 
 
-COMPILED = (run, run_apart, useful_workers, in_row_blocks, block_rows, fewest_rows, grown, cleared,
-            whole_lines)
+COMPILED = (run, run_apart, useful_workers, row_workers, in_row_blocks, block_rows, fewest_rows,
+            grown, cleared, whole_lines)
 
 
 @functools.cache

@@ -186,22 +186,24 @@ def test_parked_workers_wake_again():
 
 
 def test_few_operations_stay_on_one_thread():
-    workers = launch.useful_workers.python
-
-    def useful(flops, rows, by_rows=1, fits=1, tile=6, workers_=8, most=96):
+    def useful(flops, rows, by_rows=1, fits=1, tile=6, workers=8, most=96, steps=4):
         state, facts = np.zeros(launch.LAUNCH_WORDS, np.int64), np.zeros(8, np.int64)
         state[launch.ROW_BLOCKS], state[launch.FITS_L2] = by_rows, fits
-        state[launch.TILE_ROWS], state[launch.WORKERS] = tile, workers_
+        state[launch.TILE_ROWS], state[launch.WORKERS] = tile, workers
+        state[launch.QUEUE_WORDS] = 16 * steps
         facts[launch.FLOPS], facts[launch.MOST_ROWS] = flops, most
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(launch, "load", lambda words, i: int(words[i]))
-            return workers(state, np.array([rows]), facts)
+            count = launch.useful_workers.python(state, np.array([rows]), facts)
+            return count, "rows" if launch.in_row_blocks.python(
+                state, np.array([rows]), facts, count) else "phases"
 
-    assert useful(0, 0) == useful(149_999, 1000) == 1
-    assert useful(150_000, 1000) == 2 and useful(10 ** 9, 1000) == 8
-    assert useful(10 ** 9, 3) == 1 and useful(10 ** 9, 4) == 2        # two rows each
-    assert useful(10 ** 9, 2, most=1) == useful(10 ** 9, 2, most=6) == 2      # one, if large
-    assert useful(10 ** 9, 1, fits=0) == useful(10 ** 9, 1, by_rows=0) == 8
+    assert useful(0, 0) == useful(149_999, 1000) == (1, "rows")
+    assert useful(150_000, 1000) == (2, "rows") and useful(10 ** 9, 1000) == (8, "rows")
+    assert useful(600_000, 3) == (1, "rows") and useful(600_000, 4) == (2, "rows")  # two rows each
+    assert useful(600_000, 2, most=1) == useful(600_000, 2, most=6) == (2, "rows")  # one, if large
+    assert useful(10 ** 9, 3) == useful(10 ** 9, 1, fits=0) == (8, "phases")        # a lot a row
+    assert useful(10 ** 9, 1000, by_rows=0) == (8, "phases")
 
 
 def test_swapped_weights_are_the_old_or_the_new():

@@ -43,6 +43,17 @@ INDEPENDENT = {
                                "%1: f32[B, 8] = mul(%0, %x)\nreturn %1",
     "padded at the side": "%0: f32[B, 9] = pad(%x) {low = [0, 1], high = [0, 0], value = 0.0}\n"
                           "return %0",
+    "the batch moved, and back": "%0: f32[8, B] = transpose(%x) {axes = [1, 0]}\n"
+                                 "%1: f32[8, B] = tanh(%0)\n"
+                                 "%2: f32[B, 8] = transpose(%1) {axes = [1, 0]}\nreturn %2",
+    "heads": "%0: f32[B, 2, 2, 2] = reshape(%x) {shape = [B, 2, 2, 2]}\n"
+             "%1: f32[2, B, 2, 2] = transpose(%0) {axes = [1, 0, 2, 3]}\n"
+             "%2: f32[1, B, 2, 2] = slice(%1) {axis = 0, start = 1, stop = 2, step = 1}\n"
+             "%3: f32[B, 2, 2] = reshape(%2) {shape = [B, 2, 2]}\n"
+             "%4: f32[B, 2, 2] = transpose(%3) {axes = [0, 2, 1]}\n"
+             "%5: f32[B, 2, 2] = matmul(%3, %4)\nreturn %5",
+    "a sum before the batch": "%0: f32[8, B] = transpose(%x) {axes = [1, 0]}\n"
+                              "%1: f32[B] = sum(%0) {axes = [0], keepdims = false}\nreturn %1",
     "columns by index": "%0: f32[B, 8] = take(%x, @ids) {axis = 1}\nreturn %0",
     "elements by index": "%0: i64[B, 8] = topk_ids(%x) {axis = 1, k = 8, largest = true, "
                          "sorted = true}\n"
@@ -59,6 +70,14 @@ DEPENDENT = {
     "joined along the batch": "%0: f32[2*B, 8] = concat(%x, %r) {axis = 0}\nreturn %0",
     "the first row left out": "%0: f32[B - 1, 8] = slice(%x) {axis = 0, start = 1, stop = B}\n"
                               "return %0",
+    "a softmax down the batch moved": "%0: f32[8, B] = transpose(%x) {axes = [1, 0]}\n"
+                                      "%1: f32[8, B] = softmax(%0) {axis = 1, scale = 1.0}\n"
+                                      "%2: f32[B, 8] = transpose(%1) {axes = [1, 0]}\nreturn %2",
+    "columns that become rows": "%0: f32[8, B] = transpose(%x) {axes = [1, 0]}\n"
+                                "%1: f32[B, 8] = reshape(%0) {shape = [B, 8]}\nreturn %1",
+    "a product from the left": "%0: f32[8, B] = transpose(%x) {axes = [1, 0]}\n"
+                     "%1: f32[8, B] = matmul(@w, %0)\n"
+                     "%2: f32[B, 8] = transpose(%1) {axes = [1, 0]}\nreturn %2",
     "rows by index": "%0: f32[8, 8] = take(%x, @ids) {axis = 0}\nreturn %0",
     "numbered rows": "%0: f32[B, 1] = iota() {shape = [B, 1], axis = 0, dtype = f32}\n"
                      "%1: f32[B, 8] = add(%x, %0)\nreturn %1",
