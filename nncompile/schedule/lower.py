@@ -16,7 +16,7 @@ from nncompile.schedule.program import (
     View,
     collapsed,
     contiguous,
-    row_major,
+    contiguous_as,
 )
 
 Attrs = Mapping[str, Any]
@@ -214,7 +214,7 @@ def take(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
         wide = replace(x, shape=(*x.shape[:axis], *[1] * inner, x.shape[axis]),
                        strides=(*x.strides[:axis], *[0] * inner, x.strides[axis]))
         out = low.result(node)
-        low.step("take_along", node, replace(out, shape=shape, strides=row_major(shape)),
+        low.step("take_along", node, contiguous_as(out, shape),
                  [wide, ids.broadcast_to(shape)], {"axis": len(shape) - 1})
         return out
     rest = collapsed(x.shape[axis + 1:], [x.strides[axis + 1:]])
@@ -256,9 +256,10 @@ def pad(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
 
 
 def reshape(low: Lowering, node: Node, operands: Operands, _: Attrs) -> View:
-    x, shape = low.contiguous(node, operands[0]), node.result.type.shape
+    x: View = operands[0]
+    shape = node.result.type.shape
     low.require(node, *shape)
-    return replace(x, shape=shape, strides=row_major(shape))
+    return x.reshaped(shape) or contiguous_as(low.contiguous(node, x), shape)
 
 
 def transpose(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:

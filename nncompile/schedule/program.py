@@ -47,6 +47,23 @@ class View:
                        strides=(*self.strides[:axis], stride * step, *self.strides[axis + 1:]),
                        offset=self.offset + start * stride)
 
+    def reshaped(self, shape: Sequence[Dim]) -> View | None:
+        """The same elements in row-major order, if one stride a dim walks them so: each dim of
+        its fewest ones is split into some of the new dims."""
+        strides: list[Dim] = []
+        dims, (steps,) = collapsed(self.shape, [self.strides])
+        for dim, stride in zip(dims, steps, strict=True):
+            part: list[Dim] = []
+            while not part or not same(product(part), dim):
+                if len(strides) + len(part) == len(shape):
+                    return None
+                part.append(shape[len(strides) + len(part)])
+            strides += [stride * step for step in row_major(part)]
+        rest = shape[len(strides):]
+        if not all(same(d, 1) for d in rest):
+            return None
+        return replace(self, shape=tuple(shape), strides=(*strides, *[0] * len(rest)))
+
     def broadcast_to(self, shape: Sequence[Dim]) -> View:
         """NumPy's broadcasting: a dim of size 1, or one that is missing, is read with stride 0."""
         missing = len(shape) - len(self.shape)
@@ -61,6 +78,11 @@ def row_major(shape: Sequence[Dim]) -> tuple[Dim, ...]:
 
 def contiguous(place: str, type_: TensorType) -> View:
     return View(place, type_.dtype, type_.shape, row_major(type_.shape))
+
+
+def contiguous_as(view: View, shape: Sequence[Dim]) -> View:
+    """A contiguous view as another shape of as many elements."""
+    return replace(view, shape=tuple(shape), strides=row_major(shape))
 
 
 def words(type_: TensorType) -> Dim:

@@ -161,6 +161,23 @@ def test_a_reshape_of_what_is_not_in_order_copies():
         "out0 [8*B]   = elementwise(out0 [8*B]) {op = tanh}"]
 
 
+def test_a_reshape_of_a_part_is_a_view_where_strides_can_walk_it():
+    part = View("in0", "f32", (B, T, 8), (B * 0 + T * 24, 24, 1), 8)
+    split = part.reshaped((B, T, 2, 4))
+    assert split == View("in0", "f32", (B, T, 2, 4), (T * 24, 24, 4, 1), 8)
+    merged = part.reshaped((B * T, 8))
+    assert merged is not None and merged.strides == (24, 1)
+    assert part.reshaped((B, T * 8)) is None and part.reshaped((8, B, T)) is None
+    assert part.reshaped((B, 1, T, 8, 1)).strides == (T * 24, T * 24, 24, 1, 0)
+    assert View("a", "f32", (1, 1), (9, 7)).reshaped((1,)).strides == (0,)
+    assert View("a", "f32", (0, 4), (9, 1)).reshaped((0, 2, 2)).strides == (9, 2, 1)
+    assert steps("""
+        %0: f32[B, 4] = slice(%x) {axis = 1, start = 2, stop = 6, step = 1}
+        %1: f32[B, 2, 2] = reshape(%0) {shape = [B, 2, 2]}
+        %2: f32[B, 2, 2] = tanh(%1)
+        return %2""") == ["out0 [B, 2, 2]  = elementwise(in0 [B, 2, 2]) {op = tanh}"]
+
+
 def test_parameter_arithmetic_is_prepared_once():
     program = schedule(graph("""
         %0: f32[8, 8] = transpose(@w) {axes = [1, 0]}
