@@ -294,7 +294,7 @@ def compare(trial: Trial, i: int) -> str:
         right |= near & finite
         if trial.kind in ORDINARY and finite.any():
             right |= ~finite                     # other algebra may overflow elsewhere
-        if trial.kind in ("large", "infinite", "extreme"):
+        if trial.kind in ("zero", "large", "infinite", "extreme"):       # log(0), and so on
             right |= np.isnan(double)            # the limit, where there was none
     wrong = ~right
     if not wrong.any():
