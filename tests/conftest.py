@@ -7,6 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A run can be repeated; HYPOTHESIS_PROFILE=default draws other examples each time.
+settings.register_profile("repeatable", derandomize=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 # Before nncompile is imported: tests neither read nor fill the user's cache.
 os.environ.setdefault("NNCOMPILE_CACHE_DIR", tempfile.mkdtemp(prefix="nncompile-tests-"))
