@@ -39,9 +39,9 @@ class TargetError(Error):
 class Target:
     """A CPU, and the shape of the register tiles that suit it.
 
-    The tile of a matrix product has `tile_rows` x `panel` vectors of sums.  The right edge of a
-    matrix is computed one vector wide, with four sums to an element, `edge_rows` rows at a time.
-    Both fit the vector registers without spilling.
+    The tile of a matrix product has up to `tile_rows` x `panel` vectors of sums.  The right edge of
+    a matrix is computed one vector wide, with four sums to an element, up to `edge_rows` rows at a
+    time.  There is a tile of every height; the tallest fit the vector registers without spilling.
     """
 
     level: str                 # "avx512", "avx2", "neon" or "generic"
@@ -78,16 +78,17 @@ class Target:
 
 
 def of_level(level: str, cpu: str, features: str = "", triple: str = "") -> Target:
-    """The target of a level.  32 registers hold 24 sums, 4 weights and what is broadcast."""
+    """The target of a level.  32 registers hold 24 sums, 4 weights and what is broadcast.  16 sums
+    hide all latency, so taller tiles of edges would be code for nothing."""
     triple = triple or llvm.get_process_triple()
     if level == "avx512":
-        return Target(level, triple, cpu, features, width=16, panel=4, tile_rows=6, edge_rows=6,
+        return Target(level, triple, cpu, features, width=16, panel=4, tile_rows=6, edge_rows=4,
                       fma=True)
     if level == "avx2":
         return Target(level, triple, cpu, features, width=8, panel=2, tile_rows=6, edge_rows=2,
                       fma=True)
     if level == "neon":
-        return Target(level, triple, cpu, features, width=4, panel=4, tile_rows=6, edge_rows=6,
+        return Target(level, triple, cpu, features, width=4, panel=4, tile_rows=6, edge_rows=4,
                       fma=True)
     return Target(level, triple, cpu, features, width=4, panel=2, tile_rows=4, edge_rows=2,
                   fma=False)

@@ -221,22 +221,25 @@ class Product:
         return at
 
     def rows(self, e: Emit, a: Arguments, count: Value, vectors: int) -> None:
-        """All rows of a panel, chunk by chunk: whole tiles, then lower ones for what is left."""
+        """All rows of a panel, chunk by chunk, in as few tiles as there can be.
+
+        Tiles are of full height as far as rows go; but where a row would be left alone, the tile
+        before leaves it another: one row reads the panel as long as two, or almost."""
         b, K = e.b, a["K"]
         tallest = self.target.tile_rows if vectors > 1 else self.target.edge_rows
-        whole = e.whole(count, tallest)
-        left = b.sub(count, whole)
-        with e.loop(0, e.greatest(K, I64(1)), CHUNK) as chunk:           # K = 0 is one empty chunk
-            with e.loop(0, whole, tallest) as row:
-                self.call_tile(e, a, tallest, vectors, row.index, chunk.index)
-            for height in (4, 2, 1):
-                if height < tallest:
-                    with b.if_then(b.icmp_unsigned("!=", b.and_(left, I64(height)), I64(0))):
-                        above = b.and_(left, I64(-2 * height))           # done by taller ones
-                        row_index = b.add(whole, above)
-                        self.call_tile(e, a, height, vectors, row_index, chunk.index)
+        tiles = e.quotient_up(count, tallest)
+        length = e.greatest(K, I64(1))                                   # K = 0 is one empty chunk
+        with e.loop(0, length, CHUNK) as chunk, e.loop(0, tiles, 1, [I64(0)]) as tile:
+            row = tile.values[0]
+            left = b.sub(count, row)
+            leave = b.zext(b.icmp_signed("==", left, I64(tallest + 1)), I64)
+            rows = b.sub(e.least(left, I64(tallest)), leave)
+            for height in range(1, tallest + 1):
+                with b.if_then(b.icmp_signed("==", rows, I64(height))):
+                    self.call_tile(e, a, height, vectors, tile.index, row, chunk.index)
+            tile.next = [b.add(row, rows)]
 
-    def call_tile(self, e: Emit, a: Arguments, height: int, vectors: int, row: Value,
+    def call_tile(self, e: Emit, a: Arguments, height: int, vectors: int, tile: Value, row: Value,
                   k: Value) -> None:
         """`height` rows of a panel, for the chunk of K that begins at k."""
         b = e.b
@@ -253,7 +256,7 @@ class Product:
         }
         if self.packed:
             # Each tile fetches its share of the next chunk: a line every UNROLL steps.
-            share = b.mul(b.udiv(row, I64(height)), b.mul(depth, I64(_line(e) // UNROLL)))
+            share = b.mul(tile, b.mul(depth, I64(_line(e) // UNROLL)))
             values["ahead"] = e.at(w, b.mul(depth, distance), share)
         else:
             values["ldw"] = a["ldw"]
