@@ -77,3 +77,14 @@ def test_loads(level, name, kind):
         weights = re.findall(rf"vmovup{kind}\s+\S*\(", loop) + operands
         assert len(broadcasts) == rows * steps, (rows, vectors)
         assert len(weights) == vectors * steps, (rows, vectors)
+
+
+@pytest.mark.parametrize("level", FAST)
+@pytest.mark.parametrize("name", ["linear", "linear_f64"])
+def test_only_the_tallest_tile_prefetches(level, name):
+    target = TARGETS[level]
+    tallest = target.tile_rows, target.panel
+    for size, blocks in tiles(name, level).items():
+        loop = inner_loop(blocks)
+        assert loop.count("prefetcht0") == (size == tallest) * UNROLL * target.panel_width // 16
+        assert loop.count("prefetcht1") == (size == tallest)
