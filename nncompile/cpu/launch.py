@@ -141,12 +141,12 @@ def in_row_blocks(state: Pointer, sizes: Pointer, facts: Pointer, workers: int) 
 
 @runtime
 def block_rows(rows: int, most: int, tile: int, workers: int) -> int:
-    """Rows of a block, never above `most`: whole tiles, or for several workers an even share of
-    each: a worker with a tile more than the others costs more than a tile that is not full."""
+    """Rows of a block, never above `most`: whole tiles, or for several workers an even share, to
+    the row: one with more rows than the others costs more than tiles that are not full."""
     blocks = (rows + most - 1) // most
     blocks = max(1, (blocks + workers - 1) // workers * workers)
     even = (rows + blocks - 1) // blocks
-    whole = tile if workers == 1 else fewest_rows(most, tile)
+    whole = tile if workers == 1 else 1
     return max(1, min(most, (even + whole - 1) // whole * whole))
 
 

@@ -94,9 +94,10 @@ def test_blocks_of_rows_are_shared_evenly():
                 assert block % tile == 0 or block == most
             else:
                 heaviest = math.ceil(blocks / workers) * block
-                assert heaviest <= rows / workers + 2 * math.ceil(blocks / workers)
+                assert heaviest < rows / workers + math.ceil(blocks / workers)
     assert shared(1000, 96, 6, 2) == 84       # 12 blocks, 6 for each
     assert shared(64, 96, 6, 2) == 32         # not 36, which leaves 28 to the other
+    assert shared(6, 96, 6, 2) == 3           # not 4, which leaves 2
     assert shared(7, 96, 6, 1) == 12
 
 
