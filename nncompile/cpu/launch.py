@@ -121,7 +121,7 @@ def useful_workers(state: Pointer, sizes: Pointer, facts: Pointer) -> int:
 def row_workers(state: Pointer, sizes: Pointer, facts: Pointer) -> int:
     """How many threads there are rows for."""
     least = fewest_rows(load(facts, MOST_ROWS), load(state, TILE_ROWS))
-    return max(1, load(sizes, 0) // least)
+    return max(1, (load(sizes, 0) + least - 1) // least)
 
 
 @runtime
@@ -152,8 +152,8 @@ def block_rows(rows: int, most: int, tile: int, workers: int) -> int:
 
 @runtime
 def fewest_rows(most: int, tile: int) -> int:
-    """Rows that are worth a worker: 2, as products have tiles of 2 that run at about full rate;
-    1 where rows are so large that a block has less than a tile of them."""
+    """Rows that are worth a worker: 2, as a product's tile of 1 takes as long as one of 2; 1 where
+    rows are so large that a block has less than a tile of them."""
     return 2 if most > tile else 1
 
 

@@ -201,7 +201,8 @@ def test_few_operations_stay_on_one_thread():
 
     assert useful(0, 0) == useful(149_999, 1000) == (1, "rows")
     assert useful(150_000, 1000) == (2, "rows") and useful(10 ** 9, 1000) == (8, "rows")
-    assert useful(600_000, 3) == (1, "rows") and useful(600_000, 4) == (2, "rows")  # two rows each
+    assert [useful(600_000, rows) for rows in (2, 3, 4, 5)] == [       # one or two rows each
+        (1, "rows"), (2, "rows"), (2, "rows"), (3, "rows")]
     assert useful(600_000, 2, most=1) == useful(600_000, 2, most=6) == (2, "rows")  # one, if large
     assert useful(10 ** 9, 3) == useful(10 ** 9, 1, fits=0) == (8, "phases")        # a lot a row
     assert useful(10 ** 9, 1000, by_rows=0) == (8, "phases")
