@@ -387,7 +387,7 @@ def product(g: Growth) -> None:
         case "einsum":
             g.add(g.choose(f"n.einsum('...i,...i->...', {x}, {x})", f"n.einsum('i...->...', {x})",
                            f"n.einsum('...i,ij->...j', {x}, {g.param(k, 2, dtype=dtype)})",
-                           f"n.einsum('ij,kj->ik', {x}, {g.pick()})"))
+                           f"n.einsum('ij,kj->ik', {x}, {g.pick()}.to({x}.dtype))"))
         case "norm":
             w, b = g.param(k, dtype=dtype), g.param(k, dtype=dtype)
             g.add(g.choose(f"F.layer_norm({x}, ({k},), {w}, {b})", f"F.layer_norm({x}, ({k},))",
