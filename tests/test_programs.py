@@ -118,12 +118,14 @@ def test_a_graph_holds_for_every_size(program, other):
             want = ours(model, **inputs)
         except (Error, ZeroDivisionError, TypeError, ValueError):
             continue                             # the program fits the size that it was drawn for
+        if want is None:
+            continue                             # an index that no row of so few has
         try:
             got = ir.interpret(graph, list(inputs.values()))
         except Error as error:
             assert "is outside axis" in str(error)             # x[-2:] of fewer than two rows
             continue
-        assert want is not None and all(map(same_bits, got, want))
+        assert all(map(same_bits, got, want))
 
 
 def compiled(program: Program) -> None:
