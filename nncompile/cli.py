@@ -330,6 +330,7 @@ def hw(args: argparse.Namespace) -> int:
     from nncompile.bench.machine import caches, cpu_name
     from nncompile.compiler import TARGETS
     from nncompile.cpu.ceilings import ceilings
+    from nncompile.cpu.costs import costs_here
     from nncompile.cpu.pool import default_threads
     from nncompile.cpu.target import available, host
 
@@ -341,6 +342,8 @@ def hw(args: argparse.Namespace) -> int:
           f"threads  {default_threads()} unless compile(threads=) or NNCOMPILE_THREADS says")
     for threads in sorted({1, default_threads()}):
         print(ceilings(threads, again=args.again))
+    if default_threads() > 1:
+        print(costs_here(again=args.again))
     for module in map(import_module, TARGETS.values()):      # the other targets, one line each
         if hasattr(module, "describe"):
             print(module.describe())

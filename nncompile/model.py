@@ -55,6 +55,7 @@ class CompiledModel:
         inputs: one array for each input, of its dtype (or one that casts to it safely) and shape.
                 Contiguous arrays are read where they are, others are copied first.
         out=:   an array (a tuple of them) of the output's shape and dtype to write to and return.
+        threads=: most threads of this call, instead of the model's own number (CPU).
 
         Raises InputError for a wrong number, dtype or shape of arrays, and for an index outside
         its embedding.
@@ -197,13 +198,14 @@ class CompiledModel:
     def _convert(self, *inputs: Any, **options: Any) -> Any:
         """Arguments that the fast path does not take as they are: convert them, or say why not."""
         count, out = len(self._program.inputs), options.pop("out", None)
+        own = {name: options.pop(name) for name in self._engine.options if name in options}
         given, extra = inputs[:count], inputs[count:]
         if extra and (out is not None or len(extra) != len(self._program.outputs)):
             raise InputError(f"{self!r} got {len(extra)} arguments too many")
         arrays, sizes = self._checked(given if self._nesting else self._flat(given, options))
         outs = list(extra) if out is None else self._flat_out(out)
         outs = self._checked_out(outs, sizes) if outs else []
-        results = self._engine.compute(arrays)
+        results = self._engine.compute(arrays, **own)
         for target, result in zip(outs, results, strict=False):
             target[...] = result
         results = outs or results

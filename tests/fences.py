@@ -59,7 +59,7 @@ def run_fenced(executable: Executable, inputs: Sequence[np.ndarray], at_end: boo
     arrays = [fenced.copy(x) for x in inputs]
     sizes, facts = executable.facts(arrays)
     kept = {word: int(state[word]) for word in (
-        launch.SCRATCH, launch.SCRATCH_BYTES, launch.WORKERS, launch.FITS_L2)}
+        launch.SCRATCH, launch.SCRATCH_BYTES, launch.FITS_L2)}
     outs = [fenced.octets(int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
                           ).view(dtype).reshape(shape)
             for shape, dtype in zip(executable._shapes(facts), executable._dtypes[1], strict=True)]
@@ -72,11 +72,10 @@ def run_fenced(executable: Executable, inputs: Sequence[np.ndarray], at_end: boo
     scratch = fenced.octets(int(8 * state[launch.QUEUE_WORDS] + 4 * words))
     fault = np.zeros(call.FAULT_WORDS, np.int64)
     try:
-        state[launch.WORKERS] = 1
         state[launch.SCRATCH], state[launch.SCRATCH_BYTES] = scratch.ctypes.data, scratch.nbytes
         table = np.array([a.ctypes.data for a in (*arrays, *outs)], np.int64)
         status = executable._run_code(*(w.ctypes.data for w in (
-            state, weights, table, sizes, facts, fault)))
+            state, weights, table, sizes, facts, fault)), 1)
         assert status == launch.DONE
         assert state[launch.SCRATCH] == scratch.ctypes.data, "it needed more than it said"
     finally:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from nncompile.cpu import launch
 from nncompile.cpu.jit import runtime
-from nncompile.cpu.launch import DONE, FACTS, FLOPS, NO_WORKERS, PLAN, ROOM, run
+from nncompile.cpu.launch import DONE, FACTS, FLOPS, NO_WORKERS, PLAN, ROOM, WORKERS, run
 from nncompile.cpu.words import (
     Pointer,
     indirect,
@@ -249,12 +249,12 @@ def run_released(state: Pointer, arrays: Pointer, sizes: Pointer, facts: Pointer
     Another thread may give the model other weights meanwhile: this run holds on to its own.
     """
     arena = load_pointer(state, ARENA)
-    weights = load_pointer(arena, DATA)
+    weights, threads = load_pointer(arena, DATA), load(state, WORKERS)
     if load(facts, FLOPS) < load(state, RELEASE):
-        return run(state, weights, arrays, sizes, facts, fault)
+        return run(state, weights, arrays, sizes, facts, fault, threads)
     incref(arena)
     thread = save_thread()
-    status = run(state, weights, arrays, sizes, facts, fault)
+    status = run(state, weights, arrays, sizes, facts, fault, threads)
     restore_thread(thread)
     decref(arena)
     return status

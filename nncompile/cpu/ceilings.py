@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from llvmlite import ir
@@ -27,11 +27,15 @@ from nncompile.cpu.lanes import I64, PTR, Emit, define
 from nncompile.cpu.link import linker
 from nncompile.cpu.target import Target, host, object_code
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 CHAINS = {32: 20, 16: 12}     # registers -> sums that do not wait for each other: latency x units
 UNROLL = 16                   # vectors of a step of the reading loop
 KIND = "ceilings"
 
 Call = Callable[[], None]
+Figures = TypeVar("Figures", bound="DataclassInstance")
 
 
 @dataclass(frozen=True)
@@ -174,15 +178,21 @@ def seconds_of(call: Call) -> float:
 
 def ceilings(threads: int, *, again: bool = False) -> Ceilings:
     """Of this machine: what was kept since it started, or measured now, which takes a second."""
+    return kept(f"{KIND}-{threads}", Ceilings, lambda: measure(threads), again)
+
+
+def kept(name: str, kind: Callable[..., Figures], measure: Callable[[], Figures],
+         again: bool = False) -> Figures:
+    """Figures of this machine and target: what was kept since it started, or measured now."""
     folder, _ = cache.usable_folder()
     target = host()
-    path = folder and folder / f"{KIND}-{target.cpu}-{target.level}-{threads}.json"
+    path = folder and folder / f"{name}-{target.cpu}-{target.level}.json"
     if path is not None and not again:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            kept = json.loads(path.read_text())
-            if kept.pop("boot") == boot():
-                return Ceilings(**kept)
-    measured = measure(threads)
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            found = json.loads(path.read_text())
+            if found.pop("boot") == boot():
+                return kind(**found)
+    measured = measure()
     if path is not None:
         with contextlib.suppress(OSError):
             path.write_text(json.dumps({"boot": boot(), **asdict(measured)}) + "\n")

@@ -28,7 +28,7 @@ class Engine:
     NNCOMPILE_JIT=0 runs the same source as plain Python, on one thread.
     """
 
-    options: tuple[str, ...] = ()                 # what `call` takes by keyword, beside out=
+    options: tuple[str, ...] = ("threads",)       # what `call` takes by keyword, beside out=
 
     def __init__(self, program: Program, constants: Sequence[Array], threads: int | None,
                  slow: Callable[..., Any], on_fault: Callable[[int, int, int], Any]) -> None:
@@ -45,9 +45,9 @@ class Engine:
                                 on_fault=on_fault, threads=threads)
         self.call = self._executable.call
 
-    def compute(self, inputs: Sequence[Array]) -> list[Array]:
+    def compute(self, inputs: Sequence[Array], threads: int | None = None) -> list[Array]:
         """The outputs for arrays of the exact dtypes, C-contiguous and aligned; never `slow`."""
-        return self._executable.compute(inputs)
+        return self._executable.compute(inputs, threads=threads)
 
     @property
     def source(self) -> str:

@@ -5,6 +5,7 @@ along in a debugger (NNCOMPILE_JIT=0).  Both take the same arguments and behave 
 """
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import threading
@@ -23,7 +24,7 @@ from nncompile.cpu.jit import execute
 from nncompile.cpu.kernels.kernel import Kernel
 from nncompile.cpu.link import linker
 from nncompile.cpu.load import Driver, load, load_runtime, read
-from nncompile.cpu.pool import Pool, check_threads, default_threads
+from nncompile.cpu.pool import WORTH, Pool, check_threads, default_threads
 from nncompile.cpu.target import Target, host
 from nncompile.cpu.words import WORDS
 from nncompile.errors import Error, InputError
@@ -91,9 +92,11 @@ class Portable:
             raise Error(f"the arena has {arena.size} numbers, not {self._arena.size}")
         self._arena = checked_arena(arena)
 
-    def compute(self, inputs: Sequence[Array], outs: Sequence[Array] | None = None) -> list[Array]:
+    def compute(self, inputs: Sequence[Array], outs: Sequence[Array] | None = None,
+                threads: int | None = None) -> list[Array]:
         """The outputs, for arrays of exactly the right dtypes and shapes that are C-contiguous and
-        aligned; written to `outs`, the same and overlapping nothing, where given.
+        aligned; written to `outs`, the same and overlapping nothing, where given; on so many
+        threads, or as many as the model uses.
 
         Never calls `slow`.  Raises InputError where an array is anything else.
         """
@@ -111,7 +114,8 @@ class Portable:
             self._refuse("outputs", [f"{d}{list(s)}" for s, d in
                                      zip(shapes, self._dtypes[1], strict=True)], outs)
         fault = np.zeros(call_path.FAULT_WORDS, np.int64)
-        self._run([*inputs, *outs], sizes, facts, fault)
+        self._run([*inputs, *outs], sizes, facts, fault,
+                  self._threads if threads is None else check_threads(threads))
         if fault[0]:
             self._on_fault(int(fault[0]) - 1, int(fault[1]), int(fault[2]))
         return list(outs)
@@ -183,7 +187,8 @@ class Portable:
     def _plan(self, sizes: Words) -> Words:
         raise NotImplementedError
 
-    def _run(self, arrays: Sequence[Array], sizes: Words, facts: Words, fault: Words) -> None:
+    def _run(self, arrays: Sequence[Array], sizes: Words, facts: Words, fault: Words,
+             threads: int) -> None:
         raise NotImplementedError
 
 
@@ -202,7 +207,8 @@ class PythonExecutable(Portable):
         self._scope["plan"](sizes, facts)
         return facts
 
-    def _run(self, arrays: Sequence[Array], sizes: Words, facts: Words, fault: Words) -> None:
+    def _run(self, arrays: Sequence[Array], sizes: Words, facts: Words, fault: Words,
+             threads: int) -> None:
         by_rows = "row_blocks" in self._scope
         driver = self._scope["row_blocks" if by_rows else "phases"]
         floats = facts[launch.BLOCK_SCRATCH if by_rows else launch.PHASES_SCRATCH]
@@ -226,7 +232,8 @@ class Executable(Portable):
         address = linker(self._target).address
         pointer = ctypes.c_void_p
         self._plan_code = ctypes.CFUNCTYPE(None, pointer, pointer)(int(self._state[launch.PLAN]))
-        self._run_code = ctypes.CFUNCTYPE(ctypes.c_int64, *[pointer] * 6)(address("nnc_run"))
+        word = ctypes.c_int64
+        self._run_code = ctypes.CFUNCTYPE(word, *[pointer] * 6, word)(address("nnc_run"))
         self._worker_code = address("nnc_worker")
         if call_path.usable():
             self.call = call_path.builtin(address("nnc_call"), self._state)
@@ -287,22 +294,30 @@ class Executable(Portable):
 
     def _restart(self, *args: Any, **keywords: Any) -> Any:
         """A call found too few workers: none were started yet, or this process is a fork."""
-        POOL.start(self._threads, self._worker_code)
+        self._start_workers(self._threads)
         return self.call(*args, **keywords)
+
+    def _start_workers(self, threads: int) -> None:
+        from nncompile.cpu.costs import costs  # here: one thread needs none of it
+
+        if POOL.start(threads, self._worker_code):
+            with contextlib.suppress(Error):   # the workers are busy: the default will do
+                POOL.words[WORTH] = costs(POOL, self._target).worth
 
     def _plan(self, sizes: Words) -> Words:
         facts = np.zeros(self._fact_words(), np.int64)
         self._plan_code(sizes.ctypes.data, facts.ctypes.data)
         return facts
 
-    def _run(self, arrays: Sequence[Array], sizes: Words, facts: Words, fault: Words) -> None:
+    def _run(self, arrays: Sequence[Array], sizes: Words, facts: Words, fault: Words,
+             threads: int) -> None:
         arena = self._arena                    # held for as long as it is read
         table = np.array([a.ctypes.data for a in arrays], np.int64)
         words = [w.ctypes.data for w in (self._state, arena, table, sizes, facts, fault)]
-        status = self._run_code(*words)
+        status = self._run_code(*words, threads)
         if status == launch.NO_WORKERS:
-            POOL.start(self._threads, self._worker_code)
-            status = self._run_code(*words)
+            self._start_workers(threads)
+            status = self._run_code(*words, threads)
         if status == launch.NO_MEMORY:
             raise MemoryError
 

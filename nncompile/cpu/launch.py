@@ -17,7 +17,7 @@ import functools
 from pathlib import Path
 
 from nncompile.cpu.jit import runtime
-from nncompile.cpu.pool import BUSY, STARTED, call_driver, share
+from nncompile.cpu.pool import BUSY, STARTED, WORTH, call_driver, share
 from nncompile.cpu.words import (
     PHASE,
     Pointer,
@@ -46,25 +46,24 @@ FACTS = 5                                     # ROOM is negative where the sizes
 
 DONE, NO_MEMORY, NO_WORKERS = 0, 1, 2         # what a run returns
 
-PARALLEL_FLOPS = 150_000                      # about 1 us: less is done before a worker has begun
-
 aligned_alloc = symbol("aligned_alloc", "ii", "p")
 free = symbol("free", "p", "n")
 
 
 @runtime
 def run(state: Pointer, weights: Pointer, args: Pointer, sizes: Pointer, facts: Pointer,
-        fault: Pointer) -> int:
+        fault: Pointer, threads: int) -> int:
     """Compute the outputs.  DONE; or NO_MEMORY or NO_WORKERS, and then nothing was computed.
 
     weights: the arena.       args:  pointers to the inputs, then the outputs.
     sizes, facts: the named sizes, and what `plan` said of them.
     fault:   words, 0 before; a step that meets a wrong index says so here.
+    threads: the most that may work.
     """
     if exchange(state, LOCK, 1) != 0:
         return run_apart(state, weights, args, sizes, facts, fault)
     pool = load_pointer(state, POOL)
-    workers = useful_workers(state, sizes, facts)
+    workers = useful_workers(state, sizes, facts, threads)
     if workers > 1 and atomic_load(pool, STARTED) + 1 < workers:
         atomic_store(state, LOCK, 0)
         return NO_WORKERS
@@ -109,9 +108,10 @@ def run_apart(state: Pointer, weights: Pointer, args: Pointer, sizes: Pointer, f
 
 
 @runtime
-def useful_workers(state: Pointer, sizes: Pointer, facts: Pointer) -> int:
-    """How many threads finish this call soonest."""
-    workers = max(1, min(load(state, WORKERS), 1 + load(facts, FLOPS) // PARALLEL_FLOPS))
+def useful_workers(state: Pointer, sizes: Pointer, facts: Pointer, threads: int) -> int:
+    """How many of so many threads finish this call soonest."""
+    worth = load(load_pointer(state, POOL), WORTH)
+    workers = max(1, min(threads, 1 + load(facts, FLOPS) // worth))
     if in_row_blocks(state, sizes, facts, workers):
         workers = min(workers, row_workers(state, sizes, facts))
     return workers
@@ -134,7 +134,8 @@ def in_row_blocks(state: Pointer, sizes: Pointer, facts: Pointer, workers: int) 
     if load(state, FITS_L2):                  # phases only for a few rows, each of much work
         flops, steps = load(facts, FLOPS), load(state, QUEUE_WORDS) // PHASE
         alone = flops // min(workers, row_workers(state, sizes, facts))
-        return 1 if alone - flops // workers <= steps * PARALLEL_FLOPS else 0
+        worth = load(load_pointer(state, POOL), WORTH)
+        return 1 if alone - flops // workers <= steps * worth else 0
     most = load(facts, MOST_ROWS)
     return 1 if load(sizes, 0) > min(workers * load(state, TILE_ROWS), most) else 0
 

@@ -58,10 +58,12 @@ from nncompile.errors import Error
 NUMBER, OPEN, ACTIVE, JOINED, SLEEPERS, BUSY, NEXT = range(0, 56, 8)
 FUNCTION, ARGS, SIZES, WEIGHTS, SCRATCH, BLOCK, QUEUE, FAULT, LIMIT = range(56, 65)   # the job
 STARTED, AWAY_FROM = 72, 73                   # threads; 1 + the CPU that they are kept off
+WORTH = 74                                    # operations that are worth another worker
 ALLOWED, CPU_WORDS = 80, 16                   # a bit for each CPU they may use
 THREADS, MOST_THREADS = 96, 1024              # their numbers in Linux, 0 until they run
 POOL_WORDS = THREADS + MOST_THREADS
 
+DEFAULT_WORTH = 150_000                       # until costs.py has measured it
 SPINS = 20_000                                # of a worker, about half a millisecond
 YIELD_AFTER = 2_000                           # of a caller: then there are more threads than CPUs
 STACK_BYTES = 1 << 20                         # of a worker; kernels use a few KiB
@@ -161,7 +163,31 @@ def keep_workers_off(pool: Pointer, cpu: int) -> None:
             set_affinity(thread, 8 * CPU_WORDS, allowed)
 
 
-COMPILED = (worker, work, share, keep_workers_off)
+@runtime
+def meet(args: Pointer, sizes: Pointer, weights: Pointer, scratch: Pointer, block: int,
+         queue: Pointer, fault: Pointer, me: int) -> None:
+    """A job without work: it is done when two have come to it."""
+    spins = 0
+    if me > 0:
+        atomic_store(queue, 0, 1)
+    while me == 0 and atomic_load(queue, 0) == 0 and spins < SPINS:
+        relax()
+        spins += 1
+
+
+@runtime
+def meetings(pool: Pointer, queue: Pointer, job: Pointer, times: int) -> int:
+    """So many such jobs, one after the other; 0 if the pool has other work."""
+    if exchange(pool, BUSY, 1) != 0:
+        return 0
+    for _ in range(times):
+        atomic_store(queue, 0, 0)
+        share(pool, 2, job, null(), null(), null(), null(), 0, queue, null())
+    exchange(pool, BUSY, 0)
+    return 1
+
+
+COMPILED = (worker, work, share, keep_workers_off, meet, meetings)
 
 
 # -- Python ----------------------------------------------------------------------------------------
@@ -176,6 +202,7 @@ class Pool:
         ctypes.memset(self.address, 0, size)
         memory = (ctypes.c_int64 * POOL_WORDS).from_address(self.address)
         self.words: np.ndarray[Any, np.dtype[np.int64]] = np.ctypeslib.as_array(memory)
+        self.words[WORTH] = DEFAULT_WORTH
         self._lock = threading.Lock()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._forget)
@@ -183,14 +210,16 @@ class Pool:
     def _forget(self) -> None:
         """In a forked child the threads do not exist; what the words say is the parent's."""
         self._lock = threading.Lock()
-        self.words[:] = 0
+        self.words[:WORTH] = 0
+        self.words[WORTH + 1:] = 0
 
-    def start(self, workers: int, entry: int) -> None:
-        """Have `workers` threads, the caller counted, run the code at `entry`.
+    def start(self, workers: int, entry: int) -> bool:
+        """Have `workers` threads, the caller counted, run the code at `entry`.  Were there none?
 
         Raises Error where the system refuses another thread.
         """
         with self._lock:
+            first = bool(self.words[STARTED] == 0)
             allowed = self.words.view(np.uint64)[ALLOWED:ALLOWED + CPU_WORDS]
             for cpu in usable_cpus():
                 if cpu < 64 * CPU_WORDS:
@@ -199,6 +228,7 @@ class Pool:
                 start_thread(entry, self.address)
                 self.words[STARTED] += 1
                 self.words[AWAY_FROM] = 0     # the new one is not kept off any CPU yet
+            return first
 
 
 def allocate(size: int) -> int:

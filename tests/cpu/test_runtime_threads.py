@@ -190,12 +190,13 @@ def test_few_operations_stay_on_one_thread():
     def useful(flops, rows, by_rows=1, fits=1, tile=6, workers=8, most=96, steps=4):
         state, facts = np.zeros(launch.LAUNCH_WORDS, np.int64), np.zeros(8, np.int64)
         state[launch.ROW_BLOCKS], state[launch.FITS_L2] = by_rows, fits
-        state[launch.TILE_ROWS], state[launch.WORKERS] = tile, workers
+        state[launch.TILE_ROWS] = tile
         state[launch.QUEUE_WORDS] = 16 * steps
         facts[launch.FLOPS], facts[launch.MOST_ROWS] = flops, most
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(launch, "load", lambda words, i: int(words[i]))
-            count = launch.useful_workers.python(state, np.array([rows]), facts)
+            patch.setattr(launch, "load_pointer", lambda *_: {pool.WORTH: pool.DEFAULT_WORTH})
+            count = launch.useful_workers.python(state, np.array([rows]), facts, workers)
             return count, "rows" if launch.in_row_blocks.python(
                 state, np.array([rows]), facts, count) else "phases"
 

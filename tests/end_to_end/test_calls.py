@@ -128,6 +128,31 @@ def test_results_are_separate_arrays(fast, x):
     assert first.flags.owndata and first.flags.writeable
 
 
+def test_threads_of_one_call(fast, model, x):
+    want, out = fast(x), np.empty((5, 4), np.float32)
+    for count in (1, 2, 3):
+        assert same_bits(fast(x, threads=count), want)
+        assert fast(x, out=out, threads=count) is out and same_bits(out, want)
+    assert fast.threads == 2
+    with pytest.raises(nncompile.Error, match="threads must be"):
+        fast(x, threads=0)
+
+    class Nested(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = model
+
+        def forward(self, x):
+            return {"y": self.inner(x)}
+
+    nested = nncompile.compile(Nested().eval(), "f32[B, 8]", threads=1)
+    assert same_bits(nested(x, threads=2)["y"], want)
+
+
+def same_bits(a, b):
+    return a.dtype == b.dtype and a.tobytes() == b.tobytes()
+
+
 def test_threads(fast, x):
     want = fast(x)
     for count in (1, 2, 5):
