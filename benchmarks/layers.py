@@ -1,0 +1,251 @@
+"""Our workers beside numba's threading layers: python -m benchmarks.layers writes docs/threads.md.
+
+All of them share the same job between two threads: two pieces, each a chain of multiplications that
+takes as long as it is told to, compiled by numba for everybody.  Each is measured in a process of
+its own; what makes it crash is tried in a process, too.
+"""
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from benchmarks.results import ROOT, libraries
+from nncompile.bench.machine import describe
+from nncompile.cpu.executable import POOL
+from nncompile.cpu.jit import compile_functions, runtime, runtime_function
+from nncompile.cpu.link import linker
+from nncompile.cpu.load import load_runtime
+from nncompile.cpu.pool import share
+from nncompile.cpu.target import host
+from nncompile.cpu.words import Pointer, atomic_add, atomic_store, null, store
+
+OURS, LAYERS = "nncompile", ("nncompile", "omp", "tbb", "workqueue")
+STEPS = {"nothing": 0, "5 us": 5_000, "50 us": 50_000}     # of a piece; a step is about a nanosecond
+TIMES, ROUNDS, PAUSE = 100, 40, 0.01
+
+Region = Callable[[int, int], None]           # so many steps a piece, so many times
+
+
+# -- the job ---------------------------------------------------------------------------------------
+
+@runtime
+def pieces(args: Pointer, sizes: Pointer, weights: Pointer, scratch: Pointer, steps: int,
+           queue: Pointer, fault: Pointer, me: int) -> None:
+    """Two pieces, claimed one by one."""
+    piece = atomic_add(queue, 0, 1)
+    while piece < 2:
+        x = piece
+        for _ in range(steps):
+            x = x * 6364136223846793005 + 1442695040888963407
+        store(queue, 8 + 8 * piece, x)
+        piece = atomic_add(queue, 0, 1)
+
+
+@runtime
+def regions(pool: Pointer, queue: Pointer, job: Pointer, steps: int, times: int) -> None:
+    for _ in range(times):
+        atomic_store(queue, 0, 0)
+        share(pool, 2, job, null(), null(), null(), null(), steps, queue, null())
+
+
+def our_region() -> Region:
+    target = host()
+    load_runtime(target)
+    code = linker(target)
+    code.add(compile_functions([runtime_function(pieces), runtime_function(regions)], target))
+    POOL.start(2, code.address("nnc_worker"))
+    word, pointer = ctypes.c_int64, ctypes.c_void_p
+    call = ctypes.CFUNCTYPE(None, pointer, pointer, pointer, word, word)(
+        code.address("nnc_regions"))
+    job = code.address("nnc_pieces")
+    queues = threading.local()
+
+    def region(steps: int, times: int) -> None:
+        if not hasattr(queues, "mine"):
+            queues.mine = np.zeros(64, np.int64)
+        call(POOL.address, queues.mine.ctypes.data, job, steps, times)
+
+    return region
+
+
+def numba_region() -> Region:
+    """The layer is chosen by the variable NUMBA_THREADING_LAYER."""
+    import numba
+
+    numba.set_num_threads(2)
+
+    @numba.njit(parallel=True, nogil=True)  # type: ignore[untyped-decorator]
+    def once(steps: int, out: Any) -> None:
+        for piece in numba.prange(2):
+            x = piece
+            for _ in range(steps):
+                x = x * 6364136223846793005 + 1442695040888963407
+            out[8 * piece] = x
+
+    @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+    def regions(steps: int, times: int, out: Any) -> None:
+        for _ in range(times):
+            once(steps, out)
+
+    return lambda steps, times: regions(steps, times, np.zeros(16, np.int64))
+
+
+# -- what is measured ------------------------------------------------------------------------------
+
+def measure(layer: str) -> dict[str, float]:
+    """Microseconds of a region, beyond the work of a piece: the median of many rounds."""
+    region = our_region() if layer == OURS else numba_region()
+    region(0, 1)
+    found = {}
+    for name, steps in STEPS.items():
+        piece = alone(steps)
+        found[name] = median(lambda: region(steps, TIMES)) / TIMES - piece  # noqa: B023
+    found["after a pause"] = median(lambda: region(0, 1), lambda: time.sleep(PAUSE))
+    region(0, TIMES)
+    busy = time.process_time()
+    time.sleep(1)
+    found["idle"] = time.process_time() - busy
+    return found
+
+
+def alone(steps: int) -> float:
+    """Microseconds of a piece, by the same compiler, on one thread."""
+    import numba
+
+    @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+    def piece(steps: int, x: int) -> int:
+        for _ in range(steps):
+            x = x * 6364136223846793005 + 1442695040888963407
+        return x
+
+    piece(1, 1)
+    return median(lambda: piece(steps, 1)) - median(lambda: piece(0, 1))
+
+
+def median(call: Callable[[], object], before: Callable[[], object] = lambda: None) -> float:
+    taken = []
+    for _ in range(ROUNDS):
+        before()
+        begin = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - begin)
+    return 1e6 * statistics.median(taken)
+
+
+def two_callers(layer: str) -> None:
+    """Two threads share work at the same time: through models, as users of ours do."""
+    if layer == OURS:
+        call = our_model()
+    else:
+        region = numba_region()
+        call = lambda: region(1000, 20)                                    # noqa: E731
+    call()
+    threads = [threading.Thread(target=lambda: [call() for _ in range(500)]) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def after_fork(layer: str) -> None:
+    """The child of a process that has shared work shares work."""
+    if layer == OURS:
+        call = our_model()
+    else:
+        region = numba_region()
+        call = lambda: region(1000, 20)                                    # noqa: E731
+    call()
+    child = os.fork()
+    if child == 0:
+        call()
+        os._exit(0)
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            sys.exit(os.waitstatus_to_exitcode(status) != 0)
+        time.sleep(0.01)
+    os.kill(child, 9)
+    sys.exit("it hangs")
+
+
+def our_model() -> Callable[[], object]:
+    import nncompile
+    from nncompile import nn
+
+    fast = nncompile.compile(nn.Linear(256, 256), "f32[B, 256]", threads=2)
+    x = np.random.default_rng(0).standard_normal((64, 256), np.float32)
+    return lambda: fast(x)
+
+
+# -- all of it -------------------------------------------------------------------------------------
+
+def in_process(layer: str, what: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "benchmarks.layers", what, layer], cwd=ROOT,
+                          env=os.environ | {"NUMBA_THREADING_LAYER": layer} if layer != OURS
+                          else None, capture_output=True, text=True, timeout=300)
+
+
+def row(layer: str) -> str:
+    measured = in_process(layer, "measure")
+    if measured.returncode:
+        reason = (measured.stderr.strip().splitlines() or ["no reason given"])[-1]
+        return f"| {layer} | not there: {reason} |" + " |" * 6
+    found = json.loads(measured.stdout)
+    times = [f"{found[name]:.2f}" for name in (*STEPS, "after a pause")]
+    outcomes = ["yes" if in_process(layer, what).returncode == 0 else "**crashes**"
+                for what in ("two_callers", "after_fork")]
+    return f"| {layer} | " + " | ".join([*times, f"{found['idle']:.2f}", *outcomes]) + " |"
+
+
+PAGE = """\
+# Threads
+
+How work is shared is said in [architecture.md](architecture.md) and at the head of
+`nncompile/cpu/pool.py`. Here it stands beside the three threading layers of numba
+(`python -m benchmarks.layers` measures this page anew).
+
+Two threads share two equal pieces of work; everybody's pieces are the same loop, compiled by numba.
+The first three columns are microseconds that a region takes beyond one piece, one region after the
+other; then that of an empty region after 10 ms of rest; then the CPU seconds that the process burns
+in a second of rest after a region. The last two columns: do two threads that share work at a time
+get along, and can a forked child share work?
+
+| layer | nothing, us | 5 us | 50 us | after a pause | idle, CPU s | two callers | after fork |
+|---|---|---|---|---|---|---|---|
+{rows}
+
+Measured on: **{machine}**. {libraries}.
+
+A second caller does not wait for the first one's workers: it computes alone, and the rows are the
+same bits. Workers spin for half a millisecond after a job, which makes the next call cheap, and
+sleep then; numba's OpenMP layer spins or sleeps as its runtime is told to (`OMP_WAIT_POLICY`).
+"""
+
+
+def main() -> None:
+    if len(sys.argv) == 3:
+        result = {"measure": measure, "two_callers": two_callers, "after_fork": after_fork}[
+            sys.argv[1]](sys.argv[2])
+        print(json.dumps(result))
+        return
+    rows = [row(layer) for layer in LAYERS]
+    known = ", ".join(f"{name} {version}" for name, version in libraries().items()
+                      if name in ("numba", "llvmlite", "numpy"))
+    (ROOT / "docs/threads.md").write_text(PAGE.format(
+        rows="\n".join(rows), machine=describe(), libraries=known))
+    print("\n".join(rows))
+
+
+if __name__ == "__main__":
+    main()
