@@ -30,7 +30,7 @@ from nncompile.cpu.target import host
 from nncompile.cpu.words import Pointer, atomic_add, atomic_store, null, store
 
 OURS, LAYERS = "nncompile", ("nncompile", "omp", "tbb", "workqueue")
-STEPS = {"nothing": 0, "5 us": 5_000, "50 us": 50_000}     # of a piece; a step is about a nanosecond
+STEPS = {"nothing": 0, "5 us": 5_000, "50 us": 50_000}     # of a piece; a step takes about 1 ns
 TIMES, ROUNDS, PAUSE = 100, 40, 0.01
 
 Region = Callable[[int, int], None]           # so many steps a piece, so many times

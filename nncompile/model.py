@@ -37,20 +37,11 @@ class CompiledModel:
     size, position in the batch and thread count.  It can be pickled, and used after fork.
     """
 
-    def __init__(self, runs: Sequence[PassRun], program: Program, engine: Callable[..., Any],
-                 nesting: Nesting | None, names: Mapping[str, str], threads: int | None,
-                 target: str, check: bool) -> None:
-        self._runs, self._program, self._names = tuple(runs), program, dict(names)
-        self._nesting = None if nesting is None or nesting.is_flat else nesting
-        self._options = (threads, target, check)
-        self._engine = engine(program, self._constants(program.preparation), threads,
-                              self._convert, self._refuse_number)
-        self._call = self._engine.call if self._nesting is None else self._nested_call
-
-    # -- calls -----------------------------------------------------------------------------------
-
-    def __call__(self, *inputs: Any, **options: Any) -> Any:
-        """What the model's `forward` returns for these arrays, nested as it nests them.
+    __call__: Callable[..., Any]
+    # A slot, so that Python finds the engine's own C function in it, and calls that: a method here
+    # would take as long as the rest of a small call.
+    __slots__ = {"__call__": """
+        What the model's `forward` returns for these arrays, nested as it nests them.
 
         inputs: one array for each input, of its dtype (or one that casts to it safely) and shape.
                 Contiguous arrays are read where they are, others are copied first.
@@ -59,8 +50,19 @@ class CompiledModel:
 
         Raises InputError for a wrong number, dtype or shape of arrays, and for an index outside
         its embedding.
-        """
-        return self._call(*inputs, **options)
+        """, "__dict__": None, "__weakref__": None}
+
+    def __init__(self, runs: Sequence[PassRun], program: Program, engine: Callable[..., Any],
+                 nesting: Nesting | None, names: Mapping[str, str], threads: int | None,
+                 target: str, check: bool) -> None:
+        self._runs, self._program, self._names = tuple(runs), program, dict(names)
+        self._nesting = None if nesting is None or nesting.is_flat else nesting
+        self._options = (threads, target, check)
+        self._engine = engine(program, self._constants(program.preparation), threads,
+                              self._convert, self._refuse_number)
+        self.__call__ = self._engine.call if self._nesting is None else self._nested_call
+
+    # -- calls -----------------------------------------------------------------------------------
 
     def bind(self, *inputs: Any, out: Any = None, **keywords: Any) -> Callable[[], Any]:
         """A function without arguments that reads these arrays and writes `out` each time: the

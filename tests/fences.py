@@ -104,8 +104,8 @@ def fences(monkeypatch: pytest.MonkeyPatch) -> None:
     def fenced_call(self: CompiledModel, *args: Any, **options: Any) -> Any:
         engine = getattr(self, "_engine", None)
         if "out" in options or not isinstance(getattr(engine, "_executable", None), Executable):
-            return called(self, *args, **options)
-        results = called(self, *args, **options)         # raises where the arguments are wrong
+            return called.__get__(self)(*args, **options)
+        results = called.__get__(self)(*args, **options)   # raises where the arguments are wrong
         try:
             arrays, _ = self._checked(self._flat(args, options))
         except Exception:
