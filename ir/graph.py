@@ -99,6 +99,8 @@ def use_counts(graph: Graph) -> Counter[Value]:
 
 def substitute(node: Node, instead: Mapping[Value, Operand]) -> Node:
     """The node with some operands exchanged; the same node where none is."""
+    if instead.keys().isdisjoint(node.inputs):
+        return node
     inputs = tuple(instead.get(o, o) if isinstance(o, Value) else o for o in node.inputs)
     return node if inputs == node.inputs else replace(node, inputs=inputs)
 

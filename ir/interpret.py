@@ -23,6 +23,11 @@ def interpret(graph: Graph, arrays: Sequence[Any], dtype: Any = None) -> list[Ar
     Raises Error for inputs that do not fit, params without data, and values that are illegal, such
     as an id outside its table.
     """
+    return [array.copy() for array in outputs_of(graph, arrays, dtype)]
+
+
+def outputs_of(graph: Graph, arrays: Sequence[Any], dtype: Any = None) -> list[Array]:
+    """The same, but outputs may be inputs and params or views of them: they are only to be read."""
     if dtype is not None and np.dtype(dtype) not in (np.float32, np.float64):
         raise Error(f"a graph computes in float32 or float64, not {np.dtype(dtype)}")
     names = name_values(graph)
@@ -33,14 +38,14 @@ def interpret(graph: Graph, arrays: Sequence[Any], dtype: Any = None) -> list[Ar
         raise Error(f"{graph.name} takes {len(graph.inputs)} inputs ({wanted}), not {len(arrays)}")
     given = [*map(np.asarray, arrays), *(graph.data[p] for p in graph.params)]
     declared = [*graph.inputs, *graph.params]
-    values = {v: checked(names[v], v.type, a, dtype) for v, a in zip(declared, given, strict=True)}
+    known = {v: checked(names[v], v.type, a, dtype) for v, a in zip(declared, given, strict=True)}
     sizes = bind_sizes([v.type for v in declared], given, [names[v] for v in declared])
     for node in graph.nodes:
         try:
-            values[node.result] = evaluate_node(node, values, sizes, dtype)
+            known[node.result] = evaluate_node(node, known, sizes, dtype)
         except Error as error:
             raise Error(f"{error}\n  node: {print_node(node, names)}") from None
-    return [values[v].copy() for v in graph.outputs]
+    return [known[v] for v in graph.outputs]
 
 
 def checked(name: str, type_: TensorType, array: Array, dtype: Any) -> Array:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce, wraps
+from functools import lru_cache, reduce, wraps
 from keyword import iskeyword
 from math import inf, prod
 from operator import index, mul
@@ -179,6 +179,11 @@ def terms(dim: Dim) -> tuple[Term, ...]:
 
 def polynomial(parts: Iterable[Term]) -> Dim:
     """The sum of the parts in canonical form: graded lexicographic order; a constant is an int."""
+    return canonical(tuple(parts))
+
+
+@lru_cache(maxsize=4096)                         # a model computes the same few sizes all the time
+def canonical(parts: tuple[Term, ...]) -> Dim:
     total: dict[Monomial, int] = {}
     for monomial, coefficient in parts:
         key = tuple(sorted(monomial))

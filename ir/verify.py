@@ -2,33 +2,40 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ir.graph import Graph, Node, Value, named_sizes, types_of
 from ir.ops import infer, normal
 from ir.text import name_values, print_node
-from ir.types import DimExpr, Error, names_in, symbol_name, type_of
+from ir.types import Array, DimExpr, Error, names_in, symbol_name, type_of
 
 
 class VerifyError(Error):
     """A graph is not legal; says which rule it breaks and shows the node's line."""
 
 
-def verify(graph: Graph) -> None:
-    """Raise VerifyError unless the graph is legal.  Params may lack data, as after parsing."""
+def verify(graph: Graph, like: Graph | None = None) -> None:
+    """Raise VerifyError unless the graph is legal.  Params may lack data, as after parsing.
+
+    like: a graph that is legal, such as the one before a pass.  Nodes and data that it has too are
+    not looked into again, only whether they stand where they may.
+    """
+    checked = set(like.nodes) if like is not None else set()
     names = name_values(graph)
     declared = Counter((*graph.inputs, *graph.params))
     twice = [names[value] for value, count in declared.items() if count > 1]
     check(not twice, f"{graph.name} declares {', '.join(twice)} twice")
     twice = [name for name, count in Counter(names.values()).items() if count > 1]
     check(not twice, f"two values of {graph.name} are named {', '.join(twice)}")
-    check_declared(graph, names)
+    check_declared(graph, names, like.data if like is not None else {})
     sizes = named_sizes(graph).keys()
     defined: set[Value] = {*graph.inputs, *graph.params}
     for node in graph.nodes:
         try:
-            check_node(node, defined)
+            check_operands(node, defined)
+            if node not in checked:
+                check_node(node)
             check(node.result not in defined, "its result is defined twice")
             check_sizes(node.attrs.values(), sizes)
         except Error as error:
@@ -39,8 +46,9 @@ def verify(graph: Graph) -> None:
                                 "which it does not define")
 
 
-def check_declared(graph: Graph, names: dict[Value, str]) -> None:
-    """Inputs have numbers and names as sizes, params numbers only, and data of their types."""
+def check_declared(graph: Graph, names: dict[Value, str], known: Mapping[Value, Array]) -> None:
+    """Inputs have numbers and names as sizes, params numbers only, and data of their types, unless
+    they are known to be."""
     for value in graph.inputs:
         check(value.kind == "input", f"the input {names[value]} is of the kind {value.kind!r}")
         for dim in value.type.shape:
@@ -52,19 +60,22 @@ def check_declared(graph: Graph, names: dict[Value, str]) -> None:
               f"the param {names[value]} is of the kind {value.kind!r}")
         check(all(isinstance(dim, int) for dim in value.type.shape),
               f"{names[value]}: {value.type}: only inputs have symbolic sizes")
-        if value in graph.data:
+        if value in graph.data and known.get(value) is not graph.data[value]:
             check(type_of(graph.data[value]) == value.type,
                   f"{names[value]} is {value.type}, its data are {type_of(graph.data[value])}")
 
 
-def check_node(node: Node, defined: set[Value]) -> None:
-    """Operands are defined before, attributes in normal form, the type is the one inferred."""
-    check(node.result.kind == "result", f"its result is of the kind {node.result.kind!r}")
+def check_operands(node: Node, defined: set[Value]) -> None:
     for operand in node.inputs:
         check(isinstance(operand, Value | float),
               f"an operand is a value or a float, not {type(operand).__name__}")
         check(not isinstance(operand, Value) or operand in defined,
               "it uses a value that is not defined before it")
+
+
+def check_node(node: Node) -> None:
+    """Attributes are in normal form, the type is the one inferred."""
+    check(node.result.kind == "result", f"its result is of the kind {node.result.kind!r}")
     given, form = dict(node.attrs), normal(node.op, node.attrs)
     check(repr(given) == repr(form), f"its attributes are {given}, in normal form {form}")
     inferred = infer(node.op, types_of(node.inputs), node.attrs)

@@ -48,6 +48,7 @@ def compile(model: Module | ir.Graph, *inputs: Any, threads: int | None = None,
         raise CompileError(f"precision={precision!r} cannot be had of the {target} target: it "
                            "computes in the arrays' own type\n  do: leave precision out")
     if isinstance(model, ir.Graph):
+        ir.verify(model)
         return compile_graph(model, None, {}, threads, target, check)
     graph, nesting = trace_structured(model, *inputs, **keywords)
     return compile_graph(graph, nesting, parameter_names(model, graph), threads, target, check)
@@ -55,9 +56,8 @@ def compile(model: Module | ir.Graph, *inputs: Any, threads: int | None = None,
 
 def compile_graph(graph: ir.Graph, nesting: Nesting | None, names: Mapping[str, str],
                   threads: int | None, target: str, check: bool) -> CompiledModel:
-    """`nesting`: how calls nest the graph's arrays, or None if they do not.  `names`: each name of
-    a state dict -> the name of the graph's parameter that it is."""
-    ir.verify(graph)
+    """`graph` is legal.  `nesting`: how calls nest its arrays, or None if they do not.  `names`:
+    each name of a state dict -> the name of the graph's parameter that it is."""
     graph = replace(graph, data={v: np.array(a) for v, a in graph.data.items()})
     write = dump(graph.name)
     runs = run_passes(graph, check, lambda run: write(f"{run.name}.ir", run.graph))
@@ -87,7 +87,7 @@ def run_passes(graph: ir.Graph, check: bool = False,
         add(step.name, after, seconds)
         if after is before:
             return
-        ir.verify(after)
+        ir.verify(after, like=before)
         if check:
             check_same(step.name, before, after)
 

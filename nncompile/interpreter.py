@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextvars import ContextVar
+from functools import cached_property
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -73,8 +74,12 @@ class Interpreter:
         if not self.layers or self.root is None:
             return ""
         layer = self.layers[-1]
-        path = next((p for p, module in self.root.named_modules() if module is layer), "")
-        return f"{path} {type(layer).__name__}".strip()
+        return f"{self.layer_paths.get(id(layer), '')} {type(layer).__name__}".strip()
+
+    @cached_property
+    def layer_paths(self) -> dict[int, str]:
+        """The path of each layer of the model, by its id."""
+        return {} if self.root is None else {id(m): p for p, m in self.root.named_modules()}
 
 
 OUTSIDE = Interpreter()

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 import ir
 from ir.graph import Value
-from ir.interpret import interpret
+from ir.interpret import outputs_of
 from ir.types import DTYPES, bind_sizes, evaluate_dim
 from nncompile.errors import InputError
 from nncompile.report import Profile, explain
@@ -120,7 +120,7 @@ class CompiledModel:
         self._engine.load(self._constants(self._program.preparation))
 
     def _constants(self, preparation: ir.Graph) -> list[Array]:
-        return interpret(preparation, [])
+        return outputs_of(preparation, [])
 
     # -- reading ---------------------------------------------------------------------------------
 

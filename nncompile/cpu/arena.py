@@ -20,18 +20,27 @@ from nncompile.cpu.target import Target
 LINE = 16                                     # floats of a cache line: every entry starts on one
 Floats = npt.NDArray[np.float32]
 Array = npt.NDArray[Any]
-Fill = Callable[[Sequence[Array]], Array]     # the model's constants -> this entry's numbers
+Fill = Callable[[Sequence[Array], Array], Any]         # write the model's constants to a place
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Where the numbers lie; offset and size count words of 4 bytes."""
+    """Where so many numbers of a dtype lie; offset and size count words of 4 bytes."""
 
     name: str
     offset: int
-    size: int
+    count: int
+    dtype: str
     about: str
-    fill: Fill = field(compare=False)
+    fill: Fill = field(compare=False)       # given zeros
+
+    @property
+    def bytes(self) -> int:
+        return self.count * DTYPES[self.dtype].itemsize
+
+    @property
+    def size(self) -> int:
+        return -(-self.bytes // 4)
 
 
 class Arena:
@@ -44,33 +53,36 @@ class Arena:
     @property
     def size(self) -> int:
         """Words of 4 bytes; one line at least, for a model without weights."""
-        return max([LINE, *(e.offset + padded(e.size) for e in self.entries.values())])
+        last = next(reversed(self.entries.values()), None)
+        return max(LINE, last.offset + padded(last.size)) if last else LINE
 
     def linear(self, weight: int, bias: int | None, N: int, K: int, dtype: str) -> str:
         """Place of weight[N, K] and bias[N], packed for the linear kernel."""
-        def fill(constants: Sequence[Array]) -> Array:
+        def fill(constants: Sequence[Array], out: Array) -> None:
             b = None if bias is None else constants[bias]
-            return pack_linear(constants[weight], b, self.target)
+            pack_linear(constants[weight], b, self.target, out)
         size = packed_size(N, K, self.target, dtype)
         return self.place(("linear", weight, bias), dtype, size,
                           f"linear {K} -> {N}: panels, bias", fill)
 
     def array(self, constant: int, shape: Sequence[int], dtype: str) -> str:
         """Place of a constant in row-major order."""
-        return self.place(("array", constant), dtype, prod(shape), f"array {list(shape)}",
-                          lambda constants: np.ascontiguousarray(constants[constant]).ravel())
+        def fill(constants: Sequence[Array], out: Array) -> None:
+            out.reshape(shape)[...] = constants[constant]
+        return self.place(("array", constant), dtype, prod(shape), f"array {list(shape)}", fill)
 
     def scalar(self, value: float, dtype: str) -> str:
         """Place of one number; by repr, because 0.0 == -0.0."""
-        return self.place(("scalar", repr(value), dtype), dtype, 1, f"{value!r}",
-                          lambda _: np.array([value]).astype(DTYPES[dtype]))
+        def fill(_: Sequence[Array], out: Array) -> None:
+            out[...] = np.array([value])                # casts, where a plain number must fit
+        return self.place(("scalar", repr(value), dtype), dtype, 1, f"{value!r}", fill)
 
-    def place(self, key: tuple[object, ...], dtype: str, size: int, about: str, fill: Fill) -> str:
+    def place(self, key: tuple[object, ...], dtype: str, count: int, about: str, fill: Fill) -> str:
         """An entry of so many elements of a dtype."""
         if key not in self.entries:
             about += f" of {dtype}" * (dtype != "f32")
             self.entries[key] = Entry(f"W{len(self.entries)}", self.size if self.entries else 0,
-                                      -(-size * DTYPES[dtype].itemsize // 4), about, fill)
+                                      count, dtype, about, fill)
         return self.entries[key].name
 
     def pack(self, constants: Sequence[Array]) -> Floats:
@@ -78,8 +90,8 @@ class Arena:
         arena = aligned_zeros(self.size)
         with np.errstate(over="ignore"):
             for entry in self.entries.values():
-                numbers = entry.fill(constants).view(np.uint8)
-                arena[entry.offset:].view(np.uint8)[:len(numbers)] = numbers
+                place = arena[entry.offset:].view(np.uint8)[:entry.bytes]
+                entry.fill(constants, place.view(DTYPES[entry.dtype]))
         return arena
 
 

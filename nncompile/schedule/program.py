@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from ir.graph import Graph, Node
@@ -129,7 +130,7 @@ class Step:
         """Its own operands; what every step but an elementwise one has."""
         return tuple(o for o in self.operands if isinstance(o, View))
 
-    @property
+    @cached_property
     def reads(self) -> tuple[View, ...]:
         further = (o for _, operands in self.then for o in operands)
         return (*self.views, *(o for o in further if isinstance(o, View)))
@@ -155,7 +156,7 @@ class Program:
     constants: Mapping[str, int]                      # place -> output of preparation
     requirements: tuple[tuple[Dim, Node], ...]        # sizes that a call must not make negative
 
-    @property
+    @cached_property
     def dims(self) -> tuple[Dim, ...]:
         """Every size that the program computes with."""
         used = (view for step in self.steps for view in (step.result, *step.reads))

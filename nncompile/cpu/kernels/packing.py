@@ -29,24 +29,30 @@ def packed_size(N: int, K: int, target: Target, dtype: str = "f32") -> int:
     return (K + 1) * padded_columns(N, target, dtype)
 
 
-def pack_linear(weight: Array, bias: Array | None, target: Target) -> Array:
+def pack_linear(weight: Array, bias: Array | None, target: Target,
+                out: Array | None = None) -> Array:
     """weight[N, K] and bias[N] (None: zeros) -> 1-D in the packed layout, float64 where the weight
-    is, or else float32."""
+    is, or else float32.  `out`: zeros of that size and type, to write to and return."""
     N, K = weight.shape
     dtype = "f64" if weight.dtype == np.float64 else "f32"
     W, P = lanes(target, dtype), target.panel * lanes(target, dtype)
-    padded, wide = padded_columns(N, target, dtype), N - N % P
-    columns = np.zeros((K, padded), DTYPES[dtype])
-    columns[:, :N] = weight.T
-    last = np.zeros(padded, DTYPES[dtype])
+    padded, wide, whole = padded_columns(N, target, dtype), N - N % P, N - N % W
+    if out is None:
+        out = np.zeros(packed_size(N, K, target, dtype), DTYPES[dtype])
+    edges = out[K * wide:K * whole]
+    out[:K * wide].reshape(wide // P, K, P)[...] = _panels(weight[:wide], P)
+    edges.reshape((whole - wide) // W, K, W)[...] = _panels(weight[wide:whole], W)
+    if whole < N:
+        out[K * whole:K * padded].reshape(K, W)[:, :N - whole] = weight[whole:].T
     if bias is not None:
-        last[:N] = bias
-    return np.concatenate([_panels(columns[:, :wide], P), _panels(columns[:, wide:], W), last])
+        out[K * padded:][:N] = bias
+    return out
 
 
-def _panels(columns: Array, width: int) -> Array:
-    K, N = columns.shape
-    return columns.reshape(K, N // width, width).transpose(1, 0, 2).ravel()
+def _panels(rows: Array, width: int) -> Array:
+    """As a view [panel, K, column of the panel]."""
+    N, K = rows.shape
+    return rows.reshape(N // width, width, K).transpose(0, 2, 1)
 
 
 def unpack_linear(packed: Array, N: int, K: int, target: Target,
