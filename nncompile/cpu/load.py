@@ -9,6 +9,7 @@ import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from llvmlite import ir
@@ -24,6 +25,7 @@ from nncompile.cpu.jit import (
 )
 from nncompile.cpu.kernels.kernel import INT, Kernel
 from nncompile.cpu.link import linker
+from nncompile.cpu.progress import do_all
 from nncompile.cpu.target import Target, object_code
 from nncompile.cpu.words import PHASE, WORDS, Word, symbol
 from nncompile.errors import CompileError
@@ -57,12 +59,15 @@ def load(source: str, kernels: Mapping[str, Kernel], target: Target) -> Driver:
     tag = source_hash(source)
     symbols = {name: f"nnc_{name}_{tag}" for name in names}
     into = linker(target)
-    with _lock:
-        for kernel in kernels.values():
-            load_kernel(kernel, target)
+
+    def load_driver() -> None:
         if symbols["plan"] not in into:
             into.add(cached("driver", source, target,
                             lambda: compile_source(source, kernels, symbols, target)))
+    objects = {entry_points(k): k for k in kernels.values()}
+    jobs = [(name, partial(load_kernel, kernel, target)) for name, kernel in objects.items()]
+    with _lock:
+        do_all([*jobs, ("the driver", load_driver)])
     found = {name: into.address(s) for name, s in symbols.items()}
     return Driver(found["plan"], found.get("row_blocks", 0), found["phases"], queue_words)
 
@@ -80,11 +85,17 @@ def kernel_word(kernel: Kernel) -> Word:
     return symbol(kernel.name, letters, "n", kernel.symbol)
 
 
+def entry_points(kernel: Kernel) -> str:
+    """The name that a kernel and the same shared by all workers, two functions of one object, have
+    in common."""
+    return kernel.name.removeprefix("shared_")
+
+
 def load_kernel(kernel: Kernel, target: Target) -> None:
     """Both entry points of the kernel; nothing, if they are loaded."""
     into = linker(target)
     if kernel.symbol not in into:
-        into.add(cached("kernel", kernel.name.removeprefix("shared_"), target,
+        into.add(cached("kernel", entry_points(kernel), target,
                         lambda: object_code(kernel_module(kernel, target), target)))
 
 

@@ -1,0 +1,28 @@
+"""What a person at a terminal sees of a compilation that takes more than a moment."""
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from time import perf_counter
+
+PATIENCE = 1.0                    # seconds in which nothing is shown
+
+Job = tuple[str, Callable[[], None]]          # its name, and what to do
+
+
+def do_all(jobs: Sequence[Job]) -> None:
+    """Do the jobs in order.  Past PATIENCE one line of stderr, if that is a terminal, says which
+    is being done; it is wiped out in the end."""
+    start, width = perf_counter(), 0
+    try:
+        for number, (name, job) in enumerate(jobs, 1):
+            if perf_counter() - start > PATIENCE and sys.stderr is not None and sys.stderr.isatty():
+                line = f"nncompile: compiling {name}, {number} of {len(jobs)}"
+                sys.stderr.write(f"\r{line:<{width}}")
+                sys.stderr.flush()
+                width = len(line)
+            job()
+    finally:
+        if width:
+            sys.stderr.write("\r" + " " * width + "\r")
+            sys.stderr.flush()

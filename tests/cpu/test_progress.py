@@ -1,0 +1,52 @@
+"""What a terminal shows of a long compilation."""
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from nncompile.cpu import progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "PATIENCE", -1.0)
+
+
+def shown(monkeypatch: pytest.MonkeyPatch, stderr: io.StringIO | None) -> list[str]:
+    """Two jobs are done, in order."""
+    done: list[str] = []
+    monkeypatch.setattr("sys.stderr", stderr)
+    progress.do_all([("linear", lambda: done.append("a")), ("it", lambda: done.append("b"))])
+    assert done == ["a", "b"]
+    return stderr.getvalue().split("\r") if stderr is not None else []
+
+
+def test_a_terminal_shows_what_is_compiled_and_forgets_it(
+        monkeypatch: pytest.MonkeyPatch, impatient: None) -> None:
+    first, second = "nncompile: compiling linear, 1 of 2", "nncompile: compiling it, 2 of 2    "
+    last = len(second.rstrip())
+    assert shown(monkeypatch, Terminal()) == ["", first, second, " " * last, ""]
+
+
+def test_nothing_is_shown_elsewhere(monkeypatch: pytest.MonkeyPatch, impatient: None) -> None:
+    assert shown(monkeypatch, io.StringIO()) == [""]
+    shown(monkeypatch, None)
+
+
+def test_nothing_is_shown_of_a_short_compilation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "PATIENCE", float("inf"))
+    assert shown(monkeypatch, Terminal()) == [""]
+
+
+def test_an_error_leaves_a_clean_line(monkeypatch: pytest.MonkeyPatch, impatient: None) -> None:
+    stderr = Terminal()
+    monkeypatch.setattr("sys.stderr", stderr)
+    with pytest.raises(ZeroDivisionError):
+        progress.do_all([("it", lambda: print(1 // 0))])
+    assert stderr.getvalue().endswith("\r")
