@@ -18,10 +18,10 @@ class VerifyError(Error):
 def verify(graph: Graph, like: Graph | None = None) -> None:
     """Raise VerifyError unless the graph is legal.  Params may lack data, as after parsing.
 
-    like: a graph that is legal, such as the one before a pass.  Nodes and data that it has too are
-    not looked into again, only whether they stand where they may.
+    like: a graph that is legal, such as the one before a pass.  Data that it has too, and nodes if
+    the inputs are the same, are not looked into again, only whether they stand where they may.
     """
-    checked = set(like.nodes) if like is not None else set()
+    checked = set(like.nodes) if like is not None and like.inputs == graph.inputs else set()
     names = name_values(graph)
     declared = Counter((*graph.inputs, *graph.params))
     twice = [names[value] for value, count in declared.items() if count > 1]
@@ -36,8 +36,8 @@ def verify(graph: Graph, like: Graph | None = None) -> None:
             check_operands(node, defined)
             if node not in checked:
                 check_node(node)
+                check_sizes(node.attrs.values(), sizes)
             check(node.result not in defined, "its result is defined twice")
-            check_sizes(node.attrs.values(), sizes)
         except Error as error:
             raise VerifyError(f"{error}\n  node: {print_node(node, names)}") from None
         defined.add(node.result)

@@ -28,7 +28,7 @@ def plan_memory(steps: Sequence[Step], buffers: Mapping[str, TensorType]
 def share_in_place(steps: Sequence[Step], sizes: Mapping[str, Dim]) -> tuple[Step, ...]:
     """Give operands the place of the result that may overwrite them, the last step first, so
     that a chain of such steps ends where its last one writes: in the output, if it can."""
-    current, lives = tuple(steps), lifetimes(steps)
+    current, lives = list(steps), lifetimes(steps)
     for number in reversed(range(len(current))):
         step = current[number]
         if step.kind not in IN_PLACE or lives[step.result.place].first != number:
@@ -37,10 +37,11 @@ def share_in_place(steps: Sequence[Step], sizes: Mapping[str, Dim]) -> tuple[Ste
             if (view.place in sizes and lives[view.place].last == number
                     and sum(v.place == view.place for v in step.reads) == 1
                     and covers(view, sizes[view.place]) and same_layout(view, step.result)):
-                current = renamed(current, {view.place: step.result.place})
-                lives = lifetimes(current)
+                life = slice(lives[view.place].first, number + 1)
+                current[life] = renamed(current[life], {view.place: step.result.place})
+                lives[step.result.place] = Life(life.start, lives[step.result.place].last)
                 break
-    return current
+    return tuple(current)
 
 
 def covers(view: View, size: Dim) -> bool:

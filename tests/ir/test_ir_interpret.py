@@ -7,6 +7,7 @@ import pytest
 import ir
 from ir import interpret, parse
 from ir.check import with_data
+from ir.interpret import outputs_of
 
 MLP = parse("""graph mlp(%x: f32[B, 3]) -> f32[B, 2], f32[B, 4] {
   @w: f32[4, 3]
@@ -77,6 +78,14 @@ def test_inputs_and_params_are_untouched_and_outputs_are_new() -> None:
         assert not any(np.shares_memory(output, a) for a in [*arrays, *outputs[:i]])
         output += 1                              # new, and the caller's own
     assert x.tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
+
+
+def test_outputs_of_copies_nothing_that_it_need_not() -> None:
+    graph = with_data(parse("graph g() -> f32[3], f32[3] {\n@w: f32[3]\n%0: f32[3] = exp(@w)\n"
+                            "return @w, %0\n}"))
+    [w] = graph.data.values()
+    same, exp = outputs_of(graph, [])
+    assert same is w and np.array_equal(exp, interpret(graph, [])[1])
 
 
 def test_array_likes_are_taken() -> None:

@@ -1,4 +1,5 @@
 """What is not legal is refused, and the message shows the line."""
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -90,12 +91,21 @@ ILLEGAL: dict[str, tuple[ir.Graph, str]] = {
 }
 
 
+@pytest.mark.parametrize("like", [None, GRAPH], ids=["alone", "after a legal graph"])
 @pytest.mark.parametrize("case", ILLEGAL)
-def test_illegal(case: str) -> None:
+def test_illegal(case: str, like: ir.Graph | None) -> None:
     graph, message = ILLEGAL[case]
     with pytest.raises(VerifyError) as error:
-        verify(graph)
+        verify(graph, like)
     assert message in str(error.value)
+
+
+def test_what_a_legal_graph_has_is_not_looked_into_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr(sys.modules["ir.verify"], "check_node", seen.append)
+    new = Node(Value(F32), "exp", (SECOND.result,))
+    verify(replace(GRAPH, nodes=(*GRAPH.nodes, new)), like=GRAPH)
+    assert seen == [new]
 
 
 def test_the_message_says_where_the_node_comes_from() -> None:
