@@ -130,12 +130,34 @@ def numba_ir(function: Function) -> tuple[str, str]:
     try:
         result = compiler.compile_extra(
             target.typing_context, target.target_context, in_numba(function.python),
-            tuple(kinds[a] for a in function.arguments), kinds[function.result], flags, {})
+            tuple(kinds[a] for a in function.arguments), kinds[function.result], flags, {},
+            pipeline_class=pipeline())
     except (errors.NumbaError, TypeError) as error:      # TypeError: a word's argument is missing
         code = function.python.__code__
         raise CompileError(f"{code.co_name} cannot be compiled ({code.co_filename}, line "
                            f"{code.co_firstlineno}):\n{error}") from error
     return result.library.get_llvm_str(), result.fndesc.mangled_name
+
+
+@functools.cache
+def pipeline() -> Any:
+    """What numba does to a function: no more than numbers, pointers, calls and loops need.  That is
+    two thirds of the time of its whole list."""
+    from numba.core import typed_passes as typed
+    from numba.core import untyped_passes as untyped
+    from numba.core.compiler import CompilerBase, PassManager
+
+    class Pipeline(CompilerBase):  # type: ignore[misc]
+        def define_pipelines(self) -> list[Any]:
+            passes = PassManager("nncompile")
+            for one in (untyped.TranslateByteCode, untyped.FixupArgs, untyped.IRProcessing,
+                        untyped.ReconstructSSA, typed.NopythonTypeInference,
+                        typed.PreLowerStripPhis, typed.NativeLowering, typed.NoPythonBackend):
+                passes.add_pass(one, one.__doc__ or one.__name__)
+            passes.finalize()
+            return [passes]
+
+    return Pipeline
 
 
 def in_numba(python: Callable[..., Any]) -> Callable[..., Any]:
