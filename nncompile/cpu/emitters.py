@@ -79,6 +79,10 @@ def elementwise(w: Scope, step: Step) -> Call:
     dims, strides = collapsed(y.shape, [v.strides for v in (y, *views)])
     if not dims or not same(strides[0][-1], 1):                       # y itself has stride 1
         dims, strides = (*dims, 1), [(*s, 1) for s in strides]
+    if step.attrs["op"] == "copy" and not step.then and views:
+        turned = unit_axis(strides[1])
+        if turned is not None:
+            return transpose(w, step, dims, strides, turned)
     rest = iter(strides[1:])
     chain, further = [], []
     for op, operands in [(step.attrs["op"], step.operands), *step.then]:
@@ -98,6 +102,23 @@ def elementwise(w: Scope, step: Step) -> Call:
         *further]
 
 
+def unit_axis(strides: Sequence[Dim]) -> int | None:
+    """The axis along which an operand lies number by number, if it is not the last one."""
+    along = [axis for axis, stride in enumerate(strides) if same(stride, 1)]
+    return along[-1] if along and along[-1] < len(strides) - 1 else None
+
+
+def transpose(w: Scope, step: Step, dims: Sequence[Dim], strides: Sequence[Sequence[Dim]],
+              axis: int) -> Call:
+    """A copy of numbers that lie along this axis, to where they lie along the last."""
+    outer = [a for a in range(len(dims) - 1) if a != axis]
+    (y, x), (own, source) = (step.result, *step.views), strides
+    return kernels.transpose(len(outer), y.dtype), [
+        w.pointer(y), w.number(own[axis]), w.pointer(x), w.number(source[-1]),
+        *w.numbers((dims[axis], dims[-1], *(dims[a] for a in outer))),
+        *(w.number(s[a]) for s in strides for a in outer)]
+
+
 def source_dtype(step: Step) -> str | None:
     """The dtype that a cast or a comparison reads, if it is another than it writes."""
     if step.attrs["op"] == "where" or not step.views or step.views[0].dtype == step.result.dtype:
@@ -106,15 +127,13 @@ def source_dtype(step: Step) -> str | None:
 
 
 def softmax(w: Scope, step: Step) -> Call:
-    (x,), y, scale = step.views, step.result, step.attrs["scale"]
-    if scale == 1.0:
-        return kernels.softmax(False, y.dtype), rows(w, x, y)
-    return kernels.softmax(True, y.dtype), [*rows(w, x, y), w.pointer(scale, y.dtype)]
-
-
-def log_softmax(w: Scope, step: Step) -> Call:
-    (x,), y = step.views, step.result
-    return kernels.softmax(False, y.dtype, log=True), rows(w, x, y)
+    (x,), y, scale = step.views, step.result, step.attrs.get("scale", 1.0)
+    log, scaled = step.kind == "log_softmax", scale != 1.0
+    further = [w.pointer(scale, y.dtype)] if scaled else []
+    if is_columns(step):
+        kernel = kernels.softmax_columns(scaled, len(x.shape) - 2, y.dtype, log)
+        return kernel, [*columns(w, x, y), *further]
+    return kernels.softmax(scaled, y.dtype, log), [*rows(w, x, y), *further]
 
 
 def layer_norm(w: Scope, step: Step) -> Call:
@@ -134,6 +153,8 @@ def norm(w: Scope, step: Step) -> list[str]:
 
 def cumsum(w: Scope, step: Step) -> Call:
     (x,), y = step.views, step.result
+    if is_columns(step):
+        return kernels.cumsum_columns(len(x.shape) - 2, y.dtype), columns(w, x, y)
     return kernels.cumsum(y.dtype), rows(w, x, y)
 
 
@@ -145,6 +166,8 @@ def topk(w: Scope, step: Step) -> Call:
 
 def reduce(w: Scope, step: Step) -> Call:
     (x,), op = step.views, step.attrs["op"]
+    if is_columns(step):
+        return kernels.reduce_columns(op, len(x.shape) - 2, x.dtype), columns(w, x, step.result)
     kernel = (kernels.arg if op in ("argmax", "argmin") else kernels.reduce)(op, x.dtype)
     return kernel, [*matrix(w, x), w.pointer(step.result), *w.numbers(x.shape)]
 
@@ -209,13 +232,26 @@ def rows(w: Scope, x: View, y: View) -> list[str]:
     return [*matrix(w, x), *matrix(w, y), *w.numbers(x.shape)]
 
 
+def is_columns(step: Step) -> bool:
+    """Whether the step's axis is the last but one of its operand."""
+    return step.attrs.get("axis") == -2
+
+
+def columns(w: Scope, x: View, y: View) -> list[str]:
+    """y has the dims of x, or all but the last but one."""
+    rows = [w.number(y.strides[-2])] if len(y.shape) == len(x.shape) else []
+    outer = [v.strides[:len(x.shape) - 2] for v in (x, y)]
+    return [w.pointer(x), w.number(x.strides[-2]), w.pointer(y), *rows,
+            *w.numbers((*x.shape[-2:], *x.shape[:-2])), *(n for s in outer for n in w.numbers(s))]
+
+
 def matrix(w: Scope, operand: View) -> list[str]:
     return [w.pointer(operand), w.number(operand.strides[0])]
 
 
 EMITTERS: dict[str, Callable[[Scope, Step], Call]] = {
     "linear": linear, "matmul": matmul, "elementwise": elementwise, "softmax": softmax,
-    "log_softmax": log_softmax, "layer_norm": layer_norm, "rms_norm": rms_norm, "cumsum": cumsum,
+    "log_softmax": softmax, "layer_norm": layer_norm, "rms_norm": rms_norm, "cumsum": cumsum,
     "topk_ids": topk, "reduce": reduce, "embedding": embedding, "embedding_bag": embedding_bag,
     "take": take, "take_along": take_along, "iota": iota,
 }

@@ -9,7 +9,7 @@ A bool is a byte in memory, 0 or 1 (anything but 0 is read as true), and an i1 i
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -188,7 +188,7 @@ class Emit:
         vector = ir.VectorType(scalar.type, self.width)
         undefined = ir.Constant(vector, ir.Undefined)
         lane0 = self.b.insert_element(undefined, scalar, I32(0))
-        return self.b.shuffle_vector(lane0, undefined, self._numbers([0] * self.width))
+        return self.b.shuffle_vector(lane0, undefined, self.numbers([0] * self.width))
 
     def broadcast(self, pointer: Value, dtype: str | None = None) -> Value:
         """The element at pointer, in every lane."""
@@ -208,7 +208,7 @@ class Emit:
     def mask(self, lanes: Value) -> Value:
         """True in the first `lanes` lanes (in all of them where lanes >= width)."""
         count = self.b.trunc(self.least(lanes, I64(self.width)), I32)
-        return self.b.icmp_signed("<", self._numbers(range(self.width)), self.splat(count))
+        return self.b.icmp_signed("<", self.numbers(range(self.width)), self.splat(count))
 
     def load(self, pointer: Value, mask: Value | None = None, other: float = 0.0,
              dtype: str | None = None) -> Value:
@@ -318,11 +318,11 @@ class Emit:
         distance = self.width // 2
         while distance:
             turned = [(lane + distance) % self.width for lane in range(self.width)]
-            x = combine(x, self.b.shuffle_vector(x, x, self._numbers(turned)))
+            x = combine(x, self.b.shuffle_vector(x, x, self.numbers(turned)))
             distance //= 2
         return x
 
-    def _numbers(self, values: Sequence[int]) -> Value:
+    def numbers(self, values: Iterable[int]) -> Value:
         """One i32 a lane."""
         return ir.Constant(ir.VectorType(I32, self.width), list(values))
 

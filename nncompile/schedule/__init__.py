@@ -15,15 +15,19 @@ from nncompile.schedule.program import Operand, Program, Step, View, contiguous
 __all__ = ["Operand", "Program", "Step", "View", "schedule"]
 
 
-def schedule(graph: Graph) -> Program:
-    """Plan a verified, fused graph.  Every node is prepared once, a view, or one or more steps."""
+def schedule(graph: Graph, *, vectors: bool = True) -> Program:
+    """Plan a verified, fused graph.  Every node is prepared once, a view, or one or more steps.
+
+    `vectors`: for kernels that read numbers lying side by side, many at once; so they go down
+    columns too, where an axis is not the last one.
+    """
     prepared = load_time_values(graph)
     constants = [v for v in (*graph.params, *(n.result for n in graph.nodes)) if v in prepared]
     inputs = tuple(contiguous(f"in{i}", v.type) for i, v in enumerate(graph.inputs))
     views = dict(zip(graph.inputs, inputs, strict=True))
     views |= {v: contiguous(f"c{i}", v.type) for i, v in enumerate(constants)}
 
-    low = lower(graph, views, prepared)
+    low = lower(graph, views, prepared, vectors)
     steps, buffers = plan_memory(low.steps, low.buffers)
     used = {view.place for step in steps for view in step.reads}
     kept = [i for i in range(len(constants)) if f"c{i}" in used]

@@ -17,19 +17,22 @@ from nncompile.schedule.program import (
     collapsed,
     contiguous,
     contiguous_as,
+    row_major,
 )
 
 Attrs = Mapping[str, Any]
 Operands = list[Any]                           # Views; an elementwise op's may be floats too
 Then = list[tuple[str, tuple[Operand, ...]]]
 COPY = {"op": "copy"}
+NARROW = 4                                     # numbers side by side that are no work for vectors
 
 
 class Lowering:
     """Collects steps and buffers; `views` says where each value of the graph lives."""
 
-    def __init__(self, views: dict[Value, View], outputs: dict[Value, str]) -> None:
-        self.views, self.outputs = views, outputs
+    def __init__(self, views: dict[Value, View], outputs: dict[Value, str],
+                 vectors: bool = True) -> None:
+        self.views, self.outputs, self.vectors = views, outputs, vectors
         self.buffers: dict[str, TensorType] = {}
         self.steps: list[Step] = []
         self.requirements: list[tuple[Dim, Node]] = []
@@ -81,6 +84,18 @@ class Lowering:
     def contiguous(self, node: Node, view: View) -> View:
         return view if view.is_contiguous else self.copied(node, view)
 
+    def turned(self, node: Node, operand: Operand) -> Operand:
+        """An operand of an elementwise step; a copy, if it lies side by side along another axis
+        than the result: that is turned a block at a time, and not fetched number by number."""
+        if not isinstance(operand, View):
+            return operand
+        wide = operand.broadcast_to(node.result.type.shape)
+        dims, (strides,) = collapsed(wide.shape, [wide.strides])
+        if not dims or same(strides[-1], 0) or same(strides[-1], 1):
+            return operand
+        aside = any(same(s, 1) and not is_narrow(d) for d, s in zip(dims, strides, strict=True))
+        return self.copied(node, operand) if aside else operand
+
     def broadcasting(self, node: Node, then: Then, dims: int) -> Then:
         """The further operands of a product as its kernel reads them: along a row with stride 1
         or 0, and with one stride for each of so many dims before.  What does not is copied."""
@@ -122,6 +137,9 @@ def merged(shape: Sequence[Dim], strides: Sequence[Dim]) -> tuple[Dim, Dim] | No
 # -- ops that take a chain: (lowering, node, operands, then) -> where the result lives -------------
 
 def elementwise(low: Lowering, node: Node, operands: Operands, then: Then) -> View:
+    if low.vectors:
+        operands = [low.turned(node, o) for o in operands]
+        then = [(op, tuple(low.turned(node, o) for o in others)) for op, others in then]
     return low.step("elementwise", node, low.result(node), operands, {"op": node.op}, then)
 
 
@@ -144,12 +162,19 @@ def matmul(low: Lowering, node: Node, operands: Operands, then: Then) -> View:
 
 # -- ops that do not: (lowering, node, operands, attrs) -> where the result lives ------------------
 
-def softmax(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
-    return along_axes(low, node, operands[0], [attrs["axis"]], [], {"scale": attrs["scale"]})
-
-
 def along_axis(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
-    return along_axes(low, node, operands[0], [attrs["axis"]], [], {})
+    """A step that makes a row of each row, or goes down columns."""
+    x, axis = operands[0], attrs["axis"]
+    kept = {key: value for key, value in attrs.items() if key == "scale"}
+    if not is_row(x, [axis]):
+        y = contiguous("", node.result.type)
+        found = as_columns([x, y], [axis]) if low.vectors else None
+        if found:
+            out = low.result(node)
+            low.step(node.op, node, replace(found[1], place=out.place), found[:1],
+                     kept | {"axis": -2})
+            return out
+    return along_axes(low, node, x, [axis], [], kept)
 
 
 def norm(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
@@ -182,17 +207,70 @@ def along_axes(low: Lowering, node: Node, x: View, axes: list[int], further: lis
     return made.permuted(back)
 
 
+def is_row(view: View, axes: Sequence[int]) -> bool:
+    """Whether the axes are one along which the numbers lie side by side."""
+    found = merged([view.shape[a] for a in axes], [view.strides[a] for a in axes])
+    return found is not None and (same(found[0], 1) or same(found[1], 1))
+
+
+def as_columns(views: Sequence[View], axes: Sequence[int]) -> list[View] | None:
+    """Views of one shape as (*outer, K, N): K of the axes, one stride apart, and N that lie side by
+    side in all of them; None where they do not, or are few."""
+    def walked(axes: Sequence[int]) -> tuple[tuple[Dim, ...], list[tuple[Dim, ...]]]:
+        return collapsed([views[0].shape[a] for a in axes],
+                         [[v.strides[a] for a in axes] for v in views])
+    down, steps = walked(axes)
+    kept, lines = walked([a for a in range(len(views[0].shape)) if a not in axes])
+    if (len(down) > 1 or not kept or not all(same(line[-1], 1) for line in lines)
+            or is_narrow(kept[-1])):
+        return None
+    shape = (*kept[:-1], *(down or (1,)), kept[-1])
+    return [replace(v, shape=shape, strides=(*line[:-1], *(step or (0,)), 1))
+            for v, step, line in zip(views, steps, lines, strict=True)]
+
+
+def is_narrow(dim: Dim) -> bool:
+    return isinstance(dim, int) and dim < NARROW
+
+
 def reduction(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
-    """A step that makes a number of each row."""
-    x, axes = operands[0], list(attrs.get("axes", (attrs.get("axis"),)))
-    order = [a for a in range(len(x.shape)) if a not in axes] + axes
+    """Steps that make a number of each row or column."""
+    x, axes = operands[0], sorted(attrs.get("axes", (attrs.get("axis"),)))
     if node.op in ("max", "min", "argmax", "argmin"):
         low.require(node, *(x.shape[a] - 1 for a in axes))               # nothing has no maximum
-    rows = low.matrix(node, x.permuted(order), len(axes))
     out = low.result(node)
+    if low.vectors:                            # in parts, rather than through a copy of all of it
+        while not node.op.startswith("arg") and (first := apart(x, axes)):
+            last, axes = axes[first:], axes[:first]
+            kept = tuple(d for a, d in enumerate(x.shape) if a not in last)
+            part = low.buffer(TensorType(x.dtype, kept))
+            reduce_to(low, node, x, last, part)
+            x = part
+    reduce_to(low, node, x, axes, out)
+    return out
+
+
+def apart(x: View, axes: Sequence[int]) -> int:
+    """How many of the axes are apart from those behind them, which are one in memory; or 0."""
+    return next((i for i in range(len(axes)) if merged(
+        [x.shape[a] for a in axes[i:]], [x.strides[a] for a in axes[i:]])), 0)
+
+
+def reduce_to(low: Lowering, node: Node, x: View, axes: list[int], out: View) -> None:
+    """Reduce rows or columns of x to numbers, in the order in which they lie in `out`."""
+    kept = [a for a in range(len(x.shape)) if a not in axes]
+    if low.vectors and not node.op.startswith("arg") and not is_row(x, axes):
+        steps = dict(zip(kept, row_major([x.shape[a] for a in kept]), strict=True))
+        wide = replace(out, shape=x.shape,
+                       strides=tuple(steps.get(a, 0) for a in range(len(x.shape))))
+        if found := as_columns([x, wide], axes):
+            columns, y = found
+            y = replace(y, shape=(*y.shape[:-2], y.shape[-1]), strides=(*y.strides[:-2], 1))
+            low.step("reduce", node, y, [columns], {"op": node.op, "axis": -2})
+            return
+    rows = low.matrix(node, x.permuted([*kept, *axes]), len(axes))
     low.step("reduce", node, replace(out, shape=(rows.shape[0],), strides=(1,)), [rows],
              {"op": node.op})
-    return out
 
 
 def embedding(low: Lowering, node: Node, operands: Operands, _: Attrs) -> View:
@@ -300,7 +378,7 @@ def concat(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
 FUSED: dict[str, Callable[..., View]] = {"linear": linear, "matmul": matmul}
 
 LOWERINGS: dict[str, Callable[..., View]] = {
-    "softmax": softmax, "log_softmax": along_axis, "cumsum": along_axis, "topk_ids": topk_ids,
+    "softmax": along_axis, "log_softmax": along_axis, "cumsum": along_axis, "topk_ids": topk_ids,
     "layer_norm": norm, "rms_norm": norm,
     **dict.fromkeys(("sum", "prod", "mean", "max", "min", "any", "all", "argmax", "argmin"),
                     reduction),
@@ -311,13 +389,14 @@ LOWERINGS: dict[str, Callable[..., View]] = {
 }
 
 
-def lower(graph: Graph, views: dict[Value, View], prepared: Set[Value]) -> Lowering:
+def lower(graph: Graph, views: dict[Value, View], prepared: Set[Value],
+          vectors: bool = True) -> Lowering:
     """All nodes but the prepared ones; then a copy for each output that no step has written."""
     makers = {node.result: node for node in graph.nodes}
     places: dict[Value, str] = {}
     for i, value in enumerate(graph.outputs):
         places.setdefault(source(value, makers), f"out{i}")
-    low = Lowering(views, places)
+    low = Lowering(views, places, vectors)
     for node in graph.nodes:
         if node.result not in prepared:
             low.add(node)

@@ -178,7 +178,7 @@ BLOCKS = {                                    # a graph, its sizes, the rows of 
   %0: f32[B, 500, 64] = embedding(%i, @table)
   %1: f32[B, 64] = mean(%0) {axes = [1], keepdims = false}
   return %1
-}""", {"B": 9}, (1 << 18) // (2 * 500 * 64)),
+}""", {"B": 9}, (1 << 18) // (500 * 64)),
 }
 
 

@@ -19,6 +19,7 @@ from ir.types import DTYPES, FLOATS, INTEGERS, NUMBERS
 from nncompile.cpu.kernels import (
     arg,
     cumsum,
+    cumsum_columns,
     elementwise,
     embedding_bag,
     iota,
@@ -27,11 +28,14 @@ from nncompile.cpu.kernels import (
     matmul,
     pack_linear,
     reduce,
+    reduce_columns,
     rms_norm,
     softmax,
+    softmax_columns,
     take,
     take_along,
     topk,
+    transpose,
 )
 from nncompile.cpu.lanes import lanes
 from tests.cpu.kernel_harness import LEVELS, TARGETS, compiled, some
@@ -96,6 +100,7 @@ def run_floats(level: str, fenced: Fenced, rows: int, N: int, dtype: str) -> Non
     one, gamma, beta = (fenced.numbers(1, n, dtype=dtype) for n in (1, N, N))
     for log in (False, True):
         compiled(softmax(True, dtype, log), level)(x(), N + 3, x(), N + 3, rows, N, one)
+        compiled(softmax_columns(True, 0, dtype, log), level)(x(), N + 3, x(), N + 3, rows, N, one)
     compiled(layer_norm(True, True, dtype), level)(x(), N + 3, gamma, beta, one, x(), N + 3,
                                                    rows, N)
     compiled(rms_norm(True, dtype), level)(x(), N + 3, gamma, one, x(), N + 3, rows, N)
@@ -120,6 +125,8 @@ def run_any(level: str, fenced: Fenced, rows: int, N: int, dtype: str) -> None:
             x(), N, rows, N + 3, x(), N + 3, fenced.numbers(rows, N, N + 3, dtype), N + 3, fault, 0)
     compiled(elementwise((("copy", "g"),), 1, dtype), level)(
         x(), N, rows, N + 3, fenced.numbers(N, rows, dtype=dtype), rows, 1)
+    compiled(transpose(0, dtype), level)(x(), N + 3, fenced.numbers(N, rows, rows + 1, dtype),
+                                         rows + 1, rows, N)
     if dtype in NUMBERS:
         compiled(elementwise((("cast", "v"),), 1, "f32", dtype), level)(
             fenced.numbers(rows, N), N, rows, N, x(), N + 3)
@@ -128,6 +135,9 @@ def run_any(level: str, fenced: Fenced, rows: int, N: int, dtype: str) -> None:
                                               rows, N)
         compiled(arg("argmin", dtype), level)(x(), N + 3, ids([0], 1, rows), rows, N)
         compiled(cumsum(dtype), level)(x(), N + 3, x(), N + 3, rows, N)
+        compiled(cumsum_columns(0, dtype), level)(x(), N + 3, x(), N + 3, rows, N)
+        compiled(reduce_columns("max", 0, dtype), level)(
+            x(), N + 3, fenced.numbers(1, N, dtype=dtype), rows, N)
         for k in {0, N // 2, N}:
             compiled(topk(True, dtype), level)(x(), N + 3, ids([0], rows, k), k, rows, N, k)
     else:

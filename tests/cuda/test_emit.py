@@ -20,7 +20,8 @@ from tests.end_to_end.models import CASES
 
 def generated(model, *types, target=DEVICE) -> Source:
     graph = model if isinstance(model, ir.Graph) else nncompile.trace(model, *types)
-    return emit(schedule(ir.run(DEFAULT_PIPELINE, graph, lambda *_: None)), target)
+    fused = ir.run(DEFAULT_PIPELINE, graph, lambda *_: None)
+    return emit(schedule(fused, vectors=False), target)
 
 
 def case(name: str, target=DEVICE) -> Source:

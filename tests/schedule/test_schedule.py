@@ -269,3 +269,47 @@ def test_larger_answers_only_what_holds_for_every_size():
     assert larger(8, 16) == 16
     assert larger(B * 8, T * 8) is None
     assert larger(B * 8, B * T) is None
+
+
+DOWN = {
+    "a softmax": ("%0: f32[B, T, 8] = softmax(%x) {axis = 1, scale = 2.0}",
+                  ["out0 [B, T, 8]  = softmax(in0 [B, T, 8]) {scale = 2.0, axis = -2}"]),
+    "a sum": ("%0: f32[B, 1, 8] = sum(%x) {axes = [1], keepdims = true}",
+              ["out0 [B, 8]  = reduce(in0 [B, T, 8]) {op = sum, axis = -2}"]),
+    "leading axes": ("%0: f32[8] = max(%x) {axes = [0, 1], keepdims = false}",
+                     ["out0 [8]  = reduce(in0 [B*T, 8]) {op = max, axis = -2}"]),
+    "axes apart": ("%0: f32[T] = sum(%x) {axes = [0, 2], keepdims = false}",
+                   ["h0 [B*T]  = reduce(in0 [B*T, 8]) {op = sum}",
+                    "out0 [T]  = reduce(h0 [B, T]) {op = sum, axis = -2}"]),
+    "behind the columns": ("%1: f32[B, 8, T] = transpose(%x) {axes = [0, 2, 1]}\n"
+                           "%0: f32[B, 8] = sum(%1) {axes = [2], keepdims = false}",
+                           ["out0 [B, 8]  = reduce(in0 [B, T, 8]) {op = sum, axis = -2}"]),
+}
+
+
+@pytest.mark.parametrize("body", DOWN)
+def test_an_axis_that_is_not_the_last_is_gone_down(body):
+    """Or with other targets, moved last by a copy."""
+    text, expected = DOWN[body]
+    type_ = next(line for line in text.splitlines() if "%0:" in line).split("=")[0].split(":")[1]
+    g = ir.parse(f"graph g(%x: f32[B, T, 8]) -> {type_} {{\n{text}\nreturn %0\n}}")
+    made = [line.strip().split("  ", 1)[1] for line in str(schedule(g)).splitlines()
+            if line.strip()[0].isdigit()]
+    assert made == expected
+    assert "axis" not in str(schedule(g, vectors=False))
+
+
+def test_a_narrow_axis_is_not_gone_down():
+    g = ir.parse("graph g(%x: f32[B, 8, 2]) -> f32[B, 8, 2] {\n"
+                 "%0: f32[B, 8, 2] = softmax(%x) {axis = 1, scale = 1.0}\nreturn %0\n}")
+    assert [s.kind for s in schedule(g).steps] == ["elementwise", "softmax", "elementwise"]
+
+
+def test_what_lies_along_another_axis_is_turned_first():
+    g = ir.parse("graph g(%x: f32[T, T], %s: f32[T, 2]) -> f32[T, T], f32[2, T] {\n"
+                 "%0: f32[T, T] = transpose(%x) {axes = [1, 0]}\n"
+                 "%1: f32[T, T] = add(%x, %0)\n"
+                 "%2: f32[2, T] = transpose(%s) {axes = [1, 0]}\n"
+                 "%3: f32[2, T] = exp(%2)\nreturn %1, %3\n}")
+    assert [s.attrs["op"] for s in schedule(g).steps] == ["copy", "add", "exp"]
+    assert [s.attrs["op"] for s in schedule(g, vectors=False).steps] == ["add", "exp"]

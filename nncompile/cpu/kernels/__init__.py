@@ -2,10 +2,13 @@
 
     linear(then)                matmul(then, outer)           product.py
     elementwise(chain, outer)   iota()                        elementwise.py
-    softmax(scaled)                                           softmax.py
+    transpose(outer)                                          transpose.py
+    softmax(scaled)             softmax_columns(scaled, outer)  softmax.py
     layer_norm(weight, bias)    rms_norm(weight)              norms.py
-    reduce(op)                  arg(op)                       reductions.py
-    cumsum()                    topk(largest)                 scans.py
+    reduce(op)                  reduce_columns(op, outer)
+    arg(op)                                                   reductions.py
+    cumsum()                    cumsum_columns(outer)
+    topk(largest)                                             scans.py
     take(index, outer)          take_along(index, outer)      gathers.py
     embedding_bag(mode, index, weighted)
     pack_linear(weight, bias, target)                         packing.py
@@ -19,10 +22,12 @@ from nncompile.cpu.kernels.kernel import Kernel
 from nncompile.cpu.kernels.norms import layer_norm, rms_norm
 from nncompile.cpu.kernels.packing import pack_linear, packed_size
 from nncompile.cpu.kernels.product import linear, matmul
-from nncompile.cpu.kernels.reductions import arg, reduce
-from nncompile.cpu.kernels.scans import cumsum, topk
-from nncompile.cpu.kernels.softmax import softmax
+from nncompile.cpu.kernels.reductions import arg, reduce, reduce_columns
+from nncompile.cpu.kernels.scans import cumsum, cumsum_columns, topk
+from nncompile.cpu.kernels.softmax import softmax, softmax_columns
+from nncompile.cpu.kernels.transpose import transpose
 
-__all__ = ["LANE_OPS", "Chain", "Kernel", "arg", "cumsum", "elementwise", "embedding_bag",
-           "iota", "layer_norm", "linear", "matmul", "pack_linear", "packed_size", "reduce",
-           "rms_norm", "softmax", "take", "take_along", "topk"]
+__all__ = ["LANE_OPS", "Chain", "Kernel", "arg", "cumsum", "cumsum_columns", "elementwise",
+           "embedding_bag", "iota", "layer_norm", "linear", "matmul", "pack_linear", "packed_size",
+           "reduce", "reduce_columns", "rms_norm", "softmax", "softmax_columns", "take",
+           "take_along", "topk", "transpose"]

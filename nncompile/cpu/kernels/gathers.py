@@ -24,6 +24,7 @@ from nncompile.cpu.kernels.kernel import (
     report,
     report_plain,
     signature,
+    stored,
     strided,
 )
 from nncompile.cpu.kernels.rows import chunk, chunks, for_row
@@ -46,7 +47,7 @@ def take(index: str, outer: int, dtype: str = "f32") -> Kernel:
     types = signature(f"y:{dtype} x:{dtype} ids:{index} V ldx N fault:words step "
                       + outer_axes(outer, "y", "x", "ids"))
     name = name_for(f"take_{index}_{outer}", dtype)
-    lanes = _stored(dtype)
+    lanes = stored(dtype)
 
     def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
         b, N, zero = e.b, a["N"], e.const(0)
@@ -82,7 +83,7 @@ def take_along(index: str, outer: int, dtype: str = "f32") -> Kernel:
     types = signature(f"y:{dtype} x:{dtype} ids:{index} V ldx N x_inner ids_inner fault:words step "
                       + outer_axes(outer, "y", "x", "ids"))
     name = name_for(f"take_along_{index}_{outer}", dtype)
-    lanes = _stored(dtype)
+    lanes = stored(dtype)
 
     def elements(e: Emit, a: Arguments, start: Int, count: Value) -> None:
         b = e.b
@@ -117,11 +118,6 @@ def take_along(index: str, outer: int, dtype: str = "f32") -> Kernel:
         _gather_plain(a, outer, ids, a["x_inner"])
 
     return make(name, types, units, plain, lanes)
-
-
-def _stored(dtype: str) -> str:
-    """The type to move a dtype's elements as."""
-    return "u8" if dtype == "bool" else dtype
 
 
 def _id(e: Emit, place: Value, index: str) -> Value:

@@ -104,6 +104,11 @@ def name_for(name: str, dtype: str) -> str:
     return name if dtype == "f32" else f"{name}_{dtype}"
 
 
+def stored(dtype: str) -> str:
+    """The type to move a dtype's elements as."""
+    return "u8" if dtype == "bool" else dtype
+
+
 def check_dtype(what: str, dtype: str, allowed: Sequence[str]) -> None:
     if dtype not in allowed:
         raise ValueError(f"{what} is there for {', '.join(allowed)}, not for {dtype!r}")

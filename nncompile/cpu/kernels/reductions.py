@@ -1,5 +1,4 @@
-"""Reductions of rows to one number: reduce, and arg for the place of an extreme.  A unit is a row.
-"""
+"""Reductions: reduce, of rows or of columns, and arg for the place of an extreme."""
 from __future__ import annotations
 
 import math
@@ -8,6 +7,7 @@ import numpy as np
 from llvmlite import ir
 
 from ir.types import DTYPES, FLOATS, NUMBERS
+from nncompile.cpu.kernels.columns import Panel, column_types, column_units
 from nncompile.cpu.kernels.kernel import (
     Arguments,
     Array,
@@ -16,7 +16,9 @@ from nncompile.cpu.kernels.kernel import (
     check_dtype,
     make,
     name_for,
+    outer_view,
     signature,
+    stored,
     strided,
 )
 from nncompile.cpu.kernels.rows import WAYS, Combine, fold_row, row_units
@@ -25,6 +27,7 @@ from nncompile.cpu.lanes import I64, Emit, Value
 REDUCTIONS = {"sum": NUMBERS, "prod": NUMBERS, "mean": FLOATS, "max": NUMBERS, "min": NUMBERS,
               "any": ("bool",), "all": ("bool",)}
 EXTREMES = {"argmax": "max", "argmin": "min"}
+PANEL = 8             # vectors of a panel of columns
 
 
 def reduce(op: str, dtype: str = "f32") -> Kernel:
@@ -34,12 +37,10 @@ def reduce(op: str, dtype: str = "f32") -> Kernel:
 
     Sums and products of integers are modulo 2^bits.  Of no numbers a reduction is what it starts
     from (0, 1, the lowest or highest number), the mean NaN.  The max and the min of a row with a
-    NaN are NaN.
+    NaN are NaN.  A unit is a row.
     """
-    if op not in REDUCTIONS:
-        raise ValueError(f"no reduction {op!r}; there are {', '.join(REDUCTIONS)}")
-    check_dtype(op, dtype, REDUCTIONS[op])
-    lanes = "u8" if dtype == "bool" else dtype         # a bool is a byte of 0 or 1
+    _check(op, dtype)
+    lanes = stored(dtype)                              # a bool is a byte of 0 or 1
 
     def row(e: Emit, a: Arguments) -> None:
         b, N = e.b, a["N"]
@@ -60,6 +61,41 @@ def reduce(op: str, dtype: str = "f32") -> Kernel:
     types = signature(f"x:{dtype} ldx y:{dtype} rows N")
     return make(name_for(f"reduce_{op}", dtype), types, row_units(row, x=lanes, y=lanes), plain,
                 lanes)
+
+
+def reduce_columns(op: str, outer: int, dtype: str = "f32") -> Kernel:
+    """y[o, n] = the same of x[o, :K, n], for outer indices o of `outer` axes; y has stride 1.
+
+        reduce_columns_sum_1(x, ldx, y, K, N, d0, x_d0, y_d0)
+
+    A unit is PANEL vectors of columns.
+    """
+    _check(op, dtype)
+    lanes = stored(dtype)
+
+    def column(panel: Panel) -> None:
+        e = panel.e
+        values = panel.fold(panel.load, _combine(e, op), e.const(_neutral(op, dtype)))
+        if op == "mean":
+            length = e.splat(e.b.sitofp(panel.a["K"], e.element))
+            values = [e.b.fdiv(value, length) for value in values]
+        panel.store(I64(0), values)
+
+    def plain(a: Values) -> None:
+        x = outer_view(a, outer, "x", (a["N"], a["K"]), (1, a["ldx"]))
+        y = outer_view(a, outer, "y", (a["N"],), (1,))
+        with np.errstate(all="ignore"):
+            y[...] = _reduced(op, x.reshape(-1, a["K"])).reshape(y.shape)
+
+    types = signature(column_types(dtype, dtype, outer, rows=False))
+    return make(name_for(f"reduce_columns_{op}_{outer}", dtype), types,
+                column_units(column, outer, PANEL, x=lanes, y=lanes), plain, lanes)
+
+
+def _check(op: str, dtype: str) -> None:
+    if op not in REDUCTIONS:
+        raise ValueError(f"no reduction {op!r}; there are {', '.join(REDUCTIONS)}")
+    check_dtype(op, dtype, REDUCTIONS[op])
 
 
 def _combine(e: Emit, op: str) -> Combine:
@@ -98,7 +134,7 @@ def arg(op: str, dtype: str = "f32") -> Kernel:
 
         argmax(x, ldx, y, rows, N)
 
-    Of no numbers it is 0.  The extreme is found first, then where it is.
+    Of no numbers it is 0.  The extreme is found first, then where it is.  A unit is a row.
     """
     if op not in EXTREMES:
         raise ValueError(f"no reduction to a place {op!r}; there are {', '.join(EXTREMES)}")

@@ -1,4 +1,4 @@
-"""cumsum and topk: work that goes along a row number by number.  A unit is a row."""
+"""cumsum and topk: work that goes along a row, or down columns, number by number."""
 from __future__ import annotations
 
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ir.types import DTYPES, FLOATS, NUMBERS
+from nncompile.cpu.kernels.columns import Panel, column_types, column_units
 from nncompile.cpu.kernels.kernel import (
     Arguments,
     Kernel,
@@ -13,11 +14,14 @@ from nncompile.cpu.kernels.kernel import (
     check_dtype,
     make,
     name_for,
+    outer_view,
     signature,
     strided,
 )
 from nncompile.cpu.kernels.rows import row_units
 from nncompile.cpu.lanes import F64, I64, PTR, Emit, Value, define
+
+PANEL = 4             # vectors of a panel of columns
 
 
 def cumsum(dtype: str = "f32") -> Kernel:
@@ -25,7 +29,7 @@ def cumsum(dtype: str = "f32") -> Kernel:
 
         cumsum(x, ldx, y, ldy, rows, N)
 
-    Floats are added up in double precision, as in torch; integers modulo 2^bits.
+    Floats are added up in double precision, as in torch; integers modulo 2^bits.  A unit is a row.
     """
     check_dtype("cumsum", dtype, NUMBERS)
     floats = dtype in FLOATS
@@ -51,6 +55,38 @@ def cumsum(dtype: str = "f32") -> Kernel:
     return make(name_for("cumsum", dtype), types, row_units(row, x=dtype, y=dtype), plain, dtype)
 
 
+def cumsum_columns(outer: int, dtype: str = "f32") -> Kernel:
+    """y[o, k, n] = x[o, 0, n] + ... + x[o, k, n], for outer indices o of `outer` axes; y may be x.
+
+        cumsum_columns_1(x, ldx, y, ldy, K, N, d0, x_d0, y_d0)
+
+    A unit is PANEL vectors of columns.
+    """
+    check_dtype("cumsum", dtype, NUMBERS)
+    wide = "f64" if dtype in FLOATS else dtype
+
+    def column(panel: Panel) -> None:
+        e, b = panel.e, panel.e.b
+        with e.loop(0, panel.a["K"], 1, [e.const(0, wide)] * panel.vectors) as loop:
+            values = panel.load(loop.index)
+            if dtype == "f32":
+                values = [b.fpext(value, e.vector_of(wide)) for value in values]
+            loop.next = list(map(b.fadd if dtype in FLOATS else b.add, loop.values, values))
+            totals = loop.next
+            if dtype == "f32":
+                totals = [b.fptrunc(total, e.vector) for total in totals]
+            panel.store(loop.index, totals)
+
+    def plain(a: Values) -> None:
+        x, y = (outer_view(a, outer, r, (a["K"], a["N"]), (a[f"ld{r}"], 1)) for r in "xy")
+        with np.errstate(all="ignore"):
+            y[...] = np.cumsum(x, -2, np.float64 if dtype in FLOATS else DTYPES[dtype])
+
+    types = signature(column_types(dtype, dtype, outer, rows=True))
+    return make(name_for(f"cumsum_columns_{outer}", dtype), types,
+                column_units(column, outer, PANEL, x=dtype, y=dtype), plain, dtype)
+
+
 # -- topk -----------------------------------------------------------------------------------------
 
 def topk(largest: bool, dtype: str = "f32") -> Kernel:
@@ -59,7 +95,7 @@ def topk(largest: bool, dtype: str = "f32") -> Kernel:
         topk_largest(x, ldx, y, ldy, rows, N, k)
 
     Of equal ones the first comes first; NaN is the largest.  y is a heap with the last of them on
-    top, until the row has been gone through; then the heap is taken apart.
+    top, until the row has been gone through; then the heap is taken apart.  A unit is a row.
     """
     check_dtype("topk", dtype, NUMBERS)
 

@@ -1,18 +1,22 @@
-"""softmax and log_softmax.  A unit is a row."""
+"""softmax and log_softmax, of rows or of columns."""
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
 from ir.types import FLOATS
+from nncompile.cpu.kernels.columns import Panel, Vectors, column_types, column_units
 from nncompile.cpu.kernels.kernel import (
     Arguments,
+    Array,
     Kernel,
     Values,
     check_dtype,
     make,
     name_for,
+    outer_view,
     signature,
     strided,
 )
@@ -20,6 +24,8 @@ from nncompile.cpu.kernels.rows import WAYS, Term, fold_row, for_row, row_units
 from nncompile.cpu.lanes import Emit, Value
 from nncompile.cpu.math import exp
 from nncompile.cpu.math import log as logarithm
+
+PANEL = 4             # vectors of a panel of columns
 
 
 def softmax(scaled: bool, dtype: str = "f32", log: bool = False) -> Kernel:
@@ -29,7 +35,7 @@ def softmax(scaled: bool, dtype: str = "f32", log: bool = False) -> Kernel:
         softmax_scaled(x, ldx, y, ldy, rows, N, scale)       scale points to one number
         log_softmax_scaled_f64(x, ldx, y, ldy, rows, N, scale)
 
-    As torch does, a row with a NaN or +inf, or of -inf alone, is NaN.
+    As torch does, a row with a NaN or +inf, or of -inf alone, is NaN.  A unit is a row.
     """
     check_dtype("softmax", dtype, FLOATS)
     types = signature(f"x:{dtype} ldx y:{dtype} ldy rows N" + f" scale:{dtype}" * scaled)
@@ -37,7 +43,31 @@ def softmax(scaled: bool, dtype: str = "f32", log: bool = False) -> Kernel:
     units = row_units(_log_softmax_row if log else _softmax_row, x=dtype, y=dtype)
 
     def plain(a: Values) -> None:
-        _softmax_plain(a, log)
+        if a["N"]:
+            x, y = (strided(a[r], (a["rows"], a["N"]), (a[f"ld{r}"], 1)) for r in "xy")
+            y[...] = _softmax_plain(a, x, log)
+
+    return make(name, types, units, plain, dtype)
+
+
+def softmax_columns(scaled: bool, outer: int, dtype: str = "f32", log: bool = False) -> Kernel:
+    """y[o, :, n] = the same of x[o, :K, n], for outer indices o of `outer` axes; y may be x.
+
+        softmax_columns_1(x, ldx, y, ldy, K, N, d0, x_d0, y_d0)
+        log_softmax_columns_scaled_0(x, ldx, y, ldy, K, N, scale)
+
+    A unit is PANEL vectors of columns.
+    """
+    check_dtype("softmax", dtype, FLOATS)
+    types = signature(column_types(dtype, dtype, outer, rows=True) + f" scale:{dtype}" * scaled)
+    name = name_for("log_" * log + "softmax_columns" + "_scaled" * scaled + f"_{outer}", dtype)
+    units = column_units(_log_softmax_columns if log else _softmax_columns, outer, PANEL,
+                         x=dtype, y=dtype)
+
+    def plain(a: Values) -> None:
+        if a["K"]:
+            x, y = (outer_view(a, outer, r, (a["N"], a["K"]), (1, a[f"ld{r}"])) for r in "xy")
+            y[...] = _softmax_plain(a, x, log)
 
     return make(name, types, units, plain, dtype)
 
@@ -88,15 +118,51 @@ def _scores(e: Emit, a: Arguments) -> tuple[Term, Value]:
     return score, fold_row(e, a["N"], score, e.maximum, e.const(-math.inf), ways=WAYS)
 
 
-def _softmax_plain(a: Values, log: bool) -> None:
-    rows, N = a["rows"], a["N"]
-    if N == 0:
-        return
-    value = strided(a["x"], (rows, N), (a["ldx"], 1))
-    value = value * a["scale"][0] if "scale" in a else value
+def _softmax_columns(panel: Panel) -> None:
+    e, b = panel.e, panel.e.b
+    score, tops = _column_scores(panel)
+
+    def exponentials(k: Value) -> Vectors:
+        values = [exp(e, b.fsub(s, top)) for s, top in zip(score(k), tops, strict=True)]
+        panel.store(k, values)
+        return values
+
+    totals = panel.fold(exponentials, b.fadd, e.const(0.0))
+    inverses = [b.fdiv(e.const(1.0), total) for total in totals]
+    with e.loop(0, panel.a["K"]) as loop:
+        panel.store(loop.index, list(map(b.fmul, panel.load_result(loop.index), inverses)))
+
+
+def _log_softmax_columns(panel: Panel) -> None:
+    e, b = panel.e, panel.e.b
+    score, tops = _column_scores(panel)
+
+    def exponentials(k: Value) -> Vectors:
+        return [exp(e, b.fsub(s, top)) for s, top in zip(score(k), tops, strict=True)]
+
+    totals = [logarithm(e, total) for total in panel.fold(exponentials, b.fadd, e.const(0.0))]
+    with e.loop(0, panel.a["K"]) as loop:
+        values = map(b.fsub, score(loop.index), tops)
+        panel.store(loop.index, list(map(b.fsub, values, totals)))
+
+
+def _column_scores(panel: Panel) -> tuple[Callable[[Value], Vectors], Vectors]:
+    """The scaled elements of a row of the panel, and the largest of each column."""
+    e = panel.e
+    scale = e.broadcast(panel.a["scale"]) if "scale" in panel.a else None
+
+    def score(k: Value) -> Vectors:
+        values = panel.load(k)
+        return values if scale is None else [e.b.fmul(value, scale) for value in values]
+
+    return score, panel.fold(score, e.maximum, e.const(-math.inf))
+
+
+def _softmax_plain(a: Values, x: Array, log: bool) -> Array:
+    """Along the last axis of x."""
+    value = x * a["scale"][0] if "scale" in a else x
     with np.errstate(invalid="ignore"):
-        value = value - value.max(axis=1, keepdims=True)
+        value = value - value.max(axis=-1, keepdims=True)
     power = np.exp(value)
-    total = power.sum(axis=1, keepdims=True)
-    y = strided(a["y"], (rows, N), (a["ldy"], 1))
-    y[...] = value - np.log(total) if log else power / total
+    total = power.sum(axis=-1, keepdims=True)
+    return value - np.log(total) if log else power / total

@@ -1,0 +1,95 @@
+"""Work down columns: what a kernel of rows does along a row, for as many rows side by side as
+vectors hold.  y[o, :, n] is computed of x[o, :, n], for outer indices o and n < N.
+
+Both are K rows of N numbers, `ldx` and `ldy` from one to the next.  A unit is a panel of columns of
+one outer index.  The order of every sum depends on K alone: there is one for each column, and it
+goes down, in spans, wherever the column is and however many there are beside it.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from nncompile.cpu.kernels.kernel import Arguments, Units, outer_axes, outer_count, outer_places
+from nncompile.cpu.kernels.rows import SPAN, Combine
+from nncompile.cpu.lanes import I64, Emit, Value
+
+Vectors: TypeAlias = list[Value]
+
+
+def column_types(x: str, y: str, outer: int, *, rows: bool) -> str:
+    """The description of a kernel's first arguments; y has rows, or is one row itself."""
+    return f"x:{x} ldx y:{y} {'ldy' * rows} K N {outer_axes(outer, 'x', 'y')}"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Some columns of one outer index; with a mask it is a single vector."""
+
+    e: Emit
+    a: Arguments
+    vectors: int
+    mask: Value | None
+
+    def load(self, k: Value) -> Vectors:
+        """Row k of x."""
+        e = self.e
+        row = e.at(self.a["x"], e.b.mul(k, self.a["ldx"]))
+        return [e.load(e.at(row, i * e.width), self.mask) for i in range(self.vectors)]
+
+    def load_result(self, k: Value) -> Vectors:
+        row = self._result(k)
+        return [self.e.load(self.e.at(row, i * self.e.width), self.mask)
+                for i in range(self.vectors)]
+
+    def store(self, k: Value, values: Sequence[Value]) -> None:
+        """Row k of y; if y is one row, that."""
+        row = self._result(k)
+        for i, value in enumerate(values):
+            self.e.store(value, self.e.at(row, i * self.e.width), self.mask)
+
+    def fold(self, term: Callable[[Value], Vectors], combine: Combine, neutral: Value) -> Vectors:
+        """The terms of all rows k combined, in spans that are combined in a total."""
+        e, K, start = self.e, self.a["K"], [neutral] * self.vectors
+        with e.loop(0, K, SPAN, start) as spans:
+            end = e.least(K, e.b.add(spans.index, I64(SPAN)))
+            with e.loop(spans.index, end, 1, start) as loop:
+                loop.next = list(map(combine, loop.values, term(loop.index)))
+            spans.next = list(map(combine, spans.values, loop.values))
+        return spans.values
+
+    def _result(self, k: Value) -> Value:
+        return self.e.at(self.a["y"], self.e.b.mul(k, self.a.get("ldy", I64(0))))
+
+
+def column_units(column: Callable[[Panel], None], outer: int, vectors: int, *, x: str = "f32",
+                 y: str = "f32") -> Units:
+    """Units of what `column` emits for a panel of so many vectors, and for one that is narrower,
+    vector by vector."""
+    def panels(e: Emit, a: Arguments) -> Value:
+        return e.quotient_up(a["N"], vectors * e.width)
+
+    def count(e: Emit, a: Arguments) -> Value:
+        return e.b.mul(outer_count(e, a, outer), panels(e, a))
+
+    def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
+        b, width, in_row = e.b, vectors * e.width, panels(e, a)
+        with e.loop(first, stop) as unit:
+            index, panel = b.udiv(unit.index, in_row), b.urem(unit.index, in_row)
+            places = outer_places(e, a, outer, index, ("x", "y"))
+            start = b.mul(panel, I64(width))
+            left = b.sub(a["N"], start)
+
+            def at(column: Value) -> Arguments:
+                return a | {"x": e.at(a["x"], places["x"], column, dtype=x),
+                            "y": e.at(a["y"], places["y"], column, dtype=y)}
+
+            with b.if_else(b.icmp_signed(">=", left, I64(width))) as (whole, edge):
+                with whole:
+                    column(Panel(e, at(start), vectors, None))
+                with edge, e.loop(0, left, e.width) as loop:
+                    mask = e.mask(b.sub(left, loop.index))
+                    column(Panel(e, at(b.add(start, loop.index)), 1, mask))
+
+    return Units(count, run)

@@ -1,0 +1,105 @@
+"""Copies that turn rows to columns."""
+from __future__ import annotations
+
+from ir.types import DTYPES
+from nncompile.cpu.kernels.kernel import (
+    Arguments,
+    Kernel,
+    Units,
+    Values,
+    check_dtype,
+    make,
+    name_for,
+    outer_axes,
+    outer_count,
+    outer_places,
+    outer_view,
+    signature,
+    stored,
+)
+from nncompile.cpu.lanes import I64, Emit, Value
+
+TILES = 4             # side by side in a unit, so that it reads several cache lines of a row
+
+
+def transpose(outer: int, dtype: str = "f32") -> Kernel:
+    """y[o, :M, :N] = the transpose of x[o, :N, :M], for outer indices o of `outer` axes.
+
+        transpose_1(y, ldy, x, ldx, M, N, d0, y_d0, x_d0)
+
+    x has N rows, ldx from one to the next, and y has M, ldy apart.  It goes by tiles of as many
+    rows as a vector has lanes, which are turned in registers.  A unit is TILES tiles wide in x,
+    all of its rows.
+    """
+    check_dtype("transpose", dtype, tuple(DTYPES))
+    types = signature(f"y:{dtype} ldy x:{dtype} ldx M N {outer_axes(outer, 'y', 'x')}")
+    name = name_for(f"transpose_{outer}", dtype)
+
+    def blocks(e: Emit, a: Arguments) -> Value:
+        return e.quotient_up(a["M"], TILES * e.width)
+
+    def count(e: Emit, a: Arguments) -> Value:
+        return e.b.mul(outer_count(e, a, outer), blocks(e, a))
+
+    def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
+        b, W = e.b, e.width
+        in_matrix = blocks(e, a)
+        with e.loop(first, stop) as unit:
+            index, block = b.udiv(unit.index, in_matrix), b.urem(unit.index, in_matrix)
+            places = outer_places(e, a, outer, index, ("y", "x"))
+            start = b.mul(block, I64(TILES * W))
+            end = e.least(a["M"], b.add(start, I64(TILES * W)))
+            with e.loop(0, a["N"], W) as row, e.loop(start, end, W) as column:
+                tile = a | {"x": e.at(a["x"], places["x"], b.mul(row.index, a["ldx"]),
+                                      column.index),
+                            "y": e.at(a["y"], places["y"], b.mul(column.index, a["ldy"]),
+                                      row.index)}
+                rows, columns = b.sub(a["N"], row.index), b.sub(a["M"], column.index)
+                whole = b.icmp_signed(">=", e.least(rows, columns), I64(W))
+                with b.if_else(whole) as (inside, edge):
+                    with inside:
+                        _whole_tile(e, tile)
+                    with edge:
+                        _edge_tile(e, tile, rows, columns)
+
+    def plain(a: Values) -> None:
+        M, N = a["M"], a["N"]
+        y = outer_view(a, outer, "y", (M, N), (a["ldy"], 1))
+        y[...] = outer_view(a, outer, "x", (M, N), (1, a["ldx"]))
+
+    return make(name, types, Units(count, run), plain, stored(dtype))
+
+
+def _whole_tile(e: Emit, a: Arguments) -> None:
+    vectors = [e.load(e.at(a["x"], e.b.mul(a["ldx"], I64(i)))) for i in range(e.width)]
+    for i, vector in enumerate(_turned(e, vectors)):
+        e.store(vector, e.at(a["y"], e.b.mul(a["ldy"], I64(i))))
+
+
+def _edge_tile(e: Emit, a: Arguments, rows: Value, columns: Value) -> None:
+    """Of fewer rows, the last is read again in place of those that there are not."""
+    b = e.b
+    last, mask = b.sub(rows, I64(1)), e.mask(columns)
+    vectors = [e.load(e.at(a["x"], b.mul(a["ldx"], e.least(I64(i), last))), mask)
+               for i in range(e.width)]
+    mask = e.mask(rows)
+    for i, vector in enumerate(_turned(e, vectors)):
+        with b.if_then(b.icmp_signed("<", I64(i), columns)):
+            e.store(vector, e.at(a["y"], b.mul(a["ldy"], I64(i))), mask)
+
+
+def _turned(e: Emit, vectors: list[Value]) -> list[Value]:
+    """The transpose of as many vectors as they have lanes: blocks of 1, 2, 4, ... lanes change
+    places across the diagonal."""
+    W = e.width
+    size = 1
+    while size < W:
+        upper = e.numbers(lane + W - size if lane & size else lane for lane in range(W))
+        lower = e.numbers(lane + W if lane & size else lane + size for lane in range(W))
+        for i in range(W):
+            if not i & size:
+                p, q = vectors[i], vectors[i + size]
+                vectors[i] = e.b.shuffle_vector(p, q, upper)
+                vectors[i + size] = e.b.shuffle_vector(p, q, lower)
+        size *= 2
+    return vectors
