@@ -11,7 +11,7 @@ from nncompile.cpu.kernels import Kernel
 from nncompile.cpu.scope import Scope
 from nncompile.schedule import Operand, Step, View
 from nncompile.schedule.names import fixed
-from nncompile.schedule.program import collapsed, row_major
+from nncompile.schedule.program import as_matrix, collapsed, row_major
 
 Call: TypeAlias = tuple[Kernel, list[str]]
 
@@ -27,9 +27,10 @@ def linear(w: Scope, step: Step) -> Call:
         pairs = [row_operand(w, o, step.result) for o in operands]
         chain.append((op, "".join(kind for kind, _ in pairs)))
         further += [text for _, texts in pairs for text in texts]
+    y = as_matrix(step.result) or step.result
     return kernels.linear(tuple(chain), x.dtype), [
-        w.pointer(x), w.number(x.strides[0]), f"at(weights, {place})",
-        w.pointer(step.result), str(N), w.number(rows), str(K), str(N), *further]
+        w.pointer(x), w.number(x.strides[0]), f"at(weights, {place})", *matrix(w, y),
+        w.number(rows), str(K), str(N), *further]
 
 
 def row_operand(w: Scope, operand: Operand, result: View) -> tuple[str, list[str]]:
@@ -193,7 +194,8 @@ def take(w: Scope, step: Step) -> Call:
 def gather(w: Scope, step: Step, x: View, ids: View, outer: Sequence[Dim], V: Dim,
            ldx: Dim) -> Call:
     """Whole rows of x, which are its last dim, for the ids of all outer places."""
-    N, steps = x.shape[-1], row_major((*outer, x.shape[-1]))[:-1]
+    N = x.shape[-1]
+    steps = (step.result.strides if step.kind == "embedding" else row_major((*outer, N)))[:-1]
     dims, strides = collapsed(outer, [steps, x.strides[:-1], ids.strides])
     return kernels.take(ids.dtype, len(dims), x.dtype), [
         w.pointer(step.result), w.pointer(x), w.pointer(ids), *w.numbers((V, ldx, N)),

@@ -8,6 +8,7 @@ from ir.graph import Graph, Value
 from ir.rewrite import remove_dead
 from nncompile.passes import load_time_values
 from nncompile.schedule.batch import batch_size
+from nncompile.schedule.direct import write_directly
 from nncompile.schedule.lower import lower
 from nncompile.schedule.memory import plan_memory
 from nncompile.schedule.program import Operand, Program, Step, View, contiguous
@@ -19,7 +20,7 @@ def schedule(graph: Graph, *, vectors: bool = True) -> Program:
     """Plan a verified, fused graph.  Every node is prepared once, a view, or one or more steps.
 
     `vectors`: for kernels that read numbers lying side by side, many at once; so they go down
-    columns too, where an axis is not the last one.
+    columns too, where an axis is not the last one, and rows they write may be apart.
     """
     prepared = load_time_values(graph)
     constants = [v for v in (*graph.params, *(n.result for n in graph.nodes)) if v in prepared]
@@ -28,7 +29,8 @@ def schedule(graph: Graph, *, vectors: bool = True) -> Program:
     views |= {v: contiguous(f"c{i}", v.type) for i, v in enumerate(constants)}
 
     low = lower(graph, views, prepared, vectors)
-    steps, buffers = plan_memory(low.steps, low.buffers)
+    lowered = write_directly(low.steps, low.buffers) if vectors else low.steps
+    steps, buffers = plan_memory(lowered, low.buffers)
     used = {view.place for step in steps for view in step.reads}
     kept = [i for i in range(len(constants)) if f"c{i}" in used]
     return Program(

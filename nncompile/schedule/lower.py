@@ -14,9 +14,12 @@ from nncompile.schedule.program import (
     Operand,
     Step,
     View,
+    as_matrix,
     collapsed,
     contiguous,
     contiguous_as,
+    is_narrow,
+    merged,
     row_major,
 )
 
@@ -24,7 +27,6 @@ Attrs = Mapping[str, Any]
 Operands = list[Any]                           # Views; an elementwise op's may be floats too
 Then = list[tuple[str, tuple[Operand, ...]]]
 COPY = {"op": "copy"}
-NARROW = 4                                     # numbers side by side that are no work for vectors
 
 
 class Lowering:
@@ -115,23 +117,6 @@ class Lowering:
         or else a copy."""
         found = as_matrix(view, columns)
         return found or as_matrix(self.copied(node, view), columns)      # type: ignore[return-value]
-
-
-def as_matrix(view: View, columns: int = 1) -> View | None:
-    """The view with its leading dims merged to one and its trailing ones to another, if each
-    group has one stride and the last one is 1."""
-    split = len(view.shape) - columns
-    rows = merged(view.shape[:split], view.strides[:split])
-    inner = merged(view.shape[split:], view.strides[split:])
-    if rows is None or inner is None or not (same(inner[1], 1) or same(inner[0], 1)):
-        return None
-    return replace(view, shape=(rows[0], inner[0]), strides=(rows[1], 1))
-
-
-def merged(shape: Sequence[Dim], strides: Sequence[Dim]) -> tuple[Dim, Dim] | None:
-    """One size and stride for several dims that follow each other in memory."""
-    dims, (steps,) = collapsed(shape, [strides])
-    return (dims[0], steps[0]) if len(dims) == 1 else None if dims else (1, 1)
 
 
 # -- ops that take a chain: (lowering, node, operands, then) -> where the result lives -------------
@@ -227,10 +212,6 @@ def as_columns(views: Sequence[View], axes: Sequence[int]) -> list[View] | None:
     shape = (*kept[:-1], *(down or (1,)), kept[-1])
     return [replace(v, shape=shape, strides=(*line[:-1], *(step or (0,)), 1))
             for v, step, line in zip(views, steps, lines, strict=True)]
-
-
-def is_narrow(dim: Dim) -> bool:
-    return isinstance(dim, int) and dim < NARROW
 
 
 def reduction(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:

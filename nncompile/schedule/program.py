@@ -16,6 +16,8 @@ from typing import Any
 from ir.graph import Graph, Node
 from ir.types import DTYPES, Dim, TensorType, product, same
 
+NARROW = 4                                   # numbers side by side that are no work for vectors
+
 
 @dataclass(frozen=True)
 class View:
@@ -108,6 +110,27 @@ def collapsed(shape: Sequence[Dim], strides: Sequence[Sequence[Dim]]
             dims.append(size)
             columns.append(column)
     return tuple(dims), [tuple(c[i] for c in columns) for i in range(len(strides))]
+
+
+def as_matrix(view: View, columns: int = 1) -> View | None:
+    """The view with its leading dims merged to one and its trailing ones to another, if each
+    group has one stride and the last one is 1."""
+    split = len(view.shape) - columns
+    rows = merged(view.shape[:split], view.strides[:split])
+    inner = merged(view.shape[split:], view.strides[split:])
+    if rows is None or inner is None or not (same(inner[1], 1) or same(inner[0], 1)):
+        return None
+    return replace(view, shape=(rows[0], inner[0]), strides=(rows[1], 1))
+
+
+def merged(shape: Sequence[Dim], strides: Sequence[Dim]) -> tuple[Dim, Dim] | None:
+    """One size and stride for several dims that follow each other in memory."""
+    dims, (steps,) = collapsed(shape, [strides])
+    return (dims[0], steps[0]) if len(dims) == 1 else None if dims else (1, 1)
+
+
+def is_narrow(dim: Dim) -> bool:
+    return isinstance(dim, int) and dim < NARROW
 
 
 Operand = View | float                       # a Python float is a scalar of the model

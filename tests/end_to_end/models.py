@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+import nncompile
 import nncompile.nn.functional as F
 from nncompile import nn
 
@@ -81,6 +82,20 @@ class TwoTowers(nn.Module):
         return (F.relu(self.left(a)) * self.right(b)).sum(dim=-1)
 
 
+class Wide(nn.Module):
+    """Concatenations of what layers make, and softmax and sums down columns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(30, 12)
+        self.up, self.norm, self.last = nn.Linear(7, 9), nn.LayerNorm(7), nn.Linear(37, 6)
+
+    def forward(self, x, ids):
+        hidden = nncompile.cat([self.embed(ids), F.gelu(self.up(x)), self.norm(x), x * 0.5], dim=-1)
+        wide = self.last(nncompile.cat([hidden, hidden[..., :2]], dim=-1))
+        return wide.softmax(dim=1), wide.transpose(0, 1).sum(dim=(0, 2)), wide.cumsum(dim=1)
+
+
 class OverTheBatch(nn.Module):
     """Not independent along the batch: all workers share each step."""
 
@@ -136,6 +151,8 @@ CASES = {
     "encoder": Case(Encoder, ("i64[B, T]",), (ids("B", "T", below=50),)),
     "odd views": Case(Odd, ("f32[B, 20]", "f32[B, 4]"), (normal("B", 20), normal("B", 4))),
     "two towers": Case(TwoTowers, ("f32[B, 20]", "f32[B, 30]"), (normal("B", 20), normal("B", 30))),
+    "wide and deep": Case(Wide, ("f32[B, T, 7]", "i64[B, T]"),
+                          (normal("B", "T", 7), ids("B", "T", below=30))),
     "over the batch": Case(OverTheBatch, ("f32[B, 6]",), (normal("B", 6),)),
     "gelu tanh": Case(lambda: nn.Sequential(nn.Flatten(), nn.Linear(24, 50), nn.GELU("tanh"),
                                             nn.Dropout(0.5), nn.Identity(), nn.Linear(50, 5)),

@@ -313,3 +313,63 @@ def test_what_lies_along_another_axis_is_turned_first():
                  "%3: f32[2, T] = exp(%2)\nreturn %1, %3\n}")
     assert [s.attrs["op"] for s in schedule(g).steps] == ["copy", "add", "exp"]
     assert [s.attrs["op"] for s in schedule(g, vectors=False).steps] == ["add", "exp"]
+
+
+DIRECT = {                                     # bodies of a graph, and how many steps they leave
+    "a linear": ("%0: f32[B, 8] = linear(%x, @w, @b)\n"
+                 "%1: f32[B, 16] = concat(%0, %x) {axis = 1}\nreturn %1", 2),
+    "all of a concat": ("%0: f32[B, 8] = linear(%x, @w, @b)\n"
+                        "%1: f32[B, 8] = softmax(%r) {axis = 1, scale = 1.0}\n"
+                        "%2: f32[B, 16] = concat(%0, %1) {axis = 1}\nreturn %2", 2),
+    "one below the other": ("%0: f32[B, 8] = tanh(%x)\n%1: f32[B, 8] = layer_norm(%0) "
+                            "{axes = [1], eps = 0.1}\n"
+                            "%2: f32[2*B, 8] = concat(%1, %r) {axis = 0}\nreturn %2", 3),
+    "heads side by side": ("%0: f32[B, 2, 4] = reshape(%x) {shape = [B, 2, 4]}\n"
+                           "%1: f32[2, B, 4] = transpose(%0) {axes = [1, 0, 2]}\n"
+                           "%2: f32[2, B, 4] = exp(%1)\n"
+                           "%3: f32[B, 2, 4] = transpose(%2) {axes = [1, 0, 2]}\n"
+                           "%4: f32[B, 8] = reshape(%3) {shape = [B, 8]}\nreturn %4", 1),
+}
+COPIED = {
+    "read by another": ("%0: f32[B, 8] = linear(%x, @w, @b)\n"
+                        "%1: f32[B, 8] = exp(%0)\n"
+                        "%2: f32[B, 16] = concat(%0, %1) {axis = 1}\nreturn %2", 3),
+    "twice": ("%0: f32[B, 8] = linear(%x, @w, @b)\n"
+              "%1: f32[B, 16] = concat(%0, %0) {axis = 1}\nreturn %1", 3),
+    "a part of it": ("%0: f32[B, 8] = linear(%x, @w, @b)\n"
+                     "%1: f32[B, 4] = slice(%0) {axis = 1, start = 0, stop = 4, step = 1}\n"
+                     "%2: f32[B, 12] = concat(%1, %r) {axis = 1}\nreturn %2", 3),
+    "an output too": ("%0: f32[B, 8] = linear(%x, @w, @b)\n"
+                      "%1: f32[B, 16] = concat(%0, %r) {axis = 1}\nreturn %0, %1", 3),
+    "repeated": ("%0: f32[B, 1] = sum(%x) {axes = [1], keepdims = true}\n"
+                 "%1: f32[B, 4] = expand(%0) {shape = [B, 4]}\n"
+                 "%2: f32[B, 12] = concat(%1, %r) {axis = 1}\nreturn %2", 3),
+    "columns": ("%0: f32[B, 8] = exp(%x)\n%1: f32[8, B] = transpose(%0) {axes = [1, 0]}\n"
+                "%2: f32[8*B] = reshape(%1) {shape = [8*B]}\nreturn %2", 2),
+    "inside a frame": ("%0: f32[B, 8] = exp(%x)\n%1: f32[B, 10] = pad(%0) {low = [0, 1], "
+                       "high = [0, 1], value = 0.0}\nreturn %1", 3),
+    "numbers apart": ("%0: f32[B, 8] = exp(%x)\n%1: f32[B, 8, 1] = reshape(%0) {shape = "
+                      "[B, 8, 1]}\n%2: f32[B, 8, 1] = reshape(%r) {shape = [B, 8, 1]}\n"
+                      "%3: f32[B, 8, 2] = concat(%1, %2) {axis = 2}\nreturn %3", 3),
+}
+
+
+@pytest.mark.parametrize("body", {**DIRECT, **COPIED})
+def test_what_is_only_copied_is_written_there(body):
+    text, left = {**DIRECT, **COPIED}[body]
+    program = schedule(graph(text))
+    assert len(program.steps) == left
+    if body in DIRECT:
+        assert len(schedule(graph(text), vectors=False).steps) > left
+
+
+def test_a_row_of_a_concat_is_made_in_place():
+    program = schedule(graph("""
+        %0: f32[B, 8] = linear(%x, @w, @b)
+        %1: f32[B, 8] = layer_norm(%0) {axes = [1], eps = 0.1}
+        %2: f32[B, 16] = concat(%r, %1) {axis = 1}
+        return %2"""))
+    linear, norm, copy = program.steps
+    assert (norm.result.place, norm.result.strides, norm.result.offset) == ("out0", (16, 1), 8)
+    assert (copy.result.place, copy.result.strides, copy.result.offset) == ("out0", (16, 1), 0)
+    assert linear.result.place == "h0" and linear.result.strides == (8, 1)

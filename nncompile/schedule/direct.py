@@ -1,0 +1,86 @@
+"""Copies that need not be: a step writes its result where it would be copied to.
+
+    b0 [B, 8]     = linear(...)
+    b1 [B, 8]     = elementwise(b0 [B, 8]) {op = copy}          b1 [B, 8]     = linear(...)
+    b1 [B, 16]    = elementwise(in0 [B, 16]) {op = copy}  -->   b1 [B, 16]    = elementwise(in0 ...
+
+So a concatenation moves nothing of what is made for it alone, and neither do attention's heads when
+they are put side by side again.
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from ir.types import Dim, TensorType, product, same
+from nncompile.schedule.program import Step, View, as_matrix, collapsed, is_narrow
+
+# These can write rows that are apart from each other.
+STRIDED = ("linear", "matmul", "elementwise", "softmax", "log_softmax", "layer_norm", "rms_norm",
+           "cumsum", "embedding")
+
+
+def write_directly(steps: Sequence[Step], buffers: Mapping[str, TensorType]) -> list[Step]:
+    """The steps without the copies of what one step makes, and nothing but the copy reads."""
+    current = list(steps)
+    for number in reversed(range(len(steps))):           # a copy of a copy is the first to go
+        copy = current[number]
+        maker = only_maker(copy, current) if is_copy(copy) else None
+        result = destination(maker, copy) if maker and maker.result.place in buffers else None
+        if maker and result:
+            current = [replace(s, result=result) if s is maker else s
+                       for s in current if s is not copy]
+    return current
+
+
+def is_copy(step: Step) -> bool:
+    return step.attrs.get("op") == "copy" and not step.then and len(step.views) == 1
+
+
+def only_maker(copy: Step, steps: Sequence[Step]) -> Step | None:
+    """The one step that writes what the copy reads, if nothing else reads it, and if what the copy
+    writes to is made of such copies alone: one may then come earlier than the others."""
+    source, target = copy.views[0].place, copy.result.place
+    makers = [s for s in steps if s.result.place == source]
+    readers = [s for s in steps if any(v.place == source for v in s.reads)]
+    beside = [s for s in steps if s.result.place == target and s is not copy]
+    if len(makers) != 1 or len(readers) != 1 or (beside and copy.node.op != "concat"):
+        return None
+    return makers[0]
+
+
+def destination(maker: Step, copy: Step) -> View | None:
+    """Where the maker writes its result instead, if its kernel can write it so."""
+    target, made = copy.result, maker.result
+    source = copy.views[0].broadcast_to(target.shape)
+    dims, strides = collapsed(target.shape, [source.strides, target.strides])
+    order, size = memory_order(dims, strides[0])
+    if (maker.kind not in STRIDED or len(order) < len(dims) or not made.is_contiguous
+            or not same(size, product(made.shape)) or not same(source.offset, 0)):
+        return None
+    whole = replace(target, shape=tuple(dims[a] for a in order),
+                    strides=tuple(strides[1][a] for a in order))
+    result = whole.reshaped(made.shape)
+    return result if result and can_write(maker, result) else None
+
+
+def memory_order(dims: Sequence[Dim], strides: Sequence[Dim]) -> tuple[list[int], Dim]:
+    """The axes in the order in which they lie in memory, without gaps, and the size of them all;
+    fewer than there are where they do not."""
+    order: list[int] = []
+    size: Dim = 1
+    while inner := [a for a in range(len(dims)) if a not in order and same(strides[a], size)]:
+        order.insert(0, inner[0])
+        size = size * dims[inner[0]]
+    return order, size
+
+
+def can_write(maker: Step, result: View) -> bool:
+    """Products write rows of any length; what others do to vectors of numbers side by side is not
+    done number by number."""
+    if maker.kind == "linear":
+        return as_matrix(result) is not None
+    if maker.kind == "matmul":
+        return same(result.strides[-1], 1) or same(result.shape[-1], 1)
+    dims, (strides,) = collapsed(result.shape, [result.strides])
+    return bool(dims) and same(strides[-1], 1) and not is_narrow(dims[-1])
