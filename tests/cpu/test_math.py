@@ -177,8 +177,15 @@ def test_division_is_exact(name, dtype, level):
     x, y = ((generator.standard_normal(4000) * 10.0 ** generator.integers(-9, 9, 4000)).astype(kind)
             for _ in range(2))
     x[:1000], y[:1000] = np.round(x[:1000]), np.round(y[:1000]) + 0.5
+    multiples = y[1000:3000] * generator.integers(1, 2 ** 29, 2000).astype(kind)
+    x[1000:3000] = np.nextafter(multiples, generator.choice([-INF, 0, INF], 2000).astype(kind))
+    x[2000:3000] = multiples[1000:]
+    x[3000:3100], y[3100:3200], x[3200:3300], y[3250:3350] = -0.0, INF, -INF, 0
     with np.errstate(all="ignore"):
-        assert np.array_equal(run(name, level, dtype, x, y), OPS[name].reference(x, y))
+        got, wanted = run(name, level, dtype, x, y), OPS[name].reference(x, y)
+    assert np.array_equal(got, wanted, equal_nan=True)
+    zero = wanted == 0
+    assert np.array_equal(np.signbit(got[zero]), np.signbit(wanted[zero]))
 
 
 @LEVEL

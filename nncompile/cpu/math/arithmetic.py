@@ -10,7 +10,7 @@ from llvmlite import ir
 
 from ir.types import DTYPES, FLOATS
 from nncompile.cpu.lanes import Emit, Value
-from nncompile.cpu.math.parts import Function, libm, size, with_sign_of
+from nncompile.cpu.math.parts import Function, libm, libm_where, size, with_sign_of
 from nncompile.cpu.math.power import rint
 
 
@@ -94,7 +94,7 @@ def floor_div(e: Emit, x: Value, y: Value) -> Value:
     if e.dtype not in FLOATS:
         return _divided(e, x, y, quotient=True)
     b, zero, one = e.b, e.const(0.0), e.const(1.0)
-    rest = libm(e, "fmod", x, y)
+    rest = _fmod(e, x, y)
     quotient = b.fdiv(b.fsub(x, rest), y)
     quotient = b.select(_other_sign(e, rest, y), b.fsub(quotient, one), quotient)
     whole = floor(e, quotient)
@@ -109,8 +109,27 @@ def remainder(e: Emit, x: Value, y: Value) -> Value:
     """C's fmod, moved to the sign of y: exact in the sense that fmod is."""
     if e.dtype not in FLOATS:
         return _divided(e, x, y, quotient=False)
-    rest = libm(e, "fmod", x, y)
+    rest = _fmod(e, x, y)
     return e.b.select(_other_sign(e, rest, y), e.b.fadd(rest, y), rest)
+
+
+def _fmod(e: Emit, x: Value, y: Value) -> Value:
+    """C's fmod: what is left of x when a whole multiple of y is taken away, exactly.
+
+    Of float32 in double precision where the quotient is below 2^28: it is at least 2^-24 from a
+    whole number that it is not, which rounding cannot bridge, and the multiple has 52 bits.
+    """
+    if e.dtype == "f64":
+        return libm(e, "fmod", x, y)
+    b, wide = e.b, e.of("f64")
+    numerator, divisor = (b.fpext(v, wide.vector) for v in (x, y))
+    quotient = b.fdiv(numerator, divisor)
+    near = b.and_(wide.compare("<", size(wide, quotient), wide.const(2.0 ** 28)),
+                  e.compare("<", size(e, y), e.const(float("inf"))))
+    whole = b.fptosi(b.select(near, quotient, wide.const(0.0)), e.vector_of("i32"))
+    multiple = b.fmul(b.sitofp(whole, wide.vector), divisor)
+    rest = b.fptrunc(b.fsub(numerator, multiple), e.vector)
+    return libm_where(e, b.not_(near), "fmod", with_sign_of(e, rest, x), x, y)
 
 
 def _other_sign(e: Emit, rest: Value, y: Value) -> Value:

@@ -54,12 +54,12 @@ def libm(e: Emit, name: str, *operands: Value) -> Value:
     return e.each(lambda *scalars: e.call(symbol, element, *scalars), *operands)
 
 
-def libm_where(e: Emit, mask: Value, name: str, x: Value, otherwise: Value) -> Value:
+def libm_where(e: Emit, mask: Value, name: str, otherwise: Value, *operands: Value) -> Value:
     """C's function where the mask is true; it is called only where that is so in any lane."""
     b = e.b
     before = b.block
     with b.if_then(e.any(mask), likely=False):
-        called = b.select(mask, libm(e, name, x), otherwise)
+        called = b.select(mask, libm(e, name, *operands), otherwise)
         inside = b.block
     result = b.phi(otherwise.type)
     result.add_incoming(otherwise, before)

@@ -85,7 +85,7 @@ def _has(e: Emit, bits: Value, which: int) -> Value:
 
 def _or_library(e: Emit, name: str, x: Value, y: Value) -> Value:
     is_large = e.b.fcmp_ordered(">", size(e, x), e.const(LARGE))
-    return libm_where(e, is_large, name, x, y)
+    return libm_where(e, is_large, name, y, x)
 
 
 @in_double
