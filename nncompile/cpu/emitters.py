@@ -20,6 +20,8 @@ def linear(w: Scope, step: Step) -> Call:
     x, weight, *bias = step.views
     constants, rows = w.program.constants, x.shape[0]
     N, K = fixed(weight.shape)
+    if N == 1:
+        return dot_linear(w, step)
     b = constants[bias[0].place] if bias else None
     place = w.arena.linear(constants[weight.place], b, N, K, x.dtype)
     further, chain = [], []
@@ -31,6 +33,20 @@ def linear(w: Scope, step: Step) -> Call:
     return kernels.linear(tuple(chain), x.dtype), [
         w.pointer(x), w.number(x.strides[0]), f"at(weights, {place})", *matrix(w, y),
         w.number(rows), str(K), str(N), *further]
+
+
+def dot_linear(w: Scope, step: Step) -> Call:
+    """A linear of one output: a product with one vector, to which the bias is added behind."""
+    x, weight, *bias = step.views
+    y = as_matrix(step.result) or step.result
+    chain, further = [], []
+    for op, operands in ((("add", tuple(bias)),) if bias else ()) + step.then:
+        chain.append((op, "s" * len(operands)))
+        for o in operands:
+            texts = [w.pointer(o), "0"] if o in bias else row_operand(w, o, step.result)[1]
+            further += texts
+    return kernels.dot(tuple(chain), 0, x.dtype), [
+        *matrix(w, x), w.pointer(weight), *matrix(w, y), *w.numbers(x.shape), *further]
 
 
 def row_operand(w: Scope, operand: Operand, result: View) -> tuple[str, list[str]]:
@@ -56,18 +72,25 @@ def matmul(w: Scope, step: Step) -> Call:
     views = [o.broadcast_to(y.shape) for o in step.reads[2:]]
     outer, strides = collapsed(lead, [v.strides[:-2] for v in (x, right, y, *views)])
     own, rest = strides[:3], iter(zip(views, strides[3:], strict=True))
+    single = same(y.shape[-1], 1) and same(right.strides[-2], 1)      # of one column, a vector
     further, chain = [], []
     for op, operands in step.then:
         kinds = ""
         for o in operands:
             if isinstance(o, View):
                 view, outers = next(rest)
-                kinds += "v" if same(view.strides[-1], 1) or same(y.shape[-1], 1) else "s"
+                wide = same(view.strides[-1], 1) or same(y.shape[-1], 1)
+                kinds += "v" if wide and not single else "s"
                 further += [w.pointer(o), w.number(view.strides[-2]), *w.numbers(outers)]
             else:
                 kinds += "s"
                 further += [w.pointer(o, y.dtype), "0", *["0"] * len(outer)]
         chain.append((op, kinds))
+    if single:
+        return kernels.dot(tuple(chain), len(outer), y.dtype), [
+            w.pointer(x), w.number(x.strides[-2]), w.pointer(right), w.pointer(y),
+            *w.numbers((y.strides[-2], y.shape[-2], x.shape[-1])), *w.numbers(outer),
+            *(n for s in own for n in w.numbers(s)), *further]
     return kernels.matmul(tuple(chain), len(outer), y.dtype), [
         w.pointer(x), w.number(x.strides[-2]), w.pointer(right), w.number(right.strides[-2]),
         w.pointer(y), w.number(y.strides[-2]), *w.numbers((y.shape[-2], x.shape[-1], y.shape[-1])),

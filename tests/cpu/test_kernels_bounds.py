@@ -20,6 +20,7 @@ from nncompile.cpu.kernels import (
     arg,
     cumsum,
     cumsum_columns,
+    dot,
     elementwise,
     embedding_bag,
     iota,
@@ -88,6 +89,9 @@ def run_products(level: str, fenced: Fenced, rows: int, K: int, N: int, dtype: s
     compiled(matmul(then, 0, dtype), level)(
         numbers(rows, K, K + 1), K + 1, numbers(K, N, N + 1), N + 1, numbers(rows, N, N + 2), N + 2,
         rows, K, N, *further)
+    compiled(dot((("add", "s"),), 0, dtype), level)(
+        numbers(rows, K, K + 1), K + 1, numbers(1, K), numbers(rows, 1, 2), 2, rows, K,
+        numbers(rows, 1, 3), 3)
     long = (("add", "v"), ("gelu", ""))
     compiled(linear(long, dtype), level)(numbers(rows, K), K, packed, numbers(rows, N), N,
                                          rows, K, N, numbers(1, N), 0)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import ir
 from ir.types import DTYPES, FLOATS
-from nncompile.cpu.kernels import linear, matmul, pack_linear, packed_size
+from nncompile.cpu.kernels import dot, linear, matmul, pack_linear, packed_size
 from nncompile.cpu.kernels.chain import evaluate
 from nncompile.cpu.kernels.packing import unpack_linear
 from nncompile.cpu.lanes import lanes
@@ -299,3 +299,56 @@ def test_chains_that_make_no_sense(then, message):
 def test_a_type_without_products():
     with pytest.raises(ValueError, match="a product is there for f32, f64, not for 'i64'"):
         linear((), "i64")
+
+
+# -- dot ------------------------------------------------------------------------------------------
+
+def run_dot(level, x, w, then=(), further=(), *, gap=0, call=None):
+    """Of one outer axis: x[outer, M, K] by w[outer, K]."""
+    guarded, (outer, M, K) = Guarded(), x.shape
+    y = guarded.empty(outer * M, 1, 1 + gap, x.dtype)
+    operands = []
+    for array in further:
+        operands += [guarded.array(array.reshape(-1, 1)), *([1, M] if array.size > 1 else [0, 0])]
+    kernel = compiled(dot(then, 1, ir.type_of(x).dtype), level)
+    (call or kernel)(guarded.array(x.reshape(outer * M, K), K + gap), K + gap,
+                     guarded.array(w, K + gap), y, 1 + gap, M, K, outer, M * (K + gap), K + gap,
+                     M * (1 + gap), *operands)
+    guarded.check()
+    return np.array(y).reshape(outer, M)
+
+
+@LEVEL
+@DTYPE
+def test_dot(level, dtype):
+    """Exact, of whole numbers, by the compiled kernel and its numpy body."""
+    W = width(level, dtype)
+    for K in (0, 1, W - 1, W, W + 1, 4 * W, 9 * W + 3, 257 * W + 1):
+        for M in (0, 1, 7):
+            x, w, r = few(dtype, K, 2, M, K), few(dtype, 1, 2, K), few(dtype, 2, 2, M)
+            exact = np.einsum("omk,ok->om", x, w)
+            assert np.array_equal(run_dot(level, x, w), exact)
+            then, half = (("add", "s"), ("mul", "s")), np.full((1,), 0.5, x.dtype)
+            if M > 1:
+                assert np.array_equal(run_dot(level, x, w, then, [r, half], gap=2),
+                                      (exact + r) * x.dtype.type(0.5))
+            y = np.zeros(2 * M, x.dtype)
+            run_python(dot((), 1, dtype), x.reshape(2 * M, K), K, w, y, 1, M, K, 2, M * K, K, M)
+            assert np.array_equal(y.reshape(2, M), exact)
+
+
+@LEVEL
+@DTYPE
+@settings(max_examples=20, deadline=None)
+@given(outer=st.integers(1, 3), M=st.integers(1, 60), K=st.integers(0, 1100),
+       seed=st.integers(0, 99))
+def test_dot_within_rounding_and_bit_identical(level, dtype, outer, M, K, seed):
+    x, w = some(dtype, seed, outer, M, K), some(dtype, seed + 1, outer, K)
+    whole = run_dot(level, x, w)
+    exact = np.einsum("omk,ok->om", x.astype(np.longdouble), w.astype(np.longdouble))
+    bound = np.einsum("omk,ok->om", np.abs(x), np.abs(w)) * (K + 2) * ROUNDING[dtype]
+    assert (np.abs(whole - exact) <= bound).all()
+    m = seed % M
+    assert same_bits(run_dot(level, x[:, m:m + 1], w, gap=1), np.array(whole[:, m:m + 1]))
+    kernel = compiled(dot((), 1, dtype), level)
+    assert same_bits(run_dot(level, x, w, call=lambda *a: kernel.shared(1 + seed % 3, *a)), whole)

@@ -1,6 +1,7 @@
 """The kernels that generated source calls.
 
     linear(then)                matmul(then, outer)           product.py
+    dot(then, outer)                                          dot.py
     elementwise(chain, outer)   iota()                        elementwise.py
     transpose(outer)                                          transpose.py
     softmax(scaled)             softmax_columns(scaled, outer)  softmax.py
@@ -16,6 +17,7 @@
 All take a dtype too, float32 where none is given.
 """
 from nncompile.cpu.kernels.chain import LANE_OPS, Chain
+from nncompile.cpu.kernels.dot import dot
 from nncompile.cpu.kernels.elementwise import elementwise, iota
 from nncompile.cpu.kernels.gathers import embedding_bag, take, take_along
 from nncompile.cpu.kernels.kernel import Kernel
@@ -27,7 +29,7 @@ from nncompile.cpu.kernels.scans import cumsum, cumsum_columns, topk
 from nncompile.cpu.kernels.softmax import softmax, softmax_columns
 from nncompile.cpu.kernels.transpose import transpose
 
-__all__ = ["LANE_OPS", "Chain", "Kernel", "arg", "cumsum", "cumsum_columns", "elementwise",
+__all__ = ["LANE_OPS", "Chain", "Kernel", "arg", "cumsum", "cumsum_columns", "dot", "elementwise",
            "embedding_bag", "iota", "layer_norm", "linear", "matmul", "pack_linear", "packed_size",
            "reduce", "reduce_columns", "rms_norm", "softmax", "softmax_columns", "take",
            "take_along", "topk", "transpose"]
