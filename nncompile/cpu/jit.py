@@ -147,7 +147,7 @@ def pipeline() -> Any:
     from numba.core import untyped_passes as untyped
     from numba.core.compiler import CompilerBase, PassManager
 
-    class Pipeline(CompilerBase):  # type: ignore[misc]
+    class Pipeline(CompilerBase):
         def define_pipelines(self) -> list[Any]:
             passes = PassManager("nncompile")
             for one in (untyped.TranslateByteCode, untyped.FixupArgs, untyped.IRProcessing,
