@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module, metadata
 from importlib.util import find_spec
+from inspect import signature
 from threading import Lock
 from typing import Any
 
@@ -35,6 +36,11 @@ class Cuda:
     package: str
     version: str
     simulated: bool
+
+    @property
+    def aligns(self) -> bool:
+        """Whether shared arrays take an alignment; numba's own cannot."""
+        return "alignment" in signature(self.module.shared.array).parameters
 
     def __str__(self) -> str:
         return f"{self.package} {self.version}{', simulator' * self.simulated}"

@@ -1,7 +1,7 @@
 """Tile shapes of a device, and of the simulator, where a thread is a Python thread."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nncompile.cuda.shim import Cuda
 
@@ -29,11 +29,13 @@ class Tile:
 
 @dataclass(frozen=True)
 class Few:
-    """A block computes `rows` x `lanes` of a product, its k shared by `groups` of lanes."""
+    """A block computes `rows` x `lanes` of a product, its k shared by `groups` of lanes, at least
+    as many as rows; a thread reads `depth` weights before it uses the first."""
 
     rows: int
     lanes: int
     groups: int
+    depth: int
 
     @property
     def threads(self) -> int:
@@ -60,20 +62,23 @@ class Target:
     threads: int                              # of an elementwise kernel's block
     large: int                                # elements of a product that fill large tiles
     grid: int                                 # most blocks of a launch
+    aligned: str = ""                         # asks for shared arrays that can be read in fours
 
 
 DEVICE = Target(
-    name="device", chunk=64, few=Few(4, 32, 16), row_threads=(32, 256), row_length=512,
+    name="device", chunk=64, few=Few(4, 32, 16, 16), row_threads=(32, 256), row_length=512,
     threads=256, large=128 * 128 * 128, grid=LARGEST_GRID, tiles={
         "f32": (Tile(64, 64, 8, 4, 4), Tile(128, 128, 8, 8, 8)),
         "f64": (Tile(32, 64, 8, 4, 4), Tile(64, 64, 8, 4, 4))})
 
 # Small enough that small sizes cross every border, and two blocks, so that each must loop.
 SIMULATOR = Target(
-    name="simulator", chunk=4, few=Few(2, 2, 2), row_threads=(2, 4), row_length=8,
+    name="simulator", chunk=4, few=Few(2, 2, 2, 2), row_threads=(2, 4), row_length=8,
     threads=4, large=48, grid=2, tiles=dict.fromkeys(
-        ("f32", "f64"), (Tile(4, 4, 2, 2, 2), Tile(4, 8, 2, 2, 4))))
+        ("f32", "f64"), (Tile(4, 4, 2, 2, 2), Tile(8, 4, 2, 4, 2))))
 
 
 def target_of(cuda: Cuda) -> Target:
-    return SIMULATOR if cuda.simulated else DEVICE
+    if cuda.simulated:
+        return SIMULATOR
+    return replace(DEVICE, aligned=", alignment=16") if cuda.aligns else DEVICE

@@ -15,7 +15,7 @@ MATH = ("exp", "log", "tanh", "sqrt", "erf", "erfc", "fabs", "sin", "cos", "tan"
         "pow", "fmod", "log2", "log10", "copysign")
 NUMPY = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "asinh": "arcsinh",
          "acosh": "arccosh", "atanh": "arctanh"}
-TYPES = ("float32", "float64", "int8", "uint8", "int32", "int64")
+TYPES = ("float32", "float64", "int8", "uint8", "int32", "int64", "uint64")
 LINE = 32                          # words of 4 bytes: what a warp reads at once
 
 

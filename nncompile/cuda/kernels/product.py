@@ -3,6 +3,10 @@
     tiled    a block computes tiles of the result through shared memory, a thread a block of sums
     few      for few rows: a block's threads share the sums over k
 
+What is to be added up next is on its way from memory while a tile, or a chunk, is added up.  Where
+an index is made uint64, numba does not look whether it is negative and counts from the end; that,
+and rows of a multiple of 4, let the compiler read shared memory in fours.
+
 A sum is taken in chunks of `target.chunk` steps of k: each from zero, by one fma a step, then added
 to the total, in order.  Every kernel here does the same for every element, so the bits of a row
 depend on neither the number of rows nor on which kernel ran.  Zeros that pad a tile change no sum.
@@ -97,14 +101,22 @@ def tiled(then: Chain, outer: int, dtype: str, target: Target, tile: Tile) -> Ke
     name = named(str(tile), then, outer, dtype)
     about = [f"y = {chains.about(then, 'x @ w')}: a block computes tiles of {rows} x {columns}, "
              f"a thread {tm} x {tn} of each.", "", ORDER]
-    nothing, number = zero(dtype), word(dtype)
+    nothing, number, shared = zero(dtype), word(dtype), word(dtype) + target.aligned
+    pitch = rows + 4                                        # of a row of xs; no bank conflicts
+    x_rows, w_rows = threads // depth, threads // columns   # that all threads read at a time
+    turns_x, turns_w = rows // x_rows, depth // w_rows
     body = f"""\
-    xs = cuda.shared.array(({depth}, {rows + 4}), {number})       # 4 more: no bank conflicts
-    ws = cuda.shared.array(({depth}, {columns}), {number})
+    # two sides, the one read while the other is written: {depth} steps of k, one a row
+    xs = cuda.shared.array({2 * depth * pitch}, {shared})
+    ws = cuda.shared.array({2 * depth * columns}, {shared})
+    ahead_x = cuda.local.array({turns_x}, {number})
+    ahead_w = cuda.local.array({turns_w}, {number})
     part = cuda.local.array(({tm}, {tn}), {number})
     total = cuda.local.array(({tm}, {tn}), {number})
     thread = cuda.threadIdx.x
-    down, right = thread // {across}, thread % {across}
+    down, right = thread // {across} % {threads // across}, thread % {across}
+    x_row, x_column = thread // {depth}, thread % {depth}       # what it reads of x
+    w_row, w_column = thread // {columns}, thread % {columns}       # and of w
     tiles_down, tiles_right = (M + {rows - 1}) // {rows}, (N + {columns - 1}) // {columns}
     tile = int64(cuda.blockIdx.x)
     while tile < tiles_down * tiles_right{matrices(outer)}:
@@ -114,40 +126,42 @@ def tiled(then: Chain, outer: int, dtype: str, target: Target, tile: Tile) -> Ke
         @places
         for i in range({tm}):
             for j in range({tn}):
+                part[i, j] = {nothing}
                 total[i, j] = {nothing}
-        first = int64(0)
-        while first < K:                                # a chunk of k
-            for i in range({tm}):
-                for j in range({tn}):
-                    part[i, j] = {nothing}
-            stop = first + {target.chunk} if first + {target.chunk} < K else K
-            for k0 in range(first, stop, {depth}):
-                for turn in range({ceil(depth * rows, threads)}):
-                    e = turn * {threads} + thread
-                    m, k = m0 + e // {depth}, k0 + e % {depth}
-                    value = {nothing}
-                    if m < M and k < stop:
-                        value = x[@x + m * ldx + k]
-                    xs[e % {depth}, e // {depth}] = value
-                for turn in range({ceil(depth * columns, threads)}):
-                    e = turn * {threads} + thread
-                    k, n = k0 + e // {columns}, n0 + e % {columns}
-                    value = {nothing}
-                    if k < stop and n < N:
-                        value = w[@w + k * ldw + n]
-                    ws[e // {columns}, e % {columns}] = value
-                cuda.syncthreads()
-                for k in range({depth}):
-                    for i in range({tm}):
-                        for j in range({tn}):
-                            part[i, j] = cuda.fma(
-                                xs[k, @row],
-                                ws[k, @column], part[i, j])
-                cuda.syncthreads()
-            for i in range({tm}):
-                for j in range({tn}):
-                    total[i, j] += part[i, j]
-            first += {target.chunk}
+        side = 1
+        for k1 in range(0, K + {depth}, {depth}):       # reads a step, adds up the one before
+            k = k1 + x_column
+            for turn in range({turns_x}):
+                m = m0 + x_row + turn * {x_rows}
+                at = @x + m * ldx + k
+                ahead_x[turn] = x[uint64(at)] if m < M and k < K else {nothing}
+            n = n0 + w_column
+            for turn in range({turns_w}):
+                k = k1 + w_row + turn * {w_rows}
+                at = @w + k * ldw + n
+                ahead_w[turn] = w[uint64(at)] if k < K and n < N else {nothing}
+            k = side * {depth}
+            stop = k + {depth} if k1 > 0 else k         # nothing before the first
+            while k < stop:
+                for i in range({tm}):
+                    for j in range({tn}):
+                        part[i, j] = cuda.fma(
+                            xs[uint64(k * {pitch} + @row)],
+                            ws[uint64(k * {columns} + @column)], part[i, j])
+                k += 1
+            if k1 % {target.chunk} == 0 or k1 >= K:                 # a chunk of k ends
+                for i in range({tm}):
+                    for j in range({tn}):
+                        total[i, j] += part[i, j]
+                        part[i, j] = {nothing}
+            side = 1 - side
+            for turn in range({turns_x}):
+                row = side * {depth} + x_column
+                xs[uint64(row * {pitch} + x_row + turn * {x_rows})] = ahead_x[turn]
+            for turn in range({turns_w}):
+                row = side * {depth} + w_row + turn * {w_rows}
+                ws[uint64(row * {columns} + w_column)] = ahead_w[turn]
+            cuda.syncthreads()
 @ends
         tile += cuda.gridDim.x"""
     row, column = position(tile)
@@ -167,15 +181,16 @@ def few(then: Chain, outer: int, dtype: str, target: Target) -> Kernel:
     shape, chunk = target.few, target.chunk
     described = arguments(then, outer, dtype)
     name = named("few", then, outer, dtype)
-    rows, lanes, groups = shape.rows, shape.lanes, shape.groups
+    rows, lanes, groups, depth = shape.rows, shape.lanes, shape.groups, shape.depth
     about = [f"y = {chains.about(then, 'x @ w')}, of few rows: a block computes {lanes} columns of "
              f"{rows} rows; its {groups} groups of threads take one chunk of k each.", "", ORDER]
-    nothing, number = zero(dtype), word(dtype)
+    nothing, number, shared = zero(dtype), word(dtype), word(dtype) + target.aligned
     body = f"""\
+    xs = cuda.shared.array(({groups}, {chunk}, {rows}), {shared})
     parts = cuda.shared.array(({groups}, {rows}, {lanes}), {number})
+    ahead = cuda.local.array({depth}, {number})
     part = cuda.local.array({rows}, {number})
-    total = cuda.local.array({rows}, {number})
-    lane, group = cuda.threadIdx.x % {lanes}, cuda.threadIdx.x // {lanes}
+    lane, group = cuda.threadIdx.x % {lanes}, cuda.threadIdx.x // {lanes} % {groups}
     units_down, units_right = (M + {rows - 1}) // {rows}, (N + {lanes - 1}) // {lanes}
     unit = int64(cuda.blockIdx.x)
     while unit < units_down * units_right{matrices(outer)}:
@@ -183,37 +198,38 @@ def few(then: Chain, outer: int, dtype: str, target: Target) -> Kernel:
         m0 = unit // units_right % units_down * {rows}
         o = unit // units_right // units_down
         @places
-        for i in range({rows}):
-            total[i] = {nothing}
+        total = {nothing}
         turn = int64(0)
         while turn < K:                                 # {groups} chunks of k
             first = turn + group * {chunk}
-            stop = first + {chunk} if first + {chunk} < K else K
+            for e in range(lane, {rows * chunk}, {lanes}):
+                m, k = m0 + e // {chunk}, first + e % {chunk}
+                xs[group, e % {chunk}, e // {chunk}] = (
+                    x[uint64(@x + m * ldx + k)] if m < M and k < K else {nothing})
+            cuda.syncthreads()
             for i in range({rows}):
                 part[i] = {nothing}
-            if n < N:
-                for k in range(first, stop):
-                    weight = w[@w + k * ldw + n]
+            stop = {chunk} if first + {chunk} < K else K - first
+            for done in range(0, stop, {depth}):
+                at = @w + (first + done) * ldw + n
+                for k in range({depth}):
+                    ahead[k] = w[uint64(at)] if done + k < stop and n < N else {nothing}
+                    at += ldw
+                for k in range({depth}):
                     for i in range({rows}):
-                        m = m0 + i if m0 + i < M else M - 1     # below the last: it again
-                        part[i] = cuda.fma(x[@x + m * ldx + k], weight, part[i])
+                        part[i] = cuda.fma(xs[group, done + k, i], ahead[k], part[i])
             for i in range({rows}):
                 parts[group, i, lane] = part[i]
             cuda.syncthreads()
-            if group == 0:
+            if group < {rows}:                                # from here on, group i has row i
                 for g in range({groups}):
-                    if turn + g * {chunk} < K:
-                        for i in range({rows}):
-                            total[i] += parts[g, i, lane]
-            cuda.syncthreads()
+                    total += parts[g, group, lane]
             turn += {groups * chunk}
-        if group == 0 and n < N:
+        m = m0 + group
 @ends
         unit += cuda.gridDim.x"""
     ends = finish(then, outer, dtype, f"""\
-            for i in range({rows}):
-                m = m0 + i
-                if m < M:""", "total[i]", rows)
+        if group < {rows} and m < M and n < N:""", "total", 1)
     text = filled(body, {
         "@places": places(then, outer), "@ends": ends,
         "@x": start("x", outer), "@w": start("w", outer)})
