@@ -14,6 +14,8 @@ import numpy as np
 
 from nncompile.cuda.shim import Cuda
 
+LEGACY = 1                         # the default stream's number in __cuda_array_interface__
+
 
 @dataclass(frozen=True)
 class DeviceArray:
@@ -29,6 +31,12 @@ class DeviceArray:
     @property
     def ndim(self) -> int:
         return len(self.shape)
+
+    @property
+    def address(self) -> int:
+        if self.interface is None:
+            return int(self.given._ary.ctypes.data)
+        return int(self.interface["data"][0])
 
     @property
     def nbytes(self) -> int:
@@ -71,29 +79,46 @@ def flat(array: DeviceArray, cuda: Cuda) -> Any:
         return cuda.module.device_array(1, array.dtype)
     if array.interface is None:
         return array.given.reshape(-1)
-    about = array.interface | {"shape": (prod(array.shape),), "strides": None}
+    about = array.interface | {"shape": (prod(array.shape),), "strides": None, "stream": None}
     about["data"] = (about["data"][0], False)      # kernels are compiled for arrays they may write
     return cuda.module.from_cuda_array_interface(about, owner=array.given)
+
+
+def wait_for(arrays: Sequence[DeviceArray], stream: Any, cuda: Cuda) -> None:
+    """Wait for what other streams, that arrays name, still do with them; work on the call's own
+    stream comes in order by itself."""
+    own = stream_key(stream) or LEGACY
+    for other in {(a.interface or {}).get("stream") for a in arrays} - {None, own}:
+        cuda.module.external_stream(other).synchronize()
 
 
 def overlap(a: DeviceArray, b: DeviceArray) -> bool:
     if not (a.nbytes and b.nbytes):
         return False
-    if a.interface is None or b.interface is None:
-        return bool(np.may_share_memory(a.given._ary, b.given._ary))
-    first, second = a.interface["data"][0], b.interface["data"][0]
-    return bool(first < second + b.nbytes and second < first + a.nbytes)
+    return a.address < b.address + b.nbytes and b.address < a.address + a.nbytes
 
 
 def new_like(given: Any, shape: tuple[int, ...], dtype: np.dtype[Any], cuda: Cuda) -> Any:
     """A new array of the same library as the given one."""
-    library = type(given).__module__.partition(".")[0]
+    library = library_of(given)
     if library == "torch":
         torch: Any = sys.modules["torch"]
         return torch.empty(shape, dtype=getattr(torch, dtype.name), device=given.device)
     if library == "cupy":
         return sys.modules["cupy"].empty(shape, dtype)
     return cuda.module.device_array(shape, dtype)
+
+
+def library_of(given: Any) -> str:
+    return type(given).__module__.partition(".")[0]
+
+
+def current_stream(given: Any) -> Any:
+    """The stream that the array's library works on now, where it has such a notion."""
+    library = library_of(given)
+    if library == "torch":
+        return sys.modules["torch"].cuda.current_stream(given.device)
+    return sys.modules["cupy"].cuda.get_current_stream() if library == "cupy" else None
 
 
 def stream_of(given: Any, cuda: Cuda) -> Any:

@@ -17,6 +17,7 @@ from ir.types import DTYPES, bind_sizes, evaluate_dim
 from nncompile.cuda import graph, load, shim
 from nncompile.cuda.arrays import (
     DeviceArray,
+    current_stream,
     device_array,
     flat,
     is_device_array,
@@ -24,6 +25,7 @@ from nncompile.cuda.arrays import (
     overlap,
     stream_key,
     stream_of,
+    wait_for,
 )
 from nncompile.cuda.emit import emit
 from nncompile.cuda.graph import Recording
@@ -85,7 +87,8 @@ class Engine:
         self._dtypes = [DTYPES[v.type.dtype] for v in program.graph.outputs]
         self._plans: OrderedDict[Shapes, Plan] = OrderedDict()
         self._memories: OrderedDict[Any, Memory] = OrderedDict()
-        self._driver, self._version = graph.driver(), 0
+        self._driver, self._no_graphs = graph.driver(self.cuda)
+        self._version = 0
         self._run = load.driver(self._source.driver, self._source.kernels, self.cuda, self.target)
         self.load(constants)
 
@@ -163,9 +166,12 @@ class Engine:
     def notes(self) -> list[str]:
         """What explain() says about this target."""
         weights = sum(w.nbytes for w in self._weights)
+        graphs = ("a call with arrays at the places of an earlier one is one launch"
+                  if self._driver is not None else f"not used: {self._no_graphs}")
         return [shim.describe(),
                 f"weights: {weights / 1024:.0f} KiB on the device",
-                f"kernels: {len(self._source.kernels)}; a call launches {len(self.program.steps)}"]
+                f"kernels: {len(self._source.kernels)}; a call launches {len(self.program.steps)}",
+                f"CUDA graphs: {graphs}"]
 
     # -- calls -----------------------------------------------------------------------------------
 
@@ -179,7 +185,7 @@ class Engine:
             memory = self._memory(stream)
             arrays = [memory.staged(f"in{i}", a, stream) for i, a in enumerate(inputs)]
             made = [memory.array(f"out{i}", a.size, a.dtype) for i, a in enumerate(results)]
-            self._replay([*arrays, *made], plan, memory, stream)
+            self._replay(lambda: [*arrays, *made], (), plan, memory, stream)
             self._check(memory, stream)
             for array, host in zip(made, results, strict=True):
                 memory.fetch(array, [host], stream)
@@ -202,32 +208,38 @@ class Engine:
         results = list(outs) or [new_like(inputs[0], s, d, self.cuda) for s, d in
                                  zip(plan.shapes, self._dtypes, strict=True)]
         made = self._checked_out(results, arrays, plan)
-        stream = stream_of(stream, self.cuda)
+        stream = stream_of(current_stream(inputs[0]) if stream is None else stream, self.cuda)
         with self._lock:
             memory = self._memory(stream)
-            self._launch([flat(a, self.cuda) for a in (*arrays, *made)], plan, memory, stream)
+            wait_for([*arrays, *made], stream, self.cuda)
+            self._replay(lambda: [flat(a, self.cuda) for a in (*arrays, *made)],
+                         tuple(a.address for a in (*arrays, *made)), plan, memory, stream)
             self._check(memory, stream)
         return results[0] if len(results) == 1 else tuple(results)
 
-    def _replay(self, arrays: Sequence[Any], plan: Plan, memory: Memory, stream: Any) -> None:
+    def _replay(self, arrays: Callable[[], Sequence[Any]], places: tuple[int, ...], plan: Plan,
+                memory: Memory, stream: Any) -> None:
         """Launch; the second time that sizes, places and weights are the same, record the launches
-        as a CUDA graph, and from then on replay it.  Where there are no graphs, launch."""
-        if self._driver is None:
-            return self._launch(arrays, plan, memory, stream)
+        as a CUDA graph, and from then on replay it.  Where there are no graphs, launch.
+
+        `places` are those of the user's arrays; the others are known by how often they grew."""
         scratch = self._scratch(plan, memory)
-        key = plan, memory.grown, self._version
-        if key not in memory.recordings:
-            stale = [k for k in memory.recordings if k[1:] != key[1:]]
-            for old in stale or list(memory.recordings)[:len(memory.recordings) - GRAPHS + 1]:
-                if recording := memory.recordings.pop(old):
-                    recording.close()
-            memory.recordings[key] = None              # seen once: its kernels are loaded
-            return self._launch(arrays, plan, memory, stream)
-        if memory.recordings[key] is None:
-            memory.recordings[key] = Recording(
-                lambda own: self._run(*arrays, plan.sizes, self._weights, scratch, plan.buffers,
-                                      memory.fault, own), self.cuda.module, self._driver)
-        memory.recordings[key].replay(stream)
+        key = plan, places, memory.grown, self._version
+        if self._driver is None or key not in memory.recordings:
+            if self._driver is not None:
+                memory.forget(key, GRAPHS)
+                memory.recordings[key] = None          # seen once: its kernels are loaded
+            return self._launch(arrays(), plan, memory, stream)
+        try:
+            if memory.recordings[key] is None:
+                memory.recordings[key] = Recording(
+                    lambda own: self._run(*arrays(), plan.sizes, self._weights, scratch,
+                                          plan.buffers, memory.fault, own),
+                    self.cuda.module, self._driver)
+            memory.recordings[key].replay(stream)
+        except Exception as error:                     # each package has an error class of its own
+            self._driver, self._no_graphs = None, f"{type(error).__name__}: {error}"
+            self._launch(arrays(), plan, memory, stream)
 
     def _launch(self, arrays: Sequence[Any], plan: Plan, memory: Memory, stream: Any) -> None:
         scratch = self._scratch(plan, memory)

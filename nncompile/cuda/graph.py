@@ -1,7 +1,7 @@
 """A model's launches as one CUDA graph: recorded once for sizes and places, replayed by one call.
 
-Off unless NNCOMPILE_CUDA_GRAPH=1.  It is for host arrays, whose staging lies at fixed places, and
-needs the driver's own API, of the package cuda-bindings; without it, every call launches.
+It needs the driver's own API, of the package cuda-bindings; without it, with
+NNCOMPILE_CUDA_GRAPH=0 and in the simulator, every call launches.
 """
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+from nncompile.cuda.shim import Cuda
 from nncompile.errors import Error
 
 
-def driver() -> Any | None:
-    """The driver's API, or None where graphs are not wanted or not to be had."""
-    if os.environ.get("NNCOMPILE_CUDA_GRAPH") != "1":
-        return None
+def driver(cuda: Cuda) -> tuple[Any | None, str]:
+    """The driver's API, or None where graphs are not wanted or not to be had, and why."""
+    if os.environ.get("NNCOMPILE_CUDA_GRAPH") == "0":
+        return None, "NNCOMPILE_CUDA_GRAPH=0"
+    if cuda.simulated:
+        return None, "the simulator has none"
     try:
-        return import_module("cuda.bindings.driver")
+        return import_module("cuda.bindings.driver"), ""
     except ImportError:
-        return None
+        return None, "pip install cuda-bindings"
 
 
 class Recording:
@@ -33,7 +36,8 @@ class Recording:
         mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
         self._done(driver.cuStreamBeginCapture(handle(stream, driver), mode))
         try:
-            launch(stream)
+            with cuda.defer_cleanup():         # nothing may be freed meanwhile
+                launch(stream)
         finally:
             graph = self._done(driver.cuStreamEndCapture(handle(stream, driver)))
         self._executable = self._done(driver.cuGraphInstantiate(graph, 0))
@@ -43,14 +47,14 @@ class Recording:
         self._done(self._driver.cuGraphLaunch(self._executable, handle(stream, self._driver)))
 
     def close(self) -> None:
+        self._done(self._driver.cuCtxSynchronize())       # it may still be running
         self._done(self._driver.cuGraphExecDestroy(self._executable))
 
     def _done(self, result: tuple[Any, ...]) -> Any:
         """The value of a driver call.  Raises Error where it failed."""
         status, *values = result
         if int(status):
-            raise Error(f"a CUDA graph cannot be used: the driver says {status}; without "
-                        "NNCOMPILE_CUDA_GRAPH=1 there is none")
+            raise Error(f"the driver says {status}")
         return values[0] if values else None
 
 

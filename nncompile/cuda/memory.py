@@ -25,6 +25,14 @@ class Memory:
         self._arrays: dict[str, Any] = {}
         self._views: dict[str, Any] = {}                 # of scratch
 
+    def forget(self, key: tuple[Any, ...], most: int) -> None:
+        """Make room for the recording of a key: without those of other memory, `key[2:]`, or, where
+        there are as many as may be, without the oldest."""
+        stale = [k for k in self.recordings if k[2:] != key[2:]]
+        for old in stale or list(self.recordings)[:max(0, len(self.recordings) - most + 1)]:
+            if recording := self.recordings.pop(old):
+                recording.close()
+
     def scratch(self, words: int, dtypes: Sequence[str]) -> list[Any]:
         """Memory of at least so many words of 4 bytes, as an array of each of the dtypes."""
         raw = self.array("scratch", words + words % 2, np.dtype(np.int32))

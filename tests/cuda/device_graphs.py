@@ -9,7 +9,8 @@ import nncompile
 from nncompile import nn
 from nncompile.cuda import graph, shim
 
-SIMULATED = shim.load().simulated
+CUDA = shim.load()
+SIMULATED = CUDA.simulated
 
 
 class Recorder:
@@ -33,13 +34,14 @@ class Recorder:
 
 @pytest.fixture
 def driver(monkeypatch):
-    monkeypatch.setenv("NNCOMPILE_CUDA_GRAPH", "1")
+    monkeypatch.delenv("NNCOMPILE_CUDA_GRAPH", raising=False)
     if not SIMULATED:
-        if graph.driver() is None:
-            pytest.skip("cuda-bindings is not installed")
+        found, reason = graph.driver(CUDA)
+        if found is None:
+            pytest.skip(f"no CUDA graphs: {reason}")
         return None
     recorder = Recorder()
-    monkeypatch.setattr(graph, "driver", lambda: recorder)
+    monkeypatch.setattr(graph, "driver", lambda _: (recorder, ""))
     monkeypatch.setattr(graph, "handle", lambda stream, driver: 0)
     return recorder
 
@@ -86,15 +88,46 @@ def weights(fast):
     return {v.name: array for v, array in graph.data.items()}
 
 
+def test_arrays_on_the_device_are_recorded_by_their_places(driver, fast):
+    x = np.random.default_rng(0).standard_normal((5, 3)).astype(np.float32)
+    want = fast(x)
+    there = [(CUDA.module.to_device(x + i), CUDA.module.device_array((5, 2), np.float32))
+             for i in range(2)]
+    for _ in range(3):
+        for given, out in there:
+            fast(given, out=out)
+        np.testing.assert_array_equal(there[0][1].copy_to_host(), want)
+    there[0][0].copy_to_device(x + 1)
+    if driver:                               # which replays nothing: the numbers stay as they are
+        assert driver.calls == [*RECORD, "cuGraphLaunch"] * 2 + ["cuGraphLaunch"] * 2
+    else:
+        fast(*there[0])
+        np.testing.assert_array_equal(there[0][1].copy_to_host(), there[1][1].copy_to_host())
+
+
+def test_places_that_do_not_come_again_are_forgotten(driver, fast):
+    x = np.ones((5, 3), np.float32)
+    kept = [CUDA.module.to_device(x) for _ in range(40)]
+    results = [fast(given) for given in kept]
+    assert len(fast._engine._memory(0).recordings) == 16
+    np.testing.assert_array_equal(results[-1].copy_to_host(), fast(x))
+
+
 @pytest.mark.skipif(not SIMULATED, reason="a real driver does not fail when asked to")
-def test_a_driver_that_refuses(driver, fast):
+@pytest.mark.parametrize("at", ["recording", "replaying"])
+def test_a_driver_that_refuses(driver, fast, at):
+    """Every call launches then, and explain() says why."""
     x = np.ones((2, 3), np.float32)
-    fast(x)
+    want = [fast(x) for _ in range(2 if at == "replaying" else 1)][-1]
+    assert "is one launch" in fast.explain()
     driver.status = 900
-    with pytest.raises(nncompile.Error, match=r"driver says 900.*NNCOMPILE_CUDA_GRAPH"):
-        fast(x)
+    np.testing.assert_array_equal(fast(x), want)
+    assert "CUDA graphs: not used: Error: the driver says 900" in fast.explain()
+    driver.calls.clear()
+    np.testing.assert_array_equal(fast(x), want)
+    assert not driver.calls
 
 
-def test_off_unless_asked_for(monkeypatch):
-    monkeypatch.delenv("NNCOMPILE_CUDA_GRAPH", raising=False)
-    assert graph.driver() is None
+def test_not_used_where_that_was_asked_for(monkeypatch):
+    monkeypatch.setenv("NNCOMPILE_CUDA_GRAPH", "0")
+    assert graph.driver(CUDA) == (None, "NNCOMPILE_CUDA_GRAPH=0")
