@@ -31,13 +31,13 @@ Compiles a neural network model, defined the torch.nn way, to one fast callable 
 MODEL is file.py:name: a Module, a Module class that takes no arguments, or a function that
 returns a Module.  It is put into eval mode."""
 
-EXAMPLES = """\
+EXAMPLES = f"""\
 examples:
   nncompile show model.py:net                        the IR, and what each pass makes of it
   nncompile show model.py:net --source               the Python that is generated
   nncompile run model.py:net --input x.npy --output y.npy
   nncompile bench model.py:net --batch 1,64,1024 --threads 1,2
-  nncompile bench model.py:net --target cuda --vs torch,torch.compile
+  nncompile bench model.py:net --target {[*TARGETS][-1]} --vs torch,torch.compile
 """
 
 INPUT_HELP = """type of an input, one for each argument of forward, as "f32[B, 64]" or "i64[B, T]";
@@ -106,8 +106,8 @@ def parser() -> argparse.ArgumentParser:
                            "without it: traced, what each pass changed, fused")
     what.add_argument("--source", action="store_true", help="the generated Python")
     what.add_argument("--asm", action="store_true", help="the kernels' machine code")
-    sub.add_argument("--target", choices=list(TARGETS), help="of the source or the machine code: "
-                     "cpu, or cuda (PTX), which needs a device")
+    sub.add_argument("--target", choices=list(TARGETS), help="of the source or the machine code; "
+                     "all but cpu need a device, or its simulator")
     sub.add_argument("--dot", action="store_true",
                      help="the stage (fused unless --stage says) as Graphviz text, for dot -Tsvg")
 
@@ -121,16 +121,16 @@ def parser() -> argparse.ArgumentParser:
     sub = add("bench", bench, "time a model beside NumPy, torch and ONNX Runtime; outputs are "
                               "compared with float64 before any time is taken")
     sub.add_argument("--input", action="append", metavar="TYPE", help=INPUT_HELP)
-    sub.add_argument("--target", choices=list(TARGETS), default="cpu", help="cpu, or cuda: on the "
-                     "GPU, by its own events, with arrays that are there and with copies")
+    sub.add_argument("--target", choices=list(TARGETS), default="cpu", help="cpu; others: on "
+                     "a device, by its own events, with arrays that are there and with copies")
     sub.add_argument("--batch", type=positives, metavar="N,N",
-                     help="batch sizes: 1,64,1024; cuda 1,64,4096")
+                     help="batch sizes: 1,64,1024; on a device 1,64,4096")
     sub.add_argument("--threads", type=positives, default=[1], metavar="N,N",
                      help="thread counts of the cpu: 1")
     sub.add_argument("--vs", type=names, metavar="PEER,PEER",
                      help="of numpy,torch,onnxruntime,torch.compile,openvino,jax, or none; "
                           "the first three without it; "
-                          "cuda: torch,torch.compile,cupy,jax, or none")
+                          "on a device: torch,torch.compile,cupy,jax, or none")
     sub.add_argument("--size", type=size, action="append", default=[], metavar="T=16",
                      help="a number for each named size but the first, which is the batch")
     sub.add_argument("--rounds", type=positive, default=9, metavar="N", help="rounds: 9")

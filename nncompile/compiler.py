@@ -21,6 +21,7 @@ from nncompile.trace import trace_structured
 
 TARGETS = {"cpu": "nncompile.cpu.engine",      # name -> module whose Engine runs programs
            "cuda": "nncompile.cuda.engine"}
+Module._targets = tuple(TARGETS)               # what Module.to takes
 
 
 def compile(model: Module | ir.Graph, *inputs: Any, threads: int | None = None,

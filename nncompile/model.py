@@ -142,7 +142,7 @@ class CompiledModel:
         return self._engine.source                                       # type: ignore[no-any-return]
 
     def asm(self) -> str:
-        """The machine code of the kernels it calls, as text: assembly, or PTX of a CUDA target.
+        """The machine code of the kernels it calls, as text: assembly, or a device's counterpart.
 
         Raises InputError where plain Python runs instead.
         """

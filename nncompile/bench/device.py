@@ -1,8 +1,8 @@
 """The benchmark of a target with a device of its own: arrays that stay there, and copies.
 
 As measure.py, with time by the device's own events.  Peers are the same graph run by torch eager,
-torch.compile (mode "reduce-overhead", which replays CUDA graphs), CuPy and jax.jit, all in plain
-float32: nobody may use TF32.
+torch.compile (mode "reduce-overhead", which replays its launches as one graph), CuPy and jax.jit,
+all in plain float32: nobody may use TF32.
 """
 from __future__ import annotations
 
@@ -136,10 +136,11 @@ def ours(compiled: CompiledModel, stopwatch: Any) -> Library:
 
 def torch_library(graph: ir.Graph, arrays: Sequence[Array], *, compiled: bool = False) -> Library:
     torch = needed("torch")
-    if not torch.cuda.is_available():
+    if not torch.accelerator.is_available():
         raise Unavailable("torch finds no GPU")
-    torch.backends.cuda.matmul.allow_tf32 = False
-    data = [torch.tensor(a, device="cuda") for a in data_of(graph)]
+    there = torch.accelerator.current_accelerator()
+    torch.set_float32_matmul_precision("highest")
+    data = [torch.tensor(a, device=there) for a in data_of(graph)]
     source = write_python(graph, sizes_of(graph, arrays), TORCH)
     run = load_python(source, {"torch": torch, "F": needed("torch.nn.functional")}, data)
     run = torch.compile(run, mode="reduce-overhead") if compiled else run
@@ -148,7 +149,7 @@ def torch_library(graph: ir.Graph, arrays: Sequence[Array], *, compiled: bool = 
         with torch.inference_mode():
             return run(*inputs)                                          # type: ignore[no-any-return]
 
-    return Library(lambda a: torch.tensor(a, device="cuda"), function, lambda y: y.cpu().numpy())
+    return Library(lambda a: torch.tensor(a, device=there), function, lambda y: y.cpu().numpy())
 
 
 def torch_compile_library(graph: ir.Graph, arrays: Sequence[Array]) -> Library:

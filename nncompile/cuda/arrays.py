@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from nncompile.cuda.shim import Cuda
+from nncompile.errors import InputError
 
 LEGACY = 1                         # the default stream's number in __cuda_array_interface__
 
@@ -123,10 +124,13 @@ def current_stream(given: Any) -> Any:
 
 def stream_of(given: Any, cuda: Cuda) -> Any:
     """numba's stream for a stream of numba's, CuPy's or torch's, or for a handle; None: the
-    default stream."""
+    default stream.  Raises InputError for anything else."""
     if given is None:
         return 0
     handle = getattr(given, "cuda_stream", getattr(given, "ptr", given))
+    if not (isinstance(handle, int) or hasattr(handle, "synchronize")):
+        raise InputError(f"stream is a {type(given).__name__}; it has to be numba's, torch's or "
+                         "CuPy's stream, or a handle")
     return cuda.module.external_stream(handle) if isinstance(handle, int) and handle else (
         0 if isinstance(handle, int) else given)
 

@@ -6,7 +6,7 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from textwrap import indent
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -25,13 +25,13 @@ from nncompile.nn.parameter import (
 )
 from nncompile.nn.state import IncompatibleKeys, load, save
 
-DEVICES = ("cpu", "cuda")
 
-
-def checked_device(device: str) -> str:
-    if device not in DEVICES:
-        raise InputError(f"device={device!r}: there are {', '.join(DEVICES)}")
-    return device
+def is_dtype(name: str) -> bool:
+    try:
+        np.dtype(name)
+    except TypeError:
+        return False
+    return True
 
 
 class Module:
@@ -351,6 +351,7 @@ class Module:
         return RemovableHandle(self._hooks.around("after load"), hook)
 
     _target = "cpu"                              # of nncompile.compile, unless it is told another
+    _targets: ClassVar[tuple[str, ...]] = (_target,)      # all; nncompile.compiler says which
 
     def train(self, mode: bool = True) -> Self:
         """Training mode, here and below: dropout and batch statistics."""
@@ -370,16 +371,18 @@ class Module:
 
     def to(self, *args: Any, device: Any = None, dtype: DTypeLike | None = None,
            non_blocking: bool = False) -> Self:
-        """to(dtype), to(array): all floats of the model in float32 or float64.  to("cpu"),
-        to("cuda"): what `nncompile.compile` compiles it for; a call that is not compiled computes
-        on the host either way."""
+        """to(dtype), to(array): all floats of the model in float32 or float64.  to("cpu"), or to
+        another of `nncompile.compile`'s targets: what it compiles the model, or a part of it, for;
+        a call that is not compiled computes on the host either way."""
         for given in args:
-            if isinstance(given, str) and given in DEVICES:
+            if isinstance(given, str) and not is_dtype(given):
                 device = given
             elif given is not None and not isinstance(given, bool):
                 dtype = given.dtype if isinstance(given, Array | np.ndarray) else given
         if device is not None:
-            self._target = checked_device(str(device))
+            target = self._checked_target(device)
+            for module in self.modules():
+                module._target = target
         if dtype is None:
             return self
         if np.dtype(dtype).kind != "f":
@@ -388,6 +391,14 @@ class Module:
             if array.dtype.kind == "f":
                 array.payload = as_data(array.numpy().astype(dtype))
         return self
+
+    def _checked_target(self, device: Any) -> str:
+        """The target of a device's name.  An index other than 0 is refused: no target has a
+        choice among several."""
+        name, _, index = str(device).partition(":")
+        if name not in self._targets or index not in ("", "0"):
+            raise InputError(f"device={str(device)!r}: there are {', '.join(self._targets)}")
+        return name
 
     def type(self, dst_type: DTypeLike) -> Self:
         return self.to(dst_type)
@@ -413,11 +424,11 @@ class Module:
         return self
 
     def cpu(self) -> Self:
-        return self
+        return self.to("cpu")
 
     def to_empty(self, *, device: Any, recurse: bool = True) -> Self:
         """Other arrays in the place of these, to be filled; here of zeros."""
-        checked_device(str(device))
+        self._checked_target(device)
         for array in [*self.parameters(recurse), *self.buffers(recurse)]:
             array.payload = np.zeros_like(array.numpy())
         return self

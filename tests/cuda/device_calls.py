@@ -308,6 +308,17 @@ def test_a_model_moved_to_cuda_is_compiled_for_it(model, x, fast):
     assert "@cuda.jit" not in nncompile.compile(copy.deepcopy(model), "f32[B, 8]").source
 
 
+def test_devices_are_named_as_in_torch(model):
+    moved = copy.deepcopy(model)
+    for device in ("cuda", "cuda:0", nncompile.device("cuda")):
+        assert "@cuda.jit" in nncompile.compile(moved.to(device), "f32[B, 8]").source
+        assert "@cuda.jit" in nncompile.compile(moved[0], "f32[B, 8]").source
+        assert "@cuda.jit" not in nncompile.compile(moved.cpu(), "f32[B, 8]").source
+    for device in ("cuda:1", "abacus"):
+        with pytest.raises(nncompile.InputError, match=f"device='{device}': there are cpu, cuda"):
+            moved.to(device)
+
+
 @pytest.mark.skipif(not CUDA.simulated, reason="a device has shared memory of its own")
 def test_threads_of_a_simulated_block_share_one_array():
     """numba's simulator made two, now and then (shim.repair)."""

@@ -7,6 +7,7 @@ import pytest
 
 from nncompile.cuda import arrays
 from nncompile.cuda.shim import Cuda
+from nncompile.errors import InputError
 
 
 class Given:
@@ -71,6 +72,11 @@ def test_other_streams_are_waited_for(cuda, own, named, waits):
     (SimpleNamespace(cuda_stream=0), 0)])
 def test_streams_of_all_libraries(cuda, given, handle):
     assert arrays.stream_key(arrays.stream_of(given, cuda)) == handle
+
+
+def test_what_is_no_stream(cuda):
+    with pytest.raises(InputError, match="stream is a str"):
+        arrays.stream_of("x", cuda)
 
 
 @pytest.mark.parametrize("library", ["torch", "cupy"])

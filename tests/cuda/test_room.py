@@ -1,4 +1,5 @@
 """The walls of the room: who knows of it, and what it knows."""
+import re
 import subprocess
 import sys
 
@@ -13,6 +14,13 @@ def test_only_the_table_of_targets_names_the_room():
     for name in MODULES:
         if not inside(name, "nncompile.cuda"):
             assert not any(inside(t, "nncompile.cuda") for t in imports(name)), name
+
+
+def test_nothing_else_knows_the_word():
+    """Another target is one more line of compiler.TARGETS."""
+    knowing = [name for name, path in MODULES.items() if not inside(name, "nncompile.cuda")
+               and re.search("cuda|numba.*gpu", path.read_text(), re.IGNORECASE)]
+    assert knowing == ["nncompile.compiler"]
 
 
 def test_it_needs_nothing_of_the_other_target():
