@@ -79,7 +79,7 @@ def products(w: Scope, dtype: str, then: Chain, outer: Sequence[Dim], shape: tup
              arguments: list[str]) -> list[Launch]:
     """The kernels that `outer` products of M x N may run on, by how many rows one has and how
     large they are."""
-    (M, N), matrices, few = shape, product(outer), w.target.few
+    (M, N), matrices, few = shape, product(outer), w.target.few[dtype]
     small, large = w.target.tiles[dtype]
 
     def launch(kernel: Kernel, rows: int, columns: int, when: str = "") -> Launch:

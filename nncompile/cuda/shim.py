@@ -39,8 +39,9 @@ class Cuda:
 
     @property
     def aligns(self) -> bool:
-        """Whether shared arrays take an alignment; numba's own cannot."""
-        return "alignment" in signature(self.module.shared.array).parameters
+        """Whether shared arrays take an alignment; numba's own cannot, numba-cuda's older ones."""
+        return (self.package == "numba-cuda-mlir"
+                or "alignment" in signature(self.module.shared.array).parameters)
 
     def __str__(self) -> str:
         return f"{self.package} {self.version}{', simulator' * self.simulated}"

@@ -47,7 +47,8 @@ class Target:
     """What kernels are cut to.
 
     tiles: of products, by element type, the smaller one first.
-    few:   of products of so few rows that tiles would be mostly empty.
+    few:   of products of so few rows that tiles would be mostly empty; a block's registers, 65536,
+           are enough for what a thread holds of the type.
     chunk: steps of k between which a sum of a product is put aside; every kernel of a product
            has the same, so a row's bits do not depend on which one ran.
     row_threads: of a row kernel's block, by the length of its rows: short ones, long ones.
@@ -55,7 +56,7 @@ class Target:
 
     name: str
     tiles: dict[str, tuple[Tile, Tile]]
-    few: Few
+    few: dict[str, Few]
     chunk: int
     row_threads: tuple[int, int]
     row_length: int                           # rows up to this are short
@@ -66,15 +67,17 @@ class Target:
 
 
 DEVICE = Target(
-    name="device", chunk=64, few=Few(4, 32, 16, 16), row_threads=(32, 256), row_length=512,
-    threads=256, large=128 * 128 * 128, grid=LARGEST_GRID, tiles={
+    name="device", chunk=64, row_threads=(32, 256), row_length=512,
+    threads=256, large=128 * 128 * 128, grid=LARGEST_GRID,
+    few={"f32": Few(4, 32, 16, 16), "f64": Few(4, 32, 8, 8)}, tiles={
         "f32": (Tile(64, 64, 8, 4, 4), Tile(128, 128, 8, 8, 8)),
         "f64": (Tile(32, 64, 8, 4, 4), Tile(64, 64, 8, 4, 4))})
 
 # Small enough that small sizes cross every border, and two blocks, so that each must loop.
 SIMULATOR = Target(
-    name="simulator", chunk=4, few=Few(2, 2, 2, 2), row_threads=(2, 4), row_length=8,
-    threads=4, large=48, grid=2, tiles=dict.fromkeys(
+    name="simulator", chunk=4, row_threads=(2, 4), row_length=8,
+    threads=4, large=48, grid=2, few=dict.fromkeys(("f32", "f64"), Few(2, 2, 2, 2)),
+    tiles=dict.fromkeys(
         ("f32", "f64"), (Tile(4, 4, 2, 2, 2), Tile(8, 4, 2, 4, 2))))
 
 

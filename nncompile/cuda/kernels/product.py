@@ -178,7 +178,7 @@ def tiled(then: Chain, outer: int, dtype: str, target: Target, tile: Tile) -> Ke
 
 
 def few(then: Chain, outer: int, dtype: str, target: Target) -> Kernel:
-    shape, chunk = target.few, target.chunk
+    shape, chunk = target.few[dtype], target.chunk
     described = arguments(then, outer, dtype)
     name = named("few", then, outer, dtype)
     rows, lanes, groups, depth = shape.rows, shape.lanes, shape.groups, shape.depth
@@ -186,7 +186,7 @@ def few(then: Chain, outer: int, dtype: str, target: Target) -> Kernel:
              f"{rows} rows; its {groups} groups of threads take one chunk of k each.", "", ORDER]
     nothing, number, shared = zero(dtype), word(dtype), word(dtype) + target.aligned
     body = f"""\
-    xs = cuda.shared.array(({groups}, {chunk}, {rows}), {shared})
+    xs = cuda.shared.array({groups * chunk * rows}, {shared})     # a step's rows side by side
     parts = cuda.shared.array(({groups}, {rows}, {lanes}), {number})
     ahead = cuda.local.array({depth}, {number})
     part = cuda.local.array({rows}, {number})
@@ -204,8 +204,9 @@ def few(then: Chain, outer: int, dtype: str, target: Target) -> Kernel:
             first = turn + group * {chunk}
             for e in range(lane, {rows * chunk}, {lanes}):
                 m, k = m0 + e // {chunk}, first + e % {chunk}
-                xs[group, e % {chunk}, e // {chunk}] = (
-                    x[uint64(@x + m * ldx + k)] if m < M and k < K else {nothing})
+                at = @x + m * ldx + k
+                value = x[uint64(at)] if m < M and k < K else {nothing}
+                xs[uint64((group * {chunk} + e % {chunk}) * {rows} + e // {chunk})] = value
             cuda.syncthreads()
             for i in range({rows}):
                 part[i] = {nothing}
@@ -216,8 +217,9 @@ def few(then: Chain, outer: int, dtype: str, target: Target) -> Kernel:
                     ahead[k] = w[uint64(at)] if done + k < stop and n < N else {nothing}
                     at += ldw
                 for k in range({depth}):
+                    step = (group * {chunk} + done + k) * {rows}
                     for i in range({rows}):
-                        part[i] = cuda.fma(xs[group, done + k, i], ahead[k], part[i])
+                        part[i] = cuda.fma(xs[uint64(step + i)], ahead[k], part[i])
             for i in range({rows}):
                 parts[group, i, lane] = part[i]
             cuda.syncthreads()
