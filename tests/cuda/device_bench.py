@@ -8,6 +8,7 @@ import pytest
 from nncompile import bench, nn
 from nncompile.cuda import engine, shim
 from nncompile.errors import CompileError
+from nncompile.model import CompiledModel
 
 CUDA = shim.load()
 
@@ -59,12 +60,31 @@ def test_each_batch_with_arrays_there_and_with_copies(clock, model):
         assert "torch: missing: torch finds no GPU" in report.notes()
 
 
+def test_it_is_called_as_its_users_call_it(clock, model, monkeypatch):
+    """Nothing is allocated in a timed call: results are written where they were, and host arrays
+    are staged."""
+    calls = []
+    call = CompiledModel.__call__
+
+    def watched(self, x, **options):
+        calls.append((isinstance(x, np.ndarray), "out" in options))
+        return call(self, x, **options)
+
+    monkeypatch.setattr(CompiledModel, "__call__", watched)
+    assert measured(model).correct
+    assert set(calls) == {(False, False), (False, True), (True, False)}
+    assert calls.count((False, False)) == 2                  # one a batch, that makes `out`
+
+
 def test_a_wrong_result_gets_no_time(clock, model, monkeypatch):
     monkeypatch.setattr("nncompile.model.CompiledModel.__call__",
-                        lambda self, x: CUDA.module.to_device(np.zeros((x.shape[0], 3), "f4")))
+                        lambda self, x, out=None: np.zeros((x.shape[0], 3), "f4") if isinstance(
+                            x, np.ndarray) else CUDA.module.to_device(
+                                np.zeros((x.shape[0], 3), "f4")))
     report = measured(model)
     assert not report.correct
-    assert "nncompile: wrong: output 0 is off by" in report.notes()
+    assert report.notes().count("nncompile: wrong: output 0 is off by") >= 1
+    assert all(not row.results["nncompile"].seconds for row in report.rows)
 
 
 @pytest.mark.skipif(not CUDA.simulated, reason="there is a device to time")
