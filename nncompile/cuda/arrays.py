@@ -37,7 +37,7 @@ class DeviceArray:
     def address(self) -> int:
         if self.interface is None:
             return int(self.given._ary.ctypes.data)
-        return int(self.interface["data"][0])
+        return int(self.interface["data"][0] or 0)
 
     @property
     def nbytes(self) -> int:

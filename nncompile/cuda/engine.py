@@ -232,8 +232,9 @@ class Engine:
             return self._launch(arrays(), plan, memory, stream)
         try:
             if memory.recordings[key] is None:
+                given = arrays()                       # may allocate, which a recording may not
                 memory.recordings[key] = Recording(
-                    lambda own: self._run(*arrays(), plan.sizes, self._weights, scratch,
+                    lambda own: self._run(*given, plan.sizes, self._weights, scratch,
                                           plan.buffers, memory.fault, own),
                     self.cuda.module, self._driver)
             memory.recordings[key].replay(stream)
