@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from mpmath import asin, atan, cos, erf, erfc, exp, log, mp, mpf, pi, sin, sqrt, tanh
+from mpmath import asin, atan, cos, erf, erfc, exp, log, log1p, mp, mpf, pi, sin, sqrt, tanh
 
 mp.dps = 60
 Function = Callable[[mpf], mpf]
@@ -76,6 +76,9 @@ def main() -> None:
         table("EXP2", dtype, lambda x: mpf(2) ** x, -0.505, 0.505, degree)
         table("ERF", dtype, lambda z: erf(sqrt(z)) / sqrt(z) - 1, 1e-30, 1.0,
               {"f32": 8, "f64": 16}[dtype], absolute=True)
+        table("LOG_RATIO", dtype,
+              lambda p: series(lambda p: (1 - p / 2 - log1p(p) / p) / p ** 2, p), 0.0, 1.0,
+              {"f32": 8, "f64": 19}[dtype])
     table("LOG", "f64", lambda t: series(lambda t: (log(1 + t) - t + t * t / 2) / t ** 3, t),
           sqrt(mpf(0.5)) - 1 - 1e-3, sqrt(mpf(2)) - 1 + 1e-3, 19)
     table("TANH", "f64", lambda z: series(lambda z: (tanh(sqrt(z)) / sqrt(z) - 1) / z, z),

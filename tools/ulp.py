@@ -1,13 +1,16 @@
 """The largest error of every function of one float, in units in the last place of the exact result.
 
-    python tools/ulp.py exp gelu            over all 2^32 float32
-    python tools/ulp.py --every 1021        all functions, over one in 1021
-    python tools/ulp.py --dtype f64         all functions in float64, over a sample
-    python tools/ulp.py --torch ...         torch's functions, measured the same way, beside them
+    python tools/ulp.py                     all functions, over all 2^32 float32: half an hour
+    python tools/ulp.py exp gelu            two of them
+    python tools/ulp.py --every 1021        over one float32 in 1021
+    python tools/ulp.py --dtype f64         in float64, over a sample
+    python tools/ulp.py --peers ...         torch's and ONNX Runtime's, measured the same way, too
 
-Prints a row of docs/accuracy.md for each function.  The exact results are of
+Prints a row of docs/accuracy.md for each function as it is done.  The exact results are of
 tests/cpu/math_reference.py: numpy's and scipy's in float64 for float32, numpy's in long double (64
-bits of mantissa on x86) and mpmath's for float64.  NNCOMPILE_TARGET chooses the target.
+bits of mantissa on x86) and mpmath's for float64.  Float64 judges a float32 to within 1e-8 of a
+unit: `--check` compares the two on a sample.  Errors of up to half a unit, those of rounding, count
+as one half.  NNCOMPILE_TARGET chooses the target.
 """
 from __future__ import annotations
 
@@ -27,10 +30,12 @@ sys.path.insert(0, str(ROOT))
 from nncompile.cpu import target as targets  # noqa: E402
 from nncompile.cpu.kernels import elementwise  # noqa: E402
 from tests.cpu.kernel_harness import Compiled  # noqa: E402
-from tests.cpu.math_reference import BY_MPMATH, EXACT, Array, exact, ulps  # noqa: E402
+from tests.cpu.math_reference import BY_MPMATH, EXACT, PARAMETERS, Array, exact, ulps  # noqa: E402
 
-CHUNK = 2 ** 13                                                       # stays in the cache
+CHUNK = 2 ** 14                                                       # stays in the cache
+HALF = 0.5
 Result = tuple[float, float]                                          # error, where
+Function = Callable[[Array], Array]
 
 
 def main() -> None:
@@ -39,18 +44,18 @@ def main() -> None:
     parser.add_argument("--dtype", choices=["f32", "f64"], default="f32")
     parser.add_argument("--every", type=int, default=1, help="float32: one in so many")
     parser.add_argument("--count", type=int, default=400_000, help="float64: so many, and more")
-    parser.add_argument("--torch", action="store_true")
+    parser.add_argument("--peers", action="store_true", help="torch and ONNX Runtime, too")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     options = parser.parse_args()
     for name in options.functions or EXACT:
-        measured = measure(name, options)
-        cells = " | ".join(f"{error:.3g} at {place:.9g}" for error, place in measured)
+        cells = " | ".join(f"{error:.3g} at {place:.9g}" for error, place in measure(name, options))
         print(f"| {name} | {cells} |", flush=True)
 
 
 def measure(name: str, options: Any) -> list[Result]:
-    """Ours, and torch's if asked for: the largest error, and where."""
-    tasks = [(name, options, part) for part in range(os.cpu_count() or 1)]
-    with multiprocessing.get_context("fork").Pool() as pool:
+    """Ours, and the peers' if asked for: the largest error, and where."""
+    tasks = [(name, options, part) for part in range(options.jobs)]
+    with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
         parts = pool.map(work, tasks)
     return [max(column) for column in zip(*parts, strict=True)]
 
@@ -58,39 +63,37 @@ def measure(name: str, options: Any) -> list[Result]:
 def work(task: tuple[str, Any, int]) -> list[Result]:
     """One process's share of the numbers."""
     name, options, part = task
-    functions = [ours(name, options.dtype), *([torchs(name)] if options.torch else [])]
-    worst = [(0.0, 0.0)] * len(functions)
+    functions = [ours(name, options.dtype)]
+    if options.peers:
+        functions += [torchs(name), onnxs(name, options.dtype)]
+    worst = [(HALF, 0.0)] * len(functions)
     for x in numbers(name, options, part):
         wanted = exact(name, x)
+        with np.errstate(all="ignore"):
+            nearest = wanted.astype(x.dtype)
         for i, function in enumerate(functions):
-            worst[i] = larger(worst[i], x, function(x), wanted)
+            worst[i] = larger(worst[i], x, function(x), wanted, nearest)
     return worst
 
 
-def larger(worst: Result, x: Array, y: Array, wanted: Array) -> Result:
-    """The largest error so far.  Only what may be larger than the last one is looked at closely."""
-    if x.dtype == np.float32:
-        with np.errstate(all="ignore"):
-            power = (wanted.view(np.int64) & (0x7FF << 52)).view(np.float64)
-            unit = np.maximum(power * 2.0 ** -23, 2.0 ** -149)
-            close = np.flatnonzero(~(np.abs(y - wanted) <= 0.99 * worst[0] * unit))
-        x, y, wanted = x[close], y[close], wanted[close]
-    if not x.size:
+def larger(worst: Result, x: Array, y: Array, wanted: Array, nearest: Array) -> Result:
+    """The largest error so far.  Only what is not the nearest number is looked at closely."""
+    other = np.flatnonzero((y != nearest) & ((y == y) | (nearest == nearest)))
+    if not other.size:
         return worst
-    error = ulps(y, wanted)
+    error = ulps(y[other], wanted[other])
     place = int(np.argmax(error))
-    return max(worst, (float(error[place]), float(x[place])))
+    return max(worst, (float(error[place]), float(x[other[place]])))
 
 
 def numbers(name: str, options: Any, part: int) -> Iterator[Array]:
-    parts = os.cpu_count() or 1
     if options.dtype == "f32":
-        for start in range(part * CHUNK * options.every, 2 ** 32, parts * CHUNK * options.every):
-            bits = np.arange(start, min(start + CHUNK * options.every, 2 ** 32), options.every,
-                             dtype=np.uint64)
+        step = CHUNK * options.every
+        for start in range(part * step, 2 ** 32, options.jobs * step):
+            bits = np.arange(start, min(start + step, 2 ** 32), options.every, dtype=np.uint64)
             yield bits.astype(np.uint32).view(np.float32)
         return
-    count = options.count // (20 if name in BY_MPMATH else 1) // parts
+    count = options.count // (20 if name in BY_MPMATH else 1) // options.jobs
     yield from doubles(np.random.default_rng(part), count)
 
 
@@ -102,17 +105,18 @@ def doubles(generator: np.random.Generator, count: int) -> Iterable[Array]:
     yield 1 + generator.uniform(-0.1, 0.1, count)
 
 
-def ours(name: str, dtype: str) -> Callable[[Array], Array]:
-    kernel = Compiled(elementwise(((name, "v"),), 0, dtype), targets.host())
+def ours(name: str, dtype: str) -> Function:
+    parameters = PARAMETERS.get(name, ())
+    kernel = Compiled(elementwise(((name, "v" * (1 + len(parameters))),), 0, dtype), targets.host())
 
     def function(x: Array) -> Array:
         y = np.empty_like(x)
-        kernel(y, x.size, x)
+        kernel(y, x.size, x, *(np.full_like(x, p) for p in parameters))
         return y
     return function
 
 
-def torchs(name: str) -> Callable[[Array], Array]:
+def torchs(name: str) -> Function:
     """torch's function of that name."""
     import torch
     from torch.nn import functional as F
@@ -123,6 +127,34 @@ def torchs(name: str) -> Callable[[Array], Array]:
     options = {"approximate": "tanh"} if name == "gelu_tanh" else {}
     torch.set_num_threads(1)
     return lambda x: np.asarray(call(torch.from_numpy(x), **options).numpy())
+
+
+# The ops of ONNX whose names are not ours in capitals.
+ONNX: dict[str, tuple[str, dict[str, Any]]] = {
+    "gelu": ("Gelu", {}), "gelu_tanh": ("Gelu", {"approximate": "tanh"}), "silu": ("Swish", {}),
+    "hardsigmoid": ("HardSigmoid", {"alpha": 1 / 6}), "hardswish": ("HardSwish", {}),
+}
+
+
+def onnxs(name: str, dtype: str) -> Function:
+    """ONNX Runtime's op of that name; NaN where it has none."""
+    import onnxruntime
+    from onnx import TensorProto, helper
+
+    kind, attributes = ONNX.get(name, (name.capitalize(), {}))
+    element = TensorProto.FLOAT if dtype == "f32" else TensorProto.DOUBLE
+    x, y = (helper.make_tensor_value_info(n, element, ["n"]) for n in "xy")
+    graph = helper.make_graph([helper.make_node(kind, ["x"], ["y"], **attributes)], name, [x], [y])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 24)], ir_version=10)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options,
+                                               providers=["CPUExecutionProvider"])
+    except Exception:                          # its errors have no common base; it has no such op
+        return lambda x: np.full_like(x, np.nan)
+    return lambda x: np.asarray(session.run(None, {"x": x})[0])
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def gelu(x: Array) -> Array:
 def gelu_tanh(x: Array) -> Array:
     above = np.maximum(x, -40)
     z = np.minimum(above, 40)
-    z = 2 * SQRT_2_OVER_PI.astype(x.dtype) * (z + x.dtype.type(0.044715) * z ** 3)
+    z = 2 * SQRT_2_OVER_PI.astype(x.dtype) * (z + x.dtype.type(0.044715) * z * z * z)
     return above * sigmoid(z)
 
 
@@ -59,6 +59,14 @@ def tanhshrink(x: Array) -> Array:
 
 def log_sigmoid(x: Array) -> Array:
     return np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x)))
+
+
+def softplus(x: Array) -> Array:
+    return np.where(x > 20, x, np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))))
+
+
+def elu(x: Array) -> Array:
+    return np.where(x < 0, np.expm1(x), x)
 
 
 def softsign(x: Array) -> Array:
@@ -86,8 +94,11 @@ EXACT: dict[str, Function] = {
     "relu": lambda x: np.where(x < 0, 0, x), "sigmoid": sigmoid, "gelu": gelu,
     "gelu_tanh": gelu_tanh, "silu": silu, "mish": mish, "selu": selu, "hardsigmoid": hardsigmoid,
     "hardswish": lambda x: np.maximum(x, -3) * hardsigmoid(x), "tanhshrink": tanhshrink,
-    "log_sigmoid": log_sigmoid, "softsign": softsign,
+    "log_sigmoid": log_sigmoid, "softsign": softsign, "softplus": softplus, "elu": elu,
+    "celu": elu,
 }
+# What follows the first operand, where it is not the only one.
+PARAMETERS = {"softplus": (1.0, 20.0), "elu": (1.0,), "celu": (1.0,)}
 BY_MPMATH = ("erf", "erfc", "gelu", "gelu_tanh", "tanhshrink")
 
 
@@ -149,13 +160,15 @@ def long_double(value: Any) -> np.longdouble:
 def ulps(y: Array, exact: Array) -> Array:
     """|y - exact| in units in the last place of the exact result, rounded to y's dtype.
 
-    0 where y is that, NaN where that is NaN; infinite where one is NaN or infinite alone."""
+    0 where y is that, NaN where that is NaN; infinite where one is NaN alone, or y finite alone.
+    An infinite y counts as the number behind the largest, which is where it begins."""
     info = np.finfo(y.dtype)
     with np.errstate(all="ignore"):
         nearest = exact.astype(y.dtype)
         size = np.minimum(np.abs(nearest), info.max)
         unit = _unit(size) if y.dtype == np.float32 else np.spacing(size)
-        error = (np.abs(y - exact) / unit).astype(np.float64)
+        behind = np.ldexp(np.copysign(exact.dtype.type(1), y), info.maxexp)
+        error = (np.abs(np.where(np.isinf(y), behind, y) - exact) / unit).astype(np.float64)
     error[(nearest == y) & ~np.isfinite(y) | (np.isnan(nearest) & np.isnan(y))] = 0
     error[np.isnan(error)] = np.inf
     return error

@@ -9,7 +9,7 @@ from __future__ import annotations
 from math import sqrt
 
 from nncompile.cpu.lanes import Emit, Value
-from nncompile.cpu.math.exponential import exp_in_two, exp_parts, sigmoid_of_sum
+from nncompile.cpu.math.exponential import exp_in_two, exp_parts, times_sigmoid
 from nncompile.cpu.math.parts import (
     in_double,
     polynomial,
@@ -86,22 +86,21 @@ def _phi(e: Emit, part: Value) -> Value:
 
 
 def gelu_tanh(e: Emit, x: Value) -> Value:
-    """x (1 + tanh(u)) / 2 = x sigmoid(2u), with 2u = x (c + d x^2) in two parts as in gelu.
-
-    Results below 1e-37 (1e-307) are right to within 2e-44 (1e-322)."""
-    b, end = e.b, GELU_TANH_END[e.dtype]
+    """x (1 + tanh(u)) / 2 = x sigmoid(2u), with 2u = x (c + d x^2) in two parts as in gelu."""
+    end = GELU_TANH_END[e.dtype]
+    inside = e.larger(e.const(-end), x)                                    # -inf * 0 would be NaN
     c, c_rest = map(e.const, TANH_X[e.dtype])
     d, d_rest = map(e.const, TANH_X3[e.dtype])
-    above = e.larger(e.const(-end), x)                                     # -inf * 0 would be NaN
-    x = e.smaller(e.const(end), above)
-    square, square_rest = two_product(e, x, x)
+    square, square_rest = two_product(e, inside, inside)
     cubic, cubic_rest = two_product(e, square, d)
     cubic_rest = e.fma(square_rest, d, cubic_rest)
     cubic_rest = e.fma(square, d_rest, cubic_rest)
     factor, factor_rest = two_sum(e, c, cubic)
-    factor_rest = b.fadd(b.fadd(factor_rest, cubic_rest), c_rest)
-    u, rest = two_product(e, x, factor)
-    return b.fmul(above, sigmoid_of_sum(e, u, e.fma(x, factor_rest, rest)))
+    factor_rest = e.b.fadd(e.b.fadd(factor_rest, cubic_rest), c_rest)
+    u, rest = two_product(e, inside, factor)
+    y = times_sigmoid(e, inside, u, e.fma(inside, factor_rest, rest))
+    y = e.b.select(e.b.fcmp_ordered(">", x, e.const(end)), x, y)           # NaN at inf
+    return with_sign_of(e, y, x)                                           # also of -0.0
 
 
 def _erfc_of_size(e: Emit, a: Value) -> Value:

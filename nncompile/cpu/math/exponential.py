@@ -12,10 +12,12 @@ from nncompile.cpu.math.parts import (
     LOG2_E,
     clamp,
     in_double,
+    ordered_sum,
     polynomial,
     power_of_two,
     scale,
     size,
+    two_product,
     with_sign_of,
 )
 
@@ -68,7 +70,7 @@ def exp_parts(e: Emit, x: Value, rest: Value | None = None) -> tuple[Value, Valu
     return e.b.fadd(e.const(1.0), _expm1_near(e, r)), n          # rounds less than Horner's rule
 
 
-def exp_in_two(e: Emit, x: Value, rest: Value) -> tuple[Value, Value, Value]:
+def exp_in_two(e: Emit, x: Value, rest: Value | None = None) -> tuple[Value, Value, Value]:
     """As exp_parts, with what p loses by rounding behind it."""
     r, n = _reduced(e, x, rest)
     t, one = _expm1_near(e, r), e.const(1.0)
@@ -173,23 +175,33 @@ def _exp_halves(e: Emit, a: Value) -> tuple[Value, Value]:
 
 
 def sigmoid(e: Emit, x: Value) -> Value:
-    return sigmoid_of_sum(e, x, e.const(0.0))
+    return times_sigmoid(e, None, x)
 
 
-def sigmoid_of_sum(e: Emit, x: Value, rest: Value) -> Value:
-    """The sigmoid of x + rest: with p = exp(-|x + rest|), 1 / (1 + p), or p / (1 + p) for negative
-    x, where nothing overflows or cancels.
+def times_sigmoid(e: Emit, x: Value | None, z: Value, rest: Value | None = None) -> Value:
+    """x sigmoid(z + rest), for finite x and |rest| much smaller than |z|; None stands for x = 1.
+    With p = exp(-|z + rest|) it is x / (1 + p), or for negative z x p / (1 + p), where nothing
+    overflows or cancels.
 
-    What 1 + p loses by rounding is put back, to first order, into the quotient."""
-    b = e.b
-    one = e.const(1.0)
-    negative = b.fcmp_ordered("<", x, e.const(0.0))
-    a = size(e, x)
-    rest = b.select(negative, rest, b.fneg(rest))
+    What 1 + p and x p lose by rounding is put back, to first order, into the quotient; what is
+    denormal is rounded once."""
+    b, one, zero = e.b, e.const(1.0), e.const(0.0)
+    negative = b.fcmp_ordered("<", z, zero)
+    if rest is not None:
+        rest = b.select(negative, rest, b.fneg(rest))
     least = e.const(FORMATS[e.dtype].least_exp)
-    power = scale(e, *exp_parts(e, e.larger(least, b.fneg(a)), rest))
-    whole = b.fadd(one, power)
-    lost = b.fsub(power, b.fsub(whole, one))
-    quotient = b.fdiv(b.select(negative, power, one), whole)
-    inverse = b.select(negative, b.fsub(one, quotient), quotient)          # 1 / (1 + p), nearly
-    return e.fma(b.fneg(b.fmul(quotient, lost)), inverse, quotient)
+    power = e.larger(least, b.fneg(size(e, z)))
+    if x is None:                                                          # few enough roundings
+        p = scale(e, *exp_parts(e, power, rest))
+        above, above_rest = b.select(negative, p, one), zero
+    else:
+        mantissa, mantissa_rest, exponent = exp_in_two(e, power, rest)
+        p = scale(e, mantissa, exponent)
+        product, product_rest = two_product(e, x, mantissa)
+        product_rest = e.fma(x, mantissa_rest, product_rest)
+        above = b.select(negative, scale(e, product, exponent), x)
+        above_rest = b.select(negative, scale(e, product_rest, exponent), zero)
+    below, below_rest = ordered_sum(e, one, p)
+    quotient = b.fdiv(above, below)
+    inverse = e.fma(below, e.const(-8 / 17), e.const(24 / 17))             # of 1 to 2, to 1 / 17
+    return e.fma(e.fma(b.fneg(quotient), below_rest, above_rest), inverse, quotient)

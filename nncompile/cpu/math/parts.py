@@ -15,6 +15,8 @@ from nncompile.cpu.lanes import F32, I32, Emit, Value
 
 Function: TypeAlias = Callable[..., Value]
 
+Sum: TypeAlias = tuple[Value, Value]       # a rounded number, and what rounding took away
+
 LOG2_E = 1.4426950408889634
 
 
@@ -26,12 +28,12 @@ class Format:
     bias: int
     round: float                 # 1.5 * 2^mantissa: round + x has round(x) in its last bits
     round_bits: int
-    least_exp: float             # exp is 0 from there down
+    least_exp: float             # 800 exp is 0 from there down
     most_exp: float              # exp is inf from there up
 
 
-FORMATS = {"f32": Format(23, 127, 1.5 * 2.0 ** 23, 0x4B400000, -104.0, 89.0),
-           "f64": Format(52, 1023, 1.5 * 2.0 ** 52, 0x4338000000000000, -746.0, 710.0)}
+FORMATS = {"f32": Format(23, 127, 1.5 * 2.0 ** 23, 0x4B400000, -120.0, 89.0),
+           "f64": Format(52, 1023, 1.5 * 2.0 ** 52, 0x4338000000000000, -760.0, 710.0)}
 
 
 def in_double(function: Function) -> Function:
@@ -115,7 +117,7 @@ def _power_of_two(e: Emit, n: Value) -> Value:
                        e.vector)
 
 
-def two_product(e: Emit, x: Value, y: Value) -> tuple[Value, Value]:
+def two_product(e: Emit, x: Value, y: Value) -> Sum:
     """x * y rounded, and what rounding took away.
 
     Without fma both factors are split into their first half and the rest (Dekker), whose products
@@ -139,9 +141,15 @@ def _split(e: Emit, x: Value) -> tuple[Value, Value]:
     return high, e.b.fsub(x, high)
 
 
-def two_sum(e: Emit, x: Value, y: Value) -> tuple[Value, Value]:
+def two_sum(e: Emit, x: Value, y: Value) -> Sum:
     """x + y rounded, and what rounding took away (Knuth)."""
     b = e.b
     total = b.fadd(x, y)
     from_y = b.fsub(total, x)
     return total, b.fadd(b.fsub(x, b.fsub(total, from_y)), b.fsub(y, from_y))
+
+
+def ordered_sum(e: Emit, x: Value, y: Value) -> Sum:
+    """two_sum for |x| >= |y|, in fewer instructions (Dekker)."""
+    total = e.b.fadd(x, y)
+    return total, e.b.fsub(y, e.b.fsub(total, x))
