@@ -91,6 +91,20 @@ def test_error(name, dtype, level):
     assert error[worst] <= bound, (error[worst], x[worst], y[worst], wanted[worst])
 
 
+@pytest.mark.parametrize("name", EXACT)
+def test_float64_judges_float32(name):
+    """What tools/ulp.py measures float32 by is right to a small part of a unit."""
+    pytest.importorskip("mpmath")
+    x = sample("f32", 60)
+    with np.errstate(all="ignore"):
+        quick, wanted = exact(name, x), exact(name, x.astype(np.float64))
+        nearest = wanted.astype(np.float32)
+        finite = np.isfinite(nearest)
+        error = np.abs(quick - wanted)[finite] / np.spacing(np.abs(nearest[finite]))
+        assert error.max() < 1e-4
+        assert np.array_equal(quick.astype(np.float32)[~finite], nearest[~finite], equal_nan=True)
+
+
 SPECIAL = [NAN, -NAN, -INF, INF, 0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0, 3.0, -3.0, 1e-40,
            -1e-40, 20.0, -20.0, 89.5, -89.5, 105.0, -105.0, 3e38, -3e38, 1e10]
 OF_DOUBLES = [5e-324, -5e-324, 1e-310, 710.5, -710.5, -746.0, 1.7e308, -1.7e308]
