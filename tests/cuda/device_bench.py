@@ -68,7 +68,7 @@ def test_it_is_called_as_its_users_call_it(clock, model, monkeypatch):
 
     def watched(self, x, **options):
         calls.append((isinstance(x, np.ndarray), "out" in options))
-        return call(self, x, **options)
+        return call.__get__(self)(x, **options)
 
     monkeypatch.setattr(CompiledModel, "__call__", watched)
     assert measured(model).correct
