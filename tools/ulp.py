@@ -1,6 +1,6 @@
 """The largest error of every function of one float, in units in the last place of the exact result.
 
-    python tools/ulp.py                     all functions, over all 2^32 float32: half an hour
+    python tools/ulp.py                     all functions, over all 2^32 float32: an hour of a core
     python tools/ulp.py exp gelu            two of them
     python tools/ulp.py --every 1021        over one float32 in 1021
     python tools/ulp.py --dtype f64         in float64, over a sample
@@ -8,9 +8,9 @@
 
 Prints a row of docs/accuracy.md for each function as it is done.  The exact results are of
 tests/cpu/math_reference.py: numpy's and scipy's in float64 for float32, numpy's in long double (64
-bits of mantissa on x86) and mpmath's for float64.  Float64 judges a float32 to within 1e-8 of a
-unit: `--check` compares the two on a sample.  Errors of up to half a unit, those of rounding, count
-as one half.  NNCOMPILE_TARGET chooses the target.
+bits of mantissa on x86) and mpmath's for float64.  Float64 is exact enough to judge a float32 by:
+tests/cpu/test_math.py compares it with those.  Errors of up to half a unit, those of rounding,
+count as one half.  NNCOMPILE_TARGET chooses the target.
 """
 from __future__ import annotations
 
