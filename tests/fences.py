@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -96,22 +97,34 @@ def check(model: CompiledModel, results: Any, arrays: Sequence[np.ndarray]) -> N
             assert got.tobytes() == np.ascontiguousarray(want).tobytes(), "other bits in fences"
 
 
+class Watched:
+    """Stands for the slot `__call__` of CompiledModel: calls `watch(model, call, *arguments)`."""
+
+    def __init__(self, watch: Callable[..., Any]) -> None:
+        self.watch, self.slot = watch, CompiledModel.__call__
+
+    def __get__(self, model: CompiledModel, kind: type) -> Callable[..., Any]:
+        return partial(self.watch, model, self.slot.__get__(model))
+
+    def __set__(self, model: CompiledModel, call: Callable[..., Any]) -> None:
+        self.slot.__set__(model, call)
+
+
 @pytest.fixture
 def fences(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every call of a compiled model in this test is repeated in fences."""
-    called = CompiledModel.__call__
-
-    def fenced_call(self: CompiledModel, *args: Any, **options: Any) -> Any:
-        engine = getattr(self, "_engine", None)
+    def fenced_call(model: CompiledModel, call: Callable[..., Any], *args: Any, **options: Any
+                    ) -> Any:
+        engine = getattr(model, "_engine", None)
+        results = call(*args, **options)                 # raises where the arguments are wrong
         if "out" in options or not isinstance(getattr(engine, "_executable", None), Executable):
-            return called.__get__(self)(*args, **options)
-        results = called.__get__(self)(*args, **options)   # raises where the arguments are wrong
+            return results
         try:
-            arrays, _ = self._checked(self._flat(args, options))
+            arrays, _ = model._checked(model._flat(args, options))
         except Exception:
             return results                               # outputs given by position
-        flat = results if self._nesting is None else self._nesting.outputs.flatten(results)
-        check(self, flat[0] if self._nesting is not None and len(flat) == 1 else flat, arrays)
+        flat = results if model._nesting is None else model._nesting.outputs.flatten(results)
+        check(model, flat[0] if model._nesting is not None and len(flat) == 1 else flat, arrays)
         return results
 
-    monkeypatch.setattr(CompiledModel, "__call__", fenced_call)
+    monkeypatch.setattr(CompiledModel, "__call__", Watched(fenced_call))

@@ -9,6 +9,7 @@ from nncompile import bench, nn
 from nncompile.cuda import engine, shim
 from nncompile.errors import CompileError
 from nncompile.model import CompiledModel
+from tests.fences import Watched
 
 CUDA = shim.load()
 
@@ -64,23 +65,23 @@ def test_it_is_called_as_its_users_call_it(clock, model, monkeypatch):
     """Nothing is allocated in a timed call: results are written where they were, and host arrays
     are staged."""
     calls = []
-    call = CompiledModel.__call__
 
-    def watched(self, x, **options):
+    def watch(model, call, x, **options):
         calls.append((isinstance(x, np.ndarray), "out" in options))
-        return call.__get__(self)(x, **options)
+        return call(x, **options)
 
-    monkeypatch.setattr(CompiledModel, "__call__", watched)
+    monkeypatch.setattr(CompiledModel, "__call__", Watched(watch))
     assert measured(model).correct
     assert set(calls) == {(False, False), (False, True), (True, False)}
     assert calls.count((False, False)) == 2                  # one a batch, that makes `out`
 
 
 def test_a_wrong_result_gets_no_time(clock, model, monkeypatch):
-    monkeypatch.setattr("nncompile.model.CompiledModel.__call__",
-                        lambda self, x, out=None: np.zeros((x.shape[0], 3), "f4") if isinstance(
-                            x, np.ndarray) else CUDA.module.to_device(
-                                np.zeros((x.shape[0], 3), "f4")))
+    def wrong(model, call, x, out=None):
+        zeros = np.zeros((x.shape[0], 3), "f4")
+        return zeros if isinstance(x, np.ndarray) else CUDA.module.to_device(zeros)
+
+    monkeypatch.setattr(CompiledModel, "__call__", Watched(wrong))
     report = measured(model)
     assert not report.correct
     assert report.notes().count("nncompile: wrong: output 0 is off by") >= 1
