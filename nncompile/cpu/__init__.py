@@ -6,6 +6,6 @@
     kernels/     what the source calls             lanes.py, math/, target.py: what they stand on
     jit.py       source -> object code, by numba   load.py, cache.py, link.py: kept, and linked
     executable.py, call.py, launch.py, pool.py     from a call to the workers
-    profile.py   time of each step                 ceilings.py, cores.py: what the machine can do
-    progress.py  what a terminal shows of a long compilation
+    profile.py   time of each step                 progress.py: what a terminal shows meanwhile
+    ceilings.py, costs.py, cores.py                what the machine can do, and what sharing costs
 """
