@@ -8,6 +8,7 @@
 `row_blocks` takes a block of rows through all steps; `phases` lets all workers share each step.
 Both call the same kernels, so a row's bits do not depend on which one ran.  A kind of step has
 one entry in EMITTERS (emitters.py), from the step to its kernel and the text of its arguments.
+Blocks of steps that repeat are functions of their own (repeats.py).
 """
 from __future__ import annotations
 
@@ -22,6 +23,7 @@ from ir.types import Dim, DimExpr, divide, product, same, symbol
 from nncompile.cpu.arena import LINE, Arena
 from nncompile.cpu.emitters import EMITTERS, Call
 from nncompile.cpu.kernels import Kernel
+from nncompile.cpu.repeats import Block, Line, fold
 from nncompile.cpu.scope import Scope, at_word
 from nncompile.cpu.target import Target
 from nncompile.schedule import Program, Step, View
@@ -44,9 +46,8 @@ class Source:
 def emit(program: Program, target: Target) -> Source:
     """Write the program for this target."""
     writer = Writer(program, target)
-    functions = [writer.plan(), writer.phases()]
-    if program.batch is not None:
-        functions.insert(1, writer.row_blocks())
+    functions = [writer.plan(), *(writer.row_blocks() if program.batch is not None else []),
+                 *writer.phases()]
     used = [k for alone in writer.called.values() for k in (alone, alone.shared)]
     text = "\n\n".join([writer.header(), *functions])
     return Source(text, {k.name: k for k in used}, writer.arena)
@@ -111,7 +112,7 @@ class Writer(Scope):
             text = f"min({text}, {self.number(dim)})"
         return text
 
-    def row_blocks(self) -> str:
+    def row_blocks(self) -> list[str]:
         batch = self.program.batch or ""
         self.names = self.rows_of
         whole = self.sizes[batch]
@@ -123,13 +124,11 @@ class Writer(Scope):
         for view, value, number in self.arguments():
             lines.append(f"        {self.places[view.place]} = "
                          + self.offset_pointer(number, value, batch))
-        for step in self.program.steps:
-            kernel, arguments = self.call(step)
-            lines += ["", f"        {comment(step, self.values)}",
-                      *wrapped("        ", kernel, arguments)]
-        return "\n".join([*lines, "", "        row = claim(queue, 0) * block", ""])
+        blocks, steps = self.steps(shared=False)
+        return [*blocks, "\n".join([*lines, *written(steps, "        ", shared=False), "",
+                                    "        row = claim(queue, 0) * block", ""])]
 
-    def phases(self) -> str:
+    def phases(self) -> list[str]:
         self.names = self.sizes
         rows = self.sizes.get(self.program.batch or "", "")
         lines = [f"def phases({SIGNATURE}):",
@@ -137,12 +136,19 @@ class Writer(Scope):
                  *self.read_sizes(), *self.buffers(rows)]
         lines += [f"    {self.places[view.place]} = pointer(args, {number})"
                   for view, _, number in self.arguments()]
+        blocks, steps = self.steps(shared=True)
+        return [*blocks, "\n".join([*lines, *written(steps, "    ", shared=True), ""])]
+
+    def steps(self, shared: bool) -> tuple[list[str], list[Line]]:
+        """The functions of steps that repeat, and the calls of these and of all other steps."""
+        lines = []
         for number, step in enumerate(self.program.steps):
             kernel, arguments = self.call(step)
-            arguments = [f"phase(queue, {number})", *arguments]
-            lines += ["", f"    {comment(step, self.values)}",
-                      *wrapped("    ", kernel.shared, arguments)]
-        return "\n".join([*lines, ""])
+            lines.append(Line(number, step.node.where.layer.partition(" ")[0],
+                              self.values[step.node.result], comment(step, self.values),
+                              kernel.name, tuple(arguments)))
+        blocks, lines = fold(lines, set(self.places.values()))
+        return [function(block, shared) for block in blocks], lines
 
     # -- pieces of functions ---------------------------------------------------------------------
 
@@ -240,9 +246,28 @@ def size_powers(program: Program) -> dict[str, int]:
     return powers
 
 
-def wrapped(indent: str, kernel: Kernel, arguments: Sequence[str]) -> list[str]:
+def function(block: Block, shared: bool) -> str:
+    """The function of steps that repeat; like a kernel, it is shared_<name>(queue, ...) for all."""
+    queue, prefix = (["queue"], "shared_") if shared else ([], "")
+    head = wrapped("def ", prefix + block.name, [*queue, *block.parameters])
+    return "\n".join([*head[:-1], head[-1] + ":", f'    """{block.about}"""',
+                      *written(block.lines, "    ", shared), ""])
+
+
+def written(lines: Sequence[Line], indent: str, shared: bool) -> list[str]:
+    """The calls, each under its comment; of all workers together, where they are shared."""
+    texts = []
+    for line in lines:
+        name, arguments = line.function, line.arguments
+        if shared:
+            name, arguments = f"shared_{name}", (f"phase(queue, {line.phase})", *arguments)
+        texts += ["", f"{indent}{line.comment}", *wrapped(indent, name, arguments)]
+    return texts
+
+
+def wrapped(indent: str, name: str, arguments: Sequence[str]) -> list[str]:
     """The call, broken behind commas at 100 columns."""
-    lines, line = [], f"{indent}{kernel.name}("
+    lines, line = [], f"{indent}{name}("
     hang = " " * len(line)
     for i, argument in enumerate(arguments):
         piece = argument + (")" if i == len(arguments) - 1 else ",")

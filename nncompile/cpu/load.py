@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -30,8 +30,14 @@ from nncompile.cpu.target import Target, object_code
 from nncompile.cpu.words import PHASE, WORDS, Word, symbol
 from nncompile.errors import CompileError
 
-# The functions of generated source, with the letters of their arguments.
+# The functions of generated source that a call runs, with the letters of their arguments; those
+# that these call, for steps that repeat, have pointers of these names.
 DRIVER = {"plan": "pp", "row_blocks": "ppppippi", "phases": "ppppippi"}
+POINTERS = re.compile(r"p\d+|queue|weights|fault")
+
+# The head of a function, or a phase and the function that it is the first argument of.
+PHASES = re.compile(r"^def (?P<name>\w+)\(|"
+                    r"(?:(?P<function>\w+)\()?\b(?P<word>(?:phase|claim)\()", re.MULTILINE)
 
 _lock = threading.RLock()
 if hasattr(os, "register_at_fork"):            # a child never starts in the middle of a compilation
@@ -76,8 +82,18 @@ def compile_source(source: str, kernels: Mapping[str, Kernel], symbols: Mapping[
                    target: Target) -> bytes:
     """Object code of the source's functions, under the given C symbols."""
     scope = execute(source, {**WORDS, **{n: kernel_word(k) for n, k in kernels.items()}})
-    return compile_functions([Function(symbols[name], scope[name], DRIVER[name], "n")
-                              for name in symbols], target)
+    functions = [Function(c_name, scope[name], letters(scope[name]), "n")
+                 for name, c_name in symbols.items()]
+    for name, function in zip(symbols, functions, strict=True):     # they call each other by symbol
+        scope[name] = symbol(name, function.arguments, "n", function.symbol)
+    return compile_functions(functions, target)
+
+
+def letters(function: Callable[..., Any]) -> str:
+    """Of the function's arguments."""
+    code = function.__code__
+    return DRIVER.get(code.co_name) or "".join(
+        "p" if POINTERS.fullmatch(name) else "i" for name in code.co_varnames[:code.co_argcount])
 
 
 def kernel_word(kernel: Kernel) -> Word:
@@ -118,15 +134,20 @@ def load_runtime(target: Target) -> None:
 def read(source: str) -> tuple[list[str], int]:
     """The functions that generated source defines, and the words of the queue it uses.
 
+    A function that is given a phase as its queue counts on from there; it stands above its callers.
     Raises CompileError where a phase is not a plain number: the queue's size depends on it.
     """
-    phases = [0]
-    for found in re.finditer(r"\b(phase|claim)\(", source):
+    name, last = "", {"": 0}                           # of each function, the last of its phases
+    for found in PHASES.finditer(source):
+        if found["name"]:
+            name = found["name"]
+            last[name] = 0
+            continue
         number = re.compile(r"\w+, (\d+)\)").match(source, found.end())
         if number is None:
             line = source.count("\n", 0, found.start()) + 1
             raise CompileError(f"line {line}: a phase is not a plain number: "
-                               + source[found.start():].partition("\n")[0])
-        phases.append(int(number[1]))
-    names = re.findall(r"^def (\w+)\(", source, re.MULTILINE)
-    return [n for n in DRIVER if n in names], PHASE * (1 + max(phases))
+                               + source[found.start("word"):].partition("\n")[0])
+        further = last.get(found["function"] or "", 0)
+        last[name] = max(last[name], int(number[1]) + further)
+    return [name for name in last if name], PHASE * (1 + max(last.values()))

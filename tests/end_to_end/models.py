@@ -147,6 +147,8 @@ CASES = {
     "one wide": Case(mlp(1, 1, 1), ("f32[B, 1]",), (normal("B", 1),)),
     "residual": Case(lambda: nn.Sequential(Block(48), Block(48)), ("f32[B, 48]",),
                      (normal("B", 48),)),
+    "equal blocks": Case(lambda: nn.Sequential(*(Block(24) for _ in range(3))), ("f32[B, 24]",),
+                         (normal("B", 24),)),
     "residual in time": Case(lambda: Block(40), ("f32[B, T, 40]",), (normal("B", "T", 40),)),
     "encoder": Case(Encoder, ("i64[B, T]",), (ids("B", "T", below=50),)),
     "odd views": Case(Odd, ("f32[B, 20]", "f32[B, 4]"), (normal("B", 20), normal("B", 4))),
