@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from statistics import geometric_mean
 
 from benchmarks.models import SUITE
@@ -12,6 +13,7 @@ from nncompile.bench.report import micros
 # The bars.  Large batches of dense models: the multiply-adds; their batch 1: the bandwidth.
 GEOMETRIC_MEAN, PEAK_SHARE, READS_SHARE, LARGE = 1.5, 0.93, 0.85, 1024
 
+FINDINGS = Path(__file__).with_name("findings.md")      # why, where a row is below a bar
 INTRODUCTION = """\
 # Benchmarks
 
@@ -51,7 +53,8 @@ def markdown(rows: Sequence[Measured], plot: str) -> str:
     """The page: `rows` of all models; `plot` names the picture's file."""
     peers = [name for name in PEERS if any(name in m.peers for m in rows)]
     return "\n".join([INTRODUCTION.format(busy=BUSY), *where(rows), *summary(rows, peers),
-                      f"![ratios to the peers]({plot})\n", *tables(rows, peers), *notes(rows)])
+                      f"![ratios to the peers]({plot})\n", FINDINGS.read_text(),
+                      *tables(rows, peers), *notes(rows)])
 
 
 def where(rows: Sequence[Measured]) -> Iterator[str]:
@@ -72,7 +75,8 @@ def summary(rows: Sequence[Measured], peers: Sequence[str]) -> Iterator[str]:
         return
     best = [m.ratio(str(m.best))[0] for m in counted]
     yield f"{len(counted)} rows count, {sum(not m.valid for m in rows)} do not (busy machine). "
-    yield f"Geometric mean over the best peer of each row: **{geometric_mean(best):.2f}**.\n"
+    yield (f"Geometric mean over the best peer of each row: **{geometric_mean(best):.2f}**; if "
+           f"every row were at the machine's ceiling, it would be {at_ceilings(counted):.2f}.\n")
     yield "| over | rows | geometric mean | least | fastest peer in |"
     yield "|---|---|---|---|---|"
     for peer in peers:
@@ -86,6 +90,12 @@ def summary(rows: Sequence[Measured], peers: Sequence[str]) -> Iterator[str]:
     if geometric_mean(best) < GEOMETRIC_MEAN:
         lines.append(f"- the geometric mean over the best peer is below {GEOMETRIC_MEAN}")
     yield "\n".join(lines or ["None."]) + "\n"
+
+
+def at_ceilings(rows: Sequence[Measured]) -> float:
+    """The geometric mean that nobody can exceed on this machine."""
+    return geometric_mean([m.ratio(str(m.best))[0] / min(1.0, max(m.shares.values(), default=1.0))
+                           for m in rows])
 
 
 def misses(measured: Measured) -> Iterator[str]:

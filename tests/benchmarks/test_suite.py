@@ -16,7 +16,7 @@ from benchmarks.models import SUITE
 from benchmarks.plot import draw
 from benchmarks.results import Conditions, Measured, conditions, load, save, source_digest
 from benchmarks.run import Plan, is_done, run, too_large
-from benchmarks.table import cells, markdown, misses
+from benchmarks.table import at_ceilings, cells, markdown, misses
 from nncompile.bench import Result, Row
 from nncompile.bench.contender import check, weight_bytes
 from nncompile.bench.measure import batch_sizes, random_inputs
@@ -163,11 +163,18 @@ def test_rows_below_a_bar_are_named() -> None:
         "digits, batch 1, 1 thread: 80% of the bandwidth, below 85%"]
 
 
+def test_what_the_geometric_mean_would_be_at_the_ceilings() -> None:
+    half = measured(torch=2e-5, peak=1e-12, reads=5e-11)
+    assert max(half.shares.values()) == pytest.approx(0.5)
+    assert at_ceilings([half]) == pytest.approx(4.0)
+    assert at_ceilings([measured(torch=2e-5, peak=1e-12, reads=2e-10)]) == pytest.approx(2.0)
+
+
 def test_a_row_on_a_busy_machine_does_not_count() -> None:
     rows = [measured(torch=2e-5), measured(batch=8, torch=8e-5, busy=0.11)]
     page = markdown(rows, "plot.svg")
     assert "1 rows count, 1 do not" in page
-    assert "Geometric mean over the best peer of each row: **2.00**" in page
+    assert "Geometric mean over the best peer of each row: **2.00**; if every row" in page
     assert "0.11 (does not count)" in page
     assert "No row counts yet." in markdown(rows[1:], "plot.svg")
     assert "No row counts yet." in markdown([], "plot.svg")
