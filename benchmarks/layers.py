@@ -34,6 +34,7 @@ STEPS = {"nothing": 0, "5 us": 5_000, "50 us": 50_000}     # of a piece; a step 
 TIMES, ROUNDS, PAUSE = 100, 40, 0.01
 
 Region = Callable[[int, int], None]           # so many steps a piece, so many times
+Alone = Callable[[int], None]                 # both pieces on one thread
 
 
 # -- the job ---------------------------------------------------------------------------------------
@@ -58,7 +59,7 @@ def regions(pool: Pointer, queue: Pointer, job: Pointer, steps: int, times: int)
         share(pool, 2, job, null(), null(), null(), null(), steps, queue, null())
 
 
-def our_region() -> Region:
+def our_region() -> tuple[Region, Alone]:
     target = host()
     load_runtime(target)
     code = linker(target)
@@ -68,21 +69,22 @@ def our_region() -> Region:
     call = ctypes.CFUNCTYPE(None, pointer, pointer, pointer, word, word)(
         code.address("nnc_regions"))
     job = code.address("nnc_pieces")
-    queues = threading.local()
+    body = ctypes.CFUNCTYPE(None, *[pointer] * 4, word, pointer, pointer, word)(job)
+    queue = np.zeros(64, np.int64)
 
     def region(steps: int, times: int) -> None:
-        if not hasattr(queues, "mine"):
-            queues.mine = np.zeros(64, np.int64)
-        call(POOL.address, queues.mine.ctypes.data, job, steps, times)
+        call(POOL.address, queue.ctypes.data, job, steps, times)
 
-    return region
+    def both(steps: int) -> None:
+        queue[0] = 0
+        body(None, None, None, None, steps, queue.ctypes.data, None, 0)
+
+    return region, both
 
 
-def numba_region() -> Region:
+def numba_region() -> tuple[Region, Alone]:
     """The layer is chosen by the variable NUMBA_THREADING_LAYER."""
     import numba
-
-    numba.set_num_threads(2)
 
     @numba.njit(parallel=True, nogil=True)  # type: ignore[untyped-decorator]
     def once(steps: int, out: Any) -> None:
@@ -97,39 +99,33 @@ def numba_region() -> Region:
         for _ in range(times):
             once(steps, out)
 
-    return lambda steps, times: regions(steps, times, np.zeros(16, np.int64))
+    def region(steps: int, times: int) -> None:
+        numba.set_num_threads(2)
+        regions(steps, times, np.zeros(16, np.int64))
+
+    def both(steps: int) -> None:
+        numba.set_num_threads(1)
+        regions(steps, 1, np.zeros(16, np.int64))
+
+    return region, both
 
 
 # -- what is measured ------------------------------------------------------------------------------
 
 def measure(layer: str) -> dict[str, float]:
     """Microseconds of a region, beyond the work of a piece: the median of many rounds."""
-    region = our_region() if layer == OURS else numba_region()
+    region, both = our_region() if layer == OURS else numba_region()
     region(0, 1)
     found = {}
     for name, steps in STEPS.items():
-        piece = alone(steps)
-        found[name] = median(lambda: region(steps, TIMES)) / TIMES - piece  # noqa: B023
+        pieces = (median(lambda: both(steps)) - median(lambda: both(0))) / 2       # noqa: B023
+        found[name] = median(lambda: region(steps, TIMES)) / TIMES - pieces       # noqa: B023
     found["after a pause"] = median(lambda: region(0, 1), lambda: time.sleep(PAUSE))
     region(0, TIMES)
     busy = time.process_time()
     time.sleep(1)
     found["idle"] = time.process_time() - busy
     return found
-
-
-def alone(steps: int) -> float:
-    """Microseconds of a piece, by the same compiler, on one thread."""
-    import numba
-
-    @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
-    def piece(steps: int, x: int) -> int:
-        for _ in range(steps):
-            x = x * 6364136223846793005 + 1442695040888963407
-        return x
-
-    piece(1, 1)
-    return median(lambda: piece(steps, 1)) - median(lambda: piece(0, 1))
 
 
 def median(call: Callable[[], object], before: Callable[[], object] = lambda: None) -> float:
@@ -147,7 +143,7 @@ def two_callers(layer: str) -> None:
     if layer == OURS:
         call = our_model()
     else:
-        region = numba_region()
+        region, _ = numba_region()
         call = lambda: region(1000, 20)                                    # noqa: E731
     call()
     threads = [threading.Thread(target=lambda: [call() for _ in range(500)]) for _ in range(2)]
@@ -162,7 +158,7 @@ def after_fork(layer: str) -> None:
     if layer == OURS:
         call = our_model()
     else:
-        region = numba_region()
+        region, _ = numba_region()
         call = lambda: region(1000, 20)                                    # noqa: E731
     call()
     child = os.fork()
@@ -215,11 +211,12 @@ How work is shared is said in [architecture.md](architecture.md) and at the head
 `nncompile/cpu/pool.py`. Here it stands beside the three threading layers of numba
 (`python -m benchmarks.layers` measures this page anew).
 
-Two threads share two equal pieces of work; everybody's pieces are the same loop, compiled by numba.
-The first three columns are microseconds that a region takes beyond one piece, one region after the
-other; then that of an empty region after 10 ms of rest; then the CPU seconds that the process burns
-in a second of rest after a region. The last two columns: do two threads that share work at a time
-get along, and can a forked child share work?
+Two threads share two equal pieces of work, and everybody's pieces are the same loop, compiled by
+numba. The first three columns are microseconds that a region takes beyond one piece, one region
+after the other (a piece is half of what both take in the same code on one thread); then that of an
+empty region after 10 ms of rest; then the CPU seconds that the process burns in a second of rest.
+The last two columns: do two threads that share work at a time get along, and can a forked child
+share work?
 
 | layer | nothing, us | 5 us | 50 us | after a pause | idle, CPU s | two callers | after fork |
 |---|---|---|---|---|---|---|---|
