@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -138,14 +139,20 @@ def median(call: Callable[[], object], before: Callable[[], object] = lambda: No
     return 1e6 * statistics.median(taken)
 
 
-def two_callers(layer: str) -> None:
-    """Two threads share work at the same time: through models, as users of ours do."""
+def sharing(layer: str) -> Callable[[], object]:
+    """A call that shares work, and has done so once."""
     if layer == OURS:
         call = our_model()
     else:
         region, _ = numba_region()
-        call = lambda: region(1000, 20)                                    # noqa: E731
+        call = partial(region, 1000, 20)
     call()
+    return call
+
+
+def two_callers(layer: str) -> None:
+    """Two threads share work at the same time: through models, as users of ours do."""
+    call = sharing(layer)
     threads = [threading.Thread(target=lambda: [call() for _ in range(500)]) for _ in range(2)]
     for thread in threads:
         thread.start()
@@ -155,12 +162,7 @@ def two_callers(layer: str) -> None:
 
 def after_fork(layer: str) -> None:
     """The child of a process that has shared work shares work."""
-    if layer == OURS:
-        call = our_model()
-    else:
-        region, _ = numba_region()
-        call = lambda: region(1000, 20)                                    # noqa: E731
-    call()
+    call = sharing(layer)
     child = os.fork()
     if child == 0:
         call()

@@ -62,9 +62,9 @@ def compile_graph(graph: ir.Graph, nesting: Nesting | None, names: Mapping[str, 
     graph = replace(graph, data={v: np.array(a) for v, a in graph.data.items()})
     write = dump(graph.name)
     runs = run_passes(graph, check, lambda run: write(f"{run.name}.ir", run.graph))
-    program = schedule(runs[-1].graph, vectors=target == "cpu")
-    write("program.txt", program)
     engine = import_module(TARGETS[target]).Engine
+    program = schedule(runs[-1].graph, vectors=engine.vectors)
+    write("program.txt", program)
     compiled = CompiledModel(runs, program, engine, nesting, names, threads, target, check)
     write("source.py", compiled.source)
     return compiled

@@ -29,6 +29,7 @@ class Engine:
     """
 
     options: tuple[str, ...] = ("threads",)       # what `call` takes by keyword, beside out=
+    vectors = True                                # how programs are scheduled for it
 
     def __init__(self, program: Program, constants: Sequence[Array], threads: int | None,
                  slow: Callable[..., Any], on_fault: Callable[[int, int, int], Any]) -> None:

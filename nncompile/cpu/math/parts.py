@@ -28,7 +28,7 @@ class Format:
     bias: int
     round: float                 # 1.5 * 2^mantissa: round + x has round(x) in its last bits
     round_bits: int
-    least_exp: float             # 800 exp is 0 from there down
+    least_exp: float             # exp(x) and x exp(x) are 0 from there down
     most_exp: float              # exp is inf from there up
 
 
