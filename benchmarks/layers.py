@@ -64,7 +64,8 @@ def our_region() -> tuple[Region, Alone]:
     target = host()
     load_runtime(target)
     code = linker(target)
-    code.add(compile_functions([runtime_function(pieces), runtime_function(regions)], target))
+    ours = [runtime_function(pieces), runtime_function(regions)]
+    code.add(compile_functions(ours, target, [f.symbol for f in ours]))
     POOL.start(2, code.address("nnc_worker"))
     word, pointer = ctypes.c_int64, ctypes.c_void_p
     call = ctypes.CFUNCTYPE(None, pointer, pointer, pointer, word, word)(

@@ -98,8 +98,10 @@ def test_only_the_target_s_room_imports_a_code_generator() -> None:
 
 
 def test_numba_is_imported_only_where_something_is_compiled() -> None:
-    for name in MODULES:
-        assert not any(inside(t, "numba") for t in imports(name, only_at_load=True)), name
+    knows = "nncompile.cpu.numba_target"
+    for name in set(MODULES) - {knows}:
+        at_load = imports(name, only_at_load=True)
+        assert not any(inside(t, "numba") or inside(t, knows) for t in at_load), name
 
 
 def test_imports_go_up_the_flow() -> None:

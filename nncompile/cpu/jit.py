@@ -7,18 +7,20 @@ object.  Functions call each other and the kernels by C symbol, so numba never r
 """
 from __future__ import annotations
 
+import contextlib
 import functools
+import gc
 import hashlib
 import linecache
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import llvmlite.binding as llvm
 
 from nncompile.cpu.target import Target, machine
-from nncompile.cpu.words import POINTER, WORDS, Word, retyped, symbol
+from nncompile.cpu.words import WORDS, Word, symbol
 from nncompile.errors import CompileError
 
 
@@ -70,23 +72,35 @@ def execute(source: str, names: Mapping[str, Any]) -> dict[str, Any]:
 
 # -- compiling ------------------------------------------------------------------------------------
 
-def compile_functions(functions: Sequence[Function], target: Target) -> bytes:
-    """Object code in which each function is a C function.
+def compile_functions(functions: Sequence[Function], target: Target,
+                      exported: Collection[str]) -> bytes:
+    """Object code with a C function for each symbol in `exported`; the functions of other symbols
+    become part of those that call them.
 
     A function's global names may be words, numbers, and functions whose body is numba's Python.
     Raises CompileError, with numba's reason and the line, where a function is anything else.
     """
     whole = llvm.parse_assembly("")
-    for function in functions:
-        whole.link_in(llvm.parse_assembly(with_entry_point(function)))
+    with no_garbage_collection():
+        for function in functions:
+            whole.link_in(llvm.parse_assembly(with_entry_point(function)))
     whole.triple = target.triple
-    hide_all_but({f.symbol for f in functions}, whole)
-    generator = machine(target)
-    options = llvm.create_pipeline_tuning_options(speed_level=2)
-    options.loop_vectorization = options.slp_vectorization = False     # there is nothing to gain
-    builder = llvm.create_pass_builder(generator, options)
-    builder.getModulePassManager().run(whole, builder)
-    return bytes(generator.emit_object(whole))
+    inline_all_but(exported, whole)
+    simplify(whole, target)
+    return bytes(machine(target).emit_object(whole))
+
+
+@contextlib.contextmanager
+def no_garbage_collection() -> Iterator[None]:
+    """numba makes a hundred thousand small objects, nearly all of which live until it is done;
+    looking through them again and again is a tenth of its time."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def with_entry_point(function: Function) -> str:
@@ -110,86 +124,53 @@ define {"void" if function.result == "n" else kind} @{function.symbol}({argument
 """
 
 
-def hide_all_but(symbols: set[str], module: Any) -> None:
-    """Make everything else the module's own, so that LLVM inlines it and drops what is unused."""
+def inline_all_but(exported: Collection[str], module: Any) -> None:
     for value in (*module.functions, *module.global_variables):
-        if not value.is_declaration and value.name not in symbols:
+        if not value.is_declaration and value.name not in exported:
             value.linkage = llvm.Linkage.internal
+            if value.is_function:
+                value.add_function_attribute("alwaysinline")
+
+
+def simplify(module: Any, target: Target) -> None:
+    """Of LLVM's passes those that such code gains by: there is nothing to vectorize or unroll.
+    Its whole list for -O2 takes ten times as long, and the code is as large."""
+    passes = llvm.create_new_module_pass_manager()
+    passes.add_always_inliner_pass()
+    passes.add_global_dead_code_eliminate_pass()
+    passes.add_sroa_pass()
+    passes.add_simplify_cfg_pass()
+    passes.add_instruction_combine_pass()
+    passes.add_new_gvn_pass()
+    passes.add_simplify_cfg_pass()
+    options = llvm.create_pipeline_tuning_options()
+    passes.run(module, llvm.create_pass_builder(machine(target), options))
 
 
 def numba_ir(function: Function) -> tuple[str, str]:
     """What numba makes of a function, and the name of it therein."""
-    from numba.core import compiler, errors, registry
-    from numba.core import types as nb
+    from numba.core import errors
 
-    kinds = {"p": nb.voidptr, "i": nb.int64, "n": nb.void}
-    target = registry.cpu_target
-    flags = compiler.Flags()
-    flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
-    flags.error_model = "numpy"                          # x // 0 is 0, nothing raises
+    from nncompile.cpu.numba_target import llvm_of
+
     try:
-        result = compiler.compile_extra(
-            target.typing_context, target.target_context, in_numba(function.python),
-            tuple(kinds[a] for a in function.arguments), kinds[function.result], flags, {},
-            pipeline_class=pipeline())
+        return llvm_of(in_numba(function.python), function.arguments, function.result)
     except (errors.NumbaError, TypeError) as error:      # TypeError: a word's argument is missing
         code = function.python.__code__
         raise CompileError(f"{code.co_name} cannot be compiled ({code.co_filename}, line "
                            f"{code.co_firstlineno}):\n{error}") from error
-    return result.library.get_llvm_str(), result.fndesc.mangled_name
-
-
-@functools.cache
-def pipeline() -> Any:
-    """What numba does to a function: no more than numbers, pointers, calls and loops need.  That is
-    two thirds of the time of its whole list."""
-    from numba.core import typed_passes as typed
-    from numba.core import untyped_passes as untyped
-    from numba.core.compiler import CompilerBase, PassManager
-
-    class Pipeline(CompilerBase):
-        def define_pipelines(self) -> list[Any]:
-            passes = PassManager("nncompile")
-            for one in (untyped.TranslateByteCode, untyped.FixupArgs, untyped.IRProcessing,
-                        untyped.ReconstructSSA, typed.NopythonTypeInference,
-                        typed.PreLowerStripPhis, typed.NativeLowering, typed.NoPythonBackend):
-                passes.add_pass(one, one.__doc__ or one.__name__)
-            passes.finalize()
-            return [passes]
-
-    return Pipeline
 
 
 def in_numba(python: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, with the words among its global names as numba's intrinsics."""
+    """The function, with what numba takes for a word in the place of each."""
     code, scope = python.__code__, python.__globals__
     used = {n: scope[n] for n in code.co_names if n in scope}
-    # numba's own min and max are functions of its library, which it would compile and link
-    used |= {n: WORDS[n] for n in ("min", "max") if n in code.co_names}
-    words = {n: intrinsic(word) for n, word in used.items() if isinstance(word, Word)}
+    used |= {n: WORDS[n] for n in ("min", "max") if n in code.co_names}      # not Python's own
+    words = {n: in_place_of(word) for n, word in used.items() if isinstance(word, Word)}
     return types.FunctionType(code, {**scope, **words}, code.co_name)
 
 
 @functools.cache
-def intrinsic(word: Word) -> Any:
-    """The word as numba's compiler takes it."""
-    from numba.core import types as nb
-    from numba.extending import intrinsic as register
-
-    kinds = {"p": nb.voidptr, "i": nb.int64, "c": nb.int64, "n": nb.void}
-    wanted = [kinds[a] for a in word.arguments]
-
-    def emit(context: Any, builder: Any, signature: Any, values: Sequence[Any]) -> Any:
-        values = [context.cast(builder, *three)
-                  for three in zip(values, signature.args, wanted, strict=True)]
-        value = word.emit(builder, [retyped(v, POINTER) if letter == "p" else v
-                                    for v, letter in zip(values, word.arguments, strict=True)])
-        if word.result == "p":
-            return retyped(value, context.get_value_type(nb.voidptr))
-        return context.get_dummy_value() if word.result == "n" else value
-
-    # numba wants a parameter for each argument
-    names = ", ".join(f"a{i}" for i in range(len(wanted)))
-    scope = {"signature": kinds[word.result](*wanted), "emit": emit}
-    exec(f"def {word.name}(context, {names}): return signature, emit", scope)
-    return register(scope[word.name])
+def in_place_of(word: Word) -> Callable[..., None]:
+    from nncompile.cpu.numba_target import declare_word
+    return declare_word(word)

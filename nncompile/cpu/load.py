@@ -35,6 +35,9 @@ from nncompile.errors import CompileError
 DRIVER = {"plan": "pp", "row_blocks": "ppppippi", "phases": "ppppippi"}
 POINTERS = re.compile(r"p\d+|queue|weights|fault")
 
+# Functions of the runtime that Python, and code that is compiled by itself, find by their symbols.
+EXPORTED = (pool.worker, pool.share, pool.meet, pool.meetings, launch.run, call.call)
+
 # The head of a function, or a phase and the function that it is the first argument of.
 PHASES = re.compile(r"^def (?P<name>\w+)\(|"
                     r"(?:(?P<function>\w+)\()?\b(?P<word>(?:phase|claim)\()", re.MULTILINE)
@@ -86,7 +89,7 @@ def compile_source(source: str, kernels: Mapping[str, Kernel], symbols: Mapping[
                  for name, c_name in symbols.items()]
     for name, function in zip(symbols, functions, strict=True):     # they call each other by symbol
         scope[name] = symbol(name, function.arguments, "n", function.symbol)
-    return compile_functions(functions, target)
+    return compile_functions(functions, target, symbols.values())
 
 
 def letters(function: Callable[..., Any]) -> str:
@@ -125,10 +128,12 @@ def kernel_module(kernel: Kernel, target: Target) -> Any:
 def load_runtime(target: Target) -> None:
     """The pool, the launch and the call path; nothing, if they are loaded."""
     functions = [runtime_function(w) for w in (*pool.COMPILED, *launch.COMPILED, *call.COMPILED)]
+    exported = {runtime_function(w).symbol for w in EXPORTED}
     into = linker(target)
     with _lock:
-        if functions[0].symbol not in into:
-            into.add(cached("runtime", "", target, lambda: compile_functions(functions, target)))
+        if "nnc_call" not in into:
+            into.add(cached("runtime", "", target,
+                            lambda: compile_functions(functions, target, exported)))
 
 
 def read(source: str) -> tuple[list[str], int]:

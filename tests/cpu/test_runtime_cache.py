@@ -345,10 +345,14 @@ def test_symbols_of_an_object():
     assert link.symbols(needs("getpid")) == (["getpid"], ["calls_getpid"])
 
 
-def test_only_our_functions_are_visible_and_nothing_of_numba_is_needed():
-    scope = execute("def twice(a):\n    return helper(a) * 2\n",
+def test_only_what_is_exported_is_visible_and_nothing_of_numba_is_needed():
+    scope = execute("def twice(a):\n    return helper(inner(a)) * 2\n"
+                    "def inner(a):\n    return a + 1\n",
                     {"helper": symbol("helper", "i", "i", "nnc_helper")})
-    code = compile_functions([Function("nnc_twice", scope["twice"], "i", "i")], host())
+    scope["inner"], inner = symbol("inner", "i", "i", "nnc_inner"), scope["inner"]
+    functions = [Function("nnc_twice", scope["twice"], "i", "i"),
+                 Function("nnc_inner", inner, "i", "i")]
+    code = compile_functions(functions, host(), ["nnc_twice"])
     assert link.symbols(code) == (["nnc_helper"], ["nnc_twice"])
 
 
