@@ -47,8 +47,8 @@ NEW_ARRAY_INDEX = 93                          # of PyArray_New in numpy's table 
 
 # A model's state, continued: objects of Python, and counts
 (ARRAY_CLASS, NEW_ARRAY, ARENA, SLOW, RESTART, ON_FAULT, OUT_NAME, RELEASE, INPUTS, OUTPUTS, SIZES,
- DIMS) = range(launch.LAUNCH_WORDS, launch.LAUNCH_WORDS + 12)
-SPECS = launch.LAUNCH_WORDS + 12
+ DIMS, MOST_BYTES) = range(launch.LAUNCH_WORDS, launch.LAUNCH_WORDS + 13)
+SPECS = launch.LAUNCH_WORDS + 13
 # A spec: the dtype's object, its type number and another of the same layout, its bytes, the rank.
 # After an input's come its dims: a size, or -1 - k for named size k.  Outputs' dims are facts.
 S_DESCR, S_TYPE, S_OTHER_TYPE, S_BYTES, S_RANK, S_DIMS = range(6)
@@ -87,7 +87,7 @@ def call(self: Pointer, args: Pointer, count: int, keywords: Pointer) -> Pointer
     if same(specs, null()):
         return vectorcall(load_pointer(state, SLOW), args, count, keywords)
     call_plan(load_pointer(state, PLAN), sizes, facts)
-    if load(facts, ROOM) < 0:
+    if load(facts, ROOM) < 0 or (out_given == 0 and has_large_output(state, specs, facts)):
         return vectorcall(load_pointer(state, SLOW), args, count, keywords)
     if out_given:
         if take_outputs(state, words(args, inputs), specs, facts, arrays, results) == 0:
@@ -222,6 +222,22 @@ def overlaps_earlier(arrays: Pointer, count: int, i: int) -> int:
 
 
 @runtime
+def has_large_output(state: Pointer, spec: Pointer, facts: Pointer) -> int:
+    """Is one so large that its memory is worth keeping?  See results.py."""
+    dims = words(facts, FACTS)
+    for _ in range(load(state, OUTPUTS)):
+        rank = load(spec, S_RANK)
+        size = load(spec, S_BYTES)
+        for axis in range(rank):
+            size *= load(dims, axis)
+        if size >= load(state, MOST_BYTES):
+            return 1
+        dims = words(dims, rank)
+        spec = words(spec, S_DIMS)
+    return 0
+
+
+@runtime
 def make_outputs(state: Pointer, spec: Pointer, facts: Pointer, arrays: Pointer, results: Pointer
                  ) -> int:
     """Make new arrays.  0 if Python's error is set instead."""
@@ -296,7 +312,8 @@ def refuse(state: Pointer, fault: Pointer) -> Pointer:
 
 
 COMPILED = (call, has_out, read_inputs, is_plain, bind_sizes, note_array, take_outputs,
-            overlaps_earlier, make_outputs, run_released, returned, release, refuse)
+            overlaps_earlier, has_large_output, make_outputs, run_released, returned, release,
+            refuse)
 
 
 # -- Python ----------------------------------------------------------------------------------------

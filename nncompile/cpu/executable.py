@@ -25,6 +25,7 @@ from nncompile.cpu.kernels.kernel import Kernel
 from nncompile.cpu.link import linker
 from nncompile.cpu.load import Driver, load, load_runtime, read
 from nncompile.cpu.pool import WORTH, Pool, check_threads, default_threads
+from nncompile.cpu.results import LARGE, Results
 from nncompile.cpu.target import Target, host
 from nncompile.cpu.words import WORDS
 from nncompile.errors import Error, InputError
@@ -73,6 +74,7 @@ class Portable:
         self._inputs, self._outputs, self._sizes = tuple(inputs), tuple(outputs), tuple(sizes)
         self._slow, self._on_fault = slow, on_fault
         self._dtypes = [np.dtype(i.dtype) for i in inputs], [np.dtype(o.dtype) for o in outputs]
+        self._results = Results(2 * len(outputs))
         self._arena = checked_arena(arena)
         self._threads = default_threads() if threads is None else check_threads(threads)
         self.call: Callable[..., Any] = self._call
@@ -109,7 +111,7 @@ class Portable:
                              + ", ".join(map(str, sizes.tolist())))
         shapes = self._shapes(facts)
         if outs is None:
-            outs = [np.empty(s, d) for s, d in zip(shapes, self._dtypes[1], strict=True)]
+            outs = [self._results.new(s, d) for s, d in zip(shapes, self._dtypes[1], strict=True)]
         elif not self._takes(outs, shapes, inputs):
             self._refuse("outputs", [f"{d}{list(s)}" for s, d in
                                      zip(shapes, self._dtypes[1], strict=True)], outs)
@@ -271,6 +273,7 @@ class Executable(Portable):
         state[call_path.SLOW], state[call_path.RESTART] = id(slow), id(restart)
         state[call_path.ON_FAULT], state[call_path.OUT_NAME] = id(on_fault), id(OUT)
         state[call_path.RELEASE] = call_path.RELEASE_FLOPS
+        state[call_path.MOST_BYTES] = LARGE
         state[call_path.INPUTS] = len(self._inputs)
         state[call_path.OUTPUTS] = len(self._outputs)
         state[call_path.SIZES] = max(1, len(self._sizes))
