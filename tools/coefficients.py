@@ -10,6 +10,8 @@ the rounded polynomial, evaluated without rounding.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from itertools import chain, count, pairwise
 
 import numpy as np
 from mpmath import asin, atan, cos, erf, erfc, exp, log, log1p, mp, mpf, pi, sin, sqrt, tanh
@@ -19,18 +21,18 @@ Function = Callable[[mpf], mpf]
 
 def interpolate(function: Function, low: mpf, high: mpf, degree: int) -> list[mpf]:
     """The polynomial through the function at degree + 1 Chebyshev points of [low, high]."""
-    middle, half, count = (high + low) / 2, (high - low) / 2, degree + 1
-    points = [middle + half * cos(pi * (i + mpf(0.5)) / count) for i in range(count)]
+    middle, half, many = (high + low) / 2, (high - low) / 2, degree + 1
+    points = [middle + half * cos(pi * (i + mpf(0.5)) / many) for i in range(many)]
     divided = [function(x) for x in points]                      # Newton's divided differences
-    for level in range(1, count):
-        for i in range(count - 1, level - 1, -1):
+    for level in range(1, many):
+        for i in range(many - 1, level - 1, -1):
             divided[i] = (divided[i] - divided[i - 1]) / (points[i] - points[i - level])
     result = [mpf(0)]
     for point, value in zip(reversed(points), reversed(divided), strict=True):
         shifted = [mpf(0), *result]
         result = [s - point * r for s, r in zip(shifted, [*result, mpf(0)], strict=True)]
         result[0] += value
-    return result[:count]
+    return result[:many]
 
 
 def table(name: str, dtype: str, function: Function, low: float, high: float,
@@ -69,6 +71,41 @@ def end(shift: mpf, a: mpf, centre: mpf) -> mpf:
     return a / (a + shift) - centre
 
 
+def tanh_pieces(start: float, degree: int) -> None:
+    """tanh in float32 by pieces: one from 0 to `start`, then two to each octave, 14 in all.
+
+    A piece's polynomial is one of x - c; c near its middle is such that tanh(c) is a float32 to a
+    thousandth of its last place.  That of the first is odd, as tanh is.
+    """
+    bits = np.float32(start).view(np.int32)
+    edges = [mpf(float((bits + (k << 22)).view(np.float32))) for k in range(15)]
+    odd = interpolate(lambda z: series(lambda z: (tanh(sqrt(z)) / sqrt(z) - 1) / z, z),
+                      mpf(0), edges[0] ** 2, 1)
+    pieces = [[0.0, 0.0, 1.0, 0.0, odd[0], 0.0, odd[1], 0.0]]
+    for low, high in pairwise(edges):
+        c, t = centre(low, high)
+        pieces.append([c, t, *interpolate(partial(slope, c, t), low - c, high - c, degree - 1)])
+    print(f"TANH_PIECES f32: {len(pieces)}, from 0, "
+          + ", ".join(str(np.float32(float(e))) for e in edges))
+    for row in zip(*pieces, strict=True):
+        print("    " + ", ".join(str(np.float32(float(number))) for number in row))
+
+
+def centre(low: mpf, high: mpf) -> tuple[mpf, mpf]:
+    """c and tanh(c), which are both float32 as good as exactly."""
+    middle = np.float32(float((low + high) / 2)).view(np.int32)
+    for i in chain.from_iterable((n, -n) for n in count()):
+        c = mpf(float((middle + i).view(np.float32)))
+        t = mpf(float(np.float32(float(tanh(c)))))
+        if abs(tanh(c) / t - 1) < mpf(2) ** -34:
+            return c, t
+    raise AssertionError
+
+
+def slope(c: mpf, t: mpf, r: mpf) -> mpf:
+    return (tanh(c + r) - t) / r
+
+
 def main() -> None:
     half = log(2) / 2 * mpf(1.01)
     table("EXP", "f64", exp, -half, half, 11)
@@ -83,6 +120,7 @@ def main() -> None:
           sqrt(mpf(0.5)) - 1 - 1e-3, sqrt(mpf(2)) - 1 + 1e-3, 19)
     table("TANH", "f64", lambda z: series(lambda z: (tanh(sqrt(z)) / sqrt(z) - 1) / z, z),
           1e-30, 1.0, 16)
+    tanh_pieces(0.075, 6)
     shift, centre = mpf(5), mpf(0.5)
     table("PHI", "f64", phi(shift, centre), -centre, end(shift, mpf(39), centre), 22)
     quarter = (pi / 4 * mpf(1.01)) ** 2

@@ -20,6 +20,7 @@ from nncompile.cpu.math.parts import (
     two_product,
     with_sign_of,
 )
+from nncompile.cpu.math.pieces import has_lookup, tanh_by_pieces
 
 # log 2 in two parts, the first of 15 (32) bits: its products with exponents are exact
 LN2_HIGH = {"f32": 0.693145751953125, "f64": 6.93147180369123816490e-01}
@@ -123,6 +124,8 @@ def expm1(e: Emit, x: Value) -> Value:
 
 def tanh(e: Emit, x: Value) -> Value:
     """A polynomial for small |x|, else 1 - 2 / (exp(2|x|) + 1)."""
+    if has_lookup(e):
+        return tanh_by_pieces(e, x)
     b = e.b
     a = size(e, x)
     power = exp(e, e.smaller(e.const(40.0), b.fadd(a, a)))
