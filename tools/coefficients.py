@@ -71,39 +71,38 @@ def end(shift: mpf, a: mpf, centre: mpf) -> mpf:
     return a / (a + shift) - centre
 
 
-def tanh_pieces(start: float, degree: int) -> None:
-    """tanh in float32 by pieces: one from 0 to `start`, then two to each octave, 14 in all.
+def pieces(name: str, function: Function, start: float, many: int, degree: int) -> None:
+    """A float32 function that is 0 at 0 by pieces: one from 0 to `start`, then two to each octave.
 
-    A piece's polynomial is one of x - c; c near its middle is such that tanh(c) is a float32 to a
-    thousandth of its last place.  That of the first is odd, as tanh is.
+    A piece's polynomial is one of x - c; c near its middle is such that function(c) is a float32 to
+    a thousandth of its last place.
     """
     bits = np.float32(start).view(np.int32)
-    edges = [mpf(float((bits + (k << 22)).view(np.float32))) for k in range(15)]
-    odd = interpolate(lambda z: series(lambda z: (tanh(sqrt(z)) / sqrt(z) - 1) / z, z),
-                      mpf(0), edges[0] ** 2, 1)
-    pieces = [[0.0, 0.0, 1.0, 0.0, odd[0], 0.0, odd[1], 0.0]]
+    edges = [mpf(float((bits + (k << 22)).view(np.float32))) for k in range(many)]
+    rows = [[mpf(0), mpf(0), *interpolate(partial(slope, function, mpf(0)), mpf(0), edges[0],
+                                          degree - 1)]]
     for low, high in pairwise(edges):
-        c, t = centre(low, high)
-        pieces.append([c, t, *interpolate(partial(slope, c, t), low - c, high - c, degree - 1)])
-    print(f"TANH_PIECES f32: {len(pieces)}, from 0, "
+        c = centre(function, low, high)
+        rest = interpolate(partial(slope, function, c), low - c, high - c, degree - 1)
+        rows.append([c, function(c), *rest])
+    print(f"{name} f32: {len(rows)} pieces, from 0, "
           + ", ".join(str(np.float32(float(e))) for e in edges))
-    for row in zip(*pieces, strict=True):
-        print("    " + ", ".join(str(np.float32(float(number))) for number in row))
+    for column in zip(*rows, strict=True):
+        print("    " + ", ".join(str(np.float32(float(number))) for number in column))
 
 
-def centre(low: mpf, high: mpf) -> tuple[mpf, mpf]:
-    """c and tanh(c), which are both float32 as good as exactly."""
+def centre(function: Function, low: mpf, high: mpf) -> mpf:
+    """c in the middle; it and function(c) are both float32, as good as exactly."""
     middle = np.float32(float((low + high) / 2)).view(np.int32)
     for i in chain.from_iterable((n, -n) for n in count()):
         c = mpf(float((middle + i).view(np.float32)))
-        t = mpf(float(np.float32(float(tanh(c)))))
-        if abs(tanh(c) / t - 1) < mpf(2) ** -34:
-            return c, t
+        if abs(function(c) / float(np.float32(float(function(c)))) - 1) < mpf(2) ** -34:
+            return c
     raise AssertionError
 
 
-def slope(c: mpf, t: mpf, r: mpf) -> mpf:
-    return (tanh(c + r) - t) / r
+def slope(function: Function, c: mpf, r: mpf) -> mpf:
+    return (function(c + r) - function(c)) / r
 
 
 def main() -> None:
@@ -120,7 +119,7 @@ def main() -> None:
           sqrt(mpf(0.5)) - 1 - 1e-3, sqrt(mpf(2)) - 1 + 1e-3, 19)
     table("TANH", "f64", lambda z: series(lambda z: (tanh(sqrt(z)) / sqrt(z) - 1) / z, z),
           1e-30, 1.0, 16)
-    tanh_pieces(0.075, 6)
+    pieces("TANH", tanh, 0.075, 15, 6)
     shift, centre = mpf(5), mpf(0.5)
     table("PHI", "f64", phi(shift, centre), -centre, end(shift, mpf(39), centre), 22)
     quarter = (pi / 4 * mpf(1.01)) ** 2
