@@ -4,50 +4,90 @@
 
 It needs mpmath.  A polynomial interpolates its function at Chebyshev points, which is within a
 small factor of the minimax error (Trefethen, Approximation Theory and Approximation Practice,
-theorem 16.1); the coefficients are then rounded to the dtype.  The error printed is the largest of
-the rounded polynomial, evaluated without rounding.
+theorem 16.1); the coefficients are then rounded to the dtype.  One of float32 whose error counts
+less in some places than in others is fitted to a weight instead.  The error printed is the largest
+of the rounded polynomial, evaluated without rounding.
 """
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from itertools import chain, count, pairwise
+from itertools import chain, pairwise
+from typing import Any
 
 import numpy as np
 from mpmath import asin, atan, cos, erf, erfc, exp, log, log1p, mp, mpf, pi, sin, sqrt, tanh
 
 mp.dps = 60
 Function = Callable[[mpf], mpf]
+Matrix = np.ndarray[Any, np.dtype[np.float64]]
+
+
+def chebyshev(low: mpf, high: mpf, count: int) -> list[mpf]:
+    middle, half = (high + low) / 2, (high - low) / 2
+    return [middle + half * cos(pi * (i + mpf(0.5)) / count) for i in range(count)]
+
 
 def interpolate(function: Function, low: mpf, high: mpf, degree: int) -> list[mpf]:
     """The polynomial through the function at degree + 1 Chebyshev points of [low, high]."""
-    middle, half, many = (high + low) / 2, (high - low) / 2, degree + 1
-    points = [middle + half * cos(pi * (i + mpf(0.5)) / many) for i in range(many)]
+    count = degree + 1
+    points = chebyshev(low, high, count)
     divided = [function(x) for x in points]                      # Newton's divided differences
-    for level in range(1, many):
-        for i in range(many - 1, level - 1, -1):
+    for level in range(1, count):
+        for i in range(count - 1, level - 1, -1):
             divided[i] = (divided[i] - divided[i - 1]) / (points[i] - points[i - level])
     result = [mpf(0)]
     for point, value in zip(reversed(points), reversed(divided), strict=True):
         shifted = [mpf(0), *result]
         result = [s - point * r for s, r in zip(shifted, [*result, mpf(0)], strict=True)]
         result[0] += value
-    return result[:many]
+    return result[:count]
 
 
-def table(name: str, dtype: str, function: Function, low: float, high: float,
-          degree: int, *, absolute: bool = False) -> None:
+def fit(function: Function, low: mpf, high: mpf, degree: int, weight: Function) -> list[float]:
+    """The polynomial in float32 whose largest error times weight is about the least.
+
+    Each coefficient is rounded in turn, and those behind it are fitted to what is left."""
+    points = chebyshev(low, high, 400)
+    x, rest, weights = (np.array([float(f(p)) for p in points])
+                        for f in (lambda p: p, function, weight))
+    rounded: list[float] = []
+    for done in range(degree + 1):
+        powers = x[:, np.newaxis] ** np.arange(done, degree + 1)
+        first = least_error(powers * weights[:, np.newaxis], rest * weights)[0]
+        rounded.append(float(np.float32(first)))
+        rest = rest - rounded[-1] * x ** done
+    return rounded
+
+
+def least_error(matrix: Matrix, values: Matrix) -> Matrix:
+    """What multiplies the matrix's columns to come nearest to the values, where it is farthest:
+    least squares again and again, each with more weight where the one before was far (Lawson)."""
+    weights = np.ones(len(values))
+    for _ in range(60):
+        root = np.sqrt(weights)
+        factors = np.linalg.lstsq(matrix * root[:, np.newaxis], values * root, rcond=None)[0]
+        weights *= np.abs(matrix @ factors - values)
+        weights /= weights.sum()
+    return factors
+
+
+def table(name: str, dtype: str, function: Function, low: float, high: float, degree: int, *,
+          absolute: bool = False, weight: Function | None = None) -> None:
+    """The error is relative, or absolute, or absolute times the weight."""
     low, high = mpf(low), mpf(high)
     kind = np.float32 if dtype == "f32" else np.float64
-    rounded = [kind(float(c)) for c in interpolate(function, low, high, degree)]
+    coefficients = (fit(function, low, high, degree, weight) if weight is not None
+                    else interpolate(function, low, high, degree))
+    rounded = [kind(float(c)) for c in coefficients]
+    scale = weight or (lambda x: 1 if absolute else 1 / abs(function(x)))
     worst = mpf(0)
     for i in range(401):
         x = low + (high - low) * (i + mpf(0.5)) / 401
         value = sum(mpf(float(c)) * x ** k for k, c in enumerate(rounded))
-        exact = function(x)
-        worst = max(worst, abs(value - exact) / (1 if absolute else abs(exact)))
-    print(f"{name} {dtype}: degree {degree}, {'absolute' if absolute else 'relative'} error "
-          f"2^{float(log(worst, 2)):.1f}")
+        worst = max(worst, abs(value - function(x)) * scale(x))
+    measure = "weighted" if weight is not None else "absolute" if absolute else "relative"
+    print(f"{name} {dtype}: degree {degree}, {measure} error 2^{float(log(worst, 2)):.1f}")
     print("    " + ", ".join(repr(float(c)) for c in rounded))
 
 
@@ -55,6 +95,17 @@ def series(function: Function, x: mpf) -> mpf:
     """A quotient that cancels near 0, evaluated with digits enough."""
     with mp.workdps(120):
         return function(x + mpf(10) ** -30 if x == 0 else x)
+
+
+def log_ratio(shifted: mpf) -> mpf:
+    """(1 - log(1 + p) / p) / p of p - 1/2"""
+    return series(lambda p: (1 - log1p(p) / p) / p, shifted + mpf(0.5))
+
+
+def log_ratio_counts(shifted: mpf) -> mpf:
+    """What its error is multiplied by in log(1 + p), relative to that."""
+    p = shifted + mpf(0.5)
+    return p * p / log1p(p)
 
 
 def phi(shift: mpf, centre: mpf) -> Function:
@@ -94,7 +145,7 @@ def pieces(name: str, function: Function, start: float, many: int, degree: int) 
 def centre(function: Function, low: mpf, high: mpf) -> mpf:
     """c in the middle; it and function(c) are both float32, as good as exactly."""
     middle = np.float32(float((low + high) / 2)).view(np.int32)
-    for i in chain.from_iterable((n, -n) for n in count()):
+    for i in chain.from_iterable((n, -n) for n in range(2 ** 20)):
         c = mpf(float((middle + i).view(np.float32)))
         if abs(function(c) / float(np.float32(float(function(c)))) - 1) < mpf(2) ** -34:
             return c
@@ -112,9 +163,9 @@ def main() -> None:
         table("EXP2", dtype, lambda x: mpf(2) ** x, -0.505, 0.505, degree)
         table("ERF", dtype, lambda z: erf(sqrt(z)) / sqrt(z) - 1, 1e-30, 1.0,
               {"f32": 8, "f64": 16}[dtype], absolute=True)
-        table("LOG_RATIO", dtype,
-              lambda p: series(lambda p: (1 - p / 2 - log1p(p) / p) / p ** 2, p), 0.0, 1.0,
-              {"f32": 8, "f64": 19}[dtype])
+    centre = mpf(0.5)
+    table("LOG_RATIO", "f32", log_ratio, -centre, centre, 8, weight=log_ratio_counts)
+    table("LOG_RATIO", "f64", log_ratio, -centre, centre, 19)
     table("LOG", "f64", lambda t: series(lambda t: (log(1 + t) - t + t * t / 2) / t ** 3, t),
           sqrt(mpf(0.5)) - 1 - 1e-3, sqrt(mpf(2)) - 1 + 1e-3, 19)
     table("TANH", "f64", lambda z: series(lambda z: (tanh(sqrt(z)) / sqrt(z) - 1) / z, z),

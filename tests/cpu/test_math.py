@@ -27,14 +27,15 @@ ROUNDED = {"exp2": 1.2, "log2": 0.501, "log10": 0.501, "sin": 0.501, "cos": 0.50
            "asin": 0.501, "acos": 0.501, "atan": 0.501, "sinh": 0.501, "cosh": 0.501,
            "asinh": 0.501, "acosh": 0.501, "atanh": 0.501, "erfc": 0.501,
            "tanhshrink": 0.501, "sqrt": 0.5,
-           "exp": 1.17, "log": 0.82, "tanh": 1.36, "sigmoid": 1.95, "gelu": 3.85}
+           "exp": 1.17, "log": 0.82, "tanh": 1.36, "sigmoid": 1.95, "log_sigmoid": 1.25,
+           "gelu": 3.85}
 
 UNARY = [name for name, op in LANE_OPS.items() if op.arity == 1 and "f32" in op.dtypes
          and name not in ("copy", "cast", "isnan", "isinf", "isfinite")]
 FURTHER = {                     # operands behind the first, of ops of several: one call for each
     "add": [()], "sub": [()], "mul": [()], "div": [()], "maximum": [()], "minimum": [()],
     "floor_div": [()], "remainder": [()], "pow": [()],
-    "softplus": [(1.0, 20.0), (0.5, 3.0), (4.0, 100.0)], "elu": [(1.0,), (0.3,)],
+    "softplus": [(1.0, 20.0), (0.5, 3.0), (4.0, 100.0), (0.75, 20.0)], "elu": [(1.0,), (0.3,)],
     "celu": [(1.0,), (0.5,)], "leaky_relu": [(0.01,), (-0.5,), (0.0,)],
     "hardshrink": [(0.5,), (0.0,)], "softshrink": [(0.5,), (0.0,)], "threshold": [(0.1, 20.0)],
 }
@@ -157,7 +158,7 @@ def test_special_values_of_several_operands(name, dtype, level):
 
 @LEVEL
 @FLOAT
-@pytest.mark.parametrize("name", ["softplus", "elu", "celu", "leaky_relu", "pow"])
+@pytest.mark.parametrize("name", ["elu", "celu", "leaky_relu", "pow"])
 def test_error_with_parameters(name, dtype, level):
     """Where the parameter's product or quotient rounds, the error is that of its rounding too."""
     generator, kind, wide = np.random.default_rng(2), DTYPES[dtype], np.longdouble
@@ -167,14 +168,30 @@ def test_error_with_parameters(name, dtype, level):
         operands = [x, y]
         wanted = np.power(x.astype(wide), y.astype(wide))
     else:
-        operands = [x, *(np.full(x.size, p, kind) for p in (2.0, 40.0)[:LANE_OPS[name].arity - 1])]
+        operands = [x, np.full(x.size, 2, kind)]
         z = x.astype(wide)
-        wanted = {"softplus": lambda: np.where(2 * z > 40, z, np.logaddexp(2 * z, 0) / 2),
-                  "elu": lambda: np.where(z < 0, 2 * np.expm1(z), z),
+        wanted = {"elu": lambda: np.where(z < 0, 2 * np.expm1(z), z),
                   "celu": lambda: np.where(z < 0, 2 * np.expm1(z / 2), z),
                   "leaky_relu": lambda: np.where(z > 0, z, 2 * z)}[name]()
     error = ulps(run(name, level, dtype, *operands), wanted)
     assert error.max() <= BOUND[dtype], x[np.argmax(error)]
+
+
+@LEVEL
+@FLOAT
+@pytest.mark.parametrize("threshold", [5.0, 20.0, 100.0])
+@pytest.mark.parametrize("beta", [0.1, 0.3, 0.7, 1.0, 1.7, 2.0, 3.0, 10.0])
+def test_error_of_softplus(beta, threshold, dtype, level):
+    """The product with beta and the quotient by it round, where beta is no power of two."""
+    generator, kind, wide = np.random.default_rng(4), DTYPES[dtype], np.longdouble
+    x = np.concatenate([generator.uniform(-a, a, 5000) / beta for a in (0.01, 0.5, 2, 8, 110)])
+    operands = [x.astype(kind), *(np.full(x.size, p, kind) for p in (beta, threshold))]
+    x, betas, _ = operands
+    z = x.astype(wide) * betas.astype(wide)
+    wanted = (np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z)))) / betas.astype(wide)
+    wanted = np.where(x * betas > threshold, x.astype(wide), wanted)
+    error = ulps(run("softplus", level, dtype, *operands), wanted)
+    assert error.max() <= {"f32": 1.6, "f64": 2.1}[dtype], x[np.argmax(error)]
 
 
 @LEVEL

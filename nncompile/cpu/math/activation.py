@@ -22,18 +22,18 @@ SELU_SCALE = 1.0507009873554804934193349852946
 FAR = 800.0                                # silu and mish are x from here up, -0.0 from -800 down
 LARGE = 1e30                               # softsign is 1 from here up
 
-# (1 - p / 2 - log(1 + p) / p) / p^2 for 0 <= p <= 1
+# (1 - log(1 + p) / p) / p for 0 <= p <= 1, in powers of p - 1/2
 LOG_RATIO = {
-    "f32": (-0.3333333134651184, 0.24999558925628662, -0.19987912476062775, 0.16535712778568268,
-            -0.13549824059009552, 0.10049311816692352, -0.05858873203396797, 0.02226070687174797,
-            -0.003954332321882248),
+    "f32": (0.37813955545425415, -0.1792249083518982, 0.09323247522115707, -0.051088541746139526,
+            0.02889113873243332, -0.016656504943966866, 0.010265910997986794, -0.006951711140573025,
+            0.003171068849042058),
     "f64": (
-        -0.33333333333333326, 0.24999999999995487, -0.1999999999939611, 0.16666666634435437,
-        -0.14285713371004963, 0.12499984043959717, -0.11110924529655279, 0.09998451573259709,
-        -0.09081418273711887, 0.08289101360393901, -0.07532072684311569, 0.06683699039586836,
-        -0.05610211722100863, 0.0426975457903218, -0.02808100949269398, 0.015161109862183617,
-        -0.00634298675578969, 0.0019065272896490522, -0.00036350903865269577,
-        3.285440386575182e-05),
+        0.3781395675673424, -0.17922493693603653, 0.0932303663636977, -0.051083446105597174,
+        0.028943183160898694, -0.016788742474342987, 0.009909900931454588, -0.0059290122087137815,
+        0.0035856609565145196, -0.0021876343824754102, 0.0013445805520089585,
+        -0.0008314987168552505, 0.000516166449241091, -0.00032236837193372325,
+        0.00020650866041071594, -0.00013000268852996185, 6.72657532705992e-05,
+        -4.250000048132904e-05, 5.484361090384387e-05, -3.496499999517753e-05),
 }
 
 
@@ -106,7 +106,7 @@ def _log_of_one_plus_exp(e: Emit, z: Value, rest: Value | None = None,
                          divisor: Value | None = None) -> Sum:
     """log(1 + exp(-|z + rest|)), over the divisor; |rest| is much smaller than |z|.
 
-    With p the exponential it is p (1 - t), t = p/2 + p^2 polynomial(p), which counts for less the
+    With p the exponential it is p (1 - t), t = p polynomial(p - 1/2), which counts for less the
     smaller p is; what is denormal is rounded once."""
     b = e.b
     if rest is not None:
@@ -114,10 +114,13 @@ def _log_of_one_plus_exp(e: Emit, z: Value, rest: Value | None = None,
     least = e.const(FORMATS[e.dtype].least_exp)
     mantissa, mantissa_rest, exponent = exp_in_two(e, e.larger(least, b.fneg(size(e, z))), rest)
     p = scale(e, mantissa, exponent)
-    t = e.fma(b.fmul(p, p), polynomial(e, p, LOG_RATIO[e.dtype]), b.fmul(p, e.const(0.5)))
-    less, less_rest = two_product(e, mantissa, b.fneg(t))
-    y, y_rest = ordered_sum(e, mantissa, less)
-    y_rest = b.fadd(y_rest, b.fadd(mantissa_rest, less_rest))
+    ratio = polynomial(e, b.fsub(p, e.const(0.5)), LOG_RATIO[e.dtype])
+    t, t_rest = two_product(e, p, ratio)
+    minus = b.fneg(mantissa)
+    y = e.fma(minus, t, mantissa)
+    y_rest = e.fma(minus, t, b.fsub(mantissa, y))                          # exact, with fma
+    y_rest = e.fma(minus, t_rest, y_rest)
+    y_rest = b.fadd(y_rest, e.fma(b.fneg(mantissa_rest), t, mantissa_rest))
     if divisor is not None:
         y, y_rest = _divided(e, (y, y_rest), divisor)
     return scale(e, y, exponent), scale(e, y_rest, exponent)
