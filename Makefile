@@ -35,6 +35,7 @@ test: $(VENV)/installed-test-$(KEY)
 bench: $(VENV)/installed-bench-$(KEY)
 	$(RUN) -m benchmarks
 	$(RUN) -m benchmarks.layers
+	$(RUN) -m benchmarks.compile_time
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

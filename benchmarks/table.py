@@ -80,7 +80,7 @@ def summary(rows: Sequence[Measured], peers: Sequence[str]) -> Iterator[str]:
     yield "| over | rows | geometric mean | least | fastest peer in |"
     yield "|---|---|---|---|---|"
     for peer in peers:
-        each = [m.ratio(peer)[0] for m in counted if m.peers[peer].seconds]
+        each = [m.ratio(peer)[0] for m in counted if peer in m.peers and m.peers[peer].seconds]
         if each:
             first = sum(m.best == peer for m in counted)
             yield (f"| {peer} | {len(each)} | {geometric_mean(each):.2f} | {min(each):.2f} "
