@@ -53,9 +53,9 @@ def on_sizes(method: Callable[[DimExpr, Dim], Answer]) -> Callable[[DimExpr, obj
     """Let a binary method see ints and sizes only; Python reports anything else as unsupported."""
     @wraps(method)
     def checked(self: DimExpr, other: object) -> Answer:
-        if isinstance(other, np.integer):
-            other = int(other)
-        return method(self, other) if isinstance(other, int | DimExpr) else NotImplemented
+        if isinstance(other, Dim):
+            return method(self, other)
+        return method(self, int(other)) if isinstance(other, np.integer) else NotImplemented
     return checked
 
 
@@ -242,10 +242,12 @@ def extent(dim: Dim) -> tuple[float, float]:
 def same(a: object, b: object) -> bool:
     """Whether two sizes, shapes (tuples or lists) or types are the same whatever B is.  Never
     raises, unlike ==, which asks whether they are the same for the B of this run."""
-    if isinstance(a, tuple | list) and isinstance(b, tuple | list):
-        return len(a) == len(b) and all(map(same, a, b))
+    if a is b:
+        return True
     if isinstance(a, DimExpr) or isinstance(b, DimExpr):
         return isinstance(a, DimExpr) and isinstance(b, DimExpr) and a.terms == b.terms
+    if isinstance(a, tuple | list) and isinstance(b, tuple | list):
+        return len(a) == len(b) and all(map(same, a, b))
     return bool(a == b)
 
 

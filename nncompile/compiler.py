@@ -10,6 +10,7 @@ import numpy as np
 
 import ir
 from ir.check import check_same
+from ir.types import Array
 from nncompile.dump import dump
 from nncompile.errors import CompileError
 from nncompile.model import CompiledModel, PassRun
@@ -59,7 +60,7 @@ def compile_graph(graph: ir.Graph, nesting: Nesting | None, names: Mapping[str, 
                   threads: int | None, target: str, check: bool) -> CompiledModel:
     """`graph` is legal.  `nesting`: how calls nest its arrays, or None if they do not.  `names`:
     each name of a state dict -> the name of the graph's parameter that it is."""
-    graph = replace(graph, data={v: np.array(a) for v, a in graph.data.items()})
+    graph = replace(graph, data=copied(graph.data))
     write = dump(graph.name)
     runs = run_passes(graph, check, lambda run: write(f"{run.name}.ir", run.graph))
     engine = import_module(TARGETS[target]).Engine
@@ -68,6 +69,25 @@ def compile_graph(graph: ir.Graph, nesting: Nesting | None, names: Mapping[str, 
     compiled = CompiledModel(runs, program, engine, nesting, names, threads, target, check)
     write("source.py", compiled.source)
     return compiled
+
+
+def copied(data: Mapping[ir.Value, Array]) -> dict[ir.Value, Array]:
+    """Each array again, in one block of memory: the system hands that out in large pages, and the
+    small ones of as many blocks as arrays take longer than the numbers in them."""
+    block = np.empty(sum(map(room, data.values())), np.uint8)
+    copies, start = {}, 0
+    for value, array in data.items():
+        place = block[start:start + array.nbytes].view(array.dtype)
+        # in the layout it has: NumPy's matrix product rounds otherwise for another
+        copies[value] = place.reshape(array.shape) if array.flags.c_contiguous else np.array(array)
+        copies[value][...] = array
+        start += room(array)
+    return copies
+
+
+def room(array: Array) -> int:
+    """Bytes of the cache lines that an array takes."""
+    return -(-array.nbytes // 64) * 64
 
 
 def run_passes(graph: ir.Graph, check: bool = False,

@@ -79,7 +79,7 @@ def trace_structured(model: Module, /, *inputs: Any, **keywords: Any) -> Traced:
     finally:
         current.reset(token)
     graph = recorder.builder.build(type(model).__name__, outputs)
-    verify(graph)
+    verify(graph, built=True)
     return Traced(graph, Nesting(given, structure))
 
 

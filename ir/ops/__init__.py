@@ -223,7 +223,12 @@ def is_symbolic(value: Any) -> bool:
 
 def infer(name: str, operands: Sequence[TensorType | float], attrs: Attrs) -> TensorType:
     """The type of a node, or an Error that says why it has none."""
-    head, own, steps = split_then(name, operands, normal(name, attrs))
+    return infer_normal(name, operands, normal(name, attrs))
+
+
+def infer_normal(name: str, operands: Sequence[TensorType | float], attrs: Attrs) -> TensorType:
+    """The same for attributes that are in normal form."""
+    head, own, steps = split_then(name, operands, attrs)
     check_operands(name, head)
     result = known(name).infer(*head, **own)
     if steps and "view" in known(name).traits:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ir import Graph, Node, Value, rewrite
 from ir.graph import Operand, Where, types_of, use_counts
-from ir.ops import infer, normal
+from ir.ops import infer_normal, normal
 from ir.rewrite import Producer, Rule, remove_dead
 from ir.types import Dim, same
 from nncompile.passes.parameters import follows, load_time_values
@@ -141,4 +141,4 @@ class Nodes(list[Node]):
 def made_of(op: str, *inputs: Operand, where: Where, **attrs: Any) -> Node:
     """A new node with a result of its own."""
     attrs = normal(op, attrs)
-    return Node(Value(infer(op, types_of(inputs), attrs)), op, inputs, attrs, where)
+    return Node(Value(infer_normal(op, types_of(inputs), attrs)), op, inputs, attrs, where)
