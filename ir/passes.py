@@ -81,8 +81,8 @@ class CSE:
         for node in graph.nodes:
             node = substitute(node, instead)
             # by repr, because 0.0 == -0.0 and nan != nan
-            operands = tuple(o if isinstance(o, Value) else repr(o) for o in node.inputs)
-            computed = (node.op, operands, repr(sorted(node.attrs.items())))
+            operands = tuple([o if isinstance(o, Value) else repr(o) for o in node.inputs])
+            computed = (node.op, operands, repr(dict(node.attrs)))
             instead[node.result] = first.setdefault(computed, node.result)
             if instead[node.result] is node.result:
                 nodes.append(node)

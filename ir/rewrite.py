@@ -50,7 +50,8 @@ class Walk:
         self.changed = False
 
     def visit(self, node: Node, rule: Rule) -> None:
-        node = substitute(node, self.instead)
+        if self.instead:
+            node = substitute(node, self.instead)
         new = rule(node, self.producer)
         if new is None:
             self.kept[node.result] = node

@@ -7,7 +7,6 @@ for one batch size and used for another.
 """
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, reduce, wraps
@@ -70,11 +69,11 @@ class DimExpr:
 
     @on_sizes
     def __add__(self, other: Dim) -> Dim:
-        return polynomial([*terms(self), *terms(other)])
+        return canonical((*terms(self), *terms(other)))
 
     @on_sizes
     def __mul__(self, other: Dim) -> Dim:
-        return polynomial((m + n, a * b) for m, a in terms(self) for n, b in terms(other))
+        return multiplied(terms(self), terms(other))
 
     @on_sizes
     def __sub__(self, other: Dim) -> Dim:
@@ -154,7 +153,7 @@ Dim = int | DimExpr
 def symbol(name: str) -> DimExpr:
     """The size with this name.  Raises Error unless it is a capitalised ASCII identifier: those
     are never mistaken for `true`, `inf` or an op, and generated code can use them as they are."""
-    if not re.fullmatch(r"[A-Z][A-Za-z0-9_]*", name) or iskeyword(name):
+    if not (name.isascii() and name.isidentifier() and name[0].isupper()) or iskeyword(name):
         raise Error(f"{name!r} cannot name a size: a capitalised word such as B or Batch can")
     return DimExpr((((name,), 1),))
 
@@ -195,6 +194,11 @@ def canonical(parts: tuple[Term, ...]) -> Dim:
     if len(kept) > MAX_TERMS or len(kept[0][0]) > MAX_DEGREE or largest > MAX_COEFFICIENT:
         raise Error(f"a size of {len(kept)} terms, degree {len(kept[0][0])} is too complicated")
     return DimExpr(tuple(kept))
+
+
+@lru_cache(maxsize=4096)
+def multiplied(a: tuple[Term, ...], b: tuple[Term, ...]) -> Dim:
+    return polynomial((m + n, c * d) for m, c in a for n, d in b)
 
 
 def divide(a: Dim, b: Dim) -> Dim | None:
@@ -270,7 +274,7 @@ class TensorType:
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise Error(f"there is no element type {self.dtype!r}, only {', '.join(DTYPES)}")
-        shape = tuple(d if isinstance(d, DimExpr) else index(d) for d in self.shape)
+        shape = tuple([d if isinstance(d, DimExpr) else index(d) for d in self.shape])
         object.__setattr__(self, "shape", shape)
         if len(shape) > MAX_RANK:
             raise Error(f"a shape has at most {MAX_RANK} axes, not {len(shape)}")

@@ -34,7 +34,8 @@ def verify(graph: Graph, like: Graph | None = None, *, built: bool = False) -> N
                 if not built:
                     check_node(node)
                 check_sizes(node.attrs.values(), sizes)
-            check(node.result not in defined, "its result is defined twice")
+            if node.result in defined:
+                raise VerifyError("its result is defined twice")
         except Error as error:
             line = print_node(node, name_values(graph))
             raise VerifyError(f"{error}\n  node: {line}") from None
@@ -73,7 +74,8 @@ def check_declared(graph: Graph, known: Mapping[Value, Array]) -> None:
 def check_operands(node: Node, defined: set[Value]) -> None:
     for operand in node.inputs:
         if isinstance(operand, Value):
-            check(operand in defined, "it uses a value that is not defined before it")
+            if operand not in defined:
+                raise VerifyError("it uses a value that is not defined before it")
         elif not isinstance(operand, float):
             raise VerifyError(f"an operand is a value or a float, not {type(operand).__name__}")
 

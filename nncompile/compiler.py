@@ -1,6 +1,7 @@
 """The compiler on one screen: trace, rewrite, schedule, generate, load."""
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib import import_module
@@ -98,10 +99,12 @@ def run_passes(graph: ir.Graph, check: bool = False,
     graph as soon as it is there.
     """
     runs: list[PassRun] = []
+    times: Counter[str] = Counter()
 
     def add(name: str, graph: ir.Graph, seconds: float) -> None:
-        again = sum(run.name.split(":")[0] == name for run in runs)
-        runs.append(PassRun(f"{name}:{again + 1}" if again else name, graph, seconds))
+        times[name] += 1
+        again = f":{times[name]}" if times[name] > 1 else ""
+        runs.append(PassRun(name + again, graph, seconds))
         watch(runs[-1])
 
     def after_pass(step: ir.Pass, before: ir.Graph, after: ir.Graph, seconds: float) -> None:

@@ -31,7 +31,7 @@ def recognise(graph: Graph, pattern: Pattern) -> Graph:
 
 
 def whole(graph: Graph, pattern: Pattern) -> Rule:
-    uses = use_counts(graph)
+    uses = graph.uses
     defined: dict[Operand, Node] = {}
 
     def rule(node: Node, _: Producer) -> Node | None:
@@ -93,6 +93,11 @@ class Seen:
     def add(self, node: Node) -> None:
         if plain(node) is not None:
             self.defined[node.result] = node
+
+    def add_new(self, node: Node) -> None:
+        """A node that the graph did not have."""
+        self.add(node)
+        self.uses[node.result] = self.uses[node.result] or 1
         if follows(node, self.at_load):
             self.at_load.add(node.result)
 
@@ -114,10 +119,13 @@ def walked(graph: Graph, several: Several) -> Graph:
     changed = False
     for node in graph.nodes:
         new = None if plain(node) is None else several(node, seen)
-        changed |= new is not None
-        for each in new or [node]:
-            seen.uses[each.result] = seen.uses[each.result] or 1
-            seen.add(each)
+        if new is None:
+            seen.add(node)
+            nodes.append(node)
+            continue
+        changed = True
+        for each in new:
+            seen.add_new(each)
             nodes.append(each)
     return remove_dead(replace(graph, nodes=tuple(nodes))) if changed else graph
 
