@@ -69,11 +69,11 @@ class DimExpr:
 
     @on_sizes
     def __add__(self, other: Dim) -> Dim:
-        return canonical((*terms(self), *terms(other)))
+        return canonical(self.terms + terms(other))
 
     @on_sizes
     def __mul__(self, other: Dim) -> Dim:
-        return multiplied(terms(self), terms(other))
+        return multiplied(self.terms, terms(other))
 
     @on_sizes
     def __sub__(self, other: Dim) -> Dim:

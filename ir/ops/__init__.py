@@ -188,8 +188,8 @@ def normal(name: str, attrs: Attrs) -> dict[str, Any]:
     with a default is there, an empty `then` is not.  Raises Error for one that is missing, unknown
     or of the wrong kind.
     """
-    expected = known(name).attrs
-    attrs = {**known(name).defaults, **attrs}
+    expected, defaults = known(name).attrs, known(name).defaults
+    attrs = {**defaults, **attrs} if defaults else attrs
     if {*expected, "then"} != {*attrs, "then"}:
         given = f"not {', '.join(attrs)}" if attrs else "and none were given"
         if not expected:
@@ -243,15 +243,15 @@ def infer_normal(name: str, operands: Sequence[TensorType | float], attrs: Attrs
 
 
 def check_operands(name: str, operands: Sequence[TensorType | float]) -> None:
-    fewest, most = known(name).arity
+    (fewest, most), traits = known(name).arity, known(name).traits
     if not fewest <= len(operands) <= most:
         count = f"{fewest}" if fewest == most else f"{fewest} to {most}"
         count = f"at least {fewest}" if most == inf else count
         raise Error(f"{name} takes {count} operand{'s' * (most > 1)}, not {len(operands)}")
     plain = [isinstance(o, float) for o in operands]
-    if "literal" in known(name).traits and not all(plain):
+    if "literal" in traits and not all(plain):
         raise Error(f"{name} takes a plain number")
-    if not known(name).traits & {"literal", "elementwise"} and any(plain):
+    if any(plain) and not traits & {"literal", "elementwise"}:
         raise Error(f"{name} takes arrays; only elementwise ops take plain numbers")
 
 
