@@ -150,6 +150,7 @@ class DimExpr:
 Dim = int | DimExpr
 
 
+@lru_cache(maxsize=256)
 def symbol(name: str) -> DimExpr:
     """The size with this name.  Raises Error unless it is a capitalised ASCII identifier: those
     are never mistaken for `true`, `inf` or an op, and generated code can use them as they are."""
@@ -202,13 +203,19 @@ def multiplied(a: tuple[Term, ...], b: tuple[Term, ...]) -> Dim:
 
 
 def divide(a: Dim, b: Dim) -> Dim | None:
-    """The exact quotient a / b, or None where there is none: long division by leading terms.  The
-    graded order is a monomial order, so each step makes the rest smaller and the loop ends."""
-    if not terms(b):
+    """The exact quotient a / b, or None where there is none."""
+    return divided(terms(a), terms(b))
+
+
+@lru_cache(maxsize=4096)
+def divided(a: tuple[Term, ...], b: tuple[Term, ...]) -> Dim | None:
+    """Long division by leading terms.  The graded order is a monomial order, so each step makes the
+    rest smaller and the loop ends."""
+    if not b:
         return None
-    (divisor, d), quotient = terms(b)[0], []
-    while terms(a):
-        leading, c = terms(a)[0]
+    (divisor, d), quotient = b[0], []
+    while a:
+        leading, c = a[0]
         rest = list(leading)
         for name in divisor:
             if name not in rest:
@@ -217,7 +224,8 @@ def divide(a: Dim, b: Dim) -> Dim | None:
         if c % d:
             return None
         quotient.append((tuple(rest), c // d))
-        a = a - b * polynomial(quotient[-1:])
+        taken = multiplied(b, ((tuple(rest), -(c // d)),))
+        a = terms(canonical(a + terms(taken)))
     return polynomial(quotient)
 
 

@@ -24,7 +24,9 @@ def verify(graph: Graph, like: Graph | None = None, *, built: bool = False) -> N
     built: the nodes are a Builder's, which has inferred their types: not looked into again either.
     """
     checked = set(like.nodes) if like is not None and like.inputs == graph.inputs else set()
-    check_declared(graph, like.data if like is not None else {})
+    if like is None or (graph.inputs, graph.params) != (like.inputs, like.params):
+        check_declared(graph)
+    check_data(graph, like.data if like is not None else {})
     sizes = named_sizes(graph).keys()
     defined: set[Value] = {*graph.inputs, *graph.params}
     for node in graph.nodes:
@@ -45,9 +47,9 @@ def verify(graph: Graph, like: Graph | None = None, *, built: bool = False) -> N
             raise VerifyError(f"{graph.name} returns a value, which it does not define")
 
 
-def check_declared(graph: Graph, known: Mapping[Value, Array]) -> None:
+def check_declared(graph: Graph) -> None:
     """Each value once, under a name of its own.  Inputs have numbers and names as sizes, params
-    numbers only, and data of their types, unless they are known to be."""
+    numbers only."""
     declared = Counter((*graph.inputs, *graph.params))
     twice = [name_value(value) for value, count in declared.items() if count > 1]
     check(not twice, f"{graph.name} declares {', '.join(twice)} twice")
@@ -66,6 +68,11 @@ def check_declared(graph: Graph, known: Mapping[Value, Array]) -> None:
             raise VerifyError(f"the param {name_value(value)} is of the kind {value.kind!r}")
         if not all(isinstance(dim, int) for dim in value.type.shape):
             raise VerifyError(f"{name_value(value)}: {value.type}: only inputs have symbolic sizes")
+
+
+def check_data(graph: Graph, known: Mapping[Value, Array]) -> None:
+    """Data are of their params' types, unless they are known to be."""
+    for value in graph.params:
         data = graph.data.get(value)
         if data is not None and known.get(value) is not data and type_of(data) != value.type:
             raise VerifyError(f"{name_value(value)} is {value.type}, its data are {type_of(data)}")

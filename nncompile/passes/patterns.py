@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from math import isclose
 from typing import Any
 
@@ -77,9 +78,13 @@ class Seen:
     """The plain nodes before the one that is looked at, and the values known at load time."""
 
     def __init__(self, graph: Graph) -> None:
-        self.uses = use_counts(graph)
+        self.graph, self.uses = graph, use_counts(graph)
         self.defined: dict[Operand, Node] = {}
-        self.at_load = set(load_time_values(graph))
+
+    @cached_property
+    def at_load(self) -> set[Value]:
+        """Found when a pass asks for it; most find nothing to do before."""
+        return set(load_time_values(self.graph))
 
     def made(self, operand: Operand) -> Node | None:
         """The node that computes the operand, unless it is fused."""
