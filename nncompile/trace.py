@@ -274,14 +274,15 @@ class Trace(Interpreter):
         """
         called = len(self.layers)  # the layer whose call the loop has come out to
         for frame, line in frames:
-            if frame.f_code is Trace.layer.__code__:
+            code = frame.f_code
+            if code is Trace.layer.__code__:
                 called -= 1
                 if called == 0:
                     break
-            elif frame.f_code is Sequential.forward.__code__:
+            elif code is Sequential.forward.__code__:
                 break
-            elif not frame.f_code.co_filename.startswith(OURS):
-                return frame.f_code.co_filename, line or frame.f_lineno
+            elif not code.co_filename.startswith(OURS):
+                return code.co_filename, line or frame.f_lineno
         return self.layers[min(called, len(self.layers) - 1)]._made_at
 
     def fail(

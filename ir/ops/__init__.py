@@ -283,6 +283,8 @@ def split_then(name: str, operands: Sequence[AnyOperand], attrs: Attrs) -> tuple
     """The op's own operands, its own attributes, and each `then` step with its further operands."""
     own = dict(attrs)
     then = own.pop("then", ())
+    if not then:
+        return list(operands), own, []
     further = [known(step).arity[0] - 1 for step in then]
     at = len(operands) - sum(further)
     if at < 0:
