@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ir.graph import SIGILS, Graph, Node, Operand, Value, Where, types_of
-from ir.ops import infer, normal
+from ir.ops import infer_normal, normal
 from ir.types import Array, Error, TensorType, type_of
 
 NOWHERE = Where()
@@ -50,7 +50,7 @@ class Builder:
         attributes."""
         operands = tuple(map(operand, inputs))
         attrs = normal(op, attrs)
-        result = Value(infer(op, types_of(operands), attrs))
+        result = Value(infer_normal(op, types_of(operands), attrs))
         self.nodes.append(Node(result, op, operands, attrs, where))
         return result
 

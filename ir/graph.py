@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from ir.ops import Attrs
 from ir.types import Array, TensorType, symbol_name
@@ -68,6 +69,12 @@ class Graph:
     outputs: tuple[Value, ...]
     data: Mapping[Value, Array]                  # of the params; not part of the text
 
+    @cached_property
+    def uses(self) -> Counter[Value]:
+        """How often each value is an operand or an output."""
+        operands = [o for node in self.nodes for o in node.inputs if isinstance(o, Value)]
+        return Counter([*operands, *self.outputs])
+
     def __str__(self) -> str:
         from ir.text import print_graph
         return print_graph(self)
@@ -92,9 +99,8 @@ def named_sizes(graph: Graph) -> dict[str, tuple[Value, int]]:
 
 
 def use_counts(graph: Graph) -> Counter[Value]:
-    """How often each value is an operand or an output; a value used by none counts 0."""
-    operands = [o for node in graph.nodes for o in node.inputs if isinstance(o, Value)]
-    return Counter([*operands, *graph.outputs])
+    """graph.uses to count on with; a value used by none counts 0."""
+    return graph.uses.copy()
 
 
 def substitute(node: Node, instead: Mapping[Value, Operand]) -> Node:

@@ -76,19 +76,23 @@ class CSE:
         for value in graph.params:
             if value.kind == "constant" and value in graph.data:
                 bits = (value.type, graph.data[value].tobytes())
-                instead[value] = first.setdefault(bits, value)
+                if (equal := first.setdefault(bits, value)) is not value:
+                    instead[value] = equal
         nodes = []
         for node in graph.nodes:
             node = substitute(node, instead)
             # by repr, because 0.0 == -0.0 and nan != nan
-            operands = tuple(o if isinstance(o, Value) else repr(o) for o in node.inputs)
-            computed = (node.op, operands, repr(sorted(node.attrs.items())))
-            instead[node.result] = first.setdefault(computed, node.result)
-            if instead[node.result] is node.result:
+            operands = tuple([o if isinstance(o, Value) else repr(o) for o in node.inputs])
+            computed = (node.op, operands, repr(dict(node.attrs)))
+            if (equal := first.setdefault(computed, node.result)) is node.result:
                 nodes.append(node)
+            else:
+                instead[node.result] = equal
+        if not instead:
+            return graph
         outputs = tuple(instead.get(v, v) for v in graph.outputs)
         used = {o for node in nodes for o in node.inputs} | set(outputs)
-        params = tuple(p for p in graph.params if p in used or instead.get(p, p) is p)
+        params = tuple(p for p in graph.params if p in used or p not in instead)
         return replace(graph, nodes=tuple(nodes), outputs=outputs, params=params)
 
 

@@ -50,7 +50,8 @@ class Walk:
         self.changed = False
 
     def visit(self, node: Node, rule: Rule) -> None:
-        node = substitute(node, self.instead)
+        if self.instead:
+            node = substitute(node, self.instead)
         new = rule(node, self.producer)
         if new is None:
             self.kept[node.result] = node
@@ -93,7 +94,8 @@ def rule_name(rule: Rule) -> str:
 
 
 def remove_dead(graph: Graph) -> Graph:
-    """Drop every node, param and data that no output needs; inputs stay."""
+    """Drop every node, param and data that no output needs; inputs stay.  The graph itself where
+    there is nothing to drop."""
     live: set[Operand] = set(graph.outputs)
     nodes = []
     for node in reversed(graph.nodes):
@@ -102,4 +104,7 @@ def remove_dead(graph: Graph) -> Graph:
             nodes.append(node)
     params = tuple(p for p in graph.params if p in live)
     data = {p: graph.data[p] for p in params if p in graph.data}
+    if (len(nodes), len(params), len(data)) == (
+            len(graph.nodes), len(graph.params), len(graph.data)):
+        return graph
     return replace(graph, nodes=tuple(reversed(nodes)), params=params, data=data)

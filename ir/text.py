@@ -73,8 +73,13 @@ def print_graph(graph: Graph) -> str:
 
 def name_values(graph: Graph) -> dict[Value, str]:
     """What each value is called in the text: a result by its place in the list of nodes."""
-    named = {v: SIGILS[v.kind] + quoted(v.name, plain_name(v)) for v in graph.inputs + graph.params}
+    named = {v: name_value(v) for v in graph.inputs + graph.params}
     return named | {node.result: f"%{i}" for i, node in enumerate(graph.nodes)}
+
+
+def name_value(value: Value) -> str:
+    """What an input, a parameter or a constant is called in the text."""
+    return SIGILS[value.kind] + quoted(value.name, plain_name(value))
 
 
 def plain_name(value: Value) -> str:

@@ -7,7 +7,6 @@ for one batch size and used for another.
 """
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, reduce, wraps
@@ -53,9 +52,9 @@ def on_sizes(method: Callable[[DimExpr, Dim], Answer]) -> Callable[[DimExpr, obj
     """Let a binary method see ints and sizes only; Python reports anything else as unsupported."""
     @wraps(method)
     def checked(self: DimExpr, other: object) -> Answer:
-        if isinstance(other, np.integer):
-            other = int(other)
-        return method(self, other) if isinstance(other, int | DimExpr) else NotImplemented
+        if isinstance(other, Dim):
+            return method(self, other)
+        return method(self, int(other)) if isinstance(other, np.integer) else NotImplemented
     return checked
 
 
@@ -70,11 +69,11 @@ class DimExpr:
 
     @on_sizes
     def __add__(self, other: Dim) -> Dim:
-        return polynomial([*terms(self), *terms(other)])
+        return canonical(self.terms + terms(other))
 
     @on_sizes
     def __mul__(self, other: Dim) -> Dim:
-        return polynomial((m + n, a * b) for m, a in terms(self) for n, b in terms(other))
+        return multiplied(self.terms, terms(other))
 
     @on_sizes
     def __sub__(self, other: Dim) -> Dim:
@@ -151,10 +150,11 @@ class DimExpr:
 Dim = int | DimExpr
 
 
+@lru_cache(maxsize=256)
 def symbol(name: str) -> DimExpr:
     """The size with this name.  Raises Error unless it is a capitalised ASCII identifier: those
     are never mistaken for `true`, `inf` or an op, and generated code can use them as they are."""
-    if not re.fullmatch(r"[A-Z][A-Za-z0-9_]*", name) or iskeyword(name):
+    if not (name.isascii() and name.isidentifier() and name[0].isupper()) or iskeyword(name):
         raise Error(f"{name!r} cannot name a size: a capitalised word such as B or Batch can")
     return DimExpr((((name,), 1),))
 
@@ -197,14 +197,25 @@ def canonical(parts: tuple[Term, ...]) -> Dim:
     return DimExpr(tuple(kept))
 
 
+@lru_cache(maxsize=4096)
+def multiplied(a: tuple[Term, ...], b: tuple[Term, ...]) -> Dim:
+    return polynomial((m + n, c * d) for m, c in a for n, d in b)
+
+
 def divide(a: Dim, b: Dim) -> Dim | None:
-    """The exact quotient a / b, or None where there is none: long division by leading terms.  The
-    graded order is a monomial order, so each step makes the rest smaller and the loop ends."""
-    if not terms(b):
+    """The exact quotient a / b, or None where there is none."""
+    return divided(terms(a), terms(b))
+
+
+@lru_cache(maxsize=4096)
+def divided(a: tuple[Term, ...], b: tuple[Term, ...]) -> Dim | None:
+    """Long division by leading terms.  The graded order is a monomial order, so each step makes the
+    rest smaller and the loop ends."""
+    if not b:
         return None
-    (divisor, d), quotient = terms(b)[0], []
-    while terms(a):
-        leading, c = terms(a)[0]
+    (divisor, d), quotient = b[0], []
+    while a:
+        leading, c = a[0]
         rest = list(leading)
         for name in divisor:
             if name not in rest:
@@ -213,7 +224,8 @@ def divide(a: Dim, b: Dim) -> Dim | None:
         if c % d:
             return None
         quotient.append((tuple(rest), c // d))
-        a = a - b * polynomial(quotient[-1:])
+        taken = multiplied(b, ((tuple(rest), -(c // d)),))
+        a = terms(canonical(a + terms(taken)))
     return polynomial(quotient)
 
 
@@ -242,10 +254,12 @@ def extent(dim: Dim) -> tuple[float, float]:
 def same(a: object, b: object) -> bool:
     """Whether two sizes, shapes (tuples or lists) or types are the same whatever B is.  Never
     raises, unlike ==, which asks whether they are the same for the B of this run."""
-    if isinstance(a, tuple | list) and isinstance(b, tuple | list):
-        return len(a) == len(b) and all(map(same, a, b))
+    if a is b:
+        return True
     if isinstance(a, DimExpr) or isinstance(b, DimExpr):
         return isinstance(a, DimExpr) and isinstance(b, DimExpr) and a.terms == b.terms
+    if isinstance(a, tuple | list) and isinstance(b, tuple | list):
+        return len(a) == len(b) and all(map(same, a, b))
     return bool(a == b)
 
 
@@ -268,7 +282,7 @@ class TensorType:
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise Error(f"there is no element type {self.dtype!r}, only {', '.join(DTYPES)}")
-        shape = tuple(d if isinstance(d, DimExpr) else index(d) for d in self.shape)
+        shape = tuple([d if isinstance(d, DimExpr) else index(d) for d in self.shape])
         object.__setattr__(self, "shape", shape)
         if len(shape) > MAX_RANK:
             raise Error(f"a shape has at most {MAX_RANK} axes, not {len(shape)}")

@@ -1,6 +1,7 @@
 """The compiler on one screen: trace, rewrite, schedule, generate, load."""
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib import import_module
@@ -10,6 +11,7 @@ import numpy as np
 
 import ir
 from ir.check import check_same
+from ir.types import Array
 from nncompile.dump import dump
 from nncompile.errors import CompileError
 from nncompile.model import CompiledModel, PassRun
@@ -59,7 +61,7 @@ def compile_graph(graph: ir.Graph, nesting: Nesting | None, names: Mapping[str, 
                   threads: int | None, target: str, check: bool) -> CompiledModel:
     """`graph` is legal.  `nesting`: how calls nest its arrays, or None if they do not.  `names`:
     each name of a state dict -> the name of the graph's parameter that it is."""
-    graph = replace(graph, data={v: np.array(a) for v, a in graph.data.items()})
+    graph = replace(graph, data=copied(graph.data))
     write = dump(graph.name)
     runs = run_passes(graph, check, lambda run: write(f"{run.name}.ir", run.graph))
     engine = import_module(TARGETS[target]).Engine
@@ -70,6 +72,25 @@ def compile_graph(graph: ir.Graph, nesting: Nesting | None, names: Mapping[str, 
     return compiled
 
 
+def copied(data: Mapping[ir.Value, Array]) -> dict[ir.Value, Array]:
+    """Each array again, in one block of memory: the system hands that out in large pages, and the
+    small ones of as many blocks as arrays take longer than the numbers in them."""
+    block = np.empty(sum(map(room, data.values())), np.uint8)
+    copies, start = {}, 0
+    for value, array in data.items():
+        place = block[start:start + array.nbytes].view(array.dtype)
+        # in the layout it has: NumPy's matrix product rounds otherwise for another
+        copies[value] = place.reshape(array.shape) if array.flags.c_contiguous else np.array(array)
+        copies[value][...] = array
+        start += room(array)
+    return copies
+
+
+def room(array: Array) -> int:
+    """Bytes of the cache lines that an array takes."""
+    return -(-array.nbytes // 64) * 64
+
+
 def run_passes(graph: ir.Graph, check: bool = False,
                watch: Callable[[PassRun], None] = lambda _: None) -> list[PassRun]:
     """The graph as traced and after each pass; one that runs again is called "cse:2".
@@ -78,10 +99,12 @@ def run_passes(graph: ir.Graph, check: bool = False,
     graph as soon as it is there.
     """
     runs: list[PassRun] = []
+    times: Counter[str] = Counter()
 
     def add(name: str, graph: ir.Graph, seconds: float) -> None:
-        again = sum(run.name.split(":")[0] == name for run in runs)
-        runs.append(PassRun(f"{name}:{again + 1}" if again else name, graph, seconds))
+        times[name] += 1
+        again = f":{times[name]}" if times[name] > 1 else ""
+        runs.append(PassRun(name + again, graph, seconds))
         watch(runs[-1])
 
     def after_pass(step: ir.Pass, before: ir.Graph, after: ir.Graph, seconds: float) -> None:

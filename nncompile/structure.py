@@ -168,14 +168,14 @@ def mapped(function: Callable[[Any], Any], tree: Any) -> Any:
 
 def parts_of(tree: Any) -> tuple[type, tuple[Any, ...], list[Any]] | None:
     """What kind of container this is, its keys and what it holds; None for no container."""
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree), tree._fields, list(tree)
     if isinstance(tree, tuple | list):
+        if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+            return type(tree), tree._fields, list(tree)
         return tuple if isinstance(tree, tuple) else list, tuple(range(len(tree))), list(tree)
     if isinstance(tree, dict):
         ordered = isinstance(tree, OrderedDict)
         return OrderedDict if ordered else dict, tuple(tree), list(tree.values())
-    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+    if dataclasses.is_dataclass(type(tree)):
         names = tuple(field.name for field in dataclasses.fields(tree) if field.init)
         return type(tree), names, [getattr(tree, name) for name in names]
     return None

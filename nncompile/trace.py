@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from traceback import walk_stack, walk_tb
+from traceback import walk_tb
 from types import FrameType, TracebackType
 from typing import Any, NamedTuple, NoReturn
 
@@ -34,7 +34,7 @@ OURS = (str(Path(__file__).parent) + os.sep, *(
     for package in (ir, np)
 ))
 
-Frames = Iterable[tuple[FrameType, int]]
+Frames = Iterable[tuple[FrameType, int | None]]
 
 
 class Traced(NamedTuple):
@@ -79,7 +79,7 @@ def trace_structured(model: Module, /, *inputs: Any, **keywords: Any) -> Traced:
     finally:
         current.reset(token)
     graph = recorder.builder.build(type(model).__name__, outputs)
-    verify(graph)
+    verify(graph, built=True)
     return Traced(graph, Nesting(given, structure))
 
 
@@ -274,14 +274,15 @@ class Trace(Interpreter):
         """
         called = len(self.layers)  # the layer whose call the loop has come out to
         for frame, line in frames:
-            if frame.f_code is Trace.layer.__code__:
+            code = frame.f_code
+            if code is Trace.layer.__code__:
                 called -= 1
                 if called == 0:
                     break
-            elif frame.f_code is Sequential.forward.__code__:
+            elif code is Sequential.forward.__code__:
                 break
-            elif not frame.f_code.co_filename.startswith(OURS):
-                return frame.f_code.co_filename, line
+            elif not code.co_filename.startswith(OURS):
+                return code.co_filename, line or frame.f_lineno
         return self.layers[min(called, len(self.layers) - 1)]._made_at
 
     def fail(
@@ -313,12 +314,20 @@ def report(message: str, layer: str, operands: Iterable[Any], place: tuple[str, 
     ])
 
 
-def frames_of(traceback: TracebackType | None) -> Iterator[tuple[FrameType, int]]:
-    """The frames from the innermost outwards: those of an error, then those around it."""
+def frames_of(traceback: TracebackType | None) -> Iterator[tuple[FrameType, int | None]]:
+    """The frames from the innermost outwards: those of an error, with their lines in it, then those
+    around it."""
     if traceback is None:
-        return walk_stack(sys._getframe())
+        return outwards(sys._getframe())
     inner = list(walk_tb(traceback))[::-1]
-    return chain(inner, walk_stack(traceback.tb_frame.f_back))
+    return chain(inner, outwards(traceback.tb_frame.f_back))
+
+
+def outwards(frame: FrameType | None) -> Iterator[tuple[FrameType, None]]:
+    """The frame and those around it.  Finding its line takes long, and is left to who wants it."""
+    while frame is not None:
+        yield frame, None
+        frame = frame.f_back
 
 
 def types_in(args: Iterable[Any]) -> list[str]:

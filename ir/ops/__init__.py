@@ -188,8 +188,8 @@ def normal(name: str, attrs: Attrs) -> dict[str, Any]:
     with a default is there, an empty `then` is not.  Raises Error for one that is missing, unknown
     or of the wrong kind.
     """
-    expected = known(name).attrs
-    attrs = {**known(name).defaults, **attrs}
+    expected, defaults = known(name).attrs, known(name).defaults
+    attrs = {**defaults, **attrs} if defaults else attrs
     if {*expected, "then"} != {*attrs, "then"}:
         given = f"not {', '.join(attrs)}" if attrs else "and none were given"
         if not expected:
@@ -223,7 +223,12 @@ def is_symbolic(value: Any) -> bool:
 
 def infer(name: str, operands: Sequence[TensorType | float], attrs: Attrs) -> TensorType:
     """The type of a node, or an Error that says why it has none."""
-    head, own, steps = split_then(name, operands, normal(name, attrs))
+    return infer_normal(name, operands, normal(name, attrs))
+
+
+def infer_normal(name: str, operands: Sequence[TensorType | float], attrs: Attrs) -> TensorType:
+    """The same for attributes that are in normal form."""
+    head, own, steps = split_then(name, operands, attrs)
     check_operands(name, head)
     result = known(name).infer(*head, **own)
     if steps and "view" in known(name).traits:
@@ -238,15 +243,15 @@ def infer(name: str, operands: Sequence[TensorType | float], attrs: Attrs) -> Te
 
 
 def check_operands(name: str, operands: Sequence[TensorType | float]) -> None:
-    fewest, most = known(name).arity
+    (fewest, most), traits = known(name).arity, known(name).traits
     if not fewest <= len(operands) <= most:
         count = f"{fewest}" if fewest == most else f"{fewest} to {most}"
         count = f"at least {fewest}" if most == inf else count
         raise Error(f"{name} takes {count} operand{'s' * (most > 1)}, not {len(operands)}")
     plain = [isinstance(o, float) for o in operands]
-    if "literal" in known(name).traits and not all(plain):
+    if "literal" in traits and not all(plain):
         raise Error(f"{name} takes a plain number")
-    if not known(name).traits & {"literal", "elementwise"} and any(plain):
+    if any(plain) and not traits & {"literal", "elementwise"}:
         raise Error(f"{name} takes arrays; only elementwise ops take plain numbers")
 
 
@@ -278,6 +283,8 @@ def split_then(name: str, operands: Sequence[AnyOperand], attrs: Attrs) -> tuple
     """The op's own operands, its own attributes, and each `then` step with its further operands."""
     own = dict(attrs)
     then = own.pop("then", ())
+    if not then:
+        return list(operands), own, []
     further = [known(step).arity[0] - 1 for step in then]
     at = len(operands) - sum(further)
     if at < 0:

@@ -84,9 +84,11 @@ def clear() -> int:
 def environment() -> str:
     """What decides, besides the target, which code is made."""
     sources = hashlib.sha256()
-    here = Path(__file__).parent
-    for path in sorted(here.rglob("*.py")):
-        sources.update(f"{path.relative_to(here)}\n".encode() + path.read_bytes())
+    here = os.path.dirname(__file__)             # without pathlib, which takes as long as the rest
+    for path in sorted(os.path.join(folder, name) for folder, _, names in os.walk(here)
+                       for name in names if name.endswith(".py")):
+        with open(path, "rb") as file:
+            sources.update(f"{path.removeprefix(here)}\n".encode() + file.read())
     versions = (llvmlite.__version__, numba_version(), np.__version__, sys.version,
                 sys.implementation.cache_tag, getattr(sys, "abiflags", ""))
     return f"{sources.hexdigest()} {versions}"

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ir.graph import Value, named_sizes
 from ir.text import name_values
@@ -32,6 +33,7 @@ from nncompile.schedule.names import comment, fixed, number_text
 
 BLOCK = 96            # rows that go through all layers together; 48 to 384 measure alike
 SCRATCH = 1 << 18     # floats of a block's scratch, 1 MiB: about an L2 cache
+ROWS = re.compile(r"\brows\b")                # of a block; Scope gives nothing else this name
 SIGNATURE = "args, sizes, weights, scratch, block, queue, fault, worker"
 
 @dataclass(frozen=True)
@@ -124,29 +126,34 @@ class Writer(Scope):
         for view, value, number in self.arguments():
             lines.append(f"        {self.places[view.place]} = "
                          + self.offset_pointer(number, value, batch))
-        blocks, steps = self.steps(shared=False)
+        blocks, steps = self.steps(self.lines, shared=False)
         return [*blocks, "\n".join([*lines, *written(steps, "        ", shared=False), "",
                                     "        row = claim(queue, 0) * block", ""])]
 
     def phases(self) -> list[str]:
-        self.names = self.sizes
+        self.names = self.rows_of
         rows = self.sizes.get(self.program.batch or "", "")
         lines = [f"def phases({SIGNATURE}):",
                  '    """All workers share the work of a step, then go on to the next."""',
                  *self.read_sizes(), *self.buffers(rows)]
         lines += [f"    {self.places[view.place]} = pointer(args, {number})"
                   for view, _, number in self.arguments()]
-        blocks, steps = self.steps(shared=True)
+        blocks, steps = self.steps([in_rows(line, rows) for line in self.lines], shared=True)
         return [*blocks, "\n".join([*lines, *written(steps, "    ", shared=True), ""])]
 
-    def steps(self, shared: bool) -> tuple[list[str], list[Line]]:
-        """The functions of steps that repeat, and the calls of these and of all other steps."""
+    @functools.cached_property
+    def lines(self) -> list[Line]:
+        """The call of each step for the rows of a block."""
         lines = []
         for number, step in enumerate(self.program.steps):
             kernel, arguments = self.call(step)
             lines.append(Line(number, step.node.where.layer.partition(" ")[0],
                               self.values[step.node.result], comment(step, self.values),
                               kernel.name, tuple(arguments)))
+        return lines
+
+    def steps(self, lines: Sequence[Line], shared: bool) -> tuple[list[str], list[Line]]:
+        """The functions of steps that repeat, and the calls of these and of all other steps."""
         blocks, lines = fold(lines, set(self.places.values()))
         return [function(block, shared) for block in blocks], lines
 
@@ -225,6 +232,11 @@ class Writer(Scope):
         kernel, arguments = EMITTERS[step.kind](self, step)
         self.called[kernel.name] = kernel
         return kernel, arguments
+
+
+def in_rows(line: Line, rows: str) -> Line:
+    """The call for so many rows instead of those of a block."""
+    return replace(line, arguments=tuple([ROWS.sub(rows, text) for text in line.arguments]))
 
 
 def fills_lines(dim: Dim) -> bool:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import frexp, isfinite
 
 from ir import Graph, Node, Value, rewrite
-from ir.graph import Operand, joined, use_counts
+from ir.graph import Operand, joined
 from ir.rewrite import Producer, Rule
 from nncompile.passes.then import plain
 
@@ -37,7 +37,7 @@ class FuseSoftmax:
 
 def written_by_hand(graph: Graph) -> Rule:
     """The rule for the division at the end of exp(x - max(x)) / sum(exp(x - max(x)))."""
-    uses = use_counts(graph)
+    uses = graph.uses
     defined: dict[Operand, Node] = {}
 
     def used_once(operand: Operand) -> Node | None:

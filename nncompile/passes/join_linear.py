@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 
 from ir import Graph, Node, Value
@@ -35,10 +35,10 @@ class JoinLinear:
     exact = False
 
     def __call__(self, graph: Graph) -> Graph:
-        groups = [group for group in alike(graph) if len(group) > 1]
+        at_load = load_time_values(graph)
+        groups = [group for group in alike(graph, at_load) if len(group) > 1]
         if not groups:
             return graph
-        at_load = load_time_values(graph)
         joints = {group[0].result: group for group in groups}
         taken = {node.result for group in groups for node in group}
         nodes = [node for node in graph.nodes if node.result in at_load]
@@ -50,9 +50,8 @@ class JoinLinear:
         return replace(graph, nodes=tuple(nodes))
 
 
-def alike(graph: Graph) -> list[list[Node]]:
+def alike(graph: Graph, at_load: Set[Value]) -> list[list[Node]]:
     """The linears that can be one, group by group."""
-    at_load = load_time_values(graph)
     groups: dict[object, list[Node]] = {}
     for node in graph.nodes:
         if node.op != "linear" or node.result in at_load or node.result in graph.outputs:

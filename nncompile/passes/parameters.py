@@ -22,5 +22,7 @@ def load_time_values(graph: Graph) -> frozenset[Value]:
 
 def follows(node: Node, known: Set[Value]) -> bool:
     """Whether known values, and no size, determine what the node computes."""
-    from_known = all(o in known for o in node.inputs if isinstance(o, Value))
-    return from_known and not is_symbolic(tuple(node.attrs.values()))
+    for operand in node.inputs:
+        if isinstance(operand, Value) and operand not in known:
+            return False
+    return not is_symbolic(tuple(node.attrs.values()))

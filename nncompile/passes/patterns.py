@@ -4,12 +4,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from math import isclose
 from typing import Any
 
 from ir import Graph, Node, Value, rewrite
 from ir.graph import Operand, Where, types_of, use_counts
-from ir.ops import infer, normal
+from ir.ops import infer_normal, normal
 from ir.rewrite import Producer, Rule, remove_dead
 from ir.types import Dim, same
 from nncompile.passes.parameters import follows, load_time_values
@@ -31,7 +32,7 @@ def recognise(graph: Graph, pattern: Pattern) -> Graph:
 
 
 def whole(graph: Graph, pattern: Pattern) -> Rule:
-    uses = use_counts(graph)
+    uses = graph.uses
     defined: dict[Operand, Node] = {}
 
     def rule(node: Node, _: Producer) -> Node | None:
@@ -77,9 +78,13 @@ class Seen:
     """The plain nodes before the one that is looked at, and the values known at load time."""
 
     def __init__(self, graph: Graph) -> None:
-        self.uses = use_counts(graph)
+        self.graph, self.uses = graph, use_counts(graph)
         self.defined: dict[Operand, Node] = {}
-        self.at_load = set(load_time_values(graph))
+
+    @cached_property
+    def at_load(self) -> set[Value]:
+        """Found when a pass asks for it; most find nothing to do before."""
+        return set(load_time_values(self.graph))
 
     def made(self, operand: Operand) -> Node | None:
         """The node that computes the operand, unless it is fused."""
@@ -93,6 +98,11 @@ class Seen:
     def add(self, node: Node) -> None:
         if plain(node) is not None:
             self.defined[node.result] = node
+
+    def add_new(self, node: Node) -> None:
+        """A node that the graph did not have."""
+        self.add(node)
+        self.uses[node.result] = self.uses[node.result] or 1
         if follows(node, self.at_load):
             self.at_load.add(node.result)
 
@@ -114,10 +124,13 @@ def walked(graph: Graph, several: Several) -> Graph:
     changed = False
     for node in graph.nodes:
         new = None if plain(node) is None else several(node, seen)
-        changed |= new is not None
-        for each in new or [node]:
-            seen.uses[each.result] = seen.uses[each.result] or 1
-            seen.add(each)
+        if new is None:
+            seen.add(node)
+            nodes.append(node)
+            continue
+        changed = True
+        for each in new:
+            seen.add_new(each)
             nodes.append(each)
     return remove_dead(replace(graph, nodes=tuple(nodes))) if changed else graph
 
@@ -141,4 +154,4 @@ class Nodes(list[Node]):
 def made_of(op: str, *inputs: Operand, where: Where, **attrs: Any) -> Node:
     """A new node with a result of its own."""
     attrs = normal(op, attrs)
-    return Node(Value(infer(op, types_of(inputs), attrs)), op, inputs, attrs, where)
+    return Node(Value(infer_normal(op, types_of(inputs), attrs)), op, inputs, attrs, where)

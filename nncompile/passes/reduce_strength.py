@@ -6,6 +6,7 @@ from math import frexp, isfinite
 
 from ir import Graph, Node, Value, rewrite
 from ir.graph import Operand, joined
+from ir.ops import OPS
 from ir.rewrite import Producer
 from ir.types import FLOATS, product
 from nncompile.passes.then import plain
@@ -41,8 +42,8 @@ class ReduceStrength:
         rules = (*EXACT, *BOUNDED) if self.bounded else EXACT
 
         def cheaper(node: Node, producer: Producer) -> Node | None:
-            if plain(node) is None:
-                return None
+            if plain(node) is None or not OPS[node.op].elementwise:
+                return None                      # no rule is for anything else
             for rule in rules:
                 if (new := rule(node, lambda o: plain(producer(o)))) is not None:
                     return new

@@ -6,6 +6,7 @@ from math import copysign, inf
 
 from ir import Graph, Node, Value, rewrite
 from ir.graph import Operand
+from ir.ops import OPS
 from ir.rewrite import Producer
 from ir.types import FLOATS
 
@@ -40,7 +41,7 @@ class RemoveIdentity:
             if "then" in node.attrs:
                 return None
             defined[node.result] = node
-            for identity in (same_view, same_number, same_choice, done_already):
+            for identity in ELEMENTWISE if OPS[node.op].elementwise else OTHERS:
                 x = identity(node, defined.get)
                 if x is not None and x.type == node.result.type:
                     return x
@@ -114,3 +115,7 @@ def done_already(node: Node, definition: Callable[[Operand], Node | None]) -> Va
         return first.result
     [x] = first.inputs[:1]
     return x if node.op in ("neg", "logical_not") and isinstance(x, Value) else None
+
+
+ELEMENTWISE = (same_view, same_number, same_choice, done_already)
+OTHERS = (same_view,)                            # the rules for ops that are not elementwise

@@ -40,10 +40,13 @@ class UseLinear:
 def use_products(graph: Graph) -> Graph:
     """Each matmul by a matrix that is known at load time becomes a linear by its transpose."""
     at_load = load_time_values(graph)
+    matrices = {node: w for node in graph.nodes if (w := weight_of(node, at_load)) is not None}
+    if not matrices:
+        return graph
     defined = {node.result: node for node in graph.nodes}
     nodes: list[Node] = []
     for node in graph.nodes:
-        w = weight_of(node, at_load)
+        w = matrices.get(node)
         if w is None:
             nodes.append(node)
             continue

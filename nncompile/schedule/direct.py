@@ -9,6 +9,7 @@ they are put side by side again.
 """
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -23,9 +24,11 @@ STRIDED = ("linear", "matmul", "elementwise", "softmax", "log_softmax", "layer_n
 def write_directly(steps: Sequence[Step], buffers: Mapping[str, TensorType]) -> list[Step]:
     """The steps without the copies of what one step makes, and nothing but the copy reads."""
     current = list(steps)
+    readers = Counter(view.place for step in steps for view in step.reads)
     for number in reversed(range(len(steps))):           # a copy of a copy is the first to go
         copy = current[number]
-        maker = only_maker(copy, current) if is_copy(copy) else None
+        alone = is_copy(copy) and readers[copy.views[0].place] == 1
+        maker = only_maker(copy, current) if alone else None
         result = destination(maker, copy) if maker and maker.result.place in buffers else None
         if maker and result:
             current = [replace(s, result=result) if s is maker else s
@@ -38,13 +41,12 @@ def is_copy(step: Step) -> bool:
 
 
 def only_maker(copy: Step, steps: Sequence[Step]) -> Step | None:
-    """The one step that writes what the copy reads, if nothing else reads it, and if what the copy
-    writes to is made of such copies alone: one may then come earlier than the others."""
+    """The one step that writes what the copy alone reads, if what the copy writes to is made of
+    such copies alone: one may then come earlier than the others."""
     source, target = copy.views[0].place, copy.result.place
     makers = [s for s in steps if s.result.place == source]
-    readers = [s for s in steps if any(v.place == source for v in s.reads)]
     beside = [s for s in steps if s.result.place == target and s is not copy]
-    if len(makers) != 1 or len(readers) != 1 or (beside and copy.node.op != "concat"):
+    if len(makers) != 1 or (beside and copy.node.op != "concat"):
         return None
     return makers[0]
 

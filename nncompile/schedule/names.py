@@ -54,7 +54,7 @@ def number_text(dim: Dim, names: Mapping[str, str]) -> str:
 def factor_text(dim: Dim, names: Mapping[str, str]) -> str:
     """A size as Python that may stand beside * and //."""
     text = number_text(dim, names)
-    return text if re.fullmatch(r"\w+", text) else f"({text})"
+    return text if text.isidentifier() or text.isdecimal() else f"({text})"
 
 
 def fixed(shape: Sequence[Dim]) -> list[int]:

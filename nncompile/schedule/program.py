@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from ir.graph import Graph, Node
-from ir.types import DTYPES, Dim, TensorType, product, same
+from ir.types import DTYPES, Dim, TensorType, product, same, terms
 
 NARROW = 4                                   # numbers side by side that are no work for vectors
 
@@ -76,7 +76,10 @@ class View:
 
 
 def row_major(shape: Sequence[Dim]) -> tuple[Dim, ...]:
-    return tuple(product(shape[axis + 1:]) for axis in range(len(shape)))
+    sizes: list[Dim] = [1]                       # of the last axes, of one more each time
+    for dim in reversed(shape[1:]):
+        sizes.append(sizes[-1] * dim)
+    return tuple(reversed(sizes[:len(shape)]))
 
 
 def contiguous(place: str, type_: TensorType) -> View:
@@ -181,11 +184,12 @@ class Program:
 
     @cached_property
     def dims(self) -> tuple[Dim, ...]:
-        """Every size that the program computes with."""
+        """Every size that the program computes with, each once."""
         used = (view for step in self.steps for view in (step.result, *step.reads))
-        return (*self.buffers.values(),
+        dims = (*self.buffers.values(),
                 *(dim for v in (*self.inputs, *self.outputs, *used)
                   for dim in (*v.shape, *v.strides, v.offset, product(v.shape))))
+        return tuple({terms(dim): dim for dim in dims}.values())
 
     def __str__(self) -> str:
         rows = [[str(i), place_text(s.result), f"= {call_text(s)}"]

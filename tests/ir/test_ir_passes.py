@@ -273,3 +273,14 @@ def test_random_graphs_stay_the_same_function(before: ir.Graph) -> None:
         check_same(step.name, before, after)
         assert len(after.nodes) <= len(before.nodes)
         assert str(step(after)) == str(after)    # once is enough
+
+
+@pytest.mark.parametrize("step", [DCE(), CSE(), FoldConstants()], ids=lambda step: step.name)
+def test_a_graph_without_anything_to_do_is_returned_itself(step: ir.Pass) -> None:
+    before = graph("""
+      %0: f32[B, 8] = mul(%x, @w)
+      %1: f32[B, 8] = mul(%0, %r)
+      %2: f32[B, 8] = add(%1, $0)
+      %3: f32[B, 8] = sub(%2, $7)
+      return %3""")
+    assert step(before) is before

@@ -108,6 +108,16 @@ def test_what_a_legal_graph_has_is_not_looked_into_again(monkeypatch: pytest.Mon
     assert seen == [new]
 
 
+def test_what_a_builder_made_is_not_inferred_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["ir.verify"], "check_node", pytest.fail)
+    verify(GRAPH, built=True)
+    for case in ("a use before the definition", "a size from nowhere", "one input twice"):
+        graph, message = ILLEGAL[case]
+        with pytest.raises(VerifyError) as error:
+            verify(graph, built=True)
+        assert message in str(error.value)
+
+
 def test_the_message_says_where_the_node_comes_from() -> None:
     with pytest.raises(VerifyError) as error:
         verify(with_first(inputs=(X, W, W)))
