@@ -13,7 +13,6 @@ import ctypes
 import functools
 import os
 import sys
-import sysconfig
 from typing import Any
 
 import numpy as np
@@ -362,7 +361,7 @@ def usable() -> bool:
     """
     if os.environ.get("NNCOMPILE_CALL") == "portable":
         return False
-    if sys.implementation.name != "cpython" or sysconfig.get_config_var("Py_GIL_DISABLED"):
+    if sys.implementation.name != "cpython" or "t" in getattr(sys, "abiflags", ""):   # no GIL
         return False
     return knows_numpy()
 

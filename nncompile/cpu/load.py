@@ -41,6 +41,7 @@ EXPORTED = (pool.worker, pool.share, pool.meet, pool.meetings, launch.run, call.
 # The head of a function, or a phase and the function that it is the first argument of.
 PHASES = re.compile(r"^def (?P<name>\w+)\(|"
                     r"(?:(?P<function>\w+)\()?\b(?P<word>(?:phase|claim)\()", re.MULTILINE)
+NUMBER = re.compile(r"\w+, (\d+)\)")          # the arguments behind it
 
 _lock = threading.RLock()
 if hasattr(os, "register_at_fork"):            # a child never starts in the middle of a compilation
@@ -148,7 +149,7 @@ def read(source: str) -> tuple[list[str], int]:
             name = found["name"]
             last[name] = 0
             continue
-        number = re.compile(r"\w+, (\d+)\)").match(source, found.end())
+        number = NUMBER.match(source, found.end())
         if number is None:
             line = source.count("\n", 0, found.start()) + 1
             raise CompileError(f"line {line}: a phase is not a plain number: "

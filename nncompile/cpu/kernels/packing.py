@@ -17,6 +17,8 @@ from nncompile.cpu.kernels.kernel import Array
 from nncompile.cpu.lanes import lanes
 from nncompile.cpu.target import Target
 
+LINE = 16                         # numbers: a row's end is not its neighbour's beginning
+
 
 def padded_columns(N: int, target: Target, dtype: str = "f32") -> int:
     """N rounded up to whole vectors."""
@@ -40,8 +42,8 @@ def pack_linear(weight: Array, bias: Array | None, target: Target,
     if out is None:
         out = np.zeros(packed_size(N, K, target, dtype), DTYPES[dtype])
     edges = out[K * wide:K * whole]
-    out[:K * wide].reshape(wide // P, K, P)[...] = _panels(weight[:wide], P)
-    edges.reshape((whole - wide) // W, K, W)[...] = _panels(weight[wide:whole], W)
+    _transpose_panels(weight[:wide], out[:K * wide].reshape(wide // P, K, P))
+    _transpose_panels(weight[wide:whole], edges.reshape((whole - wide) // W, K, W))
     if whole < N:
         out[K * whole:K * padded].reshape(K, W)[:, :N - whole] = weight[whole:].T
     if bias is not None:
@@ -49,10 +51,14 @@ def pack_linear(weight: Array, bias: Array | None, target: Target,
     return out
 
 
-def _panels(rows: Array, width: int) -> Array:
-    """As a view [panel, K, column of the panel]."""
-    N, K = rows.shape
-    return rows.reshape(N // width, width, K).transpose(0, 2, 1)
+def _transpose_panels(rows: Array, panels: Array) -> None:
+    """By way of a buffer: where K is a power of two, the numbers of a column of `rows` fall on few
+    lines of the cache, and turn each other out."""
+    _, K, width = panels.shape
+    buffer = np.empty((width, K + LINE), rows.dtype)[:, :K]
+    for i, panel in enumerate(panels):
+        buffer[...] = rows[i * width:(i + 1) * width]
+        panel[...] = buffer.T
 
 
 def unpack_linear(packed: Array, N: int, K: int, target: Target,
