@@ -23,9 +23,10 @@ from nncompile.cpu.call import State
 from nncompile.cpu.jit import execute
 from nncompile.cpu.kernels.kernel import Kernel
 from nncompile.cpu.link import linker
-from nncompile.cpu.load import Driver, load, load_runtime, read
+from nncompile.cpu.load import Driver, load, load_runtime, load_short_call, read
 from nncompile.cpu.pool import WORTH, Pool, check_threads, default_threads
 from nncompile.cpu.results import LARGE, Results
+from nncompile.cpu.short import ShortCall
 from nncompile.cpu.target import Target, host
 from nncompile.cpu.words import WORDS
 from nncompile.errors import Error, InputError
@@ -77,7 +78,7 @@ class Portable:
         self._results = Results(2 * len(outputs))
         self._arena = checked_arena(arena)
         self._threads = default_threads() if threads is None else check_threads(threads)
-        self.call: Callable[..., Any] = self._call
+        self.call: Callable[..., Any] = self.call_by_steps
 
     @property
     def threads(self) -> int:
@@ -131,7 +132,7 @@ class Portable:
 
     # -- the same as call.py, in Python --------------------------------------------------------
 
-    def _call(self, *args: Any, **keywords: Any) -> Any:
+    def call_by_steps(self, *args: Any, **keywords: Any) -> Any:
         inputs, outs = args[:len(self._inputs)], args[len(self._inputs):]
         if keywords.keys() == {"out"} and len(self._outputs) == 1 and not outs:
             outs = (keywords["out"],)
@@ -227,6 +228,7 @@ class Executable(Portable):
                  outputs: Sequence[Output], sizes: Sequence[str], arena: npt.NDArray[np.float32],
                  *, target: Target | None = None, **options: Any) -> None:
         super().__init__(source, kernels, inputs, outputs, sizes, arena, **options)
+        self.weights = self._arena, self._arena.ctypes.data
         self._target = target or host()
         load_runtime(self._target)
         self._lock = threading.Lock()
@@ -239,6 +241,12 @@ class Executable(Portable):
         self._worker_code = address("nnc_worker")
         if call_path.usable():
             self.call = call_path.builtin(address("nnc_call"), self._state)
+        else:
+            load_short_call(self._target)
+            code = ctypes.PYFUNCTYPE(word, pointer, pointer, ctypes.py_object)(
+                address("nnc_run_objects"))
+            self.call = ShortCall(self, code, self._state.ctypes.data, len(inputs),
+                                  [*self._dtypes[0], *self._dtypes[1]]).call
 
     @property
     def threads(self) -> int:
@@ -252,6 +260,7 @@ class Executable(Portable):
         with self._lock:
             before = self._arena               # lives until the words no longer point to it
             super().swap_weights(arena)
+            self.weights = self._arena, self._arena.ctypes.data
             self._state.arena = self._arena
             self._state[call_path.ARENA] = id(self._arena)
             del before

@@ -7,14 +7,14 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from llvmlite import ir
 
-from nncompile.cpu import call, launch, pool
+from nncompile.cpu import call, launch, pool, short
 from nncompile.cpu.cache import cached
 from nncompile.cpu.jit import (
     Function,
@@ -128,13 +128,22 @@ def kernel_module(kernel: Kernel, target: Target) -> Any:
 
 def load_runtime(target: Target) -> None:
     """The pool, the launch and the call path; nothing, if they are loaded."""
-    functions = [runtime_function(w) for w in (*pool.COMPILED, *launch.COMPILED, *call.COMPILED)]
-    exported = {runtime_function(w).symbol for w in EXPORTED}
+    load_functions("runtime", (*pool.COMPILED, *launch.COMPILED, *call.COMPILED), EXPORTED, target)
+
+
+def load_short_call(target: Target) -> None:
+    """What is compiled of the short way in Python, behind `load_runtime`."""
+    load_functions("short", short.COMPILED, (short.run_objects,), target)
+
+
+def load_functions(kind: str, compiled: Sequence[Word], exported: Sequence[Word],
+                   target: Target) -> None:
+    symbols = [runtime_function(word).symbol for word in exported]
     into = linker(target)
     with _lock:
-        if "nnc_call" not in into:
-            into.add(cached("runtime", "", target,
-                            lambda: compile_functions(functions, target, exported)))
+        if symbols[0] not in into:
+            into.add(cached(kind, "", target, lambda: compile_functions(
+                [runtime_function(word) for word in compiled], target, symbols)))
 
 
 def read(source: str) -> tuple[list[str], int]:

@@ -1,8 +1,9 @@
-"""The call path: checks, outputs, ownership.  Every test runs compiled, portable, and plain."""
+"""The call path: checks, outputs, ownership.  Every test runs compiled, portable, short, plain."""
 import gc
 import pickle
 import resource
 import sys
+import threading
 import weakref
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from nncompile.cpu import call, launch
 from nncompile.cpu.executable import Executable, PythonExecutable
+from nncompile.cpu.short import MOST, ShortCall
 from nncompile.errors import Error, InputError
 from tests.cpu.runtime_models import (
     BIG,
@@ -24,10 +26,18 @@ from tests.cpu.runtime_models import (
 )
 
 
-@pytest.fixture(params=["compiled", "portable", "python"])
+@pytest.fixture(params=["compiled", "portable", "short", "python"])
 def kind(request, monkeypatch):
-    if request.param == "portable":
+    """short: the portable path where shapes come again, as every call is made twice."""
+    if request.param in ("portable", "short"):
         monkeypatch.setenv("NNCOMPILE_CALL", "portable")
+    if request.param == "short":
+        once = ShortCall.call
+
+        def twice(self, *args, **keywords):
+            once(self, *args, **keywords)
+            return once(self, *args, **keywords)
+        monkeypatch.setattr(ShortCall, "call", twice)
     return PythonExecutable if request.param == "python" else Executable
 
 
@@ -296,3 +306,50 @@ def test_threads_are_checked(kind):
         with pytest.raises(Error, match="whole number"):
             fast.threads = wrong
     assert fast.threads == 2
+
+
+@pytest.fixture
+def portable(monkeypatch):
+    monkeypatch.setenv("NNCOMPILE_CALL", "portable")
+
+
+def test_portable_calls_are_short_from_the_second_on(portable, monkeypatch):
+    fast, out = mlp(), np.empty((3, 6), np.float32)
+    want = fast.call(X)
+    fast.call(X, out=out)
+    monkeypatch.setattr(Executable, "call_by_steps", None)
+    locked = X.copy()
+    locked.flags.writeable = False
+    assert np.array_equal(fast.call(X), want) and np.array_equal(fast.call(locked), want)
+    assert fast.call(X, out) is out and fast.call(X, out=out) is out and np.array_equal(out, want)
+    with pytest.raises(TypeError):                         # None is called: by steps
+        fast.call(X[:2])
+
+
+def test_portable_calls_remember_so_many_shapes(portable):
+    fast = mlp()
+    for batch in (*range(2 * MOST), 3):
+        assert fast.call(rows_of(WIDTHS, batch)).shape == (batch, 6)
+    assert len(fast.call.__self__.plans) == MOST
+
+
+def test_portable_calls_of_threads(portable):
+    """While others give the model other weights: every result is of the one or the other."""
+    fast = mlp(threads=1)
+    both = [mlp(seed=seed).call(X) for seed in (0, 1)]
+    wrong = []
+
+    def calls():
+        for _ in range(300):
+            y = fast.call(X)
+            if not any(np.array_equal(y, want) for want in both):
+                wrong.append(y)
+
+    threads = [threading.Thread(target=calls) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for i in range(100):
+        fast.swap_weights(mlp_arena(WIDTHS, i % 2))        # the one before is freed
+    for thread in threads:
+        thread.join()
+    assert not wrong
