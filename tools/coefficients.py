@@ -170,7 +170,7 @@ def main() -> None:
           sqrt(mpf(0.5)) - 1 - 1e-3, sqrt(mpf(2)) - 1 + 1e-3, 19)
     table("TANH", "f64", lambda z: series(lambda z: (tanh(sqrt(z)) / sqrt(z) - 1) / z, z),
           1e-30, 1.0, 16)
-    pieces("TANH", tanh, 0.075, 15, 6)
+    pieces("TANH_PIECES", tanh, 0.075, 15, 6)
     shift, centre = mpf(5), mpf(0.5)
     table("PHI", "f64", phi(shift, centre), -centre, end(shift, mpf(39), centre), 22)
     quarter = (pi / 4 * mpf(1.01)) ** 2

@@ -134,7 +134,7 @@ def inline_all_but(exported: Collection[str], module: Any) -> None:
 
 def simplify(module: Any, target: Target) -> None:
     """Of LLVM's passes those that such code gains by: there is nothing to vectorize or unroll.
-    Its whole list for -O2 takes ten times as long, and the code is as large."""
+    Its whole list for -O2 takes four times as long, and the code is as large."""
     passes = llvm.create_new_module_pass_manager()
     passes.add_always_inliner_pass()
     passes.add_global_dead_code_eliminate_pass()

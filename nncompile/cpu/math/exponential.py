@@ -7,7 +7,6 @@ of tools/coefficients.py.
 from __future__ import annotations
 
 from nncompile.cpu.lanes import Emit, Value
-from nncompile.cpu.math import pieces
 from nncompile.cpu.math.parts import (
     FORMATS,
     LOG2_E,
@@ -21,6 +20,7 @@ from nncompile.cpu.math.parts import (
     two_product,
     with_sign_of,
 )
+from nncompile.cpu.math.pieces import TANH_PIECES, by_pieces, has_lookup
 
 # log 2 in two parts, the first of 15 (32) bits: its products with exponents are exact
 LN2_HIGH = {"f32": 0.693145751953125, "f64": 6.93147180369123816490e-01}
@@ -126,8 +126,8 @@ def tanh(e: Emit, x: Value) -> Value:
     """A polynomial for small |x|, else 1 - 2 / (exp(2|x|) + 1)."""
     b = e.b
     a = size(e, x)
-    if pieces.has_lookup(e):                                               # up to where it is 1
-        return with_sign_of(e, pieces.by_pieces(e, e.smaller(e.const(9.1), a), pieces.TANH), x)
+    if has_lookup(e):                                                      # up to where it is 1
+        return with_sign_of(e, by_pieces(e, e.smaller(e.const(9.1), a), TANH_PIECES), x)
     power = exp(e, e.smaller(e.const(40.0), b.fadd(a, a)))
     far = b.fsub(e.const(1.0), b.fdiv(e.const(2.0), b.fadd(power, e.const(1.0))))
     square = b.fmul(x, x)

@@ -27,7 +27,7 @@ class Pieces:
 
 
 # By tools/coefficients.py
-TANH = Pieces(start=0.075, numbers=(            # up to 9.6
+TANH_PIECES = Pieces(start=0.075, numbers=(            # up to 9.6
         (0.0, 0.09062219, 0.12812577, 0.18124484, 0.25625613, 0.3624994, 0.5125027,
          0.7250206, 1.0250062, 1.4500046, 2.0500057, 2.900016, 4.100017, 5.799287,
          8.115196),
