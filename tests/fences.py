@@ -60,7 +60,7 @@ def run_fenced(executable: Executable, inputs: Sequence[np.ndarray], at_end: boo
     arrays = [fenced.copy(x) for x in inputs]
     sizes, facts = executable.facts(arrays)
     kept = {word: int(state[word]) for word in (
-        launch.SCRATCH, launch.SCRATCH_BYTES, launch.FITS_L2)}
+        launch.SCRATCH, launch.SCRATCH_BYTES, launch.CACHE)}
     outs = [fenced.octets(int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
                           ).view(dtype).reshape(shape)
             for shape, dtype in zip(executable._shapes(facts), executable._dtypes[1], strict=True)]

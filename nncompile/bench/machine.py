@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+from nncompile.cpu.caches import cache_bytes
 
 
 def describe() -> str:
@@ -26,15 +26,9 @@ def cpu_name() -> str:
     return next(names, sys.platform)
 
 
-def caches(folder: Path = CACHES) -> list[str]:
+def caches() -> list[str]:
     """`L2 1024 KiB` for each cache of the first CPU that holds data, where Linux tells of any."""
-    found = []
-    for index in sorted(folder.glob("index*")):
-        level, kind, size = ((index / name).read_text().strip() for name in
-                             ("level", "type", "size"))
-        if kind != "Instruction":
-            found.append(f"L{level} {size.removesuffix('K')} KiB")
-    return found
+    return [f"L{level} {size >> 10} KiB" for level, size in cache_bytes().items()]
 
 
 def others_seconds(pids: Iterable[int] = ()) -> float:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from llvmlite import ir
 
-from nncompile.cpu import cache
+from nncompile.cpu import cache, caches
 from nncompile.cpu.cores import cores
 from nncompile.cpu.lanes import I64, PTR, Emit, define
 from nncompile.cpu.link import linker
@@ -219,16 +219,10 @@ def measure(threads: int, rounds: int = 9) -> Ceilings:
     return Ceilings(threads, best.pop("flops"), best)
 
 
-def level_sizes(threads: int, folder: Path = Path("/sys/devices/system/cpu/cpu0/cache")
-                ) -> dict[str, int]:
+def level_sizes(threads: int, folder: Path = caches.FOLDER) -> dict[str, int]:
     """Bytes that sit in each level for certain: half of it for each thread, half of the last level
     for all together; and for memory four times the last level."""
     own = {"L1": 32 << 10, "L2": 512 << 10, "L3": 8 << 20}       # where the system does not tell
-    for index in folder.glob("index*"):
-        with contextlib.suppress(OSError, ValueError):
-            level, kind, size = ((index / name).read_text().strip()
-                                 for name in ("level", "type", "size"))
-            if kind != "Instruction":
-                own[f"L{level}"] = int(size.removesuffix("K")) << 10
+    own |= {f"L{level}": size for level, size in caches.cache_bytes(folder).items()}
     halves = {level: own[level] // 2 * threads for level in ("L1", "L2")}
     return halves | {"L3": max(own["L3"] // 2, 2 * halves["L2"]), "memory": 4 * own["L3"]}

@@ -9,14 +9,16 @@ import numpy.typing as npt
 
 from ir.graph import named_sizes
 from ir.types import DTYPES, DimExpr
-from nncompile.cpu import launch
+from nncompile.cpu.caches import L2, L3, MEMORY, cache_of, l2_bytes
 from nncompile.cpu.emit import emit
 from nncompile.cpu.executable import Executable, Input, Output, PythonExecutable
+from nncompile.cpu.launch import FEW_ROWS
 from nncompile.cpu.load import kernel_module
 from nncompile.cpu.profile import profile
 from nncompile.cpu.target import assembly, host
 from nncompile.errors import InputError
 from nncompile.schedule import Program
+from nncompile.schedule.cost import table_bytes
 
 Array = npt.NDArray[Any]
 
@@ -36,6 +38,7 @@ class Engine:
         self.program, self.target = program, host()
         self._source = emit(program, self.target)
         self._arena = self._source.arena.pack(constants)
+        self._cache = cache_of(self._arena.nbytes - table_bytes(program))
         graph = program.graph
         inputs = [Input(str(DTYPES[v.type.dtype]), tuple(
             str(d) if isinstance(d, DimExpr) else d for d in v.type.shape)) for v in graph.inputs]
@@ -43,7 +46,7 @@ class Engine:
         kind = PythonExecutable if os.environ.get("NNCOMPILE_JIT") == "0" else Executable
         self._executable = kind(self.source, self._source.kernels, inputs, outputs,
                                 list(named_sizes(graph)), self._arena, slow=slow,
-                                on_fault=on_fault, threads=threads)
+                                on_fault=on_fault, cache=self._cache, threads=threads)
         self.call = self._executable.call
 
     def compute(self, inputs: Sequence[Array], threads: int | None = None) -> list[Array]:
@@ -88,19 +91,21 @@ class Engine:
 
     def notes(self) -> list[str]:
         """What explain() says about this target."""
-        target, weights = self.target, self._arena.nbytes
-        fits = weights <= launch.l2_bytes()
+        target, weights, tables = self.target, self._arena.nbytes, table_bytes(self.program)
+        place = {L2: f"each core's L2 cache ({l2_bytes() / 1024:.0f} KiB)",
+                 L3: "the L3 cache", MEMORY: "memory"}[self._cache]
         notes = [f"cpu {target.cpu}, {target.level}: vectors of {target.width} float32, "
                  f"product tiles of {target.tile_rows} x {target.panel_width}",
-                 f"weights: {weights / 1024:.0f} KiB packed; they "
-                 f"{'fit' if fits else 'do not fit'} one core's L2 cache "
-                 f"({launch.l2_bytes() / 1024:.0f} KiB)",
+                 f"weights: {weights / 1024:.0f} KiB packed"
+                 + f", {tables / 1024:.0f} of them tables of which rows are read" * bool(tables)
+                 + f"; they stay in {place}",
                  f"threads: up to {self.threads}"]
         if self.program.batch is None:
             notes.append("schedule: all workers share each step; rows depend on each other")
-        elif fits:
+        elif self._cache == L2:
             notes.append("schedule: a worker takes a block of rows through all steps")
         else:
-            notes.append("schedule: small batches share each step's weight panels; from about "
-                         f"{target.tile_rows} rows a worker on, blocks of rows")
+            few = FEW_ROWS if self._cache == L3 else target.tile_rows
+            notes.append(f"schedule: batches of up to {few} rows a worker share each step's weight "
+                         "panels; of more, a worker takes a block of rows through all steps")
         return notes

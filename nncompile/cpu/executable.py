@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from nncompile.cpu import call as call_path
 from nncompile.cpu import launch
+from nncompile.cpu.caches import cache_of
 from nncompile.cpu.call import State
 from nncompile.cpu.jit import execute
 from nncompile.cpu.kernels.kernel import Kernel
@@ -60,6 +61,7 @@ class Portable:
     kernels:  those that the source calls, by the names it calls them by.
     sizes:    the named sizes, in the order in which the source reads them.
     arena:    the weights: 1-D float32, C-contiguous, starting on a cache line.
+    cache:    that the weights stay in, L2, L3 or MEMORY; None: by the size of the arena.
     threads:  most threads of a call; None: default_threads().
     slow:     slow(*args, **keywords) is called with arguments that are not plain: a wrong number,
               dtype or shape, a keyword besides `out`, arrays that are not C-contiguous, outputs
@@ -70,13 +72,14 @@ class Portable:
     def __init__(self, source: str, kernels: Mapping[str, Kernel], inputs: Sequence[Input],
                  outputs: Sequence[Output], sizes: Sequence[str], arena: npt.NDArray[np.float32],
                  *, slow: Callable[..., Any], on_fault: Callable[[int, int, int], Any],
-                 threads: int | None = None) -> None:
+                 cache: int | None = None, threads: int | None = None) -> None:
         self.source = source
         self._inputs, self._outputs, self._sizes = tuple(inputs), tuple(outputs), tuple(sizes)
         self._slow, self._on_fault = slow, on_fault
         self._dtypes = [np.dtype(i.dtype) for i in inputs], [np.dtype(o.dtype) for o in outputs]
         self._results = Results(2 * len(outputs))
         self._arena = checked_arena(arena)
+        self._cache = cache_of(arena.nbytes) if cache is None else cache
         self._threads = default_threads() if threads is None else check_threads(threads)
         self.call: Callable[..., Any] = self.call_by_steps
 
@@ -276,7 +279,7 @@ class Executable(Portable):
         state[launch.ROW_BLOCKS], state[launch.PHASES] = driver.row_blocks, driver.phases
         state[launch.QUEUE_WORDS] = driver.queue_words
         state[launch.TILE_ROWS] = self._target.tile_rows
-        state[launch.FITS_L2] = self._arena.nbytes <= launch.l2_bytes()
+        state[launch.CACHE] = self._cache
         state[launch.WORKERS] = self._threads
         state[call_path.ARRAY_CLASS], state[call_path.ARENA] = id(np.ndarray), id(self._arena)
         state[call_path.SLOW], state[call_path.RESTART] = id(slow), id(restart)

@@ -3,19 +3,17 @@
 A model's *state* is a block of words that describe it to compiled code.  What each call needs is
 said by the generated `plan(sizes, facts)`; what is done with it, by the schedule:
 
-* `row_blocks`: a worker claims a block of rows and takes it through all steps.  Used for large
-  batches, and for all batches if the weights fit in one core's L2 cache.
-* `phases`: all workers share each step.  Used where the rows depend on each other, and for small
-  batches of larger weights: each core then keeps its part of the weights in its own L2.
+* `row_blocks`: a worker claims a block of rows and takes it through all steps, and so reads all
+  weights.  Used for large batches, and for most if the weights fit in one core's L2 cache.
+* `phases`: all workers share each step, each with its part of the weights.  Used where the rows
+  depend on each other, and for few rows: these are computed as fast as their weights are read.
 
 Rows are the same bits either way.  A run that finds the model's own memory in use by another thread
 takes memory of its own and works alone.
 """
 from __future__ import annotations
 
-import functools
-from pathlib import Path
-
+from nncompile.cpu.caches import L2, MEMORY
 from nncompile.cpu.jit import runtime
 from nncompile.cpu.pool import BUSY, STARTED, WORTH, call_driver, share
 from nncompile.cpu.words import (
@@ -37,7 +35,7 @@ from nncompile.cpu.words import (
 # A model's state.  LOCK guards SCRATCH and is written by callers, so it has a cache line.
 LOCK, SCRATCH, SCRATCH_BYTES = 0, 1, 2        # the memory and its size
 POOL, PLAN, ROW_BLOCKS, PHASES = 8, 9, 10, 11          # addresses; ROW_BLOCKS may be 0
-QUEUE_WORDS, TILE_ROWS, FITS_L2, WORKERS = 12, 13, 14, 15
+QUEUE_WORDS, TILE_ROWS, CACHE, WORKERS = 12, 13, 14, 15   # CACHE: the level of the weights
 LAUNCH_WORDS = 16                             # call.py's words follow
 
 # facts that `plan` states; the outputs' dims follow
@@ -45,6 +43,8 @@ FLOPS, BLOCK_SCRATCH, PHASES_SCRATCH, MOST_ROWS, ROOM = range(5)
 FACTS = 5                                     # ROOM is negative where the sizes are not legal
 
 DONE, NO_MEMORY, NO_WORKERS = 0, 1, 2         # what a run returns
+
+FEW_ROWS = 2          # of a worker: more take a product longer than reading its weights from L3
 
 aligned_alloc = symbol("aligned_alloc", "ii", "p")
 free = symbol("free", "p", "n")
@@ -131,13 +131,25 @@ def in_row_blocks(state: Pointer, sizes: Pointer, facts: Pointer, workers: int) 
         return 0
     if workers == 1:
         return 1
-    if load(state, FITS_L2):                  # phases only for a few rows, each of much work
-        flops, steps = load(facts, FLOPS), load(state, QUEUE_WORDS) // PHASE
-        alone = flops // min(workers, row_workers(state, sizes, facts))
-        worth = load(load_pointer(state, POOL), WORTH)
-        return 1 if alone - flops // workers <= steps * worth else 0
-    most = load(facts, MOST_ROWS)
-    return 1 if load(sizes, 0) > min(workers * load(state, TILE_ROWS), most) else 0
+    cache = load(state, CACHE)
+    if cache == L2:
+        return 1 if saved_by_phases(state, sizes, facts, workers) <= 0 else 0
+    few = workers * (load(state, TILE_ROWS) if cache == MEMORY else FEW_ROWS)
+    return 1 if load(sizes, 0) > min(few, load(facts, MOST_ROWS)) else 0
+
+
+@runtime
+def saved_by_phases(state: Pointer, sizes: Pointer, facts: Pointer, workers: int) -> int:
+    """Operations that phases save a worker, less what they cost: weights in its L2 cache.
+
+    Where there are rows for fewer workers, each has one or two, and works at half of its pace: it
+    waits for the weights.  To meet at the end of a step takes as long as to start a worker: half
+    of what WORTH says, since that is what two save.
+    """
+    flops, steps = load(facts, FLOPS), load(state, QUEUE_WORDS) // PHASE
+    alone = flops // min(workers, row_workers(state, sizes, facts))
+    worth = load(load_pointer(state, POOL), WORTH)
+    return 2 * (alone - flops // workers) - (1 + steps) * worth // 2
 
 
 @runtime
@@ -189,19 +201,5 @@ def whole_lines(size: int) -> int:
     return (size + 63) // 64 * 64
 
 
-COMPILED = (run, run_apart, useful_workers, row_workers, in_row_blocks, block_rows, fewest_rows,
-            grown, cleared, whole_lines)
-
-
-@functools.cache
-def l2_bytes(cpu: Path = Path("/sys/devices/system/cpu/cpu0/cache")) -> int:
-    """Size of one core's L2 cache; 1 MiB where the system does not tell."""
-    for index in sorted(cpu.glob("index*")):
-        try:
-            level, kind, size = ((index / name).read_text().strip()
-                                 for name in ("level", "type", "size"))
-        except OSError:
-            continue
-        if level == "2" and kind != "Instruction" and size[:-1].isdigit():
-            return int(size[:-1]) * {"K": 1 << 10, "M": 1 << 20}.get(size[-1], 1 << 10)
-    return 1 << 20
+COMPILED = (run, run_apart, useful_workers, row_workers, in_row_blocks, saved_by_phases,
+            block_rows, fewest_rows, grown, cleared, whole_lines)

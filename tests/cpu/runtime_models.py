@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nncompile.cpu import kernels, launch
+from nncompile.cpu import kernels
 from nncompile.cpu.executable import Executable, Input, Output
 from nncompile.cpu.target import host
 
@@ -109,15 +109,12 @@ def mlp_arena(widths: tuple[int, ...], seed: int = 0) -> np.ndarray:
 
 
 def mlp(widths: tuple[int, ...] = WIDTHS, kind: type = Executable, by_rows: bool = True,
-        fits: bool | None = None, seed: int = 0, slow: Callable[..., Any] = unusual,
+        cache: int | None = None, seed: int = 0, slow: Callable[..., Any] = unusual,
         **options: Any) -> Any:
-    """The perceptron; `fits` says whether its weights count as fitting a cache."""
-    made = kind(mlp_source(widths, by_rows), with_shared(RELU, LINEAR, SOFTMAX),
+    """The perceptron; `cache` says where its weights count as staying."""
+    return kind(mlp_source(widths, by_rows), with_shared(RELU, LINEAR, SOFTMAX),
                 [Input("float32", ("B", widths[0]))], [Output("float32", 2)], ["B"],
-                mlp_arena(widths, seed), slow=slow, on_fault=refuse, **options)
-    if fits is not None:
-        made._state[launch.FITS_L2] = fits
-    return made
+                mlp_arena(widths, seed), slow=slow, on_fault=refuse, cache=cache, **options)
 
 
 def mlp_float64(x: np.ndarray, widths: tuple[int, ...] = WIDTHS, seed: int = 0) -> np.ndarray:

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nncompile.cpu import kernels, launch, pool
+from nncompile.cpu import caches, kernels, launch, pool
+from nncompile.cpu.caches import L2, L3, MEMORY
 from nncompile.cpu.executable import POOL
 from nncompile.cpu.kernels.kernel import CLAIMED, DONE
 from nncompile.cpu.link import linker
@@ -29,9 +30,10 @@ from tests.cpu.runtime_models import (
 )
 
 WAYS = {                                      # how a batch is worked on
-    "row blocks, alone": {"fits": True, "threads": 1},
-    "row blocks, shared": {"fits": True, "threads": 3},
-    "phases or row blocks": {"fits": False, "threads": 2},
+    "row blocks, alone": {"cache": L2, "threads": 1},
+    "row blocks, shared": {"cache": L2, "threads": 3},
+    "phases or row blocks": {"cache": L3, "threads": 2},
+    "phases or row blocks of tiles": {"cache": MEMORY, "threads": 2},
     "phases, alone": {"by_rows": False, "threads": 1},
     "phases, shared": {"by_rows": False, "threads": 3},
 }
@@ -187,9 +189,9 @@ def test_parked_workers_wake_again():
 
 
 def test_few_operations_stay_on_one_thread():
-    def useful(flops, rows, by_rows=1, fits=1, tile=6, workers=8, most=96, steps=4):
+    def useful(flops, rows, by_rows=1, cache=L2, tile=6, workers=8, most=96, steps=4):
         state, facts = np.zeros(launch.LAUNCH_WORDS, np.int64), np.zeros(8, np.int64)
-        state[launch.ROW_BLOCKS], state[launch.FITS_L2] = by_rows, fits
+        state[launch.ROW_BLOCKS], state[launch.CACHE] = by_rows, cache
         state[launch.TILE_ROWS] = tile
         state[launch.QUEUE_WORDS] = 16 * steps
         facts[launch.FLOPS], facts[launch.MOST_ROWS] = flops, most
@@ -205,7 +207,12 @@ def test_few_operations_stay_on_one_thread():
     assert [useful(600_000, rows) for rows in (2, 3, 4, 5)] == [       # one or two rows each
         (1, "rows"), (2, "rows"), (2, "rows"), (3, "rows")]
     assert useful(600_000, 2, most=1) == useful(600_000, 2, most=6) == (2, "rows")  # one, if large
-    assert useful(10 ** 9, 3) == useful(10 ** 9, 1, fits=0) == (8, "phases")        # a lot a row
+    assert useful(10 ** 9, 3) == (8, "phases")                         # a lot a row
+    assert [useful(600_000, 2, steps=steps, workers=2)[1] for steps in (7, 8)] == ["phases", "rows"]
+    assert [useful(10 ** 9, rows, cache=L3)[1] for rows in (1, 16, 17)] == [
+        "phases", "phases", "rows"]
+    assert [useful(10 ** 9, rows, cache=MEMORY)[1] for rows in (1, 48, 49)] == [
+        "phases", "phases", "rows"]
     assert useful(10 ** 9, 1000, by_rows=0) == (8, "phases")
 
 
@@ -296,7 +303,7 @@ def test_control_groups(tmp_path, group, files, granted):
     assert pool.granted_cpus(tmp_path, tmp_path / "none") == math.inf
 
 
-def test_l2_size(tmp_path):
+def test_cache_sizes(tmp_path):
     for index, (level, kind, size) in enumerate((
             ("1", "Data", "48K"), ("1", "Instruction", "32K"), ("2", "Unified", "2M"),
             ("3", "Unified", "64M"))):
@@ -304,6 +311,8 @@ def test_l2_size(tmp_path):
         folder.mkdir()
         for name, text in (("level", level), ("type", kind), ("size", size)):
             (folder / name).write_text(text + "\n")
-    assert launch.l2_bytes(tmp_path) == 2 << 20
-    assert launch.l2_bytes(tmp_path / "none") == 1 << 20
-    assert launch.l2_bytes() > 0
+    assert caches.cache_bytes(tmp_path) == {1: 48 << 10, 2: 2 << 20, 3: 64 << 20}
+    assert caches.cache_bytes(tmp_path / "none") == {}
+    assert [caches.cache_of(size, tmp_path) for size in (0, 2 << 20, 3 << 20, 64 << 20, 1 << 30)
+            ] == [L2, L2, L3, L3, MEMORY]
+    assert [caches.cache_of(size, tmp_path / "none") for size in (1 << 20, 2 << 20)] == [L2, MEMORY]

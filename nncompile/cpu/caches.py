@@ -1,0 +1,37 @@
+"""The CPU's caches: how large they are, and in which one a model's weights stay."""
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+FOLDER = Path("/sys/devices/system/cpu/cpu0/cache")
+L2, L3, MEMORY = 2, 3, 4
+OWN_L2 = 1 << 20                              # where the system does not tell
+
+
+def cache_bytes(folder: Path = FOLDER) -> dict[int, int]:
+    """Bytes of each level of the first CPU's data caches; empty where the system does not tell."""
+    sizes = {}
+    for index in sorted(folder.glob("index*")):
+        try:
+            level, kind, size = ((index / name).read_text().strip()
+                                 for name in ("level", "type", "size"))
+        except OSError:
+            continue
+        if kind != "Instruction" and level.isdigit() and size[:-1].isdigit():
+            sizes[int(level)] = int(size[:-1]) * {"K": 1 << 10, "M": 1 << 20}.get(size[-1], 1 << 10)
+    return sizes
+
+
+@functools.cache
+def l2_bytes(folder: Path = FOLDER) -> int:
+    """Of one core's L2 cache."""
+    return cache_bytes(folder).get(L2, OWN_L2)
+
+
+@functools.cache
+def cache_of(size: int, folder: Path = FOLDER) -> int:
+    """Where so many bytes, read by each core again and again, come from: L2, L3, or MEMORY."""
+    if size <= l2_bytes(folder):
+        return L2
+    return L3 if size <= cache_bytes(folder).get(L3, 0) else MEMORY
