@@ -16,13 +16,13 @@ from nncompile.cpu.ceilings import kept, peak, seconds_of
 from nncompile.cpu.executable import POOL
 from nncompile.cpu.link import linker
 from nncompile.cpu.load import load_runtime
-from nncompile.cpu.pool import DEFAULT_WORTH, Pool
+from nncompile.cpu.pool import Pool
 from nncompile.cpu.target import Target, host
 from nncompile.errors import Error
 
 KIND = "costs"
 BATCHES, MEETINGS = 40, 25                    # 1000 meetings: about a millisecond
-MOST = 8                                      # times the default worth, or a part of it
+LEAST, MOST = 20_000, 1_000_000               # operations, should the machine have been busy
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,8 @@ class Costs:
     @property
     def worth(self) -> int:
         """Operations that are worth another worker: two threads save half of the time, and have to
-        save more than the handoff.  Within bounds, should the machine have been busy."""
-        return round(min(max(2 * self.handoff * self.flops, DEFAULT_WORTH / MOST),
-                         DEFAULT_WORTH * MOST))
+        save more than the handoff."""
+        return round(min(max(2 * self.handoff * self.flops, LEAST), MOST))
 
     def __str__(self) -> str:
         return (f"sharing  {self.handoff * 1e6:.2f} us until a worker has begun: worth it from "

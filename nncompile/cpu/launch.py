@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from nncompile.cpu.caches import L2, MEMORY
 from nncompile.cpu.jit import runtime
+from nncompile.cpu.kernels.kernel import CLAIMED, ME, OTHERS, STRIDE
+from nncompile.cpu.kernels.kernel import DONE as UNITS_DONE
 from nncompile.cpu.pool import BUSY, STARTED, WORTH, call_driver, share
 from nncompile.cpu.words import (
     PHASE,
@@ -74,13 +76,15 @@ def run(state: Pointer, weights: Pointer, args: Pointer, sizes: Pointer, facts: 
     floats = workers * load(facts, BLOCK_SCRATCH) if by_rows else load(facts, PHASES_SCRATCH)
     block = block_rows(rows, load(facts, MOST_ROWS), load(state, TILE_ROWS), workers)
     driver = load_pointer(state, ROW_BLOCKS if by_rows else PHASES)
-    queue = grown(state, 8 * load(state, QUEUE_WORDS) + 4 * floats)
+    queues = 1 if by_rows else workers
+    stride = 0 if by_rows else load(state, QUEUE_WORDS)
+    queue = grown(state, 8 * queues * load(state, QUEUE_WORDS) + 4 * floats)
     status = NO_MEMORY
     if same(queue, null()) == 0:
         status = DONE
-        scratch = cleared(state, queue)
+        scratch = cleared(state, queue, queues)
         if workers > 1:
-            share(pool, workers, driver, args, sizes, weights, scratch, block, queue, fault)
+            share(pool, workers, driver, args, sizes, weights, scratch, block, queue, stride, fault)
         else:
             call_driver(driver, args, sizes, weights, scratch, block, queue, fault, 0)
     if workers > 1:
@@ -101,7 +105,7 @@ def run_apart(state: Pointer, weights: Pointer, args: Pointer, sizes: Pointer, f
     if same(queue, null()):
         return NO_MEMORY
     call_driver(load_pointer(state, ROW_BLOCKS if by_rows else PHASES), args, sizes, weights,
-                cleared(state, queue), block_rows(rows, most, load(state, TILE_ROWS), 1), queue,
+                cleared(state, queue, 1), block_rows(rows, most, load(state, TILE_ROWS), 1), queue,
                 fault, 0)
     free(queue)
     return DONE
@@ -188,12 +192,17 @@ def grown(state: Pointer, size: int) -> Pointer:
 
 
 @runtime
-def cleared(state: Pointer, queue: Pointer) -> Pointer:
-    """Nothing of the queue is claimed or done yet; returns the scratch behind it."""
+def cleared(state: Pointer, queue: Pointer, workers: int) -> Pointer:
+    """Nothing of the workers' queues is claimed or done yet; returns the scratch behind them."""
     count = load(state, QUEUE_WORDS)
-    for i in range(0, count, PHASE // 2):
-        store(queue, i, 0)
-    return words(queue, count)
+    for me in range(workers):
+        for i in range(me * count, (me + 1) * count, PHASE):
+            store(queue, i + CLAIMED, 0)
+            store(queue, i + ME, me)
+            store(queue, i + OTHERS, workers - 1)
+            store(queue, i + STRIDE, count)
+            store(queue, i + UNITS_DONE, 0)
+    return words(queue, workers * count)
 
 
 @runtime

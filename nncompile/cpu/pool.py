@@ -11,7 +11,8 @@ job, then sleep on a futex.  The first half of this file is compiled.  Its rules
 * What describes the job is written only while it is closed and ACTIVE is 0, and read only by
   workers that have joined.
 * Workers that join draw a ticket, so any of them may help, whichever the system woke; a ticket of
-  LIMIT or more does nothing.
+  LIMIT or more does nothing.  If the job is for ALL, each has the same ticket in every call, and so
+  the same part of the weights in its cache.
 * Work inside a job is claimed piece by piece, and the caller waits for workers that have joined
   only.  A worker that sleeps too long, or gets no CPU, costs its help and nothing else.
 * A worker is about to sleep: SLEEPERS += 1, then the system compares NUMBER with what the worker
@@ -56,14 +57,14 @@ from nncompile.errors import Error
 
 # The pool's words.  Those that several threads write lie a cache line apart.
 NUMBER, OPEN, ACTIVE, JOINED, SLEEPERS, BUSY, NEXT = range(0, 56, 8)
-FUNCTION, ARGS, SIZES, WEIGHTS, SCRATCH, BLOCK, QUEUE, FAULT, LIMIT = range(56, 65)   # the job
+FUNCTION, ARGS, SIZES, WEIGHTS, SCRATCH, BLOCK, QUEUE, STRIDE, FAULT, LIMIT, ALL = range(56, 67)
 STARTED, AWAY_FROM = 72, 73                   # threads; 1 + the CPU that they are kept off
 WORTH = 74                                    # operations that are worth another worker
 ALLOWED, CPU_WORDS = 80, 16                   # a bit for each CPU they may use
 THREADS, MOST_THREADS = 96, 1024              # their numbers in Linux, 0 until they run
 POOL_WORDS = THREADS + MOST_THREADS
 
-DEFAULT_WORTH = 150_000                       # until costs.py has measured it
+DEFAULT_WORTH = 50_000                        # until the first use, when costs.py measures it
 SPINS = 20_000                                # of a worker, about half a millisecond
 YIELD_AFTER = 2_000                           # of a caller: then there are more threads than CPUs
 STACK_BYTES = 1 << 20                         # of a worker; kernels use a few KiB
@@ -85,8 +86,8 @@ call_driver = indirect("call_driver", "ppppippi", "n")
 @runtime
 def worker(pool: Pointer) -> Pointer:
     """A worker's life: wait for a job, join it, work, leave, and again."""
-    atomic_store(pool, THREADS + atomic_add(pool, NEXT, 1),
-                 system_call(GETTID, null(), 0, 0, 0, null()))
+    number = atomic_add(pool, NEXT, 1)
+    atomic_store(pool, THREADS + number, system_call(GETTID, null(), 0, 0, 0, null()))
     seen = 0
     while seen >= 0:                          # jobs count up from 1: this never ends
         spins = 0
@@ -101,7 +102,7 @@ def worker(pool: Pointer) -> Pointer:
         seen = atomic_load(pool, NUMBER)
         atomic_add(pool, ACTIVE, 1)
         if atomic_load(pool, OPEN) == seen:
-            ticket = 1 + atomic_add(pool, JOINED, 1)
+            ticket = 1 + (number if load(pool, ALL) else atomic_add(pool, JOINED, 1))
             if ticket < load(pool, LIMIT):
                 work(pool, ticket)
         atomic_add(pool, ACTIVE, -1)
@@ -113,13 +114,18 @@ def work(pool: Pointer, me: int) -> None:
     """Take part in the job as its worker number `me`."""
     call_driver(load_pointer(pool, FUNCTION), load_pointer(pool, ARGS), load_pointer(pool, SIZES),
                 load_pointer(pool, WEIGHTS), load_pointer(pool, SCRATCH), load(pool, BLOCK),
-                load_pointer(pool, QUEUE), load_pointer(pool, FAULT), me)
+                words(load_pointer(pool, QUEUE), me * load(pool, STRIDE)),
+                load_pointer(pool, FAULT), me)
 
 
 @runtime
 def share(pool: Pointer, workers: int, function: Pointer, args: Pointer, sizes: Pointer,
-          weights: Pointer, scratch: Pointer, block: int, queue: Pointer, fault: Pointer) -> None:
-    """Call a driver on this thread and on up to workers - 1 others.  The caller holds BUSY."""
+          weights: Pointer, scratch: Pointer, block: int, queue: Pointer, stride: int,
+          fault: Pointer) -> None:
+    """Call a driver on this thread and on up to workers - 1 others.  The caller holds BUSY.
+
+    stride: words from the queue of a worker to the next one's; 0: it is the same one.
+    """
     store_pointer(pool, FUNCTION, function)
     store_pointer(pool, ARGS, args)
     store_pointer(pool, SIZES, sizes)
@@ -127,8 +133,10 @@ def share(pool: Pointer, workers: int, function: Pointer, args: Pointer, sizes: 
     store_pointer(pool, SCRATCH, scratch)
     store(pool, BLOCK, block)
     store_pointer(pool, QUEUE, queue)
+    store(pool, STRIDE, stride)
     store_pointer(pool, FAULT, fault)
     store(pool, LIMIT, workers)
+    store(pool, ALL, load(pool, STARTED) + 1 == workers)
     atomic_store(pool, JOINED, 0)
     number = 1 + atomic_load(pool, NUMBER)
     atomic_store(pool, OPEN, number)
@@ -182,7 +190,7 @@ def meetings(pool: Pointer, queue: Pointer, job: Pointer, times: int) -> int:
         return 0
     for _ in range(times):
         atomic_store(queue, 0, 0)
-        share(pool, 2, job, null(), null(), null(), null(), 0, queue, null())
+        share(pool, 2, job, null(), null(), null(), null(), 0, queue, 0, null())
     exchange(pool, BUSY, 0)
     return 1
 

@@ -20,13 +20,13 @@ from typing import Any
 from llvmlite import ir
 
 from ir.types import DTYPES
-from nncompile.cpu.kernels.kernel import typed
+from nncompile.cpu.kernels.kernel import PHASE_WORDS, typed
 
 F32, I8, I32, I64 = ir.FloatType(), ir.IntType(8), ir.IntType(32), ir.IntType(64)
 POINTER, VOID = ir.PointerType(), ir.VoidType()
 LLVM_TYPES = {"p": POINTER, "i": I64, "c": I32, "n": VOID}
 
-PHASE = 16                        # words of a phase in the queue: claimed at 0, done at 8
+PHASE = PHASE_WORDS               # of each phase, in the queue
 LINE = 16                         # float32 of a cache line
 
 Builder = Any                     # llvmlite.ir.IRBuilder

@@ -4,7 +4,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -16,7 +16,7 @@ from scipy import special
 from ir.types import DTYPES, FLOATS
 from nncompile.cpu import target as targets
 from nncompile.cpu.kernels import Kernel
-from nncompile.cpu.kernels.kernel import INT, PHASE_WORDS
+from nncompile.cpu.kernels.kernel import INT, ME, OTHERS, PHASE_WORDS, STRIDE
 from nncompile.cpu.target import Target
 
 TARGETS = {level: targets.named(level) for level in targets.available()}
@@ -52,15 +52,23 @@ class Compiled:
     def __call__(self, *arguments: Any) -> None:
         self._alone(*map(plain, arguments))
 
-    def shared(self, workers: int, *arguments: Any) -> None:
-        """Run by several threads on one queue."""
-        queue = np.zeros(PHASE_WORDS, np.int64)
-        values = [plain(queue), *map(plain, arguments)]
-        threads = [threading.Thread(target=self._shared, args=values) for _ in range(workers)]
+    def shared(self, workers: int, *arguments: Any, missing: Collection[int] = ()) -> None:
+        """Run by several workers at a time, but for those that do not come."""
+        queues = worker_queues(workers)
+        values = [*map(plain, arguments)]
+        threads = [threading.Thread(target=self._shared, args=[plain(queue), *values])
+                   for me, queue in enumerate(queues) if me not in missing]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
+
+
+def worker_queues(workers: int) -> np.ndarray:
+    """The queue of each worker, a row; nothing is claimed yet."""
+    queues = np.zeros((workers, PHASE_WORDS), np.int64)
+    queues[:, ME], queues[:, OTHERS], queues[:, STRIDE] = range(workers), workers - 1, PHASE_WORDS
+    return queues
 
 
 def linked(code: bytes) -> Any:

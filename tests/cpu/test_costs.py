@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nncompile.cpu import costs as room
-from nncompile.cpu.costs import Costs, costs, costs_here
+from nncompile.cpu.costs import LEAST, MOST, Costs, costs, costs_here
 from nncompile.cpu.executable import POOL
 from nncompile.cpu.pool import BUSY, DEFAULT_WORTH, supported
 from nncompile.cpu.target import host
@@ -20,8 +20,8 @@ pytestmark = pytest.mark.skipif(not supported(), reason="one thread only")
 
 def test_what_another_worker_is_worth() -> None:
     assert Costs(handoff=1e-6, flops=1e11).worth == 200_000
-    assert Costs(handoff=1.0, flops=1e11).worth == 8 * DEFAULT_WORTH
-    assert Costs(handoff=1e-12, flops=1e11).worth == DEFAULT_WORTH / 8
+    assert Costs(handoff=1.0, flops=1e11).worth == MOST
+    assert Costs(handoff=1e-12, flops=1e11).worth == LEAST
     assert str(Costs(1e-6, 1e11)) == ("sharing  1.00 us until a worker has begun: worth it from "
                                       "200 thousand operations on")
 

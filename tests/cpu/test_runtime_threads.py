@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nncompile.cpu import caches, kernels, launch, pool
 from nncompile.cpu.caches import L2, L3, MEMORY
@@ -20,6 +22,7 @@ from nncompile.cpu.link import linker
 from nncompile.cpu.load import load_kernel
 from nncompile.cpu.target import host
 from nncompile.errors import Error
+from tests.cpu.kernel_harness import compiled, worker_queues
 from tests.cpu.runtime_models import (
     BIG,
     WIDTHS,
@@ -167,17 +170,29 @@ def test_who_finds_nothing_to_claim_waits_until_all_is_done():
     types = [ctypes.c_int64 if t == "i" else ctypes.c_void_p for t in kernel.shared.types]
     code = ctypes.CFUNCTYPE(None, *types)(linker(target).address(kernel.shared.symbol))
     x, y = np.ones((2, 3), np.float32), np.zeros(2, np.float32)
-    queue = np.zeros(16, np.int64)
-    queue[CLAIMED], queue[DONE] = 2, 1
+    queues = worker_queues(2)
+    queues[:, CLAIMED], queues[0, DONE] = 1, 1
     waiting = threading.Thread(
-        target=code, args=(queue.ctypes.data, x.ctypes.data, 3, y.ctypes.data, 2, 3))
+        target=code, args=(queues[1].ctypes.data, x.ctypes.data, 3, y.ctypes.data, 2, 3))
     waiting.start()
     waiting.join(0.05)                        # far more than YIELD_AFTER pauses
     assert waiting.is_alive()
-    queue[DONE] = 2
+    queues[0, DONE] = 2
     waiting.join(20)
     assert not waiting.is_alive()
     assert y.tolist() == [0, 0]               # the units were not its own
+
+
+@given(st.integers(1, 6).flatmap(lambda workers: st.tuples(
+    st.just(workers), st.sets(st.integers(0, workers - 1), max_size=workers - 1))),
+    st.integers(0, 40))
+def test_every_unit_is_done_once_whoever_comes(workers_missing, rows):
+    """Sums written over their terms: a row that is done twice would be summed twice."""
+    workers, missing = workers_missing
+    x = np.arange(3 * rows, dtype=np.float32).reshape(rows, 3)
+    want = x.cumsum(axis=1)
+    compiled(kernels.cumsum(), host().level).shared(workers, x, 3, x, 3, rows, 3, missing=missing)
+    assert x.tolist() == want.tolist()
 
 
 def test_parked_workers_wake_again():
@@ -197,7 +212,7 @@ def test_few_operations_stay_on_one_thread():
         facts[launch.FLOPS], facts[launch.MOST_ROWS] = flops, most
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(launch, "load", lambda words, i: int(words[i]))
-            patch.setattr(launch, "load_pointer", lambda *_: {pool.WORTH: pool.DEFAULT_WORTH})
+            patch.setattr(launch, "load_pointer", lambda *_: {pool.WORTH: 150_000})
             count = launch.useful_workers.python(state, np.array([rows]), facts, workers)
             return count, "rows" if launch.in_row_blocks.python(
                 state, np.array([rows]), facts, count) else "phases"
@@ -205,10 +220,10 @@ def test_few_operations_stay_on_one_thread():
     assert useful(0, 0) == useful(149_999, 1000) == (1, "rows")
     assert useful(150_000, 1000) == (2, "rows") and useful(10 ** 9, 1000) == (8, "rows")
     assert [useful(600_000, rows) for rows in (2, 3, 4, 5)] == [       # one or two rows each
-        (1, "rows"), (2, "rows"), (2, "rows"), (3, "rows")]
+        (5, "phases"), (2, "rows"), (2, "rows"), (3, "rows")]
     assert useful(600_000, 2, most=1) == useful(600_000, 2, most=6) == (2, "rows")  # one, if large
     assert useful(10 ** 9, 3) == (8, "phases")                         # a lot a row
-    assert [useful(600_000, 2, steps=steps, workers=2)[1] for steps in (7, 8)] == ["phases", "rows"]
+    assert [useful(600_000, 2, steps=steps, workers=2)[1] for steps in (6, 7)] == ["phases", "rows"]
     assert [useful(10 ** 9, rows, cache=L3)[1] for rows in (1, 16, 17)] == [
         "phases", "phases", "rows"]
     assert [useful(10 ** 9, rows, cache=MEMORY)[1] for rows in (1, 48, 49)] == [

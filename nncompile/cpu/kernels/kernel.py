@@ -4,8 +4,12 @@ A kernel is described once, by how many *units* its work has and by the code tha
 them.  Two entry points are made of that, so that every kernel serves both schedules:
 
     nnc_<name>(...)                  all units, on this thread
-    nnc_shared_<name>(queue, ...)    units claimed by all workers that call it with the same queue;
+    nnc_shared_<name>(queue, ...)    the same by several workers, each with a queue of its own;
                                      returns when *all* units are done, whoever did them
+
+Each worker has its part of the units, the same in every call: so its part of the weights stays in
+its cache, and nobody waits for a counter that others write.  Who is done waits a moment for the
+others, and then takes what they have not begun: one may come late, or lose its CPU.
 """
 from __future__ import annotations
 
@@ -24,8 +28,12 @@ Arguments: TypeAlias = dict[str, Value]
 Array: TypeAlias = np.ndarray[Any, Any]
 Values: TypeAlias = dict[str, Any]         # in numpy: arrays for pointers, ints
 
-CLAIMED, DONE, PHASE_WORDS = 0, 8, 16      # words of a queue: units claimed, units done, size
+# Words of a worker's queue, on two cache lines: how many units of its part are claimed; its number,
+# the number of others, the words from one's queue to the next one's.  DONE, units of all workers,
+# counts in the first one's.  A queue of zeros is that of one worker alone.
+CLAIMED, ME, OTHERS, STRIDE, DONE, PHASE_WORDS = 0, 1, 2, 3, 8, 16
 LOTS = 64                                  # rows are claimed in about so many lots, not one by one
+STEAL_AFTER = 16                           # pauses, 0.4 us: about the time in which a worker starts
 YIELD_AFTER = 2_000                        # pauses, some 50 us: who holds a unit may have no CPU
 
 WORDS, INT = "words", "int"                # types of arguments that point to no numbers
@@ -134,40 +142,69 @@ def emit_entry_points(module: Any, target: Target, kernel: Kernel, units: Units,
     queue = a.pop("queue")
     count = units.count(e, a)
     lot = e.greatest(I64(1), e.b.udiv(count, I64(LOTS))) if units.lots else I64(1)
-    _claim_until_done(e, queue, count, lot, lambda first, stop: e.b.call(
+    _work_until_done(e, queue, count, lot, lambda first, stop: e.b.call(
         run, [first, stop, *a.values()]))
 
 
-def _claim_until_done(e: Emit, queue: Value, count: Value, lot: Value,
-                      run: Callable[[Value, Value], Value]) -> None:
+def _work_until_done(e: Emit, queue: Value, count: Value, lot: Value,
+                     run: Callable[[Value, Value], Value]) -> None:
+    """Claim the units of one's own part, a lot at a time; wait until all are done, or for a while,
+    and then claim those of the others, one after the other."""
     b = e.b
-    claim, work, wait, spin, pause, give_way, leave = (
+    part, claim, work, taken, tell, wait, look, pause, give_way, leave = (
         e.function.append_basic_block(name) for name in
-        ("claim", "work", "wait", "spin", "pause", "give_way", "leave"))
-    done = e.word(queue, DONE)
+        ("part", "claim", "work", "taken", "tell", "wait", "look", "pause", "give_way", "leave"))
+    me, others, stride = (b.load(e.word(queue, i), typ=I64) for i in (ME, OTHERS, STRIDE))
+    workers = b.add(others, I64(1))
+    first_queue = e.word(queue, b.neg(b.mul(me, stride)))
+    done = e.word(first_queue, DONE)
+    start = b.block
+    b.branch(part)
+
+    b.position_at_end(part)                                # of worker `whose`
+    whose, waited = b.phi(I64), b.phi(I64)
+    claimed = e.word(first_queue, b.mul(whose, stride))
+    begin = b.udiv(b.mul(count, whose), workers)
+    end = b.udiv(b.mul(count, b.add(whose, I64(1))), workers)
     b.branch(claim)
 
     b.position_at_end(claim)
-    first = b.atomic_rmw("add", e.word(queue, CLAIMED), lot, "acq_rel")
-    b.cbranch(b.icmp_signed("<", first, count), work, wait)
+    mine = b.phi(I64)
+    first = b.add(begin, b.atomic_rmw("add", claimed, lot, "acq_rel"))
+    b.cbranch(b.icmp_signed("<", first, end), work, taken)
 
     b.position_at_end(work)
-    stop = e.least(b.add(first, lot), count)
+    stop = e.least(b.add(first, lot), end)
     run(first, stop)
-    b.atomic_rmw("add", done, b.sub(stop, first), "acq_rel")
+    more = b.add(mine, b.sub(stop, first))
     b.branch(claim)
 
-    b.position_at_end(wait)
-    spins = b.phi(I64)
-    finished = b.load_atomic(done, "acquire", 8, typ=I64)
-    b.cbranch(b.icmp_signed("<", finished, count), spin, leave)
+    b.position_at_end(taken)
+    b.cbranch(b.icmp_signed(">", mine, I64(0)), tell, wait)
 
-    b.position_at_end(spin)
-    b.cbranch(b.icmp_signed("<", spins, I64(YIELD_AFTER)), pause, give_way)
+    b.position_at_end(tell)
+    b.atomic_rmw("add", done, mine, "acq_rel")
+    b.branch(wait)
+
+    b.position_at_end(wait)
+    pauses = b.phi(I64)
+    finished = b.load_atomic(done, "acquire", 8, typ=I64)
+    b.cbranch(b.icmp_signed("<", finished, count), look, leave)
+
+    b.position_at_end(look)
+    following = b.add(whose, I64(1))
+    following = b.select(b.icmp_signed("==", following, workers), I64(0), following)
+    steal = b.and_(b.icmp_signed(">=", pauses, I64(STEAL_AFTER)),
+                   b.icmp_signed("!=", following, me))
+    waits = e.function.append_basic_block("waits")
+    b.cbranch(steal, part, waits)
+
+    b.position_at_end(waits)
+    b.cbranch(b.icmp_signed("<", pauses, I64(YIELD_AFTER)), pause, give_way)
 
     b.position_at_end(pause)
     e.pause()
-    once_more = b.add(spins, I64(1))
+    once_more = b.add(pauses, I64(1))
     b.branch(wait)
 
     b.position_at_end(give_way)
@@ -176,9 +213,12 @@ def _claim_until_done(e: Emit, queue: Value, count: Value, lot: Value,
 
     b.position_at_end(leave)
     b.ret_void()
-    spins.add_incoming(I64(0), claim)
-    spins.add_incoming(once_more, pause)
-    spins.add_incoming(spins, give_way)
+    for phi, sources in (
+            (whose, [(me, start), (following, look)]), (waited, [(I64(0), start), (pauses, look)]),
+            (mine, [(I64(0), part), (more, work)]),
+            (pauses, [(waited, taken), (waited, tell), (once_more, pause), (pauses, give_way)])):
+        for value, block in sources:
+            phi.add_incoming(value, block)
 
 
 # -- faults: what a step may find wrong with the values that it is given ---------------------------
