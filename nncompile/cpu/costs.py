@@ -14,16 +14,49 @@ import numpy as np
 
 from nncompile.cpu.ceilings import kept, peak, seconds_of
 from nncompile.cpu.executable import POOL
+from nncompile.cpu.jit import runtime
 from nncompile.cpu.link import linker
-from nncompile.cpu.load import load_runtime
-from nncompile.cpu.pool import Pool
+from nncompile.cpu.load import load_functions, load_runtime
+from nncompile.cpu.pool import BUSY, SPINS, Pool, share
 from nncompile.cpu.target import Target, host
+from nncompile.cpu.words import Pointer, atomic_load, atomic_store, exchange, null, relax
 from nncompile.errors import Error
 
 KIND = "costs"
 BATCHES, MEETINGS = 40, 25                    # 1000 meetings: about a millisecond
 LEAST, MOST = 20_000, 1_000_000               # operations, should the machine have been busy
 
+
+# -- compiled --------------------------------------------------------------------------------------
+
+@runtime
+def meet(args: Pointer, sizes: Pointer, weights: Pointer, scratch: Pointer, block: int,
+         queue: Pointer, fault: Pointer, me: int) -> None:
+    """A job without work: it is done when two have come to it."""
+    spins = 0
+    if me > 0:
+        atomic_store(queue, 0, 1)
+    while me == 0 and atomic_load(queue, 0) == 0 and spins < SPINS:
+        relax()
+        spins += 1
+
+
+@runtime
+def meetings(pool: Pointer, queue: Pointer, job: Pointer, times: int) -> int:
+    """So many such jobs, one after the other; 0 if the pool has other work."""
+    if exchange(pool, BUSY, 1) != 0:
+        return 0
+    for _ in range(times):
+        atomic_store(queue, 0, 0)
+        share(pool, 2, job, null(), null(), null(), null(), 0, queue, 0, null())
+    exchange(pool, BUSY, 0)
+    return 1
+
+
+COMPILED = (meet, meetings)
+
+
+# -- Python ----------------------------------------------------------------------------------------
 
 @dataclass(frozen=True)
 class Costs:
@@ -66,16 +99,17 @@ def costs_here(*, again: bool = False) -> Costs:
 def measure(pool: Pool, target: Target) -> Costs:
     """The lower quartile of many short rounds: others may have the CPU for a while."""
     word, pointer = ctypes.c_int64, ctypes.c_void_p
+    load_functions(KIND, COMPILED, COMPILED, target)
     address = linker(target).address
-    meetings = ctypes.CFUNCTYPE(word, pointer, pointer, pointer, word)(address("nnc_meetings"))
+    run = ctypes.CFUNCTYPE(word, pointer, pointer, pointer, word)(address("nnc_meetings"))
     queue = np.zeros(8, np.int64)
 
-    def meet() -> None:
-        if not meetings(pool.address, queue.ctypes.data, address("nnc_meet"), MEETINGS):
+    def some() -> None:
+        if not run(pool.address, queue.ctypes.data, address("nnc_meet"), MEETINGS):
             raise Error("the workers are busy: the cost of sharing work cannot be measured now")
 
     call, flops = peak(1, 0.0005)
-    return Costs(quartile(meet) / MEETINGS, flops / quartile(call, 8))
+    return Costs(quartile(some) / MEETINGS, flops / quartile(call, 8))
 
 
 def quartile(call: Callable[[], None], times: int = BATCHES) -> float:

@@ -36,7 +36,7 @@ DRIVER = {"plan": "pp", "row_blocks": "ppppippi", "phases": "ppppippi"}
 POINTERS = re.compile(r"p\d+|queue|weights|fault")
 
 # Functions of the runtime that Python, and code that is compiled by itself, find by their symbols.
-EXPORTED = (pool.worker, pool.share, pool.meet, pool.meetings, launch.run, call.call)
+EXPORTED = (pool.worker, pool.share, launch.run, call.call)
 
 # The head of a function, or a phase and the function that it is the first argument of.
 PHASES = re.compile(r"^def (?P<name>\w+)\(|"

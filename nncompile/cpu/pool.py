@@ -171,31 +171,7 @@ def keep_workers_off(pool: Pointer, cpu: int) -> None:
             set_affinity(thread, 8 * CPU_WORDS, allowed)
 
 
-@runtime
-def meet(args: Pointer, sizes: Pointer, weights: Pointer, scratch: Pointer, block: int,
-         queue: Pointer, fault: Pointer, me: int) -> None:
-    """A job without work: it is done when two have come to it."""
-    spins = 0
-    if me > 0:
-        atomic_store(queue, 0, 1)
-    while me == 0 and atomic_load(queue, 0) == 0 and spins < SPINS:
-        relax()
-        spins += 1
-
-
-@runtime
-def meetings(pool: Pointer, queue: Pointer, job: Pointer, times: int) -> int:
-    """So many such jobs, one after the other; 0 if the pool has other work."""
-    if exchange(pool, BUSY, 1) != 0:
-        return 0
-    for _ in range(times):
-        atomic_store(queue, 0, 0)
-        share(pool, 2, job, null(), null(), null(), null(), 0, queue, 0, null())
-    exchange(pool, BUSY, 0)
-    return 1
-
-
-COMPILED = (worker, work, share, keep_workers_off, meet, meetings)
+COMPILED = (worker, work, share, keep_workers_off)
 
 
 # -- Python ----------------------------------------------------------------------------------------
