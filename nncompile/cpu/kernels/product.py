@@ -223,17 +223,15 @@ class Product:
     def rows(self, e: Emit, a: Arguments, count: Value, vectors: int) -> None:
         """All rows of a panel, chunk by chunk, in as few tiles as there can be.
 
-        Tiles are of full height as far as rows go; but where a row would be left alone, the tile
-        before leaves it another: one row reads the panel as long as two, or almost."""
+        They are of even height, 4 and 4 rows, not 6 and 2: the L2 cache yields half a vector of
+        weights a cycle, and a tile of 2 rows uses each of them in two cycles only."""
         b, K = e.b, a["K"]
         tallest = self.target.tile_rows if vectors > 1 else self.target.edge_rows
         tiles = e.quotient_up(count, tallest)
         length = e.greatest(K, I64(1))                                   # K = 0 is one empty chunk
         with e.loop(0, length, CHUNK) as chunk, e.loop(0, tiles, 1, [I64(0)]) as tile:
-            row = tile.values[0]
-            left = b.sub(count, row)
-            leave = b.zext(b.icmp_signed("==", left, I64(tallest + 1)), I64)
-            rows = b.sub(e.least(left, I64(tallest)), leave)
+            row, further = tile.values[0], b.sub(b.sub(tiles, tile.index), I64(1))
+            rows = b.udiv(b.add(b.sub(count, row), further), b.add(further, I64(1)))
             for height in range(1, tallest + 1):
                 with b.if_then(b.icmp_signed("==", rows, I64(height))):
                     self.call_tile(e, a, height, vectors, tile.index, row, chunk.index)
