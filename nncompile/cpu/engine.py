@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from ir.graph import named_sizes
@@ -12,7 +13,6 @@ from ir.types import DTYPES, DimExpr
 from nncompile.cpu.caches import L2, L3, MEMORY, cache_of, l2_bytes
 from nncompile.cpu.emit import emit
 from nncompile.cpu.executable import Executable, Input, Output, PythonExecutable
-from nncompile.cpu.launch import FEW_ROWS
 from nncompile.cpu.load import kernel_module
 from nncompile.cpu.profile import profile
 from nncompile.cpu.target import assembly, host
@@ -21,6 +21,7 @@ from nncompile.schedule import Program
 from nncompile.schedule.cost import table_bytes
 
 Array = npt.NDArray[Any]
+BATCHES = (1, 8, 64, 1024)                    # of which notes() tells
 
 
 class Engine:
@@ -101,11 +102,16 @@ class Engine:
                  + f"; they stay in {place}",
                  f"threads: up to {self.threads}"]
         if self.program.batch is None:
-            notes.append("schedule: all workers share each step; rows depend on each other")
-        elif self._cache == L2:
-            notes.append("schedule: a worker takes a block of rows through all steps")
+            notes.append("schedule: all threads share each step; rows depend on each other")
+        elif len(named_sizes(self.program.graph)) == 1:
+            notes += ["schedule:", *(f"  batch {rows}: {self._sharing(rows)}" for rows in BATCHES)]
         else:
-            few = FEW_ROWS if self._cache == L3 else target.tile_rows
-            notes.append(f"schedule: batches of up to {few} rows a worker share each step's weight "
-                         "panels; of more, a worker takes a block of rows through all steps")
+            notes.append("schedule: a thread takes a block of rows through all steps; where that "
+                         "is quicker, for few rows, all threads share each step")
         return notes
+
+    def _sharing(self, rows: int) -> str:
+        threads, block = self._executable.sharing(np.array([rows]))
+        who = f"{threads} threads" if threads > 1 else "1 thread"
+        what = f"each a block of up to {min(block, rows)} rows through all steps"
+        return f"{who}, {what}" if block else f"{who} sharing each step"

@@ -24,7 +24,7 @@ from nncompile.cpu.call import State
 from nncompile.cpu.jit import execute
 from nncompile.cpu.kernels.kernel import Kernel
 from nncompile.cpu.link import linker
-from nncompile.cpu.load import Driver, load, load_runtime, load_short_call, read
+from nncompile.cpu.load import Driver, load, load_runtime, load_sharing, load_short_call, read
 from nncompile.cpu.pool import WORTH, Pool, check_threads, default_threads
 from nncompile.cpu.results import LARGE, Results
 from nncompile.cpu.short import ShortCall
@@ -133,6 +133,11 @@ class Portable:
             self._refuse("inputs", [str(i) for i in self._inputs], inputs)
         return sizes, self._plan(sizes)
 
+    def sharing(self, sizes: Words) -> tuple[int, int]:
+        """How a call of these named sizes is shared: the threads that work, and the rows of a block
+        that each takes through all steps; 0 if they share each step."""
+        raise NotImplementedError
+
     # -- the same as call.py, in Python --------------------------------------------------------
 
     def call_by_steps(self, *args: Any, **keywords: Any) -> Any:
@@ -208,6 +213,9 @@ class PythonExecutable(Portable):
         self._scope = execute(source, {**WORDS, **kernels})
         self._queue_words = read(source)[1]
 
+    def sharing(self, sizes: Words) -> tuple[int, int]:
+        return 1, int(self._plan(sizes)[launch.MOST_ROWS]) if "row_blocks" in self._scope else 0
+
     def _plan(self, sizes: Words) -> Words:
         facts = np.zeros(self._fact_words(), np.int64)
         self._scope["plan"](sizes, facts)
@@ -267,6 +275,17 @@ class Executable(Portable):
             self._state.arena = self._arena
             self._state[call_path.ARENA] = id(self._arena)
             del before
+
+    def sharing(self, sizes: Words) -> tuple[int, int]:
+        load_sharing(self._target)
+        pointer, answer = ctypes.c_void_p, np.zeros(2, np.int64)
+        decide = ctypes.CFUNCTYPE(None, *[pointer] * 3, ctypes.c_int64, pointer)(
+            linker(self._target).address("nnc_sharing"))
+        facts = self._plan(sizes)
+        decide(*(a.ctypes.data for a in (self._state, sizes, facts)), self._threads,
+               answer.ctypes.data)
+        workers, block = answer.tolist()
+        return workers, block
 
     def _new_state(self, driver: Driver) -> State:
         specs = self._spec_words()

@@ -13,7 +13,7 @@ takes memory of its own and works alone.
 """
 from __future__ import annotations
 
-from nncompile.cpu.caches import L2, MEMORY
+from nncompile.cpu.caches import L2, L3
 from nncompile.cpu.jit import runtime
 from nncompile.cpu.kernels.kernel import CLAIMED, ME, OTHERS, STRIDE
 from nncompile.cpu.kernels.kernel import DONE as UNITS_DONE
@@ -46,7 +46,7 @@ FACTS = 5                                     # ROOM is negative where the sizes
 
 DONE, NO_MEMORY, NO_WORKERS = 0, 1, 2         # what a run returns
 
-FEW_ROWS = 2          # of a worker: more take a product longer than reading its weights from L3
+ROWS_L2, ROWS_L3 = 2, 3                       # see rows_to_read
 
 aligned_alloc = symbol("aligned_alloc", "ii", "p")
 free = symbol("free", "p", "n")
@@ -79,9 +79,8 @@ def run(state: Pointer, weights: Pointer, args: Pointer, sizes: Pointer, facts: 
     queues = 1 if by_rows else workers
     stride = 0 if by_rows else load(state, QUEUE_WORDS)
     queue = grown(state, 8 * queues * load(state, QUEUE_WORDS) + 4 * floats)
-    status = NO_MEMORY
-    if same(queue, null()) == 0:
-        status = DONE
+    status = NO_MEMORY if same(queue, null()) else DONE
+    if status == DONE:
         scratch = cleared(state, queue, queues)
         if workers > 1:
             share(pool, workers, driver, args, sizes, weights, scratch, block, queue, stride, fault)
@@ -130,30 +129,34 @@ def row_workers(state: Pointer, sizes: Pointer, facts: Pointer) -> int:
 
 @runtime
 def in_row_blocks(state: Pointer, sizes: Pointer, facts: Pointer, workers: int) -> int:
-    """1: row_blocks, 0: phases."""
+    """1: row_blocks, 0: phases; for a batch of one block the one that takes less time, counted in
+    operations of one thread.
+
+    A worker's part of a step takes as long as its multiply-adds, or as long as reading its weights:
+    all of them in row_blocks, and in phases its share.  To start the workers, or to meet at the end
+    of a step, takes about half of WORTH, since that is what two of them save.
+    """
     if load(state, ROW_BLOCKS) == 0:
         return 0
-    if workers == 1:
+    rows = max(1, load(sizes, 0))
+    if workers == 1 or rows > load(facts, MOST_ROWS):
         return 1
-    cache = load(state, CACHE)
-    if cache == L2:
-        return 1 if saved_by_phases(state, sizes, facts, workers) <= 0 else 0
-    few = workers * (load(state, TILE_ROWS) if cache == MEMORY else FEW_ROWS)
-    return 1 if load(sizes, 0) > min(few, load(facts, MOST_ROWS)) else 0
+    row, reading = load(facts, FLOPS) // rows, rows_to_read(state, facts, workers)
+    busy = min(workers, row_workers(state, sizes, facts))
+    meeting = load(load_pointer(state, POOL), WORTH) // 2
+    blocks = row * max((rows + busy - 1) // busy, reading) + meeting * min(busy - 1, 1)
+    phases = row * max(rows, reading) // workers
+    return 1 if blocks <= phases + meeting * (1 + load(state, QUEUE_WORDS) // PHASE) else 0
 
 
 @runtime
-def saved_by_phases(state: Pointer, sizes: Pointer, facts: Pointer, workers: int) -> int:
-    """Operations that phases save a worker, less what they cost: weights in its L2 cache.
-
-    Where there are rows for fewer workers, each has one or two, and works at half of its pace: it
-    waits for the weights.  To meet at the end of a step takes as long as to start a worker: half
-    of what WORTH says, since that is what two save.
-    """
-    flops, steps = load(facts, FLOPS), load(state, QUEUE_WORDS) // PHASE
-    alone = flops // min(workers, row_workers(state, sizes, facts))
-    worth = load(load_pointer(state, POOL), WORTH)
-    return 2 * (alone - flops // workers) - (1 + steps) * worth // 2
+def rows_to_read(state: Pointer, facts: Pointer, workers: int) -> int:
+    """Rows whose multiply-adds take a thread as long as reading all weights: measured, on a CPU
+    whose L3 cache is as fast for every core while memory is shared by them."""
+    if load(facts, MOST_ROWS) <= load(state, TILE_ROWS):
+        return 1                              # rows of many products' rows each
+    cache = load(state, CACHE)
+    return ROWS_L2 if cache == L2 else ROWS_L3 if cache == L3 else workers * load(state, TILE_ROWS)
 
 
 @runtime
@@ -210,5 +213,17 @@ def whole_lines(size: int) -> int:
     return (size + 63) // 64 * 64
 
 
-COMPILED = (run, run_apart, useful_workers, row_workers, in_row_blocks, saved_by_phases,
-            block_rows, fewest_rows, grown, cleared, whole_lines)
+@runtime
+def sharing(state: Pointer, sizes: Pointer, facts: Pointer, threads: int, answer: Pointer) -> None:
+    """What `run` would do: how many workers, and the rows of a block, or 0 if they share steps."""
+    workers = useful_workers(state, sizes, facts, threads)
+    store(answer, 0, workers)
+    store(answer, 1, 0)
+    if in_row_blocks(state, sizes, facts, workers):
+        store(answer, 1, block_rows(load(sizes, 0), load(facts, MOST_ROWS),
+                                    load(state, TILE_ROWS), workers))
+
+
+DECIDING = (useful_workers, row_workers, in_row_blocks, rows_to_read, block_rows, fewest_rows)
+COMPILED = (run, run_apart, *DECIDING, grown, cleared, whole_lines)
+EXPLAINING = (sharing, *DECIDING)

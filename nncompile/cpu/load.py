@@ -136,6 +136,11 @@ def load_short_call(target: Target) -> None:
     load_functions("short", short.COMPILED, (short.run_objects,), target)
 
 
+def load_sharing(target: Target) -> None:
+    """`launch.sharing`, which only explains."""
+    load_functions("sharing", launch.EXPLAINING, (launch.sharing,), target)
+
+
 def load_functions(kind: str, compiled: Sequence[Word], exported: Sequence[Word],
                    target: Target) -> None:
     symbols = [runtime_function(word).symbol for word in exported]

@@ -12,7 +12,8 @@ from typing import Any
 
 import numba.cpython.numbers
 import numba.cpython.rangeobj  # noqa: F401  how `range` and numbers are lowered
-from numba.core import codegen, compiler, cpu, typed_passes, types, untyped_passes
+from numba.core import codegen, compiler, cpu, ir, typed_passes, types, untyped_passes
+from numba.core.compiler_machinery import FunctionPass, register_pass
 from numba.core.imputils import Registry
 from numba.core.typing import builtins, context, templates
 from numba.core.typing.templates import signature
@@ -103,14 +104,33 @@ class TargetContext(cpu.CPUContext):
         pass                                  # numba's own links its runtime: arrays, strings
 
 
+@register_pass(mutates_CFG=False, analysis_only=False)
+class PlainNumbers(FunctionPass):
+    """Every number in a function is an int64.  To numba 0 and 1 are of two types, and a variable
+    that is set to one of them could not be set to the other."""
+
+    _name = "plain_numbers"
+
+    def __init__(self) -> None:
+        super().__init__()                    # numba's own is abstract
+
+    def run_pass(self, state: Any) -> bool:
+        for block in state.func_ir.blocks.values():
+            for assign in block.find_insts(ir.Assign):
+                value = assign.value
+                if isinstance(value, (ir.Const, ir.Global)) and type(value.value) is int:
+                    assign.value = ir.Const(value.value, value.loc, use_literal_type=False)
+        return True
+
+
 class Pipeline(compiler.CompilerBase):
-    """Of the passes that numba runs on a function, those that numbers, calls and loops need."""
+    """Of the passes that numba runs on a function, those that numbers, calls and loops need.
+    Not SSA form: a variable has one type here, and LLVM makes that form anyway."""
 
     def define_pipelines(self) -> list[Any]:
         passes = compiler.PassManager("nncompile")
         for one in (untyped_passes.TranslateByteCode, untyped_passes.FixupArgs,
-                    untyped_passes.IRProcessing, untyped_passes.ReconstructSSA,
-                    typed_passes.NopythonTypeInference, typed_passes.PreLowerStripPhis,
+                    untyped_passes.IRProcessing, PlainNumbers, typed_passes.NopythonTypeInference,
                     typed_passes.NativeLowering, typed_passes.NoPythonBackend):
             passes.add_pass(one, one.__doc__ or one.__name__)
         passes.finalize()

@@ -223,12 +223,22 @@ def test_few_operations_stay_on_one_thread():
         (5, "phases"), (2, "rows"), (2, "rows"), (3, "rows")]
     assert useful(600_000, 2, most=1) == useful(600_000, 2, most=6) == (2, "rows")  # one, if large
     assert useful(10 ** 9, 3) == (8, "phases")                         # a lot a row
-    assert [useful(600_000, 2, steps=steps, workers=2)[1] for steps in (6, 7)] == ["phases", "rows"]
-    assert [useful(10 ** 9, rows, cache=L3)[1] for rows in (1, 16, 17)] == [
-        "phases", "phases", "rows"]
-    assert [useful(10 ** 9, rows, cache=MEMORY)[1] for rows in (1, 48, 49)] == [
+    assert [useful(600_000, 1, steps=steps, workers=2)[1] for steps in (6, 7)] == ["phases", "rows"]
+    assert [useful(10 ** 9, rows, cache=L3)[1] for rows in (1, 17, 24, 97)] == [
+        "phases", "phases", "rows", "rows"]              # 17 rows are not 8 times as many
+    assert [useful(10 ** 9, rows, cache=MEMORY)[1] for rows in (1, 96, 97)] == [
         "phases", "phases", "rows"]
     assert useful(10 ** 9, 1000, by_rows=0) == (8, "phases")
+
+
+def test_a_model_tells_how_its_calls_are_shared():
+    def sharing(rows, **options):
+        return mlp(BIG, **options).sharing(np.array([rows]))
+
+    assert sharing(1, cache=L3, threads=1) == (1, 6) and sharing(1, cache=L3, threads=2) == (2, 0)
+    assert sharing(64, cache=L3, threads=2) == (2, 32)
+    assert sharing(1000, cache=L2, threads=2) == (2, 84)
+    assert sharing(9, by_rows=False, threads=2) == (2, 0)
 
 
 def test_swapped_weights_are_the_old_or_the_new():

@@ -401,6 +401,7 @@ def test_explain_profile_source_and_stages(fast, x):
     assert "linear" in str(profile) and "B = 5" in str(profile)
     text = fast.explain()
     assert "fuse_linear" in text and "linear(in0 [B, 8]" in text
+    assert re.search(r"batch 1024: \d threads?, each a block of up to \d+ rows through all", text)
     assert "def row_blocks" in fast.source and "def phases" in fast.source
     assert fast.stages[0] == "traced" and fast.stages[-1] == "fused"
     with pytest.raises(nncompile.InputError, match="traced"):

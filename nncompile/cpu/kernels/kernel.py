@@ -27,6 +27,7 @@ from nncompile.cpu.target import Target
 Arguments: TypeAlias = dict[str, Value]
 Array: TypeAlias = np.ndarray[Any, Any]
 Values: TypeAlias = dict[str, Any]         # in numpy: arrays for pointers, ints
+Run: TypeAlias = Callable[[Value, Value], Value]       # emits work on the units first..stop
 
 # Words of a worker's queue, on two cache lines: how many units of its part are claimed; its number,
 # the number of others, the words from one's queue to the next one's.  DONE, units of all workers,
@@ -146,79 +147,81 @@ def emit_entry_points(module: Any, target: Target, kernel: Kernel, units: Units,
         run, [first, stop, *a.values()]))
 
 
-def _work_until_done(e: Emit, queue: Value, count: Value, lot: Value,
-                     run: Callable[[Value, Value], Value]) -> None:
-    """Claim the units of one's own part, a lot at a time; wait until all are done, or for a while,
-    and then claim those of the others, one after the other."""
+def _work_until_done(e: Emit, queue: Value, count: Value, lot: Value, run: Run) -> None:
+    """Do the units of one's own part; wait a moment until all are done; then do what there is left
+    in the parts of others, and wait until all are done."""
     b = e.b
-    part, claim, work, taken, tell, wait, look, pause, give_way, leave = (
-        e.function.append_basic_block(name) for name in
-        ("part", "claim", "work", "taken", "tell", "wait", "look", "pause", "give_way", "leave"))
     me, others, stride = (b.load(e.word(queue, i), typ=I64) for i in (ME, OTHERS, STRIDE))
     workers = b.add(others, I64(1))
-    first_queue = e.word(queue, b.neg(b.mul(me, stride)))
-    done = e.word(first_queue, DONE)
-    start = b.block
-    b.branch(part)
+    queues = e.word(queue, b.neg(b.mul(me, stride)))
+    done = e.word(queues, DONE)
 
-    b.position_at_end(part)                                # of worker `whose`
-    whose, waited = b.phi(I64), b.phi(I64)
-    claimed = e.word(first_queue, b.mul(whose, stride))
-    begin = b.udiv(b.mul(count, whose), workers)
-    end = b.udiv(b.mul(count, b.add(whose, I64(1))), workers)
+    def missing() -> Value:
+        return b.icmp_signed("<", b.load_atomic(done, "acquire", 8, typ=I64), count)
+
+    def take(worker: Value) -> None:
+        """Of `count` units each worker has as many, or the first ones have one more."""
+        begin, end = (b.udiv(b.add(b.mul(count, number), others), workers)
+                      for number in (worker, b.add(worker, I64(1))))
+        mine = _claim(e, e.word(queues, b.mul(worker, stride)), begin, end, lot, run)
+        with b.if_then(b.icmp_signed(">", mine, I64(0))):
+            b.atomic_rmw("add", done, mine, "acq_rel")
+
+    take(me)
+    _wait(e, missing, e.pause, STEAL_AFTER)
+    with b.if_then(missing(), likely=False):
+        with e.loop(1, workers) as turn, b.if_then(missing()):
+            take(b.urem(b.add(me, turn.index), workers))
+        _wait(e, missing, e.pause, YIELD_AFTER)
+        _wait(e, missing, e.give_way)
+    b.ret_void()
+
+
+def _claim(e: Emit, claimed: Value, begin: Value, end: Value, lot: Value, run: Run) -> Value:
+    """Run the units begin..end that nobody has claimed, a lot at a time; how many there were."""
+    b = e.b
+    claim, work, out = (e.function.append_basic_block(n) for n in ("claim", "work", "claimed"))
+    before = b.block
     b.branch(claim)
 
     b.position_at_end(claim)
     mine = b.phi(I64)
+    mine.add_incoming(I64(0), before)
     first = b.add(begin, b.atomic_rmw("add", claimed, lot, "acq_rel"))
-    b.cbranch(b.icmp_signed("<", first, end), work, taken)
+    b.cbranch(b.icmp_signed("<", first, end), work, out)
 
     b.position_at_end(work)
     stop = e.least(b.add(first, lot), end)
     run(first, stop)
-    more = b.add(mine, b.sub(stop, first))
+    mine.add_incoming(b.add(mine, b.sub(stop, first)), b.block)
     b.branch(claim)
 
-    b.position_at_end(taken)
-    b.cbranch(b.icmp_signed(">", mine, I64(0)), tell, wait)
+    b.position_at_end(out)
+    return mine
 
-    b.position_at_end(tell)
-    b.atomic_rmw("add", done, mine, "acq_rel")
-    b.branch(wait)
 
-    b.position_at_end(wait)
-    pauses = b.phi(I64)
-    finished = b.load_atomic(done, "acquire", 8, typ=I64)
-    b.cbranch(b.icmp_signed("<", finished, count), look, leave)
+def _wait(e: Emit, condition: Callable[[], Value], pause: Callable[[], None],
+          most: int | None = None) -> None:
+    """Pause again and again while the condition holds, but not more often than `most` times."""
+    b = e.b
+    look, again, out = (e.function.append_basic_block(n) for n in ("look", "again", "waited"))
+    before = b.block
+    b.branch(look)
 
     b.position_at_end(look)
-    following = b.add(whose, I64(1))
-    following = b.select(b.icmp_signed("==", following, workers), I64(0), following)
-    steal = b.and_(b.icmp_signed(">=", pauses, I64(STEAL_AFTER)),
-                   b.icmp_signed("!=", following, me))
-    waits = e.function.append_basic_block("waits")
-    b.cbranch(steal, part, waits)
+    pauses = b.phi(I64)
+    pauses.add_incoming(I64(0), before)
+    holds = condition()
+    if most is not None:
+        holds = b.and_(holds, b.icmp_signed("<", pauses, I64(most)))
+    b.cbranch(holds, again, out)
 
-    b.position_at_end(waits)
-    b.cbranch(b.icmp_signed("<", pauses, I64(YIELD_AFTER)), pause, give_way)
+    b.position_at_end(again)
+    pause()
+    pauses.add_incoming(b.add(pauses, I64(1)), b.block)
+    b.branch(look)
 
-    b.position_at_end(pause)
-    e.pause()
-    once_more = b.add(pauses, I64(1))
-    b.branch(wait)
-
-    b.position_at_end(give_way)
-    e.give_way()
-    b.branch(wait)
-
-    b.position_at_end(leave)
-    b.ret_void()
-    for phi, sources in (
-            (whose, [(me, start), (following, look)]), (waited, [(I64(0), start), (pauses, look)]),
-            (mine, [(I64(0), part), (more, work)]),
-            (pauses, [(waited, taken), (waited, tell), (once_more, pause), (pauses, give_way)])):
-        for value, block in sources:
-            phi.add_incoming(value, block)
+    b.position_at_end(out)
 
 
 # -- faults: what a step may find wrong with the values that it is given ---------------------------
