@@ -160,8 +160,9 @@ def _work_until_done(e: Emit, queue: Value, count: Value, lot: Value, run: Run) 
         return b.icmp_signed("<", b.load_atomic(done, "acquire", 8, typ=I64), count)
 
     def take(worker: Value) -> None:
-        """Of `count` units each worker has as many, or the first ones have one more."""
-        begin, end = (b.udiv(b.add(b.mul(count, number), others), workers)
+        """Each has as many of the units, or the last ones have one more: a product's last units
+        are the narrow ones."""
+        begin, end = (b.udiv(b.mul(count, number), workers)
                       for number in (worker, b.add(worker, I64(1))))
         mine = _claim(e, e.word(queues, b.mul(worker, stride)), begin, end, lot, run)
         with b.if_then(b.icmp_signed(">", mine, I64(0))):
