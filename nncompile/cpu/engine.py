@@ -97,9 +97,9 @@ class Engine:
                  L3: "the L3 cache", MEMORY: "memory"}[self._cache]
         notes = [f"cpu {target.cpu}, {target.level}: vectors of {target.width} float32, "
                  f"product tiles of {target.tile_rows} x {target.panel_width}",
-                 f"weights: {weights / 1024:.0f} KiB packed"
-                 + f", {tables / 1024:.0f} of them tables of which rows are read" * bool(tables)
-                 + f"; they stay in {place}",
+                 f"weights: {weights / 1024:.0f} KiB packed; "
+                 + (f"{tables / 1024:.0f} KiB are tables, of which a call reads a few rows, the rest "
+                    "stays in " if tables else "they stay in ") + place,
                  f"threads: up to {self.threads}"]
         if self.program.batch is None:
             notes.append("schedule: all threads share each step; rows depend on each other")

@@ -395,6 +395,12 @@ def test_plain_python_has_no_asm(monkeypatch):
         fast.asm()
 
 
+def test_explain_tells_tables_from_weights():
+    model = nn.Sequential(nn.Embedding(5000, 64), nn.Linear(64, 8)).eval()
+    text = nncompile.compile(model, "i64[B]").explain()
+    assert "1250 KiB are tables, of which a call reads a few rows, the rest stays in each" in text
+
+
 def test_explain_profile_source_and_stages(fast, x):
     profile = fast.profile(x)
     assert len(profile.seconds) == 2 and all(s >= 0 for s in profile.seconds)
