@@ -95,11 +95,11 @@ class Engine:
         target, weights, tables = self.target, self._arena.nbytes, table_bytes(self.program)
         place = {L2: f"each core's L2 cache ({l2_bytes() / 1024:.0f} KiB)",
                  L3: "the L3 cache", MEMORY: "memory"}[self._cache]
+        what = (f"{tables / 1024:.0f} KiB are tables, of which a call reads a few rows, the rest "
+                "stays" if tables else "they stay")
         notes = [f"cpu {target.cpu}, {target.level}: vectors of {target.width} float32, "
                  f"product tiles of {target.tile_rows} x {target.panel_width}",
-                 f"weights: {weights / 1024:.0f} KiB packed; "
-                 + (f"{tables / 1024:.0f} KiB are tables, of which a call reads a few rows, the rest "
-                    "stays in " if tables else "they stay in ") + place,
+                 f"weights: {weights / 1024:.0f} KiB packed; {what} in {place}",
                  f"threads: up to {self.threads}"]
         if self.program.batch is None:
             notes.append("schedule: all threads share each step; rows depend on each other")
