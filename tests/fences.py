@@ -18,6 +18,7 @@ import pytest
 from nncompile import CompiledModel
 from nncompile.cpu import call, launch
 from nncompile.cpu.executable import Executable
+from nncompile.cpu.words import PHASE
 
 PAGE = mmap.PAGESIZE
 protect = ctypes.CDLL(None, use_errno=True).mprotect
@@ -70,7 +71,8 @@ def run_fenced(executable: Executable, inputs: Sequence[np.ndarray], at_end: boo
         row_blocks, state[launch.ROW_BLOCKS] = int(state[launch.ROW_BLOCKS]), 0
         kept[launch.ROW_BLOCKS] = row_blocks
     words = facts[launch.BLOCK_SCRATCH if by_rows else launch.PHASES_SCRATCH]
-    scratch = fenced.octets(int(8 * state[launch.QUEUE_WORDS] + 4 * words))
+    queue = PHASE if by_rows else state[launch.QUEUE_WORDS]
+    scratch = fenced.octets(int(8 * queue + 4 * words))
     fault = np.zeros(call.FAULT_WORDS, np.int64)
     try:
         state[launch.SCRATCH], state[launch.SCRATCH_BYTES] = scratch.ctypes.data, scratch.nbytes

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 
 FOLDER = Path("/sys/devices/system/cpu/cpu0/cache")
@@ -9,7 +10,8 @@ L2, L3, MEMORY = 2, 3, 4
 OWN_L2 = 1 << 20                              # where the system does not tell
 
 
-def cache_bytes(folder: Path = FOLDER) -> dict[int, int]:
+@functools.cache
+def cache_bytes(folder: Path = FOLDER) -> Mapping[int, int]:
     """Bytes of each level of the first CPU's data caches; empty where the system does not tell."""
     sizes = {}
     for index in sorted(folder.glob("index*")):
@@ -23,13 +25,11 @@ def cache_bytes(folder: Path = FOLDER) -> dict[int, int]:
     return sizes
 
 
-@functools.cache
 def l2_bytes(folder: Path = FOLDER) -> int:
     """Of one core's L2 cache."""
     return cache_bytes(folder).get(L2, OWN_L2)
 
 
-@functools.cache
 def cache_of(size: int, folder: Path = FOLDER) -> int:
     """Where so many bytes, read by each core again and again, come from: L2, L3, or MEMORY."""
     if size <= l2_bytes(folder):

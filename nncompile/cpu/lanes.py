@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeAlias
 
 from llvmlite import ir
@@ -128,18 +128,25 @@ class Emit:
         """The larger of two int64."""
         return self.b.select(self.b.icmp_signed(">", x, y), x, y)
 
-    def quotient_up(self, x: Value, divisor: int) -> Value:
+    def quotient_up(self, x: Value, divisor: Int) -> Value:
         """x / divisor rounded up, for x >= 0."""
-        return self.b.udiv(self.b.add(x, I64(divisor - 1)), I64(divisor))
+        less = I64(divisor - 1) if isinstance(divisor, int) else self.b.sub(divisor, I64(1))
+        return self.b.udiv(self.b.add(x, less), self.i64(divisor))
 
     def whole(self, x: Value, step: int) -> Value:
         """The largest multiple of `step` that is not above x, for x >= 0."""
         return self.b.mul(self.b.udiv(x, I64(step)), I64(step))
 
-    @contextmanager
     def loop(self, start: Int, stop: Int, step: Int = 1,
-             carried: Sequence[Value] = ()) -> Iterator[Loop]:
+             carried: Sequence[Value] = ()) -> AbstractContextManager[Loop]:
         """for index in range(start, stop, step), with values carried from turn to turn."""
+        return self.loop_while(lambda loop: self.b.icmp_signed("<", loop.index, self.i64(stop)),
+                               carried, start, step)
+
+    @contextmanager
+    def loop_while(self, condition: Callable[[Loop], Value], carried: Sequence[Value] = (),
+                   start: Int = 0, step: Int = 1) -> Iterator[Loop]:
+        """for index in count(start, step), as long as the condition, of index and values, holds."""
         b = self.b
         head, body, done = (self.function.append_basic_block(n) for n in ("head", "body", "done"))
         before = b.block
@@ -150,9 +157,9 @@ class Emit:
         phis = [b.phi(value.type) for value in carried]
         for phi, value in zip(phis, carried, strict=True):
             phi.add_incoming(value, before)
-        b.cbranch(b.icmp_signed("<", index, self.i64(stop)), body, done)
-        b.position_at_end(body)
         loop = Loop(index, phis)
+        b.cbranch(condition(loop), body, done)
+        b.position_at_end(body)
         yield loop
         index.add_incoming(b.add(index, self.i64(step)), b.block)
         for phi, value in zip(phis, loop.next, strict=True):

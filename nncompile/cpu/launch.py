@@ -76,14 +76,15 @@ def run(state: Pointer, weights: Pointer, args: Pointer, sizes: Pointer, facts: 
     floats = workers * load(facts, BLOCK_SCRATCH) if by_rows else load(facts, PHASES_SCRATCH)
     block = block_rows(rows, load(facts, MOST_ROWS), load(state, TILE_ROWS), workers)
     driver = load_pointer(state, ROW_BLOCKS if by_rows else PHASES)
-    queues = 1 if by_rows else workers
-    stride = 0 if by_rows else load(state, QUEUE_WORDS)
-    queue = grown(state, 8 * queues * load(state, QUEUE_WORDS) + 4 * floats)
+    queues = 1 if by_rows else workers        # blocks of rows are claimed from one counter
+    count = PHASE if by_rows else load(state, QUEUE_WORDS)
+    queue = grown(state, 8 * queues * count + 4 * floats)
     status = NO_MEMORY if same(queue, null()) else DONE
     if status == DONE:
-        scratch = cleared(state, queue, queues)
+        scratch = cleared(queue, queues, count)
         if workers > 1:
-            share(pool, workers, driver, args, sizes, weights, scratch, block, queue, stride, fault)
+            share(pool, workers, driver, args, sizes, weights, scratch, block, queue,
+                  0 if by_rows else count, fault)
         else:
             call_driver(driver, args, sizes, weights, scratch, block, queue, fault, 0)
     if workers > 1:
@@ -100,11 +101,12 @@ def run_apart(state: Pointer, weights: Pointer, args: Pointer, sizes: Pointer, f
     most = load(facts, MOST_ROWS)
     by_rows = in_row_blocks(state, sizes, facts, 1)
     floats = load(facts, BLOCK_SCRATCH) if by_rows else load(facts, PHASES_SCRATCH)
-    queue = aligned_alloc(64, whole_lines(8 * load(state, QUEUE_WORDS) + 4 * floats))
+    count = PHASE if by_rows else load(state, QUEUE_WORDS)
+    queue = aligned_alloc(64, whole_lines(8 * count + 4 * floats))
     if same(queue, null()):
         return NO_MEMORY
     call_driver(load_pointer(state, ROW_BLOCKS if by_rows else PHASES), args, sizes, weights,
-                cleared(state, queue, 1), block_rows(rows, most, load(state, TILE_ROWS), 1), queue,
+                cleared(queue, 1, count), block_rows(rows, most, load(state, TILE_ROWS), 1), queue,
                 fault, 0)
     free(queue)
     return DONE
@@ -195,9 +197,9 @@ def grown(state: Pointer, size: int) -> Pointer:
 
 
 @runtime
-def cleared(state: Pointer, queue: Pointer, workers: int) -> Pointer:
-    """Nothing of the workers' queues is claimed or done yet; returns the scratch behind them."""
-    count = load(state, QUEUE_WORDS)
+def cleared(queue: Pointer, workers: int, count: int) -> Pointer:
+    """Nothing of the workers' queues, of `count` words each, is claimed or done yet; returns the
+    scratch behind them."""
     for me in range(workers):
         for i in range(me * count, (me + 1) * count, PHASE):
             store(queue, i + CLAIMED, 0)

@@ -168,61 +168,36 @@ def _work_until_done(e: Emit, queue: Value, count: Value, lot: Value, run: Run) 
         with b.if_then(b.icmp_signed(">", mine, I64(0))):
             b.atomic_rmw("add", done, mine, "acq_rel")
 
+    def wait(pauses: int) -> None:
+        with e.loop_while(lambda turn: b.and_(
+                missing(), b.icmp_signed("<", turn.index, I64(pauses)))):
+            e.pause()
+
     take(me)
-    _wait(e, missing, e.pause, STEAL_AFTER)
+    wait(STEAL_AFTER)
     with b.if_then(missing(), likely=False):
         with e.loop(1, workers) as turn, b.if_then(missing()):
             take(b.urem(b.add(me, turn.index), workers))
-        _wait(e, missing, e.pause, YIELD_AFTER)
-        _wait(e, missing, e.give_way)
+        wait(YIELD_AFTER)
+        with e.loop_while(lambda _: missing()):
+            e.give_way()
     b.ret_void()
 
 
 def _claim(e: Emit, claimed: Value, begin: Value, end: Value, lot: Value, run: Run) -> Value:
     """Run the units begin..end that nobody has claimed, a lot at a time; how many there were."""
     b = e.b
-    claim, work, out = (e.function.append_basic_block(n) for n in ("claim", "work", "claimed"))
-    before = b.block
-    b.branch(claim)
 
-    b.position_at_end(claim)
-    mine = b.phi(I64)
-    mine.add_incoming(I64(0), before)
-    first = b.add(begin, b.atomic_rmw("add", claimed, lot, "acq_rel"))
-    b.cbranch(b.icmp_signed("<", first, end), work, out)
+    def claim() -> Value:
+        return b.add(begin, b.atomic_rmw("add", claimed, lot, "acq_rel"))
 
-    b.position_at_end(work)
-    stop = e.least(b.add(first, lot), end)
-    run(first, stop)
-    mine.add_incoming(b.add(mine, b.sub(stop, first)), b.block)
-    b.branch(claim)
-
-    b.position_at_end(out)
-    return mine
-
-
-def _wait(e: Emit, condition: Callable[[], Value], pause: Callable[[], None],
-          most: int | None = None) -> None:
-    """Pause again and again while the condition holds, but not more often than `most` times."""
-    b = e.b
-    look, again, out = (e.function.append_basic_block(n) for n in ("look", "again", "waited"))
-    before = b.block
-    b.branch(look)
-
-    b.position_at_end(look)
-    pauses = b.phi(I64)
-    pauses.add_incoming(I64(0), before)
-    holds = condition()
-    if most is not None:
-        holds = b.and_(holds, b.icmp_signed("<", pauses, I64(most)))
-    b.cbranch(holds, again, out)
-
-    b.position_at_end(again)
-    pause()
-    pauses.add_incoming(b.add(pauses, I64(1)), b.block)
-    b.branch(look)
-
-    b.position_at_end(out)
+    with e.loop_while(lambda loop: b.icmp_signed("<", loop.values[0], end),
+                      [claim(), I64(0)]) as loop:
+        first, mine = loop.values
+        stop = e.least(b.add(first, lot), end)
+        run(first, stop)
+        loop.next = [claim(), b.add(mine, b.sub(stop, first))]
+    return loop.values[1]
 
 
 # -- faults: what a step may find wrong with the values that it is given ---------------------------

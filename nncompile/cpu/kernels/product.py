@@ -230,8 +230,8 @@ class Product:
         tiles = e.quotient_up(count, tallest)
         length = e.greatest(K, I64(1))                                   # K = 0 is one empty chunk
         with e.loop(0, length, CHUNK) as chunk, e.loop(0, tiles, 1, [I64(0)]) as tile:
-            row, further = tile.values[0], b.sub(b.sub(tiles, tile.index), I64(1))
-            rows = b.udiv(b.add(b.sub(count, row), further), b.add(further, I64(1)))
+            row = tile.values[0]
+            rows = e.quotient_up(b.sub(count, row), b.sub(tiles, tile.index))
             for height in range(1, tallest + 1):
                 with b.if_then(b.icmp_signed("==", rows, I64(height))):
                     self.call_tile(e, a, height, vectors, tile.index, row, chunk.index)
