@@ -61,7 +61,7 @@ def run_fenced(executable: Executable, inputs: Sequence[np.ndarray], at_end: boo
     arrays = [fenced.copy(x) for x in inputs]
     sizes, facts = executable.facts(arrays)
     kept = {word: int(state[word]) for word in (
-        launch.SCRATCH, launch.SCRATCH_BYTES, launch.CACHE)}
+        launch.SCRATCH, launch.SCRATCH_BYTES, launch.QUEUES, launch.QUEUES_BYTES, launch.CACHE)}
     outs = [fenced.octets(int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
                           ).view(dtype).reshape(shape)
             for shape, dtype in zip(executable._shapes(facts), executable._dtypes[1], strict=True)]
@@ -71,16 +71,18 @@ def run_fenced(executable: Executable, inputs: Sequence[np.ndarray], at_end: boo
         row_blocks, state[launch.ROW_BLOCKS] = int(state[launch.ROW_BLOCKS]), 0
         kept[launch.ROW_BLOCKS] = row_blocks
     words = facts[launch.BLOCK_SCRATCH if by_rows else launch.PHASES_SCRATCH]
-    queue = PHASE if by_rows else state[launch.QUEUE_WORDS]
-    scratch = fenced.octets(int(8 * queue + 4 * words))
+    queue = PHASE + (0 if by_rows else state[launch.QUEUE_WORDS])
+    scratch, queues = fenced.octets(int(4 * words)), fenced.octets(int(8 * queue))
     fault = np.zeros(call.FAULT_WORDS, np.int64)
     try:
         state[launch.SCRATCH], state[launch.SCRATCH_BYTES] = scratch.ctypes.data, scratch.nbytes
+        state[launch.QUEUES], state[launch.QUEUES_BYTES] = queues.ctypes.data, queues.nbytes
         table = np.array([a.ctypes.data for a in (*arrays, *outs)], np.int64)
         status = executable._run_code(*(w.ctypes.data for w in (
             state, weights, table, sizes, facts, fault)), 1)
         assert status == launch.DONE
         assert state[launch.SCRATCH] == scratch.ctypes.data, "it needed more than it said"
+        assert state[launch.QUEUES] == queues.ctypes.data, "it needed more queues than it said"
     finally:
         for word, value in kept.items():
             state[word] = value

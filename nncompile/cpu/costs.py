@@ -48,7 +48,7 @@ def meetings(pool: Pointer, queue: Pointer, job: Pointer, times: int) -> int:
         return 0
     for _ in range(times):
         atomic_store(queue, 0, 0)
-        share(pool, 2, job, null(), null(), null(), null(), 0, queue, 0, null())
+        share(pool, 2, job, null(), null(), null(), null(), 0, queue, 0, 0, null())
     exchange(pool, BUSY, 0)
     return 1
 

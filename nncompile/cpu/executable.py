@@ -401,4 +401,5 @@ def aligned_words(count: int) -> Words:
 def free_scratch(memory: Words) -> None:
     free = ctypes.CDLL(None)["free"]
     free.argtypes, free.restype = [ctypes.c_void_p], None
-    free(int(memory[launch.SCRATCH]))
+    for word in (launch.SCRATCH, launch.QUEUES):
+        free(int(memory[word]))

@@ -57,6 +57,16 @@ def define(module: Any, name: str, arguments: dict[str, Any], *,
     return function, dict(zip(arguments, function.args, strict=True))
 
 
+def retyped(pointer: Value, kind: Any) -> Value:
+    """The pointer as another of llvmlite's pointer types; LLVM reads `ptr` for all of them.
+
+    llvmlite 0.50 asks for a typed pointer in `call` and `store_atomic`, numba has typed ones too.
+    """
+    pointer = copy.copy(pointer)
+    pointer.type = kind
+    return pointer
+
+
 class Loop:
     """A loop being emitted.  Inside it: `index`, and `values` carried into this turn; set `next`
     to what the turn leaves.  After it: `values` are final."""
@@ -112,9 +122,9 @@ class Emit:
             pointer = self.b.gep(pointer, [self.i64(offset)], source_etype=element)
         return pointer
 
-    def word(self, pointer: Value, offset: Int) -> Value:
-        """pointer + offset, counted in int64 words."""
-        return self.b.gep(pointer, [self.i64(offset)], source_etype=I64)
+    def word(self, pointer: Value, *offsets: Int) -> Value:
+        """pointer + the sum of offsets, counted in int64 words."""
+        return self.at(pointer, *offsets, dtype="i64")
 
     def call(self, name: str, result: Any, *arguments: Value) -> Value:
         function = declare(self.module, name, result, [a.type for a in arguments])
@@ -166,6 +176,10 @@ class Emit:
             phi.add_incoming(value, b.block)
         b.branch(head)
         b.position_at_end(done)
+
+    def publish(self, word: Value, pointer: Value) -> None:
+        """Store an int64 word; who loads it, acquiring, sees all that was stored before."""
+        self.b.store_atomic(word, retyped(pointer, I64.as_pointer()), "release", 8)
 
     def pause(self) -> None:
         """Tell the CPU that this is a spinning loop."""

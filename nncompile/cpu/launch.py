@@ -15,9 +15,8 @@ from __future__ import annotations
 
 from nncompile.cpu.caches import L2, L3
 from nncompile.cpu.jit import runtime
-from nncompile.cpu.kernels.kernel import CLAIMED, ME, OTHERS, STRIDE
-from nncompile.cpu.kernels.kernel import DONE as UNITS_DONE
-from nncompile.cpu.pool import BUSY, STARTED, WORTH, call_driver, share
+from nncompile.cpu.kernels.kernel import NEXT_BASE
+from nncompile.cpu.pool import BUSY, STARTED, WORTH, call_driver, enter, share
 from nncompile.cpu.words import (
     PHASE,
     Pointer,
@@ -34,8 +33,9 @@ from nncompile.cpu.words import (
     words,
 )
 
-# A model's state.  LOCK guards SCRATCH and is written by callers, so it has a cache line.
-LOCK, SCRATCH, SCRATCH_BYTES = 0, 1, 2        # the memory and its size
+# A model's state.  LOCK guards its cache line, which callers write: memory for scratch and for the
+# workers' queues, each with its size, and the BASE of the queues' counts.
+LOCK, SCRATCH, SCRATCH_BYTES, QUEUES, QUEUES_BYTES, BASE = range(6)
 POOL, PLAN, ROW_BLOCKS, PHASES = 8, 9, 10, 11          # addresses; ROW_BLOCKS may be 0
 QUEUE_WORDS, TILE_ROWS, CACHE, WORKERS = 12, 13, 14, 15   # CACHE: the level of the weights
 LAUNCH_WORDS = 16                             # call.py's words follow
@@ -46,6 +46,7 @@ FACTS = 5                                     # ROOM is negative where the sizes
 
 DONE, NO_MEMORY, NO_WORKERS = 0, 1, 2         # what a run returns
 
+MOST_FLOATS = 1 << 50                         # no machine has as many; 4 times that is an int64
 ROWS_L2, ROWS_L3 = 2, 3                       # see rows_to_read
 
 aligned_alloc = symbol("aligned_alloc", "ii", "p")
@@ -73,19 +74,22 @@ def run(state: Pointer, weights: Pointer, args: Pointer, sizes: Pointer, facts: 
         workers = 1                           # they work for another model: alone, then
     rows = load(sizes, 0)
     by_rows = in_row_blocks(state, sizes, facts, workers)
-    floats = workers * load(facts, BLOCK_SCRATCH) if by_rows else load(facts, PHASES_SCRATCH)
+    floats = (workers if by_rows else 1) * scratch_floats(facts, by_rows)
     block = block_rows(rows, load(facts, MOST_ROWS), load(state, TILE_ROWS), workers)
     driver = load_pointer(state, ROW_BLOCKS if by_rows else PHASES)
-    queues = 1 if by_rows else workers        # blocks of rows are claimed from one counter
-    count = PHASE if by_rows else load(state, QUEUE_WORDS)
-    queue = grown(state, 8 * queues * count + 4 * floats)
-    status = NO_MEMORY if same(queue, null()) else DONE
+    stride = 0 if by_rows else load(state, QUEUE_WORDS)
+    scratch = grown(state, SCRATCH, 4 * floats)
+    queue = empty_queues(state, workers * stride)
+    status = DONE
+    if same(queue, null()) or (floats != 0 and same(scratch, null())):
+        status = NO_MEMORY
     if status == DONE:
-        scratch = cleared(queue, queues, count)
+        base = load(state, BASE)
         if workers > 1:
-            share(pool, workers, driver, args, sizes, weights, scratch, block, queue,
-                  0 if by_rows else count, fault)
+            share(pool, workers, driver, args, sizes, weights, scratch, block, queue, stride, base,
+                  fault)
         else:
+            enter(queue, stride, 0, 1, base)
             call_driver(driver, args, sizes, weights, scratch, block, queue, fault, 0)
     if workers > 1:
         exchange(pool, BUSY, 0)
@@ -100,13 +104,15 @@ def run_apart(state: Pointer, weights: Pointer, args: Pointer, sizes: Pointer, f
     rows = load(sizes, 0)
     most = load(facts, MOST_ROWS)
     by_rows = in_row_blocks(state, sizes, facts, 1)
-    floats = load(facts, BLOCK_SCRATCH) if by_rows else load(facts, PHASES_SCRATCH)
+    floats = scratch_floats(facts, by_rows)
     count = PHASE if by_rows else load(state, QUEUE_WORDS)
     queue = aligned_alloc(64, whole_lines(8 * count + 4 * floats))
     if same(queue, null()):
         return NO_MEMORY
+    for i in range(count):
+        store(queue, i, 0)
     call_driver(load_pointer(state, ROW_BLOCKS if by_rows else PHASES), args, sizes, weights,
-                cleared(queue, 1, count), block_rows(rows, most, load(state, TILE_ROWS), 1), queue,
+                words(queue, count), block_rows(rows, most, load(state, TILE_ROWS), 1), queue,
                 fault, 0)
     free(queue)
     return DONE
@@ -180,34 +186,45 @@ def fewest_rows(most: int, tile: int) -> int:
 
 
 @runtime
-def grown(state: Pointer, size: int) -> Pointer:
-    """The model's own memory, made larger if it has fewer bytes; null if there is not as much.
-
-    It says that there is none while it changes: a fork at that moment finds nothing half done.
-    """
-    if size > load(state, SCRATCH_BYTES) or size < 0:      # below 0: more than there can be
-        before = load_pointer(state, SCRATCH)
-        atomic_store(state, SCRATCH_BYTES, 0)
-        atomic_store(state, SCRATCH, 0)
-        free(before)
-        store_pointer(state, SCRATCH, aligned_alloc(64, whole_lines(size)))
-        if load(state, SCRATCH) != 0:
-            atomic_store(state, SCRATCH_BYTES, whole_lines(size))
-    return load_pointer(state, SCRATCH)
+def scratch_floats(facts: Pointer, by_rows: int) -> int:
+    return min(load(facts, BLOCK_SCRATCH if by_rows else PHASES_SCRATCH), MOST_FLOATS)
 
 
 @runtime
-def cleared(queue: Pointer, workers: int, count: int) -> Pointer:
-    """Nothing of the workers' queues, of `count` words each, is claimed or done yet; returns the
-    scratch behind them."""
-    for me in range(workers):
-        for i in range(me * count, (me + 1) * count, PHASE):
-            store(queue, i + CLAIMED, 0)
-            store(queue, i + ME, me)
-            store(queue, i + OTHERS, workers - 1)
-            store(queue, i + STRIDE, count)
-            store(queue, i + UNITS_DONE, 0)
-    return words(queue, workers * count)
+def empty_queues(state: Pointer, count: int) -> Pointer:
+    """Queues of which nothing is claimed or done, `count` words; null if there is no memory.
+
+    The first PHASE words are the counter of blocks of rows, if these are claimed: then count is 0.
+    """
+    before = load(state, QUEUES_BYTES)
+    queues = grown(state, QUEUES, 8 * (PHASE + count))
+    if same(queues, null()):
+        return queues
+    if load(state, QUEUES_BYTES) > before:
+        for i in range(PHASE + count):
+            store(queues, i, 0)
+    store(state, BASE, load(state, BASE) + NEXT_BASE)
+    if count > 0:
+        return words(queues, PHASE)
+    store(queues, 0, 0)
+    return queues
+
+
+@runtime
+def grown(state: Pointer, memory: int, size: int) -> Pointer:
+    """SCRATCH or QUEUES, made larger if it has fewer bytes; null if there is not as much memory.
+
+    It says that there is none while it changes: a fork at that moment finds nothing half done.
+    """
+    if size > load(state, memory + 1) or size < 0:         # below 0: more than there can be
+        before = load_pointer(state, memory)
+        atomic_store(state, memory + 1, 0)
+        atomic_store(state, memory, 0)
+        free(before)
+        store_pointer(state, memory, aligned_alloc(64, whole_lines(size)))
+        if load(state, memory) != 0:
+            atomic_store(state, memory + 1, whole_lines(size))
+    return load_pointer(state, memory)
 
 
 @runtime
@@ -227,5 +244,5 @@ def sharing(state: Pointer, sizes: Pointer, facts: Pointer, threads: int, answer
 
 
 DECIDING = (useful_workers, row_workers, in_row_blocks, rows_to_read, block_rows, fewest_rows)
-COMPILED = (run, run_apart, *DECIDING, grown, cleared, whole_lines)
+COMPILED = (run, run_apart, *DECIDING, scratch_floats, empty_queues, grown, whole_lines)
 EXPLAINING = (sharing, *DECIDING)

@@ -18,7 +18,8 @@ from numba.core.imputils import Registry
 from numba.core.typing import builtins, context, templates
 from numba.core.typing.templates import signature
 
-from nncompile.cpu.words import POINTER, Word, retyped
+from nncompile.cpu.lanes import retyped
+from nncompile.cpu.words import POINTER, Word
 
 INT, TRUTH, ADDRESS = types.int64, types.boolean, types.voidptr
 KINDS = {"p": ADDRESS, "i": INT, "c": INT, "n": types.void}

@@ -36,7 +36,11 @@ from typing import Any
 import numpy as np
 
 from nncompile.cpu.jit import runtime
+from nncompile.cpu.kernels.kernel import BASE as QUEUE_BASE
+from nncompile.cpu.kernels.kernel import ME, OTHERS
+from nncompile.cpu.kernels.kernel import STRIDE as QUEUE_STRIDE
 from nncompile.cpu.words import (
+    PHASE,
     Pointer,
     atomic_add,
     atomic_load,
@@ -46,6 +50,7 @@ from nncompile.cpu.words import (
     load,
     load_pointer,
     null,
+    publish,
     relax,
     stack,
     store,
@@ -55,13 +60,15 @@ from nncompile.cpu.words import (
 )
 from nncompile.errors import Error
 
-# The pool's words.  Those that several threads write lie a cache line apart.
-NUMBER, OPEN, ACTIVE, JOINED, SLEEPERS, BUSY, NEXT = range(0, 56, 8)
-FUNCTION, ARGS, SIZES, WEIGHTS, SCRATCH, BLOCK, QUEUE, STRIDE, FAULT, LIMIT, ALL = range(56, 67)
-STARTED, AWAY_FROM = 72, 73                   # threads; 1 + the CPU that they are kept off
-WORTH = 74                                    # operations that are worth another worker
-ALLOWED, CPU_WORDS = 80, 16                   # a bit for each CPU they may use
-THREADS, MOST_THREADS = 96, 1024              # their numbers in Linux, 0 until they run
+# The pool's words.  The job is described where its number is: who sees that has the line.  Those
+# that are written at other times lie a cache line apart.
+NUMBER, OPEN, ACTIVE, FUNCTION, ARGS, SIZES, WEIGHTS, QUEUE = range(8)
+SCRATCH, BLOCK, STRIDE, BASE, FAULT, LIMIT, ALL, JOINED = range(8, 16)
+SLEEPERS, BUSY, NEXT = 16, 24, 32
+STARTED, AWAY_FROM = 40, 41                   # threads; 1 + the CPU that they are kept off
+WORTH = 42                                    # operations that are worth another worker
+ALLOWED, CPU_WORDS = 48, 16                   # a bit for each CPU they may use
+THREADS, MOST_THREADS = 64, 1024              # their numbers in Linux, 0 until they run
 POOL_WORDS = THREADS + MOST_THREADS
 
 DEFAULT_WORTH = 50_000                        # until the first use, when costs.py measures it
@@ -112,34 +119,48 @@ def worker(pool: Pointer) -> Pointer:
 @runtime
 def work(pool: Pointer, me: int) -> None:
     """Take part in the job as its worker number `me`."""
+    stride = load(pool, STRIDE)
+    queue = words(load_pointer(pool, QUEUE), me * stride)
+    enter(queue, stride, me, load(pool, LIMIT), load(pool, BASE))
     call_driver(load_pointer(pool, FUNCTION), load_pointer(pool, ARGS), load_pointer(pool, SIZES),
-                load_pointer(pool, WEIGHTS), load_pointer(pool, SCRATCH), load(pool, BLOCK),
-                words(load_pointer(pool, QUEUE), me * load(pool, STRIDE)),
+                load_pointer(pool, WEIGHTS), load_pointer(pool, SCRATCH), load(pool, BLOCK), queue,
                 load_pointer(pool, FAULT), me)
 
 
 @runtime
+def enter(queue: Pointer, stride: int, me: int, workers: int, base: int) -> None:
+    """Write what kernels read of the queue of worker `me`, for every phase; see kernel.py."""
+    for i in range(0, stride, PHASE):
+        store(queue, i + ME, me)
+        store(queue, i + OTHERS, workers - 1)
+        store(queue, i + QUEUE_STRIDE, stride)
+        store(queue, i + QUEUE_BASE, base)
+
+
+@runtime
 def share(pool: Pointer, workers: int, function: Pointer, args: Pointer, sizes: Pointer,
-          weights: Pointer, scratch: Pointer, block: int, queue: Pointer, stride: int,
+          weights: Pointer, scratch: Pointer, block: int, queue: Pointer, stride: int, base: int,
           fault: Pointer) -> None:
     """Call a driver on this thread and on up to workers - 1 others.  The caller holds BUSY.
 
     stride: words from the queue of a worker to the next one's; 0: it is the same one.
+    base: what the queues' counts start from.
     """
     store_pointer(pool, FUNCTION, function)
     store_pointer(pool, ARGS, args)
     store_pointer(pool, SIZES, sizes)
     store_pointer(pool, WEIGHTS, weights)
+    store_pointer(pool, QUEUE, queue)
     store_pointer(pool, SCRATCH, scratch)
     store(pool, BLOCK, block)
-    store_pointer(pool, QUEUE, queue)
     store(pool, STRIDE, stride)
+    store(pool, BASE, base)
     store_pointer(pool, FAULT, fault)
     store(pool, LIMIT, workers)
     store(pool, ALL, load(pool, STARTED) + 1 == workers)
-    atomic_store(pool, JOINED, 0)
-    number = 1 + atomic_load(pool, NUMBER)
-    atomic_store(pool, OPEN, number)
+    store(pool, JOINED, 0)
+    number = 1 + load(pool, NUMBER)
+    publish(pool, OPEN, number)
     atomic_store(pool, NUMBER, number)
     if atomic_load(pool, SLEEPERS) > 0:
         keep_workers_off(pool, current_cpu())
@@ -171,7 +192,7 @@ def keep_workers_off(pool: Pointer, cpu: int) -> None:
             set_affinity(thread, 8 * CPU_WORDS, allowed)
 
 
-COMPILED = (worker, work, share, keep_workers_off)
+COMPILED = (worker, work, enter, share, keep_workers_off)
 
 
 # -- Python ----------------------------------------------------------------------------------------

@@ -11,7 +11,6 @@ Addresses stay pointers from end to end: LLVM may miscompile pointers made from 
 """
 from __future__ import annotations
 
-import copy
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from llvmlite import ir
 
 from ir.types import DTYPES
 from nncompile.cpu.kernels.kernel import PHASE_WORDS, typed
+from nncompile.cpu.lanes import retyped
 
 F32, I8, I32, I64 = ir.FloatType(), ir.IntType(8), ir.IntType(32), ir.IntType(64)
 POINTER, VOID = ir.PointerType(), ir.VoidType()
@@ -71,16 +71,6 @@ def indirect(name: str, arguments: str, result: str) -> Word:
         kind = ir.FunctionType(LLVM_TYPES[result], [LLVM_TYPES[a] for a in arguments])
         return builder.call(retyped(values[0], kind.as_pointer()), values[1:])
     return Word(name, "p" + arguments, result, emit)
-
-
-def retyped(pointer: Any, kind: Any) -> Any:
-    """The pointer as another of llvmlite's pointer types; LLVM reads `ptr` for all of them.
-
-    llvmlite 0.50 asks for a typed pointer in `call` and `store_atomic`, numba has typed ones too.
-    """
-    pointer = copy.copy(pointer)
-    pointer.type = kind
-    return pointer
 
 
 def element(builder: Builder, pointer: Any, index: Any, kind: Any = I64) -> Any:
@@ -167,6 +157,9 @@ null = Word("null", "", "p", lambda b, v: ir.Constant(POINTER, None))
 same = Word("same", "pp", "i", lambda b, v: b.zext(b.icmp_unsigned("==", *v), I64))
 stack = Word("stack", "i", "p", lambda b, v: b.alloca(I64, size=v[0]))  # words, until the return
 relax = Word("relax", "", "n", pause)
+
+publish = Word("publish", "pii", "n", lambda b, v: b.store_atomic(   # after what was stored before
+    v[2], retyped(element(b, *v[:2]), I64.as_pointer()), "release", 8))
 
 # every one a full barrier (sequentially consistent); these return what was there before
 atomic_load = Word("atomic_load", "pi", "i", lambda b, v: b.load_atomic(

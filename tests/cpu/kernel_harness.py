@@ -52,9 +52,10 @@ class Compiled:
     def __call__(self, *arguments: Any) -> None:
         self._alone(*map(plain, arguments))
 
-    def shared(self, workers: int, *arguments: Any, missing: Collection[int] = ()) -> None:
+    def shared(self, workers: int, *arguments: Any, missing: Collection[int] = (),
+               queues: np.ndarray | None = None) -> None:
         """Run by several workers at a time, but for those that do not come."""
-        queues = worker_queues(workers)
+        queues = worker_queues(workers) if queues is None else queues
         values = [*map(plain, arguments)]
         threads = [threading.Thread(target=self._shared, args=[plain(queue), *values])
                    for me, queue in enumerate(queues) if me not in missing]

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from nncompile.cpu import caches, kernels, launch, pool
 from nncompile.cpu.caches import L2, L3, MEMORY
 from nncompile.cpu.executable import POOL
-from nncompile.cpu.kernels.kernel import CLAIMED, DONE
+from nncompile.cpu.kernels.kernel import BASE, CLAIMED, DONE, NEXT_BASE
 from nncompile.cpu.link import linker
 from nncompile.cpu.load import load_kernel
 from nncompile.cpu.target import host
@@ -183,16 +183,21 @@ def test_who_finds_nothing_to_claim_waits_until_all_is_done():
     assert y.tolist() == [0, 0]               # the units were not its own
 
 
-@given(st.integers(1, 6).flatmap(lambda workers: st.tuples(
-    st.just(workers), st.sets(st.integers(0, workers - 1), max_size=workers - 1))),
-    st.integers(0, 40))
+@given(st.integers(1, 6).flatmap(lambda workers: st.tuples(st.just(workers), st.lists(
+    st.sets(st.integers(0, workers - 1), max_size=workers - 1), min_size=1, max_size=3))),
+    st.lists(st.integers(0, 200), min_size=3, max_size=3))
 def test_every_unit_is_done_once_whoever_comes(workers_missing, rows):
-    """Sums written over their terms: a row that is done twice would be summed twice."""
-    workers, missing = workers_missing
-    x = np.arange(3 * rows, dtype=np.float32).reshape(rows, 3)
-    want = x.cumsum(axis=1)
-    compiled(kernels.cumsum(), host().level).shared(workers, x, 3, x, 3, rows, 3, missing=missing)
-    assert x.tolist() == want.tolist()
+    """Sums written over their terms: a row that is done twice would be summed twice.  The queues
+    still say what was done in the calls before, of other sizes and by others."""
+    workers, calls = workers_missing
+    queues = worker_queues(workers)
+    for missing, count in zip(calls, rows, strict=False):
+        x = np.arange(3 * count, dtype=np.float32).reshape(count, 3)
+        want = x.cumsum(axis=1)
+        queues[:, BASE] += NEXT_BASE
+        compiled(kernels.cumsum(), host().level).shared(
+            workers, x, 3, x, 3, count, 3, missing=missing, queues=queues)
+        assert x.tolist() == want.tolist()
 
 
 def test_parked_workers_wake_again():

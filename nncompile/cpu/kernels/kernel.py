@@ -27,12 +27,16 @@ from nncompile.cpu.target import Target
 Arguments: TypeAlias = dict[str, Value]
 Array: TypeAlias = np.ndarray[Any, Any]
 Values: TypeAlias = dict[str, Any]         # in numpy: arrays for pointers, ints
-Run: TypeAlias = Callable[[Value, Value], Value]       # emits work on the units first..stop
+Run: TypeAlias = Callable[[Value], None]   # emits the work on a lot of units, by its number
 
-# Words of a worker's queue, on two cache lines: how many units of its part are claimed; its number,
-# the number of others, the words from one's queue to the next one's.  DONE, units of all workers,
-# counts in the first one's.  A queue of zeros is that of one worker alone.
-CLAIMED, ME, OTHERS, STRIDE, DONE, PHASE_WORDS = 0, 1, 2, 3, 8, 16
+# Words of a worker's queue, on two cache lines.  In each call it writes its number, the number of
+# the others, the words from one's queue to the next one's, and the BASE that its counts start from.
+# That grows from call to call: a count below it is of an earlier one, so nobody has to clear them.
+# CLAIMED: lots of its part that somebody has claimed.  DONE: lots that it has done, of any part.  A
+# queue of zeros is that of one worker alone.
+ME, OTHERS, STRIDE, BASE, CLAIMED, DONE, PHASE_WORDS = 0, 1, 2, 3, 4, 8, 16
+NEXT_BASE = 1 << 20                        # more than there are lots: fewer than 2 * MOST_LOTS
+MOST_LOTS = 1 << 16
 LOTS = 64                                  # rows are claimed in about so many lots, not one by one
 STEAL_AFTER = 16                           # pauses, 0.4 us: about the time in which a worker starts
 YIELD_AFTER = 2_000                        # pauses, some 50 us: who holds a unit may have no CPU
@@ -142,31 +146,42 @@ def emit_entry_points(module: Any, target: Target, kernel: Kernel, units: Units,
     e = Emit(shared, target, dtype)
     queue = a.pop("queue")
     count = units.count(e, a)
-    lot = e.greatest(I64(1), e.b.udiv(count, I64(LOTS))) if units.lots else I64(1)
-    _work_until_done(e, queue, count, lot, lambda first, stop: e.b.call(
-        run, [first, stop, *a.values()]))
+    lot = e.greatest(I64(1), e.b.udiv(count, I64(LOTS if units.lots else MOST_LOTS)))
+
+    def run_lot(number: Value) -> None:
+        first = e.b.mul(number, lot)
+        e.b.call(run, [first, e.least(e.b.add(first, lot), count), *a.values()])
+
+    _work_until_done(e, queue, e.quotient_up(count, lot), run_lot)
 
 
-def _work_until_done(e: Emit, queue: Value, count: Value, lot: Value, run: Run) -> None:
-    """Do the units of one's own part; wait a moment until all are done; then do what there is left
+def _work_until_done(e: Emit, queue: Value, lots: Value, run: Run) -> None:
+    """Do the lots of one's own part; wait a moment until all are done; then do what there is left
     in the parts of others, and wait until all are done."""
     b = e.b
-    me, others, stride = (b.load(e.word(queue, i), typ=I64) for i in (ME, OTHERS, STRIDE))
+    me, others, stride, base = (b.load(e.word(queue, i), typ=I64)
+                                for i in (ME, OTHERS, STRIDE, BASE))
     workers = b.add(others, I64(1))
-    queues = e.word(queue, b.neg(b.mul(me, stride)))
-    done = e.word(queues, DONE)
+
+    def word(worker: Value, i: int) -> Value:
+        return e.word(queue, b.mul(b.sub(worker, me), stride), i)
 
     def missing() -> Value:
-        return b.icmp_signed("<", b.load_atomic(done, "acquire", 8, typ=I64), count)
+        with e.loop(0, workers, carried=[I64(0)]) as loop:
+            done = b.load_atomic(word(loop.index, DONE), "acquire", 8, typ=I64)
+            loop.next = [b.add(loop.values[0], e.greatest(b.sub(done, base), I64(0)))]
+        return b.icmp_signed("<", loop.values[0], lots)
 
     def take(worker: Value) -> None:
-        """Each has as many of the units, or the last ones have one more: a product's last units
-        are the narrow ones."""
-        begin, end = (b.udiv(b.mul(count, number), workers)
+        """Each has as many lots, or the last ones have one more: a product's last units are the
+        narrow ones."""
+        begin, end = (b.udiv(b.mul(lots, number), workers)
                       for number in (worker, b.add(worker, I64(1))))
-        mine = _claim(e, e.word(queues, b.mul(worker, stride)), begin, end, lot, run)
+        mine = _claim(e, word(worker, CLAIMED), base, b.sub(end, begin),
+                      lambda number: run(b.add(begin, number)))
         with b.if_then(b.icmp_signed(">", mine, I64(0))):
-            b.atomic_rmw("add", done, mine, "acq_rel")
+            done = word(me, DONE)
+            e.publish(b.add(e.greatest(b.load(done, typ=I64), base), mine), done)
 
     def wait(pauses: int) -> None:
         with e.loop_while(lambda turn: b.and_(
@@ -184,19 +199,23 @@ def _work_until_done(e: Emit, queue: Value, count: Value, lot: Value, run: Run) 
     b.ret_void()
 
 
-def _claim(e: Emit, claimed: Value, begin: Value, end: Value, lot: Value, run: Run) -> Value:
-    """Run the units begin..end that nobody has claimed, a lot at a time; how many there were."""
+def _claim(e: Emit, claimed: Value, base: Value, lots: Value, run: Run) -> Value:
+    """Run those of a part's lots that nobody has claimed, one by one; how many there were."""
     b = e.b
 
-    def claim() -> Value:
-        return b.add(begin, b.atomic_rmw("add", claimed, lot, "acq_rel"))
+    def count(word: Value) -> Value:
+        return e.greatest(b.sub(word, base), I64(0))
 
-    with e.loop_while(lambda loop: b.icmp_signed("<", loop.values[0], end),
-                      [claim(), I64(0)]) as loop:
-        first, mine = loop.values
-        stop = e.least(b.add(first, lot), end)
-        run(first, stop)
-        loop.next = [claim(), b.add(mine, b.sub(stop, first))]
+    with e.loop_while(lambda loop: b.icmp_signed("<", count(loop.values[0]), lots),
+                      [b.load_atomic(claimed, "monotonic", 8, typ=I64), I64(0)]) as loop:
+        seen, mine = loop.values
+        number = count(seen)
+        found = b.cmpxchg(claimed, seen, b.add(base, b.add(number, I64(1))), "acq_rel", "monotonic")
+        is_mine = b.extract_value(found, 1)
+        with b.if_then(is_mine):
+            run(number)
+        after = b.select(is_mine, b.add(base, b.add(number, I64(1))), b.extract_value(found, 0))
+        loop.next = [after, b.add(mine, b.zext(is_mine, I64))]
     return loop.values[1]
 
 
