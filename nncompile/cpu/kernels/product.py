@@ -41,6 +41,7 @@ from nncompile.cpu.target import Target, host
 CHUNK = 512           # steps of k between which sums are stored: a chunk's panel stays in L2
 UNROLL = 2            # steps of k in one turn of a wide tile's loop
 SPLIT = 4             # sums of an element in edge tiles, which have too few of them to hide latency
+STREAMED = 1 << 19    # weights of a layer, 2 MiB, that the first tile of a panel has to wait for
 AHEAD = 16            # steps of k that the tallest tile prefetches packed weights ahead
 LINE = 64             # bytes of a cache line
 LINEAR_ROWS = 96      # rows of a unit of linear: a panel is read once for so many
@@ -224,14 +225,18 @@ class Product:
         """All rows of a panel, chunk by chunk, in as few tiles as there can be.
 
         They are of even height, 4 and 4 rows, not 6 and 2: the L2 cache yields half a vector of
-        weights a cycle, and a tile of 2 rows uses each of them in two cycles only."""
+        weights a cycle, and a tile of 2 rows uses each of them in two cycles only.  But where the
+        first tile waits for weights from memory, it is the tallest: less is left to do after it."""
         b, K = e.b, a["K"]
         tallest = self.target.tile_rows if vectors > 1 else self.target.edge_rows
         tiles = e.quotient_up(count, tallest)
+        waits = b.icmp_signed(">", b.mul(K, a["N"]), I64(STREAMED))
         length = e.greatest(K, I64(1))                                   # K = 0 is one empty chunk
         with e.loop(0, length, CHUNK) as chunk, e.loop(0, tiles, 1, [I64(0)]) as tile:
             row = tile.values[0]
-            rows = e.quotient_up(b.sub(count, row), b.sub(tiles, tile.index))
+            left = b.sub(count, row)
+            even = e.quotient_up(left, b.sub(tiles, tile.index))
+            rows = b.select(waits, e.least(left, I64(tallest)), even)
             for height in range(1, tallest + 1):
                 with b.if_then(b.icmp_signed("==", rows, I64(height))):
                     self.call_tile(e, a, height, vectors, tile.index, row, chunk.index)
@@ -296,9 +301,11 @@ class Product:
         split = SPLIT if vectors == 1 else 1
         together = SPLIT if vectors == 1 else UNROLL
         weights_mask = None if self.packed else mask                     # packed ones are padded
-        # Lower tiles wait for weights, and the CPU's own prefetcher reads a stream best if left
-        # alone: with ours they took up to 1.3 times as long on a Zen 4 (L3 and memory).
-        fetch = self.packed and (rows, vectors) == (self.target.tile_rows, self.target.panel)
+        # Tiles that wait for weights, and those with AVX-512, whose panels are four lines wide, do
+        # best if the CPU's own prefetcher reads the stream: with ours they took up to 1.3 times as
+        # long on a Zen 4 (L3 and memory).  Without it tall ones of AVX2 take 1.1 times as long.
+        tallest = self.target.tile_rows, self.target.panel
+        fetch = self.packed and not self.target.avx512 and (rows, vectors) == tallest
         x = [e.at(a["x"], b.mul(a["ldx"], I64(i))) for i in range(rows)]
         distance = self.distance(e, a, vectors)
         sums = []                                                        # [row][split][vector]
