@@ -139,10 +139,10 @@ def is_narrow(dim: Dim) -> bool:
 Operand = View | float                       # a Python float is a scalar of the model
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Step:
     """One kernel call.  `then` holds the elementwise ops applied to its result, each with its
-    further operands; `node` is the line of the graph it comes from."""
+    further operands; `node` is the line of the graph it comes from.  Compared by identity."""
 
     kind: str
     result: View
