@@ -83,7 +83,7 @@ class CSE:
             node = substitute(node, instead)
             # by repr, because 0.0 == -0.0 and nan != nan
             operands = tuple([o if isinstance(o, Value) else repr(o) for o in node.inputs])
-            computed = (node.op, operands, repr(dict(node.attrs)))
+            computed = (node.op, operands, repr(dict(node.attrs)) if node.attrs else "")
             if (equal := first.setdefault(computed, node.result)) is node.result:
                 nodes.append(node)
             else:

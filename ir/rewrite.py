@@ -32,7 +32,14 @@ def rewrite(graph: Graph, rule: Rule, walks: int = 100) -> Graph:
     for _ in range(walks):
         walk = Walk(graph)
         for node in graph.nodes:
-            walk.visit(node, rule)
+            if walk.instead:
+                node = substitute(node, walk.instead)
+            new = rule(node, walk.producer)
+            if new is None:                      # nearly always
+                walk.kept[node.result] = node
+            else:
+                check_replacement(node, new, rule)
+                walk.put(new, node)
         if not walk.changed:
             return graph
         outputs = tuple(walk.instead.get(v, v) for v in graph.outputs)
@@ -49,15 +56,9 @@ class Walk:
         self.instead: dict[Value, Value] = {}
         self.changed = False
 
-    def visit(self, node: Node, rule: Rule) -> None:
-        if self.instead:
-            node = substitute(node, self.instead)
-        new = rule(node, self.producer)
-        if new is None:
-            self.kept[node.result] = node
-            return
+    def put(self, new: Node | Value, node: Node) -> None:
+        """What a rule returned in the place of a node."""
         self.changed = True
-        check_replacement(node, new, rule)
         if isinstance(new, Value):
             self.instead[node.result] = new
             self.uses[new] += self.uses[node.result]

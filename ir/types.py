@@ -52,7 +52,7 @@ def on_sizes(method: Callable[[DimExpr, Dim], Answer]) -> Callable[[DimExpr, obj
     """Let a binary method see ints and sizes only; Python reports anything else as unsupported."""
     @wraps(method)
     def checked(self: DimExpr, other: object) -> Answer:
-        if isinstance(other, Dim):
+        if isinstance(other, (int, DimExpr)):
             return method(self, other)
         return method(self, int(other)) if isinstance(other, np.integer) else NotImplemented
     return checked
@@ -256,9 +256,11 @@ def same(a: object, b: object) -> bool:
     raises, unlike ==, which asks whether they are the same for the B of this run."""
     if a is b:
         return True
+    if isinstance(a, int) and isinstance(b, int):          # most are
+        return a == b
     if isinstance(a, DimExpr) or isinstance(b, DimExpr):
         return isinstance(a, DimExpr) and isinstance(b, DimExpr) and a.terms == b.terms
-    if isinstance(a, tuple | list) and isinstance(b, tuple | list):
+    if isinstance(a, (tuple, list)) and isinstance(b, (tuple, list)):
         return len(a) == len(b) and all(map(same, a, b))
     return bool(a == b)
 
@@ -286,8 +288,9 @@ class TensorType:
         object.__setattr__(self, "shape", shape)
         if len(shape) > MAX_RANK:
             raise Error(f"a shape has at most {MAX_RANK} axes, not {len(shape)}")
-        if wrong := [d for d in shape if isinstance(d, int) and not 0 <= d <= MAX_COEFFICIENT]:
-            raise Error(f"{wrong[0]} is no size of an axis")
+        for dim in shape:
+            if isinstance(dim, int) and not 0 <= dim <= MAX_COEFFICIENT:
+                raise Error(f"{dim} is no size of an axis")
 
     @property
     def ndim(self) -> int:
@@ -326,11 +329,16 @@ def check_number(number: float, dtype: str) -> None:
 
 def type_of(array: Array) -> TensorType:
     """The type of an array.  Raises Error for an element type that is not one of DTYPES."""
+    return type_of_arrays(array.dtype, array.shape)
+
+
+@lru_cache(maxsize=4096)                         # of one parameter asked for again and again
+def type_of_arrays(kind: np.dtype[Any], shape: tuple[int, ...]) -> TensorType:
     for name, dtype in DTYPES.items():
-        if array.dtype == dtype:
-            return TensorType(name, array.shape)
+        if kind == dtype:
+            return TensorType(name, shape)
     supported = ", ".join(map(str, DTYPES.values()))
-    raise Error(f"arrays of {array.dtype} are not supported; {supported} are")
+    raise Error(f"arrays of {kind} are not supported; {supported} are")
 
 
 def bind_sizes(types: Sequence[TensorType], arrays: Sequence[Array],

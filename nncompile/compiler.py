@@ -14,6 +14,7 @@ from ir.check import check_same
 from ir.types import Array
 from nncompile.dump import dump
 from nncompile.errors import CompileError
+from nncompile.garbage import no_garbage_collection
 from nncompile.model import CompiledModel, PassRun
 from nncompile.nn import Module
 from nncompile.passes import DEFAULT_PIPELINE
@@ -26,6 +27,7 @@ TARGETS = {"cpu": "nncompile.cpu.engine",      # name -> module whose Engine run
 Module._targets = tuple(TARGETS)               # what Module.to takes
 
 
+@no_garbage_collection()
 def compile(model: Module | ir.Graph, *inputs: Any, threads: int | None = None,
             target: str | None = None, check: bool = False, precision: str | None = None,
             **keywords: Any) -> CompiledModel:
@@ -57,6 +59,7 @@ def compile(model: Module | ir.Graph, *inputs: Any, threads: int | None = None,
     return compile_graph(graph, nesting, parameter_names(model, graph), threads, target, check)
 
 
+@no_garbage_collection()
 def compile_graph(graph: ir.Graph, nesting: Nesting | None, names: Mapping[str, str],
                   threads: int | None, target: str, check: bool) -> CompiledModel:
     """`graph` is legal.  `nesting`: how calls nest its arrays, or None if they do not.  `names`:

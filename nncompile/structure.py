@@ -168,7 +168,7 @@ def mapped(function: Callable[[Any], Any], tree: Any) -> Any:
 
 def parts_of(tree: Any) -> tuple[type, tuple[Any, ...], list[Any]] | None:
     """What kind of container this is, its keys and what it holds; None for no container."""
-    if isinstance(tree, tuple | list):
+    if isinstance(tree, (tuple, list)):
         if isinstance(tree, tuple) and hasattr(tree, "_fields"):
             return type(tree), tree._fields, list(tree)
         return tuple if isinstance(tree, tuple) else list, tuple(range(len(tree))), list(tree)

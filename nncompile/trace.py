@@ -7,6 +7,7 @@ import linecache
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from traceback import walk_tb
@@ -185,18 +186,19 @@ class Trace(Interpreter):
 
     def value(self, array: Core) -> Value:
         """What an array is in the graph: a result, a parameter by name, or else a constant."""
-        if isinstance(array.payload, Value):
-            if array.payload not in self.known:
+        payload = array.payload
+        if isinstance(payload, Value):
+            if payload not in self.known:
                 self.fail("an array kept from another trace is used", [array.type])
-            return array.payload
-        if type(array) is not Array and id(array.payload) not in self.paths:
+            return payload
+        if type(array) is not Array and id(payload) not in self.paths:
             self.paths = paths_of(self.root)     # a lazy layer has made it just now
-        if id(array.payload) in self.paths:
-            return self.parameter(array.payload)
+        if id(payload) in self.paths:
+            return self.parameter(payload)
         if type(array) is not Array:
             self.fail("a Parameter is used that the model does not have: modules kept in a list "
                       "belong into an nn.ModuleList", [array.type])
-        return self.constant(array.payload)
+        return self.constant(payload)
 
     def parameter(self, data: NDArray[Any]) -> Value:
         """Tied parameters are one value, under the first of their names."""
@@ -281,7 +283,7 @@ class Trace(Interpreter):
                     break
             elif code is Sequential.forward.__code__:
                 break
-            elif not code.co_filename.startswith(OURS):
+            elif not is_ours(code.co_filename):
                 return code.co_filename, line or frame.f_lineno
         return self.layers[min(called, len(self.layers) - 1)]._made_at
 
@@ -328,6 +330,13 @@ def outwards(frame: FrameType | None) -> Iterator[tuple[FrameType, None]]:
     while frame is not None:
         yield frame, None
         frame = frame.f_back
+
+
+@lru_cache(maxsize=4096)
+def is_ours(file: str) -> bool:
+    """Whether a file belongs to the packages whose frames are not the user's.  Asked about each
+    frame around each op."""
+    return file.startswith(OURS)
 
 
 def types_in(args: Iterable[Any]) -> list[str]:

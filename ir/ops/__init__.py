@@ -13,6 +13,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import inf
 from typing import Any, TypeVar
 
@@ -40,7 +41,7 @@ class OpDef:
     defaults: Mapping[str, Any]                  # of those that a builder or a text may leave out
     traits: frozenset[str]
 
-    @property
+    @cached_property
     def elementwise(self) -> bool:
         return "elementwise" in self.traits
 
@@ -229,9 +230,10 @@ def infer(name: str, operands: Sequence[TensorType | float], attrs: Attrs) -> Te
 def infer_normal(name: str, operands: Sequence[TensorType | float], attrs: Attrs) -> TensorType:
     """The same for attributes that are in normal form."""
     head, own, steps = split_then(name, operands, attrs)
-    check_operands(name, head)
-    result = known(name).infer(*head, **own)
-    if steps and "view" in known(name).traits:
+    definition = known(name)
+    check_operands(definition, head)
+    result = definition.infer(*head, **own)
+    if steps and "view" in definition.traits:
         raise Error(f"{name} only moves data, so no `then` can stand behind it")
     for step, others in steps:
         if not known(step).elementwise or known(step).attrs:
@@ -242,16 +244,16 @@ def infer_normal(name: str, operands: Sequence[TensorType | float], attrs: Attrs
     return result
 
 
-def check_operands(name: str, operands: Sequence[TensorType | float]) -> None:
-    (fewest, most), traits = known(name).arity, known(name).traits
+def check_operands(definition: OpDef, operands: Sequence[TensorType | float]) -> None:
+    name, (fewest, most), traits = definition.name, definition.arity, definition.traits
     if not fewest <= len(operands) <= most:
         count = f"{fewest}" if fewest == most else f"{fewest} to {most}"
         count = f"at least {fewest}" if most == inf else count
         raise Error(f"{name} takes {count} operand{'s' * (most > 1)}, not {len(operands)}")
-    plain = [isinstance(o, float) for o in operands]
-    if "literal" in traits and not all(plain):
+    plain = [o for o in operands if isinstance(o, float)]
+    if "literal" in traits and len(plain) < len(operands):
         raise Error(f"{name} takes a plain number")
-    if any(plain) and not traits & {"literal", "elementwise"}:
+    if plain and not traits & {"literal", "elementwise"}:
         raise Error(f"{name} takes arrays; only elementwise ops take plain numbers")
 
 
@@ -279,12 +281,12 @@ def typed(operands: Sequence[Array | float]) -> list[Any]:
 
 
 def split_then(name: str, operands: Sequence[AnyOperand], attrs: Attrs) -> tuple[
-        list[AnyOperand], dict[str, Any], list[tuple[str, list[AnyOperand]]]]:
+        list[AnyOperand], Attrs, list[tuple[str, list[AnyOperand]]]]:
     """The op's own operands, its own attributes, and each `then` step with its further operands."""
+    if "then" not in attrs:
+        return list(operands), attrs, []
     own = dict(attrs)
-    then = own.pop("then", ())
-    if not then:
-        return list(operands), own, []
+    then = own.pop("then")
     further = [known(step).arity[0] - 1 for step in then]
     at = len(operands) - sum(further)
     if at < 0:

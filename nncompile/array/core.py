@@ -241,9 +241,13 @@ def apply(name: str, *operands: Core | float, **attrs: Any) -> Array:
 
     The operands have the types that the op needs; a plain number is a float.
     """
-    result = Core.array(current.get().op(name, operands, attrs))
+    payload = current.get().op(name, operands, attrs)
     whole = operands[0] if name in VIEWS else None
-    return result.share(whole, (name, attrs)) if isinstance(whole, Core) else result
+    if not isinstance(whole, Core):
+        return Core.array(payload)
+    result = Core.array.__new__(Core.array)      # with no storage of its own
+    result._payload = payload
+    return result.share(whole, (name, attrs))
 
 
 def operand(name: str, given: Any) -> Array | Scalar:

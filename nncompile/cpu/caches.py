@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,15 +15,27 @@ OWN_L2 = 1 << 20                              # where the system does not tell
 def cache_bytes(folder: Path = FOLDER) -> Mapping[int, int]:
     """Bytes of each level of the first CPU's data caches; empty where the system does not tell."""
     sizes = {}
-    for index in sorted(folder.glob("index*")):
+    for index in indices(folder):
         try:
-            level, kind, size = ((index / name).read_text().strip()
+            level, kind, size = (text_of(os.path.join(folder, index, name))
                                  for name in ("level", "type", "size"))
         except OSError:
             continue
         if kind != "Instruction" and level.isdigit() and size[:-1].isdigit():
             sizes[int(level)] = int(size[:-1]) * {"K": 1 << 10, "M": 1 << 20}.get(size[-1], 1 << 10)
     return sizes
+
+
+def indices(folder: Path) -> list[str]:
+    try:
+        return sorted(name for name in os.listdir(folder) if name.startswith("index"))
+    except OSError:
+        return []
+
+
+def text_of(path: str) -> str:
+    with open(path) as file:                   # not pathlib's, which takes as long again
+        return file.read().strip()
 
 
 def l2_bytes(folder: Path = FOLDER) -> int:

@@ -236,7 +236,8 @@ class Writer(Scope):
 
 def in_rows(line: Line, rows: str) -> Line:
     """The call for so many rows instead of those of a block."""
-    return replace(line, arguments=tuple([ROWS.sub(rows, text) for text in line.arguments]))
+    return replace(line, arguments=tuple([ROWS.sub(rows, text) if "rows" in text else text
+                                          for text in line.arguments]))
 
 
 def fills_lines(dim: Dim) -> bool:

@@ -7,13 +7,11 @@ object.  Functions call each other and the kernels by C symbol, so numba never r
 """
 from __future__ import annotations
 
-import contextlib
 import functools
-import gc
 import hashlib
 import linecache
 import types
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +20,7 @@ import llvmlite.binding as llvm
 from nncompile.cpu.target import Target, machine
 from nncompile.cpu.words import WORDS, Word, symbol
 from nncompile.errors import CompileError
+from nncompile.garbage import no_garbage_collection
 
 
 @dataclass(frozen=True)
@@ -72,6 +71,7 @@ def execute(source: str, names: Mapping[str, Any]) -> dict[str, Any]:
 
 # -- compiling ------------------------------------------------------------------------------------
 
+@no_garbage_collection()
 def compile_functions(functions: Sequence[Function], target: Target,
                       exported: Collection[str]) -> bytes:
     """Object code with a C function for each symbol in `exported`; the functions of other symbols
@@ -81,26 +81,12 @@ def compile_functions(functions: Sequence[Function], target: Target,
     Raises CompileError, with numba's reason and the line, where a function is anything else.
     """
     whole = llvm.parse_assembly("")
-    with no_garbage_collection():
-        for function in functions:
-            whole.link_in(llvm.parse_assembly(with_entry_point(function)))
+    for function in functions:
+        whole.link_in(llvm.parse_assembly(with_entry_point(function)))
     whole.triple = target.triple
     inline_all_but(exported, whole)
     simplify(whole, target)
     return bytes(machine(target).emit_object(whole))
-
-
-@contextlib.contextmanager
-def no_garbage_collection() -> Iterator[None]:
-    """numba makes a hundred thousand small objects, nearly all of which live until it is done;
-    looking through them again and again is a tenth of its time."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collects:
-            gc.enable()
 
 
 def with_entry_point(function: Function) -> str:

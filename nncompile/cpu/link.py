@@ -26,7 +26,9 @@ class Linker:
     def __init__(self, target: Target) -> None:
         self._lock = threading.Lock()
         owned = llvm.Target.from_triple(target.triple).create_target_machine()  # by the engine
-        self._engine: Any = llvm.create_mcjit_compiler(llvm.parse_assembly(""), owned)
+        empty = llvm.parse_assembly("")
+        self._engine: Any = llvm.create_mcjit_compiler(empty, owned)
+        self._engine.remove_module(empty)          # or LLVM starts its code generator to compile it
         self._addresses: dict[str, int] = {}
 
     def add(self, code: bytes) -> None:

@@ -38,9 +38,9 @@ POINTERS = re.compile(r"p\d+|queue|weights|fault")
 # Functions of the runtime that Python, and code that is compiled by itself, find by their symbols.
 EXPORTED = (pool.worker, pool.share, launch.run, call.call)
 
-# The head of a function, or a phase and the function that it is the first argument of.
-PHASES = re.compile(r"^def (?P<name>\w+)\(|"
-                    r"(?:(?P<function>\w+)\()?\b(?P<word>(?:phase|claim)\()", re.MULTILINE)
+HEAD = re.compile(r"def (\w+)\(")              # of a function
+# A phase, and the function that it is the first argument of.
+PHASE_OF = re.compile(r"(?:(?P<function>\w+)\()?\b(?P<word>(?:phase|claim)\()")
 NUMBER = re.compile(r"\w+, (\d+)\)")          # the arguments behind it
 
 _lock = threading.RLock()
@@ -158,16 +158,16 @@ def read(source: str) -> tuple[list[str], int]:
     Raises CompileError where a phase is not a plain number: the queue's size depends on it.
     """
     name, last = "", {"": 0}                           # of each function, the last of its phases
-    for found in PHASES.finditer(source):
-        if found["name"]:
-            name = found["name"]
+    for line, text in enumerate(source.split("\n"), 1):
+        if head := HEAD.match(text):
+            name = head[1]
             last[name] = 0
-            continue
-        number = NUMBER.match(source, found.end())
-        if number is None:
-            line = source.count("\n", 0, found.start()) + 1
-            raise CompileError(f"line {line}: a phase is not a plain number: "
-                               + source[found.start("word"):].partition("\n")[0])
-        further = last.get(found["function"] or "", 0)
-        last[name] = max(last[name], int(number[1]) + further)
+        if "phase(" in text or "claim(" in text:           # most lines have none
+            for found in PHASE_OF.finditer(text):
+                number = NUMBER.match(text, found.end())
+                if number is None:
+                    raise CompileError(f"line {line}: a phase is not a plain number: "
+                                       + text[found.start("word"):])
+                further = last.get(found["function"] or "", 0)
+                last[name] = max(last[name], int(number[1]) + further)
     return [name for name in last if name], PHASE * (1 + max(last.values()))

@@ -79,6 +79,11 @@ class TypingContext(context.BaseContext):
     def load_additional_registries(self) -> None:
         self.install_registry(TYPINGS)
 
+    def resolve_value_type(self, val: Any) -> Any:
+        """What is declared here, before numba looks at what else it could be: to learn that `bool`
+        is no typed list, it imports these, which takes longer than compiling a small driver."""
+        return self._get_global_type(val) or super().resolve_value_type(val)
+
 
 class Library(codegen.JITCodeLibrary):
     """Keeps a function's LLVM as text: what numba would do with it is not wanted."""

@@ -74,7 +74,8 @@ class Run(NamedTuple):
 
 def fold(lines: Sequence[Line], places: Collection[str]) -> tuple[list[Block], list[Line]]:
     """The blocks among these lines, and the lines with each repetition of a block as one call."""
-    cuts = [cut(line, places) for line in lines]
+    cutting = Cutting(places)
+    cuts = [cutting.cut(line) for line in lines]
     blocks: list[Block] = []
     folded: list[Line] = []
     done = 0
@@ -87,22 +88,38 @@ def fold(lines: Sequence[Line], places: Collection[str]) -> tuple[list[Block], l
     return blocks, [*folded, *lines[done:]]
 
 
-def cut(line: Line, places: Collection[str]) -> Cut:
-    filling: list[tuple[str, str]] = []
+class Cutting:
+    """Cuts lines.  Most arguments are those of another line, and are looked into once."""
 
-    def hole(kind: str, text: str) -> str:
-        filling.append((kind, text))
-        return f"{{{kind}}}"
+    def __init__(self, places: Collection[str]) -> None:
+        self.places = places
+        self.known: dict[str, tuple[str, list[tuple[str, str]]]] = {}
 
-    def named(found: re.Match[str]) -> str:
-        name = found[0]
-        kind = "p" if name in places else "w" if WEIGHT.fullmatch(name) else ""
-        return hole(kind, name) if kind else name
+    def cut(self, line: Line) -> Cut:
+        arguments: list[str] = []
+        filling: list[tuple[str, str]] = []
+        before = ("", *line.arguments[:-1])        # behind `fault` is the number of the step
+        for last, text in zip(before, line.arguments, strict=True):
+            cut, holes = ("{n}", [("n", text)]) if last == "fault" else self.argument(text)
+            arguments.append(cut)
+            filling += holes
+        return Cut(line, tuple(arguments), tuple(filling))
 
-    before = ("", *line.arguments[:-1])            # behind `fault` is the number of the step
-    arguments = [hole("n", text) if last == "fault" else NAME.sub(named, text)
-                 for last, text in zip(before, line.arguments, strict=True)]
-    return Cut(line, tuple(arguments), tuple(filling))
+    def argument(self, text: str) -> tuple[str, list[tuple[str, str]]]:
+        """An argument with its holes, and what was there."""
+        if text not in self.known:
+            holes: list[tuple[str, str]] = []
+
+            def named(found: re.Match[str]) -> str:
+                name = found[0]
+                kind = "p" if name in self.places else "w" if WEIGHT.fullmatch(name) else ""
+                if not kind:
+                    return name
+                holes.append((kind, name))
+                return f"{{{kind}}}"
+
+            self.known[text] = NAME.sub(named, text), holes
+        return self.known[text]
 
 
 # -- where steps repeat ----------------------------------------------------------------------------

@@ -124,15 +124,20 @@ def available() -> tuple[str, ...]:
     """The levels that this machine can run, best first."""
     if not _x86():
         return ("generic",)
-    has = llvm.get_host_cpu_features()
+    has = host_features()
     return tuple(level for level in LEVELS if all(has.get(f, False) for f in NEEDS[level]))
 
 
 @functools.cache
 def _native() -> Target:
     level = available()[0] if _x86() else "neon" if _aarch64() else "generic"
-    features = llvm.get_host_cpu_features().flatten()
-    return of_level(level, llvm.get_host_cpu_name(), features)
+    return of_level(level, llvm.get_host_cpu_name(), host_features().flatten())
+
+
+@functools.cache
+def host_features() -> Any:
+    """What LLVM finds that this CPU has: to ask takes as long as to trace a small layer."""
+    return llvm.get_host_cpu_features()
 
 
 def _x86() -> bool:

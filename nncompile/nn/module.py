@@ -140,7 +140,7 @@ class Module:
 
     def _attribute_dicts(self) -> tuple[dict[str, Any], ...]:
         own = vars(self)  # empty while an object is being copied or unpickled
-        return tuple(own.get(kind, {}) for kind in ("_parameters", "_buffers", "_modules"))
+        return own.get("_parameters", {}), own.get("_buffers", {}), own.get("_modules", {})
 
     def _forget_attribute(self, name: str) -> None:
         """A name holds one thing: a new one takes the place of the old."""

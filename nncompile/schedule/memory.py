@@ -101,7 +101,7 @@ def larger(a: Dim, b: Dim) -> Dim | None:
 
 def renamed(steps: Sequence[Step], names: Mapping[str, str]) -> tuple[Step, ...]:
     def in_place_of(view: View) -> View:
-        return replace(view, place=names[view.place]) if view.place in names else view
+        return view.moved(names[view.place]) if view.place in names else view
 
     def move(operand: Operand) -> Operand:
         return in_place_of(operand) if isinstance(operand, View) else operand

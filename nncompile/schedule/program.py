@@ -40,8 +40,15 @@ class View:
                    zip(self.shape, self.strides, row_major(self.shape), strict=True))
 
     def permuted(self, axes: Sequence[int]) -> View:
-        shape, strides = (tuple(t[a] for a in axes) for t in (self.shape, self.strides))
-        return replace(self, shape=shape, strides=strides)
+        return self.laid_out([self.shape[a] for a in axes], [self.strides[a] for a in axes])
+
+    def laid_out(self, shape: Sequence[Dim], strides: Sequence[Dim]) -> View:
+        """From the same first element on."""
+        return View(self.place, self.dtype, tuple(shape), tuple(strides), self.offset)
+
+    def moved(self, place: str) -> View:
+        """The same in another place."""
+        return View(place, self.dtype, self.shape, self.strides, self.offset)
 
     def sliced(self, axis: int, start: Dim, size: Dim, step: int = 1) -> View:
         """The elements start, start + step, ... of an axis, `size` of them."""
@@ -65,14 +72,16 @@ class View:
         rest = shape[len(strides):]
         if not all(same(d, 1) for d in rest):
             return None
-        return replace(self, shape=tuple(shape), strides=(*strides, *[0] * len(rest)))
+        return self.laid_out(shape, (*strides, *[0] * len(rest)))
 
     def broadcast_to(self, shape: Sequence[Dim]) -> View:
         """NumPy's broadcasting: a dim of size 1, or one that is missing, is read with stride 0."""
+        if same(self.shape, tuple(shape)):
+            return self
         missing = len(shape) - len(self.shape)
         own = zip(self.shape, self.strides, shape[missing:], strict=True)
         strides = tuple(s if same(d, wide) else 0 for d, s, wide in own)
-        return replace(self, shape=tuple(shape), strides=(0,) * missing + strides)
+        return self.laid_out(shape, (0,) * missing + strides)
 
 
 def row_major(shape: Sequence[Dim]) -> tuple[Dim, ...]:
@@ -88,7 +97,7 @@ def contiguous(place: str, type_: TensorType) -> View:
 
 def contiguous_as(view: View, shape: Sequence[Dim]) -> View:
     """A contiguous view as another shape of as many elements."""
-    return replace(view, shape=tuple(shape), strides=row_major(shape))
+    return view.laid_out(shape, row_major(shape))
 
 
 def words(type_: TensorType) -> Dim:
@@ -106,13 +115,12 @@ def collapsed(shape: Sequence[Dim], strides: Sequence[Sequence[Dim]]
     for size, column in zip(shape, zip(*strides, strict=True), strict=True):
         if same(size, 1):
             continue
-        if dims and all(same(outer, size * inner)
-                        for outer, inner in zip(columns[-1], column, strict=True)):
+        if dims and same(columns[-1], tuple([size * inner for inner in column])):
             dims[-1], columns[-1] = dims[-1] * size, column
         else:
             dims.append(size)
             columns.append(column)
-    return tuple(dims), [tuple(c[i] for c in columns) for i in range(len(strides))]
+    return tuple(dims), list(zip(*columns, strict=True)) or [()] * len(strides)
 
 
 def as_matrix(view: View, columns: int = 1) -> View | None:
@@ -123,7 +131,7 @@ def as_matrix(view: View, columns: int = 1) -> View | None:
     inner = merged(view.shape[split:], view.strides[split:])
     if rows is None or inner is None or not (same(inner[1], 1) or same(inner[0], 1)):
         return None
-    return replace(view, shape=(rows[0], inner[0]), strides=(rows[1], 1))
+    return view.laid_out((rows[0], inner[0]), (rows[1], 1))
 
 
 def merged(shape: Sequence[Dim], strides: Sequence[Dim]) -> tuple[Dim, Dim] | None:
@@ -139,10 +147,10 @@ def is_narrow(dim: Dim) -> bool:
 Operand = View | float                       # a Python float is a scalar of the model
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Step:
     """One kernel call.  `then` holds the elementwise ops applied to its result, each with its
-    further operands; `node` is the line of the graph it comes from."""
+    further operands; `node` is the line of the graph it comes from.  Compared by identity."""
 
     kind: str
     result: View
@@ -151,15 +159,15 @@ class Step:
     then: tuple[tuple[str, tuple[Operand, ...]], ...]
     node: Node
 
-    @property
+    @cached_property
     def views(self) -> tuple[View, ...]:
         """Its own operands; what every step but an elementwise one has."""
-        return tuple(o for o in self.operands if isinstance(o, View))
+        return tuple([o for o in self.operands if isinstance(o, View)])
 
     @cached_property
     def reads(self) -> tuple[View, ...]:
-        further = (o for _, operands in self.then for o in operands)
-        return (*self.views, *(o for o in further if isinstance(o, View)))
+        further = [o for _, operands in self.then for o in operands]
+        return (*self.views, *[o for o in further if isinstance(o, View)])
 
 
 @dataclass(frozen=True)

@@ -277,6 +277,20 @@ def test_an_index_outside_the_embedding_names_the_layer():
     np.testing.assert_array_equal(fast(good.astype(np.int32)), want)      # casts safely
 
 
+def test_embeddings_whose_sizes_cannot_be_compared_may_share_memory():
+    class Twice(nn.Module):
+        def __init__(self):
+            self.embed, self.out = nn.Embedding(10, 8), nn.Linear(8, 8)
+
+        def forward(self, ids):
+            both = self.out(self.embed(nncompile.cat([ids, ids])))       # of 2*B rows
+            return both, self.out(self.embed(ids)), self.out(self.embed(ids + 1))
+
+    model, ids = Twice().eval(), np.arange(6)
+    for got, want in zip(nncompile.compile(model, "i64[B]")(ids), model(ids), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+
+
 GATHERS = {
     "take": ("%x: f32[B, 4], %ids: i64[3]", "f32[B, 3]", "take(%x, %ids) {axis = 1}"),
     "take rows": ("%x: f32[4, B], %ids: i64[3]", "f32[3, B]", "take(%x, %ids) {axis = 0}"),
