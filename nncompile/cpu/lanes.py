@@ -286,9 +286,9 @@ class Emit:
             vector = self.b.insert_element(vector, result, I32(lane))
         return vector
 
-    def prefetch(self, pointer: Value, level: int) -> None:
+    def prefetch(self, pointer: Value, level: int, to_write: bool = False) -> None:
         """Ask for the cache line at pointer in the cache of that level; any address is allowed."""
-        self.call("llvm.prefetch.p0", VOID, pointer, I32(0), I32(4 - level), I32(1))
+        self.call("llvm.prefetch.p0", VOID, pointer, I32(int(to_write)), I32(4 - level), I32(1))
 
     def fma(self, x: Value, y: Value, z: Value) -> Value:
         """x * y + z, rounded once where the target can."""

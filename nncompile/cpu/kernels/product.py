@@ -281,6 +281,8 @@ class Product:
         function, a = define(self.module, name, self.tile_types(), internal=True)
         e = Emit(function, self.target, self.dtype)
         mask = e.mask(a["lanes"]) if vectors == 1 else None
+        if chains.is_long(self.chain):
+            self.prefetch_result(e, a, rows, vectors)
         sums = self.accumulate(e, a, rows, vectors, mask)
         self.finish(e, a, sums, mask)
         e.b.ret_void()
@@ -350,6 +352,14 @@ class Product:
         distance = _panel_width(e)
         for place in range(0, distance, _line(e)):
             e.prefetch(e.at(line, place + AHEAD * distance), level=1)
+
+    def prefetch_result(self, e: Emit, a: Arguments, rows: int, vectors: int) -> None:
+        """While the sums are added up.  A long chain stores them and at once loads them again; with
+        a result larger than the caches that took 2 % of the time."""
+        for i in range(rows):
+            for j in range(vectors):
+                place = e.at(a["y"], e.b.mul(a["ldy"], I64(i)), j * e.width)
+                e.prefetch(place, level=1, to_write=True)
 
     def finish(self, e: Emit, a: Arguments, sums: list[list[Value]], mask: Value | None) -> None:
         """Store the sums; where they are complete, with the chain applied.
