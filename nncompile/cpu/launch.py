@@ -26,6 +26,7 @@ from nncompile.cpu.words import (
     load,
     load_pointer,
     null,
+    publish,
     same,
     store,
     store_pointer,
@@ -68,7 +69,7 @@ def run(state: Pointer, weights: Pointer, args: Pointer, sizes: Pointer, facts: 
     pool = load_pointer(state, POOL)
     workers = useful_workers(state, sizes, facts, threads)
     if workers > 1 and atomic_load(pool, STARTED) + 1 < workers:
-        atomic_store(state, LOCK, 0)
+        publish(state, LOCK, 0)
         return NO_WORKERS
     if workers > 1 and exchange(pool, BUSY, 1) != 0:
         workers = 1                           # they work for another model: alone, then
@@ -92,8 +93,8 @@ def run(state: Pointer, weights: Pointer, args: Pointer, sizes: Pointer, facts: 
             enter(queue, stride, 0, 1, base)
             call_driver(driver, args, sizes, weights, scratch, block, queue, fault, 0)
     if workers > 1:
-        exchange(pool, BUSY, 0)
-    exchange(state, LOCK, 0)
+        publish(pool, BUSY, 0)
+    publish(state, LOCK, 0)
     return status
 
 
@@ -121,6 +122,8 @@ def run_apart(state: Pointer, weights: Pointer, args: Pointer, sizes: Pointer, f
 @runtime
 def useful_workers(state: Pointer, sizes: Pointer, facts: Pointer, threads: int) -> int:
     """How many of so many threads finish this call soonest."""
+    if threads == 1:
+        return 1
     worth = load(load_pointer(state, POOL), WORTH)
     workers = max(1, min(threads, 1 + load(facts, FLOPS) // worth))
     if in_row_blocks(state, sizes, facts, workers):
@@ -170,7 +173,10 @@ def rows_to_read(state: Pointer, facts: Pointer, workers: int) -> int:
 @runtime
 def block_rows(rows: int, most: int, tile: int, workers: int) -> int:
     """Rows of a block, never above `most`: whole tiles, or for several workers an even share, to
-    the row: one with more rows than the others costs more than tiles that are not full."""
+    the row: one with more rows than the others costs more than tiles that are not full.  One
+    worker that can take all at once does; its calls may be too short for divisions."""
+    if workers == 1 and rows <= most:
+        return max(1, rows)
     blocks = (rows + most - 1) // most
     blocks = max(1, (blocks + workers - 1) // workers * workers)
     even = (rows + blocks - 1) // blocks
