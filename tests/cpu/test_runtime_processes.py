@@ -76,6 +76,7 @@ def test_keyboard_interrupt_leaves_all_in_order():
     code = """
 import signal, threading, numpy as np
 from tests.cpu.runtime_models import BIG, mlp, rows_of
+signal.signal(signal.SIGINT, signal.default_int_handler)     # a shell's background job ignores it
 fast, x = mlp(BIG, threads=2), rows_of(BIG, 500)
 want = fast.call(x).tobytes()
 for _ in range(5):
