@@ -57,7 +57,7 @@ def pieces(args: Pointer, sizes: Pointer, weights: Pointer, scratch: Pointer, st
 def regions(pool: Pointer, queue: Pointer, job: Pointer, steps: int, times: int) -> None:
     for _ in range(times):
         atomic_store(queue, 0, 0)
-        share(pool, 2, job, null(), null(), null(), null(), steps, queue, 0, null())
+        share(pool, 2, job, null(), null(), null(), null(), steps, queue, 0, 0, null())
 
 
 def our_region() -> tuple[Region, Alone]:
