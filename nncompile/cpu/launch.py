@@ -79,7 +79,7 @@ def run(state: Pointer, weights: Pointer, args: Pointer, sizes: Pointer, facts: 
     block = block_rows(rows, load(facts, MOST_ROWS), load(state, TILE_ROWS), workers)
     driver = load_pointer(state, ROW_BLOCKS if by_rows else PHASES)
     stride = 0 if by_rows else load(state, QUEUE_WORDS)
-    scratch = grown(state, SCRATCH, 4 * floats)
+    scratch = grown(state, SCRATCH, 4 * floats, 0)
     queue = empty_queues(state, workers * stride)
     status = DONE
     if same(queue, null()) or (floats != 0 and same(scratch, null())):
@@ -193,6 +193,7 @@ def fewest_rows(most: int, tile: int) -> int:
 
 @runtime
 def scratch_floats(facts: Pointer, by_rows: int) -> int:
+    """Of a worker's block, or of all phases."""
     return min(load(facts, BLOCK_SCRATCH if by_rows else PHASES_SCRATCH), MOST_FLOATS)
 
 
@@ -202,13 +203,9 @@ def empty_queues(state: Pointer, count: int) -> Pointer:
 
     The first PHASE words are the counter of blocks of rows, if these are claimed: then count is 0.
     """
-    before = load(state, QUEUES_BYTES)
-    queues = grown(state, QUEUES, 8 * (PHASE + count))
+    queues = grown(state, QUEUES, 8 * (PHASE + count), PHASE + count)
     if same(queues, null()):
         return queues
-    if load(state, QUEUES_BYTES) > before:
-        for i in range(PHASE + count):
-            store(queues, i, 0)
     store(state, BASE, load(state, BASE) + NEXT_BASE)
     if count > 0:
         return words(queues, PHASE)
@@ -217,8 +214,9 @@ def empty_queues(state: Pointer, count: int) -> Pointer:
 
 
 @runtime
-def grown(state: Pointer, memory: int, size: int) -> Pointer:
+def grown(state: Pointer, memory: int, size: int, zeros: int) -> Pointer:
     """SCRATCH or QUEUES, made larger if it has fewer bytes; null if there is not as much memory.
+    New memory begins with so many words of zeros.
 
     It says that there is none while it changes: a fork at that moment finds nothing half done.
     """
@@ -229,6 +227,8 @@ def grown(state: Pointer, memory: int, size: int) -> Pointer:
         free(before)
         store_pointer(state, memory, aligned_alloc(64, whole_lines(size)))
         if load(state, memory) != 0:
+            for i in range(zeros):
+                store(load_pointer(state, memory), i, 0)
             atomic_store(state, memory + 1, whole_lines(size))
     return load_pointer(state, memory)
 

@@ -36,9 +36,7 @@ from typing import Any
 import numpy as np
 
 from nncompile.cpu.jit import runtime
-from nncompile.cpu.kernels.kernel import BASE as QUEUE_BASE
-from nncompile.cpu.kernels.kernel import ME, OTHERS
-from nncompile.cpu.kernels.kernel import STRIDE as QUEUE_STRIDE
+from nncompile.cpu.kernels.kernel import BASE, ME, OTHERS, STRIDE
 from nncompile.cpu.words import (
     PHASE,
     Pointer,
@@ -63,7 +61,7 @@ from nncompile.errors import Error
 # The pool's words.  The job is described where its number is: who sees that has the line.  Those
 # that are written at other times lie a cache line apart.
 NUMBER, OPEN, ACTIVE, FUNCTION, ARGS, SIZES, WEIGHTS, QUEUE = range(8)
-SCRATCH, BLOCK, STRIDE, BASE, FAULT, LIMIT, ALL, JOINED = range(8, 16)
+SCRATCH, BLOCK, QUEUE_STRIDE, QUEUE_BASE, FAULT, LIMIT, ALL, JOINED = range(8, 16)
 SLEEPERS, BUSY, NEXT = 16, 24, 32
 STARTED, AWAY_FROM = 40, 41                   # threads; 1 + the CPU that they are kept off
 WORTH = 42                                    # operations that are worth another worker
@@ -119,9 +117,9 @@ def worker(pool: Pointer) -> Pointer:
 @runtime
 def work(pool: Pointer, me: int) -> None:
     """Take part in the job as its worker number `me`."""
-    stride = load(pool, STRIDE)
+    stride = load(pool, QUEUE_STRIDE)
     queue = words(load_pointer(pool, QUEUE), me * stride)
-    enter(queue, stride, me, load(pool, LIMIT), load(pool, BASE))
+    enter(queue, stride, me, load(pool, LIMIT), load(pool, QUEUE_BASE))
     call_driver(load_pointer(pool, FUNCTION), load_pointer(pool, ARGS), load_pointer(pool, SIZES),
                 load_pointer(pool, WEIGHTS), load_pointer(pool, SCRATCH), load(pool, BLOCK), queue,
                 load_pointer(pool, FAULT), me)
@@ -133,8 +131,8 @@ def enter(queue: Pointer, stride: int, me: int, workers: int, base: int) -> None
     for i in range(0, stride, PHASE):
         store(queue, i + ME, me)
         store(queue, i + OTHERS, workers - 1)
-        store(queue, i + QUEUE_STRIDE, stride)
-        store(queue, i + QUEUE_BASE, base)
+        store(queue, i + STRIDE, stride)
+        store(queue, i + BASE, base)
 
 
 @runtime
@@ -153,8 +151,8 @@ def share(pool: Pointer, workers: int, function: Pointer, args: Pointer, sizes: 
     store_pointer(pool, QUEUE, queue)
     store_pointer(pool, SCRATCH, scratch)
     store(pool, BLOCK, block)
-    store(pool, STRIDE, stride)
-    store(pool, BASE, base)
+    store(pool, QUEUE_STRIDE, stride)
+    store(pool, QUEUE_BASE, base)
     store_pointer(pool, FAULT, fault)
     store(pool, LIMIT, workers)
     store(pool, ALL, load(pool, STARTED) + 1 == workers)

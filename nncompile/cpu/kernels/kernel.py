@@ -210,11 +210,12 @@ def _claim(e: Emit, claimed: Value, base: Value, lots: Value, run: Run) -> Value
                       [b.load_atomic(claimed, "monotonic", 8, typ=I64), I64(0)]) as loop:
         seen, mine = loop.values
         number = count(seen)
-        found = b.cmpxchg(claimed, seen, b.add(base, b.add(number, I64(1))), "acq_rel", "monotonic")
+        more = b.add(base, b.add(number, I64(1)))
+        found = b.cmpxchg(claimed, seen, more, "acq_rel", "monotonic")
         is_mine = b.extract_value(found, 1)
         with b.if_then(is_mine):
             run(number)
-        after = b.select(is_mine, b.add(base, b.add(number, I64(1))), b.extract_value(found, 0))
+        after = b.select(is_mine, more, b.extract_value(found, 0))
         loop.next = [after, b.add(mine, b.zext(is_mine, I64))]
     return loop.values[1]
 

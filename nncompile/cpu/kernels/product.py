@@ -41,7 +41,7 @@ from nncompile.cpu.target import Target, host
 CHUNK = 512           # steps of k between which sums are stored: a chunk's panel stays in L2
 UNROLL = 2            # steps of k in one turn of a wide tile's loop
 SPLIT = 4             # sums of an element in edge tiles, which have too few of them to hide latency
-STREAMED = 1 << 19    # weights of a layer, 2 MiB, that the first tile of a panel has to wait for
+STREAMED = 1 << 19    # weights of a layer, 2 MiB in float32: its panels' first tiles wait for them
 AHEAD = 16            # steps of k that the tallest tile prefetches packed weights ahead
 LINE = 64             # bytes of a cache line
 LINEAR_ROWS = 96      # rows of a unit of linear: a panel is read once for so many
@@ -209,6 +209,13 @@ class Product:
     def operands(self) -> tuple[str, ...]:
         return tuple(_operands(self.chain))
 
+    @property
+    def prefetches(self) -> bool:
+        """Do tall tiles prefetch packed weights?  Without it those of AVX2 take 1.1 times as long
+        on a Zen 4.  With AVX-512, whose panels are four lines wide, the CPU does better by itself:
+        a tile of 6 rows took 1.2 times as long with ours, where the weights came from memory."""
+        return self.packed and not self.target.avx512
+
     def place(self, e: Emit, a: Arguments, row: Value, column: Value, start: Value) -> Arguments:
         """The kernel's arguments, moved to where a panel's rows begin."""
         b = e.b
@@ -257,11 +264,11 @@ class Product:
             "start": b.select(again, y, a["start"]), "lds": b.select(again, a["ldy"], I64(0)),
             "last": b.icmp_signed("==", b.add(k, depth), a["K"]),
         }
-        if self.packed:
+        if self.prefetches:
             # Each tile fetches its share of the next chunk: a line every UNROLL steps.
             share = b.mul(tile, b.mul(depth, I64(_line(e) // UNROLL)))
             values["ahead"] = e.at(w, b.mul(depth, distance), share)
-        else:
+        if not self.packed:
             values["ldw"] = a["ldw"]
         for r in self.operands:
             values[r] = e.at(a[r], b.mul(row, a[f"ld{r}"]))
@@ -291,7 +298,8 @@ class Product:
     def tile_types(self) -> dict[str, Any]:
         types = {"depth": I64, "x": PTR, "ldx": I64, "w": PTR, "start": PTR, "lds": I64,
                  "last": I1, "y": PTR, "ldy": I64, "lanes": I64}
-        types |= {"ahead": PTR} if self.packed else {"ldw": I64}
+        types |= {"ahead": PTR} if self.prefetches else {}
+        types |= {} if self.packed else {"ldw": I64}
         for r in self.operands:
             types |= {r: PTR, f"ld{r}": I64}
         return types
@@ -303,11 +311,9 @@ class Product:
         split = SPLIT if vectors == 1 else 1
         together = SPLIT if vectors == 1 else UNROLL
         weights_mask = None if self.packed else mask                     # packed ones are padded
-        # Tiles that wait for weights, and those with AVX-512, whose panels are four lines wide, do
-        # best if the CPU's own prefetcher reads the stream: with ours they took up to 1.3 times as
-        # long on a Zen 4 (L3 and memory).  Without it tall ones of AVX2 take 1.1 times as long.
-        tallest = self.target.tile_rows, self.target.panel
-        fetch = self.packed and not self.target.avx512 and (rows, vectors) == tallest
+        # Lower tiles wait for weights, and the CPU's own prefetcher reads a stream best if left
+        # alone: with ours they took up to 1.3 times as long on a Zen 4 (L3 and memory).
+        fetch = self.prefetches and (rows, vectors) == (self.target.tile_rows, self.target.panel)
         x = [e.at(a["x"], b.mul(a["ldx"], I64(i))) for i in range(rows)]
         distance = self.distance(e, a, vectors)
         sums = []                                                        # [row][split][vector]
