@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 
 import nncompile
-import nncompile.cpu.engine  # what every process imports is not counted
+import nncompile.cpu.backend  # what every process imports is not counted
 from benchmarks.results import ROOT, libraries
 from nncompile import Array, nn
 from nncompile.bench.machine import describe
-from nncompile.cpu.cache import VARIABLE
+from nncompile.cpu.objects.cache import VARIABLE
 
 ROUNDS = 7
 DRIVERS, NUMBA = "driver-*", "numba"

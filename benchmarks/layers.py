@@ -22,13 +22,13 @@ import numpy as np
 
 from benchmarks.results import ROOT, libraries
 from nncompile.bench.machine import describe
-from nncompile.cpu.executable import POOL
-from nncompile.cpu.jit import compile_functions, runtime, runtime_function
-from nncompile.cpu.link import linker
-from nncompile.cpu.load import load_runtime
-from nncompile.cpu.pool import share
-from nncompile.cpu.target import host
-from nncompile.cpu.words import Pointer, atomic_add, atomic_store, null, store
+from nncompile.cpu.driver.load import load_runtime
+from nncompile.cpu.objects.compile import compile_functions, runtime, runtime_function
+from nncompile.cpu.objects.link import linker
+from nncompile.cpu.objects.primitives import Pointer, atomic_add, atomic_store, null, store
+from nncompile.cpu.runtime.executable import POOL
+from nncompile.cpu.runtime.pool import share
+from nncompile.cpu.vector.target import host
 
 OURS, LAYERS = "nncompile", ("nncompile", "omp", "tbb", "workqueue")
 STEPS = {"nothing": 0, "5 us": 5_000, "50 us": 50_000}     # of a piece; a step takes about 1 ns

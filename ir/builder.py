@@ -15,7 +15,7 @@ import numpy as np
 
 from ir.graph import SIGILS, Graph, Node, Operand, Value, Where, types_of
 from ir.ops import infer_normal, normal
-from ir.types import Array, Error, TensorType, type_of
+from ir.types import Error, NDArray, TensorType, type_of
 
 NOWHERE = Where()
 
@@ -26,10 +26,11 @@ class Builder:
     def __init__(self) -> None:
         self.declared: list[Value] = []
         self.nodes: list[Node] = []
-        self.data: dict[Value, Array] = {}
+        self.data: dict[Value, NDArray] = {}
         self._taken: set[tuple[str, str]] = set()
 
-    def declare(self, kind: str, name: str, type_: TensorType, data: Array | None = None) -> Value:
+    def declare(self, kind: str, name: str, type_: TensorType,
+                data: NDArray | None = None) -> Value:
         """A new input, parameter or constant.  Raises Error for a name that is taken, or data that
         are not of the type."""
         if kind not in SIGILS or kind == "result":

@@ -15,7 +15,7 @@ import numpy as np
 from ir.graph import SIGILS, Graph, Node, Value, named_sizes
 from ir.interpret import interpret
 from ir.ops import at_sizes
-from ir.types import DTYPES, FLOATS, Array, Error, evaluate_dim
+from ir.types import DTYPES, FLOATS, Error, NDArray, evaluate_dim
 from ir.verify import verify
 
 Sizes = dict[str, int]
@@ -59,11 +59,11 @@ class Trial:
         return ", ".join([*(f"{k} = {n}" for k, n in self.sizes.items()), f"{self.kind} inputs"])
 
     @cached_property
-    def after(self) -> list[Array]:
+    def after(self) -> list[NDArray]:
         return interpret(self.sides[1].graph, self.arrays)
 
     @cached_property
-    def double(self) -> tuple[list[Array], list[Array]]:
+    def double(self) -> tuple[list[NDArray], list[NDArray]]:
         """Before and after in double precision; needed only where the numbers differ."""
         before, after = (interpret(s.in_double, self.arrays, np.float64) for s in self.sides)
         return before, after
@@ -132,7 +132,7 @@ def check_signature(name: str, before: Graph, after: Graph) -> None:
             raise PassError(f"{name} changed the {what} from {old} to {new}")
 
 
-def shared_data(before: Graph, after: Graph) -> dict[Value, Array]:
+def shared_data(before: Graph, after: Graph) -> dict[Value, NDArray]:
     """The data of `after`; a param it has none for is the one of `before` with that name."""
     named = {(v.kind, v.name): a for v, a in before.data.items()}
     found = {v: named[v.kind, v.name] for v in after.params if (v.kind, v.name) in named}
@@ -167,7 +167,8 @@ def size_choices(graph: Graph, base: int) -> list[Sizes]:
     return [{name: base + i for i, name in enumerate(way)} for way in ways]
 
 
-def example_inputs(graph: Graph, size: int = 3, seed: int = 0, kind: str = "normal") -> list[Array]:
+def example_inputs(graph: Graph, size: int = 3, seed: int = 0, kind: str = "normal"
+                   ) -> list[NDArray]:
     """Random inputs, the first named size being `size`, the next one more, and so on.
 
     `kind`: "normal", of several magnitudes; "positive", up to 1; "zero"; "large"; or normal with
@@ -178,7 +179,7 @@ def example_inputs(graph: Graph, size: int = 3, seed: int = 0, kind: str = "norm
     return inputs_at(graph, sizes, kind, seed)
 
 
-def inputs_at(graph: Graph, sizes: Sizes, kind: str, seed: int = 0) -> list[Array]:
+def inputs_at(graph: Graph, sizes: Sizes, kind: str, seed: int = 0) -> list[NDArray]:
     """Arrays for the inputs at these sizes; `kind` says of what numbers: see `numbers`."""
     random = np.random.default_rng(seed)
     arrays = []
@@ -192,10 +193,10 @@ def inputs_at(graph: Graph, sizes: Sizes, kind: str, seed: int = 0) -> list[Arra
 
 
 def integers(random: np.random.Generator, graph: Graph, value: Value, sizes: Sizes,
-             kind: str) -> Array:
+             kind: str) -> NDArray:
     """Integers that the graph can use, or 0 and 1 for bools."""
     shape = at_sizes(value.type.shape, sizes)
-    array: Array
+    array: NDArray
     if kind == "zero":
         return np.zeros(shape, int)
     if (ids := bagged_ids(graph, value)) is not None:
@@ -203,7 +204,7 @@ def integers(random: np.random.Generator, graph: Graph, value: Value, sizes: Siz
         array = np.sort(random.integers(0, count + 1, shape))
         array[:1] = 0
         return array
-    high: Array = random.choice([4, 100], shape)             # of two magnitudes
+    high: NDArray = random.choice([4, 100], shape)             # of two magnitudes
     low = 0 * high if value.type.dtype == "u8" else -high
     if value.type.dtype == "bool":
         low, high = np.array([0, 2])
@@ -237,13 +238,13 @@ def table_rows(graph: Graph, sizes: Sizes) -> int | None:
     return min((evaluate_dim(dim, sizes) for dim in rows), default=None)
 
 
-def numbers(random: np.random.Generator, shape: tuple[int, ...], kind: str) -> Array:
+def numbers(random: np.random.Generator, shape: tuple[int, ...], kind: str) -> NDArray:
     """Normal numbers and zeros; "zero", "positive" or "large" ones; or SPECIAL ones too."""
     if kind == "zero":
         return np.zeros(shape)
     if kind == "positive":
         return 1 - random.random(shape)
-    array: Array = random.standard_normal(shape) * random.choice([0.0, 1.0, 1.0, 30.0], shape)
+    array: NDArray = random.standard_normal(shape) * random.choice([0.0, 1.0, 1.0, 30.0], shape)
     if kind == "large":
         return array * 1e4
     if kind in SPECIAL and array.size:
@@ -259,17 +260,17 @@ def with_data(graph: Graph, seed: int = 0) -> Graph:
     They depend on the param's name only, and weights are scaled so that a deep graph's values
     stay moderate.
     """
-    data: Mapping[Value, Array] = {p: random_data(graph, p, seed) for p in graph.params
+    data: Mapping[Value, NDArray] = {p: random_data(graph, p, seed) for p in graph.params
                                    if p not in graph.data}
     return replace(graph, data={**data, **graph.data})
 
 
-def random_data(graph: Graph, param: Value, seed: int) -> Array:
+def random_data(graph: Graph, param: Value, seed: int) -> NDArray:
     name = f"{SIGILS[param.kind]}{param.name}".encode("utf-8", "surrogatepass")
     random = np.random.default_rng([seed, crc32(name)])
     if param.type.dtype in FLOATS:
         shape = at_sizes(param.type.shape, {})
-        array: Array = random.standard_normal(shape)
+        array: NDArray = random.standard_normal(shape)
         if len(shape) > 1:
             array /= np.sqrt(max(1, shape[-1]))
     else:
@@ -305,7 +306,7 @@ def compare(trial: Trial, i: int) -> str:
             f"{new_double[first]}")
 
 
-def conditioning(own: Array, double: Array) -> float:
+def conditioning(own: NDArray, double: NDArray) -> float:
     """How far two right ways to compute in double precision may be apart: as far as float32 is
     from it, less the 29 bits of precision between them, with room."""
     error = np.abs(own - double)
@@ -313,9 +314,9 @@ def conditioning(own: Array, double: Array) -> float:
     return 1e-12 + 1e-6 * float(error.max(initial=0))
 
 
-def same_numbers(x: Array, y: Array) -> bool:
+def same_numbers(x: NDArray, y: NDArray) -> bool:
     return bool(same_elements(x, y).all())
 
 
-def same_elements(x: Array, y: Array) -> Array:
+def same_elements(x: NDArray, y: NDArray) -> NDArray:
     return np.asarray((x == y) | ((x != x) & (y != y)))

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from ir.ops import Attrs
-from ir.types import Array, TensorType, symbol_name
+from ir.types import NDArray, TensorType, symbol_name
 
 SIGILS = {"input": "%", "result": "%", "parameter": "@", "constant": "$"}
 
@@ -67,7 +67,7 @@ class Graph:
     params: tuple[Value, ...]                    # parameters and constants
     nodes: tuple[Node, ...]
     outputs: tuple[Value, ...]
-    data: Mapping[Value, Array]                  # of the params; not part of the text
+    data: Mapping[Value, NDArray]                  # of the params; not part of the text
 
     @cached_property
     def uses(self) -> Counter[Value]:

@@ -9,10 +9,10 @@ import numpy as np
 from ir.graph import Graph, Node, Value
 from ir.ops import at_sizes, evaluate
 from ir.text import name_values, print_node
-from ir.types import DTYPES, FLOATS, Array, Error, TensorType, bind_sizes
+from ir.types import DTYPES, FLOATS, Error, NDArray, TensorType, bind_sizes
 
 
-def interpret(graph: Graph, arrays: Sequence[Any], dtype: Any = None) -> list[Array]:
+def interpret(graph: Graph, arrays: Sequence[Any], dtype: Any = None) -> list[NDArray]:
     """The outputs for these inputs, as new arrays; inputs and params are only read.
 
     With no `dtype`, each op computes in the type the graph says: an f32 graph is rounded to float32
@@ -26,7 +26,7 @@ def interpret(graph: Graph, arrays: Sequence[Any], dtype: Any = None) -> list[Ar
     return [array.copy() for array in outputs_of(graph, arrays, dtype)]
 
 
-def outputs_of(graph: Graph, arrays: Sequence[Any], dtype: Any = None) -> list[Array]:
+def outputs_of(graph: Graph, arrays: Sequence[Any], dtype: Any = None) -> list[NDArray]:
     """The same, but outputs may be inputs and params or views of them: they are only to be read."""
     if dtype is not None and np.dtype(dtype) not in (np.float32, np.float64):
         raise Error(f"a graph computes in float32 or float64, not {np.dtype(dtype)}")
@@ -48,7 +48,7 @@ def outputs_of(graph: Graph, arrays: Sequence[Any], dtype: Any = None) -> list[A
     return [known[v] for v in graph.outputs]
 
 
-def checked(name: str, type_: TensorType, array: Array, dtype: Any) -> Array:
+def checked(name: str, type_: TensorType, array: NDArray, dtype: Any) -> NDArray:
     """The array in the element type to compute with."""
     expected = DTYPES[type_.dtype]
     if dtype is not None and expected.kind == array.dtype.kind == "f":
@@ -61,8 +61,8 @@ def checked(name: str, type_: TensorType, array: Array, dtype: Any) -> Array:
     return array
 
 
-def evaluate_node(node: Node, values: dict[Value, Array], sizes: dict[str, int],
-                  dtype: Any) -> Array:
+def evaluate_node(node: Node, values: dict[Value, NDArray], sizes: dict[str, int],
+                  dtype: Any) -> NDArray:
     operands = [values[o] if isinstance(o, Value) else o for o in node.inputs]
     attrs = {key: at_sizes(value, sizes) for key, value in node.attrs.items()}
     if dtype is not None and attrs.get("dtype") in FLOATS:

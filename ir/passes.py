@@ -10,7 +10,7 @@ from typing import Protocol
 from ir.graph import Graph, Node, Value, substitute
 from ir.ops import evaluate, is_symbolic
 from ir.rewrite import remove_dead
-from ir.types import Array, Error, product
+from ir.types import Error, NDArray, product
 
 
 class Pass(Protocol):
@@ -133,7 +133,7 @@ class FoldConstants:
             graph, nodes=tuple(nodes), params=(*graph.params, *instead.values()),
             outputs=tuple(instead.get(v, v) for v in graph.outputs), data={**graph.data, **data}))
 
-    def folded(self, node: Node, data: dict[Value, Array]) -> Array | None:
+    def folded(self, node: Node, data: dict[Value, NDArray]) -> NDArray | None:
         """The node's value, or None where it is not constant, too large, or an error."""
         operands = [data.get(o) if isinstance(o, Value) else o for o in node.inputs]
         known = [o for o in operands if o is not None]

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+NDArray = npt.NDArray[Any]
 Monomial = tuple[str, ...]                       # ("B", "T") is B*T, () is 1
 Term = tuple[Monomial, int]
 Answer = TypeVar("Answer")
@@ -327,7 +327,7 @@ def check_number(number: float, dtype: str) -> None:
                     f"{high}; cast the array, or declare a constant")
 
 
-def type_of(array: Array) -> TensorType:
+def type_of(array: NDArray) -> TensorType:
     """The type of an array.  Raises Error for an element type that is not one of DTYPES."""
     return type_of_arrays(array.dtype, array.shape)
 
@@ -341,7 +341,7 @@ def type_of_arrays(kind: np.dtype[Any], shape: tuple[int, ...]) -> TensorType:
     raise Error(f"arrays of {kind} are not supported; {supported} are")
 
 
-def bind_sizes(types: Sequence[TensorType], arrays: Sequence[Array],
+def bind_sizes(types: Sequence[TensorType], arrays: Sequence[NDArray],
                names: Sequence[str] = ()) -> dict[str, int]:
     """Read the named sizes off the arrays' shapes: f32[B, 64] with (3, 64) gives {"B": 3}.
 
@@ -364,6 +364,6 @@ def bind_sizes(types: Sequence[TensorType], arrays: Sequence[Array],
     return sizes
 
 
-def misfit(name: str, expected: TensorType, array: Array, known: str = "") -> Error:
+def misfit(name: str, expected: TensorType, array: NDArray, known: str = "") -> Error:
     prefix = f"{name}: " if name else ""
     return Error(f"{prefix}expected {expected}{known}, got an array of shape {array.shape}")

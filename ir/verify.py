@@ -8,7 +8,7 @@ from typing import Any
 from ir.graph import SIGILS, Graph, Node, Value, named_sizes, types_of
 from ir.ops import infer_normal, normal
 from ir.text import name_value, name_values, print_node
-from ir.types import Array, DimExpr, Error, names_in, symbol_name, type_of
+from ir.types import DimExpr, Error, NDArray, names_in, symbol_name, type_of
 
 
 class VerifyError(Error):
@@ -70,7 +70,7 @@ def check_declared(graph: Graph) -> None:
             raise VerifyError(f"{name_value(value)}: {value.type}: only inputs have symbolic sizes")
 
 
-def check_data(graph: Graph, known: Mapping[Value, Array]) -> None:
+def check_data(graph: Graph, known: Mapping[Value, NDArray]) -> None:
     """Data are of their params' types, unless they are known to be."""
     for value in graph.params:
         data = graph.data.get(value)

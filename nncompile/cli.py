@@ -313,7 +313,7 @@ def bench(args: argparse.Namespace) -> int:
 # -- cache, hw -------------------------------------------------------------------------------------
 
 def cache(args: argparse.Namespace) -> int:
-    from nncompile.cpu import cache as disk
+    from nncompile.cpu.objects import cache as disk
 
     if args.action == "clear":
         count = disk.clear()
@@ -329,10 +329,10 @@ def cache(args: argparse.Namespace) -> int:
 def hw(args: argparse.Namespace) -> int:
     from nncompile.bench.machine import caches, cpu_name
     from nncompile.compiler import TARGETS
-    from nncompile.cpu.ceilings import ceilings
-    from nncompile.cpu.costs import costs_here
-    from nncompile.cpu.pool import default_threads
-    from nncompile.cpu.target import available, host
+    from nncompile.cpu.machine.ceilings import ceilings
+    from nncompile.cpu.runtime.costs import costs_here
+    from nncompile.cpu.runtime.pool import default_threads
+    from nncompile.cpu.vector.target import available, host
 
     target = host()
     print(f"CPU      {cpu_name()}\n"

@@ -11,10 +11,10 @@ import numpy as np
 
 import ir
 from ir.check import check_same
-from ir.types import Array
-from nncompile.dump import dump
+from ir.types import NDArray
+from nncompile.collection import paused_collection
 from nncompile.errors import CompileError
-from nncompile.garbage import no_garbage_collection
+from nncompile.inspect.dump import dump
 from nncompile.model import CompiledModel, PassRun
 from nncompile.nn import Module
 from nncompile.passes import DEFAULT_PIPELINE
@@ -22,12 +22,12 @@ from nncompile.schedule import schedule
 from nncompile.structure import Nesting
 from nncompile.trace import trace_structured
 
-TARGETS = {"cpu": "nncompile.cpu.engine",      # name -> module whose Engine runs programs
+TARGETS = {"cpu": "nncompile.cpu.backend",      # name -> module whose Engine runs programs
            "cuda": "nncompile.cuda.engine"}
 Module._targets = tuple(TARGETS)               # what Module.to takes
 
 
-@no_garbage_collection()
+@paused_collection()
 def compile(model: Module | ir.Graph, *inputs: Any, threads: int | None = None,
             target: str | None = None, check: bool = False, precision: str | None = None,
             **keywords: Any) -> CompiledModel:
@@ -59,7 +59,7 @@ def compile(model: Module | ir.Graph, *inputs: Any, threads: int | None = None,
     return compile_graph(graph, nesting, parameter_names(model, graph), threads, target, check)
 
 
-@no_garbage_collection()
+@paused_collection()
 def compile_graph(graph: ir.Graph, nesting: Nesting | None, names: Mapping[str, str],
                   threads: int | None, target: str, check: bool) -> CompiledModel:
     """`graph` is legal.  `nesting`: how calls nest its arrays, or None if they do not.  `names`:
@@ -75,7 +75,7 @@ def compile_graph(graph: ir.Graph, nesting: Nesting | None, names: Mapping[str, 
     return compiled
 
 
-def copied(data: Mapping[ir.Value, Array]) -> dict[ir.Value, Array]:
+def copied(data: Mapping[ir.Value, NDArray]) -> dict[ir.Value, NDArray]:
     """Each array again, in one block of memory: the system hands that out in large pages, and the
     small ones of as many blocks as arrays take longer than the numbers in them."""
     block = np.empty(sum(map(room, data.values())), np.uint8)
@@ -89,7 +89,7 @@ def copied(data: Mapping[ir.Value, Array]) -> dict[ir.Value, Array]:
     return copies
 
 
-def room(array: Array) -> int:
+def room(array: NDArray) -> int:
     """Bytes of the cache lines that an array takes."""
     return -(-array.nbytes // 64) * 64
 

@@ -7,18 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 import ir
 from ir.graph import Value
 from ir.interpret import outputs_of
-from ir.types import DTYPES, bind_sizes, evaluate_dim
+from ir.types import DTYPES, NDArray, bind_sizes, evaluate_dim
 from nncompile.errors import InputError
-from nncompile.report import Profile, explain
+from nncompile.inspect.explain import Profile, explain
 from nncompile.schedule import Program
 from nncompile.structure import Nesting
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -119,7 +116,7 @@ class CompiledModel:
             own[...] = array                  # our own copies, which the graphs of all stages share
         self._engine.load(self._constants(self._program.preparation))
 
-    def _constants(self, preparation: ir.Graph) -> list[Array]:
+    def _constants(self, preparation: ir.Graph) -> list[NDArray]:
         return outputs_of(preparation, [])
 
     # -- reading ---------------------------------------------------------------------------------
@@ -213,7 +210,7 @@ class CompiledModel:
         results = outs or results
         return results[0] if len(results) == 1 else tuple(results)
 
-    def _checked(self, inputs: Sequence[Any]) -> tuple[list[Array], dict[str, int]]:
+    def _checked(self, inputs: Sequence[Any]) -> tuple[list[NDArray], dict[str, int]]:
         values = self._program.graph.inputs
         if len(inputs) != len(values):
             raise InputError(f"{self!r} takes {len(values)} array{'s' * (len(values) != 1)}, "
@@ -234,7 +231,7 @@ class CompiledModel:
         if any(evaluate_dim(d, sizes) >= 2**60 for d in self._program.dims):
             raise InputError(f"{self!r} would need more memory than there is: {given}")
 
-    def _as_array(self, value: Value, given: Any) -> Array:
+    def _as_array(self, value: Value, given: Any) -> NDArray:
         """The given array itself, if it is C-contiguous, aligned, and of the exact dtype."""
         dtype = DTYPES[value.type.dtype]
         try:
@@ -247,11 +244,11 @@ class CompiledModel:
                              f"pass {value.name}.astype(numpy.{dtype})")
         return np.require(array, dtype, ["C", "A"])
 
-    def _outputs(self, sizes: Mapping[str, int]) -> list[Array]:
+    def _outputs(self, sizes: Mapping[str, int]) -> list[NDArray]:
         return [np.empty([evaluate_dim(d, sizes) for d in v.type.shape], DTYPES[v.type.dtype])
                 for v in self._program.graph.outputs]
 
-    def _checked_out(self, outs: list[Any], sizes: Mapping[str, int]) -> list[Array]:
+    def _checked_out(self, outs: list[Any], sizes: Mapping[str, int]) -> list[NDArray]:
         wanted = [(tuple(evaluate_dim(d, sizes) for d in v.type.shape), DTYPES[v.type.dtype])
                   for v in self._program.graph.outputs]
         got = [(o.shape, o.dtype) if isinstance(o, np.ndarray) and o.flags.writeable else None

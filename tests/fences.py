@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 
 from nncompile import CompiledModel
-from nncompile.cpu import call, launch
-from nncompile.cpu.executable import Executable
-from nncompile.cpu.words import PHASE
+from nncompile.cpu.objects.primitives import PHASE
+from nncompile.cpu.runtime import compiled_call as call
+from nncompile.cpu.runtime import launch
+from nncompile.cpu.runtime.executable import Executable
 
 PAGE = mmap.PAGESIZE
 protect = ctypes.CDLL(None, use_errno=True).mprotect

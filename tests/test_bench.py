@@ -32,7 +32,7 @@ from nncompile.bench.measure import batch_sizes, flops, measure, random_inputs
 from nncompile.bench.onnx_model import ONNX
 from nncompile.bench.peers import NUMPY, TORCH, Unavailable, write_python
 from nncompile.bench.report import ratio
-from nncompile.cpu.cores import cores
+from nncompile.cpu.machine.topology import cores
 from nncompile.trace import trace
 
 INSTALLED = {"numpy": ("threadpoolctl", "scipy"), "torch": ("torch",),

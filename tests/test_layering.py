@@ -98,7 +98,7 @@ def test_only_the_target_s_room_imports_a_code_generator() -> None:
 
 
 def test_numba_is_imported_only_where_something_is_compiled() -> None:
-    knows = "nncompile.cpu.numba_target"
+    knows = "nncompile.cpu.objects.numba_target"
     for name in set(MODULES) - {knows}:
         at_load = imports(name, only_at_load=True)
         assert not any(inside(t, "numba") or inside(t, knows) for t in at_load), name

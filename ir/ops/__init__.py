@@ -23,7 +23,7 @@ from ir.ops import elementwise as of_one
 from ir.ops import references as ref
 from ir.ops import rules
 from ir.ops.attributes import FORMS
-from ir.types import Array, DimExpr, Error, TensorType, evaluate_dim
+from ir.types import DimExpr, Error, NDArray, TensorType, evaluate_dim
 
 Attrs = Mapping[str, Any]                        # bool, int, float, str, size, a tuple of sizes
 AnyOperand = TypeVar("AnyOperand")
@@ -257,7 +257,7 @@ def check_operands(definition: OpDef, operands: Sequence[TensorType | float]) ->
         raise Error(f"{name} takes arrays; only elementwise ops take plain numbers")
 
 
-def evaluate(name: str, operands: Sequence[Array | float], attrs: Attrs) -> Array:
+def evaluate(name: str, operands: Sequence[NDArray | float], attrs: Attrs) -> NDArray:
     """The value of a node by its references: what every kernel is compared with.
 
     The result may be a view of an operand.  Floating-point exceptions make NaN and infinity, and
@@ -271,7 +271,7 @@ def evaluate(name: str, operands: Sequence[Array | float], attrs: Attrs) -> Arra
     return result
 
 
-def typed(operands: Sequence[Array | float]) -> list[Any]:
+def typed(operands: Sequence[NDArray | float]) -> list[Any]:
     """The operands, plain numbers in the type of the arrays; of a `where`, in that of the last."""
     arrays = [o for o in operands if not isinstance(o, float)]
     if not arrays:

@@ -11,28 +11,28 @@ from math import prod
 
 import numpy as np
 
-from ir.types import DTYPES, Array, Error
+from ir.types import DTYPES, Error, NDArray
 
 
-def identity(x: Array) -> Array:
+def identity(x: NDArray) -> NDArray:
     return x
 
 
-def dropout(x: Array, *, p: float) -> Array:
+def dropout(x: NDArray, *, p: float) -> NDArray:
     """What it is in inference: nothing."""
     return x
 
 
 # -- products --------------------------------------------------------------------------------------
 
-def linear(x: Array, w: Array, b: Array | None = None) -> Array:
-    y: Array = x @ w.T
+def linear(x: NDArray, w: NDArray, b: NDArray | None = None) -> NDArray:
+    y: NDArray = x @ w.T
     return y if b is None else y + b
 
 
 # -- rows ------------------------------------------------------------------------------------------
 
-def softmax(x: Array, *, axis: int, scale: float) -> Array:
+def softmax(x: NDArray, *, axis: int, scale: float) -> NDArray:
     """exp(s) / sum(exp(s)) with s = x * scale, shifted so that the largest exponent is 0.  A row of
     -inf is NaN, as in torch."""
     s = x * scale
@@ -40,32 +40,32 @@ def softmax(x: Array, *, axis: int, scale: float) -> Array:
     return np.asarray(e / e.sum(axis, keepdims=True))
 
 
-def log_softmax(x: Array, *, axis: int) -> Array:
+def log_softmax(x: NDArray, *, axis: int) -> NDArray:
     """s - log(sum(exp(s))) with s shifted so that the largest is 0.  A row of -inf is NaN."""
     s = x - x.max(axis, keepdims=True, initial=-np.inf)
     return np.asarray(s - np.log(np.exp(s).sum(axis, keepdims=True)))
 
 
-def layer_norm(x: Array, w: Array | None = None, b: Array | None = None, *,
-               axes: Sequence[int], eps: float) -> Array:
+def layer_norm(x: NDArray, w: NDArray | None = None, b: NDArray | None = None, *,
+               axes: Sequence[int], eps: float) -> NDArray:
     """(x - mean) / sqrt(variance + eps) * w + b, in double precision: a square of float32 cannot
     overflow there.  The centred values are centred once more: that takes out the rounding of the
     mean, so that a constant row gives exact zeros."""
     c = x - mean(x.astype(np.float64), axes=axes, keepdims=True)
     c = c - mean(c, axes=axes, keepdims=True)
-    y: Array = c / np.sqrt(mean(c * c, axes=axes, keepdims=True) + eps)
+    y: NDArray = c / np.sqrt(mean(c * c, axes=axes, keepdims=True) + eps)
     y = y if w is None else y * w
     return (y if b is None else y + b).astype(x.dtype)
 
 
-def rms_norm(x: Array, w: Array | None = None, *, axes: Sequence[int], eps: float) -> Array:
+def rms_norm(x: NDArray, w: NDArray | None = None, *, axes: Sequence[int], eps: float) -> NDArray:
     """x / sqrt(mean(x^2) + eps) * w, in double precision: a square of float32 cannot overflow."""
     z = x.astype(np.float64)
-    y: Array = z / np.sqrt(mean(z * z, axes=axes, keepdims=True) + eps)
+    y: NDArray = z / np.sqrt(mean(z * z, axes=axes, keepdims=True) + eps)
     return (y if w is None else y * w).astype(x.dtype)
 
 
-def cumsum(x: Array, *, axis: int) -> Array:
+def cumsum(x: NDArray, *, axis: int) -> NDArray:
     """Floats are added up in double precision, as in torch."""
     dtype = np.float64 if x.dtype.kind == "f" else x.dtype
     return np.cumsum(x, axis, dtype).astype(x.dtype)
@@ -73,68 +73,68 @@ def cumsum(x: Array, *, axis: int) -> Array:
 
 # -- reductions ------------------------------------------------------------------------------------
 
-def sum_(x: Array, *, axes: Sequence[int], keepdims: bool) -> Array:
+def sum_(x: NDArray, *, axes: Sequence[int], keepdims: bool) -> NDArray:
     return np.asarray(x.sum(tuple(axes), x.dtype, keepdims=keepdims))
 
 
-def prod_(x: Array, *, axes: Sequence[int], keepdims: bool) -> Array:
+def prod_(x: NDArray, *, axes: Sequence[int], keepdims: bool) -> NDArray:
     return np.asarray(x.prod(tuple(axes), x.dtype, keepdims=keepdims))
 
 
-def mean(x: Array, *, axes: Sequence[int], keepdims: bool) -> Array:
+def mean(x: NDArray, *, axes: Sequence[int], keepdims: bool) -> NDArray:
     """NaN over nothing, as numpy.mean, but with no warning."""
     return np.asarray(sum_(x, axes=axes, keepdims=keepdims) / count(x, axes))
 
 
-def max_(x: Array, *, axes: Sequence[int], keepdims: bool) -> Array:
+def max_(x: NDArray, *, axes: Sequence[int], keepdims: bool) -> NDArray:
     """NaN where there is one; an error over nothing, as in torch."""
     check_any("max", x, axes)
     return np.asarray(x.max(tuple(axes), keepdims=keepdims))
 
 
-def min_(x: Array, *, axes: Sequence[int], keepdims: bool) -> Array:
+def min_(x: NDArray, *, axes: Sequence[int], keepdims: bool) -> NDArray:
     check_any("min", x, axes)
     return np.asarray(x.min(tuple(axes), keepdims=keepdims))
 
 
-def any_(x: Array, *, axes: Sequence[int], keepdims: bool) -> Array:
+def any_(x: NDArray, *, axes: Sequence[int], keepdims: bool) -> NDArray:
     return np.asarray(x.any(tuple(axes), keepdims=keepdims))
 
 
-def all_(x: Array, *, axes: Sequence[int], keepdims: bool) -> Array:
+def all_(x: NDArray, *, axes: Sequence[int], keepdims: bool) -> NDArray:
     return np.asarray(x.all(tuple(axes), keepdims=keepdims))
 
 
-def argmax(x: Array, *, axis: int, keepdims: bool) -> Array:
+def argmax(x: NDArray, *, axis: int, keepdims: bool) -> NDArray:
     """Where the first of the largest is; the first NaN where there is one."""
     check_any("argmax", x, [axis])
     return np.asarray(np.argmax(x, axis, keepdims=keepdims), np.int64)
 
 
-def argmin(x: Array, *, axis: int, keepdims: bool) -> Array:
+def argmin(x: NDArray, *, axis: int, keepdims: bool) -> NDArray:
     check_any("argmin", x, [axis])
     return np.asarray(np.argmin(x, axis, keepdims=keepdims), np.int64)
 
 
-def check_any(name: str, x: Array, axes: Sequence[int]) -> None:
+def check_any(name: str, x: NDArray, axes: Sequence[int]) -> None:
     if not count(x, axes):
         raise Error(f"there is no {name} of {x.shape} over the axes {list(axes)}: they are empty")
 
 
-def count(x: Array, axes: Sequence[int]) -> int:
+def count(x: NDArray, axes: Sequence[int]) -> int:
     return prod(x.shape[axis] for axis in axes)
 
 
 # -- by index --------------------------------------------------------------------------------------
 
-def embedding(ids: Array, w: Array) -> Array:
+def embedding(ids: NDArray, w: NDArray) -> NDArray:
     """Rows of the table.  A negative id is outside it, as in torch."""
     check_ids("embedding has no row", ids, len(w), "its table", "rows")
     return w[ids]
 
 
-def embedding_bag(ids: Array, offsets: Array, w: Array, weights: Array | None = None, *,
-                  mode: str, include_last: bool, padding: int) -> Array:
+def embedding_bag(ids: NDArray, offsets: NDArray, w: NDArray, weights: NDArray | None = None, *,
+                  mode: str, include_last: bool, padding: int) -> NDArray:
     """Rows of the table, times their weights, put together by bags: bag i is of the ids from
     offsets[i] on, up to offsets[i + 1], where the last bag ends unless that is included in the
     offsets.  Ids equal to `padding` are left out (-1: none is); a bag of nothing is 0."""
@@ -152,13 +152,13 @@ def embedding_bag(ids: Array, offsets: Array, w: Array, weights: Array | None = 
     return bags
 
 
-def take(x: Array, ids: Array, *, axis: int) -> Array:
+def take(x: NDArray, ids: NDArray, *, axis: int) -> NDArray:
     """The elements with these numbers along an axis; the axes of the ids stand in its place."""
     check_ids("take has no element", ids, x.shape[axis], f"axis {axis}", "elements")
     return np.take(x, ids, axis)
 
 
-def take_along(x: Array, ids: Array, *, axis: int) -> Array:
+def take_along(x: NDArray, ids: NDArray, *, axis: int) -> NDArray:
     """result[i, j, k] = x[i, ids[i, j, k], k] for axis 1, as torch.gather."""
     check_ids("take_along has no element", ids, x.shape[axis], f"axis {axis}", "elements")
     if any(n > m for i, (n, m) in enumerate(zip(ids.shape, x.shape, strict=True)) if i != axis):
@@ -167,7 +167,7 @@ def take_along(x: Array, ids: Array, *, axis: int) -> Array:
     return np.asarray(x[(*places[:axis], ids, *places[axis + 1:])])
 
 
-def topk_ids(x: Array, *, axis: int, k: int, largest: bool, sorted: bool) -> Array:
+def topk_ids(x: NDArray, *, axis: int, k: int, largest: bool, sorted: bool) -> NDArray:
     """Where the k largest or smallest are, in order whether `sorted` or not; of equal ones the
     first comes first, and NaN is the largest."""
     n = x.shape[axis]
@@ -180,7 +180,7 @@ def topk_ids(x: Array, *, axis: int, k: int, largest: bool, sorted: bool) -> Arr
     return along(axis, slice(k), ids).astype(np.int64)
 
 
-def check_ids(what: str, ids: Array, size: int, place: str, those: str) -> None:
+def check_ids(what: str, ids: NDArray, size: int, place: str, those: str) -> None:
     if ids.size and not 0 <= ids.min() <= ids.max() < size:
         wrong = ids[(ids < 0) | (ids >= size)].flat[0]
         there = f"has the {those} 0..{size - 1}" if size else "is empty"
@@ -189,35 +189,35 @@ def check_ids(what: str, ids: Array, size: int, place: str, those: str) -> None:
 
 # -- made of nothing -------------------------------------------------------------------------------
 
-def iota(*, shape: Sequence[int], axis: int, dtype: str) -> Array:
+def iota(*, shape: Sequence[int], axis: int, dtype: str) -> NDArray:
     """0, 1, 2, ... along an axis."""
     check_sizes("there is no array of shape", shape)
     numbers = np.arange(shape[axis]).astype(DTYPES[dtype])
     return np.broadcast_to(numbers.reshape(-1, *[1] * (len(shape) - axis - 1)), shape)
 
 
-def full(value: float, *, shape: Sequence[int], dtype: str) -> Array:
+def full(value: float, *, shape: Sequence[int], dtype: str) -> NDArray:
     check_sizes("there is no array of shape", shape)
     return np.broadcast_to(DTYPES[dtype].type(value), shape)
 
 
 # -- shapes ----------------------------------------------------------------------------------------
 
-def reshape(x: Array, *, shape: Sequence[int]) -> Array:
+def reshape(x: NDArray, *, shape: Sequence[int]) -> NDArray:
     check_sizes(f"cannot reshape {x.shape} to", shape)
     return x.reshape(tuple(shape))
 
 
-def transpose(x: Array, *, axes: Sequence[int]) -> Array:
+def transpose(x: NDArray, *, axes: Sequence[int]) -> NDArray:
     return x.transpose(tuple(axes))
 
 
-def expand(x: Array, *, shape: Sequence[int]) -> Array:
+def expand(x: NDArray, *, shape: Sequence[int]) -> NDArray:
     check_sizes(f"cannot expand {x.shape} to", shape)
     return np.broadcast_to(x, shape)
 
 
-def slice_(x: Array, *, axis: int, start: int, stop: int, step: int = 1) -> Array:
+def slice_(x: NDArray, *, axis: int, start: int, stop: int, step: int = 1) -> NDArray:
     """The elements start, start + step, ... before stop.  Both are counted from the front, and
     stop is -1 where a negative step goes on through the first element."""
     size = x.shape[axis]
@@ -228,15 +228,15 @@ def slice_(x: Array, *, axis: int, start: int, stop: int, step: int = 1) -> Arra
     return along(axis, slice(start, end, step) if start != stop else slice(0), x)
 
 
-def along(axis: int, part: slice, x: Array) -> Array:
+def along(axis: int, part: slice, x: NDArray) -> NDArray:
     return x[(slice(None),) * axis + (part,)]
 
 
-def concat(x: Array, *others: Array, axis: int) -> Array:
+def concat(x: NDArray, *others: NDArray, axis: int) -> NDArray:
     return np.concatenate([x, *others], axis)
 
 
-def pad(x: Array, *, low: Sequence[int], high: Sequence[int], value: float) -> Array:
+def pad(x: NDArray, *, low: Sequence[int], high: Sequence[int], value: float) -> NDArray:
     check_sizes("cannot pad by", [*low, *high])
     sizes = zip(low, x.shape, high, strict=True)
     padded = np.full([a + n + b for a, n, b in sizes], x.dtype.type(value))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ir import Graph
-from ir.types import Array
+from ir.types import NDArray
 from nncompile.bench.onnx_model import onnx_model
 from nncompile.bench.peers import (
     COMMON,
@@ -35,7 +35,7 @@ FALLBACK = "NNCOMPILE_BENCH_FALLBACK"     # set in a process that replaces one t
 
 # -- torch.compile ---------------------------------------------------------------------------------
 
-def torch_compile_ways(graph: Graph, arrays: Sequence[Array], threads: int) -> list[Way]:
+def torch_compile_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[Way]:
     """Inductor with freezing, which lets it fold and pack the weights, and all sizes fixed: as it
     is, and with max-autotune, which tries products of its own against MKL's."""
     torch = needed("torch")
@@ -48,7 +48,7 @@ def torch_compile_ways(graph: Graph, arrays: Sequence[Array], threads: int) -> l
         compiled = torch.compile(torch_module(graph, arrays), mode=mode, dynamic=False,
                                  fullgraph=True)
 
-        def run() -> Sequence[Array]:
+        def run() -> Sequence[NDArray]:
             with torch.inference_mode():
                 return [y.numpy() for y in compiled(*inputs)]
 
@@ -57,7 +57,7 @@ def torch_compile_ways(graph: Graph, arrays: Sequence[Array], threads: int) -> l
     return [way(mode) for mode in ("default", "max-autotune")]
 
 
-def torch_module(graph: Graph, arrays: Sequence[Array]) -> Any:
+def torch_module(graph: Graph, arrays: Sequence[NDArray]) -> Any:
     """The graph as a torch Module: only the parameters of one are frozen."""
     torch = needed("torch")
     source = write_python(graph, sizes_of(graph, arrays), TORCH, params="self.p{}")
@@ -72,7 +72,7 @@ def torch_module(graph: Graph, arrays: Sequence[Array]) -> Any:
 
 # -- OpenVINO --------------------------------------------------------------------------------------
 
-def openvino_ways(graph: Graph, arrays: Sequence[Array], threads: int) -> list[Way]:
+def openvino_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[Way]:
     """One inference request with inputs and outputs in shared memory, in float32 (by itself it
     would use bfloat16 where the CPU has it), under each of the two performance hints."""
     openvino = needed("openvino")
@@ -90,7 +90,7 @@ def openvino_ways(graph: Graph, arrays: Sequence[Array], threads: int) -> list[W
         for number, tensor in enumerate(tensors):
             request.set_input_tensor(number, tensor)
 
-        def run(_: Sequence[Any] = tensors) -> Sequence[Array]:    # a request does not own them
+        def run(_: Sequence[Any] = tensors) -> Sequence[NDArray]:    # a request does not own them
             return list(request.infer(share_outputs=True).values())
 
         return run
@@ -100,7 +100,7 @@ def openvino_ways(graph: Graph, arrays: Sequence[Array], threads: int) -> list[W
 
 # -- JAX -------------------------------------------------------------------------------------------
 
-def jax_ways(graph: Graph, arrays: Sequence[Array], threads: int) -> list[Way]:
+def jax_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[Way]:
     """One jitted function, the sizes fixed, waited for.  The weights are its arguments, or its
     constants, which XLA may fold and pack.  Its threads are as many as the process has CPUs."""
     jax, jnp = needed("jax"), needed("jax.numpy")
@@ -142,7 +142,7 @@ JAX: dict[str, Template] = COMMON | {op: call(f) for op, f in JAX_FUNCTIONS.item
     "concat": lambda *xs, axis: f"jnp.concatenate([{', '.join(xs)}], {axis})",
 }
 
-COMPILERS: dict[str, Callable[[Graph, Sequence[Array], int], list[Way]]] = {
+COMPILERS: dict[str, Callable[[Graph, Sequence[NDArray], int], list[Way]]] = {
     "torch.compile": torch_compile_ways,
     "openvino": openvino_ways,
     "jax": jax_ways,

@@ -19,14 +19,14 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from ir import Graph
-from ir.types import Array
+from ir.types import NDArray
 from nncompile.bench.compilers import COMPILERS, FALLBACK
 from nncompile.bench.machine import blas_threads
 from nncompile.bench.peers import PEERS as PLAIN_PEERS
 from nncompile.bench.peers import Peer, Unavailable, Way
 from nncompile.bench.report import OURS
 from nncompile.compiler import compile
-from nncompile.cpu.cores import cores
+from nncompile.cpu.machine.topology import cores
 from nncompile.errors import Error
 from nncompile.model import CompiledModel
 
@@ -52,7 +52,7 @@ class Lap(NamedTuple):
 
 
 class Contender(Protocol):
-    def prepare(self, arrays: Sequence[Array], expected: Sequence[Array]) -> int:
+    def prepare(self, arrays: Sequence[NDArray], expected: Sequence[NDArray]) -> int:
         """Get ready for these inputs; returns in how many ways they can be run, all checked.
 
         Raises Wrong, Unavailable, or whatever error the contender itself meets.
@@ -75,7 +75,7 @@ class Here:
         self.graph, self.threads = graph, threads
         self.ways: list[Way] = []
 
-    def prepare(self, arrays: Sequence[Array], expected: Sequence[Array]) -> int:
+    def prepare(self, arrays: Sequence[NDArray], expected: Sequence[NDArray]) -> int:
         self.ways = []                           # frees the case before
         with blas_threads(self.threads):
             ways = self.peer(self.graph, arrays, self.threads)
@@ -94,7 +94,7 @@ class Here:
 
 def ours(compiled: CompiledModel) -> Peer:
     """The compiled model as a peer: only its plain call, which makes new outputs."""
-    def ways(graph: Graph, arrays: Sequence[Array], threads: int) -> list[Way]:
+    def ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[Way]:
         compiled.threads = threads
         if len(graph.outputs) == 1:
             return [lambda: [compiled(*arrays)]]
@@ -113,7 +113,7 @@ def lap(way: Way, count: int) -> Lap:
     return Lap(seconds / count, (time.process_time() - cpu) / count)
 
 
-def check(got: Sequence[Any], expected: Sequence[Array]) -> None:
+def check(got: Sequence[Any], expected: Sequence[NDArray]) -> None:
     """Raise Wrong unless the outputs are within TOLERANCE of the expected ones."""
     for number, (given, exact) in enumerate(zip(got, expected, strict=True)):
         y = np.asarray(given)
@@ -133,12 +133,12 @@ class Ceiling:
     operation ("peak"), or seconds a byte, read where the graph's weights find room ("reads")."""
 
     def __init__(self, name: str, graph: Graph, threads: int) -> None:
-        from nncompile.cpu.ceilings import peak, reader
+        from nncompile.cpu.machine.ceilings import peak, reader
 
         self.call, self.work = (peak(threads) if name == PEAK
                                 else reader(max(weight_bytes(graph), 1 << 12), threads))
 
-    def prepare(self, arrays: Sequence[Array], expected: Sequence[Array]) -> int:
+    def prepare(self, arrays: Sequence[NDArray], expected: Sequence[NDArray]) -> int:
         return 1
 
     def time(self, way: int, count: int) -> Lap:
@@ -186,7 +186,7 @@ class Elsewhere:
     def pid(self) -> int:
         return self.process.pid
 
-    def prepare(self, arrays: Sequence[Array], expected: Sequence[Array]) -> int:
+    def prepare(self, arrays: Sequence[NDArray], expected: Sequence[NDArray]) -> int:
         question = "prepare", list(arrays), list(expected)
         if self.process.poll() is not None:      # it broke down in the case before
             self.restart()

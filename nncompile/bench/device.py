@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import ir
-from ir.types import Array
+from ir.types import NDArray
 from nncompile.bench.contender import Lap, check, reason
 from nncompile.bench.measure import Clock, Key, Timed, batch_sizes, flops, random_inputs
 from nncompile.bench.peers import (
@@ -40,16 +40,16 @@ from nncompile.nn import Module
 class Library:
     """How one contender runs the graph: `function` takes and returns arrays on the device."""
 
-    upload: Callable[[Array], Any]
+    upload: Callable[[NDArray], Any]
     function: Callable[..., Sequence[Any]]
-    fetch: Callable[[Any], Array]
+    fetch: Callable[[Any], NDArray]
 
-    def resident(self, arrays: Sequence[Array]) -> Way:
+    def resident(self, arrays: Sequence[NDArray]) -> Way:
         """The arrays are on the device before, and stay there."""
         there = [self.upload(a) for a in arrays]
         return lambda: self.function(*there)
 
-    def copying(self, arrays: Sequence[Array]) -> Way:
+    def copying(self, arrays: Sequence[NDArray]) -> Way:
         """From NumPy arrays to NumPy arrays."""
         return lambda: [self.fetch(y) for y in self.function(*map(self.upload, arrays))]
 
@@ -57,12 +57,12 @@ class Library:
 class Ours(Library):
     """Called as its users call it: into arrays that are there, and from NumPy to NumPy."""
 
-    def resident(self, arrays: Sequence[Array]) -> Way:
+    def resident(self, arrays: Sequence[NDArray]) -> Way:
         there = [self.upload(a) for a in arrays]
         out = self.function(*there)
         return lambda: self.function(*there, out=out)
 
-    def copying(self, arrays: Sequence[Array]) -> Way:
+    def copying(self, arrays: Sequence[NDArray]) -> Way:
         return lambda: self.function(*arrays)
 
 
@@ -84,7 +84,7 @@ class DeviceReport(Report):
         return line([str(row.batch), "yes" if row.copies else "no", *self.cells(row)])
 
 
-def bench_device(model: Module, inputs: Sequence[str | Array], *, target: str,
+def bench_device(model: Module, inputs: Sequence[str | NDArray], *, target: str,
                  batches: Sequence[int], peers: Sequence[str],
                  sizes: Mapping[str, int] | None = None, rounds: int = 9, seconds: float = 0.05,
                  title: str = "",
@@ -146,7 +146,7 @@ def ours(compiled: CompiledModel, stopwatch: Any) -> Library:
 
 # -- peers -----------------------------------------------------------------------------------------
 
-def torch_library(graph: ir.Graph, arrays: Sequence[Array], *, compiled: bool = False) -> Library:
+def torch_library(graph: ir.Graph, arrays: Sequence[NDArray], *, compiled: bool = False) -> Library:
     torch = needed("torch")
     if not torch.accelerator.is_available():
         raise Unavailable("torch finds no GPU")
@@ -164,17 +164,17 @@ def torch_library(graph: ir.Graph, arrays: Sequence[Array], *, compiled: bool = 
     return Library(lambda a: torch.tensor(a, device=there), function, lambda y: y.cpu().numpy())
 
 
-def torch_compile_library(graph: ir.Graph, arrays: Sequence[Array]) -> Library:
+def torch_compile_library(graph: ir.Graph, arrays: Sequence[NDArray]) -> Library:
     return torch_library(graph, arrays, compiled=True)
 
 
-def cupy_library(graph: ir.Graph, arrays: Sequence[Array]) -> Library:
+def cupy_library(graph: ir.Graph, arrays: Sequence[NDArray]) -> Library:
     cupy = needed("cupy")
     return Library(cupy.asarray, numpy_like(graph, arrays, cupy, "cupyx.scipy.special",
                                             cupy.asarray), cupy.asnumpy)
 
 
-def jax_library(graph: ir.Graph, arrays: Sequence[Array]) -> Library:
+def jax_library(graph: ir.Graph, arrays: Sequence[NDArray]) -> Library:
     """jax has streams of its own, so each call waits for its result."""
     jax = needed("jax")
     if jax.default_backend() != "gpu":
@@ -185,8 +185,8 @@ def jax_library(graph: ir.Graph, arrays: Sequence[Array]) -> Library:
     return Library(jax.device_put, lambda *inputs: jax.block_until_ready(run(*inputs)), np.asarray)
 
 
-def numpy_like(graph: ir.Graph, arrays: Sequence[Array], library: Any, special: str,
-               upload: Callable[[Array], Any]) -> Callable[..., Any]:
+def numpy_like(graph: ir.Graph, arrays: Sequence[NDArray], library: Any, special: str,
+               upload: Callable[[NDArray], Any]) -> Callable[..., Any]:
     """What a person writes for NumPy, on another library with NumPy's functions."""
     def softmax(x: Any, axis: int) -> Any:
         e = library.exp(x - x.max(axis, keepdims=True))
@@ -205,7 +205,7 @@ def numpy_like(graph: ir.Graph, arrays: Sequence[Array], library: Any, special: 
     return load_python(source, names, [upload(a) for a in data_of(graph)])
 
 
-DEVICE_PEERS: dict[str, Callable[[ir.Graph, Sequence[Array]], Library]] = {
+DEVICE_PEERS: dict[str, Callable[[ir.Graph, Sequence[NDArray]], Library]] = {
     "torch": torch_library, "torch.compile": torch_compile_library, "cupy": cupy_library,
     "jax": jax_library,
 }

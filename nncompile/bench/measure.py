@@ -19,7 +19,7 @@ import numpy as np
 import ir
 from ir.graph import named_sizes
 from ir.ops import at_sizes
-from ir.types import DTYPES, Array
+from ir.types import DTYPES, NDArray
 from nncompile.bench.contender import (
     DEFAULT_PEERS,
     OWN_PROCESS,
@@ -45,7 +45,7 @@ Key: TypeAlias = tuple[str, int]              # a contender, and which of its wa
 Timed: TypeAlias = Callable[[int], Lap]       # a number of calls -> what one took
 
 
-def bench(model: Module, inputs: Sequence[str | Array], *, batches: Sequence[int],
+def bench(model: Module, inputs: Sequence[str | NDArray], *, batches: Sequence[int],
           threads: Sequence[int], peers: Sequence[str] = DEFAULT_PEERS,
           sizes: Mapping[str, int] | None = None, rounds: int = 9, seconds: float = 0.02,
           park: float = PARK, title: str = "",
@@ -182,7 +182,7 @@ def side_by_side(ways: Mapping[str, Way], rounds: int = 9, seconds: float = 0.02
     return {name: [taken.seconds for taken in found] for (name, _), found in laps.items()}
 
 
-def random_inputs(graph: ir.Graph, sizes: Mapping[str, int], seed: int = 0) -> list[Array]:
+def random_inputs(graph: ir.Graph, sizes: Mapping[str, int], seed: int = 0) -> list[NDArray]:
     """Standard normal numbers; ids that every table of the graph has."""
     random = np.random.default_rng(seed)
     tables = [operand_shape(n, 1, sizes)[0] for n in graph.nodes if n.op == "embedding"]

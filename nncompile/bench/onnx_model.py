@@ -8,7 +8,7 @@ import numpy as np
 
 from ir import Error, Graph, Value
 from ir.ops import at_sizes
-from ir.types import DTYPES, Array, TensorType
+from ir.types import DTYPES, NDArray, TensorType
 
 OPSET, IR_VERSION = 20, 10                    # the first with Gelu; ONNX Runtime since 1.18
 
@@ -55,7 +55,7 @@ class Writer:
             self.names[value] = self.array(self.data[value])
         return self.names[value]
 
-    def array(self, array: Array) -> str:
+    def array(self, array: NDArray) -> str:
         from onnx import numpy_helper
 
         name = f"c{len(self.initializers)}"

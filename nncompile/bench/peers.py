@@ -16,11 +16,11 @@ import numpy as np
 
 from ir import Error, Graph, Value
 from ir.ops import at_sizes
-from ir.types import Array, bind_sizes
+from ir.types import NDArray, bind_sizes
 from nncompile.bench.onnx_model import onnx_model
 
-Way = Callable[[], Sequence[Array]]
-Peer = Callable[[Graph, Sequence[Array], int], list[Way]]
+Way = Callable[[], Sequence[NDArray]]
+Peer = Callable[[Graph, Sequence[NDArray], int], list[Way]]
 Template = Callable[..., str]                 # (*operands, **attributes) -> an expression
 
 
@@ -28,7 +28,7 @@ class Unavailable(Error):
     """A peer that is not installed, or that has no counterpart of something in the graph."""
 
 
-def numpy_ways(graph: Graph, arrays: Sequence[Array], threads: int) -> list[Way]:
+def numpy_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[Way]:
     """What a person writes by hand: x @ w.T + b, and so on.  Its threads are those of its BLAS,
     and only threadpoolctl can set them."""
     needed("threadpoolctl")
@@ -39,7 +39,7 @@ def numpy_ways(graph: Graph, arrays: Sequence[Array], threads: int) -> list[Way]
     return [lambda: run(*arrays)]
 
 
-def torch_ways(graph: Graph, arrays: Sequence[Array], threads: int) -> list[Way]:
+def torch_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[Way]:
     """torch's own functions, eagerly, in inference mode."""
     torch = needed("torch")
     torch.set_num_threads(threads)
@@ -48,14 +48,14 @@ def torch_ways(graph: Graph, arrays: Sequence[Array], threads: int) -> list[Way]
     source = write_python(graph, sizes_of(graph, arrays), TORCH)
     eager = load_python(source, {"torch": torch, "F": functional}, data)
 
-    def run() -> Sequence[Array]:
+    def run() -> Sequence[NDArray]:
         with torch.inference_mode():
             return [y.numpy() for y in eager(*inputs)]
 
     return [run]
 
 
-def onnxruntime_ways(graph: Graph, arrays: Sequence[Array], threads: int) -> list[Way]:
+def onnxruntime_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[Way]:
     """A session with every optimization, the sizes fixed: `run`, and `run_with_iobinding`, which
     writes to arrays that are bound once and is the faster one for small models."""
     needed("onnx")
@@ -75,7 +75,7 @@ def onnxruntime_ways(graph: Graph, arrays: Sequence[Array], threads: int) -> lis
     for name, array in outputs.items():
         binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
 
-    def run_bound() -> Sequence[Array]:
+    def run_bound() -> Sequence[NDArray]:
         session.run_with_iobinding(binding)
         return list(outputs.values())
 
@@ -96,11 +96,11 @@ def needed(module: str) -> Any:
         raise Unavailable(f"{module.partition('.')[0]} is not installed") from None
 
 
-def sizes_of(graph: Graph, arrays: Sequence[Array]) -> Mapping[str, int]:
+def sizes_of(graph: Graph, arrays: Sequence[NDArray]) -> Mapping[str, int]:
     return bind_sizes([v.type for v in graph.inputs], arrays)
 
 
-def data_of(graph: Graph) -> list[Array]:
+def data_of(graph: Graph) -> list[NDArray]:
     return [np.asarray(graph.data[p]) for p in graph.params]
 
 
@@ -214,16 +214,16 @@ def scaled(x: str, scale: float) -> str:
     return x if scale == 1 else f"{x} * {scale}"
 
 
-def softmax(x: Array, axis: int) -> Array:
-    e: Array = np.exp(x - x.max(axis, keepdims=True))
+def softmax(x: NDArray, axis: int) -> NDArray:
+    e: NDArray = np.exp(x - x.max(axis, keepdims=True))
     e /= e.sum(axis, keepdims=True)
     return e
 
 
-def layer_norm(x: Array, weight: Array | None = None, bias: Array | None = None, *,
-               axes: tuple[int, ...], eps: float) -> Array:
+def layer_norm(x: NDArray, weight: NDArray | None = None, bias: NDArray | None = None, *,
+               axes: tuple[int, ...], eps: float) -> NDArray:
     centred = x - x.mean(axes, keepdims=True)
-    y: Array = centred / np.sqrt((centred * centred).mean(axes, keepdims=True) + eps)
+    y: NDArray = centred / np.sqrt((centred * centred).mean(axes, keepdims=True) + eps)
     if weight is not None:
         y *= weight
     if bias is not None:

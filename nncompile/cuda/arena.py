@@ -10,16 +10,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from ir.types import NDArray
 
 
 @dataclass(frozen=True)
 class Entry:
     name: str
     about: str
-    fill: Callable[[Sequence[Array]], Array] = field(compare=False)
+    fill: Callable[[Sequence[NDArray]], NDArray] = field(compare=False)
 
 
 class Arena:
@@ -38,12 +37,12 @@ class Arena:
         return self.place(("array", constant), f"{list(shape)}", lambda c: c[constant])
 
     def place(self, key: tuple[str, int], about: str,
-              fill: Callable[[Sequence[Array]], Array]) -> str:
+              fill: Callable[[Sequence[NDArray]], NDArray]) -> str:
         if key not in self.entries:
             self.entries[key] = Entry(f"W{len(self.entries)}", about, fill)
         return self.entries[key].name
 
-    def upload(self, constants: Sequence[Array], cuda: Any) -> list[Any]:
+    def upload(self, constants: Sequence[NDArray], cuda: Any) -> list[Any]:
         """All entries' numbers as 1-D device arrays.  An empty one gets a number nobody reads."""
         arrays = [np.ascontiguousarray(e.fill(constants)).ravel() for e in self.entries.values()]
         return [cuda.to_device(a if a.size else np.zeros(1, a.dtype)) for a in arrays]

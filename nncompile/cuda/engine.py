@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 import ir
-from ir.types import DTYPES, bind_sizes, evaluate_dim
+from ir.types import DTYPES, NDArray, bind_sizes, evaluate_dim
 from nncompile.cuda import graph, load, shim
 from nncompile.cuda.arrays import (
     DeviceArray,
@@ -37,7 +36,6 @@ from nncompile.cuda.words import aligned
 from nncompile.errors import InputError
 from nncompile.schedule import Program
 
-Array = npt.NDArray[Any]
 Shapes = tuple[tuple[int, ...], ...]
 PLANS = 64                         # sizes whose plans are kept
 STREAMS = 8                        # streams whose memory is kept
@@ -76,7 +74,7 @@ class Engine:
     options: tuple[str, ...] = ("stream",)        # what `call` takes by keyword, beside out=
     vectors = False                               # how programs are scheduled for it
 
-    def __init__(self, program: Program, constants: Sequence[Array], threads: int | None,
+    def __init__(self, program: Program, constants: Sequence[NDArray], threads: int | None,
                  slow: Callable[..., Any], on_fault: Callable[[int, int, int], Any]) -> None:
         self.program, self.cuda = program, shim.load()
         self.target = target_of(self.cuda)
@@ -110,7 +108,7 @@ class Engine:
             raise InputError(f"threads must be an integer from 1 on, not {count!r}")
         self._threads = count
 
-    def load(self, constants: Sequence[Array]) -> None:
+    def load(self, constants: Sequence[NDArray]) -> None:
         """Use other weights from the next call on."""
         weights = self._source.arena.upload(constants, self.cuda.module)
         with self._lock:
@@ -133,7 +131,7 @@ class Engine:
         results = self._compute(inputs, outs, plan, stream)
         return results[0] if len(results) == 1 else tuple(results)
 
-    def compute(self, inputs: Sequence[Array]) -> list[Array]:
+    def compute(self, inputs: Sequence[NDArray]) -> list[NDArray]:
         """The outputs for arrays of the exact dtypes, C-contiguous and aligned; never `slow`."""
         plan = self._plan_of(inputs)
         if plan is None:
@@ -141,7 +139,7 @@ class Engine:
             raise InputError(f"the program does not take {given}")
         return self._compute(inputs, (), plan, None)
 
-    def profile(self, inputs: Sequence[Array], outputs: Sequence[Array]) -> list[float]:
+    def profile(self, inputs: Sequence[NDArray], outputs: Sequence[NDArray]) -> list[float]:
         """Seconds of each step on the device."""
         if self.cuda.simulated:
             raise InputError("there is nothing to time in the CUDA simulator")
@@ -176,8 +174,8 @@ class Engine:
 
     # -- calls -----------------------------------------------------------------------------------
 
-    def _compute(self, inputs: Sequence[Array], outs: Sequence[Array], plan: Plan,
-                 stream: Any) -> list[Array]:
+    def _compute(self, inputs: Sequence[NDArray], outs: Sequence[NDArray], plan: Plan,
+                 stream: Any) -> list[NDArray]:
         """From host arrays to host arrays."""
         results = list(outs) or [np.empty(s, d) for s, d in
                                  zip(plan.shapes, self._dtypes, strict=True)]

@@ -8,10 +8,10 @@ from nncompile.passes.fuse_linear import FuseLinear
 from nncompile.passes.fuse_softmax import FuseSoftmax
 from nncompile.passes.join_linear import JoinLinear
 from nncompile.passes.merge_linear import MergeLinear
-from nncompile.passes.parameters import load_time_values
 from nncompile.passes.reduce_strength import ReduceStrength
 from nncompile.passes.remove_identity import RemoveIdentity
 from nncompile.passes.sink_views import SinkViews
+from nncompile.passes.support.parameters import load_time_values
 from nncompile.passes.use_gelu import UseGELU
 from nncompile.passes.use_layer_norm import UseLayerNorm
 from nncompile.passes.use_linear import UseLinear

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ir import Graph, Node, Value
 from ir.graph import Operand, joined
 from ir.types import Dim, product, same
-from nncompile.passes.patterns import Nodes, Seen, both_ways, replace_by_several
+from nncompile.passes.support.patterns import Nodes, Seen, both_ways, replace_by_several
 
 SCALES, SHIFTS = ("mul", "div"), ("add", "sub")
 

@@ -6,7 +6,7 @@ from math import inf, isfinite
 
 from ir import Graph, Node, Value
 from ir.graph import Operand
-from nncompile.passes.patterns import Seen, both_ways, made_of, replace_by_several
+from nncompile.passes.support.patterns import Seen, both_ways, made_of, replace_by_several
 
 VIEWS = ("reshape", "transpose", "expand")
 LARGEST = 1e37                                   # a number for what is masked; far from overflowing

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ir import Graph, Node, rewrite
 from ir.graph import Operand
-from nncompile.passes.then import is_step, join_then
+from nncompile.passes.support.epilogue import is_step, join_then
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ir import Graph, Node, TensorType, Value, rewrite
 from ir.graph import Operand
 from ir.types import same
-from nncompile.passes.then import join_then
+from nncompile.passes.support.epilogue import join_then
 
 
 @dataclass(frozen=True)

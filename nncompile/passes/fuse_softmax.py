@@ -6,7 +6,7 @@ from math import frexp, isfinite
 from ir import Graph, Node, Value, rewrite
 from ir.graph import Operand, joined
 from ir.rewrite import Producer, Rule
-from nncompile.passes.then import plain
+from nncompile.passes.support.epilogue import plain
 
 
 @dataclass(frozen=True)

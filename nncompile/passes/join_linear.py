@@ -7,8 +7,8 @@ from ir import Graph, Node, Value
 from ir.graph import joined
 from ir.ops import split_then
 from ir.types import Dim, TensorType
-from nncompile.passes.parameters import load_time_values
-from nncompile.passes.patterns import Nodes
+from nncompile.passes.support.parameters import load_time_values
+from nncompile.passes.support.patterns import Nodes
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ir import Graph, Node, Value
 from ir.graph import joined
 from nncompile.passes.fold_batch_norm import linear_with_weights
-from nncompile.passes.patterns import Nodes, Seen, replace_by_several
+from nncompile.passes.support.patterns import Nodes, Seen, replace_by_several
 
 
 @dataclass(frozen=True)

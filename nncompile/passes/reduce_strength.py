@@ -9,7 +9,7 @@ from ir.graph import Operand, joined
 from ir.ops import OPS
 from ir.rewrite import Producer
 from ir.types import FLOATS, product
-from nncompile.passes.then import plain
+from nncompile.passes.support.epilogue import plain
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from ir import Graph, Node, Value
 from ir.graph import Operand
 from ir.types import same
-from nncompile.passes.patterns import Seen, made_of, replace_by_several
-from nncompile.passes.then import is_step
+from nncompile.passes.support.epilogue import is_step
+from nncompile.passes.support.patterns import Seen, made_of, replace_by_several
 
 VIEWS = ("reshape", "transpose")
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from math import pi, sqrt
 
 from ir import Graph, Node
-from nncompile.passes.patterns import See, recognise
-from nncompile.passes.polynomials import Polynomial, T, X, behind, is_polynomial, polynomial
+from nncompile.passes.support.patterns import See, recognise
+from nncompile.passes.support.polynomials import Polynomial, T, X, behind, is_polynomial, polynomial
 
 # What is inside of a function t = f(...), what is outside of it, and what they make of x.
 Form = tuple[str, Polynomial, Polynomial, str]

@@ -6,8 +6,8 @@ from ir import Graph, Node, TensorType, Value, rewrite
 from ir.graph import joined
 from ir.rewrite import Producer, Rule, remove_dead
 from ir.types import same
-from nncompile.passes.parameters import load_time_values
-from nncompile.passes.then import plain
+from nncompile.passes.support.epilogue import plain
+from nncompile.passes.support.parameters import load_time_values
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from ir import Error, Graph, Node, Value, rewrite
 from ir.graph import Operand, types_of
 from ir.ops import OPS, infer
 from ir.rewrite import Producer
-from ir.types import MAX_WHOLE, Array
+from ir.types import MAX_WHOLE, NDArray
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class UseLiterals:
         return rewrite(graph, rule)
 
 
-def the_only(array: Array) -> float | None:
+def the_only(array: NDArray) -> float | None:
     """The number that every element of the array is, to the last bit; None where there is none."""
     if array.size == 0:
         return None

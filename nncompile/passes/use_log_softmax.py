@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ir import Graph, Node, Value
 from ir.graph import Operand
-from nncompile.passes.patterns import See, both_ways, recognise
+from nncompile.passes.support.patterns import See, both_ways, recognise
 
 
 @dataclass(frozen=True)

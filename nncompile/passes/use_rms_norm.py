@@ -3,8 +3,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ir import Graph, Node
-from nncompile.passes.norms import affine, norm
-from nncompile.passes.patterns import See, recognise
+from nncompile.passes.support.norms import affine, norm
+from nncompile.passes.support.patterns import See, recognise
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import layers
-from nncompile.cpu import pool
+from nncompile.cpu.runtime import pool
 
 
 @pytest.mark.skipif(not pool.supported(), reason="needs Linux")

@@ -9,15 +9,15 @@ from typing import Any
 
 import llvmlite.binding as llvm
 import numpy as np
-from llvmlite import ir
+from llvmlite import ir as ll
 from numpy.lib.stride_tricks import as_strided
 from scipy import special
 
 from ir.types import DTYPES, FLOATS
-from nncompile.cpu import target as targets
 from nncompile.cpu.kernels import Kernel
 from nncompile.cpu.kernels.kernel import INT, ME, OTHERS, PHASE_WORDS, STRIDE
-from nncompile.cpu.target import Target
+from nncompile.cpu.vector import target as targets
+from nncompile.cpu.vector.target import Target
 
 TARGETS = {level: targets.named(level) for level in targets.available()}
 LEVELS = list(TARGETS)
@@ -39,7 +39,7 @@ class Compiled:
     """Both entry points of a kernel on one target.  Arrays are passed where pointers go."""
 
     def __init__(self, kernel: Kernel, target: Target):
-        module = ir.Module(kernel.name)
+        module = ll.Module(kernel.name)
         kernel.emit(module, target)
         self.engine = linked(targets.object_code(module, target))
         self._alone, self._shared = self._function(kernel), self._function(kernel.shared)

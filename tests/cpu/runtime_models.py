@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from nncompile.cpu import kernels
-from nncompile.cpu.executable import Executable, Input, Output
-from nncompile.cpu.target import host
+from nncompile.cpu.runtime.executable import Executable, Input, Output
+from nncompile.cpu.vector.target import host
 
 WIDTHS = (17, 64, 32, 6)                      # weights fit a cache; BIG ones are shared in phases
 BIG = (64, 640, 640, 8)

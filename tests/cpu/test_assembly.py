@@ -5,11 +5,11 @@ import functools
 import re
 
 import pytest
-from llvmlite import ir
+from llvmlite import ir as ll
 
-from nncompile.cpu import target as targets
 from nncompile.cpu.kernels import linear, matmul
 from nncompile.cpu.kernels.product import SPLIT, UNROLL
+from nncompile.cpu.vector import target as targets
 from tests.cpu.kernel_harness import TARGETS
 
 CHAIN = (("relu", ""), ("add", "v"))
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(not FAST, reason="this machine has no AVX2")
 @functools.cache
 def tiles(name, level):
     """The blocks of every tile function of a kernel, by the tile's rows and vectors."""
-    module = ir.Module(name)
+    module = ll.Module(name)
     KERNELS[name].emit(module, TARGETS[level])
     text = targets.assembly(module, TARGETS[level])
     found = {}

@@ -5,18 +5,18 @@ import json
 from pathlib import Path
 
 import pytest
-from llvmlite import ir
+from llvmlite import ir as ll
 
-from nncompile.cpu import ceilings as room
-from nncompile.cpu.ceilings import Ceilings, ceilings, chains, emit_fma, emit_read
-from nncompile.cpu.lanes import I64, PTR, Emit, define
-from nncompile.cpu.target import assembly, available, named
+from nncompile.cpu.machine import ceilings as room
+from nncompile.cpu.machine.ceilings import Ceilings, ceilings, chains, emit_fma, emit_read
+from nncompile.cpu.vector.builder import I64, PTR, Emit, define
+from nncompile.cpu.vector.target import assembly, available, named
 
 
 @pytest.mark.parametrize("level", available())
 def test_the_loops_hold_nothing_but_the_work(level: str) -> None:
     target = named(level)
-    module = ir.Module("test")
+    module = ll.Module("test")
     emit_fma(Emit(define(module, "fma", {"buffer": PTR, "n": I64})[0], target))
     emit_read(Emit(define(module, "read", {"buffer": PTR, "n": I64, "times": I64,
                                            "out": PTR})[0], target))

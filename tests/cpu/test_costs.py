@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from nncompile.cpu import costs as room
-from nncompile.cpu.costs import LEAST, MOST, Costs, costs, costs_here
-from nncompile.cpu.executable import POOL
-from nncompile.cpu.pool import BUSY, DEFAULT_WORTH, supported
-from nncompile.cpu.target import host
+from nncompile.cpu.runtime import costs as room
+from nncompile.cpu.runtime.costs import LEAST, MOST, Costs, costs, costs_here
+from nncompile.cpu.runtime.executable import POOL
+from nncompile.cpu.runtime.pool import BUSY, DEFAULT_WORTH, supported
+from nncompile.cpu.vector.target import host
 from nncompile.errors import Error
 
 pytestmark = pytest.mark.skipif(not supported(), reason="one thread only")
@@ -55,9 +55,9 @@ def test_the_first_call_that_shares_work_sets_the_constant(tmp_path: Path) -> No
     program = """if True:
         import numpy as np, nncompile
         from nncompile import nn
-        from nncompile.cpu import costs
-        from nncompile.cpu.executable import POOL
-        from nncompile.cpu.pool import WORTH
+        from nncompile.cpu.runtime import costs
+        from nncompile.cpu.runtime.executable import POOL
+        from nncompile.cpu.runtime.pool import WORTH
         costs.measure = lambda *_: costs.Costs(3e-6, 5e10)
         x = np.ones((500, 100), np.float32)
         fast = nncompile.compile(nn.Linear(100, 100), x, threads=2)

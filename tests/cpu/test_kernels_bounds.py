@@ -38,7 +38,7 @@ from nncompile.cpu.kernels import (
     topk,
     transpose,
 )
-from nncompile.cpu.lanes import lanes
+from nncompile.cpu.vector.builder import lanes
 from tests.cpu.kernel_harness import LEVELS, TARGETS, compiled, some
 
 PAGE = mmap.PAGESIZE

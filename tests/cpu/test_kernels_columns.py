@@ -10,7 +10,7 @@ from ir.ops import evaluate
 from ir.types import DTYPES, FLOATS, NUMBERS
 from nncompile.cpu.kernels import cumsum_columns, reduce_columns, softmax_columns, transpose
 from nncompile.cpu.kernels.reductions import REDUCTIONS
-from nncompile.cpu.lanes import lanes
+from nncompile.cpu.vector.builder import lanes
 from tests.cpu.kernel_harness import (
     LEVELS,
     TARGETS,

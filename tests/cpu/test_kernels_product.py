@@ -11,8 +11,8 @@ from ir.types import DTYPES, FLOATS
 from nncompile.cpu.kernels import dot, linear, matmul, pack_linear, packed_size
 from nncompile.cpu.kernels.chain import evaluate
 from nncompile.cpu.kernels.packing import unpack_linear
-from nncompile.cpu.lanes import lanes
-from nncompile.cpu.target import host
+from nncompile.cpu.vector.builder import lanes
+from nncompile.cpu.vector.target import host
 from tests.cpu.kernel_harness import (
     LEVELS,
     REFERENCE,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import ir
 from ir.types import DTYPES, FLOATS
 from nncompile.cpu.kernels import layer_norm, rms_norm, softmax
-from nncompile.cpu.lanes import lanes
+from nncompile.cpu.vector.builder import lanes
 from tests.cpu.kernel_harness import LEVELS, TARGETS, Guarded, compiled, run_python, same_bits, some
 
 LEVEL = pytest.mark.parametrize("level", LEVELS)

@@ -13,7 +13,7 @@ import pytest
 from ir.ops import OPS
 from ir.types import DTYPES
 from nncompile.cpu.kernels import LANE_OPS, elementwise
-from nncompile.cpu.link import in_process
+from nncompile.cpu.objects.link import in_process
 from tests.cpu.kernel_harness import LEVELS, TARGETS, compiled
 from tests.cpu.math_reference import BY_MPMATH, EXACT, PARAMETERS, exact, ulps
 

@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from nncompile.cpu import progress
+from nncompile.cpu.objects import progress
 
 
 class Terminal(io.StringIO):

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from llvmlite import ir
+from llvmlite import ir as ll
 
-from nncompile.cpu import cache, link
-from nncompile.cpu.executable import PythonExecutable
-from nncompile.cpu.jit import Function, compile_functions, execute, source_hash
-from nncompile.cpu.link import Linker, LinkError, linker
-from nncompile.cpu.load import compile_source, kernel_word, load, read
-from nncompile.cpu.target import host, object_code
-from nncompile.cpu.words import PHASE, WORDS, declared, symbol
+from nncompile.cpu.driver.load import compile_source, kernel_word, load, read
+from nncompile.cpu.objects import cache, link
+from nncompile.cpu.objects.compile import Function, compile_functions, execute, source_hash
+from nncompile.cpu.objects.link import Linker, LinkError, linker
+from nncompile.cpu.objects.primitives import PHASE, WORDS, declared, symbol
+from nncompile.cpu.runtime.executable import PythonExecutable
+from nncompile.cpu.vector.target import host, object_code
 from nncompile.errors import CompileError
 from tests.cpu.runtime_models import LINEAR, RELU, SOFTMAX, WIDTHS, mlp, mlp_source, rows_of
 
@@ -239,7 +239,7 @@ import sys, numpy as np
 import llvmlite.binding as llvm
 def refuse(*_, **__): raise AssertionError("compiled something")
 llvm.parse_assembly = llvm.create_mcjit_compiler = refuse
-from nncompile.cpu.executable import PythonExecutable
+from nncompile.cpu.runtime.executable import PythonExecutable
 from tests.cpu.runtime_models import WIDTHS, mlp, mlp_float64, rows_of
 x = rows_of(WIDTHS, 100)
 y = mlp(kind=PythonExecutable).call(x)
@@ -310,9 +310,9 @@ def plan(sizes, facts):
 # -- linking ---------------------------------------------------------------------------------------
 
 def needs(name: str) -> bytes:
-    module = ir.Module(name="test")
-    fn = ir.Function(module, ir.FunctionType(ir.VoidType(), []), "calls_" + name)
-    builder = ir.IRBuilder(fn.append_basic_block())
+    module = ll.Module(name="test")
+    fn = ll.Function(module, ll.FunctionType(ll.VoidType(), []), "calls_" + name)
+    builder = ll.IRBuilder(fn.append_basic_block())
     builder.call(declared(module, name, "", "n"), [])
     builder.ret_void()
     return object_code(module, host())

@@ -9,9 +9,10 @@ import weakref
 import numpy as np
 import pytest
 
-from nncompile.cpu import call, launch
-from nncompile.cpu.executable import Executable, PythonExecutable
-from nncompile.cpu.short import MOST, ShortCall
+from nncompile.cpu.runtime import compiled_call as call
+from nncompile.cpu.runtime import launch
+from nncompile.cpu.runtime.buffer_call import MOST, ShortCall
+from nncompile.cpu.runtime.executable import Executable, PythonExecutable
 from nncompile.errors import Error, InputError
 from tests.cpu.runtime_models import (
     BIG,

@@ -22,8 +22,8 @@ def test_children_by_fork_have_their_own_workers():
     """Forked while other threads are in the middle of calls."""
     code = """
 import os, threading, numpy as np
-from nncompile.cpu import pool
-from nncompile.cpu.executable import POOL
+from nncompile.cpu.runtime import pool
+from nncompile.cpu.runtime.executable import POOL
 from tests.cpu.runtime_models import BIG, mlp, rows_of
 fast, x = mlp(BIG, threads=2), rows_of(BIG, 64)
 want = fast.call(x).tobytes()
@@ -95,7 +95,7 @@ print("right")
 
 def test_a_refused_thread_is_an_error_and_one_thread_still_works():
     code = """
-from nncompile.cpu import pool
+from nncompile.cpu.runtime import pool
 from nncompile.errors import Error
 from tests.cpu.runtime_models import BIG, mlp, rows_of
 fast, x = mlp(BIG, threads=4), rows_of(BIG, 64)

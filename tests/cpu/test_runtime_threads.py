@@ -14,13 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nncompile.cpu import caches, kernels, launch, pool
-from nncompile.cpu.caches import L2, L3, MEMORY
-from nncompile.cpu.executable import POOL
+from nncompile.cpu import kernels
+from nncompile.cpu.driver.load import load_kernel
 from nncompile.cpu.kernels.kernel import BASE, CLAIMED, DONE, NEXT_BASE
-from nncompile.cpu.link import linker
-from nncompile.cpu.load import load_kernel
-from nncompile.cpu.target import host
+from nncompile.cpu.machine import topology as caches
+from nncompile.cpu.machine.topology import L2, L3, MEMORY
+from nncompile.cpu.objects.link import linker
+from nncompile.cpu.runtime import launch, pool
+from nncompile.cpu.runtime.executable import POOL
+from nncompile.cpu.vector.target import host
 from nncompile.errors import Error
 from tests.cpu.kernel_harness import compiled, worker_queues
 from tests.cpu.runtime_models import (

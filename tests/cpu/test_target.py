@@ -3,10 +3,10 @@ from __future__ import annotations
 
 import llvmlite.binding as llvm
 import pytest
-from llvmlite import ir
+from llvmlite import ir as ll
 
-from nncompile.cpu import target
 from nncompile.cpu.kernels import elementwise, linear, softmax
+from nncompile.cpu.vector import target
 from tests.cpu.kernel_harness import LEVELS
 
 
@@ -47,7 +47,7 @@ def test_a_target_is_a_value():
 def test_code_for_another_architecture(kernel):
     """No x86 intrinsic gets into it; it compiles where LLVM knows the architecture."""
     neon = target.of_level("neon", "generic", triple="aarch64-unknown-linux-gnu")
-    module = ir.Module(kernel.name)
+    module = ll.Module(kernel.name)
     kernel.emit(module, neon)
     assert "x86" not in str(module)
     llvm.initialize_all_targets()

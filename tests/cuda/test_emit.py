@@ -89,7 +89,7 @@ def test_the_table_has_every_elementwise_op():
 
 
 def test_the_tables_of_both_targets_have_the_same_kinds_of_steps_and_ops():
-    from nncompile.cpu.emitters import EMITTERS as ON_THE_CPU
+    from nncompile.cpu.driver.steps import EMITTERS as ON_THE_CPU
     from nncompile.cpu.kernels import LANE_OPS
     assert sorted(ON_THE_CPU.keys() ^ EMITTERS.keys()) == []
     assert sorted(LANE_OPS.keys() ^ kernels.FUNCTIONS.keys()) == []

@@ -17,10 +17,9 @@ from typing import TypeAlias
 import numpy as np
 
 from ir import ops
-from ir.types import DTYPES, INTEGERS, Error, TensorType
-from nncompile.cpu import math
-from nncompile.cpu.kernels.kernel import Array
-from nncompile.cpu.lanes import Emit, Value
+from ir.types import DTYPES, INTEGERS, Error, NDArray, TensorType
+from nncompile.cpu.vector import math
+from nncompile.cpu.vector.builder import Emit, Value
 
 Chain: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -151,8 +150,8 @@ def emit(e: Emit, chain: Chain, value: Value | None, operand: Callable[[int], Va
     return value
 
 
-def evaluate(chain: Chain, value: Array | None, operands: list[Array], dtype: str = "f32",
-             fault: Callable[[Array], None] | None = None) -> Array:
+def evaluate(chain: Chain, value: NDArray | None, operands: list[NDArray], dtype: str = "f32",
+             fault: Callable[[NDArray], None] | None = None) -> NDArray:
     """The same in numpy, with the ops' reference semantics.  Integers divided by 0 give 0; `fault`
     is given an array that tells where they are."""
     rest = iter(operands)
@@ -172,7 +171,7 @@ def evaluate(chain: Chain, value: Array | None, operands: list[Array], dtype: st
     return value
 
 
-def _divided(op: str, x: Array, y: Array, fault: Callable[[Array], None] | None) -> Array:
+def _divided(op: str, x: NDArray, y: NDArray, fault: Callable[[NDArray], None] | None) -> NDArray:
     bad = y == 0
     if fault is not None:
         fault(bad)

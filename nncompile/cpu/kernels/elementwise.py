@@ -2,14 +2,13 @@
 from __future__ import annotations
 
 import numpy as np
-from llvmlite import ir
+from llvmlite import ir as ll
 
 import nncompile.cpu.kernels.chain as chains
-from ir.types import DTYPES, FLOATS, NUMBERS
+from ir.types import DTYPES, FLOATS, NUMBERS, NDArray
 from nncompile.cpu.kernels.chain import Chain
 from nncompile.cpu.kernels.kernel import (
     Arguments,
-    Array,
     Kernel,
     Units,
     Values,
@@ -26,7 +25,7 @@ from nncompile.cpu.kernels.kernel import (
     signature,
 )
 from nncompile.cpu.kernels.rows import chunk, chunks, for_row
-from nncompile.cpu.lanes import I64, Emit, Int, Value
+from nncompile.cpu.vector.builder import I64, Emit, Int, Value
 
 
 def elementwise(chain: Chain, outer: int, dtype: str = "f32", source: str | None = None) -> Kernel:
@@ -124,7 +123,7 @@ class _Elementwise:
                   for r, kind in zip(self.operands, self.kinds, strict=True)]
         y = outer_view(a, self.outer, "y", (a["N"],), (1,))
 
-        def fault(wrong: Array) -> None:
+        def fault(wrong: NDArray) -> None:
             report_plain(a, np.zeros(int(wrong.any() and y.size > 0)), 0)
 
         y[...] = chains.evaluate(self.chain, None, arrays, self.dtype, fault)
@@ -140,7 +139,7 @@ def iota(dtype: str = "i64") -> Kernel:
     check_dtype("iota", dtype, NUMBERS)
 
     def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
-        lanes = ir.Constant(e.vector_of("i64"), list(range(e.width)))
+        lanes = ll.Constant(e.vector_of("i64"), list(range(e.width)))
 
         def numbers(place: Value) -> Value:
             places = e.b.add(e.splat(place), lanes)

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ir.types import DTYPES, FLOATS
+from ir.types import DTYPES, FLOATS, NDArray
 from nncompile.cpu.kernels.kernel import (
     Arguments,
-    Array,
     Kernel,
     Units,
     Values,
@@ -28,7 +27,7 @@ from nncompile.cpu.kernels.kernel import (
     strided,
 )
 from nncompile.cpu.kernels.rows import chunk, chunks, for_row
-from nncompile.cpu.lanes import I64, Emit, Int, Value
+from nncompile.cpu.vector.builder import I64, Emit, Int, Value
 
 IDS = ("i64", "i32")
 MODES = ("sum", "mean", "max")
@@ -129,7 +128,7 @@ def _known(e: Emit, number: Value, a: Arguments) -> Value:
     return e.b.icmp_unsigned("<", number, a["V"])                      # a negative id is above V
 
 
-def _gather_plain(a: Values, outer: int, ids: Array, inner: int) -> None:
+def _gather_plain(a: Values, outer: int, ids: NDArray, inner: int) -> None:
     """y[o, n] = x[o, n * inner + ids[o, n] * ldx], ids broadcast along n."""
     V, N = a["V"], a["N"]
     known = (ids >= 0) & (ids < V)

@@ -20,12 +20,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from ir.types import DTYPES
-from nncompile.cpu.lanes import I64, PTR, Emit, Value, define
-from nncompile.cpu.target import Target
+from ir.types import DTYPES, NDArray
+from nncompile.cpu.vector.builder import I64, PTR, Emit, Value, define
+from nncompile.cpu.vector.target import Target
 
 Arguments: TypeAlias = dict[str, Value]
-Array: TypeAlias = np.ndarray[Any, Any]
 Values: TypeAlias = dict[str, Any]         # in numpy: arrays for pointers, ints
 Run: TypeAlias = Callable[[Value], None]   # emits the work on a lot of units, by its number
 
@@ -71,7 +70,7 @@ class Kernel:
     @property
     def shared(self) -> Kernel:
         """The other entry point; both are in the object file of either."""
-        def python(queue: Array, *arguments: Any) -> None:
+        def python(queue: NDArray, *arguments: Any) -> None:
             self.python(*arguments)
         return Kernel("shared_" + self.name, ("queue", *self.arguments), (WORDS, *self.types),
                       self.emit, python)
@@ -232,7 +231,7 @@ def report(e: Emit, a: Arguments, value: Value, limit: Value) -> None:
         b.store(limit, e.word(a["fault"], 2))
 
 
-def report_plain(a: Values, values: Array, limit: int) -> None:
+def report_plain(a: Values, values: NDArray, limit: int) -> None:
     """The same in numpy, of the first of these values, if there is one."""
     if values.size and a["fault"][0] == 0:
         a["fault"][:3] = a["step"] + 1, values.ravel()[0], limit
@@ -273,7 +272,7 @@ def outer_places(e: Emit, a: Arguments, outer: int, index: Value,
 
 # -- numpy's side -------------------------------------------------------------------------------
 
-def typed(flat: Array, dtype: str) -> Array:
+def typed(flat: NDArray, dtype: str) -> NDArray:
     """The memory of a 1-D array as elements of a dtype, as many as it has in full."""
     wanted = DTYPES[dtype]
     if flat.dtype == wanted:
@@ -282,14 +281,14 @@ def typed(flat: Array, dtype: str) -> Array:
     return octets[:octets.size // wanted.itemsize * wanted.itemsize].view(wanted)
 
 
-def strided(flat: Array, shape: Sequence[int], strides: Sequence[int]) -> Array:
+def strided(flat: NDArray, shape: Sequence[int], strides: Sequence[int]) -> NDArray:
     """A view of a 1-D array that starts at its first element; strides are counted in elements."""
     size = flat.itemsize
     return as_strided(flat, tuple(shape), tuple(size * s for s in strides))
 
 
 def outer_view(a: Values, outer: int, operand: str, shape: Sequence[int],
-               strides: Sequence[int]) -> Array:
+               strides: Sequence[int]) -> NDArray:
     """An operand with its outer axes in front."""
     dims = [a[f"d{i}"] for i in range(outer)]
     own = [a[f"{operand}_d{i}"] for i in range(outer)]

@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ir.types import DTYPES
-from nncompile.cpu.kernels.kernel import Array
-from nncompile.cpu.lanes import lanes
-from nncompile.cpu.target import Target
+from ir.types import DTYPES, NDArray
+from nncompile.cpu.vector.builder import lanes
+from nncompile.cpu.vector.target import Target
 
 LINE = 16                         # numbers: a row's end is not its neighbour's beginning
 
@@ -31,8 +30,8 @@ def packed_size(N: int, K: int, target: Target, dtype: str = "f32") -> int:
     return (K + 1) * padded_columns(N, target, dtype)
 
 
-def pack_linear(weight: Array, bias: Array | None, target: Target,
-                out: Array | None = None) -> Array:
+def pack_linear(weight: NDArray, bias: NDArray | None, target: Target,
+                out: NDArray | None = None) -> NDArray:
     """weight[N, K] and bias[N] (None: zeros) -> 1-D in the packed layout, float64 where the weight
     is, or else float32.  `out`: zeros of that size and type, to write to and return."""
     N, K = weight.shape
@@ -51,7 +50,7 @@ def pack_linear(weight: Array, bias: Array | None, target: Target,
     return out
 
 
-def _transpose_panels(rows: Array, panels: Array) -> None:
+def _transpose_panels(rows: NDArray, panels: NDArray) -> None:
     """By way of a buffer: where K is a power of two, the numbers of a column of `rows` fall on few
     lines of the cache, and turn each other out."""
     _, K, width = panels.shape
@@ -61,8 +60,8 @@ def _transpose_panels(rows: Array, panels: Array) -> None:
         panel[...] = buffer.T
 
 
-def unpack_linear(packed: Array, N: int, K: int, target: Target,
-                  dtype: str = "f32") -> tuple[Array, Array]:
+def unpack_linear(packed: NDArray, N: int, K: int, target: Target,
+                  dtype: str = "f32") -> tuple[NDArray, NDArray]:
     """The packed layout -> the weight's transpose [K, N], and bias[N]."""
     W, P = lanes(target, dtype), target.panel * lanes(target, dtype)
     padded, wide = padded_columns(N, target, dtype), N - N % P
@@ -71,5 +70,5 @@ def unpack_linear(packed: Array, N: int, K: int, target: Target,
     return columns[:, :N], packed[K * padded:K * padded + N]
 
 
-def _columns(panels: Array, K: int, width: int, N: int) -> Array:
+def _columns(panels: NDArray, K: int, width: int, N: int) -> NDArray:
     return panels.reshape(N // width, K, width).transpose(1, 0, 2).reshape(K, N)

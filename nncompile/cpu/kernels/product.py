@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import ir as ll
 
 import nncompile.cpu.kernels.chain as chains
 from ir.types import DTYPES, FLOATS
@@ -35,8 +35,8 @@ from nncompile.cpu.kernels.kernel import (
     strided,
 )
 from nncompile.cpu.kernels.packing import unpack_linear
-from nncompile.cpu.lanes import I1, I64, PTR, Emit, Int, Value, define
-from nncompile.cpu.target import Target, host
+from nncompile.cpu.vector.builder import I1, I64, PTR, Emit, Int, Value, define
+from nncompile.cpu.vector.target import Target, host
 
 CHUNK = 512           # steps of k between which sums are stored: a chunk's panel stays in L2
 UNROLL = 2            # steps of k in one turn of a wide tile's loop
@@ -181,8 +181,8 @@ def _panel_width(e: Emit) -> int:
 
 def _zeros(e: Emit, count: int) -> Value:
     """What sums of a product without bias start from."""
-    kind = ir.ArrayType(e.element, count)
-    zeros = ir.GlobalVariable(e.module, kind, "zeros")
+    kind = ll.ArrayType(e.element, count)
+    zeros = ll.GlobalVariable(e.module, kind, "zeros")
     zeros.linkage, zeros.global_constant, zeros.initializer = "internal", True, kind(None)
     return zeros
 

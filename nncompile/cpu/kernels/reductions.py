@@ -4,13 +4,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from llvmlite import ir
+from llvmlite import ir as ll
 
-from ir.types import DTYPES, FLOATS, NUMBERS
+from ir.types import DTYPES, FLOATS, NUMBERS, NDArray
 from nncompile.cpu.kernels.columns import Panel, column_types, column_units
 from nncompile.cpu.kernels.kernel import (
     Arguments,
-    Array,
     Kernel,
     Values,
     check_dtype,
@@ -22,7 +21,7 @@ from nncompile.cpu.kernels.kernel import (
     strided,
 )
 from nncompile.cpu.kernels.rows import WAYS, Combine, fold_row, row_units
-from nncompile.cpu.lanes import I64, Emit, Value
+from nncompile.cpu.vector.builder import I64, Emit, Value
 
 REDUCTIONS = {"sum": NUMBERS, "prod": NUMBERS, "mean": FLOATS, "max": NUMBERS, "min": NUMBERS,
               "any": ("bool",), "all": ("bool",)}
@@ -116,7 +115,7 @@ def _neutral(op: str, dtype: str) -> float:
     return 1 if op in ("prod", "all") else 0
 
 
-def _reduced(op: str, x: Array) -> Array:
+def _reduced(op: str, x: NDArray) -> NDArray:
     if op in ("sum", "mean"):
         total = x.sum(axis=1, dtype=x.dtype)
         return np.asarray(total / x.dtype.type(x.shape[1]) if op == "mean" else total)
@@ -149,7 +148,7 @@ def arg(op: str, dtype: str = "f32") -> Kernel:
 
         neutral = e.const(_neutral(extreme, dtype))
         value = fold_row(e, N, element, _combine(e, extreme), neutral, ways=WAYS)
-        places = ir.Constant(ir.VectorType(I64, e.width), list(range(e.width)))
+        places = ll.Constant(ll.VectorType(I64, e.width), list(range(e.width)))
         nowhere = e.splat(N)
 
         def place(index: Value, mask: Value | None) -> Value:

@@ -6,11 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ir.types import FLOATS
+from ir.types import FLOATS, NDArray
 from nncompile.cpu.kernels.columns import Panel, Vectors, column_types, column_units
 from nncompile.cpu.kernels.kernel import (
     Arguments,
-    Array,
     Kernel,
     Values,
     check_dtype,
@@ -21,9 +20,9 @@ from nncompile.cpu.kernels.kernel import (
     strided,
 )
 from nncompile.cpu.kernels.rows import WAYS, Term, fold_row, for_row, row_units
-from nncompile.cpu.lanes import Emit, Value
-from nncompile.cpu.math import exp
-from nncompile.cpu.math import log as logarithm
+from nncompile.cpu.vector.builder import Emit, Value
+from nncompile.cpu.vector.math import exp
+from nncompile.cpu.vector.math import log as logarithm
 
 PANEL = 4             # vectors of a panel of columns
 
@@ -158,7 +157,7 @@ def _column_scores(panel: Panel) -> tuple[Callable[[Value], Vectors], Vectors]:
     return score, panel.fold(score, e.maximum, e.const(-math.inf))
 
 
-def _softmax_plain(a: Values, x: Array, log: bool) -> Array:
+def _softmax_plain(a: Values, x: NDArray, log: bool) -> NDArray:
     """Along the last axis of x."""
     value = x * a["scale"][0] if "scale" in a else x
     with np.errstate(invalid="ignore"):

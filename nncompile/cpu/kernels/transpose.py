@@ -17,7 +17,7 @@ from nncompile.cpu.kernels.kernel import (
     signature,
     stored,
 )
-from nncompile.cpu.lanes import I64, Emit, Value
+from nncompile.cpu.vector.builder import I64, Emit, Value
 
 TILES = 4             # side by side in a unit, so that it reads several cache lines of a row
 

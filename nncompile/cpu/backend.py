@@ -1,0 +1,115 @@
+"""One program on this CPU: its source, its weights, and the function that runs it."""
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ir.graph import named_sizes
+from ir.types import DTYPES, DimExpr, NDArray
+from nncompile.cpu.driver.build import emit
+from nncompile.cpu.driver.load import kernel_module
+from nncompile.cpu.machine.topology import L2, L3, MEMORY, cache_of, l2_bytes
+from nncompile.cpu.runtime.executable import Executable, Input, Output, PythonExecutable
+from nncompile.cpu.runtime.profile import profile
+from nncompile.cpu.vector.target import assembly, host
+from nncompile.errors import InputError
+from nncompile.schedule import Program
+from nncompile.schedule.cost import table_bytes
+
+BATCHES = (1, 8, 64, 1024)                    # of which notes() tells
+
+
+class Engine:
+    """`call(*inputs[, out=])` runs the program; arguments that are not plain arrays of the exact
+    dtypes and shapes are handed to `slow`, a wrong index of step i to `on_fault(i, index, size)`.
+
+    NNCOMPILE_JIT=0 runs the same source as plain Python, on one thread.
+    """
+
+    options: tuple[str, ...] = ("threads",)       # what `call` takes by keyword, beside out=
+    vectors = True                                # how programs are scheduled for it
+
+    def __init__(self, program: Program, constants: Sequence[NDArray], threads: int | None,
+                 slow: Callable[..., Any], on_fault: Callable[[int, int, int], Any]) -> None:
+        self.program, self.target = program, host()
+        self._source = emit(program, self.target)
+        self._arena = self._source.arena.pack(constants)
+        self._cache = cache_of(self._arena.nbytes - table_bytes(program))
+        graph = program.graph
+        inputs = [Input(str(DTYPES[v.type.dtype]), tuple(
+            str(d) if isinstance(d, DimExpr) else d for d in v.type.shape)) for v in graph.inputs]
+        outputs = [Output(str(DTYPES[v.type.dtype]), v.type.ndim) for v in graph.outputs]
+        kind = PythonExecutable if os.environ.get("NNCOMPILE_JIT") == "0" else Executable
+        self._executable = kind(self.source, self._source.kernels, inputs, outputs,
+                                list(named_sizes(graph)), self._arena, slow=slow,
+                                on_fault=on_fault, cache=self._cache, threads=threads)
+        self.call = self._executable.call
+
+    def compute(self, inputs: Sequence[NDArray], threads: int | None = None) -> list[NDArray]:
+        """The outputs for arrays of the exact dtypes, C-contiguous and aligned; never `slow`."""
+        return self._executable.compute(inputs, threads=threads)
+
+    @property
+    def source(self) -> str:
+        return self._source.text
+
+    @property
+    def threads(self) -> int:
+        return self._executable.threads
+
+    @threads.setter
+    def threads(self, count: int) -> None:
+        self._executable.threads = count
+
+    def load(self, constants: Sequence[NDArray]) -> None:
+        """Use other weights from the next call on."""
+        self._arena = self._source.arena.pack(constants)
+        self._executable.swap_weights(self._arena)
+
+    def profile(self, inputs: Sequence[NDArray], outputs: Sequence[NDArray]) -> list[float]:
+        """Seconds of each step."""
+        if isinstance(self._executable, PythonExecutable):
+            raise InputError("there is nothing to time with NNCOMPILE_JIT=0")
+        sizes, facts = self._executable.facts(inputs)
+        return profile(self.source, self._source.kernels, len(self.program.steps), self.target,
+                       [*inputs, *outputs], sizes, facts, self._arena)
+
+    def asm(self) -> str:
+        """The kernels' instructions, each kernel behind a line that names it.  They are emitted
+        anew, as they were for the object code that runs."""
+        if isinstance(self._executable, PythonExecutable):
+            raise InputError("NNCOMPILE_JIT=0 runs Python: there are no instructions to show")
+        comment = "//" if self.target.aarch64 else "#"
+        return "\n".join(f"{comment} {k.name}({', '.join(k.arguments)})\n"
+                         f"{assembly(kernel_module(k, self.target), self.target)}"
+                         for name, k in self._source.kernels.items()
+                         if not name.startswith("shared_"))      # its module is the other's
+
+    def notes(self) -> list[str]:
+        """What explain() says about this target."""
+        target, weights, tables = self.target, self._arena.nbytes, table_bytes(self.program)
+        place = {L2: f"each core's L2 cache ({l2_bytes() / 1024:.0f} KiB)",
+                 L3: "the L3 cache", MEMORY: "memory"}[self._cache]
+        what = (f"{tables / 1024:.0f} KiB are tables, of which a call reads a few rows, the rest "
+                "stays" if tables else "they stay")
+        notes = [f"cpu {target.cpu}, {target.level}: vectors of {target.width} float32, "
+                 f"product tiles of {target.tile_rows} x {target.panel_width}",
+                 f"weights: {weights / 1024:.0f} KiB packed; {what} in {place}",
+                 f"threads: up to {self.threads}"]
+        if self.program.batch is None:
+            notes.append("schedule: all threads share each step; rows depend on each other")
+        elif len(named_sizes(self.program.graph)) == 1:
+            notes += ["schedule:", *(f"  batch {rows}: {self._sharing(rows)}" for rows in BATCHES)]
+        else:
+            notes.append("schedule: a thread takes a block of rows through all steps; where that "
+                         "is quicker, for few rows, all threads share each step")
+        return notes
+
+    def _sharing(self, rows: int) -> str:
+        threads, block = self._executable.sharing(np.array([rows]))
+        who = f"{threads} threads" if threads > 1 else "1 thread"
+        what = f"each a block of up to {min(block, rows)} rows through all steps"
+        return f"{who}, {what}" if block else f"{who} sharing each step"

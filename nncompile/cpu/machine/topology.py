@@ -1,0 +1,66 @@
+"""The CPU's caches and cores, as Linux reports them, and the cache that a model's weights stay in.
+"""
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+FOLDER = Path("/sys/devices/system/cpu/cpu0/cache")
+L2, L3, MEMORY = 2, 3, 4
+OWN_L2 = 1 << 20                              # where the system does not tell
+
+
+@functools.cache
+def cache_bytes(folder: Path = FOLDER) -> Mapping[int, int]:
+    """Bytes of each level of the first CPU's data caches; empty where the system does not tell."""
+    sizes = {}
+    for index in indices(folder):
+        try:
+            level, kind, size = (text_of(os.path.join(folder, index, name))
+                                 for name in ("level", "type", "size"))
+        except OSError:
+            continue
+        if kind != "Instruction" and level.isdigit() and size[:-1].isdigit():
+            sizes[int(level)] = int(size[:-1]) * {"K": 1 << 10, "M": 1 << 20}.get(size[-1], 1 << 10)
+    return sizes
+
+
+def indices(folder: Path) -> list[str]:
+    try:
+        return sorted(name for name in os.listdir(folder) if name.startswith("index"))
+    except OSError:
+        return []
+
+
+def text_of(path: str) -> str:
+    with open(path) as file:                   # not pathlib's, which takes as long again
+        return file.read().strip()
+
+
+def l2_bytes(folder: Path = FOLDER) -> int:
+    """Of one core's L2 cache."""
+    return cache_bytes(folder).get(L2, OWN_L2)
+
+
+def cache_of(size: int, folder: Path = FOLDER) -> int:
+    """Where so many bytes, read by each core again and again, come from: L2, L3, or MEMORY."""
+    if size <= l2_bytes(folder):
+        return L2
+    return L3 if size <= cache_bytes(folder).get(L3, 0) else MEMORY
+
+
+def cores() -> list[int]:
+    """The CPUs that this process may use, one of every core before any core's second one."""
+    usable = sorted(os.sched_getaffinity(0))
+
+    def place(cpu: int) -> tuple[int, int]:
+        try:
+            topology = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+            first = int(topology.read_text().replace("-", ",").split(",")[0])
+        except (OSError, ValueError):
+            first = cpu
+        return int(cpu != first), cpu
+
+    return sorted(usable, key=place)

@@ -1,0 +1,211 @@
+"""Object code on disk: compiled once a machine, loaded by every later process.
+
+The folder is NNCOMPILE_CACHE_DIR, or XDG_CACHE_HOME/nncompile, or ~/.cache/nncompile; "off" as
+NNCOMPILE_CACHE_DIR turns the cache off.  What is loaded is run, so only files that this user alone
+can write are read: a folder or file that belongs to somebody else, that others may write, or that
+is a symbolic link is not used.  Without a folder that can be used everything works, and is compiled
+anew in each process.
+"""
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import stat
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import llvmlite
+import numpy as np
+
+from nncompile.cpu.vector.target import Target
+
+VARIABLE = "NNCOMPILE_CACHE_DIR"
+MAX_BYTES = 256 << 20             # of the whole folder; the entries used longest ago go first
+MAGIC = b"nncompile object 1\n"
+SUFFIX, UNFINISHED = ".o", ".tmp"
+DIGEST = hashlib.sha256().digest_size
+HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class Info:
+    """The state of the cache: its folder, or why there is none, and what lies in it."""
+
+    folder: Path | None
+    reason: str                   # why `folder` is None, "" otherwise
+    entries: int
+    bytes: int
+
+
+def cached(kind: str, name: str, target: Target, build: Callable[[], bytes]) -> bytes:
+    """`build()`, or what it returned in an earlier process.
+
+    Entries are found by their content: `kind` and `name` with everything that decides what is
+    built, that is the target, our sources, and the versions of llvmlite, numba, numpy and Python.
+    """
+    key = hashlib.sha256("\n".join((kind, name, repr(target), environment())).encode()).digest()
+    folder, _ = usable_folder()
+    if folder is None:
+        return build()
+    path = folder / f"{kind}-{key.hex()[:32]}{SUFFIX}"
+    code = read(path, key)
+    if code is None:
+        code = build()
+        with contextlib.suppress(OSError):            # disk full, or read-only: next time, then
+            write(path, key, code)
+            remove_oldest(folder, MAX_BYTES)
+    return code
+
+
+def info() -> Info:
+    """Where the cache is and how much it holds."""
+    folder, reason = usable_folder()
+    sizes = [size for _, size, _ in entries(folder)] if folder is not None else []
+    return Info(folder, reason, len(sizes), sum(sizes))
+
+
+def clear() -> int:
+    """Delete every entry; returns how many there were."""
+    folder, _ = usable_folder()
+    return remove_oldest(folder, 0) if folder is not None else 0
+
+
+# -- keys ------------------------------------------------------------------------------------------
+
+@functools.cache
+def environment() -> str:
+    """What decides, besides the target, which code is made."""
+    sources = hashlib.sha256()
+    # not pathlib, which takes as long as the rest
+    here = os.path.dirname(os.path.dirname(__file__))
+    for path in sorted(os.path.join(folder, name) for folder, _, names in os.walk(here)
+                       for name in names if name.endswith(".py")):
+        with open(path, "rb") as file:
+            sources.update(f"{path.removeprefix(here)}\n".encode() + file.read())
+    versions = (llvmlite.__version__, numba_version(), np.__version__, sys.version,
+                sys.implementation.cache_tag, getattr(sys, "abiflags", ""))
+    return f"{sources.hexdigest()} {versions}"
+
+
+def numba_version() -> str:
+    """Without importing numba, or importlib.metadata, which take longer than all else here."""
+    spec = find_spec("numba")
+    if spec is None or spec.origin is None:
+        return "none"
+    try:
+        return Path(spec.origin).with_name("_version.py").read_text()
+    except OSError:
+        return spec.origin
+
+
+# -- the folder ------------------------------------------------------------------------------------
+
+_lock = threading.Lock()
+
+
+def usable_folder() -> tuple[Path | None, str]:
+    """The folder, made if need be; or None and why."""
+    if os.environ.get(VARIABLE) == "off":
+        return None, f"{VARIABLE}=off"
+    path = wanted_folder()
+    if path is None:
+        return None, "there is no home folder"
+    try:
+        with _lock:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        why = mistrust(path.lstat(), stat.S_ISDIR)
+        return (None, f"{path} {why}") if why else (path, "")
+    except OSError as error:
+        return None, f"{path}: {error.strerror or error}"
+
+
+def wanted_folder() -> Path | None:
+    if own := os.environ.get(VARIABLE):
+        return Path(own).expanduser()
+    if (xdg := os.environ.get("XDG_CACHE_HOME")) and os.path.isabs(xdg):
+        return Path(xdg) / "nncompile"
+    try:
+        return Path.home() / ".cache" / "nncompile"
+    except RuntimeError:                                   # neither HOME nor a user of this number
+        return None
+
+
+def mistrust(status: os.stat_result, is_kind: Callable[[int], bool]) -> str:
+    """Why a folder or file is not used; "" if it may be."""
+    if stat.S_ISLNK(status.st_mode):
+        return "is a symbolic link"
+    if not is_kind(status.st_mode):
+        return "is not of the right kind"
+    if hasattr(os, "geteuid") and status.st_uid != os.geteuid():
+        return "belongs to another user"
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return "can be written by other users"
+    return ""
+
+
+# -- entries ---------------------------------------------------------------------------------------
+
+def read(path: Path, key: bytes) -> bytes | None:
+    """The code at `path`, or None if there is none, if it is damaged, or if it is another key's."""
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        with open(os.open(path, flags), "rb") as file:
+            if mistrust(os.fstat(file.fileno()), stat.S_ISREG):
+                return None
+            blob = file.read(MAX_BYTES)
+    except OSError:
+        return None
+    with contextlib.suppress(OSError):                     # a read-only folder keeps its times
+        os.utime(path, follow_symlinks=False)              # used now: not the oldest
+    start = len(MAGIC) + DIGEST
+    code = blob[start:]
+    return code if blob[:start] == MAGIC + hashlib.sha256(key + code).digest() else None
+
+
+def write(path: Path, key: bytes, code: bytes) -> None:
+    """All of it or nothing: another process never sees a part."""
+    number, name = tempfile.mkstemp(UNFINISHED, dir=path.parent)
+    try:
+        with open(number, "wb") as file:
+            file.write(MAGIC + hashlib.sha256(key + code).digest() + code)
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise
+
+
+def entries(folder: Path) -> list[tuple[float, int, Path]]:
+    """Time of last use, size and path of every entry, the oldest first."""
+    found = []
+    for path in folder.glob("*" + SUFFIX):
+        with contextlib.suppress(OSError):
+            status = path.lstat()
+            found.append((status.st_mtime, status.st_size, path))
+    return sorted(found)
+
+
+def remove_oldest(folder: Path, most: int) -> int:
+    """Leave at most `most` bytes, and nothing that a process left unfinished an hour ago."""
+    for path in folder.glob("*" + UNFINISHED):
+        with contextlib.suppress(OSError):
+            if path.lstat().st_mtime < time.time() - HOUR:
+                path.unlink()
+    found, removed = entries(folder), 0
+    total = sum(size for _, size, _ in found)
+    for _, size, path in found:
+        if total <= most and most > 0:
+            break
+        with contextlib.suppress(OSError):
+            path.unlink()
+            removed += 1
+        total -= size
+    return removed

@@ -1,0 +1,162 @@
+"""Python functions -> one object file with plain C symbols, compiled by numba.
+
+numba turns each function into LLVM IR; of that we keep the function itself, without numba's
+wrappers (their error path refers to symbols of numba, and an object with such a reference cannot be
+loaded by a process that has not imported numba), and let the target's own code generator make the
+object.  Functions call each other and the kernels by C symbol, so numba never runs any of them.
+"""
+from __future__ import annotations
+
+import functools
+import hashlib
+import linecache
+import types
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import llvmlite.binding as llvm
+
+from nncompile.collection import paused_collection
+from nncompile.cpu.objects.primitives import WORDS, Word, symbol
+from nncompile.cpu.vector.target import Target, machine
+from nncompile.errors import CompileError
+
+
+@dataclass(frozen=True)
+class Function:
+    """A Python function to compile: its C symbol, and the letters (see words) of its types."""
+
+    symbol: str
+    python: Callable[..., Any]
+    arguments: str
+    result: str
+
+
+def runtime(python: Callable[..., Any]) -> Word:
+    """Decorator: a function of the runtime, compiled as "nnc_" + its name.
+
+    Its annotations give its types: Pointer, int, or None.  Other functions of the runtime call it
+    by its symbol.
+    """
+    letters = {"Pointer": "p", "int": "i", "None": "n"}
+    *arguments, result = (letters[a] for a in python.__annotations__.values())
+    call = symbol(python.__name__, "".join(arguments), result, "nnc_" + python.__name__)
+    return replace(call, python=python)
+
+
+def runtime_function(word: Word) -> Function:
+    assert word.python is not None
+    return Function("nnc_" + word.name, word.python, word.arguments, word.result)
+
+
+# -- source text ----------------------------------------------------------------------------------
+
+def source_hash(source: str) -> str:
+    return hashlib.sha256(source.encode()).hexdigest()[:16]
+
+
+def execute(source: str, names: Mapping[str, Any]) -> dict[str, Any]:
+    """Run generated source; returns its global names.
+
+    The text is registered in `linecache` under "<nncompile HASH>", so that tracebacks, pdb and
+    inspect show it.
+    """
+    file_name = f"<nncompile {source_hash(source)}>"
+    linecache.cache[file_name] = (len(source), None, source.splitlines(True), file_name)
+    scope = dict(names)
+    exec(compile(source, file_name, "exec"), scope)
+    return scope
+
+
+# -- compiling ------------------------------------------------------------------------------------
+
+@paused_collection()
+def compile_functions(functions: Sequence[Function], target: Target,
+                      exported: Collection[str]) -> bytes:
+    """Object code with a C function for each symbol in `exported`; the functions of other symbols
+    become part of those that call them.
+
+    A function's global names may be words, numbers, and functions whose body is numba's Python.
+    Raises CompileError, with numba's reason and the line, where a function is anything else.
+    """
+    whole = llvm.parse_assembly("")
+    for function in functions:
+        whole.link_in(llvm.parse_assembly(with_entry_point(function)))
+    whole.triple = target.triple
+    inline_all_but(exported, whole)
+    simplify(whole, target)
+    return bytes(machine(target).emit_object(whole))
+
+
+def with_entry_point(function: Function) -> str:
+    """LLVM IR of the function as numba calls it, and of the C function that calls it.
+
+    numba's convention: status f(result*, error*, arguments...).  The status is not looked at: these
+    functions contain nothing that raises.
+    """
+    ir_text, inner = numba_ir(function)
+    letters = {"p": "ptr", "i": "i64"}
+    arguments = ", ".join(f"{letters[a]} %a{i}" for i, a in enumerate(function.arguments))
+    kind = letters.get(function.result, "ptr")
+    give_back = f"%value = load {kind}, ptr %result\n  ret {kind} %value"
+    return f"""{ir_text}
+define {"void" if function.result == "n" else kind} @{function.symbol}({arguments}) nounwind {{
+  %result = alloca {kind}
+  %error = alloca ptr
+  %status = call i32 @{inner}({", ".join(filter(None, ["ptr %result, ptr %error", arguments]))})
+  {"ret void" if function.result == "n" else give_back}
+}}
+"""
+
+
+def inline_all_but(exported: Collection[str], module: Any) -> None:
+    for value in (*module.functions, *module.global_variables):
+        if not value.is_declaration and value.name not in exported:
+            value.linkage = llvm.Linkage.internal
+            if value.is_function:
+                value.add_function_attribute("alwaysinline")
+
+
+def simplify(module: Any, target: Target) -> None:
+    """Of LLVM's passes those that such code gains by: there is nothing to vectorize or unroll.
+    Its whole list for -O2 takes four times as long, and the code is as large."""
+    passes = llvm.create_new_module_pass_manager()
+    passes.add_always_inliner_pass()
+    passes.add_global_dead_code_eliminate_pass()
+    passes.add_sroa_pass()
+    passes.add_simplify_cfg_pass()
+    passes.add_instruction_combine_pass()
+    passes.add_new_gvn_pass()
+    passes.add_simplify_cfg_pass()
+    options = llvm.create_pipeline_tuning_options()
+    passes.run(module, llvm.create_pass_builder(machine(target), options))
+
+
+def numba_ir(function: Function) -> tuple[str, str]:
+    """What numba makes of a function, and the name of it therein."""
+    from numba.core import errors
+
+    from nncompile.cpu.objects.numba_target import llvm_of
+
+    try:
+        return llvm_of(in_numba(function.python), function.arguments, function.result)
+    except (errors.NumbaError, TypeError) as error:      # TypeError: a word's argument is missing
+        code = function.python.__code__
+        raise CompileError(f"{code.co_name} cannot be compiled ({code.co_filename}, line "
+                           f"{code.co_firstlineno}):\n{error}") from error
+
+
+def in_numba(python: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, with what numba takes for a word in the place of each."""
+    code, scope = python.__code__, python.__globals__
+    used = {n: scope[n] for n in code.co_names if n in scope}
+    used |= {n: WORDS[n] for n in ("min", "max") if n in code.co_names}      # not Python's own
+    words = {n: in_place_of(word) for n, word in used.items() if isinstance(word, Word)}
+    return types.FunctionType(code, {**scope, **words}, code.co_name)
+
+
+@functools.cache
+def in_place_of(word: Word) -> Callable[..., None]:
+    from nncompile.cpu.objects.numba_target import declare_word
+    return declare_word(word)

@@ -1,0 +1,160 @@
+"""numba's compiler, told of no more than generated source and the runtime need.
+
+That is int64, truth and addresses, the operators on them, `range`, and words.  numba's own CPU
+target knows all of Python and numpy: it takes 0.4 s to load, where this one takes 0.06, and half as
+long again for each function.  Importing this module imports numba.
+"""
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numba.cpython.numbers
+import numba.cpython.rangeobj  # noqa: F401  how `range` and numbers are lowered
+from numba.core import codegen, compiler, cpu, ir, typed_passes, types, untyped_passes
+from numba.core.compiler_machinery import FunctionPass, register_pass
+from numba.core.imputils import Registry
+from numba.core.typing import builtins, context, templates
+from numba.core.typing.templates import signature
+
+from nncompile.cpu.objects.primitives import POINTER, Word
+from nncompile.cpu.vector.builder import retyped
+
+INT, TRUTH, ADDRESS = types.int64, types.boolean, types.voidptr
+KINDS = {"p": ADDRESS, "i": INT, "c": INT, "n": types.void}
+RANGE = types.range_state64_type
+
+TYPINGS = templates.Registry()                # numba keeps how a call is typed apart from
+LOWERINGS = Registry("nncompile")             # how it is lowered
+
+
+def declare(function: Any, *signatures: Any) -> None:
+    """Calls of the function have these types."""
+    typing = type(function.__name__, (templates.ConcreteTemplate,),
+                  {"key": function, "cases": list(signatures)})
+    TYPINGS.register(typing)
+    TYPINGS.register_global(function, types.Function(typing))
+
+
+for name in ("add", "sub", "mul", "floordiv", "mod", "and_", "or_", "xor", "lshift", "rshift"):
+    declare(getattr(operator, name), signature(INT, INT, INT))
+    declare(getattr(operator, "i" + name.rstrip("_")), signature(INT, INT, INT))     # x += y
+for name in ("lt", "le", "gt", "ge", "eq", "ne"):
+    declare(getattr(operator, name), signature(TRUTH, INT, INT))
+for name in ("neg", "invert"):
+    declare(getattr(operator, name), signature(INT, INT))
+declare(operator.not_, signature(TRUTH, TRUTH), signature(TRUTH, INT))
+declare(bool, signature(TRUTH, TRUTH), signature(TRUTH, INT))
+declare(range, *(signature(RANGE, *[INT] * count) for count in (1, 2, 3)))
+for step in (builtins.GetIter, builtins.IterNext, builtins.PairFirst, builtins.PairSecond):
+    TYPINGS.register(step)                    # of a loop over a range
+
+
+def declare_word(word: Word) -> Callable[..., None]:
+    """A function that numba takes for the word."""
+    def stands_for() -> None:
+        raise NotImplementedError
+
+    def emit(context: Any, builder: Any, called: Any, values: Sequence[Any]) -> Any:
+        values = [context.cast(builder, *three)
+                  for three in zip(values, called.args, wanted.args, strict=True)]
+        value = word.emit(builder, [retyped(v, POINTER) if letter == "p" else v
+                                    for v, letter in zip(values, word.arguments, strict=True)])
+        if word.result == "p":
+            return retyped(value, context.get_value_type(ADDRESS))
+        return context.get_dummy_value() if word.result == "n" else value
+
+    wanted = signature(KINDS[word.result], *(KINDS[a] for a in word.arguments))
+    stands_for.__name__ = word.name
+    declare(stands_for, wanted)
+    LOWERINGS.lower(stands_for, *wanted.args)(emit)
+    return stands_for
+
+
+class TypingContext(context.BaseContext):
+    def _load_builtins(self) -> None:
+        pass
+
+    def load_additional_registries(self) -> None:
+        self.install_registry(TYPINGS)
+
+    def resolve_value_type(self, val: Any) -> Any:
+        """What is declared here, before numba looks at what else it could be: to learn that `bool`
+        is no typed list, it imports these, which takes longer than compiling a small driver."""
+        return self._get_global_type(val) or super().resolve_value_type(val)
+
+
+class Library(codegen.JITCodeLibrary):
+    """Keeps a function's LLVM as text: what numba would do with it is not wanted."""
+
+    text = ""
+
+    def add_ir_module(self, module: Any) -> None:
+        self.text = str(module)
+
+
+class Codegen(codegen.JITCPUCodegen):
+    _library_class = Library
+
+
+class TargetContext(cpu.CPUContext):
+    def init(self) -> None:
+        super().init()
+        self._internal_codegen = Codegen("nncompile")
+
+    def load_additional_registries(self) -> None:
+        self.install_registry(LOWERINGS)
+
+    def post_lowering(self, module: Any, library: Any) -> None:
+        pass                                  # numba's own links its runtime: arrays, strings
+
+
+@register_pass(mutates_CFG=False, analysis_only=False)
+class PlainNumbers(FunctionPass):
+    """Every number in a function is an int64.  To numba 0 and 1 are of two types, and a variable
+    that is set to one of them could not be set to the other."""
+
+    _name = "plain_numbers"
+
+    def __init__(self) -> None:
+        super().__init__()                    # numba's own is abstract
+
+    def run_pass(self, state: Any) -> bool:
+        for block in state.func_ir.blocks.values():
+            for assign in block.find_insts(ir.Assign):
+                value = assign.value
+                if isinstance(value, (ir.Const, ir.Global)) and type(value.value) is int:
+                    assign.value = ir.Const(value.value, value.loc, use_literal_type=False)
+        return True
+
+
+class Pipeline(compiler.CompilerBase):
+    """Of the passes that numba runs on a function, those that numbers, calls and loops need.
+    Not SSA form: a variable has one type here, and LLVM makes that form anyway."""
+
+    def define_pipelines(self) -> list[Any]:
+        passes = compiler.PassManager("nncompile")
+        for one in (untyped_passes.TranslateByteCode, untyped_passes.FixupArgs,
+                    untyped_passes.IRProcessing, PlainNumbers, typed_passes.NopythonTypeInference,
+                    typed_passes.NativeLowering, typed_passes.NoPythonBackend):
+            passes.add_pass(one, one.__doc__ or one.__name__)
+        passes.finalize()
+        return [passes]
+
+
+TYPING = TypingContext()
+TARGET = TargetContext(TYPING)
+
+
+def llvm_of(python: Callable[..., Any], arguments: str, result: str) -> tuple[str, str]:
+    """LLVM of a function whose words are `declare_word`s, and its name therein.
+
+    Raises numba's errors where it does not understand the function.
+    """
+    flags = compiler.Flags()
+    flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
+    flags.error_model = "numpy"                          # x // 0 is 0, nothing raises
+    done = compiler.compile_extra(TYPING, TARGET, python, tuple(KINDS[a] for a in arguments),
+                                  KINDS[result], flags, {}, pipeline_class=Pipeline)
+    return done.library.text, done.fndesc.mangled_name

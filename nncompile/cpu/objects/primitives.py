@@ -1,0 +1,172 @@
+"""The words of generated source, and those the runtime is written with.
+
+A word is given as an emitter of LLVM; the words of generated source also as Python, where an array
+that starts at a place stands for the pointer to it, so that the same text runs without a compiler.
+Arguments and results are described by one letter each:
+
+    p  a pointer, to whatever the word says       i  an int64
+    c  a C int, seen as int64 (results only)      n  nothing
+
+Addresses stay pointers from end to end: LLVM may miscompile pointers made from integers.
+"""
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from llvmlite import ir as ll
+
+from ir.types import DTYPES
+from nncompile.cpu.kernels.kernel import PHASE_WORDS, typed
+from nncompile.cpu.vector.builder import retyped
+
+F32, I8, I32, I64 = ll.FloatType(), ll.IntType(8), ll.IntType(32), ll.IntType(64)
+POINTER, VOID = ll.PointerType(), ll.VoidType()
+LLVM_TYPES = {"p": POINTER, "i": I64, "c": I32, "n": VOID}
+
+PHASE = PHASE_WORDS               # of each phase, in the queue
+LINE = 16                         # float32 of a cache line
+
+Builder = Any                     # llvmlite.ir.IRBuilder
+Pointer = Any                     # in annotations of the runtime's functions: letter p
+Emitter = Callable[[Builder, Sequence[Any]], Any]
+
+
+@dataclass(frozen=True)
+class Word:
+    """`emit(builder, values)` returns the result; `python(*arguments)` computes it."""
+
+    name: str
+    arguments: str
+    result: str
+    emit: Emitter
+    python: Callable[..., Any] | None = None
+
+    def __call__(self, *arguments: Any) -> Any:
+        if self.python is None:
+            raise NotImplementedError(f"{self.name} only exists compiled")
+        return self.python(*arguments)
+
+
+def symbol(name: str, arguments: str, result: str, c_name: str | None = None) -> Word:
+    """A C function that the linker finds: of the process (libc, the interpreter) or our own."""
+    def emit(builder: Builder, values: Sequence[Any]) -> Any:
+        value = builder.call(declared(builder.module, c_name or name, arguments, result), values)
+        return builder.sext(value, I64) if result == "c" else value
+    return Word(name, arguments, result, emit)
+
+
+def declared(module: Any, name: str, arguments: str, result: str) -> Any:
+    if name in module.globals:
+        return module.globals[name]
+    kind = ll.FunctionType(LLVM_TYPES[result], [LLVM_TYPES[a] for a in arguments])
+    return ll.Function(module, kind, name)
+
+
+def indirect(name: str, arguments: str, result: str) -> Word:
+    """A word whose first argument is the address of the function that it calls with the others."""
+    def emit(builder: Builder, values: Sequence[Any]) -> Any:
+        kind = ll.FunctionType(LLVM_TYPES[result], [LLVM_TYPES[a] for a in arguments])
+        return builder.call(retyped(values[0], kind.as_pointer()), values[1:])
+    return Word(name, "p" + arguments, result, emit)
+
+
+def element(builder: Builder, pointer: Any, index: Any, kind: Any = I64) -> Any:
+    return builder.gep(pointer, [index], source_etype=kind)
+
+
+def smaller(builder: Builder, values: Sequence[Any]) -> Any:
+    return builder.select(builder.icmp_signed("<", *values), *values)
+
+
+def larger(builder: Builder, values: Sequence[Any]) -> Any:
+    return builder.select(builder.icmp_signed(">", *values), *values)
+
+
+def round_up(builder: Builder, values: Sequence[Any]) -> Any:
+    return builder.and_(builder.add(values[0], I64(LINE - 1)), I64(-LINE))
+
+
+def place_of_phase(builder: Builder, values: Sequence[Any]) -> Any:
+    return element(builder, values[0], builder.mul(values[1], I64(PHASE)))
+
+
+def take_next(builder: Builder, values: Sequence[Any]) -> Any:
+    return builder.atomic_rmw("add", place_of_phase(builder, values), I64(1), "acq_rel")
+
+
+def python_put(facts: Any, index: int, value: int) -> None:
+    facts[index] = value
+
+
+def python_claim(queue: Any, number: int) -> int:
+    queue[number * PHASE] += 1
+    return int(queue[number * PHASE]) - 1
+
+
+def step_word(name: str, dtype: str) -> Word:
+    kind = F32 if dtype == "f32" else ll.IntType(8 * DTYPES[dtype].itemsize)
+    return Word(name, "pi", "p", lambda b, v: element(b, v[0], v[1], kind),
+                lambda array, offset: typed(array, dtype)[offset:])
+
+
+# -- the words of generated source -----------------------------------------------------------------
+
+WORDS = {word.name: word for word in (
+    # the element that lies `offset` after `pointer`: at(p, 3) counts float32, at_i64(p, 3) int64
+    *(step_word("at" if dtype == "f32" else f"at_{dtype}", dtype) for dtype in DTYPES),
+    # input or output number k of the call;  the k-th named size
+    Word("pointer", "pi", "p", lambda b, v: b.load(element(b, *v), typ=POINTER),
+         lambda args, k: args[k]),
+    Word("size", "pi", "i", lambda b, v: b.load(element(b, *v), typ=I64),
+         lambda sizes, k: int(sizes[k])),
+    # what `plan` says of the call
+    Word("put", "pii", "n", lambda b, v: b.store(v[2], element(b, *v[:2])), python_put),
+    # the queue of step k's units;  the next unit of it that nobody has taken
+    Word("phase", "pi", "p", place_of_phase, lambda queue, k: queue[k * PHASE:]),
+    Word("claim", "pi", "i", take_next, python_claim),
+    # floats, rounded up to whole cache lines
+    Word("aligned", "i", "i", round_up, lambda n: (n + LINE - 1) // LINE * LINE),
+    Word("min", "ii", "i", smaller, min),
+    Word("max", "ii", "i", larger, max),
+)}
+
+
+# -- the runtime's own words: memory and atomics count in words of 8 bytes -------------------------
+
+def pause(builder: Builder, _: Sequence[Any]) -> None:
+    """Tell the CPU that this is a spinning loop."""
+    machine = platform.machine()
+    if machine in ("x86_64", "AMD64"):
+        builder.call(declared(builder.module, "llvm.x86.sse2.pause", "", "n"), [])
+    elif machine in ("aarch64", "arm64"):
+        hint = declared(builder.module, "llvm.aarch64.hint", "c", "n")
+        builder.call(hint, [I32(1)])                                 # yield
+
+
+load = Word("load", "pi", "i", lambda b, v: b.load(element(b, *v), typ=I64))
+store = Word("store", "pii", "n", lambda b, v: b.store(v[2], element(b, *v[:2])))
+load_pointer = Word("load_pointer", "pi", "p", lambda b, v: b.load(element(b, *v), typ=POINTER))
+store_pointer = Word("store_pointer", "pip", "n", lambda b, v: b.store(v[2], element(b, *v[:2])))
+load_int32 = Word("load_int32", "pi", "i", lambda b, v: b.sext(      # at an offset in bytes
+    b.load(element(b, v[0], v[1], I8), typ=I32), I64))
+words = Word("words", "pi", "p", lambda b, v: element(b, *v))        # the address of word i
+null = Word("null", "", "p", lambda b, v: ll.Constant(POINTER, None))
+same = Word("same", "pp", "i", lambda b, v: b.zext(b.icmp_unsigned("==", *v), I64))
+stack = Word("stack", "i", "p", lambda b, v: b.alloca(I64, size=v[0]))  # words, until the return
+relax = Word("relax", "", "n", pause)
+
+publish = Word("publish", "pii", "n", lambda b, v: b.store_atomic(   # after what was stored before
+    v[2], retyped(element(b, *v[:2]), I64.as_pointer()), "release", 8))
+
+# every one a full barrier (sequentially consistent); these return what was there before
+atomic_load = Word("atomic_load", "pi", "i", lambda b, v: b.load_atomic(
+    element(b, *v), "seq_cst", 8, typ=I64))
+atomic_store = Word("atomic_store", "pii", "n", lambda b, v: b.store_atomic(
+    v[2], retyped(element(b, *v[:2]), I64.as_pointer()), "seq_cst", 8))
+atomic_add = Word("atomic_add", "pii", "i", lambda b, v: b.atomic_rmw(
+    "add", element(b, *v[:2]), v[2], "seq_cst"))
+exchange = Word("exchange", "pii", "i", lambda b, v: b.atomic_rmw(
+    "xchg", element(b, *v[:2]), v[2], "seq_cst"))

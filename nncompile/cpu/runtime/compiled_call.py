@@ -1,0 +1,401 @@
+"""The call path, compiled: a C function that Python calls with arrays.
+
+It reads the arrays' headers, checks them, makes the outputs, lets go of the interpreter's lock
+around long work, and runs the model.  Whatever is not plain goes to one Python function, `slow`.
+`self` of the function is the model's State, an array of words that launch.py and this file lay out.
+
+What it knows of numpy's structs is their documented ABI (numpy/ndarraytypes.h, PyArrayObject_fields
+and PyArray_Descr).  `knows_numpy()` compares that with real arrays before it is relied on.
+"""
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import sys
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nncompile.cpu.objects.compile import runtime
+from nncompile.cpu.objects.primitives import (
+    Pointer,
+    indirect,
+    load,
+    load_int32,
+    load_pointer,
+    null,
+    same,
+    stack,
+    store,
+    store_pointer,
+    symbol,
+    words,
+)
+from nncompile.cpu.runtime import launch
+from nncompile.cpu.runtime.launch import DONE, FACTS, FLOPS, NO_WORKERS, PLAN, ROOM, WORKERS, run
+
+# PyObject, PyArrayObject: offsets in words; PyArrayObject, PyArray_Descr: offsets in bytes
+CLASS, DATA, SHAPE, DESCR = 1, 2, 4, 7
+RANK_BYTE, FLAGS_BYTE = 24, 64
+BYTE_ORDER_BYTE, TYPE_BYTE = 26, 28
+PLAIN, WRITEABLE = 0x101, 0x400               # C order and aligned
+NATIVE = ord("=")
+NEW_ARRAY_INDEX = 93                          # of PyArray_New in numpy's table of functions
+
+# A model's state, continued: objects of Python, and counts
+(ARRAY_CLASS, NEW_ARRAY, ARENA, SLOW, RESTART, ON_FAULT, OUT_NAME, RELEASE, INPUTS, OUTPUTS, SIZES,
+ DIMS, MOST_BYTES) = range(launch.LAUNCH_WORDS, launch.LAUNCH_WORDS + 13)
+SPECS = launch.LAUNCH_WORDS + 13
+# A spec: the dtype's object, its type number and another of the same layout, its bytes, the rank.
+# After an input's come its dims: a size, or -1 - k for named size k.  Outputs' dims are facts.
+S_DESCR, S_TYPE, S_OTHER_TYPE, S_BYTES, S_RANK, S_DIMS = range(6)
+FAULT_WORDS = 8
+
+RELEASE_FLOPS = 2_000_000                     # about 10 us: worth 0.1 us for other threads' sake
+
+vectorcall = symbol("vectorcall", "ppip", "p", "PyObject_Vectorcall")
+save_thread = symbol("save_thread", "", "p", "PyEval_SaveThread")
+restore_thread = symbol("restore_thread", "p", "n", "PyEval_RestoreThread")
+incref = symbol("incref", "p", "n", "Py_IncRef")
+decref = symbol("decref", "p", "n", "Py_DecRef")
+no_memory = symbol("no_memory", "", "p", "PyErr_NoMemory")
+new_tuple = symbol("new_tuple", "i", "p", "PyTuple_New")
+set_item = symbol("set_item", "pip", "c", "PyTuple_SetItem")
+get_item = symbol("get_item", "pi", "p", "PyTuple_GetItem")
+tuple_size = symbol("tuple_size", "p", "i", "PyTuple_Size")
+new_int = symbol("new_int", "i", "p", "PyLong_FromLongLong")
+new_array = indirect("new_array", "pipippiip", "p")
+call_plan = indirect("call_plan", "pp", "n")
+
+
+# -- compiled --------------------------------------------------------------------------------------
+
+@runtime
+def call(self: Pointer, args: Pointer, count: int, keywords: Pointer) -> Pointer:
+    """call(*inputs), call(*inputs, *outs), or with one output call(*inputs, out=out)."""
+    state = load_pointer(self, DATA)
+    inputs, outputs = load(state, INPUTS), load(state, OUTPUTS)
+    out_given = has_out(state, count, keywords)
+    sizes, facts = stack(load(state, SIZES)), stack(FACTS + load(state, DIMS))
+    arrays, results = stack(2 * (inputs + outputs)), stack(outputs)
+    specs = null()
+    if out_given >= 0:
+        specs = read_inputs(state, args, sizes, arrays)
+    if same(specs, null()):
+        return vectorcall(load_pointer(state, SLOW), args, count, keywords)
+    call_plan(load_pointer(state, PLAN), sizes, facts)
+    if load(facts, ROOM) < 0 or (out_given == 0 and has_large_output(state, specs, facts)):
+        return vectorcall(load_pointer(state, SLOW), args, count, keywords)
+    if out_given:
+        if take_outputs(state, words(args, inputs), specs, facts, arrays, results) == 0:
+            return vectorcall(load_pointer(state, SLOW), args, count, keywords)
+    elif make_outputs(state, specs, facts, arrays, results) == 0:
+        return null()
+    fault = stack(FAULT_WORDS)
+    store(fault, 0, 0)
+    status = run_released(state, arrays, sizes, facts, fault)
+    if status == DONE and load(fault, 0) == 0:
+        return returned(results, outputs)
+    release(results, outputs)
+    if status == DONE:
+        return refuse(state, fault)
+    if status == NO_WORKERS:
+        return vectorcall(load_pointer(state, RESTART), args, count, keywords)
+    return no_memory()
+
+
+@runtime
+def has_out(state: Pointer, count: int, keywords: Pointer) -> int:
+    """1 if outputs are given, 0 if not, -1 if the arguments are anything else."""
+    inputs, outputs = load(state, INPUTS), load(state, OUTPUTS)
+    if same(keywords, null()) == 0 and tuple_size(keywords) > 0:
+        if count != inputs or outputs != 1 or tuple_size(keywords) != 1:
+            return -1
+        return 1 if same(get_item(keywords, 0), load_pointer(state, OUT_NAME)) else -1
+    if count == inputs:
+        return 0
+    return 1 if count == inputs + outputs else -1
+
+
+@runtime
+def read_inputs(state: Pointer, args: Pointer, sizes: Pointer, arrays: Pointer) -> Pointer:
+    """Check the inputs; find the named sizes, and where each array starts and ends.
+
+    Returns where the outputs' specs are, or null if an input is not plain or does not fit.
+    """
+    for i in range(load(state, SIZES)):
+        store(sizes, i, -1)
+    spec = words(state, SPECS)
+    for i in range(load(state, INPUTS)):
+        array = load_pointer(args, i)
+        if is_plain(state, array, spec, PLAIN) == 0:
+            return null()
+        shape, rank = load_pointer(array, SHAPE), load(spec, S_RANK)
+        if bind_sizes(shape, words(spec, S_DIMS), rank, sizes) == 0:
+            return null()
+        note_array(state, arrays, i, array, shape, spec)
+        spec = words(spec, S_DIMS + rank)
+    return spec
+
+
+@runtime
+def is_plain(state: Pointer, array: Pointer, spec: Pointer, flags: int) -> int:
+    """An ndarray, no subclass, of the spec's dtype and rank, with these flags."""
+    if load(array, CLASS) != load(state, ARRAY_CLASS):
+        return 0
+    if load_int32(array, RANK_BYTE) != load(spec, S_RANK):
+        return 0
+    if load_int32(array, FLAGS_BYTE) & flags != flags:
+        return 0
+    if load(array, DESCR) == load(spec, S_DESCR):
+        return 1
+    descr = load_pointer(array, DESCR)        # an equal dtype, as unpickling makes them
+    if (load_int32(descr, BYTE_ORDER_BYTE - 2) >> 16) & 255 != NATIVE:
+        return 0
+    number = load_int32(descr, TYPE_BYTE)
+    return 1 if number == load(spec, S_TYPE) or number == load(spec, S_OTHER_TYPE) else 0
+
+
+@runtime
+def bind_sizes(shape: Pointer, dims: Pointer, rank: int, sizes: Pointer) -> int:
+    """Does the shape fit the dims?  A named size is the same wherever it stands."""
+    for i in range(rank):
+        size, wanted = load(shape, i), load(dims, i)
+        if wanted < 0:
+            name = -1 - wanted
+            if load(sizes, name) < 0:
+                store(sizes, name, size)
+            wanted = load(sizes, name)
+        if size != wanted:
+            return 0
+    return 1
+
+
+@runtime
+def note_array(state: Pointer, arrays: Pointer, i: int, array: Pointer, shape: Pointer,
+               spec: Pointer) -> None:
+    """Where array number i starts, and in the second half of `arrays` how many bytes it has."""
+    store(arrays, i, load(array, DATA))
+    size = load(spec, S_BYTES)
+    for axis in range(load(spec, S_RANK)):
+        size *= load(shape, axis)
+    store(arrays, load(state, INPUTS) + load(state, OUTPUTS) + i, size)
+
+
+@runtime
+def take_outputs(state: Pointer, given: Pointer, spec: Pointer, facts: Pointer, arrays: Pointer,
+                 results: Pointer) -> int:
+    """Use the outputs that the caller gave, if they are plain, fit, and overlap nothing."""
+    inputs, outputs = load(state, INPUTS), load(state, OUTPUTS)
+    dims = words(facts, FACTS)
+    for i in range(outputs):
+        array = load_pointer(given, i)
+        if is_plain(state, array, spec, PLAIN | WRITEABLE) == 0:
+            return 0
+        shape, rank = load_pointer(array, SHAPE), load(spec, S_RANK)
+        for axis in range(rank):
+            if load(shape, axis) != load(dims, axis):
+                return 0
+        note_array(state, arrays, inputs + i, array, shape, spec)
+        store_pointer(results, i, array)
+        dims = words(dims, rank)
+        spec = words(spec, S_DIMS)
+    for i in range(inputs, inputs + outputs):
+        if overlaps_earlier(arrays, inputs + outputs, i):
+            return 0
+    for i in range(outputs):
+        incref(load_pointer(results, i))
+    return 1
+
+
+@runtime
+def overlaps_earlier(arrays: Pointer, count: int, i: int) -> int:
+    start, size = load(arrays, i), load(arrays, count + i)
+    for other in range(i):
+        begin = load(arrays, other)
+        if begin < start + size and start < begin + load(arrays, count + other):
+            return 1
+    return 0
+
+
+@runtime
+def has_large_output(state: Pointer, spec: Pointer, facts: Pointer) -> int:
+    """Is one so large that its memory is worth keeping?  See results.py."""
+    dims = words(facts, FACTS)
+    for _ in range(load(state, OUTPUTS)):
+        rank = load(spec, S_RANK)
+        size = load(spec, S_BYTES)
+        for axis in range(rank):
+            size *= load(dims, axis)
+        if size >= load(state, MOST_BYTES):
+            return 1
+        dims = words(dims, rank)
+        spec = words(spec, S_DIMS)
+    return 0
+
+
+@runtime
+def make_outputs(state: Pointer, spec: Pointer, facts: Pointer, arrays: Pointer, results: Pointer
+                 ) -> int:
+    """Make new arrays.  0 if Python's error is set instead."""
+    inputs, outputs = load(state, INPUTS), load(state, OUTPUTS)
+    dims = words(facts, FACTS)
+    for i in range(outputs):
+        rank = load(spec, S_RANK)
+        array = new_array(load_pointer(state, NEW_ARRAY), load_pointer(state, ARRAY_CLASS), rank,
+                          dims, load(spec, S_TYPE), null(), null(), 0, 0, null())
+        if same(array, null()):
+            release(results, i)
+            return 0
+        store_pointer(results, i, array)
+        store(arrays, inputs + i, load(array, DATA))
+        dims = words(dims, rank)
+        spec = words(spec, S_DIMS)
+    return 1
+
+
+@runtime
+def run_released(state: Pointer, arrays: Pointer, sizes: Pointer, facts: Pointer, fault: Pointer
+                 ) -> int:
+    """Run; long work without the interpreter's lock.
+
+    Another thread may give the model other weights meanwhile: this run holds on to its own.
+    """
+    arena = load_pointer(state, ARENA)
+    weights, threads = load_pointer(arena, DATA), load(state, WORKERS)
+    if load(facts, FLOPS) < load(state, RELEASE):
+        return run(state, weights, arrays, sizes, facts, fault, threads)
+    incref(arena)
+    thread = save_thread()
+    status = run(state, weights, arrays, sizes, facts, fault, threads)
+    restore_thread(thread)
+    decref(arena)
+    return status
+
+
+@runtime
+def returned(results: Pointer, outputs: int) -> Pointer:
+    """The output, or a tuple of them."""
+    if outputs == 1:
+        return load_pointer(results, 0)
+    value = new_tuple(outputs)
+    if same(value, null()):
+        release(results, outputs)
+        return value
+    for i in range(outputs):
+        set_item(value, i, load_pointer(results, i))
+    return value
+
+
+@runtime
+def release(results: Pointer, outputs: int) -> None:
+    for i in range(outputs):
+        decref(load_pointer(results, i))
+
+
+@runtime
+def refuse(state: Pointer, fault: Pointer) -> Pointer:
+    """on_fault(step, index, size), which raises the error."""
+    numbers = stack(3)
+    for i in range(3):
+        value = new_int(load(fault, i) - (1 if i == 0 else 0))       # steps are noted from 1
+        if same(value, null()):
+            release(numbers, i)
+            return value
+        store_pointer(numbers, i, value)
+    result = vectorcall(load_pointer(state, ON_FAULT), numbers, 3, null())
+    release(numbers, 3)
+    return result
+
+
+COMPILED = (call, has_out, read_inputs, is_plain, bind_sizes, note_array, take_outputs,
+            overlaps_earlier, has_large_output, make_outputs, run_released, returned, release,
+            refuse)
+
+
+# -- Python ----------------------------------------------------------------------------------------
+
+class State(np.ndarray[tuple[int], np.dtype[np.int64]]):
+    """A model's words.  The objects that they point to are attributes: so they live, and the
+    garbage collector sees them, as long as the words."""
+
+    arena: npt.NDArray[np.float32]
+    objects: tuple[Any, ...]
+
+
+class MethodDef(ctypes.Structure):
+    _fields_ = [("name", ctypes.c_char_p), ("function", ctypes.c_void_p), ("flags", ctypes.c_int),
+                ("doc", ctypes.c_char_p)]
+
+
+@functools.cache
+def method(address: int) -> MethodDef:
+    """PyMethodDef of `call`; functions made of it refer to it forever."""
+    return MethodDef(b"call", address, 0x80 | 0x02,        # METH_FASTCALL | METH_KEYWORDS
+                     b"call(*inputs, out=None): arrays in, arrays out")
+
+
+def builtin(address: int, state: State) -> Any:
+    """A builtin function around machine code; it keeps `state` alive."""
+    make = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)(
+        ("PyCFunction_NewEx", ctypes.pythonapi))
+    return make(ctypes.addressof(method(address)), state, None)
+
+
+@functools.cache
+def numpy_new_array() -> int:
+    """Address of PyArray_New, from numpy's table of C functions."""
+    get = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
+        ("PyCapsule_GetPointer", ctypes.pythonapi))
+    table = get(np._core._multiarray_umath._ARRAY_API, None)             # type: ignore[attr-defined]
+    return int(ctypes.cast(table, ctypes.POINTER(ctypes.c_void_p))[NEW_ARRAY_INDEX] or 0)
+
+
+def usable() -> bool:
+    """May the compiled call path be used?  Otherwise calls go through Python and do the same.
+
+    It needs CPython with its interpreter lock, and numpy's structs as this file knows them.
+    NNCOMPILE_CALL=portable turns it off.
+    """
+    if os.environ.get("NNCOMPILE_CALL") == "portable":
+        return False
+    if sys.implementation.name != "cpython" or "t" in getattr(sys, "abiflags", ""):   # no GIL
+        return False
+    return knows_numpy()
+
+
+@functools.cache
+def knows_numpy() -> bool:
+    """Compare what this file says of numpy's structs with arrays that differ in every field."""
+    sample = np.zeros((3, 5, 7), np.float32)
+    try:
+        return (all(header_is_known(a) for a in (sample, sample.T, np.zeros(2, np.int64)))
+                and new_array_is_known())
+    except (AttributeError, ValueError, TypeError):
+        return False
+
+
+def header_is_known(array: npt.NDArray[Any]) -> bool:
+    array.flags.writeable = array.flags.c_contiguous
+    word = (ctypes.c_int64 * 9).from_address(id(array))
+    rank = ctypes.c_int32.from_address(id(array) + RANK_BYTE).value
+    flags = ctypes.c_int32.from_address(id(array) + FLAGS_BYTE).value
+    if (word[CLASS], word[DATA], rank) != (id(np.ndarray), array.ctypes.data, array.ndim):
+        return False
+    shape = (ctypes.c_int64 * rank).from_address(word[SHAPE])
+    order = ctypes.c_char.from_address(word[DESCR] + BYTE_ORDER_BYTE).value
+    number = ctypes.c_int32.from_address(word[DESCR] + TYPE_BYTE).value
+    known = PLAIN | WRITEABLE if array.flags.c_contiguous else PLAIN & ~1
+    return (tuple(shape) == array.shape and flags & (PLAIN | WRITEABLE) == known
+            and (order, number) == (b"=", array.dtype.num))
+
+
+def new_array_is_known() -> bool:
+    c = ctypes
+    make = c.PYFUNCTYPE(c.py_object, c.py_object, c.c_int, c.c_void_p, c.c_int, c.c_void_p,
+                        c.c_void_p, c.c_int, c.c_int, c.c_void_p)(numpy_new_array())
+    dims = (c.c_int64 * 2)(3, 5)
+    made = make(np.ndarray, 2, c.addressof(dims), np.dtype(np.float32).num, None, None, 0, 0, None)
+    return type(made) is np.ndarray and made.shape == (3, 5) and made.dtype == np.float32

@@ -1,0 +1,123 @@
+"""What sharing work costs on this machine: what launch.py decides by.
+
+A worker is worth its while if it saves more than giving it work takes.  That time is measured when
+the first workers start, a few milliseconds, and kept for as long as the machine runs.
+"""
+from __future__ import annotations
+
+import ctypes
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from nncompile.cpu.driver.load import load_functions, load_runtime
+from nncompile.cpu.machine.ceilings import kept, peak, seconds_of
+from nncompile.cpu.objects.compile import runtime
+from nncompile.cpu.objects.link import linker
+from nncompile.cpu.objects.primitives import (
+    Pointer,
+    atomic_load,
+    atomic_store,
+    exchange,
+    null,
+    relax,
+)
+from nncompile.cpu.runtime.executable import POOL
+from nncompile.cpu.runtime.pool import BUSY, SPINS, Pool, share
+from nncompile.cpu.vector.target import Target, host
+from nncompile.errors import Error
+
+KIND = "costs"
+BATCHES, MEETINGS = 40, 25                    # 1000 meetings: about a millisecond
+LEAST, MOST = 20_000, 1_000_000               # operations, should the machine have been busy
+
+
+# -- compiled --------------------------------------------------------------------------------------
+
+@runtime
+def meet(args: Pointer, sizes: Pointer, weights: Pointer, scratch: Pointer, block: int,
+         queue: Pointer, fault: Pointer, me: int) -> None:
+    """A job without work: it is done when two have come to it."""
+    spins = 0
+    if me > 0:
+        atomic_store(queue, 0, 1)
+    while me == 0 and atomic_load(queue, 0) == 0 and spins < SPINS:
+        relax()
+        spins += 1
+
+
+@runtime
+def meetings(pool: Pointer, queue: Pointer, job: Pointer, times: int) -> int:
+    """So many such jobs, one after the other; 0 if the pool has other work."""
+    if exchange(pool, BUSY, 1) != 0:
+        return 0
+    for _ in range(times):
+        atomic_store(queue, 0, 0)
+        share(pool, 2, job, null(), null(), null(), null(), 0, queue, 0, 0, null())
+    exchange(pool, BUSY, 0)
+    return 1
+
+
+COMPILED = (meet, meetings)
+
+
+# -- Python ----------------------------------------------------------------------------------------
+
+@dataclass(frozen=True)
+class Costs:
+    """handoff: seconds until a waiting worker has begun a job and its caller knows.
+    flops: multiply-adds of one thread, two operations each, a second."""
+
+    handoff: float
+    flops: float
+
+    def __post_init__(self) -> None:
+        if not (0 < self.handoff < math.inf and 0 < self.flops < math.inf):
+            raise ValueError(f"these are no costs: {self.handoff}, {self.flops}")
+
+    @property
+    def worth(self) -> int:
+        """Operations that are worth another worker: two threads save half of the time, and have to
+        save more than the handoff."""
+        return round(min(max(2 * self.handoff * self.flops, LEAST), MOST))
+
+    def __str__(self) -> str:
+        return (f"sharing  {self.handoff * 1e6:.2f} us until a worker has begun: worth it from "
+                f"{self.worth / 1e3:.0f} thousand operations on")
+
+
+def costs(pool: Pool, target: Target, *, again: bool = False) -> Costs:
+    """Of this machine; the pool has a worker, which helps to measure.
+
+    Raises Error if the pool works for a model meanwhile."""
+    return kept(KIND, Costs, lambda: measure(pool, target), again)
+
+
+def costs_here(*, again: bool = False) -> Costs:
+    """The same with this process's own pool, on which two threads have to be possible."""
+    target = host()
+    load_runtime(target)
+    POOL.start(2, linker(target).address("nnc_worker"))
+    return costs(POOL, target, again=again)
+
+
+def measure(pool: Pool, target: Target) -> Costs:
+    """The lower quartile of many short rounds: others may have the CPU for a while."""
+    word, pointer = ctypes.c_int64, ctypes.c_void_p
+    load_functions(KIND, COMPILED, COMPILED, target)
+    address = linker(target).address
+    run = ctypes.CFUNCTYPE(word, pointer, pointer, pointer, word)(address("nnc_meetings"))
+    queue = np.zeros(8, np.int64)
+
+    def some() -> None:
+        if not run(pool.address, queue.ctypes.data, address("nnc_meet"), MEETINGS):
+            raise Error("the workers are busy: the cost of sharing work cannot be measured now")
+
+    call, flops = peak(1, 0.0005)
+    return Costs(quartile(some) / MEETINGS, flops / quartile(call, 8))
+
+
+def quartile(call: Callable[[], None], times: int = BATCHES) -> float:
+    return sorted(seconds_of(call) for _ in range(times))[times // 4]

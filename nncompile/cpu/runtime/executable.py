@@ -1,0 +1,412 @@
+"""A loaded model: a function of arrays.
+
+`Executable` runs machine code; `PythonExecutable` runs the same source as plain Python, for reading
+along in a debugger (NNCOMPILE_JIT=0).  Both take the same arguments and behave alike.
+"""
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import threading
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from ir.types import NDArray
+from nncompile.cpu.driver.load import (
+    Driver,
+    load,
+    load_runtime,
+    load_sharing,
+    load_short_call,
+    read,
+)
+from nncompile.cpu.kernels.kernel import Kernel
+from nncompile.cpu.machine.topology import cache_of
+from nncompile.cpu.objects.compile import execute
+from nncompile.cpu.objects.link import linker
+from nncompile.cpu.objects.primitives import WORDS
+from nncompile.cpu.runtime import compiled_call as call_path
+from nncompile.cpu.runtime import launch
+from nncompile.cpu.runtime.buffer_call import ShortCall
+from nncompile.cpu.runtime.compiled_call import State
+from nncompile.cpu.runtime.output_memory import LARGE, Results
+from nncompile.cpu.runtime.pool import WORTH, Pool, check_threads, default_threads
+from nncompile.cpu.vector.target import Target, host
+from nncompile.errors import Error, InputError
+
+Words = npt.NDArray[np.int64]
+LINE_BYTES = 64
+
+
+@dataclass(frozen=True)
+class Input:
+    """An argument: its dtype, and its dims, each a size or the name of one."""
+
+    dtype: str
+    dims: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class Output:
+    """A result: its dtype, and how many dims `plan` states for it."""
+
+    dtype: str
+    rank: int
+
+
+class Portable:
+    """Checks and runs calls in Python.  Base of both executables.
+
+    source:   defines plan(sizes, facts), phases(...) and perhaps row_blocks(...), in the words of
+              words.py; where it has row_blocks, the batch is the first of `sizes`.
+    kernels:  those that the source calls, by the names it calls them by.
+    sizes:    the named sizes, in the order in which the source reads them.
+    arena:    the weights: 1-D float32, C-contiguous, starting on a cache line.
+    cache:    that the weights stay in, L2, L3 or MEMORY; None: by the size of the arena.
+    threads:  most threads of a call; None: default_threads().
+    slow:     slow(*args, **keywords) is called with arguments that are not plain: a wrong number,
+              dtype or shape, a keyword besides `out`, arrays that are not C-contiguous, outputs
+              that overlap.  What it returns is the call's result.
+    on_fault: on_fault(step, index, size) is called when a step met a wrong index; it raises.
+    """
+
+    def __init__(self, source: str, kernels: Mapping[str, Kernel], inputs: Sequence[Input],
+                 outputs: Sequence[Output], sizes: Sequence[str], arena: npt.NDArray[np.float32],
+                 *, slow: Callable[..., Any], on_fault: Callable[[int, int, int], Any],
+                 cache: int | None = None, threads: int | None = None) -> None:
+        self.source = source
+        self._inputs, self._outputs, self._sizes = tuple(inputs), tuple(outputs), tuple(sizes)
+        self._slow, self._on_fault = slow, on_fault
+        self._dtypes = [np.dtype(i.dtype) for i in inputs], [np.dtype(o.dtype) for o in outputs]
+        self._results = Results(2 * len(outputs))
+        self._arena = checked_arena(arena)
+        self._cache = cache_of(arena.nbytes) if cache is None else cache
+        self._threads = default_threads() if threads is None else check_threads(threads)
+        self.call: Callable[..., Any] = self.call_by_steps
+
+    @property
+    def threads(self) -> int:
+        """Most threads that a call uses."""
+        return self._threads
+
+    @threads.setter
+    def threads(self, count: int) -> None:
+        self._threads = check_threads(count)
+
+    def swap_weights(self, arena: npt.NDArray[np.float32]) -> None:
+        """Use another arena of the same size.  Calls that run keep the one they began with."""
+        if arena.size != self._arena.size:
+            raise Error(f"the arena has {arena.size} numbers, not {self._arena.size}")
+        self._arena = checked_arena(arena)
+
+    def compute(self, inputs: Sequence[NDArray], outs: Sequence[NDArray] | None = None,
+                threads: int | None = None) -> list[NDArray]:
+        """The outputs, for arrays of exactly the right dtypes and shapes that are C-contiguous and
+        aligned; written to `outs`, the same and overlapping nothing, where given; on so many
+        threads, or as many as the model uses.
+
+        Never calls `slow`.  Raises InputError where an array is anything else.
+        """
+        sizes = self._bind(inputs)
+        if sizes is None:
+            self._refuse("inputs", [str(i) for i in self._inputs], inputs)
+        facts = self._plan(sizes)
+        if facts[launch.ROOM] < 0:
+            raise InputError("the program does not take these sizes: "
+                             + ", ".join(map(str, sizes.tolist())))
+        shapes = self._shapes(facts)
+        if outs is None:
+            outs = [self._results.new(s, d) for s, d in zip(shapes, self._dtypes[1], strict=True)]
+        elif not self._takes(outs, shapes, inputs):
+            self._refuse("outputs", [f"{d}{list(s)}" for s, d in
+                                     zip(shapes, self._dtypes[1], strict=True)], outs)
+        fault = np.zeros(call_path.FAULT_WORDS, np.int64)
+        self._run([*inputs, *outs], sizes, facts, fault,
+                  self._threads if threads is None else check_threads(threads))
+        if fault[0]:
+            self._on_fault(int(fault[0]) - 1, int(fault[1]), int(fault[2]))
+        return list(outs)
+
+    def facts(self, inputs: Sequence[NDArray]) -> tuple[Words, Words]:
+        """The named sizes of these inputs, and what the source's `plan` says of them."""
+        sizes = self._bind(inputs)
+        if sizes is None:
+            self._refuse("inputs", [str(i) for i in self._inputs], inputs)
+        return sizes, self._plan(sizes)
+
+    def sharing(self, sizes: Words) -> tuple[int, int]:
+        """How a call of these named sizes is shared: the threads that work, and the rows of a block
+        that each takes through all steps; 0 if they share each step."""
+        raise NotImplementedError
+
+    # -- the same as call.py, in Python --------------------------------------------------------
+
+    def call_by_steps(self, *args: Any, **keywords: Any) -> Any:
+        inputs, outs = args[:len(self._inputs)], args[len(self._inputs):]
+        if keywords.keys() == {"out"} and len(self._outputs) == 1 and not outs:
+            outs = (keywords["out"],)
+        elif keywords:
+            return self._slow(*args, **keywords)
+        if any(type(a) is not np.ndarray for a in (*inputs, *outs)):
+            return self._slow(*args, **keywords)
+        sizes = self._bind(inputs)
+        if sizes is None:
+            return self._slow(*args, **keywords)
+        facts = self._plan(sizes)
+        if facts[launch.ROOM] < 0:
+            return self._slow(*args, **keywords)
+        if outs and not self._takes(outs, self._shapes(facts), inputs):
+            return self._slow(*args, **keywords)
+        results = self.compute(inputs, outs or None)
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def _bind(self, inputs: Sequence[NDArray]) -> Words | None:
+        """The named sizes; None if an input does not fit."""
+        if len(inputs) != len(self._inputs):
+            return None
+        sizes: dict[int | str, int] = {}
+        for array, spec, dtype in zip(inputs, self._inputs, self._dtypes[0], strict=True):
+            if not is_plain(array, dtype) or array.ndim != len(spec.dims):
+                return None
+            for size, dim in zip(array.shape, spec.dims, strict=True):
+                if size != (sizes.setdefault(dim, size) if isinstance(dim, str) else dim):
+                    return None
+        return np.array([sizes[name] for name in self._sizes] or [0], np.int64)
+
+    def _shapes(self, facts: Words) -> list[tuple[int, ...]]:
+        dims = iter(facts[launch.FACTS:].tolist())
+        return [tuple(next(dims) for _ in range(o.rank)) for o in self._outputs]
+
+    def _takes(self, outs: Sequence[NDArray], shapes: Sequence[tuple[int, ...]],
+               inputs: Sequence[NDArray]) -> bool:
+        """May these arrays be written to?"""
+        if len(outs) != len(shapes):
+            return False
+        fit = all(is_plain(o, d) and o.shape == s and o.flags.writeable
+                  for o, d, s in zip(outs, self._dtypes[1], shapes, strict=True))
+        return fit and not any(np.may_share_memory(o, other) for i, o in enumerate(outs)
+                               for other in (*inputs, *outs[:i]))
+
+    def _refuse(self, what: str, wanted: Sequence[str], got: Sequence[NDArray]) -> NoReturn:
+        raise InputError(f"the {what} must be C-contiguous arrays {', '.join(wanted)}, not "
+                         + ", ".join(f"{a.dtype}{list(a.shape)}" for a in got))
+
+    def _fact_words(self) -> int:
+        return launch.FACTS + sum(o.rank for o in self._outputs)
+
+    # -- what the two executables do differently -----------------------------------------------
+
+    def _plan(self, sizes: Words) -> Words:
+        raise NotImplementedError
+
+    def _run(self, arrays: Sequence[NDArray], sizes: Words, facts: Words, fault: Words,
+             threads: int) -> None:
+        raise NotImplementedError
+
+
+class PythonExecutable(Portable):
+    """Runs the source as Python, on one thread, with the kernels' Python bodies."""
+
+    def __init__(self, source: str, kernels: Mapping[str, Kernel], inputs: Sequence[Input],
+                 outputs: Sequence[Output], sizes: Sequence[str], arena: npt.NDArray[np.float32],
+                 **options: Any) -> None:
+        super().__init__(source, kernels, inputs, outputs, sizes, arena, **options)
+        self._scope = execute(source, {**WORDS, **kernels})
+        self._queue_words = read(source)[1]
+
+    def sharing(self, sizes: Words) -> tuple[int, int]:
+        return 1, int(self._plan(sizes)[launch.MOST_ROWS]) if "row_blocks" in self._scope else 0
+
+    def _plan(self, sizes: Words) -> Words:
+        facts = np.zeros(self._fact_words(), np.int64)
+        self._scope["plan"](sizes, facts)
+        return facts
+
+    def _run(self, arrays: Sequence[NDArray], sizes: Words, facts: Words, fault: Words,
+             threads: int) -> None:
+        by_rows = "row_blocks" in self._scope
+        driver = self._scope["row_blocks" if by_rows else "phases"]
+        floats = facts[launch.BLOCK_SCRATCH if by_rows else launch.PHASES_SCRATCH]
+        with np.errstate(all="ignore"):
+            driver([a.reshape(-1) for a in arrays], sizes, self._arena,
+                   np.empty(floats, np.float32), int(facts[launch.MOST_ROWS]),
+                   np.zeros(self._queue_words, np.int64), fault, 0)
+
+
+class Executable(Portable):
+    """Runs the source as machine code.  `call` is the fast way in; see call.py."""
+
+    def __init__(self, source: str, kernels: Mapping[str, Kernel], inputs: Sequence[Input],
+                 outputs: Sequence[Output], sizes: Sequence[str], arena: npt.NDArray[np.float32],
+                 *, target: Target | None = None, **options: Any) -> None:
+        super().__init__(source, kernels, inputs, outputs, sizes, arena, **options)
+        self.weights = self._arena, self._arena.ctypes.data
+        self._target = target or host()
+        load_runtime(self._target)
+        self._lock = threading.Lock()
+        self._state = self._new_state(load(source, kernels, self._target))
+        address = linker(self._target).address
+        pointer = ctypes.c_void_p
+        self._plan_code = ctypes.CFUNCTYPE(None, pointer, pointer)(int(self._state[launch.PLAN]))
+        word = ctypes.c_int64
+        self._run_code = ctypes.CFUNCTYPE(word, *[pointer] * 6, word)(address("nnc_run"))
+        self._worker_code = address("nnc_worker")
+        if call_path.usable():
+            self.call = call_path.builtin(address("nnc_call"), self._state)
+        else:
+            load_short_call(self._target)
+            code = ctypes.PYFUNCTYPE(word, pointer, pointer, ctypes.py_object)(
+                address("nnc_run_objects"))
+            self.call = ShortCall(self, code, self._state.ctypes.data, len(inputs),
+                                  [*self._dtypes[0], *self._dtypes[1]]).call
+
+    @property
+    def threads(self) -> int:
+        return self._threads
+
+    @threads.setter
+    def threads(self, count: int) -> None:
+        self._threads = self._state[launch.WORKERS] = check_threads(count)
+
+    def swap_weights(self, arena: npt.NDArray[np.float32]) -> None:
+        with self._lock:
+            before = self._arena               # lives until the words no longer point to it
+            super().swap_weights(arena)
+            self.weights = self._arena, self._arena.ctypes.data
+            self._state.arena = self._arena
+            self._state[call_path.ARENA] = id(self._arena)
+            del before
+
+    def sharing(self, sizes: Words) -> tuple[int, int]:
+        load_sharing(self._target)
+        pointer, answer = ctypes.c_void_p, np.zeros(2, np.int64)
+        decide = ctypes.CFUNCTYPE(None, *[pointer] * 3, ctypes.c_int64, pointer)(
+            linker(self._target).address("nnc_sharing"))
+        facts = self._plan(sizes)
+        decide(*(a.ctypes.data for a in (self._state, sizes, facts)), self._threads,
+               answer.ctypes.data)
+        workers, block = answer.tolist()
+        return workers, block
+
+    def _new_state(self, driver: Driver) -> State:
+        specs = self._spec_words()
+        memory = aligned_words(call_path.SPECS + len(specs))
+        state = memory.view(State)
+        state.arena = self._arena
+        slow, restart, on_fault = self._slow, self._restart, self._on_fault
+        state.objects = (slow, restart, on_fault, self._dtypes)
+        state[launch.POOL], state[launch.PLAN] = POOL.address, driver.plan
+        state[launch.ROW_BLOCKS], state[launch.PHASES] = driver.row_blocks, driver.phases
+        state[launch.QUEUE_WORDS] = driver.queue_words
+        state[launch.TILE_ROWS] = self._target.tile_rows
+        state[launch.CACHE] = self._cache
+        state[launch.WORKERS] = self._threads
+        state[call_path.ARRAY_CLASS], state[call_path.ARENA] = id(np.ndarray), id(self._arena)
+        state[call_path.SLOW], state[call_path.RESTART] = id(slow), id(restart)
+        state[call_path.ON_FAULT], state[call_path.OUT_NAME] = id(on_fault), id(OUT)
+        state[call_path.RELEASE] = call_path.RELEASE_FLOPS
+        state[call_path.MOST_BYTES] = LARGE
+        state[call_path.INPUTS] = len(self._inputs)
+        state[call_path.OUTPUTS] = len(self._outputs)
+        state[call_path.SIZES] = max(1, len(self._sizes))
+        state[call_path.DIMS] = self._fact_words() - launch.FACTS
+        state[call_path.SPECS:] = specs
+        if call_path.usable():
+            state[call_path.NEW_ARRAY] = call_path.numpy_new_array()
+        weakref.finalize(state, free_scratch, memory).atexit = False
+        STATES[id(state)] = state
+        return state
+
+    def _spec_words(self) -> list[int]:
+        """What call.py says of specs."""
+        words = []
+        for spec, dtype in zip(self._inputs, self._dtypes[0], strict=True):
+            words += [*dtype_words(dtype), len(spec.dims)]
+            words += [-1 - self._sizes.index(d) if isinstance(d, str) else d for d in spec.dims]
+        for result, dtype in zip(self._outputs, self._dtypes[1], strict=True):
+            words += [*dtype_words(dtype), result.rank]
+        return words
+
+    def _restart(self, *args: Any, **keywords: Any) -> Any:
+        """A call found too few workers: none were started yet, or this process is a fork."""
+        self._start_workers(self._threads)
+        return self.call(*args, **keywords)
+
+    def _start_workers(self, threads: int) -> None:
+        from nncompile.cpu.runtime.costs import costs  # here: one thread needs none of it
+
+        if POOL.start(threads, self._worker_code):
+            with contextlib.suppress(Error):   # the workers are busy: the default will do
+                POOL.words[WORTH] = costs(POOL, self._target).worth
+
+    def _plan(self, sizes: Words) -> Words:
+        facts = np.zeros(self._fact_words(), np.int64)
+        self._plan_code(sizes.ctypes.data, facts.ctypes.data)
+        return facts
+
+    def _run(self, arrays: Sequence[NDArray], sizes: Words, facts: Words, fault: Words,
+             threads: int) -> None:
+        arena = self._arena                    # held for as long as it is read
+        table = np.array([a.ctypes.data for a in arrays], np.int64)
+        words = [w.ctypes.data for w in (self._state, arena, table, sizes, facts, fault)]
+        status = self._run_code(*words, threads)
+        if status == launch.NO_WORKERS:
+            self._start_workers(threads)
+            status = self._run_code(*words, threads)
+        if status == launch.NO_MEMORY:
+            raise MemoryError
+
+
+# -- pieces ----------------------------------------------------------------------------------------
+
+OUT = "out"                                   # interned: a keyword is compared by its address
+POOL = Pool()
+STATES: weakref.WeakValueDictionary[int, State] = weakref.WeakValueDictionary()
+
+
+def forget_other_threads() -> None:
+    """In a forked child: no other thread uses a model's memory."""
+    for state in list(STATES.values()):
+        state[launch.LOCK] = 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=forget_other_threads)
+
+
+def checked_arena(arena: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    if arena.dtype != np.float32 or arena.ndim != 1 or not arena.flags.c_contiguous:
+        raise Error("an arena is a contiguous 1-D array of float32")
+    if arena.ctypes.data % LINE_BYTES:
+        raise Error("an arena starts on a cache line; arena.aligned_zeros makes such arrays")
+    return arena
+
+
+def is_plain(array: NDArray, dtype: np.dtype[Any]) -> bool:
+    return array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned
+
+
+def dtype_words(dtype: np.dtype[Any]) -> list[int]:
+    """Its object, its number, the number of the other type that is the same, and its bytes."""
+    same = np.dtype(np.longlong) if dtype == np.longlong else dtype
+    return [id(dtype), dtype.num, same.num, dtype.itemsize]
+
+
+def aligned_words(count: int) -> Words:
+    """Zeros on a cache line."""
+    raw = np.zeros(8 * count + LINE_BYTES, np.uint8)
+    start = -raw.ctypes.data % LINE_BYTES
+    return raw[start:start + 8 * count].view(np.int64)
+
+
+def free_scratch(memory: Words) -> None:
+    free = ctypes.CDLL(None)["free"]
+    free.argtypes, free.restype = [ctypes.c_void_p], None
+    for word in (launch.SCRATCH, launch.QUEUES):
+        free(int(memory[word]))

@@ -1,0 +1,254 @@
+"""One run of a model, compiled: choose how the work is shared, find memory, and do it.
+
+A model's *state* is a block of words that describe it to compiled code.  What each call needs is
+said by the generated `plan(sizes, facts)`; what is done with it, by the schedule:
+
+* `row_blocks`: a worker claims a block of rows and takes it through all steps, and so reads all
+  weights.  Used for large batches, and for most if the weights fit in one core's L2 cache.
+* `phases`: all workers share each step, each with its part of the weights.  Used where the rows
+  depend on each other, and for few rows: these are computed as fast as their weights are read.
+
+Rows are the same bits either way.  A run that finds the model's own memory in use by another thread
+takes memory of its own and works alone.
+"""
+from __future__ import annotations
+
+from nncompile.cpu.kernels.kernel import NEXT_BASE
+from nncompile.cpu.machine.topology import L2, L3
+from nncompile.cpu.objects.compile import runtime
+from nncompile.cpu.objects.primitives import (
+    PHASE,
+    Pointer,
+    atomic_load,
+    atomic_store,
+    exchange,
+    load,
+    load_pointer,
+    null,
+    publish,
+    same,
+    store,
+    store_pointer,
+    symbol,
+    words,
+)
+from nncompile.cpu.runtime.pool import BUSY, STARTED, WORTH, call_driver, enter, share
+
+# A model's state.  LOCK guards its cache line, which callers write: memory for scratch and for the
+# workers' queues, each with its size, and the BASE of the queues' counts.
+LOCK, SCRATCH, SCRATCH_BYTES, QUEUES, QUEUES_BYTES, BASE = range(6)
+POOL, PLAN, ROW_BLOCKS, PHASES = 8, 9, 10, 11          # addresses; ROW_BLOCKS may be 0
+QUEUE_WORDS, TILE_ROWS, CACHE, WORKERS = 12, 13, 14, 15   # CACHE: the level of the weights
+LAUNCH_WORDS = 16                             # call.py's words follow
+
+# facts that `plan` states; the outputs' dims follow
+FLOPS, BLOCK_SCRATCH, PHASES_SCRATCH, MOST_ROWS, ROOM = range(5)
+FACTS = 5                                     # ROOM is negative where the sizes are not legal
+
+DONE, NO_MEMORY, NO_WORKERS = 0, 1, 2         # what a run returns
+
+MOST_FLOATS = 1 << 50                         # no machine has as many; 4 times that is an int64
+ROWS_L2, ROWS_L3 = 2, 3                       # see rows_to_read
+
+aligned_alloc = symbol("aligned_alloc", "ii", "p")
+free = symbol("free", "p", "n")
+
+
+@runtime
+def run(state: Pointer, weights: Pointer, args: Pointer, sizes: Pointer, facts: Pointer,
+        fault: Pointer, threads: int) -> int:
+    """Compute the outputs.  DONE; or NO_MEMORY or NO_WORKERS, and then nothing was computed.
+
+    weights: the arena.       args:  pointers to the inputs, then the outputs.
+    sizes, facts: the named sizes, and what `plan` said of them.
+    fault:   words, 0 before; a step that meets a wrong index says so here.
+    threads: the most that may work.
+    """
+    if exchange(state, LOCK, 1) != 0:
+        return run_apart(state, weights, args, sizes, facts, fault)
+    pool = load_pointer(state, POOL)
+    workers = useful_workers(state, sizes, facts, threads)
+    if workers > 1 and atomic_load(pool, STARTED) + 1 < workers:
+        publish(state, LOCK, 0)
+        return NO_WORKERS
+    if workers > 1 and exchange(pool, BUSY, 1) != 0:
+        workers = 1                           # they work for another model: alone, then
+    rows = load(sizes, 0)
+    by_rows = in_row_blocks(state, sizes, facts, workers)
+    floats = (workers if by_rows else 1) * scratch_floats(facts, by_rows)
+    block = block_rows(rows, load(facts, MOST_ROWS), load(state, TILE_ROWS), workers)
+    driver = load_pointer(state, ROW_BLOCKS if by_rows else PHASES)
+    stride = 0 if by_rows else load(state, QUEUE_WORDS)
+    scratch = grown(state, SCRATCH, 4 * floats, 0)
+    queue = empty_queues(state, workers * stride)
+    status = DONE
+    if same(queue, null()) or (floats != 0 and same(scratch, null())):
+        status = NO_MEMORY
+    if status == DONE:
+        base = load(state, BASE)
+        if workers > 1:
+            share(pool, workers, driver, args, sizes, weights, scratch, block, queue, stride, base,
+                  fault)
+        else:
+            enter(queue, stride, 0, 1, base)
+            call_driver(driver, args, sizes, weights, scratch, block, queue, fault, 0)
+    if workers > 1:
+        publish(pool, BUSY, 0)
+    publish(state, LOCK, 0)
+    return status
+
+
+@runtime
+def run_apart(state: Pointer, weights: Pointer, args: Pointer, sizes: Pointer, facts: Pointer,
+              fault: Pointer) -> int:
+    """The same on this thread alone, in memory of this call's own."""
+    rows = load(sizes, 0)
+    most = load(facts, MOST_ROWS)
+    by_rows = in_row_blocks(state, sizes, facts, 1)
+    floats = scratch_floats(facts, by_rows)
+    count = PHASE if by_rows else load(state, QUEUE_WORDS)
+    queue = aligned_alloc(64, whole_lines(8 * count + 4 * floats))
+    if same(queue, null()):
+        return NO_MEMORY
+    for i in range(count):
+        store(queue, i, 0)
+    call_driver(load_pointer(state, ROW_BLOCKS if by_rows else PHASES), args, sizes, weights,
+                words(queue, count), block_rows(rows, most, load(state, TILE_ROWS), 1), queue,
+                fault, 0)
+    free(queue)
+    return DONE
+
+
+@runtime
+def useful_workers(state: Pointer, sizes: Pointer, facts: Pointer, threads: int) -> int:
+    """How many of so many threads finish this call soonest."""
+    if threads == 1:
+        return 1
+    worth = load(load_pointer(state, POOL), WORTH)
+    workers = max(1, min(threads, 1 + load(facts, FLOPS) // worth))
+    if in_row_blocks(state, sizes, facts, workers):
+        workers = min(workers, row_workers(state, sizes, facts))
+    return workers
+
+
+@runtime
+def row_workers(state: Pointer, sizes: Pointer, facts: Pointer) -> int:
+    """How many threads there are rows for."""
+    least = fewest_rows(load(facts, MOST_ROWS), load(state, TILE_ROWS))
+    return max(1, (load(sizes, 0) + least - 1) // least)
+
+
+@runtime
+def in_row_blocks(state: Pointer, sizes: Pointer, facts: Pointer, workers: int) -> int:
+    """1: row_blocks, 0: phases; for a batch of one block the one that takes less time, counted in
+    operations of one thread.
+
+    A worker's part of a step takes as long as its multiply-adds, or as long as reading its weights:
+    all of them in row_blocks, and in phases its share.  To start the workers, or to meet at the end
+    of a step, takes about half of WORTH, since that is what two of them save.
+    """
+    if load(state, ROW_BLOCKS) == 0:
+        return 0
+    rows = max(1, load(sizes, 0))
+    if workers == 1 or rows > load(facts, MOST_ROWS):
+        return 1
+    row, reading = load(facts, FLOPS) // rows, rows_to_read(state, facts, workers)
+    busy = min(workers, row_workers(state, sizes, facts))
+    meeting = load(load_pointer(state, POOL), WORTH) // 2
+    blocks = row * max((rows + busy - 1) // busy, reading) + meeting * min(busy - 1, 1)
+    phases = row * max(rows, reading) // workers
+    return 1 if blocks <= phases + meeting * (1 + load(state, QUEUE_WORDS) // PHASE) else 0
+
+
+@runtime
+def rows_to_read(state: Pointer, facts: Pointer, workers: int) -> int:
+    """Rows whose multiply-adds take a thread as long as reading all weights: measured, on a CPU
+    whose L3 cache is as fast for every core while memory is shared by them."""
+    if load(facts, MOST_ROWS) <= load(state, TILE_ROWS):
+        return 1                              # rows of many products' rows each
+    cache = load(state, CACHE)
+    return ROWS_L2 if cache == L2 else ROWS_L3 if cache == L3 else workers * load(state, TILE_ROWS)
+
+
+@runtime
+def block_rows(rows: int, most: int, tile: int, workers: int) -> int:
+    """Rows of a block, never above `most`: whole tiles, or for several workers an even share, to
+    the row: one with more rows than the others costs more than tiles that are not full.  One
+    worker that can take all at once does; its calls may be too short for divisions."""
+    if workers == 1 and rows <= most:
+        return max(1, rows)
+    blocks = (rows + most - 1) // most
+    blocks = max(1, (blocks + workers - 1) // workers * workers)
+    even = (rows + blocks - 1) // blocks
+    whole = tile if workers == 1 else 1
+    return max(1, min(most, (even + whole - 1) // whole * whole))
+
+
+@runtime
+def fewest_rows(most: int, tile: int) -> int:
+    """Rows that are worth a worker: 2, as a product's tile of 1 takes as long as one of 2; 1 where
+    rows are so large that a block has less than a tile of them."""
+    return 2 if most > tile else 1
+
+
+@runtime
+def scratch_floats(facts: Pointer, by_rows: int) -> int:
+    """Of a worker's block, or of all phases."""
+    return min(load(facts, BLOCK_SCRATCH if by_rows else PHASES_SCRATCH), MOST_FLOATS)
+
+
+@runtime
+def empty_queues(state: Pointer, count: int) -> Pointer:
+    """Queues of which nothing is claimed or done, `count` words; null if there is no memory.
+
+    The first PHASE words are the counter of blocks of rows, if these are claimed: then count is 0.
+    """
+    queues = grown(state, QUEUES, 8 * (PHASE + count), PHASE + count)
+    if same(queues, null()):
+        return queues
+    store(state, BASE, load(state, BASE) + NEXT_BASE)
+    if count > 0:
+        return words(queues, PHASE)
+    store(queues, 0, 0)
+    return queues
+
+
+@runtime
+def grown(state: Pointer, memory: int, size: int, zeros: int) -> Pointer:
+    """SCRATCH or QUEUES, made larger if it has fewer bytes; null if there is not as much memory.
+    New memory begins with so many words of zeros.
+
+    It says that there is none while it changes: a fork at that moment finds nothing half done.
+    """
+    if size > load(state, memory + 1) or size < 0:         # below 0: more than there can be
+        before = load_pointer(state, memory)
+        atomic_store(state, memory + 1, 0)
+        atomic_store(state, memory, 0)
+        free(before)
+        store_pointer(state, memory, aligned_alloc(64, whole_lines(size)))
+        if load(state, memory) != 0:
+            for i in range(zeros):
+                store(load_pointer(state, memory), i, 0)
+            atomic_store(state, memory + 1, whole_lines(size))
+    return load_pointer(state, memory)
+
+
+@runtime
+def whole_lines(size: int) -> int:
+    return (size + 63) // 64 * 64
+
+
+@runtime
+def sharing(state: Pointer, sizes: Pointer, facts: Pointer, threads: int, answer: Pointer) -> None:
+    """What `run` would do: how many workers, and the rows of a block, or 0 if they share steps."""
+    workers = useful_workers(state, sizes, facts, threads)
+    store(answer, 0, workers)
+    store(answer, 1, 0)
+    if in_row_blocks(state, sizes, facts, workers):
+        store(answer, 1, block_rows(load(sizes, 0), load(facts, MOST_ROWS),
+                                    load(state, TILE_ROWS), workers))
+
+
+DECIDING = (useful_workers, row_workers, in_row_blocks, rows_to_read, block_rows, fewest_rows)
+COMPILED = (run, run_apart, *DECIDING, scratch_floats, empty_queues, grown, whole_lines)
+EXPLAINING = (sharing, *DECIDING)

@@ -1,0 +1,66 @@
+"""Memory of large results, used again once nobody holds it.
+
+The system takes back an array of more than 32 MiB as soon as it is dropped, and finds and clears as
+many pages for the next one: up to as much time as computing what goes into it.  So two of them are
+kept for each output: in `y = fast(x)` the new result is made while `y` is still the last one.
+"""
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ir.types import NDArray
+
+LARGE = 32 << 20                  # bytes: below, glibc may keep the memory itself
+PAGE = 4096
+
+Memory = npt.NDArray[np.uint8]
+
+
+class Results:
+    """Makes arrays, and keeps the memory of at most so many large ones.  Any thread may use it."""
+
+    def __init__(self, most: int) -> None:
+        self._kept: deque[Memory] = deque(maxlen=most)
+
+    def new(self, shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray:
+        """An array that nobody else has, of any numbers."""
+        size = prod(shape) * dtype.itemsize
+        if size < LARGE or not COUNTED:
+            return np.empty(shape, dtype)
+        memory = self._memory(size + PAGE)
+        start = -memory.ctypes.data % PAGE
+        return memory[start:start + size].view(dtype).reshape(shape)
+
+    def _memory(self, size: int) -> Memory:
+        """Views of it refer to it, and so it counts who holds any."""
+        for _ in range(len(self._kept)):
+            try:
+                memory, uses = popped(self._kept)
+            except IndexError:                # other threads took them
+                break
+            if uses > UNUSED:
+                self._kept.append(memory)
+            elif memory.size == size:
+                self._kept.append(memory)
+                return memory
+        memory = np.empty(size, np.uint8)
+        self._kept.append(memory)             # without the oldest, if there are too many
+        return memory
+
+
+def popped(queue: deque[Memory]) -> tuple[Memory, int]:
+    """Its first element, which no other thread finds there any more, and how often that is used."""
+    memory = queue.popleft()
+    return memory, sys.getrefcount(memory)
+
+
+UNUSED = popped(deque([np.empty(1, np.uint8)]))[1]
+# Is every use counted, at once?
+COUNTED = sys.implementation.name == "cpython" and getattr(sys, "_is_gil_enabled", lambda: True)()

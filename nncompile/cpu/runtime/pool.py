@@ -1,0 +1,361 @@
+"""Worker threads that all models of the process share, and how a job is given to them.
+
+Workers are plain pthreads that never see Python: they spin for about half a millisecond after a
+job, then sleep on a futex.  The first half of this file is compiled.  Its rules:
+
+* BUSY is held by one caller at a time.  Another one does not wait: it computes alone.
+* A job is open while OPEN holds its number.  A worker joins by ACTIVE += 1 and then reading OPEN;
+  the caller closes by exchanging OPEN for 0 and then reading ACTIVE.  All of these are full
+  barriers: either the worker sees that the job is closed, or the caller sees the worker and waits
+  until it has left.  (Closing with a mere release store lets a late worker in.)
+* What describes the job is written only while it is closed and ACTIVE is 0, and read only by
+  workers that have joined.
+* Workers that join draw a ticket, so any of them may help, whichever the system woke; a ticket of
+  LIMIT or more does nothing.  If the job is for ALL, each has the same ticket in every call, and so
+  the same part of the weights in its cache.
+* Work inside a job is claimed piece by piece, and the caller waits for workers that have joined
+  only.  A worker that sleeps too long, or gets no CPU, costs its help and nothing else.
+* A worker is about to sleep: SLEEPERS += 1, then the system compares NUMBER with what the worker
+  has seen.  A caller adds to NUMBER, then reads SLEEPERS.  So no wake-up is lost.
+* Linux likes to wake a thread on the CPU of who wakes it, where it would wait for milliseconds for
+  a caller that spins.  So parked workers are kept off that CPU before they are woken.
+"""
+from __future__ import annotations
+
+import ctypes
+import math
+import os
+import platform
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nncompile.cpu.kernels.kernel import BASE, ME, OTHERS, STRIDE
+from nncompile.cpu.objects.compile import runtime
+from nncompile.cpu.objects.primitives import (
+    PHASE,
+    Pointer,
+    atomic_add,
+    atomic_load,
+    atomic_store,
+    exchange,
+    indirect,
+    load,
+    load_pointer,
+    null,
+    publish,
+    relax,
+    stack,
+    store,
+    store_pointer,
+    symbol,
+    words,
+)
+from nncompile.errors import Error
+
+# The pool's words.  The job is described where its number is: who sees that has the line.  Those
+# that are written at other times lie a cache line apart.
+NUMBER, OPEN, ACTIVE, FUNCTION, ARGS, SIZES, WEIGHTS, QUEUE = range(8)
+SCRATCH, BLOCK, QUEUE_STRIDE, QUEUE_BASE, FAULT, LIMIT, ALL, JOINED = range(8, 16)
+SLEEPERS, BUSY, NEXT = 16, 24, 32
+STARTED, AWAY_FROM = 40, 41                   # threads; 1 + the CPU that they are kept off
+WORTH = 42                                    # operations that are worth another worker
+ALLOWED, CPU_WORDS = 48, 16                   # a bit for each CPU they may use
+THREADS, MOST_THREADS = 64, 1024              # their numbers in Linux, 0 until they run
+POOL_WORDS = THREADS + MOST_THREADS
+
+DEFAULT_WORTH = 50_000                        # until the first use, when costs.py measures it
+SPINS = 20_000                                # of a worker, about half a millisecond
+YIELD_AFTER = 2_000                           # of a caller: then there are more threads than CPUs
+STACK_BYTES = 1 << 20                         # of a worker; kernels use a few KiB
+FUTEX_WAIT, FUTEX_WAKE = 128, 129             # private to the process
+
+# Numbers of system calls: futex, gettid
+SYSTEM_CALLS = {"x86_64": (202, 186), "aarch64": (98, 178)}
+FUTEX, GETTID = SYSTEM_CALLS.get(platform.machine(), (-1, -1))
+
+system_call = symbol("system_call", "ipiiip", "i", "syscall")
+current_cpu = symbol("current_cpu", "", "c", "sched_getcpu")
+set_affinity = symbol("set_affinity", "iip", "c", "sched_setaffinity")
+yield_cpu = symbol("yield_cpu", "", "c", "sched_yield")
+call_driver = indirect("call_driver", "ppppippi", "n")
+
+
+# -- compiled --------------------------------------------------------------------------------------
+
+@runtime
+def worker(pool: Pointer) -> Pointer:
+    """A worker's life: wait for a job, join it, work, leave, and again."""
+    number = atomic_add(pool, NEXT, 1)
+    atomic_store(pool, THREADS + number, system_call(GETTID, null(), 0, 0, 0, null()))
+    seen = 0
+    while seen >= 0:                          # jobs count up from 1: this never ends
+        spins = 0
+        while atomic_load(pool, NUMBER) == seen:
+            relax()
+            spins += 1
+            if spins == SPINS:
+                atomic_add(pool, SLEEPERS, 1)
+                system_call(FUTEX, words(pool, NUMBER), FUTEX_WAIT, seen, 0, null())
+                atomic_add(pool, SLEEPERS, -1)
+                spins = 0
+        seen = atomic_load(pool, NUMBER)
+        atomic_add(pool, ACTIVE, 1)
+        if atomic_load(pool, OPEN) == seen:
+            ticket = 1 + (number if load(pool, ALL) else atomic_add(pool, JOINED, 1))
+            if ticket < load(pool, LIMIT):
+                work(pool, ticket)
+        atomic_add(pool, ACTIVE, -1)
+    return pool
+
+
+@runtime
+def work(pool: Pointer, me: int) -> None:
+    """Take part in the job as its worker number `me`."""
+    stride = load(pool, QUEUE_STRIDE)
+    queue = words(load_pointer(pool, QUEUE), me * stride)
+    enter(queue, stride, me, load(pool, LIMIT), load(pool, QUEUE_BASE))
+    call_driver(load_pointer(pool, FUNCTION), load_pointer(pool, ARGS), load_pointer(pool, SIZES),
+                load_pointer(pool, WEIGHTS), load_pointer(pool, SCRATCH), load(pool, BLOCK), queue,
+                load_pointer(pool, FAULT), me)
+
+
+@runtime
+def enter(queue: Pointer, stride: int, me: int, workers: int, base: int) -> None:
+    """Write what kernels read of the queue of worker `me`, for every phase; see kernel.py."""
+    for i in range(0, stride, PHASE):
+        store(queue, i + ME, me)
+        store(queue, i + OTHERS, workers - 1)
+        store(queue, i + STRIDE, stride)
+        store(queue, i + BASE, base)
+
+
+@runtime
+def share(pool: Pointer, workers: int, function: Pointer, args: Pointer, sizes: Pointer,
+          weights: Pointer, scratch: Pointer, block: int, queue: Pointer, stride: int, base: int,
+          fault: Pointer) -> None:
+    """Call a driver on this thread and on up to workers - 1 others.  The caller holds BUSY.
+
+    stride: words from the queue of a worker to the next one's; 0: it is the same one.
+    base: what the queues' counts start from.
+    """
+    store_pointer(pool, FUNCTION, function)
+    store_pointer(pool, ARGS, args)
+    store_pointer(pool, SIZES, sizes)
+    store_pointer(pool, WEIGHTS, weights)
+    store_pointer(pool, QUEUE, queue)
+    store_pointer(pool, SCRATCH, scratch)
+    store(pool, BLOCK, block)
+    store(pool, QUEUE_STRIDE, stride)
+    store(pool, QUEUE_BASE, base)
+    store_pointer(pool, FAULT, fault)
+    store(pool, LIMIT, workers)
+    store(pool, ALL, load(pool, STARTED) + 1 == workers)
+    store(pool, JOINED, 0)
+    number = 1 + load(pool, NUMBER)
+    publish(pool, OPEN, number)
+    atomic_store(pool, NUMBER, number)
+    if atomic_load(pool, SLEEPERS) > 0:
+        keep_workers_off(pool, current_cpu())
+        system_call(FUTEX, words(pool, NUMBER), FUTEX_WAKE, workers - 1, 0, null())
+    work(pool, 0)
+    exchange(pool, OPEN, 0)
+    spins = 0
+    while atomic_load(pool, ACTIVE) > 0:
+        spins += 1
+        if spins < YIELD_AFTER:
+            relax()
+        else:
+            yield_cpu()                       # let the worker finish
+
+
+@runtime
+def keep_workers_off(pool: Pointer, cpu: int) -> None:
+    """Leave them every CPU they may use but this one.  On a single CPU Linux refuses: no harm."""
+    if load(pool, AWAY_FROM) == cpu + 1 or cpu < 0 or cpu >= 64 * CPU_WORDS:
+        return
+    store(pool, AWAY_FROM, cpu + 1)
+    allowed = stack(CPU_WORDS)
+    for i in range(CPU_WORDS):
+        store(allowed, i, load(pool, ALLOWED + i))
+    store(allowed, cpu // 64, load(allowed, cpu // 64) & ~(1 << (cpu % 64)))
+    for i in range(load(pool, STARTED)):
+        thread = atomic_load(pool, THREADS + i)
+        if thread > 0:                        # 0 would be the calling thread itself
+            set_affinity(thread, 8 * CPU_WORDS, allowed)
+
+
+COMPILED = (worker, work, enter, share, keep_workers_off)
+
+
+# -- Python ----------------------------------------------------------------------------------------
+
+class Pool:
+    """The process's workers.  Its words stay where they are until the process ends, because
+    workers look at them until then."""
+
+    def __init__(self) -> None:
+        size = 8 * POOL_WORDS
+        self.address = allocate(size)
+        ctypes.memset(self.address, 0, size)
+        memory = (ctypes.c_int64 * POOL_WORDS).from_address(self.address)
+        self.words: np.ndarray[Any, np.dtype[np.int64]] = np.ctypeslib.as_array(memory)
+        self.words[WORTH] = DEFAULT_WORTH
+        self._lock = threading.Lock()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forget)
+
+    def _forget(self) -> None:
+        """In a forked child the threads do not exist; what the words say is the parent's."""
+        self._lock = threading.Lock()
+        self.words[:WORTH] = 0
+        self.words[WORTH + 1:] = 0
+
+    def start(self, workers: int, entry: int) -> bool:
+        """Have `workers` threads, the caller counted, run the code at `entry`.  Were there none?
+
+        Raises Error where the system refuses another thread.
+        """
+        with self._lock:
+            first = bool(self.words[STARTED] == 0)
+            allowed = self.words.view(np.uint64)[ALLOWED:ALLOWED + CPU_WORDS]
+            for cpu in usable_cpus():
+                if cpu < 64 * CPU_WORDS:
+                    allowed[cpu // 64] |= np.uint64(1 << cpu % 64)
+            while self.words[STARTED] < workers - 1:
+                start_thread(entry, self.address)
+                self.words[STARTED] += 1
+                self.words[AWAY_FROM] = 0     # the new one is not kept off any CPU yet
+            return first
+
+
+def allocate(size: int) -> int:
+    """Address of memory that starts on a cache line and is never freed."""
+    address = c_function("aligned_alloc", ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t)(
+        64, -(-size // 64) * 64)
+    if not address:
+        raise MemoryError
+    return int(address)
+
+
+def start_thread(entry: int, argument: int) -> None:
+    """Start a detached pthread that takes no signals: those are for Python's threads."""
+    attributes = ctypes.create_string_buffer(128)          # pthread_attr_t: 56 to 64 bytes
+    size = ctypes.c_size_t(STACK_BYTES)
+    thread = ctypes.c_ulong()
+    pointer = ctypes.c_void_p
+    c_function("pthread_attr_init", ctypes.c_int, pointer)(attributes)
+    c_function("pthread_attr_setstacksize", ctypes.c_int, pointer, ctypes.c_size_t)(
+        attributes, size)
+    c_function("pthread_attr_setdetachstate", ctypes.c_int, pointer, ctypes.c_int)(attributes, 1)
+    create = c_function("pthread_create", ctypes.c_int, pointer, pointer, pointer, pointer)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        failed = create(ctypes.byref(thread), attributes, entry, argument)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        c_function("pthread_attr_destroy", ctypes.c_int, pointer)(attributes)
+    if failed:
+        raise Error(f"the system refuses another worker thread: {os.strerror(failed)}\n"
+                    "  do: set NNCOMPILE_THREADS=1, or pass threads=1 to compile")
+
+
+def c_function(name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
+    function = ctypes.CDLL(None)[name]                     # our own object: not shared with others
+    function.restype, function.argtypes = result, arguments
+    return function
+
+
+# -- how many threads ------------------------------------------------------------------------------
+
+def check_threads(threads: int) -> int:
+    """The number itself.  Raises Error unless it is an int from 1 to 1024 that works here."""
+    if not isinstance(threads, int) or isinstance(threads, bool) \
+            or not 1 <= threads <= MOST_THREADS:
+        raise Error(f"threads must be a whole number from 1 to {MOST_THREADS}, not {threads!r}")
+    if threads > 1 and not supported():
+        raise Error(f"threads={threads}: more than one thread needs Linux on x86-64 or aarch64, "
+                    f"and this is {sys.platform} on {platform.machine()}; use threads=1")
+    return threads
+
+
+def supported() -> bool:
+    return sys.platform == "linux" and platform.machine() in SYSTEM_CALLS
+
+
+def default_threads() -> int:
+    """NNCOMPILE_THREADS, or else the CPUs that this process may use.
+
+    That is the smaller of its affinity and of what its control groups grant, rounded up: in a
+    container the machine's CPU count says little.  Raises Error if the variable is not a count.
+    """
+    asked = os.environ.get("NNCOMPILE_THREADS", "")
+    if asked:
+        try:
+            return check_threads(int(asked))
+        except (ValueError, Error):
+            raise Error(f"NNCOMPILE_THREADS={asked}: it must be a whole number from 1 to "
+                        f"{MOST_THREADS if supported() else 1}") from None
+    if not supported():
+        return 1
+    return math.ceil(min(MOST_THREADS, len(usable_cpus()), granted_cpus()))
+
+
+def usable_cpus() -> set[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return os.sched_getaffinity(0)
+    return set(range(os.cpu_count() or 1))
+
+
+def granted_cpus(root: Path = Path("/sys/fs/cgroup"),
+                 groups: Path = Path("/proc/self/cgroup")) -> float:
+    """CPU time that the process's control groups grant it per second; infinity without a limit."""
+    try:
+        lines = groups.read_text().splitlines()
+    except OSError:
+        return math.inf
+    grants = [math.inf]
+    for line in lines:                                     # "0::/path" or "4:cpu,cpuacct:/path"
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            grants += (quota_v2(folder) for folder in upwards(root, path))
+        elif "cpu" in controllers.split(","):
+            grants += (quota_v1(folder) for top in (root / "cpu", root / controllers)
+                       for folder in upwards(top, path))
+    return max(min(grants), 1.0)
+
+
+def upwards(root: Path, path: str) -> list[Path]:
+    """The group's folder and those above it, up to the root: each may have a limit."""
+    inner = Path(path.lstrip("/"))
+    return [root / p for p in (inner, *inner.parents)]
+
+
+def quota_v2(folder: Path) -> float:
+    words = read_words(folder / "cpu.max")                 # "150000 100000" or "max 100000"
+    return quota(*words) if len(words) == 2 else math.inf
+
+
+def quota_v1(folder: Path) -> float:
+    limit = read_words(folder / "cpu.cfs_quota_us") or ["-1"]
+    return quota(limit[0], (read_words(folder / "cpu.cfs_period_us") or ["1"])[0])
+
+
+def quota(limit: str, period: str) -> float:
+    try:
+        granted = float(limit) / float(period)
+    except (ValueError, ZeroDivisionError):
+        return math.inf                                    # "max"
+    return granted if granted > 0 else math.inf            # -1: no limit
+
+
+def read_words(path: Path) -> list[str]:
+    try:
+        return path.read_text().split()
+    except OSError:
+        return []

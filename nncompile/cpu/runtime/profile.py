@@ -1,0 +1,70 @@
+"""Time of each step, in the generated source itself.
+
+The source is run as Python, block after block on one thread, with each kernel replaced by a
+function that calls the compiled kernel between two looks at the clock.
+"""
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Mapping, Sequence
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from ir.types import NDArray
+from nncompile.cpu.kernels.kernel import INT, Kernel
+from nncompile.cpu.objects.compile import execute
+from nncompile.cpu.objects.link import linker
+from nncompile.cpu.objects.primitives import PHASE, WORDS
+from nncompile.cpu.runtime import launch
+from nncompile.cpu.vector.target import Target
+
+RUNS = 7
+
+
+def profile(source: str, kernels: Mapping[str, Kernel], steps: int, target: Target,
+            arrays: Sequence[NDArray], sizes: NDArray, facts: NDArray, arena: NDArray
+            ) -> list[float]:
+    """Seconds of each step for these inputs and outputs, all blocks of rows together: the least of
+    several runs.  What calling a kernel from Python costs is taken off."""
+    clock = Clock()
+    timed = {name: clock.timed(kernel, target) for name, kernel in kernels.items()}
+    scope = execute(source, {**WORDS, **timed})
+    by_rows = "row_blocks" in scope
+    floats = int(facts[launch.BLOCK_SCRATCH if by_rows else launch.PHASES_SCRATCH])
+    scratch = np.empty(floats + 1, np.float32)
+    run = scope["row_blocks" if by_rows else "phases"]
+    best = np.full(steps, np.inf)
+    for _ in range(RUNS):
+        clock.laps.clear()
+        queue = np.zeros(PHASE * (steps + 1), np.int64)
+        run([a.reshape(-1) for a in arrays], sizes, arena, scratch, int(facts[launch.MOST_ROWS]),
+            queue, np.zeros(8, np.int64), 0)
+        laps = np.array(clock.laps or [0.0] * steps).reshape(-1, steps)
+        best = np.minimum(best, laps.sum(axis=0))
+    return [float(max(0.0, s)) for s in best]
+
+
+class Clock:
+    """Times calls of compiled kernels."""
+
+    def __init__(self) -> None:
+        self.laps: list[float] = []
+        self.overhead = 0.0
+        nothing = ctypes.CDLL(None)["getpid"]
+        for _ in range(50):
+            start = perf_counter()
+            nothing(1, 2, 3, 4, 5, 6, 7, 8)
+            self.overhead = perf_counter() - start
+
+    def timed(self, kernel: Kernel, target: Target) -> Callable[..., None]:
+        types = [ctypes.c_int64 if t == INT else ctypes.c_void_p for t in kernel.types]
+        code = ctypes.CFUNCTYPE(None, *types)(linker(target).address(kernel.symbol))
+
+        def call(*arguments: Any) -> None:
+            values = [a.ctypes.data if isinstance(a, np.ndarray) else a for a in arguments]
+            start = perf_counter()
+            code(*values)
+            self.laps.append(perf_counter() - start - self.overhead)
+        return call

@@ -1,0 +1,185 @@
+"""Activations, made of the rest.  The polynomials are of tools/coefficients.py.  What they are at
+NaN and the infinities is as ir's references (ir/ops/elementwise.py)."""
+from __future__ import annotations
+
+from nncompile.cpu.vector.builder import Emit, Value
+from nncompile.cpu.vector.math.exponential import exp_in_two, expm1, times_sigmoid
+from nncompile.cpu.vector.math.floats import (
+    FORMATS,
+    Sum,
+    clamp,
+    in_double,
+    ordered_sum,
+    polynomial,
+    scale,
+    size,
+    two_product,
+    with_sign_of,
+)
+
+SELU_ALPHA = 1.6732632423543772848170429916717
+SELU_SCALE = 1.0507009873554804934193349852946
+FAR = 800.0                                # silu and mish are x from here up, -0.0 from -800 down
+LARGE = 1e30                               # softsign is 1 from here up
+
+# (1 - log(1 + p) / p) / p for 0 <= p <= 1, in powers of p - 1/2
+LOG_RATIO = {
+    "f32": (0.37813955545425415, -0.1792249083518982, 0.09323247522115707, -0.051088541746139526,
+            0.02889113873243332, -0.016656504943966866, 0.010265910997986794, -0.006951711140573025,
+            0.003171068849042058),
+    "f64": (
+        0.3781395675673424, -0.17922493693603653, 0.0932303663636977, -0.051083446105597174,
+        0.028943183160898694, -0.016788742474342987, 0.009909900931454588, -0.0059290122087137815,
+        0.0035856609565145196, -0.0021876343824754102, 0.0013445805520089585,
+        -0.0008314987168552505, 0.000516166449241091, -0.00032236837193372325,
+        0.00020650866041071594, -0.00013000268852996185, 6.72657532705992e-05,
+        -4.250000048132904e-05, 5.484361090384387e-05, -3.496499999517753e-05),
+}
+
+
+def relu(e: Emit, x: Value) -> Value:
+    return e.larger(e.const(0.0), x)                                       # NaN stays NaN
+
+
+def silu(e: Emit, x: Value) -> Value:
+    inside = e.larger(e.const(-FAR), x)                                    # -inf * 0 would be NaN
+    return _or_itself(e, x, times_sigmoid(e, inside, inside))
+
+
+def mish(e: Emit, x: Value) -> Value:
+    """x tanh(log(1 + exp(x))) = x n / d, where with p = exp(-|x|) n is 2p + 1 and d n + 2p^2; or
+    for negative x x p n / d with n = p + 2 and d = n + p^2 + p.
+
+    What is lost by rounding is put back, to first order, into the quotient, and what is denormal is
+    rounded once."""
+    b, zero, one, two = e.b, e.const(0.0), e.const(1.0), e.const(2.0)
+    inside = e.larger(e.const(-FAR), x)                                    # -inf * 0 would be NaN
+    negative = b.fcmp_ordered("<", x, zero)
+    least = e.const(FORMATS[e.dtype].least_exp)
+    mantissa, mantissa_rest, exponent = exp_in_two(e, e.larger(least, b.fneg(size(e, x))))
+    p = scale(e, mantissa, exponent)
+    square = b.fmul(p, p)
+    n, n_rest = ordered_sum(e, b.select(negative, two, one), b.select(negative, p, b.fadd(p, p)))
+    d, d_rest = ordered_sum(e, n, b.fadd(square, b.select(negative, p, square)))
+    product, product_rest = two_product(e, inside, mantissa)
+    product_rest = e.fma(inside, mantissa_rest, product_rest)
+    factor = b.select(negative, product, inside)
+    above, above_rest = two_product(e, factor, n)
+    above_rest = e.fma(b.select(negative, product_rest, zero), n, above_rest)
+    above_rest = e.fma(factor, n_rest, above_rest)
+
+    inverse = b.fdiv(one, d)
+    y = b.fmul(above, inverse)
+    whole, whole_rest = two_product(e, y, d)
+    rest = b.fadd(b.fsub(b.fsub(above, whole), whole_rest), above_rest)
+    rest = e.fma(b.fneg(y), b.fadd(d_rest, n_rest), rest)
+    y = scale(e, e.fma(rest, inverse, y), b.select(negative, exponent, zero))
+    return _or_itself(e, x, y)
+
+
+def _or_itself(e: Emit, x: Value, y: Value) -> Value:
+    """y, but x from FAR up, where silu and mish are that; with the sign of x, also of -0.0."""
+    y = e.b.select(e.b.fcmp_ordered(">", x, e.const(FAR)), x, y)           # NaN at inf
+    return with_sign_of(e, y, x)
+
+
+def softplus(e: Emit, x: Value, beta: Value, threshold: Value) -> Value:
+    """log(1 + exp(beta x)) / beta; x itself where beta x is above the threshold.
+
+    It is x + log(1 + exp(-beta x)) / beta where beta x is positive, beta x in two parts."""
+    b, zero = e.b, e.const(0.0)
+    z, rest = two_product(e, x, beta)
+    inside = b.fcmp_ordered("<", size(e, z), e.const(-FORMATS[e.dtype].least_exp))
+    rest = b.select(inside, rest, zero)                                    # else inf - inf, maybe
+    part, part_rest = _log_of_one_plus_exp(e, z, rest, beta)
+    above = b.select(b.fcmp_ordered(">", z, zero), x, zero)
+    y = b.fadd(part, b.fadd(above, part_rest))
+    return b.select(b.fcmp_ordered(">", z, threshold), x, y)
+
+
+def log_sigmoid(e: Emit, x: Value) -> Value:
+    part, part_rest = _log_of_one_plus_exp(e, x)
+    return e.b.fsub(e.b.fsub(e.smaller(e.const(0.0), x), part_rest), part)
+
+
+def _log_of_one_plus_exp(e: Emit, z: Value, rest: Value | None = None,
+                         divisor: Value | None = None) -> Sum:
+    """log(1 + exp(-|z + rest|)), over the divisor; |rest| is much smaller than |z|.
+
+    With p the exponential it is p (1 - t), t = p polynomial(p - 1/2), which counts for less the
+    smaller p is; what is denormal is rounded once."""
+    b = e.b
+    if rest is not None:
+        rest = b.select(b.fcmp_ordered("<", z, e.const(0.0)), rest, b.fneg(rest))
+    least = e.const(FORMATS[e.dtype].least_exp)
+    mantissa, mantissa_rest, exponent = exp_in_two(e, e.larger(least, b.fneg(size(e, z))), rest)
+    p = scale(e, mantissa, exponent)
+    ratio = polynomial(e, b.fsub(p, e.const(0.5)), LOG_RATIO[e.dtype])
+    t, t_rest = two_product(e, p, ratio)
+    minus = b.fneg(mantissa)
+    y = e.fma(minus, t, mantissa)
+    y_rest = e.fma(minus, t, b.fsub(mantissa, y))                          # exact, with fma
+    y_rest = e.fma(minus, t_rest, y_rest)
+    y_rest = b.fadd(y_rest, e.fma(b.fneg(mantissa_rest), t, mantissa_rest))
+    if divisor is not None:
+        y, y_rest = _divided(e, (y, y_rest), divisor)
+    return scale(e, y, exponent), scale(e, y_rest, exponent)
+
+
+def _divided(e: Emit, x: Sum, divisor: Value) -> Sum:
+    """x / divisor, of whose inverse there is one for many x: it often is the same for all lanes."""
+    b = e.b
+    inverse = b.fdiv(e.const(1.0), divisor)
+    y = b.fmul(x[0], inverse)
+    whole, whole_rest = two_product(e, y, divisor)
+    rest = b.fmul(b.fadd(b.fsub(b.fsub(x[0], whole), whole_rest), x[1]), inverse)
+    is_number = b.fcmp_ordered("ord", rest, rest)                          # not where that is 0
+    return y, b.select(is_number, rest, e.const(0.0))
+
+
+def elu(e: Emit, x: Value, alpha: Value) -> Value:
+    below = e.b.fmul(alpha, expm1(e, x))
+    return e.b.select(e.b.fcmp_ordered("<", x, e.const(0.0)), below, x)
+
+
+@in_double
+def celu(e: Emit, x: Value, alpha: Value) -> Value:
+    below = e.b.fmul(alpha, expm1(e, e.b.fdiv(x, alpha)))
+    return e.b.select(e.b.fcmp_ordered("<", x, e.const(0.0)), below, x)
+
+
+def selu(e: Emit, x: Value) -> Value:
+    below = e.b.fmul(e.const(SELU_SCALE * SELU_ALPHA), expm1(e, x))
+    above = e.b.fmul(e.const(SELU_SCALE), x)
+    return e.b.select(e.b.fcmp_ordered("<", x, e.const(0.0)), below, above)
+
+
+def leaky_relu(e: Emit, x: Value, slope: Value) -> Value:
+    return e.b.select(e.b.fcmp_ordered(">", x, e.const(0.0)), x, e.b.fmul(slope, x))
+
+
+def hardsigmoid(e: Emit, x: Value) -> Value:
+    return e.b.fdiv(clamp(e, e.b.fadd(x, e.const(3.0)), 0.0, 6.0), e.const(6.0))
+
+
+def hardswish(e: Emit, x: Value) -> Value:
+    return e.b.fmul(e.larger(e.const(-3.0), x), hardsigmoid(e, x))
+
+
+def hardshrink(e: Emit, x: Value, bound: Value) -> Value:
+    return e.b.select(e.b.fcmp_ordered("<=", size(e, x), bound), e.const(0.0), x)
+
+
+def softshrink(e: Emit, x: Value, bound: Value) -> Value:
+    less = e.b.fsub(x, with_sign_of(e, bound, x))
+    return e.b.select(e.b.fcmp_ordered("<=", size(e, x), bound), e.const(0.0), less)
+
+
+def softsign(e: Emit, x: Value) -> Value:
+    """x / (1 + |x|)"""
+    x = clamp(e, x, -LARGE, LARGE)                                         # inf / inf would be NaN
+    return e.b.fdiv(x, e.b.fadd(e.const(1.0), size(e, x)))
+
+
+def threshold(e: Emit, x: Value, bound: Value, value: Value) -> Value:
+    return e.b.select(e.b.fcmp_ordered("<=", x, bound), value, x)

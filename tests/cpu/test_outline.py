@@ -1,0 +1,179 @@
+"""Equal blocks, written once: what is found, that it says the same, and that it runs the same."""
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import ir
+import nncompile
+from nncompile import nn
+from nncompile.cpu.driver.build import emit
+from nncompile.cpu.driver.load import read
+from nncompile.cpu.driver.outline import Line, fold, runs
+from nncompile.cpu.objects.primitives import PHASE
+from nncompile.cpu.vector.target import of_level
+from nncompile.schedule import schedule
+
+
+def residual_blocks(count: int) -> str:
+    params = [f"  @{i}.{name}" for i in range(count) for name in (
+        "norm: f32[64]", "up: f32[250, 64]", "down: f32[64, 250]", "down.bias: f32[64]")]
+    x, lines = "%x", []
+    for i in range(count):
+        a, b, y = (f"%{3 * i + k}" for k in range(3))
+        lines += [f"  {a}: f32[B, 64] = layer_norm({x}, @{i}.norm) {{axes = [1], eps = 1e-05}}",
+                  f"  {b}: f32[B, 250] = linear({a}, @{i}.up) then gelu",
+                  f"  {y}: f32[B, 64] = linear({b}, @{i}.down, @{i}.down.bias) then add({x})"]
+        x = y
+    return "\n".join(["graph blocks(%x: f32[B, 64]) -> f32[B, 64] {", *params, *lines,
+                      f"  return {x}", "}"])
+
+
+def source(text: str) -> str:
+    return emit(schedule(ir.parse(text)), of_level("avx2", "x86-64-v3")).text
+
+
+def test_golden(golden):
+    golden("blocks.py.txt", source(residual_blocks(4)))
+
+
+def test_few_blocks_stay_where_they_are():
+    assert "steps_0" not in source(residual_blocks(2))
+    assert "steps_0" in source(residual_blocks(3))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_every_step_has_a_phase_of_its_own(count):
+    names, words = read(source(residual_blocks(count)))
+    assert words == PHASE * 3 * count
+    assert len(names) == (5 if count >= 3 else 3)
+
+
+@pytest.mark.parametrize(("steps", "found"), [
+    ("", []), ("a", []), ("aaaaa", []), ("aaaaaa", [(0, 2, 3)]), ("abab", []), ("abcab", []),
+    ("ababab", [(0, 2, 3)]), ("xababababy", [(1, 2, 4)]), ("babababx", [(0, 2, 3)]),
+    ("abcabcabcab", [(0, 3, 3)]), ("xabababyabcabcabcabc", [(1, 2, 3), (8, 3, 4)]),
+    ("abababcdcdcdcd", [(0, 2, 3), (6, 2, 4)])])
+def test_runs(steps, found):
+    assert runs(steps, [""] * len(steps)) == found
+
+
+def test_blocks_are_layers_where_they_can_be():
+    """A norm before the first block is the same step as the last of each block."""
+    paths = ["norm", *(f"{i}.{name}" for i in range(3) for name in ("linear", "norm")), "last"]
+    assert runs("babababx", paths) == [(1, 2, 3)]
+    assert runs("babababx", ["m." + path for path in paths]) == [(1, 2, 3)]
+    assert runs("abababxy", ["", *paths[1:]]) == [(0, 2, 3)]
+
+
+@pytest.mark.parametrize(("layer", "comment"), [
+    ("net.1", "# net.1: %0 to %1"), ("", "# %0 to %1"), ("x\nimport os", "# %0 to %1")])
+def test_comments_name_plain_layers(layer, comment):
+    lines = [Line(i, f"{layer}.{name}", f"%{i}", "#", name, ("x",))
+             for i, name in enumerate("abababab")]
+    assert fold(lines, {"x"})[1][0].comment == comment
+
+
+def expanded(lines, places):
+    """The lines, with each call of a block replaced by what the block does."""
+    blocks, folded = fold(lines, places)
+    found = {block.name: block for block in blocks}
+    for line in folded:
+        if line.function not in found:
+            yield line.phase, line.function, line.arguments
+            continue
+        block = found[line.function]
+        meaning = dict(zip(block.parameters, line.arguments, strict=True))
+        assert len(meaning) == len(block.parameters)
+        for own in block.lines:
+            yield (line.phase + own.phase, own.function,
+                   tuple(with_names(a, meaning) for a in own.arguments))
+
+
+def with_names(text, meaning):
+    names = re.findall(r"[A-Za-z_]\w*", text)
+    assert all(name in meaning or not re.fullmatch(r"[pwn]\d+", name) for name in names)
+    return re.sub(r"[A-Za-z_]\w*", lambda found: meaning.get(found[0], found[0]), text)
+
+
+ARGUMENTS = st.sampled_from(["h0", "h1", "x", "at(h0, 3)", "at(weights, W0)", "at(weights, W1)",
+                             "rows * 64", "64"])
+STEP = st.tuples(st.sampled_from("abc"), st.lists(ARGUMENTS, min_size=1, max_size=3), st.booleans())
+
+
+@given(st.lists(STEP, max_size=3), st.lists(STEP, min_size=1, max_size=4), st.integers(1, 6),
+       st.lists(STEP, max_size=3), st.randoms(use_true_random=False))
+def test_blocks_say_the_same(before, block, count, behind, random):
+    """A block's places and weights change at random from one repetition to the next."""
+    steps = [*before, *block * count, *behind]
+    places = ("h0", "h1", "x")
+
+    def other(argument):
+        argument = re.sub(r"h0|h1|x", lambda _: random.choice(places), argument)
+        return re.sub(r"W\d", lambda _: f"W{random.randrange(3)}", argument)
+
+    lines = [Line(i, "", f"%{i}", "#", function, (*map(other, arguments),
+                                              *(("fault", str(i)) if fault else ())))
+             for i, (function, arguments, fault) in enumerate(steps)]
+    assert list(expanded(lines, places)) == [(s.phase, s.function, s.arguments) for s in lines]
+    if count >= 3 and len(block) >= 2:
+        assert len(fold(lines, places)[1]) < len(lines)
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(nn.LayerNorm(20), nn.Linear(20, 50), nn.GELU(),
+                                   nn.Linear(50, 20))
+
+    def forward(self, x):
+        return x + self.inner(x)
+
+
+@pytest.mark.parametrize("jit", ["0", "1"])
+@pytest.mark.parametrize("count", [1, 3, 12])
+def test_results(count, jit, monkeypatch):
+    monkeypatch.setenv("NNCOMPILE_JIT", jit)
+    nn.manual_seed(0)
+    model = nn.Sequential(*(Residual() for _ in range(count))).eval()
+    fast = nncompile.compile(model, "f32[B, 20]", threads=2)
+    assert ("steps_0(" in fast.source) == (count >= 3)
+    for rows in (1, 5, 500):
+        x = np.random.default_rng(rows).standard_normal((rows, 20), np.float32)
+        np.testing.assert_allclose(fast(x), model(x), rtol=0, atol=2e-5)
+    if jit == "1":
+        assert len(fast.profile(x).seconds) == 3 * count
+
+
+class Looked(nn.Module):
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.table, self.mix = nn.Embedding(size, 8), nn.Linear(8, 8)
+
+    def forward(self, x, ids):
+        return self.mix(x + self.table(ids)).tanh()
+
+
+class LookedUp(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps = nn.ModuleList(Looked(9) for _ in range(4))
+
+    def forward(self, x, a, b, c, d):
+        for step, ids in zip(self.steps, (a, b, c, d), strict=True):
+            x = step(x, ids)
+        return x
+
+
+@pytest.mark.parametrize("jit", ["0", "1"])
+@pytest.mark.parametrize("wrong", range(4))
+def test_a_wrong_index_names_its_own_layer(wrong, jit, monkeypatch):
+    monkeypatch.setenv("NNCOMPILE_JIT", jit)
+    fast = nncompile.compile(LookedUp().eval(), "f32[B, 8]", *["i64[B]"] * 4)
+    assert "steps_0(" in fast.source
+    ids = [np.zeros(4, np.int64) for _ in range(4)]
+    ids[wrong][2] = 9
+    with pytest.raises(nncompile.InputError, match=rf"index 9 is outside.*\n.*{wrong}\.table"):
+        fast(np.ones((4, 8), np.float32), *ids)
