@@ -26,7 +26,7 @@ from nncompile.nn import Module
 from tests.end_to_end.models import CASES
 
 BATCHES = (0, 1, 3, 17, 64)
-SECONDS = re.compile(r"\d+(\.\d+)? (ms|us|s)\b")          # of passes, in explain()
+SECONDS = re.compile(r"\d+\.\d\d$", re.MULTILINE)         # of passes, in explain()
 
 
 def models() -> Iterator[tuple[str, Module, tuple[str, ...], Any]]:
@@ -79,7 +79,7 @@ def main() -> None:
         (folder / "source.py").write_text(fast.source)
         if texts_only:
             continue
-        (folder / "explain.txt").write_text(SECONDS.sub("TIME", fast.explain()))
+        (folder / "explain.txt").write_text(SECONDS.sub("TIME", fast.explain()) + "\n" + "\n")
         lines = [f"batch {batch}, {threads} threads: {bits(fast(*inputs(batch), threads=threads))}"
                  for batch in BATCHES for threads in (1, 2)]
         (folder / "bits.txt").write_text("\n".join([*lines, ""]))
