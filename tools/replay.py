@@ -1,8 +1,8 @@
 """What the compiler makes of many models, as files: to compare two versions of it with `diff -r`.
 
-    python -m tools.replay FOLDER                the text of every stage, the source, the results' bits
-    python -m tools.replay FOLDER --level avx2   the texts for another level of CPU target
-    python -m tools.replay FOLDER --cuda         the texts for the CUDA target, in numba's simulator
+    python -m tools.replay FOLDER                 the text of each stage, the source, the bits of results
+    python -m tools.replay FOLDER --level avx2    the texts for another level of CPU target
+    python -m tools.replay FOLDER --cuda          the texts for the CUDA target
 
 A change that is to keep behaviour leaves all files as they were.  Everything goes through the
 public API, so that the same tool runs in an older checkout.
