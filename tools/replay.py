@@ -1,6 +1,6 @@
 """What the compiler makes of many models, as files: to compare two versions of it with `diff -r`.
 
-    python -m tools.replay FOLDER                 the text of each stage, the source, the bits of results
+    python -m tools.replay FOLDER                 each stage, the source, the bits of results
     python -m tools.replay FOLDER --level avx2    the texts for another level of CPU target
     python -m tools.replay FOLDER --cuda          the texts for the CUDA target
 
