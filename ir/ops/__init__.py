@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -27,11 +27,31 @@ from ir.types import DimExpr, Error, NDArray, TensorType, evaluate_dim
 
 Attrs = Mapping[str, Any]                        # bool, int, float, str, size, a tuple of sizes
 AnyOperand = TypeVar("AnyOperand")
+Trait = Literal[                                 # each is explained in OpDef
+    "elementwise", "commutative", "idempotent", "involution", "predicate", "division", "reduction",
+    "arg_reduction", "extreme", "gather", "view", "same_order", "literal"]
 
 
 @dataclass(frozen=True)
 class OpDef:
-    """Everything the graph language knows about one op."""
+    """Everything the graph language knows about one op.
+
+    The rest of the compiler asks for a trait wherever it treats many ops alike:
+
+    elementwise    one result element from one element of each operand; shapes broadcast
+    commutative    its two operands may change places
+    idempotent     f(f(x)) is f(x), exactly
+    involution     f(f(x)) is x, exactly
+    predicate      the result is a bool, whatever the dtype of the operands
+    division       of integers, an error where the divisor is 0
+    reduction      the elements along some axes become one
+    arg_reduction  a reduction to the index of an element, along one axis
+    extreme        a reduction that has no value where those axes are empty
+    gather         takes rows or elements of a table by index; an index outside it is an error
+    view           the operand's elements, under another shape or in another order
+    same_order     a view that keeps all elements, in row-major order
+    literal        its operands are plain numbers
+    """
 
     name: str
     infer: Callable[..., TensorType]             # (*types, **attrs) -> type, or raises Error
@@ -39,7 +59,7 @@ class OpDef:
     arity: tuple[int, float]                     # fewest and most operands
     attrs: tuple[str, ...]                       # a node has all of them
     defaults: Mapping[str, Any]                  # of those that a builder or a text may leave out
-    traits: frozenset[str]
+    traits: frozenset[Trait]
 
     @cached_property
     def elementwise(self) -> bool:
@@ -47,13 +67,8 @@ class OpDef:
 
 
 def op(name: str, infer: Callable[..., TensorType], reference: Callable[..., Any],
-       *traits: str) -> OpDef:
-    """A row of the table; arity and attributes are read off the reference's signature.
-
-    Traits: `elementwise`, one result element from one of each operand, shapes broadcast;
-    `commutative` in its two operands; `view`, the operand's elements under another shape or order;
-    `literal`, its operands are plain numbers.
-    """
+       *traits: Trait) -> OpDef:
+    """A row of the table; arity and attributes are read off the reference's signature."""
     if isinstance(reference, np.ufunc):
         return OpDef(name, infer, reference, (reference.nin, reference.nin), (), {},
                      frozenset(traits))
@@ -74,11 +89,11 @@ OPS: dict[str, OpDef] = {definition.name: definition for definition in [
     op("mul", rules.numbers, np.multiply, "elementwise", "commutative"),
     op("maximum", rules.numbers, np.maximum, "elementwise", "commutative"),
     op("minimum", rules.numbers, np.minimum, "elementwise", "commutative"),
-    op("neg", rules.numbers, np.negative, "elementwise"),
-    op("abs", rules.numbers, np.absolute, "elementwise"),
-    op("sign", rules.numbers, of_one.sign, "elementwise"),
-    op("floor_div", rules.numbers, of_one.floor_div, "elementwise"),
-    op("remainder", rules.numbers, of_one.remainder, "elementwise"),
+    op("neg", rules.numbers, np.negative, "elementwise", "involution"),
+    op("abs", rules.numbers, np.absolute, "elementwise", "idempotent"),
+    op("sign", rules.numbers, of_one.sign, "elementwise", "idempotent"),
+    op("floor_div", rules.numbers, of_one.floor_div, "elementwise", "division"),
+    op("remainder", rules.numbers, of_one.remainder, "elementwise", "division"),
     op("pow", rules.numbers, of_one.pow_, "elementwise"),
     # elementwise: floats
     op("div", rules.floats, np.divide, "elementwise"),
@@ -105,12 +120,12 @@ OPS: dict[str, OpDef] = {definition.name: definition for definition in [
     op("atanh", rules.floats, np.arctanh, "elementwise"),
     op("erf", rules.floats, of_one.erf, "elementwise"),
     op("erfc", rules.floats, of_one.erfc, "elementwise"),
-    op("floor", rules.floats, np.floor, "elementwise"),
-    op("ceil", rules.floats, np.ceil, "elementwise"),
-    op("round", rules.floats, np.rint, "elementwise"),
-    op("trunc", rules.floats, np.trunc, "elementwise"),
+    op("floor", rules.floats, np.floor, "elementwise", "idempotent"),
+    op("ceil", rules.floats, np.ceil, "elementwise", "idempotent"),
+    op("round", rules.floats, np.rint, "elementwise", "idempotent"),
+    op("trunc", rules.floats, np.trunc, "elementwise", "idempotent"),
     op("sigmoid", rules.floats, of_one.sigmoid, "elementwise"),
-    op("relu", rules.floats, of_one.relu, "elementwise"),
+    op("relu", rules.floats, of_one.relu, "elementwise", "idempotent"),
     op("gelu", rules.floats, of_one.gelu, "elementwise"),
     op("gelu_tanh", rules.floats, of_one.gelu_tanh, "elementwise"),
     op("silu", rules.floats, of_one.silu, "elementwise"),
@@ -129,19 +144,19 @@ OPS: dict[str, OpDef] = {definition.name: definition for definition in [
     op("softsign", rules.floats, of_one.softsign, "elementwise"),
     op("threshold", rules.floats, of_one.threshold, "elementwise"),
     # elementwise: truth
-    op("eq", rules.comparison, np.equal, "elementwise", "commutative"),
-    op("ne", rules.comparison, np.not_equal, "elementwise", "commutative"),
-    op("lt", rules.comparison, np.less, "elementwise"),
-    op("le", rules.comparison, np.less_equal, "elementwise"),
-    op("gt", rules.comparison, np.greater, "elementwise"),
-    op("ge", rules.comparison, np.greater_equal, "elementwise"),
-    op("isnan", rules.test, np.isnan, "elementwise"),
-    op("isinf", rules.test, np.isinf, "elementwise"),
-    op("isfinite", rules.test, np.isfinite, "elementwise"),
+    op("eq", rules.comparison, np.equal, "elementwise", "commutative", "predicate"),
+    op("ne", rules.comparison, np.not_equal, "elementwise", "commutative", "predicate"),
+    op("lt", rules.comparison, np.less, "elementwise", "predicate"),
+    op("le", rules.comparison, np.less_equal, "elementwise", "predicate"),
+    op("gt", rules.comparison, np.greater, "elementwise", "predicate"),
+    op("ge", rules.comparison, np.greater_equal, "elementwise", "predicate"),
+    op("isnan", rules.test, np.isnan, "elementwise", "predicate"),
+    op("isinf", rules.test, np.isinf, "elementwise", "predicate"),
+    op("isfinite", rules.test, np.isfinite, "elementwise", "predicate"),
     op("logical_and", rules.bools, np.logical_and, "elementwise", "commutative"),
     op("logical_or", rules.bools, np.logical_or, "elementwise", "commutative"),
     op("logical_xor", rules.bools, np.logical_xor, "elementwise", "commutative"),
-    op("logical_not", rules.bools, np.logical_not, "elementwise"),
+    op("logical_not", rules.bools, np.logical_not, "elementwise", "involution"),
     op("where", rules.where, of_one.where, "elementwise"),
     op("cast", rules.cast, of_one.cast, "elementwise"),
     # products and rows
@@ -153,33 +168,38 @@ OPS: dict[str, OpDef] = {definition.name: definition for definition in [
     op("rms_norm", rules.rms_norm, ref.rms_norm),
     op("cumsum", rules.cumsum, ref.cumsum),
     # reductions
-    op("sum", rules.total, ref.sum_),
-    op("prod", rules.total, ref.prod_),
-    op("mean", rules.mean, ref.mean),
-    op("max", rules.extreme, ref.max_),
-    op("min", rules.extreme, ref.min_),
-    op("any", rules.truth, ref.any_),
-    op("all", rules.truth, ref.all_),
-    op("argmax", rules.place_of_extreme, ref.argmax),
-    op("argmin", rules.place_of_extreme, ref.argmin),
+    op("sum", rules.total, ref.sum_, "reduction"),
+    op("prod", rules.total, ref.prod_, "reduction"),
+    op("mean", rules.mean, ref.mean, "reduction"),
+    op("max", rules.extreme, ref.max_, "reduction", "extreme"),
+    op("min", rules.extreme, ref.min_, "reduction", "extreme"),
+    op("any", rules.truth, ref.any_, "reduction"),
+    op("all", rules.truth, ref.all_, "reduction"),
+    op("argmax", rules.place_of_extreme, ref.argmax, "reduction", "arg_reduction", "extreme"),
+    op("argmin", rules.place_of_extreme, ref.argmin, "reduction", "arg_reduction", "extreme"),
     # by index
-    op("embedding", rules.embedding, ref.embedding),
-    op("embedding_bag", rules.embedding_bag, ref.embedding_bag),
-    op("take", rules.take, ref.take),
-    op("take_along", rules.take_along, ref.take_along),
+    op("embedding", rules.embedding, ref.embedding, "gather"),
+    op("embedding_bag", rules.embedding_bag, ref.embedding_bag, "gather"),
+    op("take", rules.take, ref.take, "gather"),
+    op("take_along", rules.take_along, ref.take_along, "gather"),
     op("topk_ids", rules.topk_ids, ref.topk_ids),
     # shapes
     op("iota", rules.iota, ref.iota),
     op("full", rules.full, ref.full, "literal"),
-    op("identity", rules.unchanged, ref.identity, "view"),
-    op("dropout", rules.dropout, ref.dropout, "view"),
-    op("reshape", rules.reshape, ref.reshape, "view"),
+    op("identity", rules.unchanged, ref.identity, "view", "same_order"),
+    op("dropout", rules.dropout, ref.dropout, "view", "same_order"),
+    op("reshape", rules.reshape, ref.reshape, "view", "same_order"),
     op("transpose", rules.transpose, ref.transpose, "view"),
     op("slice", rules.slice_, ref.slice_, "view"),
     op("expand", rules.expand, ref.expand, "view"),
     op("concat", rules.concat, ref.concat),
     op("pad", rules.pad, ref.pad),
 ]}
+
+
+def with_trait(trait: Trait) -> frozenset[str]:
+    """The names of the ops that have it."""
+    return frozenset(name for name, definition in OPS.items() if trait in definition.traits)
 
 
 # -- attributes ------------------------------------------------------------------------------------

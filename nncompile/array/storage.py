@@ -22,13 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ir import DimExpr, Error, Value, type_of
-from ir.ops import OPS, Attrs
+from ir.ops import Attrs, with_trait
 from ir.types import DTYPES, same
 from nncompile.interpreter import Payload, current
 
 Step = tuple[str, Mapping[str, Any]]             # the name of an op, and its attributes
 
-VIEWS = {name for name, definition in OPS.items() if "view" in definition.traits}
+VIEWS = with_trait("view")
 PERHAPS_SHARED = (
     "this array came from reshape, flatten, contiguous or an index in an array, or they made "
     "another from it, and one of the two was changed in place since: whether it was a copy depends "

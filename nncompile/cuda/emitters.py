@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from ir.ops import OPS
 from ir.types import Dim, product
 from nncompile.cuda import kernels
 from nncompile.cuda.kernels import Chain, Kernel
@@ -181,7 +182,7 @@ def topk(w: Scope, step: Step) -> list[Launch]:
 
 def reduce(w: Scope, step: Step) -> list[Launch]:
     (x,), op = step.views, step.attrs["op"]
-    kernel = kernels.arg if op in ("argmax", "argmin") else kernels.reduce
+    kernel = kernels.arg if "arg_reduction" in OPS[op].traits else kernels.reduce
     return by_row(w, step, lambda threads: kernel(op, x.dtype, threads),
                   [*matrix(w, x), *w.array(step.result), *w.numbers(x.shape)])
 

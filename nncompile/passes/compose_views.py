@@ -7,7 +7,7 @@ from typing import Any
 
 from ir import Error, Graph, Node, Value, rewrite
 from ir.graph import Operand, joined
-from ir.ops import infer
+from ir.ops import OPS, infer
 from ir.rewrite import Producer
 from ir.types import Dim, extent, same
 from nncompile.passes.remove_identity import same_view
@@ -20,7 +20,6 @@ LOSSLESS = {                                     # each cast that keeps every va
     "i32": ("i64", "f64"),
     "f32": ("f64",),
 }
-REDUCTIONS = ("sum", "prod", "mean", "max", "min", "any", "all", "argmax", "argmin")
 
 
 @dataclass(frozen=True)
@@ -172,7 +171,8 @@ def concat_of_concats(node: Node, producer: Producer) -> Node | None:
 
 def reshape_of_reduction(node: Node, reduction: Node | None) -> Node | None:
     """The reduction with the axes that the reshape brings back, or without those it takes away."""
-    if reduction is None or reduction.op not in REDUCTIONS or "then" in reduction.attrs:
+    if (reduction is None or "reduction" not in OPS[reduction.op].traits
+            or "then" in reduction.attrs):
         return None
     attrs = {**reduction.attrs, "keepdims": not reduction.attrs["keepdims"]}
     if not is_legal(reduction.op, reduction.inputs, attrs, node.result):

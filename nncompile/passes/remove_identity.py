@@ -10,8 +10,6 @@ from ir.ops import OPS
 from ir.rewrite import Producer
 from ir.types import FLOATS
 
-IDEMPOTENT = ("abs", "relu", "floor", "ceil", "round", "trunc", "sign")
-
 
 @dataclass(frozen=True)
 class RemoveIdentity:
@@ -111,10 +109,10 @@ def done_already(node: Node, definition: Callable[[Operand], Node | None]) -> Va
     first = definition(node.inputs[0]) if len(node.inputs) == 1 else None
     if first is None or first.op != node.op:
         return None
-    if node.op in IDEMPOTENT:
+    if "idempotent" in OPS[node.op].traits:
         return first.result
     [x] = first.inputs[:1]
-    return x if node.op in ("neg", "logical_not") and isinstance(x, Value) else None
+    return x if "involution" in OPS[node.op].traits and isinstance(x, Value) else None
 
 
 ELEMENTWISE = (same_view, same_number, same_choice, done_already)

@@ -22,9 +22,8 @@ from nncompile.cpu.vector import math
 from nncompile.cpu.vector.builder import Emit, Value
 
 Chain: TypeAlias = tuple[tuple[str, str], ...]
-
-DIVISIONS = ("floor_div", "remainder")     # of integers: a divisor may be 0
 Faults: TypeAlias = Callable[[Value], None]
+DIVISIONS, PREDICATES = ops.with_trait("division"), ops.with_trait("predicate")
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ def _check_dtypes(op: str, dtype: str, source: str, first: bool) -> None:
 
 
 def result_dtype(op: str, source: str) -> str:
-    return "bool" if op in math.TRUTHS else source
+    return "bool" if op in PREDICATES else source
 
 
 def kinds(chain: Chain) -> str:

@@ -9,7 +9,7 @@
     take, take_along, embedding_bag                 gathers.py
     FUNCTIONS, the table of elementwise ops         chain.py
 """
-from nncompile.cuda.kernels.chain import DIVISIONS, FUNCTIONS, Chain, arity
+from nncompile.cuda.kernels.chain import FUNCTIONS, Chain, arity
 from nncompile.cuda.kernels.elementwise import elementwise, iota
 from nncompile.cuda.kernels.gathers import embedding_bag, take, take_along
 from nncompile.cuda.kernels.kernel import Kernel
@@ -19,6 +19,6 @@ from nncompile.cuda.kernels.reductions import arg, reduce
 from nncompile.cuda.kernels.scans import cumsum, topk
 from nncompile.cuda.kernels.softmax import softmax
 
-__all__ = ["DIVISIONS", "FUNCTIONS", "Chain", "Kernel", "arg", "arity", "cumsum", "elementwise",
-           "embedding_bag", "few", "iota", "layer_norm", "reduce", "rms_norm", "softmax", "take",
-           "take_along", "tiled", "topk"]
+__all__ = ["FUNCTIONS", "Chain", "Kernel", "arg", "arity", "cumsum", "elementwise", "embedding_bag",
+           "few", "iota", "layer_norm", "reduce", "rms_norm", "softmax", "take", "take_along",
+           "tiled", "topk"]

@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable
 from typing import TypeAlias
 
-from ir.ops import OPS
+from ir.ops import OPS, with_trait
 from ir.types import FLOATS, INTEGERS
 from nncompile.cuda.kernels.kernel import typed, zero
 
@@ -131,8 +131,7 @@ INTEGER_FUNCTIONS = {
            "while v > 0:\n    t = T(t * u) if v & 1 else t\n    u = T(u * u)\n    v = T(v >> 1); "
            "t if y >= 0 else T(0) if x != 1 and x != -1 else x if y & 1 else T(1)",
 }
-DIVISIONS = ("floor_div", "remainder")
-TRUTHS = ("eq", "ne", "lt", "le", "gt", "ge", "isnan", "isinf", "isfinite")
+DIVISIONS = with_trait("division")
 WHOLE = {"f32": "8388608", "f64": "4503599627370496"}
 
 

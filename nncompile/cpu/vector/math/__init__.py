@@ -22,7 +22,7 @@ from nncompile.cpu.vector.math.floats import Function
 from nncompile.cpu.vector.math.logarithm import log
 from nncompile.cpu.vector.math.power import power, rint
 
-__all__ = ["LONG", "SHORT", "TRUTHS", "cast", "exp", "log"]
+__all__ = ["LONG", "SHORT", "cast", "exp", "log"]
 
 # A few instructions each.  A cast has an emitter of its own, because it needs two dtypes.
 SHORT: dict[str, Function] = {
@@ -102,6 +102,3 @@ LONG: dict[str, Function] = {
     "tanhshrink": exponential.tanhshrink,
     "log_sigmoid": activation.log_sigmoid,
 }
-
-# Ops whose result is bool, whatever their operands are.
-TRUTHS = ("eq", "ne", "lt", "le", "gt", "ge", "isnan", "isinf", "isfinite")
