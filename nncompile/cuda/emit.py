@@ -82,10 +82,11 @@ class Writer(Scope):
             lines += [f"    # {e.name}: {e.about}" for e in entries]
         if program.buffers:
             views = unpacked(f"scratch_{dtype}" for dtype in self.scratch)
+            slots = {self.places[place]: size for place, size in program.buffers.items()}
             lines += [f"    {views} = scratch      # one memory, by types",
-                      f"    {unpacked(program.buffers)} = buffers      # places in it, in words"]
+                      f"    {unpacked(slots)} = buffers      # places in it, in words"]
             lines += [f"    # {name}: {self.number(size)} words of 4 bytes"
-                      for name, size in program.buffers.items()]
+                      for name, size in slots.items()]
         return "\n".join([*lines, *launches, ""])
 
     def launches(self, step: Step) -> list[str]:

@@ -74,4 +74,4 @@ class Scope:
 def in_elements(view: View) -> str:
     """Where a buffer begins in scratch, which counts words of 4 bytes."""
     size = DTYPES[view.dtype].itemsize
-    return view.place + {1: " * 4", 4: "", 8: " // 2"}[size]
+    return str(view.place) + {1: " * 4", 4: "", 8: " // 2"}[size]

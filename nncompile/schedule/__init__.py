@@ -11,9 +11,9 @@ from nncompile.schedule.batch import batch_size
 from nncompile.schedule.direct import write_directly
 from nncompile.schedule.lower import lower
 from nncompile.schedule.memory import plan_memory
-from nncompile.schedule.program import Operand, Program, Step, View, contiguous
+from nncompile.schedule.program import Operand, Place, Program, Step, View, contiguous
 
-__all__ = ["Operand", "Program", "Step", "View", "schedule"]
+__all__ = ["Operand", "Place", "Program", "Step", "View", "schedule"]
 
 
 def schedule(graph: Graph, *, vectors: bool = True) -> Program:
@@ -24,20 +24,21 @@ def schedule(graph: Graph, *, vectors: bool = True) -> Program:
     """
     prepared = load_time_values(graph)
     constants = [v for v in (*graph.params, *(n.result for n in graph.nodes)) if v in prepared]
-    inputs = tuple(contiguous(f"in{i}", v.type) for i, v in enumerate(graph.inputs))
+    inputs = tuple(contiguous(Place("input", i), v.type) for i, v in enumerate(graph.inputs))
     views = dict(zip(graph.inputs, inputs, strict=True))
-    views |= {v: contiguous(f"c{i}", v.type) for i, v in enumerate(constants)}
+    views |= {v: contiguous(Place("constant", i), v.type) for i, v in enumerate(constants)}
 
     low = lower(graph, views, prepared, vectors)
     lowered = write_directly(low.steps, low.buffers) if vectors else low.steps
     steps, buffers = plan_memory(lowered, low.buffers)
     used = {view.place for step in steps for view in step.reads}
-    kept = [i for i in range(len(constants)) if f"c{i}" in used]
+    kept = [i for i in range(len(constants)) if Place("constant", i) in used]
     return Program(
         graph=graph, batch=batch_size(graph), inputs=inputs, steps=steps, buffers=buffers,
-        outputs=tuple(contiguous(f"out{i}", v.type) for i, v in enumerate(graph.outputs)),
+        outputs=tuple(contiguous(Place("output", i), v.type)
+                      for i, v in enumerate(graph.outputs)),
         preparation=preparation(graph, prepared, [constants[i] for i in kept]),
-        constants={f"c{i}": number for number, i in enumerate(kept)},
+        constants={Place("constant", i): number for number, i in enumerate(kept)},
         requirements=tuple(low.requirements))
 
 

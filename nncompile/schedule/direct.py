@@ -14,14 +14,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ir.types import Dim, TensorType, product, same
-from nncompile.schedule.program import Step, View, as_matrix, collapsed, is_narrow
+from nncompile.schedule.program import Place, Step, View, as_matrix, collapsed, is_narrow
 
 # These can write rows that are apart from each other.
 STRIDED = ("linear", "matmul", "elementwise", "softmax", "log_softmax", "layer_norm", "rms_norm",
            "cumsum", "embedding")
 
 
-def write_directly(steps: Sequence[Step], buffers: Mapping[str, TensorType]) -> list[Step]:
+def write_directly(steps: Sequence[Step], buffers: Mapping[Place, TensorType]) -> list[Step]:
     """The steps without the copies of what one step makes, and nothing but the copy reads."""
     current = list(steps)
     readers = Counter(view.place for step in steps for view in step.reads)

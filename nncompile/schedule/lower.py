@@ -12,6 +12,7 @@ from ir.ops import OPS, split_then
 from ir.types import Dim, TensorType, extent, product, same
 from nncompile.schedule.program import (
     Operand,
+    Place,
     Step,
     View,
     as_matrix,
@@ -32,10 +33,10 @@ COPY = {"op": "copy"}
 class Lowering:
     """Collects steps and buffers; `views` says where each value of the graph lives."""
 
-    def __init__(self, views: dict[Value, View], outputs: dict[Value, str],
+    def __init__(self, views: dict[Value, View], outputs: dict[Value, Place],
                  vectors: bool = True) -> None:
         self.views, self.outputs, self.vectors = views, outputs, vectors
-        self.buffers: dict[str, TensorType] = {}
+        self.buffers: dict[Place, TensorType] = {}
         self.steps: list[Step] = []
         self.requirements: list[tuple[Dim, Node]] = []
 
@@ -74,7 +75,7 @@ class Lowering:
         return contiguous(place, node.result.type) if place else self.buffer(node.result.type)
 
     def buffer(self, type_: TensorType) -> View:
-        place = f"b{len(self.buffers)}"
+        place = Place("buffer", len(self.buffers))
         self.buffers[place] = type_
         return contiguous(place, type_)
 
@@ -131,7 +132,7 @@ def elementwise(low: Lowering, node: Node, operands: Operands, then: Then) -> Vi
 def linear(low: Lowering, node: Node, operands: Operands, then: Then) -> View:
     x, w, *bias = operands
     weights = [o for o in node.inputs[1:len(operands)] if isinstance(o, Value)]
-    if not all(low.views[v].place.startswith("c") for v in weights):
+    if not all(low.views[v].place.kind == "constant" for v in weights):
         # The weight is computed at run time, so it cannot be packed: a product of two activations.
         then = [("add", tuple(bias)), *then] if bias else then
         return matmul(low, node, [x, w.permuted([1, 0])], then)
@@ -151,12 +152,12 @@ def along_axis(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> V
     """A step that makes a row of each row, or goes down columns."""
     x, axis = operands[0], attrs["axis"]
     kept = {key: value for key, value in attrs.items() if key == "scale"}
-    if not is_row(x, [axis]):
-        y = contiguous("", node.result.type)
-        found = as_columns([x, y], [axis]) if low.vectors else None
+    if low.vectors and not is_row(x, [axis]):
+        found = as_columns(x.shape, [x.strides, row_major(x.shape)], [axis])
         if found:
+            shape, (steps, own) = found
             out = low.result(node)
-            low.step(node.op, node, replace(found[1], place=out.place), found[:1],
+            low.step(node.op, node, out.laid_out(shape, own), [x.laid_out(shape, steps)],
                      kept | {"axis": -2})
             return out
     return along_axes(low, node, x, [axis], [], kept)
@@ -198,20 +199,20 @@ def is_row(view: View, axes: Sequence[int]) -> bool:
     return found is not None and (same(found[0], 1) or same(found[1], 1))
 
 
-def as_columns(views: Sequence[View], axes: Sequence[int]) -> list[View] | None:
-    """Views of one shape as (*outer, K, N): K of the axes, one stride apart, and N that lie side by
-    side in all of them; None where they do not, or are few."""
+def as_columns(shape: Sequence[Dim], strides: Sequence[Sequence[Dim]], axes: Sequence[int]
+               ) -> tuple[tuple[Dim, ...], list[tuple[Dim, ...]]] | None:
+    """Arrays of one shape as (*outer, K, N), the shape and the strides of each: K elements along
+    the axes, one stride apart, and N that are contiguous in every array; None where they are not,
+    or where N is too small to be vectorised."""
     def walked(axes: Sequence[int]) -> tuple[tuple[Dim, ...], list[tuple[Dim, ...]]]:
-        return collapsed([views[0].shape[a] for a in axes],
-                         [[v.strides[a] for a in axes] for v in views])
+        return collapsed([shape[a] for a in axes], [[own[a] for a in axes] for own in strides])
     down, steps = walked(axes)
-    kept, lines = walked([a for a in range(len(views[0].shape)) if a not in axes])
+    kept, lines = walked([a for a in range(len(shape)) if a not in axes])
     if (len(down) > 1 or not kept or not all(same(line[-1], 1) for line in lines)
             or is_narrow(kept[-1])):
         return None
-    shape = (*kept[:-1], *(down or (1,)), kept[-1])
-    return [replace(v, shape=shape, strides=(*line[:-1], *(step or (0,)), 1))
-            for v, step, line in zip(views, steps, lines, strict=True)]
+    return ((*kept[:-1], *(down or (1,)), kept[-1]),
+            [(*line[:-1], *(step or (0,)), 1) for step, line in zip(steps, lines, strict=True)])
 
 
 def reduction(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
@@ -242,12 +243,11 @@ def reduce_to(low: Lowering, node: Node, x: View, axes: list[int], out: View) ->
     kept = [a for a in range(len(x.shape)) if a not in axes]
     if low.vectors and not node.op.startswith("arg") and not is_row(x, axes):
         steps = dict(zip(kept, row_major([x.shape[a] for a in kept]), strict=True))
-        wide = replace(out, shape=x.shape,
-                       strides=tuple(steps.get(a, 0) for a in range(len(x.shape))))
-        if found := as_columns([x, wide], axes):
-            columns, y = found
-            y = replace(y, shape=(*y.shape[:-2], y.shape[-1]), strides=(*y.strides[:-2], 1))
-            low.step("reduce", node, y, [columns], {"op": node.op, "axis": -2})
+        wide = [steps.get(a, 0) for a in range(len(x.shape))]
+        if found := as_columns(x.shape, [x.strides, wide], axes):
+            shape, (down, own) = found
+            y = out.laid_out((*shape[:-2], shape[-1]), (*own[:-2], 1))
+            low.step("reduce", node, y, [x.laid_out(shape, down)], {"op": node.op, "axis": -2})
             return
     rows = low.matrix(node, x.permuted([*kept, *axes]), len(axes))
     low.step("reduce", node, replace(out, shape=(rows.shape[0],), strides=(1,)), [rows],
@@ -374,15 +374,15 @@ def lower(graph: Graph, views: dict[Value, View], prepared: Set[Value],
           vectors: bool = True) -> Lowering:
     """All nodes but the prepared ones; then a copy for each output that no step has written."""
     makers = {node.result: node for node in graph.nodes}
-    places: dict[Value, str] = {}
+    places: dict[Value, Place] = {}
     for i, value in enumerate(graph.outputs):
-        places.setdefault(source(value, makers), f"out{i}")
+        places.setdefault(source(value, makers), Place("output", i))
     low = Lowering(views, places, vectors)
     for node in graph.nodes:
         if node.result not in prepared:
             low.add(node)
     for i, value in enumerate(graph.outputs):
-        out = contiguous(f"out{i}", value.type)
+        out = contiguous(Place("output", i), value.type)
         if low.views[value].place != out.place:
             maker = makers.get(value) or Node(value, "identity", (value,))
             low.step("elementwise", maker, out, [low.views[value]], COPY)

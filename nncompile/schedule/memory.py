@@ -9,23 +9,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ir.types import Dim, DimExpr, TensorType, same
-from nncompile.schedule.program import Operand, Step, View, words
+from nncompile.schedule.program import Operand, Place, Step, View, words
 
 # These read an element before they write it.
 IN_PLACE = ("elementwise", "softmax", "log_softmax", "layer_norm", "rms_norm", "cumsum")
 
 
-def plan_memory(steps: Sequence[Step], buffers: Mapping[str, TensorType]
-                ) -> tuple[tuple[Step, ...], dict[str, Dim]]:
+def plan_memory(steps: Sequence[Step], buffers: Mapping[Place, TensorType]
+                ) -> tuple[tuple[Step, ...], dict[Place, Dim]]:
     """The steps with each buffer replaced by the slot it lives in, and the slots' sizes."""
     sizes = {name: words(type_) for name, type_ in buffers.items()}
     steps = share_in_place(steps, sizes)
     slots = assign_slots(lifetimes(steps), sizes)
-    names = {buffer: f"h{number}" for number, slot in enumerate(slots) for buffer in slot.buffers}
-    return renamed(steps, names), {f"h{i}": slot.size for i, slot in enumerate(slots)}
+    places = [Place("slot", i) for i in range(len(slots))]
+    instead = {buffer: place for place, slot in zip(places, slots, strict=True)
+               for buffer in slot.buffers}
+    return (moved(steps, instead),
+            {place: slot.size for place, slot in zip(places, slots, strict=True)})
 
 
-def share_in_place(steps: Sequence[Step], sizes: Mapping[str, Dim]) -> tuple[Step, ...]:
+def share_in_place(steps: Sequence[Step], sizes: Mapping[Place, Dim]) -> tuple[Step, ...]:
     """Give operands the place of the result that may overwrite them, the last step first, so
     that a chain of such steps ends where its last one writes: in the output, if it can."""
     current, lives = list(steps), lifetimes(steps)
@@ -38,7 +41,7 @@ def share_in_place(steps: Sequence[Step], sizes: Mapping[str, Dim]) -> tuple[Ste
                     and sum(v.place == view.place for v in step.reads) == 1
                     and covers(view, sizes[view.place]) and same_layout(view, step.result)):
                 life = slice(lives[view.place].first, number + 1)
-                current[life] = renamed(current[life], {view.place: step.result.place})
+                current[life] = moved(current[life], {view.place: step.result.place})
                 lives[step.result.place] = Life(life.start, lives[step.result.place].last)
                 break
     return tuple(current)
@@ -60,8 +63,8 @@ class Life:
     last: int                                            # last step that reads or writes it
 
 
-def lifetimes(steps: Sequence[Step]) -> dict[str, Life]:
-    lives: dict[str, Life] = {}
+def lifetimes(steps: Sequence[Step]) -> dict[Place, Life]:
+    lives: dict[Place, Life] = {}
     for number, step in enumerate(steps):
         for place in (step.result.place, *(v.place for v in step.reads)):
             lives[place] = Life(lives[place].first if place in lives else number, number)
@@ -72,10 +75,10 @@ def lifetimes(steps: Sequence[Step]) -> dict[str, Life]:
 class Slot:
     size: Dim
     free_after: int
-    buffers: list[str]
+    buffers: list[Place]
 
 
-def assign_slots(lives: Mapping[str, Life], sizes: Mapping[str, Dim]) -> list[Slot]:
+def assign_slots(lives: Mapping[Place, Life], sizes: Mapping[Place, Dim]) -> list[Slot]:
     """First fit, in the order in which buffers are written; a slot grows to its largest buffer."""
     slots: list[Slot] = []
     for place in sorted((p for p in lives if p in sizes), key=lambda p: lives[p].first):
@@ -99,18 +102,19 @@ def larger(a: Dim, b: Dim) -> Dim | None:
     return a if min(parts) >= 0 else b if max(parts) <= 0 else None
 
 
-def renamed(steps: Sequence[Step], names: Mapping[str, str]) -> tuple[Step, ...]:
+def moved(steps: Sequence[Step], instead: Mapping[Place, Place]) -> tuple[Step, ...]:
+    """The steps with some places exchanged for others."""
     def in_place_of(view: View) -> View:
-        return view.moved(names[view.place]) if view.place in names else view
+        return view.moved(instead[view.place]) if view.place in instead else view
 
     def move(operand: Operand) -> Operand:
         return in_place_of(operand) if isinstance(operand, View) else operand
 
-    def moved(step: Step) -> Step:
-        if not any(view.place in names for view in (step.result, *step.reads)):
+    def step_moved(step: Step) -> Step:
+        if not any(view.place in instead for view in (step.result, *step.reads)):
             return step
         return replace(
             step, result=in_place_of(step.result), operands=tuple(map(move, step.operands)),
             then=tuple((op, tuple(map(move, others))) for op, others in step.then))
 
-    return tuple(map(moved, steps))
+    return tuple(map(step_moved, steps))

@@ -12,7 +12,7 @@ from ir.graph import Value, named_sizes
 from ir.ops import OPS
 from ir.text import print_call
 from ir.types import Dim, DimExpr
-from nncompile.schedule.program import Program, Step
+from nncompile.schedule.program import Place, Program, Step
 
 
 def size_names(program: Program) -> dict[str, str]:
@@ -22,19 +22,19 @@ def size_names(program: Program) -> dict[str, str]:
             for i, name in enumerate(named_sizes(program.graph))}
 
 
-def place_names(program: Program, taken: Iterable[str]) -> dict[str, str]:
+def place_names(program: Program, taken: Iterable[str]) -> dict[Place, str]:
     """A variable for each input, output and buffer, none of them `taken`, nor an op's name.  An
     input has its own name where that is plain, and else in0, in1, ..."""
     used = {*taken, *OPS}
-    names = {}
+    names: dict[Place, str] = {}
     for i, (view, value) in enumerate(zip(program.inputs, program.graph.inputs, strict=True)):
         plain = re.fullmatch(r"[a-z][a-z_]{0,15}", value.name) and not iskeyword(value.name)
         name = value.name if plain and value.name not in used else f"in{i}"
         names[view.place] = name
         used.add(name)
     single = len(program.outputs) == 1 and "y" not in used
-    return (names | {v.place: "y" if single else v.place for v in program.outputs}
-            | {place: place for place in program.buffers})
+    return (names | {v.place: "y" if single else str(v.place) for v in program.outputs}
+            | {place: str(place) for place in program.buffers})
 
 
 def number_text(dim: Dim, names: Mapping[str, str]) -> str:

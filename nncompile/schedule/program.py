@@ -11,24 +11,36 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from ir.graph import Graph, Node
 from ir.types import DTYPES, Dim, TensorType, product, same, terms
 
-NARROW = 4                                   # numbers side by side that are no work for vectors
+NARROW = 4                     # inner dimensions below this are not vectorised
+PREFIXES = {"input": "in", "output": "out", "constant": "c", "buffer": "b", "slot": "h"}
+
+
+class Place(NamedTuple):
+    """Memory that a step reads or writes: number so many of the inputs, the outputs, the model's
+    constants, or the slots of scratch memory.  Before memory is planned, every intermediate result
+    has a buffer of its own, and no slot yet."""
+
+    kind: str                                # a key of PREFIXES
+    number: int
+
+    def __str__(self) -> str:
+        return f"{PREFIXES[self.kind]}{self.number}"
 
 
 @dataclass(frozen=True)
 class View:
     """The elements of a value: a place, where in it the first one is, and a stride for each dim.
 
-    A place is an input (`in0`), an output (`out0`), a buffer (`h0`), or a constant of the model
-    (`c0`).  Offset and strides count elements of the dtype.  Moving axes, slicing and broadcasting
-    make another View of the same place: no kernel runs for them.
+    Offset and strides count elements of the dtype.  Moving axes, slicing and broadcasting make
+    another View of the same place: no kernel runs for them.
     """
 
-    place: str
+    place: Place
     dtype: str
     shape: tuple[Dim, ...]
     strides: tuple[Dim, ...]
@@ -46,7 +58,7 @@ class View:
         """From the same first element on."""
         return View(self.place, self.dtype, tuple(shape), tuple(strides), self.offset)
 
-    def moved(self, place: str) -> View:
+    def moved(self, place: Place) -> View:
         """The same in another place."""
         return View(place, self.dtype, self.shape, self.strides, self.offset)
 
@@ -91,7 +103,7 @@ def row_major(shape: Sequence[Dim]) -> tuple[Dim, ...]:
     return tuple(reversed(sizes[:len(shape)]))
 
 
-def contiguous(place: str, type_: TensorType) -> View:
+def contiguous(place: Place, type_: TensorType) -> View:
     return View(place, type_.dtype, type_.shape, row_major(type_.shape))
 
 
@@ -176,7 +188,7 @@ class Program:
 
     `batch` names the leading size along which the graph's rows do not depend on each other, so
     that blocks of rows may be taken through all steps one after the other; None if they do.
-    `constants` are the graph's values of the places c0, c1, ...: parameters, constants, and what
+    `constants` are the graph's values of the constants' places: parameters, constants, and what
     `preparation`, a graph without inputs, computes from them once when weights are loaded.
     """
 
@@ -185,9 +197,9 @@ class Program:
     inputs: tuple[View, ...]
     outputs: tuple[View, ...]
     steps: tuple[Step, ...]
-    buffers: Mapping[str, Dim]                        # words of 4 bytes of each scratch buffer
+    buffers: Mapping[Place, Dim]                      # words of 4 bytes of each slot
     preparation: Graph
-    constants: Mapping[str, int]                      # place -> output of preparation
+    constants: Mapping[Place, int]                    # place -> output of preparation
     requirements: tuple[tuple[Dim, Node], ...]        # sizes that a call must not make negative
 
     @cached_property

@@ -6,7 +6,7 @@ from ir.types import TensorType, symbol
 from nncompile.schedule import schedule
 from nncompile.schedule.batch import batch_size
 from nncompile.schedule.memory import larger
-from nncompile.schedule.program import View, collapsed, contiguous
+from nncompile.schedule.program import Place, View, collapsed, contiguous
 
 B, T = symbol("B"), symbol("T")
 
@@ -162,9 +162,9 @@ def test_a_reshape_of_what_is_not_in_order_copies():
 
 
 def test_a_reshape_of_a_part_is_a_view_where_strides_can_walk_it():
-    part = View("in0", "f32", (B, T, 8), (B * 0 + T * 24, 24, 1), 8)
+    part = View(Place("input", 0), "f32", (B, T, 8), (B * 0 + T * 24, 24, 1), 8)
     split = part.reshaped((B, T, 2, 4))
-    assert split == View("in0", "f32", (B, T, 2, 4), (T * 24, 24, 4, 1), 8)
+    assert split == View(Place("input", 0), "f32", (B, T, 2, 4), (T * 24, 24, 4, 1), 8)
     merged = part.reshaped((B * T, 8))
     assert merged is not None and merged.strides == (24, 1)
     assert part.reshaped((B, T * 8)) is None and part.reshaped((8, B, T)) is None
@@ -204,7 +204,7 @@ def test_slices_expansions_and_numbers_are_views():
     program = schedule(graph(body))
     assert [s.kind for s in program.steps] == ["iota", "elementwise"]
     x, numbers = program.steps[1].views
-    assert (x.place, x.strides, x.offset) == ("in0", (0, 8, -2), 6)
+    assert (str(x.place), x.strides, x.offset) == ("in0", (0, 8, -2), 6)
     assert (numbers.shape, numbers.strides) == ((4, B, 3), (0, 0, 1))
 
 
@@ -250,14 +250,14 @@ def test_a_weight_computed_at_run_time_is_a_product_of_activations():
 @pytest.mark.parametrize("outputs", ["%x", "@b", "%0, %0", "%0, %x"])
 def test_outputs_that_no_step_writes_are_copied(outputs):
     program = schedule(graph(f"%0: f32[B, 8] = tanh(%x)\nreturn {outputs}"))
-    written = [s.result.place for s in program.steps]
+    written = [str(s.result.place) for s in program.steps]
     assert {f"out{i}" for i in range(len(program.outputs))} <= set(written)
 
 
 def test_collapsed_merges_what_all_arrays_walk_alike():
     shape = (B, T, 4, 1, 8)
-    full = contiguous("a", TensorType("f32", shape))
-    rows = View("b", "f32", shape, (0, 0, 0, 0, 1))
+    full = contiguous(Place("buffer", 0), TensorType("f32", shape))
+    rows = View(Place("buffer", 1), "f32", shape, (0, 0, 0, 0, 1))
     assert collapsed(shape, [full.strides]) == ((B * T * 32,), [(1,)])
     assert collapsed(shape, [full.strides, rows.strides]) == (
         (B * T * 4, 8), [(8, 1), (0, 1)])
@@ -370,6 +370,6 @@ def test_a_row_of_a_concat_is_made_in_place():
         %2: f32[B, 16] = concat(%r, %1) {axis = 1}
         return %2"""))
     linear, norm, copy = program.steps
-    assert (norm.result.place, norm.result.strides, norm.result.offset) == ("out0", (16, 1), 8)
-    assert (copy.result.place, copy.result.strides, copy.result.offset) == ("out0", (16, 1), 0)
-    assert linear.result.place == "h0" and linear.result.strides == (8, 1)
+    assert (str(norm.result.place), norm.result.strides, norm.result.offset) == ("out0", (16, 1), 8)
+    assert (str(copy.result.place), copy.result.strides, copy.result.offset) == ("out0", (16, 1), 0)
+    assert str(linear.result.place) == "h0" and linear.result.strides == (8, 1)

@@ -216,8 +216,8 @@ class Writer(Scope):
         if worker and self.program.buffers:
             before = f"at(scratch, {worker} * ({self.scratch_size(rows)}))"
         for place, size in self.program.buffers.items():
-            lines.append(f"    {place} = {before}")
-            before = f"at({place}, {self.buffer_size(size, rows)})"
+            lines.append(f"    {self.places[place]} = {before}")
+            before = f"at({self.places[place]}, {self.buffer_size(size, rows)})"
         return lines
 
     def offset_pointer(self, number: int, value: Value, batch: str) -> str:
