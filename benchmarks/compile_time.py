@@ -21,9 +21,8 @@ import numpy as np
 import nncompile
 import nncompile.cpu.backend  # what every process imports is not counted
 from benchmarks.results import ROOT, libraries
-from nncompile import Array, nn
+from nncompile import Array, nn, options
 from nncompile.bench.machine import describe
-from nncompile.cpu.objects.cache import VARIABLE
 
 ROUNDS = 7
 DRIVERS, NUMBA = "driver-*", "numba"
@@ -90,8 +89,8 @@ def shape(kind: str) -> tuple[int, ...]:
 
 def in_process(what: str, cache: str) -> float:
     done = subprocess.run([sys.executable, "-m", "benchmarks.compile_time", what], cwd=ROOT,
-                          env=os.environ | {VARIABLE: cache}, capture_output=True, text=True,
-                          timeout=300, check=True)
+                          env=os.environ | {options.CACHE_DIR.variable: cache},
+                          capture_output=True, text=True, timeout=300, check=True)
     return float(json.loads(done.stdout))
 
 

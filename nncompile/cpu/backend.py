@@ -1,7 +1,6 @@
 """One program on this CPU: its source, its weights, and the function that runs it."""
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 
 from ir.graph import named_sizes
 from ir.types import DTYPES, DimExpr, NDArray
+from nncompile import options
 from nncompile.cpu.driver.build import emit
 from nncompile.cpu.driver.load import kernel_module
 from nncompile.cpu.machine.topology import L2, L3, MEMORY, cache_of, l2_bytes
@@ -42,7 +42,7 @@ class Engine:
         inputs = [Input(str(DTYPES[v.type.dtype]), tuple(
             str(d) if isinstance(d, DimExpr) else d for d in v.type.shape)) for v in graph.inputs]
         outputs = [Output(str(DTYPES[v.type.dtype]), v.type.ndim) for v in graph.outputs]
-        kind = PythonExecutable if os.environ.get("NNCOMPILE_JIT") == "0" else Executable
+        kind = Executable if options.JIT.value() else PythonExecutable
         self._executable = kind(self.source, self._source.kernels, inputs, outputs,
                                 list(named_sizes(graph)), self._arena, slow=slow,
                                 on_fault=on_fault, cache=self._cache, threads=threads)

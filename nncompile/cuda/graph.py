@@ -5,19 +5,19 @@ NNCOMPILE_CUDA_GRAPH=0 and in the simulator, every call launches.
 """
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+from nncompile import options
 from nncompile.cuda.shim import Cuda
 from nncompile.errors import Error
 
 
 def driver(cuda: Cuda) -> tuple[Any | None, str]:
     """The driver's API, or None where graphs are not wanted or not to be had, and why."""
-    if os.environ.get("NNCOMPILE_CUDA_GRAPH") == "0":
-        return None, "NNCOMPILE_CUDA_GRAPH=0"
+    if not options.CUDA_GRAPH.value():
+        return None, f"{options.CUDA_GRAPH.variable}=0"
     if cuda.simulated:
         return None, "the simulator has none"
     try:

@@ -16,9 +16,8 @@ from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
+from nncompile import options
 from nncompile.errors import CompileError
-
-VARIABLE = "NNCOMPILE_DUMP"
 
 Write = Callable[[str, object], None]            # (file name, what str() makes the text of)
 
@@ -28,7 +27,7 @@ def dump(name: str) -> Write:
 
     Raises CompileError, and so does what it returns, where the folder cannot be written.
     """
-    asked = os.environ.get(VARIABLE, "")
+    asked = options.DUMP.value()
     if not asked:
         return lambda *_: None
     numbers = count()
@@ -68,6 +67,6 @@ def safe(name: str) -> str:
 
 def refused(error: OSError) -> CompileError:
     where = f": {error.filename}" if error.filename else ""
-    return CompileError(f"{VARIABLE} asks for files that cannot be written{where}: "
+    return CompileError(f"{options.DUMP.variable} asks for files that cannot be written{where}: "
                         f"{error.strerror or error}\n"
                         "  do: name a folder of your own, or unset it")

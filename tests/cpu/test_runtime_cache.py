@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from llvmlite import ir as ll
 
+from nncompile import options
 from nncompile.cpu.driver.load import compile_source, kernel_word, load, read
 from nncompile.cpu.objects import cache, link
 from nncompile.cpu.objects.compile import Function, compile_functions, execute, source_hash
@@ -43,7 +44,7 @@ def run(code: str, **environment: str) -> str:
 def folder(tmp_path, monkeypatch):
     """An empty cache of the test's own."""
     path = tmp_path / "cache"
-    monkeypatch.setenv(cache.VARIABLE, str(path))
+    monkeypatch.setenv(options.CACHE_DIR.variable, str(path))
     return path
 
 
@@ -144,22 +145,22 @@ def test_folders_not_to_be_trusted(folder, tmp_path, monkeypatch):
     folder.chmod(0o700)
     linked = tmp_path / "linked"
     linked.symlink_to(folder)
-    monkeypatch.setenv(cache.VARIABLE, str(linked))
+    monkeypatch.setenv(options.CACHE_DIR.variable, str(linked))
     refused("symbolic link")
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "file"))
+    monkeypatch.setenv(options.CACHE_DIR.variable, str(tmp_path / "file"))
     refused(str(tmp_path / "file"))
-    monkeypatch.setenv(cache.VARIABLE, "/proc/no/such")
+    monkeypatch.setenv(options.CACHE_DIR.variable, "/proc/no/such")
     refused("/proc/no/such")
-    monkeypatch.setenv(cache.VARIABLE, "off")
+    monkeypatch.setenv(options.CACHE_DIR.variable, "off")
     refused("=off")
-    monkeypatch.setenv(cache.VARIABLE, str(folder))
+    monkeypatch.setenv(options.CACHE_DIR.variable, str(folder))
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
     refused("belongs to another user")
 
 
 def test_where_it_is(tmp_path, monkeypatch):
-    for name in (cache.VARIABLE, "XDG_CACHE_HOME"):
+    for name in (options.CACHE_DIR.variable, "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache.wanted_folder() == tmp_path / ".cache" / "nncompile"
@@ -167,12 +168,12 @@ def test_where_it_is(tmp_path, monkeypatch):
     assert cache.wanted_folder() == tmp_path / ".cache" / "nncompile"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert cache.wanted_folder() == tmp_path / "xdg" / "nncompile"
-    monkeypatch.setenv(cache.VARIABLE, "~/own")
+    monkeypatch.setenv(options.CACHE_DIR.variable, "~/own")
     assert cache.wanted_folder() == tmp_path / "own"
 
 
 def test_without_a_home(monkeypatch):
-    for name in (cache.VARIABLE, "XDG_CACHE_HOME"):
+    for name in (options.CACHE_DIR.variable, "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", "/proc/no/such")
     get(Builds())

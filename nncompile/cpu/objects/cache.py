@@ -1,10 +1,9 @@
 """Object code on disk: compiled once a machine, loaded by every later process.
 
-The folder is NNCOMPILE_CACHE_DIR, or XDG_CACHE_HOME/nncompile, or ~/.cache/nncompile; "off" as
-NNCOMPILE_CACHE_DIR turns the cache off.  What is loaded is run, so only files that this user alone
-can write are read: a folder or file that belongs to somebody else, that others may write, or that
-is a symbolic link is not used.  Without a folder that can be used everything works, and is compiled
-anew in each process.
+The option CACHE_DIR names the folder or turns the cache off.  What is loaded is run, so only files
+that this user alone can write are read: a folder or file that belongs to somebody else, that others
+may write, or that is a symbolic link is not used.  Without a folder that can be used everything
+works, and is compiled anew in each process.
 """
 from __future__ import annotations
 
@@ -25,9 +24,9 @@ from pathlib import Path
 import llvmlite
 import numpy as np
 
+from nncompile import options
 from nncompile.cpu.vector.target import Target
 
-VARIABLE = "NNCOMPILE_CACHE_DIR"
 MAX_BYTES = 256 << 20             # of the whole folder; the entries used longest ago go first
 MAGIC = b"nncompile object 1\n"
 SUFFIX, UNFINISHED = ".o", ".tmp"
@@ -113,8 +112,8 @@ _lock = threading.Lock()
 
 def usable_folder() -> tuple[Path | None, str]:
     """The folder, made if need be; or None and why."""
-    if os.environ.get(VARIABLE) == "off":
-        return None, f"{VARIABLE}=off"
+    if options.CACHE_DIR.value() == "off":
+        return None, f"{options.CACHE_DIR.variable}=off"
     path = wanted_folder()
     if path is None:
         return None, "there is no home folder"
@@ -128,7 +127,7 @@ def usable_folder() -> tuple[Path | None, str]:
 
 
 def wanted_folder() -> Path | None:
-    if own := os.environ.get(VARIABLE):
+    if own := options.CACHE_DIR.value():
         return Path(own).expanduser()
     if (xdg := os.environ.get("XDG_CACHE_HOME")) and os.path.isabs(xdg):
         return Path(xdg) / "nncompile"

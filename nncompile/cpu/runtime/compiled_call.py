@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import os
 import sys
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from nncompile import options
 from nncompile.cpu.objects.compile import runtime
 from nncompile.cpu.objects.primitives import (
     Pointer,
@@ -359,7 +359,7 @@ def usable() -> bool:
     It needs CPython with its interpreter lock, and numpy's structs as this file knows them.
     NNCOMPILE_CALL=portable turns it off.
     """
-    if os.environ.get("NNCOMPILE_CALL") == "portable":
+    if options.CALL.value() == "portable":
         return False
     if sys.implementation.name != "cpython" or "t" in getattr(sys, "abiflags", ""):   # no GIL
         return False

@@ -35,6 +35,7 @@ from typing import Any
 
 import numpy as np
 
+from nncompile import options
 from nncompile.cpu.kernels.kernel import BASE, ME, OTHERS, STRIDE
 from nncompile.cpu.objects.compile import runtime
 from nncompile.cpu.objects.primitives import (
@@ -294,13 +295,11 @@ def default_threads() -> int:
     That is the smaller of its affinity and of what its control groups grant, rounded up: in a
     container the machine's CPU count says little.  Raises Error if the variable is not a count.
     """
-    asked = os.environ.get("NNCOMPILE_THREADS", "")
-    if asked:
+    if asked := options.THREADS.value():
         try:
-            return check_threads(int(asked))
-        except (ValueError, Error):
-            raise Error(f"NNCOMPILE_THREADS={asked}: it must be a whole number from 1 to "
-                        f"{MOST_THREADS if supported() else 1}") from None
+            return check_threads(asked)
+        except Error as error:
+            raise Error(f"{options.THREADS.variable}={asked}: {error}") from None
     if not supported():
         return 1
     return math.ceil(min(MOST_THREADS, len(usable_cpus()), granted_cpus()))

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 from dataclasses import dataclass
 from typing import Any
 
 import llvmlite.binding as llvm
 
 from ir.types import Error
+from nncompile import options
 
 llvm.initialize_native_target()
 llvm.initialize_native_asmprinter()
@@ -21,7 +21,6 @@ with contextlib.suppress(RuntimeError):            # other C libraries have it i
     llvm.load_library_permanently("libm.so.6")     # kernels call fmod, pow and the like
 
 LEVELS = ("avx512", "avx2", "generic")
-VARIABLE = "NNCOMPILE_TARGET"
 
 # What x86-64-v4 and x86-64-v3 ask of a CPU, as far as our kernels use it.
 NEEDS = {
@@ -32,7 +31,7 @@ NEEDS = {
 
 
 class TargetError(Error):
-    """A target that does not exist, or that this machine cannot run."""
+    """A target that this machine cannot run."""
 
 
 @dataclass(frozen=True)
@@ -97,23 +96,21 @@ def of_level(level: str, cpu: str, features: str = "", triple: str = "") -> Targ
 def host() -> Target:
     """The target to compile for: this CPU, or the level that NNCOMPILE_TARGET names.
 
-    Raises TargetError where the variable names no level, or one that this machine cannot run.
+    Raises Error where the variable names no level, or one that this machine cannot run.
     """
-    asked = os.environ.get(VARIABLE, "")
+    asked = options.TARGET.value()
     return named(asked) if asked else _native()
 
 
 def named(level: str) -> Target:
     """The target of "avx512", "avx2" or "generic" with a portable CPU name, the same everywhere.
 
-    Raises TargetError where there is no such level, or where this machine cannot run it.
+    Raises TargetError where this machine cannot run it.
     """
-    if level not in LEVELS:
-        raise TargetError(f"{VARIABLE}={level}: no such target; use one of {', '.join(LEVELS)}, "
-                          "or leave it unset for this machine's best")
     if level not in available():
-        raise TargetError(f"{VARIABLE}={level}: this machine ({llvm.get_host_cpu_name()}) cannot "
-                          f"run it; it can run {', '.join(available())}")
+        raise TargetError(f"{options.TARGET.variable}={level}: this machine "
+                          f"({llvm.get_host_cpu_name()}) cannot run it; it can run "
+                          f"{', '.join(available())}")
     if not _x86():
         return of_level(level, "generic")
     return of_level(level, {"avx512": "x86-64-v4", "avx2": "x86-64-v3"}.get(level, "x86-64"))

@@ -1,0 +1,119 @@
+"""Every environment variable of nncompile, with its legal values and its default.
+
+An option is read whenever it is asked for, which is a few times a compilation and never in a call:
+a variable that is set after the import still counts, and what `value` returned stays as it was.
+`with override(jit=False): ...` replaces variables in its body, for this thread (and asyncio task)
+alone.  An empty variable counts as one that is not set.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import MappingProxyType
+from typing import Generic, TypeVar
+
+from nncompile.errors import Error
+
+T = TypeVar("T")
+
+_scope: ContextVar[Mapping[str, str]] = ContextVar("options", default=MappingProxyType({}))
+
+
+class Option(Generic[T]):
+    """A setting: the name of its variable, its value where that is not set, how its text becomes a
+    value (`parse` raises ValueError or KeyError), and the legal values and the meaning in words."""
+
+    def __init__(self, variable: str, default: T, parse: Callable[[str], T], legal: str,
+                 meaning: str) -> None:
+        self.variable, self.default, self.parse = variable, default, parse
+        self.legal, self.meaning = legal, meaning
+
+    @property
+    def name(self) -> str:
+        """Its name as an argument of `override`."""
+        return self.variable.removeprefix("NNCOMPILE_").lower()
+
+    def value(self) -> T:
+        """What the innermost `override` around this says, or else the variable.
+
+        Raises Error where that is none of the legal values.
+        """
+        text = _scope.get().get(self.variable, os.environ.get(self.variable, ""))
+        if not text:
+            return self.default
+        try:
+            return self.parse(text)
+        except (ValueError, KeyError):
+            raise Error(f"{self.variable}={text}: it must be {self.legal}") from None
+
+
+def _whole_number(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+_SWITCH = {"0": False, "1": True}
+_TARGETS = {level: level for level in ("avx512", "avx2", "generic")}
+_CALLS = {path: path for path in ("compiled", "portable")}
+
+THREADS: Option[int | None] = Option(
+    "NNCOMPILE_THREADS", None, _whole_number, "a whole number from 1 on",
+    "threads of a call, where `compile(threads=)` does not say; default: the CPUs of the process")
+CACHE_DIR = Option(
+    "NNCOMPILE_CACHE_DIR", "", str, "a folder, or off",
+    "folder of the object cache, `off` for none; default: `nncompile` in `$XDG_CACHE_HOME` or in "
+    "`~/.cache`")
+TARGET = Option(
+    "NNCOMPILE_TARGET", "", _TARGETS.__getitem__, "avx512, avx2 or generic",
+    "the instructions to compile for; default: this machine's best")
+DUMP = Option(
+    "NNCOMPILE_DUMP", "", str, "a folder",
+    "each compilation makes a folder in it, of the graph after every pass, the program and the "
+    "source; default: none")
+JIT = Option(
+    "NNCOMPILE_JIT", True, _SWITCH.__getitem__, "0 or 1",
+    "`0`: run the generated source as plain Python; default: `1`")
+CALL = Option(
+    "NNCOMPILE_CALL", "compiled", _CALLS.__getitem__, "compiled or portable",
+    "`portable`: check and run calls in Python, as where the compiled call path cannot be used; "
+    "default: `compiled`")
+CUDA_GRAPH = Option(
+    "NNCOMPILE_CUDA_GRAPH", True, _SWITCH.__getitem__, "0 or 1",
+    "`0`: launch kernel by kernel, without a CUDA graph; default: `1`")
+
+OPTIONS: Mapping[str, Option[int | None] | Option[str] | Option[bool]] = {
+    option.name: option
+    for option in (THREADS, CACHE_DIR, TARGET, DUMP, JIT, CALL, CUDA_GRAPH)
+}
+
+
+@contextmanager
+def override(**values: object) -> Iterator[None]:
+    """Give options other values in the body of a `with`: `override(jit=False, threads=2)`.  None
+    stands for the default.
+
+    Raises Error where there is no such option, or where a value is not legal.
+    """
+    if unknown := values.keys() - OPTIONS.keys():
+        raise Error(f"there is no option {', '.join(sorted(unknown))}; there are "
+                    f"{', '.join(OPTIONS)}")
+    texts = {OPTIONS[name].variable: _text(value) for name, value in values.items()}
+    token = _scope.set({**_scope.get(), **texts})
+    try:
+        for name in values:
+            OPTIONS[name].value()                 # what is not legal is refused here, not later
+        yield
+    finally:
+        _scope.reset(token)
+
+
+def _text(value: object) -> str:
+    """The value as a variable would say it."""
+    if value is None:
+        return ""
+    return str(int(value)) if isinstance(value, bool) else str(value)
