@@ -14,12 +14,12 @@ from benchmarks.table import markdown
 from nncompile.bench import PEERS
 from nncompile.cli import names, positives
 
-BATCHES, THREADS = [1, 8, 64, 1024, 4096], [1, 2]
-QUICK_BATCHES = [1, 64]
+_BATCHES, _THREADS = [1, 8, 64, 1024, 4096], [1, 2]
+_QUICK_BATCHES = [1, 64]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    args = parser().parse_args(argv)
+    args = _parser().parse_args(argv)
     for given, known in ((args.models, SUITE), (args.peers, PEERS)):
         if unknown := set(given) - set(known):
             print(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(known)}",
@@ -30,14 +30,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     page = args.page or (folder / "benchmarks.md" if args.quick else ROOT / "docs/benchmarks.md")
     if not args.report:
         run(Plan(models=args.models, threads=args.threads, peers=args.peers, folder=folder,
-                 batches=args.batch or (QUICK_BATCHES if args.quick else BATCHES),
+                 batches=args.batch or (_QUICK_BATCHES if args.quick else _BATCHES),
                  rounds=3 if args.quick else 9, seconds=0.005 if args.quick else 0.02,
                  tries=1 if args.quick else 3, wait=60.0 * args.wait, again=args.again))
-    write(folder, page)
+    _write(folder, page)
     return 0
 
 
-def write(folder: Path, page: Path) -> None:
+def _write(folder: Path, page: Path) -> None:
     """The page, and its picture beside it."""
     rows = list(load_all(folder, list(SUITE)))
     page.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ def write(folder: Path, page: Path) -> None:
     print(f"\n{page}")
 
 
-def parser() -> argparse.ArgumentParser:
+def _parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         "python -m benchmarks",
         description="Times compiled models beside every peer, and writes docs/benchmarks.md. Rows "
@@ -59,12 +59,12 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--models", type=names, default=list(SUITE), metavar="NAME,NAME",
                      help=f"of {', '.join(SUITE)}")
     top.add_argument("--batch", type=positives, metavar="N,N",
-                     help=f"{','.join(map(str, BATCHES))}")
-    top.add_argument("--threads", type=positives, default=THREADS, metavar="N,N", help="1,2")
+                     help=f"{','.join(map(str, _BATCHES))}")
+    top.add_argument("--threads", type=positives, default=_THREADS, metavar="N,N", help="1,2")
     top.add_argument("--peers", type=names, default=list(PEERS), metavar="NAME,NAME",
                      help=f"of {', '.join(PEERS)}; or none")
     top.add_argument("--quick", action="store_true",
-                     help=f"batches {','.join(map(str, QUICK_BATCHES))} in few short rounds, "
+                     help=f"batches {','.join(map(str, _QUICK_BATCHES))} in few short rounds, "
                           "written to build/: to try the harness, not to quote")
     top.add_argument("--again", action="store_true", help="measure rows that are there, too")
     top.add_argument("--wait", type=float, default=0.0, metavar="MINUTES",

@@ -43,7 +43,7 @@ class Block(nn.Module):
         return x + self.down(nn.functional.gelu(self.up(self.norm2(x))))
 
 
-def twelve_layers() -> nn.Module:
+def _twelve_layers() -> nn.Module:
     return nn.Sequential(*(layer for _ in range(12) for layer in (
         nn.Linear(256, 256), nn.GELU(), nn.LayerNorm(256))))
 
@@ -53,7 +53,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "MLP: 784-512-512-10, relu, softmax": (lambda: nn.Sequential(
         nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 10),
         nn.Softmax(-1)), "f32[B, 784]"),
-    "12 layers: linear, gelu, layer norm": (twelve_layers, "f32[B, 256]"),
+    "12 layers: linear, gelu, layer norm": (_twelve_layers, "f32[B, 256]"),
     "12 blocks of a transformer": (lambda: nn.Sequential(*(Block() for _ in range(12))),
                                    "f32[B, 64, 256]"),
 }
@@ -61,7 +61,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], str]] = {
 
 # -- in a process of its own -----------------------------------------------------------------------
 
-def numba_itself() -> float:
+def _numba_itself() -> float:
     """CPU seconds until numba is imported and has compiled its first function."""
     begin = time.process_time()
     import numba  # noqa: TID251
@@ -69,7 +69,7 @@ def numba_itself() -> float:
     return time.process_time() - begin
 
 
-def compiling(model: str) -> float:
+def _compiling(model: str) -> float:
     """CPU seconds of `compile`."""
     build, kind = MODELS[model]
     module = build().eval()
@@ -94,7 +94,7 @@ def in_process(what: str, cache: str) -> float:
     return float(json.loads(done.stdout))
 
 
-def times(model: str) -> list[float]:
+def _times(model: str) -> list[float]:
     """Nothing cached; the kernels cached; all cached."""
     with tempfile.TemporaryDirectory() as cache:
         nothing = in_process(model, cache)
@@ -104,14 +104,14 @@ def times(model: str) -> list[float]:
 
 
 def row(model: str) -> str:
-    rounds = [(in_process(NUMBA, "off"), *times(model)) for _ in range(ROUNDS)]
+    rounds = [(in_process(NUMBA, "off"), *_times(model)) for _ in range(ROUNDS)]
     numba, nothing, kernels, everything = (median(column) for column in zip(*rounds, strict=True))
     beyond = median(r[1] - r[0] for r in rounds)
     print(model, *(f"{1e3 * t:.0f} ms" for t in (numba, nothing, kernels, everything)), flush=True)
     return (f"| {model} | {nothing:.2f} | {beyond:.2f} | {kernels:.2f} | {1e3 * everything:.0f} |")
 
 
-PAGE = """\
+_PAGE = """\
 # Compile time
 
 `python -m benchmarks.compile_time` measures this page anew: seconds of CPU time, the median of
@@ -133,12 +133,12 @@ Measured on: **{machine}**. {libraries}.
 
 def main() -> None:
     if len(sys.argv) == 2:
-        print(json.dumps(numba_itself() if sys.argv[1] == NUMBA else compiling(sys.argv[1])))
+        print(json.dumps(_numba_itself() if sys.argv[1] == NUMBA else _compiling(sys.argv[1])))
         return
     rows = [row(model) for model in MODELS]
     known = ", ".join(f"{name} {version}" for name, version in libraries().items()
                       if name in ("python", "numba", "llvmlite", "numpy"))
-    (ROOT / "docs/compile_time.md").write_text(PAGE.format(
+    (ROOT / "docs/compile_time.md").write_text(_PAGE.format(
         rounds=ROUNDS, rows="\n".join(rows), machine=describe(), libraries=known))
 
 

@@ -30,19 +30,19 @@ from nncompile.cpu.runtime.executable import POOL
 from nncompile.cpu.runtime.pool import share
 from nncompile.cpu.vector.target import host
 
-OURS, LAYERS = "nncompile", ("nncompile", "omp", "tbb", "workqueue")
-STEPS = {"nothing": 0, "5 us": 5_000, "50 us": 50_000}     # of a piece; a step takes about 1 ns
-TIMES, ROUNDS, PAUSE = 100, 40, 0.01
+_OURS, _LAYERS = "nncompile", ("nncompile", "omp", "tbb", "workqueue")
+_STEPS = {"nothing": 0, "5 us": 5_000, "50 us": 50_000}    # of a piece; a step takes about 1 ns
+_TIMES, _ROUNDS, _PAUSE = 100, 40, 0.01
 
-Region = Callable[[int, int], None]           # so many steps a piece, so many times
-Alone = Callable[[int], None]                 # both pieces on one thread
+_Region = Callable[[int, int], None]          # so many steps a piece, so many times
+_Alone = Callable[[int], None]                # both pieces on one thread
 
 
 # -- the job ---------------------------------------------------------------------------------------
 
 @runtime
-def pieces(args: Pointer, sizes: Pointer, weights: Pointer, scratch: Pointer, steps: int,
-           queue: Pointer, fault: Pointer, me: int) -> None:
+def _pieces(args: Pointer, sizes: Pointer, weights: Pointer, scratch: Pointer, steps: int,
+            queue: Pointer, fault: Pointer, me: int) -> None:
     """Two pieces, claimed one by one."""
     piece = atomic_add(queue, 0, 1)
     while piece < 2:
@@ -54,17 +54,17 @@ def pieces(args: Pointer, sizes: Pointer, weights: Pointer, scratch: Pointer, st
 
 
 @runtime
-def regions(pool: Pointer, queue: Pointer, job: Pointer, steps: int, times: int) -> None:
+def _regions(pool: Pointer, queue: Pointer, job: Pointer, steps: int, times: int) -> None:
     for _ in range(times):
         atomic_store(queue, 0, 0)
         share(pool, 2, job, null(), null(), null(), null(), steps, queue, 0, 0, null())
 
 
-def our_region() -> tuple[Region, Alone]:
+def our_region() -> tuple[_Region, _Alone]:
     target = host()
     load_runtime(target)
     code = linker(target)
-    ours = [runtime_function(pieces), runtime_function(regions)]
+    ours = [runtime_function(_pieces), runtime_function(_regions)]
     code.add(compile_functions(ours, target, [f.symbol for f in ours]))
     POOL.start(2, code.address("nnc_worker"))
     word, pointer = ctypes.c_int64, ctypes.c_void_p
@@ -84,7 +84,7 @@ def our_region() -> tuple[Region, Alone]:
     return region, both
 
 
-def numba_region() -> tuple[Region, Alone]:
+def _numba_region() -> tuple[_Region, _Alone]:
     """The layer is chosen by the variable NUMBA_THREADING_LAYER."""
     import numba
 
@@ -116,14 +116,14 @@ def numba_region() -> tuple[Region, Alone]:
 
 def measure(layer: str) -> dict[str, float]:
     """Microseconds of a region, beyond the work of a piece: the median of many rounds."""
-    region, both = our_region() if layer == OURS else numba_region()
+    region, both = our_region() if layer == _OURS else _numba_region()
     region(0, 1)
     found = {}
-    for name, steps in STEPS.items():
+    for name, steps in _STEPS.items():
         pieces = (median(lambda: both(steps)) - median(lambda: both(0))) / 2       # noqa: B023
-        found[name] = median(lambda: region(steps, TIMES)) / TIMES - pieces       # noqa: B023
-    found["after a pause"] = median(lambda: region(0, 1), lambda: time.sleep(PAUSE))
-    region(0, TIMES)
+        found[name] = median(lambda: region(steps, _TIMES)) / _TIMES - pieces     # noqa: B023
+    found["after a pause"] = median(lambda: region(0, 1), lambda: time.sleep(_PAUSE))
+    region(0, _TIMES)
     busy = time.process_time()
     time.sleep(1)
     found["idle"] = time.process_time() - busy
@@ -132,7 +132,7 @@ def measure(layer: str) -> dict[str, float]:
 
 def median(call: Callable[[], object], before: Callable[[], object] = lambda: None) -> float:
     taken = []
-    for _ in range(ROUNDS):
+    for _ in range(_ROUNDS):
         before()
         begin = time.perf_counter()
         call()
@@ -140,12 +140,12 @@ def median(call: Callable[[], object], before: Callable[[], object] = lambda: No
     return 1e6 * statistics.median(taken)
 
 
-def sharing(layer: str) -> Callable[[], object]:
+def _sharing(layer: str) -> Callable[[], object]:
     """A call that shares work, and has done so once."""
-    if layer == OURS:
-        call = our_model()
+    if layer == _OURS:
+        call = _our_model()
     else:
-        region, _ = numba_region()
+        region, _ = _numba_region()
         call = partial(region, 1000, 20)
     call()
     return call
@@ -153,7 +153,7 @@ def sharing(layer: str) -> Callable[[], object]:
 
 def two_callers(layer: str) -> None:
     """Two threads share work at the same time: through models, as users of ours do."""
-    call = sharing(layer)
+    call = _sharing(layer)
     threads = [threading.Thread(target=lambda: [call() for _ in range(500)]) for _ in range(2)]
     for thread in threads:
         thread.start()
@@ -163,7 +163,7 @@ def two_callers(layer: str) -> None:
 
 def after_fork(layer: str) -> None:
     """The child of a process that has shared work shares work."""
-    call = sharing(layer)
+    call = _sharing(layer)
     child = os.fork()
     if child == 0:
         call()
@@ -178,7 +178,7 @@ def after_fork(layer: str) -> None:
     sys.exit("it hangs")
 
 
-def our_model() -> Callable[[], object]:
+def _our_model() -> Callable[[], object]:
     import nncompile
     from nncompile import nn
 
@@ -189,25 +189,25 @@ def our_model() -> Callable[[], object]:
 
 # -- all of it -------------------------------------------------------------------------------------
 
-def in_process(layer: str, what: str) -> subprocess.CompletedProcess[str]:
+def _in_process(layer: str, what: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "benchmarks.layers", what, layer], cwd=ROOT,
-                          env=os.environ | {"NUMBA_THREADING_LAYER": layer} if layer != OURS
+                          env=os.environ | {"NUMBA_THREADING_LAYER": layer} if layer != _OURS
                           else None, capture_output=True, text=True, timeout=300)
 
 
-def row(layer: str) -> str:
-    measured = in_process(layer, "measure")
+def _row(layer: str) -> str:
+    measured = _in_process(layer, "measure")
     if measured.returncode:
         reason = (measured.stderr.strip().splitlines() or ["no reason given"])[-1]
         return f"| {layer} | not there: {reason} |" + " |" * 6
     found = json.loads(measured.stdout)
-    times = [f"{found[name]:.2f}" for name in (*STEPS, "after a pause")]
-    outcomes = ["yes" if in_process(layer, what).returncode == 0 else "**crashes**"
+    times = [f"{found[name]:.2f}" for name in (*_STEPS, "after a pause")]
+    outcomes = ["yes" if _in_process(layer, what).returncode == 0 else "**crashes**"
                 for what in ("two_callers", "after_fork")]
     return f"| {layer} | " + " | ".join([*times, f"{found['idle']:.2f}", *outcomes]) + " |"
 
 
-PAGE = """\
+_PAGE = """\
 # Threads
 
 How work is shared is said in [architecture.md](architecture.md) and at the head of
@@ -239,10 +239,10 @@ def main() -> None:
             sys.argv[1]](sys.argv[2])
         print(json.dumps(result))
         return
-    rows = [row(layer) for layer in LAYERS]
+    rows = [_row(layer) for layer in _LAYERS]
     known = ", ".join(f"{name} {version}" for name, version in libraries().items()
                       if name in ("numba", "llvmlite", "numpy"))
-    (ROOT / "docs/threads.md").write_text(PAGE.format(
+    (ROOT / "docs/threads.md").write_text(_PAGE.format(
         rows="\n".join(rows), machine=describe(), libraries=known))
     print("\n".join(rows))
 

@@ -28,15 +28,15 @@ class Model:
         return self.make().eval()
 
 
-def mlp(*widths: int, act: Callable[[], nn.Module] = nn.ReLU,
-        last: Callable[[], nn.Module] | None = None) -> nn.Module:
+def _mlp(*widths: int, act: Callable[[], nn.Module] = nn.ReLU,
+         last: Callable[[], nn.Module] | None = None) -> nn.Module:
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(widths):
         layers += [nn.Linear(inputs, outputs), act()]
     return nn.Sequential(*layers[:-1], *([last()] if last else []))
 
 
-def probabilities() -> nn.Module:
+def _probabilities() -> nn.Module:
     return nn.Softmax(dim=-1)
 
 
@@ -47,7 +47,7 @@ class Text(nn.Module):
         super().__init__()
         self.embed = nn.Embedding(20_000, 64)
         self.norm = nn.LayerNorm(512)
-        self.classify = mlp(512, 256, 256, 20, last=probabilities)
+        self.classify = _mlp(512, 256, 256, 20, last=_probabilities)
 
     def forward(self, ids: Any) -> Any:
         return self.classify(self.norm(self.embed(ids).reshape(-1, 512)))
@@ -68,7 +68,7 @@ class Ranker(nn.Module):
 
     def __init__(self, width: int = 256) -> None:
         super().__init__()
-        self.query, self.item = mlp(128, 256, width), mlp(128, 256, width)
+        self.query, self.item = _mlp(128, 256, width), _mlp(128, 256, width)
         self.form = nn.Linear(width, width, bias=False)
         self.linear = nn.Linear(width, 1)
 
@@ -82,7 +82,7 @@ class Towers(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.user, self.item = mlp(300, 512, 256, 128), mlp(200, 512, 256, 128)
+        self.user, self.item = _mlp(300, 512, 256, 128), _mlp(200, 512, 256, 128)
 
     def forward(self, user: Any, item: Any) -> Any:
         return (self.user(user) * self.item(item)).sum(-1)
@@ -94,7 +94,7 @@ class Heads(nn.Module):
     def __init__(self, count: int = 4) -> None:
         super().__init__()
         self.gate = nn.Linear(128, count)
-        self.heads = nn.ModuleList([mlp(128, 256, 64) for _ in range(count)])
+        self.heads = nn.ModuleList([_mlp(128, 256, 64) for _ in range(count)])
 
     def forward(self, x: Any) -> Any:
         share = F.softmax(self.gate(x), dim=-1)
@@ -141,31 +141,31 @@ class Encoder(nn.Module):
 
 
 SUITE = {model.name: model for model in (
-    Model("policy", "17-64-64-6, tanh", lambda: mlp(17, 64, 64, 6, act=nn.Tanh), ("f32[B, 17]",)),
-    Model("tabular", "64-256-256-128-1, relu", lambda: mlp(64, 256, 256, 128, 1),
+    Model("policy", "17-64-64-6, tanh", lambda: _mlp(17, 64, 64, 6, act=nn.Tanh), ("f32[B, 17]",)),
+    Model("tabular", "64-256-256-128-1, relu", lambda: _mlp(64, 256, 256, 128, 1),
           ("f32[B, 64]",)),
     Model("digits", "784-512-512-10, relu, softmax",
-          lambda: mlp(784, 512, 512, 10, last=probabilities), ("f32[B, 784]",), dense=True),
-    Model("head", "1536-1024-1024-1000, relu", lambda: mlp(1536, 1024, 1024, 1000),
+          lambda: _mlp(784, 512, 512, 10, last=_probabilities), ("f32[B, 784]",), dense=True),
+    Model("head", "1536-1024-1024-1000, relu", lambda: _mlp(1536, 1024, 1024, 1000),
           ("f32[B, 1536]",), dense=True),
-    Model("wide", "4096-4096-4096, gelu", lambda: mlp(4096, 4096, 4096, act=nn.GELU),
+    Model("wide", "4096-4096-4096, gelu", lambda: _mlp(4096, 4096, 4096, act=nn.GELU),
           ("f32[B, 4096]",), dense=True),
     Model("text", "8 tokens x 64, layer norm, 512-256-256-20, softmax", Text, ("i64[B, 8]",)),
     Model("residual", "6 blocks of 256, layer norm, gelu",
           lambda: nn.Sequential(*[ResidualBlock(256) for _ in range(6)]), ("f32[B, 256]",)),
     Model("ranker", "two of 128-256-256, a bilinear form of both", Ranker,
           ("f32[B, 128]", "f32[B, 128]")),
-    Model("deep", "20 layers of 64, relu", lambda: mlp(*[64] * 21), ("f32[B, 64]",)),
+    Model("deep", "20 layers of 64, relu", lambda: _mlp(*[64] * 21), ("f32[B, 64]",)),
     Model("classes", "256-512-50000, relu, softmax",
-          lambda: mlp(256, 512, 50_000, last=probabilities), ("f32[B, 256]",)),
-    Model("odd", "37-211-173-97-13, gelu", lambda: mlp(37, 211, 173, 97, 13, act=nn.GELU),
+          lambda: _mlp(256, 512, 50_000, last=_probabilities), ("f32[B, 256]",)),
+    Model("odd", "37-211-173-97-13, gelu", lambda: _mlp(37, 211, 173, 97, 13, act=nn.GELU),
           ("f32[B, 37]",)),
     Model("towers", "300-512-256-128 and 200-512-256-128, dot product", Towers,
           ("f32[B, 300]", "f32[B, 200]")),
     Model("heads", "4 of 128-256-64, mixed by a gate", Heads, ("f32[B, 128]",)),
     Model("gated", "2 gated blocks of 256, 680 inside", Gated, ("f32[B, 256]",)),
     Model("autoencoder", "784-256-32-256-784, relu, sigmoid",
-          lambda: mlp(784, 256, 32, 256, 784, last=nn.Sigmoid), ("f32[B, 784]",), dense=True),
+          lambda: _mlp(784, 256, 32, 256, 784, last=nn.Sigmoid), ("f32[B, 784]",), dense=True),
     Model("encoder", "a transformer block of 256, 4 heads, 64 positions", Encoder,
           ("f32[B, T, 256]",), {"T": 64}),
 )}

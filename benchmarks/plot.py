@@ -7,8 +7,8 @@ from pathlib import Path
 from benchmarks.results import Measured
 from nncompile.bench.contender import PEERS
 
-COLOURS = dict(zip(PEERS, ("#999999", "#ee6677", "#4477aa", "#ccbb44", "#228833", "#aa3377"),
-                   strict=True))
+_COLOURS = dict(zip(PEERS, ("#999999", "#ee6677", "#4477aa", "#ccbb44", "#228833", "#aa3377"),
+                    strict=True))
 
 
 def draw(rows: Sequence[Measured], path: Path) -> None:
@@ -27,7 +27,7 @@ def draw(rows: Sequence[Measured], path: Path) -> None:
     figure, panels = pyplot.subplots(1, max(1, len(threads)), sharey=True, squeeze=False,
                                      figsize=(12, 1.5 + 0.17 * len(labels)))
     for panel, count in zip(panels[0], threads, strict=False):
-        for peer, colour in COLOURS.items():
+        for peer, colour in _COLOURS.items():
             points = [(m.ratio(peer)[0], labels.index((m.model, m.row.batch))) for m in shown
                       if m.row.threads == count and peer in m.peers and m.peers[peer].seconds]
             panel.scatter([x for x, _ in points], [y for _, y in points], s=16, label=peer,

@@ -17,7 +17,7 @@ from nncompile.bench.machine import describe
 from nncompile.bench.report import OURS, Result, Row, ratio
 
 ROOT = Path(__file__).resolve().parent.parent
-LIBRARIES = ("numpy", "torch", "onnxruntime", "openvino", "jax", "numba", "llvmlite")
+_LIBRARIES = ("numpy", "torch", "onnxruntime", "openvino", "jax", "numba", "llvmlite")
 BUSY = 0.1                    # CPUs that others used: above it a row does not count
 
 
@@ -97,7 +97,7 @@ def source_digest() -> str:
 
 def libraries() -> dict[str, str]:
     found = {"python": platform.python_version()}
-    for name in LIBRARIES:
+    for name in _LIBRARIES:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -116,7 +116,7 @@ def save(folder: Path, model: str, rows: Sequence[Measured]) -> None:
 def load(folder: Path, model: str) -> list[Measured]:
     """The rows of a model that are there; none where there is no file, or one of another form."""
     try:
-        return [measured(entry) for entry in json.loads((folder / f"{model}.json").read_text())]
+        return [_measured(entry) for entry in json.loads((folder / f"{model}.json").read_text())]
     except FileNotFoundError:
         return []
     except (ValueError, KeyError, TypeError) as error:
@@ -124,7 +124,7 @@ def load(folder: Path, model: str) -> list[Measured]:
         return []
 
 
-def measured(entry: dict[str, Any]) -> Measured:
+def _measured(entry: dict[str, Any]) -> Measured:
     row = dict(entry["row"])
     row["results"] = {name: Result(**{**result, "seconds": tuple(result["seconds"])})
                       for name, result in row["results"].items()}

@@ -19,8 +19,8 @@ from nncompile.bench.machine import others_seconds
 from nncompile.bench.measure import PARK, batch_sizes, flops, measure, started
 from nncompile.bench.report import OURS
 
-MOST_FLOPS = 200e9            # of a call: seconds, and minutes for all contenders and rounds
-MOST_BYTES = 1 << 30          # of a call's results, all layers together: everybody holds them,
+_MOST_FLOPS = 200e9           # of a call: seconds, and minutes for all contenders and rounds
+_MOST_BYTES = 1 << 30         # of a call's results, all layers together: everybody holds them,
                               # and the float64 interpreter twice as many
 
 
@@ -50,10 +50,10 @@ def run(plan: Plan) -> None:
         graph = nncompile.trace(model.build(), *model.inputs)
         print(f"\n{name}: {model.about}", flush=True)
         for threads in plan.threads:
-            run_model(plan, model, graph, threads, now)
+            _run_model(plan, model, graph, threads, now)
 
 
-def run_model(plan: Plan, model: Model, graph: ir.Graph, threads: int, now: Conditions) -> None:
+def _run_model(plan: Plan, model: Model, graph: ir.Graph, threads: int, now: Conditions) -> None:
     kept = [m for m in load(plan.folder, model.name) if m.conditions == now]
     rows = {(m.row.threads, m.row.batch): m for m in kept}
     missing = [batch for batch in plan.batches if plan.again
@@ -95,9 +95,9 @@ def is_done(measured: Measured | None, peers: Sequence[str]) -> bool:
 
 def too_large(graph: ir.Graph, sizes: dict[str, int]) -> str:
     """Why a row would take gigabytes or minutes, or ""."""
-    if (work := flops(graph, sizes)) > MOST_FLOPS:
-        return f"{work / 1e9:.0f} GFLOP a call, above {MOST_FLOPS / 1e9:.0f}"
+    if (work := flops(graph, sizes)) > _MOST_FLOPS:
+        return f"{work / 1e9:.0f} GFLOP a call, above {_MOST_FLOPS / 1e9:.0f}"
     held = 4 * sum(prod(at_sizes(node.result.type.shape, sizes)) for node in graph.nodes)
-    if held > MOST_BYTES:
-        return f"{held / 2**30:.1f} GiB of results, above {MOST_BYTES / 2**30:.0f}"
+    if held > _MOST_BYTES:
+        return f"{held / 2**30:.1f} GiB of results, above {_MOST_BYTES / 2**30:.0f}"
     return ""

@@ -11,10 +11,10 @@ from nncompile.bench.contender import PEAK, PEERS, READS
 from nncompile.bench.report import micros
 
 # The bars.  Large batches of dense models: the multiply-adds; their batch 1: the bandwidth.
-GEOMETRIC_MEAN, PEAK_SHARE, READS_SHARE, LARGE = 1.5, 0.93, 0.85, 1024
+_GEOMETRIC_MEAN, _PEAK_SHARE, _READS_SHARE, _LARGE = 1.5, 0.93, 0.85, 1024
 
-FINDINGS = Path(__file__).with_name("findings.md")      # why, where a row is below a bar
-INTRODUCTION = """\
+_FINDINGS = Path(__file__).with_name("findings.md")     # why, where a row is below a bar
+_INTRODUCTION = """\
 # Benchmarks
 
 Compiled models beside every peer, each at its best documented settings, all in float32.
@@ -52,12 +52,12 @@ crashes, `SNIPPETS_MODE` DISABLE |
 def markdown(rows: Sequence[Measured], plot: str) -> str:
     """The page: `rows` of all models; `plot` names the picture's file."""
     peers = [name for name in PEERS if any(name in m.peers for m in rows)]
-    return "\n".join([INTRODUCTION.format(busy=BUSY), *where(rows), *summary(rows, peers),
-                      f"![ratios to the peers]({plot})\n", FINDINGS.read_text(),
-                      *tables(rows, peers), *notes(rows)])
+    return "\n".join([_INTRODUCTION.format(busy=BUSY), *_where(rows), *_summary(rows, peers),
+                      f"![ratios to the peers]({plot})\n", _FINDINGS.read_text(),
+                      *_tables(rows, peers), *_notes(rows)])
 
 
-def where(rows: Sequence[Measured]) -> Iterator[str]:
+def _where(rows: Sequence[Measured]) -> Iterator[str]:
     for now in dict.fromkeys(repr(m.conditions) for m in rows):
         known = next(m.conditions for m in rows if repr(m.conditions) == now)
         yield (f"Measured on: **{known.machine}**. "
@@ -67,7 +67,7 @@ def where(rows: Sequence[Measured]) -> Iterator[str]:
         yield ""
 
 
-def summary(rows: Sequence[Measured], peers: Sequence[str]) -> Iterator[str]:
+def _summary(rows: Sequence[Measured], peers: Sequence[str]) -> Iterator[str]:
     counted = [m for m in rows if m.valid and m.best is not None]
     yield "## Result\n"
     if not counted:
@@ -87,8 +87,8 @@ def summary(rows: Sequence[Measured], peers: Sequence[str]) -> Iterator[str]:
                    f"| {first} rows |")
     yield "\n### Rows below a bar\n"
     lines = [f"- {miss}" for m in counted for miss in misses(m)]
-    if geometric_mean(best) < GEOMETRIC_MEAN:
-        lines.append(f"- the geometric mean over the best peer is below {GEOMETRIC_MEAN}")
+    if geometric_mean(best) < _GEOMETRIC_MEAN:
+        lines.append(f"- the geometric mean over the best peer is below {_GEOMETRIC_MEAN}")
     yield "\n".join(lines or ["None."]) + "\n"
 
 
@@ -103,17 +103,17 @@ def misses(measured: Measured) -> Iterator[str]:
     row, best = measured.row, measured.best
     name = f"{measured.model}, batch {row.batch}, {row.threads} thread{'s' * (row.threads > 1)}"
     if best is not None and measured.ratio(best)[2] < 1:
-        yield f"{name}: slower than {best}, {spread(measured, best)}"
+        yield f"{name}: slower than {best}, {_spread(measured, best)}"
     if not SUITE[measured.model].dense:
         return
     shares = measured.shares
-    if row.batch >= LARGE and shares.get(PEAK, 1.0) < PEAK_SHARE:
-        yield f"{name}: {shares[PEAK]:.0%} of the multiply-adds, below {PEAK_SHARE:.0%}"
-    if row.batch == 1 and shares.get(READS, 1.0) < READS_SHARE:
-        yield f"{name}: {shares[READS]:.0%} of the bandwidth, below {READS_SHARE:.0%}"
+    if row.batch >= _LARGE and shares.get(PEAK, 1.0) < _PEAK_SHARE:
+        yield f"{name}: {shares[PEAK]:.0%} of the multiply-adds, below {_PEAK_SHARE:.0%}"
+    if row.batch == 1 and shares.get(READS, 1.0) < _READS_SHARE:
+        yield f"{name}: {shares[READS]:.0%} of the bandwidth, below {_READS_SHARE:.0%}"
 
 
-def tables(rows: Sequence[Measured], peers: Sequence[str]) -> Iterator[str]:
+def _tables(rows: Sequence[Measured], peers: Sequence[str]) -> Iterator[str]:
     for threads in sorted({m.row.threads for m in rows}):
         yield f"## {threads} thread{'s' * (threads > 1)}\n"
         yield "| " + " | ".join(["model", "batch", "us", "GFLOP/s", "share", *peers, "best peer",
@@ -131,19 +131,20 @@ def cells(measured: Measured, peers: Sequence[str]) -> list[str]:
         return [measured.model, str(row.batch), f"left out: {measured.skipped}",
                 *[""] * (len(peers) + 4)]
     best = measured.best
-    each = [spread(measured, peer) if peer in measured.peers else "" for peer in peers]
-    return [measured.model, str(row.batch), micros(measured.ours), rate(measured), share(measured),
-            *each, f"{best} **{measured.ratio(best)[0]:.2f}**" if best is not None else "",
+    each = [_spread(measured, peer) if peer in measured.peers else "" for peer in peers]
+    return [measured.model, str(row.batch), micros(measured.ours), _rate(measured),
+            _share(measured), *each,
+            f"{best} **{measured.ratio(best)[0]:.2f}**" if best is not None else "",
             f"{row.busy:.2f}" + " (does not count)" * (not measured.valid)]
 
 
-def rate(measured: Measured) -> str:
+def _rate(measured: Measured) -> str:
     if not measured.ours.seconds:
         return ""
     return f"{measured.row.flops / measured.ours.median / 1e9:.4g}"
 
 
-def share(measured: Measured) -> str:
+def _share(measured: Measured) -> str:
     shares = measured.shares
     if not shares:
         return ""
@@ -151,7 +152,7 @@ def share(measured: Measured) -> str:
     return f"{shares[larger]:.0%} {larger}"
 
 
-def spread(measured: Measured, peer: str) -> str:
+def _spread(measured: Measured, peer: str) -> str:
     if not (measured.peers[peer].seconds and measured.ours.seconds):
         return measured.peers[peer].note.partition(":")[0]
     middle, low, high = measured.ratio(peer)
@@ -162,13 +163,13 @@ def console(measured: Measured) -> str:
     row = measured.row
     if measured.skipped:
         return f"  {row.threads} x {row.batch:5d}  left out: {measured.skipped}"
-    peers = [f"{peer} {spread(measured, peer)}" for peer in measured.peers]
-    return (f"  {row.threads} x {row.batch:5d} {micros(measured.ours):>9} us {rate(measured):>6} "
-            f"GFLOP/s {share(measured):>9}  {'  '.join(peers)}  busy {row.busy:.2f}"
+    peers = [f"{peer} {_spread(measured, peer)}" for peer in measured.peers]
+    return (f"  {row.threads} x {row.batch:5d} {micros(measured.ours):>9} us {_rate(measured):>6} "
+            f"GFLOP/s {_share(measured):>9}  {'  '.join(peers)}  busy {row.busy:.2f}"
             f"{'' if measured.valid else ' DOES NOT COUNT'}")
 
 
-def notes(rows: Sequence[Measured]) -> Iterator[str]:
+def _notes(rows: Sequence[Measured]) -> Iterator[str]:
     """Why a contender has no time, each reason once."""
     reasons = sorted({f"- {m.model}: {name}: {result.note}" for m in rows
                       for name, result in m.row.results.items() if result.note})

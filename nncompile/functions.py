@@ -15,7 +15,7 @@ from nncompile.nn.calls import from_outside
 from nncompile.nn.functional import one_hot, pad
 
 
-def function(name: str) -> Callable[..., Any]:
+def _function(name: str) -> Callable[..., Any]:
     """The method of that name, whose first operand may be an ndarray."""
     method = getattr(Array, name)
 
@@ -27,7 +27,7 @@ def function(name: str) -> Callable[..., Any]:
     return from_outside(of_array)
 
 
-def of_two(name: str) -> Callable[..., Any]:
+def _of_two(name: str) -> Callable[..., Any]:
     """The same for an operation of two operands, the first of which may be a plain number."""
     method = getattr(Array, name)
 
@@ -40,72 +40,72 @@ def of_two(name: str) -> Callable[..., Any]:
 
 
 # of each element
-exp, expm1, exp2 = function("exp"), function("expm1"), function("exp2")
-log, log1p, log2, log10 = map(function, ("log", "log1p", "log2", "log10"))
-sqrt, rsqrt, square = function("sqrt"), function("rsqrt"), function("square")
-reciprocal = function("reciprocal")
-sin, cos, tan = function("sin"), function("cos"), function("tan")
-asin, acos, atan = function("asin"), function("acos"), function("atan")
-sinh, cosh, tanh = function("sinh"), function("cosh"), function("tanh")
-asinh, acosh, atanh = function("asinh"), function("acosh"), function("atanh")
-sigmoid, erf, erfc, relu = map(function, ("sigmoid", "erf", "erfc", "relu"))
-neg, negative, positive = function("neg"), function("negative"), function("positive")
-abs, absolute, sign = function("abs"), function("absolute"), function("sign")
-floor, ceil, round, trunc = map(function, ("floor", "ceil", "round", "trunc"))
-isnan, isinf, isfinite = function("isnan"), function("isinf"), function("isfinite")
-nan_to_num, logical_not = function("nan_to_num"), function("logical_not")
-clamp, clip, masked_fill = function("clamp"), function("clip"), function("masked_fill")
+exp, expm1, exp2 = _function("exp"), _function("expm1"), _function("exp2")
+log, log1p, log2, log10 = map(_function, ("log", "log1p", "log2", "log10"))
+sqrt, rsqrt, square = _function("sqrt"), _function("rsqrt"), _function("square")
+reciprocal = _function("reciprocal")
+sin, cos, tan = _function("sin"), _function("cos"), _function("tan")
+asin, acos, atan = _function("asin"), _function("acos"), _function("atan")
+sinh, cosh, tanh = _function("sinh"), _function("cosh"), _function("tanh")
+asinh, acosh, atanh = _function("asinh"), _function("acosh"), _function("atanh")
+sigmoid, erf, erfc, relu = map(_function, ("sigmoid", "erf", "erfc", "relu"))
+neg, negative, positive = _function("neg"), _function("negative"), _function("positive")
+abs, absolute, sign = _function("abs"), _function("absolute"), _function("sign")
+floor, ceil, round, trunc = map(_function, ("floor", "ceil", "round", "trunc"))
+isnan, isinf, isfinite = _function("isnan"), _function("isinf"), _function("isfinite")
+nan_to_num, logical_not = _function("nan_to_num"), _function("logical_not")
+clamp, clip, masked_fill = _function("clamp"), _function("clip"), _function("masked_fill")
 
 # of two
-add, sub, subtract = of_two("add"), of_two("sub"), of_two("subtract")
-mul, multiply, pow = of_two("mul"), of_two("multiply"), of_two("pow")
-div, divide, true_divide = of_two("div"), of_two("divide"), of_two("true_divide")
-floor_divide, remainder = of_two("floor_divide"), of_two("remainder")
-maximum, minimum = of_two("maximum"), of_two("minimum")
-eq, ne, lt, le, gt, ge = map(of_two, ("eq", "ne", "lt", "le", "gt", "ge"))
-not_equal, less, less_equal = of_two("not_equal"), of_two("less"), of_two("less_equal")
-greater, greater_equal = of_two("greater"), of_two("greater_equal")
-logical_and, logical_or = of_two("logical_and"), of_two("logical_or")
-logical_xor = of_two("logical_xor")
+add, sub, subtract = _of_two("add"), _of_two("sub"), _of_two("subtract")
+mul, multiply, pow = _of_two("mul"), _of_two("multiply"), _of_two("pow")
+div, divide, true_divide = _of_two("div"), _of_two("divide"), _of_two("true_divide")
+floor_divide, remainder = _of_two("floor_divide"), _of_two("remainder")
+maximum, minimum = _of_two("maximum"), _of_two("minimum")
+eq, ne, lt, le, gt, ge = map(_of_two, ("eq", "ne", "lt", "le", "gt", "ge"))
+not_equal, less, less_equal = _of_two("not_equal"), _of_two("less"), _of_two("less_equal")
+greater, greater_equal = _of_two("greater"), _of_two("greater_equal")
+logical_and, logical_or = _of_two("logical_and"), _of_two("logical_or")
+logical_xor = _of_two("logical_xor")
 where = from_outside(of_elements.where)
-clamp_min, clamp_max = function("clamp_min"), function("clamp_max")
-frac, isclose, logaddexp = function("frac"), function("isclose"), function("logaddexp")
-lerp, addcmul, addcdiv = function("lerp"), function("addcmul"), function("addcdiv")
+clamp_min, clamp_max = _function("clamp_min"), _function("clamp_max")
+frac, isclose, logaddexp = _function("frac"), _function("isclose"), _function("logaddexp")
+lerp, addcmul, addcdiv = _function("lerp"), _function("addcmul"), _function("addcdiv")
 
 # reductions
-sum, mean, prod, norm = function("sum"), function("mean"), function("prod"), function("norm")
-amax, amin, max, min = function("amax"), function("amin"), function("max"), function("min")
-argmax, argmin, any, all = map(function, ("argmax", "argmin", "any", "all"))
-var, std, logsumexp = function("var"), function("std"), function("logsumexp")
-cumsum, topk, count_nonzero = function("cumsum"), function("topk"), function("count_nonzero")
-var_mean, std_mean = function("var_mean"), function("std_mean")
-aminmax = function("aminmax")
-softmax, log_softmax = function("softmax"), function("log_softmax")
+sum, mean, prod, norm = _function("sum"), _function("mean"), _function("prod"), _function("norm")
+amax, amin, max, min = _function("amax"), _function("amin"), _function("max"), _function("min")
+argmax, argmin, any, all = map(_function, ("argmax", "argmin", "any", "all"))
+var, std, logsumexp = _function("var"), _function("std"), _function("logsumexp")
+cumsum, topk, count_nonzero = _function("cumsum"), _function("topk"), _function("count_nonzero")
+var_mean, std_mean = _function("var_mean"), _function("std_mean")
+aminmax = _function("aminmax")
+softmax, log_softmax = _function("softmax"), _function("log_softmax")
 
 # shapes
-reshape, flatten, ravel = function("reshape"), function("flatten"), function("ravel")
-unflatten, squeeze, unsqueeze = function("unflatten"), function("squeeze"), function("unsqueeze")
-transpose, swapaxes, swapdims = function("transpose"), function("swapaxes"), function("swapdims")
-permute, movedim, moveaxis, t = map(function, ("permute", "movedim", "moveaxis", "t"))
-broadcast_to, tile = function("broadcast_to"), function("tile")
-repeat_interleave = function("repeat_interleave")
-flip, fliplr, flipud, roll = map(function, ("flip", "fliplr", "flipud", "roll"))
+reshape, flatten, ravel = _function("reshape"), _function("flatten"), _function("ravel")
+unflatten, squeeze, unsqueeze = _function("unflatten"), _function("squeeze"), _function("unsqueeze")
+transpose, swapaxes, swapdims = _function("transpose"), _function("swapaxes"), _function("swapdims")
+permute, movedim, moveaxis, t = map(_function, ("permute", "movedim", "moveaxis", "t"))
+broadcast_to, tile = _function("broadcast_to"), _function("tile")
+repeat_interleave = _function("repeat_interleave")
+flip, fliplr, flipud, roll = map(_function, ("flip", "fliplr", "flipud", "roll"))
 
 # parts
-split, chunk, unbind = function("split"), function("chunk"), function("unbind")
-select, narrow, take = function("select"), function("narrow"), function("take")
-gather, index_select = function("gather"), function("index_select")
-take_along_dim, tril, triu = function("take_along_dim"), function("tril"), function("triu")
-sort, argsort, diagonal = function("sort"), function("argsort"), function("diagonal")
-diag, diag_embed = function("diag"), function("diag_embed")
-index_add = function("index_add")
-scatter, scatter_add = function("scatter"), function("scatter_add")
-clone, detach = function("clone"), function("detach")
+split, chunk, unbind = _function("split"), _function("chunk"), _function("unbind")
+select, narrow, take = _function("select"), _function("narrow"), _function("take")
+gather, index_select = _function("gather"), _function("index_select")
+take_along_dim, tril, triu = _function("take_along_dim"), _function("tril"), _function("triu")
+sort, argsort, diagonal = _function("sort"), _function("argsort"), _function("diagonal")
+diag, diag_embed = _function("diag"), _function("diag_embed")
+index_add = _function("index_add")
+scatter, scatter_add = _function("scatter"), _function("scatter_add")
+clone, detach = _function("clone"), _function("detach")
 
 # products
-matmul, mm, bmm, mv = map(function, ("matmul", "mm", "bmm", "mv"))
-dot, outer, addmm, baddbmm = map(function, ("dot", "outer", "addmm", "baddbmm"))
-tensordot = function("tensordot")
+matmul, mm, bmm, mv = map(_function, ("matmul", "mm", "bmm", "mv"))
+dot, outer, addmm, baddbmm = map(_function, ("dot", "outer", "addmm", "baddbmm"))
+tensordot = _function("tensordot")
 einsum = from_outside(products.einsum)
 
 # made of nothing, or of several

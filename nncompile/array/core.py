@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nncompile.array import Array
 
 LARGEST_EXACT = 2**53                            # a literal of the IR is a double
-SHARED = {"_storage", "_steps", "_version", "_payload", "_leaf"}
+_SHARED = {"_storage", "_steps", "_version", "_payload", "_leaf"}
 
 
 class Device(str):
@@ -111,7 +111,7 @@ class Core(NDArrayOperatorsMixin):
         return self.itself()
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = {name: v for name, v in vars(self).items() if name not in SHARED}
+        kept = {name: v for name, v in vars(self).items() if name not in _SHARED}
         return {**kept, "payload": self.payload}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -19,12 +19,12 @@ bool_ = np.dtype(np.bool_)
 Scalar = bool | int | float
 
 # In this order a later type takes an earlier one in; u8 and i8 alone have no common type here.
-ORDER = ("bool", "u8", "i8", "i32", "i64", "f32", "f64")
-CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2}
+_ORDER = ("bool", "u8", "i8", "i32", "i64", "f32", "f64")
+_CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2}
 DEFAULT_FLOAT = "f32"
 
 
-class Typed(Protocol):
+class _Typed(Protocol):
     @property
     def ndim(self) -> int: ...
     @property
@@ -33,7 +33,7 @@ class Typed(Protocol):
 
 def category(dtype: str) -> int:
     """0 for truths, 1 for integers, 2 for floats."""
-    return CATEGORY[dtype[0]]
+    return _CATEGORY[dtype[0]]
 
 
 def name_of(dtype: DTypeLike) -> str:
@@ -54,14 +54,14 @@ def name_of(dtype: DTypeLike) -> str:
     raise Error(f"arrays of {wanted} are not supported; {', '.join(map(str, DTYPES.values()))} are")
 
 
-def promoted(first: str, second: str) -> str:
+def _promoted(first: str, second: str) -> str:
     """The smallest type that holds both."""
     if {first, second} == {"u8", "i8"}:
         raise Error("uint8 and int8 together make int16, which is not supported: cast one of them")
-    return max(first, second, key=ORDER.index)
+    return max(first, second, key=_ORDER.index)
 
 
-def result_type(operands: Iterable[Typed | Scalar]) -> str:
+def result_type(operands: Iterable[_Typed | Scalar]) -> str:
     """What these make together, as torch.result_type: arrays with dimensions decide; those without,
     and then plain numbers, count only where they are of a higher category."""
     ranks: tuple[list[str], list[str], list[str]] = ([], [], [])
@@ -70,7 +70,7 @@ def result_type(operands: Iterable[Typed | Scalar]) -> str:
             ranks[2].append(scalar_type(operand))
         else:
             ranks[operand.ndim == 0].append(operand.type.dtype)
-    types = [reduce(promoted, rank) for rank in ranks if rank]
+    types = [reduce(_promoted, rank) for rank in ranks if rank]
     return reduce(lambda high, low: low if category(low) > category(high) else high, types)
 
 

@@ -26,82 +26,82 @@ from nncompile.array.dtypes import DEFAULT_FLOAT, Scalar, category, result_type
 if TYPE_CHECKING:
     from nncompile.array import Array
 
-Unary = Callable[[Any], "Array"]
-Binary = Callable[[Any, Any], "Array"]
-Method = TypeVar("Method", bound=Callable[..., Any])
+_Unary = Callable[[Any], "Array"]
+_Binary = Callable[[Any, Any], "Array"]
+_Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 # -- families --------------------------------------------------------------------------------------
 
-def named(method: Method, name: str) -> Method:
+def _named(method: _Method, name: str) -> _Method:
     method.__name__ = method.__qualname__ = name
     method.__doc__ = f"{name}, element by element."
     return method
 
 
-def unary(op: str, prepared: Callable[[str, Any], Array]) -> Unary:
+def _unary(op: str, prepared: Callable[[str, Any], Array]) -> _Unary:
     """A function of one array, which is prepared in some way."""
     def method(x: Any) -> Array:
         return apply(op, prepared(op, x))
-    return named(method, op)
+    return _named(method, op)
 
 
-def function(op: str) -> Unary:
+def _function(op: str) -> _Unary:
     """A function of floats; of integers and truths, as floats."""
-    return unary(op, floating)
+    return _unary(op, floating)
 
 
-def of_numbers(op: str) -> Unary:
+def _of_numbers(op: str) -> _Unary:
     """A function whose result has the type of its operand, a number."""
-    return unary(op, as_array)
+    return _unary(op, as_array)
 
 
-def rounding(op: str) -> Unary:
+def _rounding(op: str) -> _Unary:
     """A function that leaves integers as they are."""
     def method(x: Any) -> Array:
         x = as_array(op, x)
         return x.apart() if category(x.type.dtype) == 1 else apply(op, x)
-    return named(method, op)
+    return _named(method, op)
 
 
-def arithmetic(op: str, of_truths: str | None = None) -> Binary:
+def _arithmetic(op: str, of_truths: str | None = None) -> _Binary:
     """An operation on numbers; on two arrays of truths, maybe another one."""
     def method(x: Any, other: Any) -> Array:
         a, b = together(op, x, other)
-        if of_truths is not None and is_truth(a, b):
-            return apply(of_truths, truths(op, x), truths(op, other))
+        if of_truths is not None and _is_truth(a, b):
+            return apply(of_truths, _truths(op, x), _truths(op, other))
         return apply(op, a, b)
-    return named(method, op)
+    return _named(method, op)
 
 
-def comparison(op: str) -> Binary:
+def _comparison(op: str) -> _Binary:
     def method(x: Any, other: Any) -> Array:
         return apply(op, *together(op, x, other))
-    return named(method, op)
+    return _named(method, op)
 
 
-def logical(op: str) -> Binary:
+def _logical(op: str) -> _Binary:
     """Of arrays of any type, in which everything but 0 is true."""
     def method(x: Any, other: Any) -> Array:
-        return apply(op, truths(op, x), truths(op, other))
-    return named(method, op)
+        return apply(op, _truths(op, x), _truths(op, other))
+    return _named(method, op)
 
 
-def bitwise(op: str) -> Binary:
+def _bitwise(op: str) -> _Binary:
     """`&`, `|` and `^`, which are those of truths.  Errors: integers."""
     def method(x: Any, other: Any) -> Array:
         operands = [operand(op, o) for o in (x, other)]
         if result_type(operands) != "bool":
             raise Error("&, | and ^ take arrays of bool, not of integers or floats")
-        return apply(f"logical_{op}", *(truths(op, o) for o in operands))
-    return named(method, f"bitwise_{op}")
+        return apply(f"logical_{op}", *(_truths(op, o) for o in operands))
+    return _named(method, f"bitwise_{op}")
 
 
-def is_truth(*operands: Any) -> bool:
+def _is_truth(*operands: Any) -> bool:
     return any(isinstance(o, Core) and o.type.dtype == "bool" for o in operands)
 
 
-def truths(name: str, given: Any) -> Array:
+def _truths(name: str, given: Any) -> Array:
     o = operand(name, given)
     if isinstance(o, Core):
         return o.cast("bool")
@@ -118,12 +118,12 @@ def power(base: Any, exponent: Any) -> Array:
     if isinstance(n, float) and isinstance(x, Core):
         if not is_float and n < 0:
             raise Error(f"integers cannot be raised to a negative exponent, got {n:g}")
-        if n in SMALL_POWERS and (is_float or n in (1, 2, 3)):
-            return SMALL_POWERS[n](x)            # type: ignore[no-any-return]
+        if n in _SMALL_POWERS and (is_float or n in (1, 2, 3)):
+            return _SMALL_POWERS[n](x)           # type: ignore[no-any-return]
     return apply("pow", x, n)
 
 
-SMALL_POWERS: dict[float, Callable[[Any], Any]] = {
+_SMALL_POWERS: dict[float, Callable[[Any], Any]] = {
     0.5: lambda x: apply("sqrt", x),
     1.0: lambda x: x.apart(),
     2.0: lambda x: apply("mul", x, x),
@@ -163,45 +163,45 @@ def bounded(x: Any, low: Any, high: Any) -> Array:
 class Elementwise(Core):
     """Methods named and meant as torch's."""
 
-    exp, expm1, exp2 = function("exp"), function("expm1"), function("exp2")
-    log, log1p, log2, log10 = map(function, ("log", "log1p", "log2", "log10"))
-    sqrt, rsqrt = function("sqrt"), function("rsqrt")
-    sin, cos, tan = function("sin"), function("cos"), function("tan")
-    asin, acos, atan = function("asin"), function("acos"), function("atan")
-    sinh, cosh, tanh = function("sinh"), function("cosh"), function("tanh")
-    asinh, acosh, atanh = function("asinh"), function("acosh"), function("atanh")
-    sigmoid, erf, erfc = function("sigmoid"), function("erf"), function("erfc")
+    exp, expm1, exp2 = _function("exp"), _function("expm1"), _function("exp2")
+    log, log1p, log2, log10 = map(_function, ("log", "log1p", "log2", "log10"))
+    sqrt, rsqrt = _function("sqrt"), _function("rsqrt")
+    sin, cos, tan = _function("sin"), _function("cos"), _function("tan")
+    asin, acos, atan = _function("asin"), _function("acos"), _function("atan")
+    sinh, cosh, tanh = _function("sinh"), _function("cosh"), _function("tanh")
+    asinh, acosh, atanh = _function("asinh"), _function("acosh"), _function("atanh")
+    sigmoid, erf, erfc = _function("sigmoid"), _function("erf"), _function("erfc")
 
-    neg = of_numbers("neg")
-    floor, ceil, trunc = rounding("floor"), rounding("ceil"), rounding("trunc")
-    isnan, isinf, isfinite = function("isnan"), function("isinf"), function("isfinite")
+    neg = _of_numbers("neg")
+    floor, ceil, trunc = _rounding("floor"), _rounding("ceil"), _rounding("trunc")
+    isnan, isinf, isfinite = _function("isnan"), _function("isinf"), _function("isfinite")
 
-    mul = arithmetic("mul", of_truths="logical_and")
-    maximum = arithmetic("maximum", of_truths="logical_or")
-    minimum = arithmetic("minimum", of_truths="logical_and")
-    remainder = arithmetic("remainder")
-    floor_divide = named(arithmetic("floor_div"), "floor_divide")
+    mul = _arithmetic("mul", of_truths="logical_and")
+    maximum = _arithmetic("maximum", of_truths="logical_or")
+    minimum = _arithmetic("minimum", of_truths="logical_and")
+    remainder = _arithmetic("remainder")
+    floor_divide = _named(_arithmetic("floor_div"), "floor_divide")
     pow = power
 
-    eq, ne, lt = comparison("eq"), comparison("ne"), comparison("lt")
-    le, gt, ge = comparison("le"), comparison("gt"), comparison("ge")
-    logical_and, logical_or = logical("logical_and"), logical("logical_or")
-    logical_xor = logical("logical_xor")
-    bitwise_and, bitwise_or, bitwise_xor = bitwise("and"), bitwise("or"), bitwise("xor")
+    eq, ne, lt = _comparison("eq"), _comparison("ne"), _comparison("lt")
+    le, gt, ge = _comparison("le"), _comparison("gt"), _comparison("ge")
+    logical_and, logical_or = _logical("logical_and"), _logical("logical_or")
+    logical_xor = _logical("logical_xor")
+    bitwise_and, bitwise_or, bitwise_xor = _bitwise("and"), _bitwise("or"), _bitwise("xor")
 
-    absolute = abs = of_numbers("abs")
+    absolute = abs = _of_numbers("abs")
     negative, multiply = neg, mul
     greater, greater_equal, less, less_equal, not_equal = gt, ge, lt, le, ne
 
     def add(self, other: Any, *, alpha: Scalar = 1) -> Array:
         """self + alpha * other."""
-        if is_truth(self) and is_truth(other):
+        if _is_truth(self) and _is_truth(other):
             alpha = bool(alpha)
-        return plus(self, scaled(other, alpha))
+        return plus(self, _scaled(other, alpha))
 
     def sub(self, other: Any, *, alpha: Scalar = 1) -> Array:
         """self - alpha * other.  Errors: arrays of truths."""
-        return minus(self, scaled(other, alpha))
+        return minus(self, _scaled(other, alpha))
 
     subtract = sub
 
@@ -245,11 +245,11 @@ class Elementwise(Core):
     def round(self, *, decimals: int = 0) -> Array:
         """To the nearest whole number, halves to the even one; or to so many decimals."""
         if decimals == 0:
-            return to_whole(self)
+            return _to_whole(self)
         scale = 10.0 ** abs(decimals)
         if decimals < 0:
-            return apply("mul", to_whole(apply("div", self, scale)), scale)
-        return apply("div", to_whole(apply("mul", self, scale)), scale)
+            return apply("mul", _to_whole(apply("div", self, scale)), scale)
+        return apply("div", _to_whole(apply("mul", self, scale)), scale)
 
     def logical_not(self) -> Array:
         return apply("logical_not", as_array("logical_not", self).cast("bool"))
@@ -257,7 +257,7 @@ class Elementwise(Core):
     def bitwise_not(self) -> Array:
         if category(self.type.dtype) == 1:
             return apply("sub", 255.0 if self.type.dtype == "u8" else -1.0, self)
-        if not is_truth(self):
+        if not _is_truth(self):
             raise Error(f"~ takes an array of bool or of integers, not {self.type}")
         return apply("logical_not", self)
 
@@ -320,7 +320,7 @@ class Elementwise(Core):
                 raise Error(f"masked_fill takes one value, not {filler.type}")
             return apply("where", mask, filler.cast(dtype), self)
         if dtype == "bool":
-            return apply("where", mask, truths("masked_fill", filler), self)
+            return apply("where", mask, _truths("masked_fill", filler), self)
         whole = category(dtype) == 1
         return apply("where", mask, in_type(int(filler) if whole else filler, dtype), self)
 
@@ -355,11 +355,11 @@ class Elementwise(Core):
         return apply("where", apply("isnan", self), float(nan), self)
 
 
-plus: Binary = arithmetic("add", of_truths="logical_or")
-to_whole: Unary = rounding("round")
+plus: _Binary = _arithmetic("add", of_truths="logical_or")
+_to_whole: _Unary = _rounding("round")
 
 
-def scaled(other: Any, alpha: Scalar) -> Any:
+def _scaled(other: Any, alpha: Scalar) -> Any:
     if alpha == 1:
         return other
     return Elementwise.mul(other, alpha) if isinstance(other, Core) else other * alpha
@@ -367,6 +367,6 @@ def scaled(other: Any, alpha: Scalar) -> Any:
 
 def minus(x: Any, other: Any) -> Array:
     a, b = together("sub", x, other)
-    if is_truth(x, other) or isinstance(x, bool) or isinstance(other, bool):
+    if _is_truth(x, other) or isinstance(x, bool) or isinstance(other, bool):
         raise Error("arrays of bool have no difference: use ^ or logical_xor")
     return apply("sub", a, b)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from nncompile.array import Array
 
 
-def changing(name: str) -> Callable[..., Array]:
+def _changing(name: str) -> Callable[..., Array]:
     """The method of that name, whose result takes the place of what there was."""
     def method(self: Inplace, *args: Any, **kwargs: Any) -> Array:
         return self.become(f"{name}_", getattr(self, name)(*args, **kwargs))
@@ -40,26 +40,26 @@ def changing(name: str) -> Callable[..., Array]:
 class Inplace(Products):
     """Methods named and meant as torch's."""
 
-    add_, sub_, mul_, div_ = map(changing, ("add", "sub", "mul", "div"))
-    floor_divide_, remainder_, pow_ = map(changing, ("floor_divide", "remainder", "pow"))
-    exp_, expm1_, log_, log1p_ = map(changing, ("exp", "expm1", "log", "log1p"))
-    sqrt_, rsqrt_, square_, reciprocal_ = map(changing, ("sqrt", "rsqrt", "square", "reciprocal"))
-    sin_, cos_, tanh_, sigmoid_, erf_ = map(changing, ("sin", "cos", "tanh", "sigmoid", "erf"))
-    abs_, neg_, sign_, relu_ = map(changing, ("abs", "neg", "sign", "relu"))
-    floor_, ceil_, round_, trunc_ = map(changing, ("floor", "ceil", "round", "trunc"))
-    clamp_, clip_, nan_to_num_ = map(changing, ("clamp", "clip", "nan_to_num"))
-    masked_fill_, tril_, triu_ = map(changing, ("masked_fill", "tril", "triu"))
-    scatter_, scatter_add_, cumsum_ = map(changing, ("scatter", "scatter_add", "cumsum"))
-    index_add_, lerp_ = changing("index_add"), changing("lerp")
-    addcmul_, addcdiv_ = changing("addcmul"), changing("addcdiv")
-    addmm_, baddbmm_ = changing("addmm"), changing("baddbmm")
-    logical_and_, logical_or_ = changing("logical_and"), changing("logical_or")
-    logical_xor_, logical_not_ = changing("logical_xor"), changing("logical_not")
+    add_, sub_, mul_, div_ = map(_changing, ("add", "sub", "mul", "div"))
+    floor_divide_, remainder_, pow_ = map(_changing, ("floor_divide", "remainder", "pow"))
+    exp_, expm1_, log_, log1p_ = map(_changing, ("exp", "expm1", "log", "log1p"))
+    sqrt_, rsqrt_, square_, reciprocal_ = map(_changing, ("sqrt", "rsqrt", "square", "reciprocal"))
+    sin_, cos_, tanh_, sigmoid_, erf_ = map(_changing, ("sin", "cos", "tanh", "sigmoid", "erf"))
+    abs_, neg_, sign_, relu_ = map(_changing, ("abs", "neg", "sign", "relu"))
+    floor_, ceil_, round_, trunc_ = map(_changing, ("floor", "ceil", "round", "trunc"))
+    clamp_, clip_, nan_to_num_ = map(_changing, ("clamp", "clip", "nan_to_num"))
+    masked_fill_, tril_, triu_ = map(_changing, ("masked_fill", "tril", "triu"))
+    scatter_, scatter_add_, cumsum_ = map(_changing, ("scatter", "scatter_add", "cumsum"))
+    index_add_, lerp_ = _changing("index_add"), _changing("lerp")
+    addcmul_, addcdiv_ = _changing("addcmul"), _changing("addcdiv")
+    addmm_, baddbmm_ = _changing("addmm"), _changing("baddbmm")
+    logical_and_, logical_or_ = _changing("logical_and"), _changing("logical_or")
+    logical_xor_, logical_not_ = _changing("logical_xor"), _changing("logical_not")
     subtract_, multiply_, divide_ = sub_, mul_, div_
 
     __iadd__, __isub__, __imul__, __itruediv__ = add_, sub_, mul_, div_
     __ifloordiv__, __imod__, __ipow__ = floor_divide_, remainder_, pow_
-    __iand__, __ior__, __ixor__ = map(changing, ("bitwise_and", "bitwise_or", "bitwise_xor"))
+    __iand__, __ior__, __ixor__ = map(_changing, ("bitwise_and", "bitwise_or", "bitwise_xor"))
 
     def __imatmul__(self, other: Any) -> Array:
         """x @= y is x = x @ y, as in torch."""
@@ -144,7 +144,7 @@ class Inplace(Products):
         Where an index in an array names an element twice, the last one counts.
         Errors: as many values as a mask has true places, which would depend on the data.
         """
-        masked = [i for i in as_tuple(index) if is_mask(i)]
+        masked = [i for i in as_tuple(index) if _is_mask(i)]
         if masked:
             self._set_masked(index, value)
             return
@@ -160,7 +160,7 @@ class Inplace(Products):
         items: list[Any] = []
         axis, mask = 0, None
         for item in as_tuple(index):
-            if not is_mask(item):
+            if not _is_mask(item):
                 items.append(item)
                 continue
             if mask is not None:
@@ -217,7 +217,7 @@ class Inplace(Products):
         values = full(wanted, 0, dtype=self.dtype)._filled(given)
         values = values.flatten(first, first + ids.ndim - 1) if ids.ndim else (
             values.unsqueeze(first))
-        placed = put(flat, first, ids.ravel(), values).reshape(moved.shape)
+        placed = _put(flat, first, ids.ravel(), values).reshape(moved.shape)
         moved.write("an assignment to an item", placed)
 
     # -- by number ---------------------------------------------------------------------------------
@@ -234,7 +234,7 @@ class Inplace(Products):
             raise Error("scatter has no reduce: scatter_add is there")
         given, axis = src if value is None else value, axis_of(self.type, dim)
         hits, source = self._targets("scatter", dim, index, given)
-        taken = apply("take_along", one_more(source, axis), last_of(hits, axis), axis=axis)
+        taken = apply("take_along", _one_more(source, axis), _last_of(hits, axis), axis=axis)
         return apply("where", hits.any(axis), taken, self)
 
     def scatter_add(self, dim: int, index: Any, src: Any) -> Array:
@@ -279,13 +279,13 @@ class Inplace(Products):
         return ids.unsqueeze(axis + 1).eq(wide), given
 
 
-def is_mask(item: Any) -> bool:
+def _is_mask(item: Any) -> bool:
     if isinstance(item, list):
         return bool(item) and all(isinstance(i, bool) for i in item)
     return isinstance(item, Core | np.ndarray) and item.dtype.kind == "b"
 
 
-def put(x: Array, axis: int, ids: Array, values: Array) -> Array:
+def _put(x: Array, axis: int, ids: Array, values: Array) -> Array:
     """x with values[.., k, ..] at ids[k] along the axis; of several for one place, the last."""
     size = x.shape[axis]
     column = [-1, *[1] * (x.ndim - 1 - axis)]
@@ -299,20 +299,20 @@ def put(x: Array, axis: int, ids: Array, values: Array) -> Array:
         places = apply("iota", shape=(size,), axis=0, dtype="i64")
         ids = apply("take", places, ids, axis=0)
         hits = ids.unsqueeze(1).eq(places)
-        hit, last, values = hits.any(0), last_of(hits, 0), one_more(values, axis)
+        hit, last, values = hits.any(0), _last_of(hits, 0), _one_more(values, axis)
     taken = apply("take", values, last, axis=axis)
     return apply("where", hit.reshape(column), taken, x)
 
 
 
 
-def last_of(hits: Array, axis: int) -> Array:
+def _last_of(hits: Array, axis: int) -> Array:
     """The number of the last hit along the axis, counted from 1; anything where there is none."""
-    padded = one_more(hits.cast("u8"), axis)
+    padded = _one_more(hits.cast("u8"), axis)
     return padded.flip(axis).argmax(axis).neg().add(in_graph(padded.shape[axis]) - 1)
 
 
-def one_more(x: Array, axis: int) -> Array:
+def _one_more(x: Array, axis: int) -> Array:
     """With one element in front that says nothing, so that there always is one."""
     low = tuple(int(i == axis) for i in range(x.ndim))
     return apply("pad", x, low=low, high=(0,) * x.ndim, value=0.0)

@@ -23,15 +23,15 @@ from nncompile.indexing import axis_of
 from nncompile.interpreter import OUTSIDE, current
 from nncompile.structure import mapped
 
-Function = Callable[..., Any]
+_Function = Callable[..., Any]
 
 
-def matmul(x: Any, y: Any) -> Any:
+def _matmul(x: Any, y: Any) -> Any:
     return P.matmul(as_array("matmul", x), y)
 
 
-UFUNCS: Mapping[np.ufunc, Function] = {
-    np.add: plus, np.subtract: minus, np.multiply: P.mul, np.divide: P.div, np.matmul: matmul,
+_UFUNCS: Mapping[np.ufunc, _Function] = {
+    np.add: plus, np.subtract: minus, np.multiply: P.mul, np.divide: P.div, np.matmul: _matmul,
     np.floor_divide: P.floor_divide, np.remainder: P.remainder, np.power: power,
     np.maximum: P.maximum, np.minimum: P.minimum,
     np.negative: P.neg, np.positive: P.positive, np.absolute: P.abs, np.sign: P.sign,
@@ -51,35 +51,35 @@ UFUNCS: Mapping[np.ufunc, Function] = {
 }
 
 
-def reduction(method: Function) -> Function:
+def _reduction(method: _Function) -> _Function:
     return lambda a, axis=None, keepdims=False: method(a, axis, keepdims)
 
 
-def spread(method: Function) -> Function:
+def _spread(method: _Function) -> _Function:
     return lambda a, axis=None, ddof=0, keepdims=False: method(
         a, axis, keepdim=keepdims, correction=ddof)
 
 
-def cumsum(a: Any, axis: int | None = None) -> Any:
+def _cumsum(a: Any, axis: int | None = None) -> Any:
     return a.ravel().cumsum(0) if axis is None else a.cumsum(axis)
 
 
-def dot(a: Any, b: Any) -> Any:
+def _dot(a: Any, b: Any) -> Any:
     left, right = as_array("dot", a), as_array("dot", b)
     if max(left.ndim, right.ndim) > 2:
         raise Error("numpy.dot of more than two axes is not what matmul is: use matmul or einsum")
     return left.matmul(right)
 
 
-def flip(m: Any, axis: Any = None) -> Any:
+def _flip(m: Any, axis: Any = None) -> Any:
     return m.flip(*range(m.ndim)) if axis is None else m.flip(axis)
 
 
-def expand_dims(a: Any, axis: int) -> Any:
+def _expand_dims(a: Any, axis: int) -> Any:
     return a.unsqueeze(operator.index(axis))
 
 
-def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
+def _split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
     size = ary.size(axis)
     if np.ndim(indices_or_sections):
         edges = [0, *indices_or_sections, size]
@@ -87,19 +87,19 @@ def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
     return list(ary.split([size // indices_or_sections] * indices_or_sections, axis))
 
 
-def take(a: Any, indices: Any, axis: int | None = None) -> Any:
+def _take(a: Any, indices: Any, axis: int | None = None) -> Any:
     indices = np.asarray(indices) if isinstance(indices, list | int) else indices
     if axis is None:
         return a.take(indices)
     return a[(*[slice(None)] * axis_of(a.type, axis), indices)]
 
 
-def along(method: Function) -> Function:
+def _along(method: _Function) -> _Function:
     """By default along the last axis; axis=None: of the array made flat."""
     return lambda a, axis=-1: method(a.ravel(), -1) if axis is None else method(a, axis)
 
 
-def pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values: float = 0) -> Any:
+def _pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values: float = 0) -> Any:
     if mode != "constant":
         raise Error(f"numpy.pad is here with mode 'constant', not {mode!r}: see nn.functional.pad")
     pairs = np.broadcast_to(np.asarray(pad_width), (array.ndim, 2)).tolist()
@@ -110,7 +110,7 @@ def pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values: 
     return apply("pad", array, low=low, high=high, value=float(number))
 
 
-def length(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
+def _length(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
     """numpy.linalg.norm of vectors, and of a whole array."""
     axes = x.ndim if axis is None else np.size(axis)
     if ord not in (None, "fro") and axes != 1:
@@ -118,72 +118,72 @@ def length(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) ->
     return x.norm("fro" if ord is None else ord, axis, keepdims)
 
 
-def transpose(a: Any, axes: Any = None) -> Any:
+def _transpose(a: Any, axes: Any = None) -> Any:
     return a.T if axes is None else a.permute(axes)
 
 
-def tile(A: Any, reps: Any) -> Any:
+def _tile(A: Any, reps: Any) -> Any:
     return A.tile(reps)
 
 
-FUNCTIONS: Mapping[Function, Function] = {
-    np.all: reduction(P.all), np.any: reduction(P.any), np.sum: reduction(P.sum),
-    np.prod: reduction(P.prod), np.mean: reduction(P.mean),
-    np.amax: reduction(P.amax), np.amin: reduction(P.amin),
-    np.max: reduction(P.amax), np.min: reduction(P.amin),
-    np.argmax: reduction(P.argmax), np.argmin: reduction(P.argmin),
-    np.var: spread(P.var), np.std: spread(P.std), np.cumsum: cumsum,
+_FUNCTIONS: Mapping[_Function, _Function] = {
+    np.all: _reduction(P.all), np.any: _reduction(P.any), np.sum: _reduction(P.sum),
+    np.prod: _reduction(P.prod), np.mean: _reduction(P.mean),
+    np.amax: _reduction(P.amax), np.amin: _reduction(P.amin),
+    np.max: _reduction(P.amax), np.min: _reduction(P.amin),
+    np.argmax: _reduction(P.argmax), np.argmin: _reduction(P.argmin),
+    np.var: _spread(P.var), np.std: _spread(P.std), np.cumsum: _cumsum,
     np.where: where, np.clip: lambda a, a_min=None, a_max=None: bounded(a, a_min, a_max),
     np.round: lambda a, decimals=0: a.round(decimals=decimals),
     np.around: lambda a, decimals=0: a.round(decimals=decimals),
     np.concatenate: lambda arrays, axis=0: cat(arrays, axis),
     np.stack: lambda arrays, axis=0: stack(arrays, axis),
     np.hstack: lambda tup: hstack(tup), np.vstack: lambda tup: vstack(tup),
-    np.split: split, np.take: take,
+    np.split: _split, np.take: _take,
     np.take_along_axis: lambda arr, indices, axis: arr.take_along_dim(indices, axis),
     np.reshape: lambda a, shape: a.reshape(shape), np.ravel: lambda a: a.ravel(),
-    np.transpose: transpose, np.swapaxes: lambda a, axis1, axis2: a.transpose(axis1, axis2),
+    np.transpose: _transpose, np.swapaxes: lambda a, axis1, axis2: a.transpose(axis1, axis2),
     np.moveaxis: lambda a, source, destination: a.movedim(source, destination),
-    np.expand_dims: expand_dims, np.squeeze: lambda a, axis=None: a.squeeze(axis),
+    np.expand_dims: _expand_dims, np.squeeze: lambda a, axis=None: a.squeeze(axis),
     np.broadcast_to: lambda array, shape: array.expand(shape),
     np.repeat: lambda a, repeats, axis=None: a.repeat_interleave(repeats, axis),
-    np.tile: tile, np.flip: flip,
+    np.tile: _tile, np.flip: _flip,
     np.roll: lambda a, shift, axis=None: a.roll(shift, axis),
     np.tril: lambda m, k=0: m.tril(k), np.triu: lambda m, k=0: m.triu(k),
     np.zeros_like: lambda a, dtype=None: zeros_like(a, dtype=dtype),
     np.ones_like: lambda a, dtype=None: ones_like(a, dtype=dtype),
     np.full_like: lambda a, fill_value, dtype=None: full_like(a, fill_value, dtype=dtype),
-    np.sort: along(lambda a, axis: a.sort(axis).values), np.argsort: along(P.argsort),
-    np.diagonal: P.diagonal, np.diag: lambda v, k=0: v.diag(k), np.pad: pad,
-    np.linalg.norm: length, np.nan_to_num: lambda x, nan=0.0: x.nan_to_num(nan),
+    np.sort: _along(lambda a, axis: a.sort(axis).values), np.argsort: _along(P.argsort),
+    np.diagonal: P.diagonal, np.diag: lambda v, k=0: v.diag(k), np.pad: _pad,
+    np.linalg.norm: _length, np.nan_to_num: lambda x, nan=0.0: x.nan_to_num(nan),
     np.isclose: lambda a, b, rtol=1e-5, atol=1e-8, equal_nan=False: as_array("isclose", a).isclose(
         b, rtol, atol, equal_nan),
     np.tensordot: lambda a, b, axes=2: as_array("tensordot", a).tensordot(b, axes),
     np.column_stack: lambda tup: cat([a.reshape(-1, 1) if a.ndim < 2 else a for a in tup], 1),
     np.shape: lambda a: a.shape, np.ndim: lambda a: a.ndim,
-    np.einsum: einsum, np.dot: dot, np.outer: lambda a, b: as_array("outer", a).outer(b),
+    np.einsum: einsum, np.dot: _dot, np.outer: lambda a, b: as_array("outer", a).outer(b),
 }
 
 
 def call_ufunc(ufunc: np.ufunc, method: str, inputs: Any, options: Any) -> Any:
-    if method == "__call__" and not options and ufunc in UFUNCS:
-        return UFUNCS[ufunc](*inputs)
+    if method == "__call__" and not options and ufunc in _UFUNCS:
+        return _UFUNCS[ufunc](*inputs)
     if "out" in options and current.get() is not OUTSIDE:
         raise Error("an ndarray is not changed in place by an Array: write a = a + x, not a += x")
-    return outside(ufunc.__name__, getattr(ufunc, method), inputs, options)
+    return _outside(ufunc.__name__, getattr(ufunc, method), inputs, options)
 
 
-def call_function(function: Function, args: Any, kwargs: Any) -> Any:
-    ours = FUNCTIONS.get(function)
-    if ours is None or not takes(ours, args, kwargs):
-        return outside(function.__name__, function, args, kwargs)
+def call_function(function: _Function, args: Any, kwargs: Any) -> Any:
+    ours = _FUNCTIONS.get(function)
+    if ours is None or not _takes(ours, args, kwargs):
+        return _outside(function.__name__, function, args, kwargs)
     first, *rest = args if args else [None]
     is_plain = isinstance(first, np.ndarray) and not isinstance(first, Core)
     return ours(as_array(function.__name__, first), *rest, **kwargs) if is_plain else ours(
         *args, **kwargs)
 
 
-def takes(function: Function, args: Any, kwargs: Any) -> bool:
+def _takes(function: _Function, args: Any, kwargs: Any) -> bool:
     try:
         signature(function).bind(*args, **kwargs)
     except TypeError:
@@ -191,7 +191,7 @@ def takes(function: Function, args: Any, kwargs: Any) -> bool:
     return True
 
 
-def outside(name: str, function: Function, args: Any, kwargs: Any) -> Any:
+def _outside(name: str, function: _Function, args: Any, kwargs: Any) -> Any:
     """Any other function of NumPy, on the numbers: only outside of a forward."""
     if current.get() is not OUTSIDE:
         raise Error(f"numpy.{name}, called in this way, is not an op of the IR: in a forward "

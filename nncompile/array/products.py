@@ -62,11 +62,11 @@ class Products(Selection):
 
     def addmm(self, mat1: Any, mat2: Any, *, beta: Scalar = 1, alpha: Scalar = 1) -> Array:
         """beta * self + alpha * (mat1 @ mat2); self broadcasts."""
-        return scaled_sum(self, as_array("addmm", mat1).mm(mat2), beta, alpha)
+        return _scaled_sum(self, as_array("addmm", mat1).mm(mat2), beta, alpha)
 
     def baddbmm(self, batch1: Any, batch2: Any, *, beta: Scalar = 1, alpha: Scalar = 1) -> Array:
         """beta * self + alpha * (batch1 @ batch2), of stacks; self broadcasts."""
-        return scaled_sum(self, as_array("baddbmm", batch1).bmm(batch2), beta, alpha)
+        return _scaled_sum(self, as_array("baddbmm", batch1).bmm(batch2), beta, alpha)
 
     def tensordot(self, other: Any, dims: Any = 2) -> Array:
         """Summed over the last `dims` axes of self and the first of other; or over the axes that
@@ -93,7 +93,7 @@ class Products(Selection):
         return self.matmul(b)
 
 
-def scaled_sum(x: Products, y: Array, beta: Scalar, alpha: Scalar) -> Array:
+def _scaled_sum(x: Products, y: Array, beta: Scalar, alpha: Scalar) -> Array:
     """beta * x + alpha * y; where beta is 0 what is in x does not matter, as in torch."""
     scaled = y if alpha == 1 else y.mul(alpha)
     return scaled if beta == 0 else scaled.add(x if beta == 1 else x.mul(beta))
@@ -101,7 +101,7 @@ def scaled_sum(x: Products, y: Array, beta: Scalar, alpha: Scalar) -> Array:
 
 # -- einsum ----------------------------------------------------------------------------------------
 
-Terms = tuple[str, ...]
+_Terms = tuple[str, ...]
 
 
 def einsum(equation: str, *operands: Any) -> Array:
@@ -114,23 +114,23 @@ def einsum(equation: str, *operands: Any) -> Array:
     is_list = len(operands) == 1 and isinstance(operands[0], list | tuple)
     given = operands[0] if is_list else operands
     arrays = [as_array("einsum", o) for o in given]
-    terms, result = parsed(equation, arrays)
-    parts = [diagonals(x, names) for x, names in zip(arrays, terms, strict=True)]
+    terms, result = _parsed(equation, arrays)
+    parts = [_diagonals(x, names) for x, names in zip(arrays, terms, strict=True)]
 
-    def multiply(left: tuple[Any, Terms], right: tuple[Any, Terms], later: set[str]) -> Any:
-        return contracted(left, right, {*result, *later})
+    def multiply(left: tuple[Any, _Terms], right: tuple[Any, _Terms], later: set[str]) -> Any:
+        return _contracted(left, right, {*result, *later})
 
     total = parts[0]
     for number, part in enumerate(parts[1:], 2):
         later = {name for _, names in parts[number:] for name in names}
         total = multiply(total, part, later)
-    x, names = summed(total, set(result))
+    x, names = _summed(total, set(result))
     if missing := [name for name in result if name not in names]:
         raise Error(f"einsum: {missing[0]} of the result is in no operand of {equation!r}")
     return x.permute([names.index(name) for name in result])     # type: ignore[no-any-return]
 
 
-def parsed(equation: str, arrays: Sequence[Any]) -> tuple[list[Terms], Terms]:
+def _parsed(equation: str, arrays: Sequence[Any]) -> tuple[list[_Terms], _Terms]:
     """The names of each operand's axes, and of the result's; those of `...` are numbers, counted
     from the last."""
     text = equation.replace(" ", "")
@@ -138,12 +138,12 @@ def parsed(equation: str, arrays: Sequence[Any]) -> tuple[list[Terms], Terms]:
     inputs = left.split(",")
     if len(inputs) != len(arrays):
         raise Error(f"einsum: {equation!r} is about {len(inputs)} operands, not {len(arrays)}")
-    terms = [names_of(term, x.ndim, equation) for term, x in zip(inputs, arrays, strict=True)]
+    terms = [_names_of(term, x.ndim, equation) for term, x in zip(inputs, arrays, strict=True)]
     widest = max(sum(name.isdigit() for name in names) for names in terms)
     dots = tuple(str(i) for i in reversed(range(widest)))
     if arrow:
         spread = "".join(right.split("..."))
-        check_letters(spread, equation)
+        _check_letters(spread, equation)
         before, found, after = right.partition("...")
         result = (*before, *(dots if found else ()), *after)
         if len(set(result)) < len(result):
@@ -155,21 +155,21 @@ def parsed(equation: str, arrays: Sequence[Any]) -> tuple[list[Terms], Terms]:
     return terms, result
 
 
-def names_of(term: str, rank: int, equation: str) -> Terms:
+def _names_of(term: str, rank: int, equation: str) -> _Terms:
     before, found, after = term.partition("...")
-    check_letters(before + after, equation)
+    _check_letters(before + after, equation)
     hidden = rank - len(before + after)
     if hidden < 0 or (hidden and not found):
         raise Error(f"einsum: {term!r} of {equation!r} does not name the {rank} axes there are")
     return (*before, *(str(i) for i in reversed(range(hidden))), *after)
 
 
-def check_letters(letters: str, equation: str) -> None:
+def _check_letters(letters: str, equation: str) -> None:
     if wrong := [c for c in letters if not (c.isascii() and c.isalpha())]:
         raise Error(f"einsum: {wrong[0]!r} in {equation!r} is no letter")
 
 
-def diagonals(x: Any, names: Terms) -> tuple[Any, Terms]:
+def _diagonals(x: Any, names: _Terms) -> tuple[Any, _Terms]:
     """Each name once: where one occurs twice, the elements with the same place on both axes."""
     for name in dict.fromkeys(names):
         while names.count(name) > 1:
@@ -177,18 +177,18 @@ def diagonals(x: Any, names: Terms) -> tuple[Any, Terms]:
             second = names.index(name, first + 1)
             if not same(x.shape[first], x.shape[second]):
                 raise Error(f"einsum: {name} is {x.shape[first]} and {x.shape[second]}")
-            rows, columns = (axis_numbers(x, axis) for axis in (first, second))
+            rows, columns = (_axis_numbers(x, axis) for axis in (first, second))
             x = apply("where", rows.eq(columns), x, 0.0).sum(second, dtype=x.dtype)
             names = (*names[:second], *names[second + 1 :])
     return x, names
 
 
-def axis_numbers(x: Any, axis: int) -> Any:
+def _axis_numbers(x: Any, axis: int) -> Any:
     shape = [size if i == axis else 1 for i, size in enumerate(x.shape)]
     return apply("iota", shape=tuple(shape), axis=axis, dtype="i64")
 
 
-def summed(part: tuple[Any, Terms], needed: set[str]) -> tuple[Any, Terms]:
+def _summed(part: tuple[Any, _Terms], needed: set[str]) -> tuple[Any, _Terms]:
     """Without the axes that nothing else needs."""
     x, names = part
     gone = [axis for axis, name in enumerate(names) if name not in needed]
@@ -197,13 +197,13 @@ def summed(part: tuple[Any, Terms], needed: set[str]) -> tuple[Any, Terms]:
     return x, tuple(name for name in names if name in needed)
 
 
-def contracted(left: tuple[Any, Terms], right: tuple[Any, Terms], needed: set[str]
-               ) -> tuple[Any, Terms]:
+def _contracted(left: tuple[Any, _Terms], right: tuple[Any, _Terms], needed: set[str]
+                ) -> tuple[Any, _Terms]:
     """The product of two operands, summed over what they share and nothing else needs: one matrix
     product over [shared and needed, only left, summed] and [shared and needed, summed, only right].
     """
-    (x, of_x), (y, of_y) = summed(left, needed | {*right[1]}), summed(right, needed | {*left[1]})
-    x, y = spread(x, of_x, y, of_y)
+    (x, of_x), (y, of_y) = _summed(left, needed | {*right[1]}), _summed(right, needed | {*left[1]})
+    x, y = _spread(x, of_x, y, of_y)
     together = [name for name in of_x if name in of_y]
     stacked = [name for name in together if name in needed]
     inner = [name for name in together if name not in needed]
@@ -211,20 +211,20 @@ def contracted(left: tuple[Any, Terms], right: tuple[Any, Terms], needed: set[st
     columns = [name for name in of_y if name not in together]
     size = dict(zip((*of_x, *of_y), (*x.shape, *y.shape), strict=True))
     if not inner:
-        a = ordered(x, of_x, stacked + rows).reshape(
+        a = _ordered(x, of_x, stacked + rows).reshape(
             [size[n] for n in stacked + rows] + [1] * len(columns))
-        b = ordered(y, of_y, stacked + columns).reshape(
+        b = _ordered(y, of_y, stacked + columns).reshape(
             [size[n] for n in stacked] + [1] * len(rows) + [size[n] for n in columns])
         return a * b, (*stacked, *rows, *columns)
     shape = [size[n] for n in stacked]
     wide, deep, long = (product(size[n] for n in names) for names in (rows, inner, columns))
-    a = ordered(x, of_x, stacked + rows + inner).reshape([*shape, wide, deep])
-    b = ordered(y, of_y, stacked + inner + columns).reshape([*shape, deep, long])
+    a = _ordered(x, of_x, stacked + rows + inner).reshape([*shape, wide, deep])
+    b = _ordered(y, of_y, stacked + inner + columns).reshape([*shape, deep, long])
     result = a.matmul(b).reshape([size[n] for n in stacked + rows + columns])
     return result, (*stacked, *rows, *columns)
 
 
-def spread(x: Any, of_x: Terms, y: Any, of_y: Terms) -> tuple[Any, Any]:
+def _spread(x: Any, of_x: _Terms, y: Any, of_y: _Terms) -> tuple[Any, Any]:
     """Both with the same size on the axes that they share: 1 goes with any size."""
     for name in [n for n in of_x if n in of_y]:
         a, b = of_x.index(name), of_y.index(name)
@@ -240,5 +240,5 @@ def spread(x: Any, of_x: Terms, y: Any, of_y: Terms) -> tuple[Any, Any]:
     return x, y
 
 
-def ordered(x: Any, names: Terms, wanted: Sequence[str]) -> Any:
+def _ordered(x: Any, names: _Terms, wanted: Sequence[str]) -> Any:
     return x.permute([names.index(name) for name in wanted])

@@ -38,15 +38,15 @@ def default_generator() -> Generator:
     return _default
 
 
-def drawn(name: str, size: Sequence[Any], dtype: DType, generator: Generator | None,
-          draw: Callable[[Generator, tuple[int, ...]], Any], default: DTypeLike = float) -> Array:
+def _drawn(name: str, size: Sequence[Any], dtype: DType, generator: Generator | None,
+           draw: Callable[[Generator, tuple[int, ...]], Any], default: DTypeLike = float) -> Array:
     current.get().check_random(name)
     shape = tuple(map(int, size))
     values = draw(generator or default_generator(), shape)
     return Core.array(np.asarray(values, DTYPES[name_of(default if dtype is None else dtype)]))
 
 
-def floats(name: str, dtype: DType) -> None:
+def _floats(name: str, dtype: DType) -> None:
     if dtype is not None and category(name_of(dtype)) != 2:
         raise Error(f"{name} draws floats, not {np.dtype(dtype)}")
 
@@ -55,18 +55,18 @@ def rand(*size: Any, generator: Generator | None = None, dtype: DType = None, de
          requires_grad: bool = False) -> Array:
     """Uniform from 0 to 1."""
     check_device(device)
-    floats("rand", dtype)
-    return drawn("rand", flat(size), dtype, generator, lambda g, shape: g.random(shape)
-                 ).requires_grad_(requires_grad)
+    _floats("rand", dtype)
+    return _drawn("rand", flat(size), dtype, generator, lambda g, shape: g.random(shape)
+                  ).requires_grad_(requires_grad)
 
 
 def randn(*size: Any, generator: Generator | None = None, dtype: DType = None, device: Any = None,
           requires_grad: bool = False) -> Array:
     """Normal with mean 0 and variance 1."""
     check_device(device)
-    floats("randn", dtype)
-    return drawn("randn", flat(size), dtype, generator,
-                 lambda g, shape: g.standard_normal(shape)).requires_grad_(requires_grad)
+    _floats("randn", dtype)
+    return _drawn("randn", flat(size), dtype, generator,
+                  lambda g, shape: g.standard_normal(shape)).requires_grad_(requires_grad)
 
 
 def rand_like(input: Any, *, dtype: DType = None, device: Any = None,
@@ -88,8 +88,8 @@ def randint(low: int, high: Any = None, size: Any = None, *, generator: Generato
     if size is None:
         low, high, size = 0, low, high
     first, end = low, high
-    return drawn("randint", size, dtype, generator,
-                 lambda g, shape: g.integers(first, end, shape), default=np.int64)
+    return _drawn("randint", size, dtype, generator,
+                  lambda g, shape: g.integers(first, end, shape), default=np.int64)
 
 
 def randint_like(input: Any, low: int, high: int | None = None, *, dtype: DType = None) -> Array:
@@ -102,8 +102,8 @@ def randperm(n: int, *, generator: Generator | None = None, dtype: DType = None,
              device: Any = None) -> Array:
     """The numbers 0 .. n - 1 in some order."""
     check_device(device)
-    return drawn("randperm", (n,), dtype, generator, lambda g, shape: g.permutation(n),
-                 default=np.int64)
+    return _drawn("randperm", (n,), dtype, generator, lambda g, shape: g.permutation(n),
+                  default=np.int64)
 
 
 def normal(mean: Any, std: Any, size: Any = None, *, generator: Generator | None = None) -> Array:
@@ -112,11 +112,11 @@ def normal(mean: Any, std: Any, size: Any = None, *, generator: Generator | None
         given = [a.numpy() if isinstance(a, Core) else a for a in (mean, std)]
         size = np.broadcast_shapes(*(np.shape(a) for a in given))
         mean, std = given
-    return drawn("normal", size, None, generator, lambda g, shape: g.normal(mean, std, shape))
+    return _drawn("normal", size, None, generator, lambda g, shape: g.normal(mean, std, shape))
 
 
 def bernoulli(input: Any, *, generator: Generator | None = None) -> Array:
     """1 with the probability that each element of the input is, else 0."""
     x = as_array("bernoulli", input)
     p = x.numbers("bernoulli")
-    return drawn("bernoulli", p.shape, x.dtype, generator, lambda g, shape: g.random(shape) < p)
+    return _drawn("bernoulli", p.shape, x.dtype, generator, lambda g, shape: g.random(shape) < p)

@@ -27,7 +27,7 @@ class ValuesAndIndices(NamedTuple):
     indices: Any
 
 
-class Extremes(NamedTuple):
+class _Extremes(NamedTuple):
     """What aminmax gives."""
 
     min: Any
@@ -51,7 +51,7 @@ class Reductions(Shapes):
              axis: Axes = None, keepdims: bool = False) -> Array:
         """Errors: integers or truths, which have a mean only in a dtype of floats."""
         x = self if dtype is None else self.cast(name_of(dtype))
-        return floats_only("mean", x)._reduced("mean", dim, axis, keepdim or keepdims)
+        return _floats_only("mean", x)._reduced("mean", dim, axis, keepdim or keepdims)
 
     def amax(self, dim: Axes = None, keepdim: bool = False, *, axis: Axes = None,
              keepdims: bool = False) -> Array:
@@ -105,14 +105,14 @@ class Reductions(Shapes):
         if isinstance(dim, bool):
             dim, unbiased = None, dim
         by = float(unbiased) if correction is None else float(correction)
-        x, axes = floats_only("var", self), self._axes("var", dim, axis)
+        x, axes = _floats_only("var", self), self._axes("var", dim, axis)
         keep = keepdim or keepdims
         centred = x - apply("mean", x, axes=axes, keepdims=True)
         squares = centred * centred
         if by == 0:
             return apply("mean", squares, axes=axes, keepdims=keep)
         total = apply("sum", squares, axes=axes, keepdims=keep)
-        return total.div(above_zero(x.count(axes) - by))
+        return total.div(_above_zero(x.count(axes) - by))
 
     def std(self, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *,
             correction: Scalar | None = None, axis: Axes = None, keepdims: bool = False) -> Array:
@@ -131,9 +131,9 @@ class Reductions(Shapes):
         variance, mean = self.var_mean(dim, unbiased, keepdim, correction=correction)
         return variance.sqrt(), mean
 
-    def aminmax(self, *, dim: int | None = None, keepdim: bool = False) -> Extremes:
+    def aminmax(self, *, dim: int | None = None, keepdim: bool = False) -> _Extremes:
         """The smallest and the largest."""
-        return Extremes(self.amin(dim, keepdim), self.amax(dim, keepdim))
+        return _Extremes(self.amin(dim, keepdim), self.amax(dim, keepdim))
 
     def count(self, axes: tuple[int, ...]) -> Any:
         """How many elements a reduction over these axes takes in: a number, or where only the run
@@ -154,10 +154,10 @@ class Reductions(Shapes):
         order = 2.0 if p in ("fro", None) else p
         if isinstance(order, str):
             raise Error(f"norm takes p as a number or 'fro', not {p!r}")
-        x, axes = floats_only("norm", self), self._axes("norm", dim, axis)
+        x, axes = _floats_only("norm", self), self._axes("norm", dim, axis)
         if p == "fro" and dim is not None and len(axes) > 2:
             raise Error(f"norm with p='fro' takes one or two axes, not {dim}")
-        return vector_norm(x, float(order), axes, keepdim or keepdims)
+        return _vector_norm(x, float(order), axes, keepdim or keepdims)
 
     def logsumexp(self, dim: Axes, keepdim: bool = False) -> Array:
         """log(sum(exp(x))), shifted by the largest x so that nothing overflows."""
@@ -243,23 +243,23 @@ class Reductions(Shapes):
         return self.cast(self.type.dtype if self.is_floating_point() else "i64")
 
     def _along(self, op: str, dim: int, dtype: DType, **attrs: Any) -> Array:
-        x = floats_only(op, self if dtype is None else self.cast(name_of(dtype)))
+        x = _floats_only(op, self if dtype is None else self.cast(name_of(dtype)))
         if x.ndim == 0 and dim in (0, -1):
             return apply(op, x.reshape(1), axis=0, **attrs).reshape(())
         return apply(op, x, axis=axis_of(x.type, dim), **attrs)
 
 
-def floats_only(name: str, x: Core) -> Array:
+def _floats_only(name: str, x: Core) -> Array:
     if not x.is_floating_point():
         raise Error(f"{name} takes floats, not {x.type}: cast it, or give a dtype of floats")
     return x.itself()
 
 
-def above_zero(count: Any) -> Any:
+def _above_zero(count: Any) -> Any:
     return count.clamp(min=0) if isinstance(count, Shapes) else max(count, 0)
 
 
-def vector_norm(x: Array, p: float, axes: tuple[int, ...], keep: bool) -> Array:
+def _vector_norm(x: Array, p: float, axes: tuple[int, ...], keep: bool) -> Array:
     def reduced(op: str, values: Core) -> Array:
         return apply(op, values, axes=axes, keepdims=bool(keep))
 

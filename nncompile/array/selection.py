@@ -50,7 +50,7 @@ class Selection(Reductions):
         result = result.view(shape)
         if not chosen:
             return result
-        picked = chosen_from(result, chosen)
+        picked = _chosen_from(result, chosen)
         # one number alone makes a view in torch, which nothing can be that the data choose
         alone = all(ids.ndim == 0 for _, ids in chosen)
         return picked.perhaps_apart(result) if alone else picked
@@ -112,7 +112,7 @@ class Selection(Reductions):
 
         Errors: a number that is none of them; ids that are no vector of i32 or i64.
         """
-        ids = ids_of("index_select", index)
+        ids = _ids_of("index_select", index)
         if ids.ndim > 1:
             raise Error(f"index_select takes a vector of numbers, not {ids.type}")
         return apply("take", self, ids.reshape(-1), axis=axis_of(self.type, dim))
@@ -123,7 +123,7 @@ class Selection(Reductions):
 
         Errors: another rank; a number outside of the axis, negative ones too.
         """
-        ids = ids_of("gather", index)
+        ids = _ids_of("gather", index)
         if ids.ndim == 0 and self.ndim == 1:
             return apply("take", self, ids, axis=axis_of(self.type, dim))
         if ids.ndim != self.ndim:
@@ -134,7 +134,7 @@ class Selection(Reductions):
 
     def take_along_dim(self, indices: Any, dim: int | None = None) -> Array:
         """As gather, but the other axes broadcast; without dim, from the array made flat."""
-        ids = ids_of("take_along_dim", indices)
+        ids = _ids_of("take_along_dim", indices)
         if dim is None:
             return self.ravel().take_along_dim(ids.ravel(), 0)
         if ids.ndim != self.ndim:
@@ -144,7 +144,7 @@ class Selection(Reductions):
         wide = [b if same(a, 1) else a for a, b in pairs]
         x = self.expand(*wide[:axis], self.shape[axis], *wide[axis + 1 :])
         ids = ids.expand(*wide[:axis], ids.shape[axis], *wide[axis + 1 :])
-        return apply("take_along", x, from_end(ids, self.shape[axis]), axis=axis)
+        return apply("take_along", x, _from_end(ids, self.shape[axis]), axis=axis)
 
     def take(self, index: Any) -> Array:
         """From the array made flat, by numbers that are negative from the end."""
@@ -212,19 +212,19 @@ class Selection(Reductions):
         (low if offset > 0 else high)[-1] = abs(offset)
         padded = apply("pad", self, low=tuple(low), high=tuple(high), value=0.0)
         return apply("where", columns.eq(rows + offset), padded.unsqueeze(-2),
-                     self.cast_literal(0.0))
+                     self._cast_literal(0.0))
 
     # -- parts that are zero -----------------------------------------------------------------------
 
     def tril(self, diagonal: int = 0) -> Array:
         """The last two axes with zeros above the diagonal, or one further up."""
         below = self._rows() + diagonal >= self._columns()
-        return apply("where", below, self, self.cast_literal(0.0))
+        return apply("where", below, self, self._cast_literal(0.0))
 
     def triu(self, diagonal: int = 0) -> Array:
         """The last two axes with zeros below the diagonal, or one further up."""
         above = self._rows() + diagonal <= self._columns()
-        return apply("where", above, self, self.cast_literal(0.0))
+        return apply("where", above, self, self._cast_literal(0.0))
 
     def _rows(self) -> Array:
         if self.ndim < 2:
@@ -234,7 +234,7 @@ class Selection(Reductions):
     def _columns(self) -> Array:
         return apply("iota", shape=(self.shape[-1],), axis=0, dtype="i64")
 
-    def cast_literal(self, value: float) -> Any:
+    def _cast_literal(self, value: float) -> Any:
         return value if self.type.dtype != "bool" else constant(value, "bool")
 
 
@@ -257,14 +257,14 @@ def indices(item: Any) -> Any:
     return item.astype(np.int64) if isinstance(item, np.ndarray) else item.cast("i64")
 
 
-def ids_of(name: str, given: Any) -> Any:
+def _ids_of(name: str, given: Any) -> Any:
     ids = as_array(name, given)
     if ids.type.dtype not in ("i32", "i64"):
         raise Error(f"{name} takes numbers of i32 or i64, not {ids.type}")
     return ids
 
 
-def from_end(ids: Any, size: Dim) -> Any:
+def _from_end(ids: Any, size: Dim) -> Any:
     """Negative numbers counted from 0; those out of range stay out of range.
 
     Numbers known already are looked at here, so that nothing is left to do for the run.
@@ -286,7 +286,7 @@ def in_graph(size: Dim) -> Any:
     return apply("sum", ones, axes=(0,), keepdims=False)
 
 
-def chosen_from(x: Any, chosen: list[tuple[int, Any]]) -> Array:
+def _chosen_from(x: Any, chosen: list[tuple[int, Any]]) -> Array:
     """x indexed by arrays of numbers at some of its axes."""
     axes = [axis for axis, _ in chosen]
     place = axes[0] if axes == list(range(axes[0], axes[-1] + 1)) else 0
@@ -301,7 +301,7 @@ def chosen_from(x: Any, chosen: list[tuple[int, Any]]) -> Array:
 
 def flat_ids(chosen: Sequence[Any], sizes: Sequence[Dim]) -> Any:
     """The numbers of elements among several axes made one; -1 where one of them is out of range."""
-    first, *others = [from_end(as_array("an index", i), size)
+    first, *others = [_from_end(as_array("an index", i), size)
                       for i, size in zip(chosen, sizes, strict=True)]
     if not others:
         return first

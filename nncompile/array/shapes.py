@@ -213,11 +213,11 @@ class Shapes(Elementwise):
             raise Error(f"roll needs a shift for each axis, got {by} for {axes}")
         result = self
         for shift, dim in zip(by, axes, strict=True):
-            result = rolled(result, operator.index(shift), axis_of(self.type, dim))
+            result = _rolled(result, operator.index(shift), axis_of(self.type, dim))
         return result.apart()
 
 
-def rolled(x: Shapes, shift: int, axis: int) -> Array:
+def _rolled(x: Shapes, shift: int, axis: int) -> Array:
     size: Dim = x.shape[axis]
     if isinstance(size, int):
         shift = shift % size if size else 0

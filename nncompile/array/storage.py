@@ -29,7 +29,7 @@ from nncompile.interpreter import Payload, current
 Step = tuple[str, Mapping[str, Any]]             # the name of an op, and its attributes
 
 VIEWS = with_trait("view")
-PERHAPS_SHARED = (
+_PERHAPS_SHARED = (
     "this array came from reshape, flatten, contiguous or an index in an array, or they made "
     "another from it, and one of the two was changed in place since: whether it was a copy depends "
     "on the memory it had. Use clone() for a copy, view() for a view")
@@ -53,11 +53,11 @@ class Storage:
             raise Error(self.lost)
         value = self.value
         for old, changed in reversed(self.history):
-            if not apart(changed, steps):
+            if not _apart(changed, steps):
                 break
             value = old
         for name, attrs in steps:
-            value = do(name, value, **attrs)
+            value = _do(name, value, **attrs)
         return value
 
     def change(self, value: Payload, steps: tuple[Step, ...]) -> None:
@@ -67,8 +67,8 @@ class Storage:
             self.history.append((self.value, steps))
         self.value = self._kept(value) if isinstance(value, np.ndarray) else value
         self.version += 1
-        for other in self.related() - {self}:
-            other.lost = PERHAPS_SHARED
+        for other in self._related() - {self}:
+            other.lost = _PERHAPS_SHARED
             other.version += 1
 
     def _kept(self, value: NDArray[Any]) -> NDArray[Any]:
@@ -84,7 +84,7 @@ class Storage:
         self.perhaps.add(other)
         other.perhaps.add(self)
 
-    def related(self) -> set[Storage]:
+    def _related(self) -> set[Storage]:
         found, rest = {self}, [self]
         while rest:
             new = set(rest.pop().perhaps) - found
@@ -93,12 +93,12 @@ class Storage:
         return found
 
 
-def apart(first: tuple[Step, ...], second: tuple[Step, ...]) -> bool:
+def _apart(first: tuple[Step, ...], second: tuple[Step, ...]) -> bool:
     """Whether two views are known to have no element in common: two slices of one view, such as
     the parts that chunk gives."""
     try:
         for (name, attrs), (other, others) in zip(first, second, strict=False):
-            if name == other == "slice" and disjoint(attrs, others):
+            if name == other == "slice" and _disjoint(attrs, others):
                 return True
             if name != other or not all(same(attrs[key], others[key]) for key in attrs):
                 return False
@@ -107,7 +107,7 @@ def apart(first: tuple[Step, ...], second: tuple[Step, ...]) -> bool:
     return False
 
 
-def disjoint(first: Attrs, second: Attrs) -> bool:
+def _disjoint(first: Attrs, second: Attrs) -> bool:
     """Of two slices.  Errors: sizes of which it is not known how they compare."""
     if first["axis"] != second["axis"] or not first["step"] == second["step"] == 1:
         return False
@@ -118,64 +118,64 @@ def before(value: Payload, steps: tuple[Step, ...], part: Payload) -> Payload:
     """The value that the steps turn into the part, and that elsewhere is the value there is."""
     wholes = [value]
     for name, attrs in steps:
-        wholes.append(do(name, wholes[-1], **attrs))
+        wholes.append(_do(name, wholes[-1], **attrs))
     for whole, (name, attrs) in zip(wholes[-2::-1], steps[::-1], strict=True):
-        part = BACKWARDS[name](whole, part, attrs)
+        part = _BACKWARDS[name](whole, part, attrs)
     return part
 
 
-def do(name: str, *operands: Any, **attrs: Any) -> Payload:
+def _do(name: str, *operands: Any, **attrs: Any) -> Payload:
     from nncompile.array.core import Core  # an Array has a Storage
 
     return current.get().op(name, [Core.array(o) for o in operands], attrs)
 
 
-def shape_of(value: Payload) -> tuple[Any, ...]:
+def _shape_of(value: Payload) -> tuple[Any, ...]:
     return value.type.shape if isinstance(value, Value) else value.shape
 
 
-def dtype_of(value: Payload) -> str:
+def _dtype_of(value: Payload) -> str:
     return value.type.dtype if isinstance(value, Value) else type_of(value).dtype
 
 
 # -- each step backwards: the operand of the op, changed so that the op gives the part -------------
 
-def unmoved(whole: Payload, part: Payload, attrs: Attrs) -> Payload:
+def _unmoved(whole: Payload, part: Payload, attrs: Attrs) -> Payload:
     return part
 
 
-def unreshaped(whole: Payload, part: Payload, attrs: Attrs) -> Payload:
-    return do("reshape", part, shape=shape_of(whole))
+def _unreshaped(whole: Payload, part: Payload, attrs: Attrs) -> Payload:
+    return _do("reshape", part, shape=_shape_of(whole))
 
 
-def untransposed(whole: Payload, part: Payload, attrs: Attrs) -> Payload:
-    return do("transpose", part, axes=tuple(map(int, np.argsort(attrs["axes"]))))
+def _untransposed(whole: Payload, part: Payload, attrs: Attrs) -> Payload:
+    return _do("transpose", part, axes=tuple(map(int, np.argsort(attrs["axes"]))))
 
 
-def unexpanded(whole: Payload, part: Payload, attrs: Attrs) -> Payload:
+def _unexpanded(whole: Payload, part: Payload, attrs: Attrs) -> Payload:
     """Errors: an element of the whole that is in several places of the part."""
-    old, new = shape_of(whole), attrs["shape"]
+    old, new = _shape_of(whole), attrs["shape"]
     if not same(new, (*[1] * (len(new) - len(old)), *old)):
         raise Error("an expanded array has one element in several places, so it cannot be changed "
                     "in place: clone() it first")
-    return do("reshape", part, shape=shape_of(whole))
+    return _do("reshape", part, shape=_shape_of(whole))
 
 
-def unsliced(whole: Payload, part: Payload, attrs: Attrs) -> Payload:
+def _unsliced(whole: Payload, part: Payload, attrs: Attrs) -> Payload:
     axis, start, stop = attrs["axis"], attrs["start"], attrs["stop"]
     if attrs.get("step", 1) != 1:
-        return with_every(whole, part, attrs)
-    size = shape_of(whole)[axis]
-    beside = [do("slice", whole, axis=axis, start=a, stop=b, step=1)
+        return _with_every(whole, part, attrs)
+    size = _shape_of(whole)[axis]
+    beside = [_do("slice", whole, axis=axis, start=a, stop=b, step=1)
               for a, b in ((0, start), (stop, size)) if not same(a, b)]
     if same(start, 0):
-        return do("concat", part, *beside, axis=axis) if beside else part
-    return do("concat", beside[0], part, *beside[1:], axis=axis)
+        return _do("concat", part, *beside, axis=axis) if beside else part
+    return _do("concat", beside[0], part, *beside[1:], axis=axis)
 
 
-def with_every(whole: Payload, part: Payload, attrs: Attrs) -> Payload:
+def _with_every(whole: Payload, part: Payload, attrs: Attrs) -> Payload:
     """A slice with a step put back: by a choice between the whole and the part spread out."""
-    axis, size = attrs["axis"], shape_of(whole)[attrs["axis"]]
+    axis, size = attrs["axis"], _shape_of(whole)[attrs["axis"]]
     if isinstance(size, DimExpr):
         raise Error(f"every {attrs['step']}. element of an axis of {size} cannot be changed in "
                     "place while its size is not known")
@@ -185,12 +185,12 @@ def with_every(whole: Payload, part: Payload, attrs: Attrs) -> Payload:
         return whole
     source, there = np.zeros(size, np.int64), np.zeros(size, DTYPES["bool"])
     source[places], there[places] = np.arange(len(places)), True
-    rank = len(shape_of(whole))
+    rank = len(_shape_of(whole))
     column = there.reshape([-1 if i == axis else 1 for i in range(rank)])
-    return do("where", column, do("take", part, source, axis=axis), whole)
+    return _do("where", column, _do("take", part, source, axis=axis), whole)
 
 
-BACKWARDS = {
-    "identity": unmoved, "dropout": unmoved, "reshape": unreshaped, "transpose": untransposed,
-    "expand": unexpanded, "slice": unsliced,
+_BACKWARDS = {
+    "identity": _unmoved, "dropout": _unmoved, "reshape": _unreshaped, "transpose": _untransposed,
+    "expand": _unexpanded, "slice": _unsliced,
 }

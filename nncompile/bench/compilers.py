@@ -35,7 +35,7 @@ FALLBACK = "NNCOMPILE_BENCH_FALLBACK"     # set in a process that replaces one t
 
 # -- torch.compile ---------------------------------------------------------------------------------
 
-def torch_compile_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[Way]:
+def _torch_compile_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[Way]:
     """Inductor with freezing, which lets it fold and pack the weights, and all sizes fixed: as it
     is, and with max-autotune, which tries products of its own against MKL's."""
     torch = needed("torch")
@@ -45,7 +45,7 @@ def torch_compile_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) ->
     inputs = [torch.tensor(a) for a in arrays]
 
     def way(mode: str) -> Way:
-        compiled = torch.compile(torch_module(graph, arrays), mode=mode, dynamic=False,
+        compiled = torch.compile(_torch_module(graph, arrays), mode=mode, dynamic=False,
                                  fullgraph=True)
 
         def run() -> Sequence[NDArray]:
@@ -57,7 +57,7 @@ def torch_compile_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) ->
     return [way(mode) for mode in ("default", "max-autotune")]
 
 
-def torch_module(graph: Graph, arrays: Sequence[NDArray]) -> Any:
+def _torch_module(graph: Graph, arrays: Sequence[NDArray]) -> Any:
     """The graph as a torch Module: only the parameters of one are frozen."""
     torch = needed("torch")
     source = write_python(graph, sizes_of(graph, arrays), TORCH, params="self.p{}")
@@ -72,7 +72,7 @@ def torch_module(graph: Graph, arrays: Sequence[NDArray]) -> Any:
 
 # -- OpenVINO --------------------------------------------------------------------------------------
 
-def openvino_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[Way]:
+def _openvino_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[Way]:
     """One inference request with inputs and outputs in shared memory, in float32 (by itself it
     would use bfloat16 where the CPU has it), under each of the two performance hints."""
     openvino = needed("openvino")
@@ -100,7 +100,7 @@ def openvino_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list
 
 # -- JAX -------------------------------------------------------------------------------------------
 
-def jax_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[Way]:
+def _jax_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[Way]:
     """One jitted function, the sizes fixed, waited for.  The weights are its arguments, or its
     constants, which XLA may fold and pack.  Its threads are as many as the process has CPUs."""
     jax, jnp = needed("jax"), needed("jax.numpy")
@@ -119,31 +119,31 @@ def jax_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[Way]
             lambda: jax.block_until_ready(by_constants(*inputs))]
 
 
-def jax_layer_norm(*operands: str, axes: tuple[int, ...], eps: float) -> str:
+def _jax_layer_norm(*operands: str, axes: tuple[int, ...], eps: float) -> str:
     x, *affine = operands
     centred = f"({x} - {x}.mean({axes}, keepdims=True))"
     scale = f"jax.lax.rsqrt({x}.var({axes}, keepdims=True) + {eps})"
     return " + ".join([" * ".join([centred, scale, *affine[:1]]), *affine[1:]])
 
 
-JAX_FUNCTIONS: dict[str, str] = {
+_JAX_FUNCTIONS: dict[str, str] = {
     "maximum": "jnp.maximum", "minimum": "jnp.minimum", "abs": "jnp.abs", "exp": "jnp.exp",
     "log": "jnp.log", "sqrt": "jnp.sqrt", "tanh": "jnp.tanh", "sigmoid": "jax.nn.sigmoid",
     "relu": "jax.nn.relu"}
 
-JAX: dict[str, Template] = COMMON | {op: call(f) for op, f in JAX_FUNCTIONS.items()} | {
+JAX: dict[str, Template] = COMMON | {op: call(f) for op, f in _JAX_FUNCTIONS.items()} | {
     "gelu": lambda x: f"jax.nn.gelu({x}, approximate=False)",
     "gelu_tanh": lambda x: f"jax.nn.gelu({x}, approximate=True)",
     "linear": NUMPY["linear"],
     "embedding": lambda ids, w: f"jnp.take({w}, {ids}, axis=0, mode='clip')",
     "softmax": lambda x, *, axis, scale: f"jax.nn.softmax({scaled(x, scale)}, {axis})",
-    "layer_norm": jax_layer_norm,
+    "layer_norm": _jax_layer_norm,
     **{op: NUMPY[op] for op in ("sum", "mean", "max", "transpose")},
     "concat": lambda *xs, axis: f"jnp.concatenate([{', '.join(xs)}], {axis})",
 }
 
 COMPILERS: dict[str, Callable[[Graph, Sequence[NDArray], int], list[Way]]] = {
-    "torch.compile": torch_compile_ways,
-    "openvino": openvino_ways,
-    "jax": jax_ways,
+    "torch.compile": _torch_compile_ways,
+    "openvino": _openvino_ways,
+    "jax": _jax_ways,
 }

@@ -34,10 +34,10 @@ PEERS: dict[str, Peer] = PLAIN_PEERS | COMPILERS
 DEFAULT_PEERS = tuple(PLAIN_PEERS)
 OWN_PROCESS = frozenset(COMPILERS)       # whose threads are settled when the library starts
 
-PEAK, READS = CEILINGS = "peak", "reads"      # see Ceiling
+PEAK, READS = _CEILINGS = "peak", "reads"     # see _Ceiling
 
-TOLERANCE = 2e-5         # of the largest value expected: float32 sums of some thousand terms pass
-TIMEOUT = 900.0          # seconds that a contender in its own process has for an answer
+_TOLERANCE = 2e-5        # of the largest value expected: float32 sums of some thousand terms pass
+_TIMEOUT = 900.0         # seconds that a contender in its own process has for an answer
 
 
 class Wrong(Error):
@@ -114,7 +114,7 @@ def lap(way: Way, count: int) -> Lap:
 
 
 def check(got: Sequence[Any], expected: Sequence[NDArray]) -> None:
-    """Raise Wrong unless the outputs are within TOLERANCE of the expected ones."""
+    """Raise Wrong unless the outputs are within `_TOLERANCE` of the expected ones."""
     for number, (given, exact) in enumerate(zip(got, expected, strict=True)):
         y = np.asarray(given)
         if y.shape != exact.shape:
@@ -124,19 +124,19 @@ def check(got: Sequence[Any], expected: Sequence[NDArray]) -> None:
             raise Wrong(f"output {number} has other infinities and NaNs")
         largest = np.abs(exact[finite]).max(initial=0.0)
         error = np.abs(y[finite] - exact[finite]).max(initial=0.0)
-        if not error <= TOLERANCE * largest:     # not `>`: the error may be NaN
+        if not error <= _TOLERANCE * largest:    # not `>`: the error may be NaN
             raise Wrong(f"output {number} is off by {error:.1e}, with values up to {largest:.1e}")
 
 
-class Ceiling:
+class _Ceiling:
     """Not a contender, but what the machine can do in the same rounds: its laps are seconds an
     operation ("peak"), or seconds a byte, read where the graph's weights find room ("reads")."""
 
     def __init__(self, name: str, graph: Graph, threads: int) -> None:
         from nncompile.cpu.machine.ceilings import peak, reader
 
-        self.call, self.work = (peak(threads) if name == PEAK
-                                else reader(max(weight_bytes(graph), 1 << 12), threads))
+        self.call, self._work = (peak(threads) if name == PEAK
+                                 else reader(max(weight_bytes(graph), 1 << 12), threads))
 
     def prepare(self, arrays: Sequence[NDArray], expected: Sequence[NDArray]) -> int:
         return 1
@@ -146,7 +146,7 @@ class Ceiling:
         cpu, begin = time.process_time(), time.perf_counter()
         self.call()
         seconds = time.perf_counter() - begin
-        return Lap(seconds / self.work, (time.process_time() - cpu) / self.work)
+        return Lap(seconds / self._work, (time.process_time() - cpu) / self._work)
 
     def close(self) -> None:
         self.call = lambda: None
@@ -178,7 +178,7 @@ class Elsewhere:
             [sys.executable, "-m", "nncompile.bench", str(theirs.fileno())],
             pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=self.errors,
             stderr=self.errors,
-            env=environment(self.threads) | {"PYTHONPATH": search} | variables)
+            env=_environment(self.threads) | {"PYTHONPATH": search} | variables)
         theirs.close()
         self.pipe.send((self.name, self.graph, self.threads))
 
@@ -189,14 +189,14 @@ class Elsewhere:
     def prepare(self, arrays: Sequence[NDArray], expected: Sequence[NDArray]) -> int:
         question = "prepare", list(arrays), list(expected)
         if self.process.poll() is not None:      # it broke down in the case before
-            self.restart()
+            self._restart()
         try:
             return int(self.ask(*question))
         except Broken:
-            self.restart(**{FALLBACK: "1"})
+            self._restart(**{FALLBACK: "1"})
             return int(self.ask(*question))
 
-    def restart(self, **variables: str) -> None:
+    def _restart(self, **variables: str) -> None:
         self.close()
         self.start(**variables)
 
@@ -207,17 +207,17 @@ class Elsewhere:
     def ask(self, *question: Any) -> Any:
         try:
             self.pipe.send(question)
-            if not self.pipe.poll(TIMEOUT):
+            if not self.pipe.poll(_TIMEOUT):
                 self.process.kill()
-                raise Broken(f"no answer within {TIMEOUT:.0f} s")
+                raise Broken(f"no answer within {_TIMEOUT:.0f} s")
             answer = self.pipe.recv()
         except (EOFError, OSError):
-            raise Broken(f"its process ended: {self.last_words()}") from None
+            raise Broken(f"its process ended: {self._last_words()}") from None
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    def last_words(self) -> str:
+    def _last_words(self) -> str:
         self.process.wait()
         self.errors.seek(0)
         lines = self.errors.read().decode(errors="replace").strip().splitlines()
@@ -233,7 +233,7 @@ class Elsewhere:
         self.errors.close()
 
 
-def environment(threads: int) -> dict[str, str]:
+def _environment(threads: int) -> dict[str, str]:
     """What the libraries read when they start; oneDNN, MKL and OpenMP by their own documents."""
     return {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads),
             "OPENBLAS_NUM_THREADS": str(threads), "JAX_PLATFORMS": "cpu",
@@ -253,15 +253,15 @@ def serve(pipe: Connection) -> None:
             return
         try:
             if contender is None:
-                contender = (Ceiling if name in CEILINGS else Here)(name, graph, threads)
+                contender = (_Ceiling if name in _CEILINGS else Here)(name, graph, threads)
             with np.errstate(all="ignore"):
                 answer = getattr(contender, method)(*arguments)
         except Exception as error:               # the other side raises it
-            answer = portable(error)
+            answer = _portable(error)
         pipe.send(answer)
 
 
-def portable(error: Exception) -> Exception:
+def _portable(error: Exception) -> Exception:
     """An error that both sides know."""
     first = str(error).strip().partition("\n")[0]
     known: Callable[[str], Exception] = next(

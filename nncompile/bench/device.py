@@ -37,7 +37,7 @@ from nncompile.nn import Module
 
 
 @dataclass(frozen=True)
-class Library:
+class _Library:
     """How one contender runs the graph: `function` takes and returns arrays on the device."""
 
     upload: Callable[[NDArray], Any]
@@ -54,7 +54,7 @@ class Library:
         return lambda: [self.fetch(y) for y in self.function(*map(self.upload, arrays))]
 
 
-class Ours(Library):
+class _Ours(_Library):
     """Called as its users call it: into arrays that are there, and from NumPy to NumPy."""
 
     def resident(self, arrays: Sequence[NDArray]) -> Way:
@@ -67,11 +67,11 @@ class Ours(Library):
 
 
 @dataclass(frozen=True)
-class DeviceRow(Row):
+class _DeviceRow(Row):
     copies: bool
 
 
-class DeviceReport(Report):
+class _DeviceReport(Report):
     """Its rows are DeviceRows."""
 
     def header(self) -> str:
@@ -80,7 +80,7 @@ class DeviceReport(Report):
             line(["batch", "copies", OURS, "GFLOP/s", *self.peers, "busy"])])
 
     def row(self, row: Row) -> str:
-        assert isinstance(row, DeviceRow)
+        assert isinstance(row, _DeviceRow)
         return line([str(row.batch), "yes" if row.copies else "no", *self.cells(row)])
 
 
@@ -96,19 +96,19 @@ def bench_device(model: Module, inputs: Sequence[str | NDArray], *, target: str,
     stopwatch = import_module(TARGETS[target]).Stopwatch()
     begin = time.perf_counter()
     compiled = compile(model, *inputs, target=target)
-    report = DeviceReport(title, stopwatch.device, time.perf_counter() - begin, tuple(peers),
-                          rounds)
+    report = _DeviceReport(title, stopwatch.device, time.perf_counter() - begin, tuple(peers),
+                           rounds)
     clock = Clock(rounds, seconds, 0.0)
     for batch in batches:
         at = batch_sizes(compiled.ir("traced"), batch, sizes or {})
         for copies in (False, True):
-            report.rows.append(measure(compiled, at, batch, copies, peers, clock, stopwatch))
+            report.rows.append(_measure(compiled, at, batch, copies, peers, clock, stopwatch))
             watch(report, report.rows[-1])
     return report
 
 
-def measure(compiled: CompiledModel, sizes: Mapping[str, int], batch: int, copies: bool,
-            peers: Sequence[str], clock: Clock, stopwatch: Any) -> DeviceRow:
+def _measure(compiled: CompiledModel, sizes: Mapping[str, int], batch: int, copies: bool,
+             peers: Sequence[str], clock: Clock, stopwatch: Any) -> _DeviceRow:
     """One row: check every contender, then time those that are right."""
     graph = compiled.ir("traced")
     arrays = random_inputs(graph, sizes)
@@ -117,36 +117,38 @@ def measure(compiled: CompiledModel, sizes: Mapping[str, int], batch: int, copie
     ways: dict[Key, Timed] = {}
     for name in (OURS, *peers):
         try:
-            library = (ours(compiled, stopwatch) if name == OURS
+            library = (_ours(compiled, stopwatch) if name == OURS
                        else DEVICE_PEERS[name](graph, arrays))
             way = library.copying(arrays) if copies else library.resident(arrays)
             check(list(way()) if copies else [library.fetch(y) for y in way()], expected)
-            ways[name, 0] = partial(on_device, stopwatch, way)
+            ways[name, 0] = partial(_on_device, stopwatch, way)
         except Exception as error:               # a peer's own error is no reason to stop
             results[name] = Result(note=reason(error))
     laps, busy = clock.interleaved(ways)
     results |= {name: Result.of(taken) for (name, _), taken in laps.items()}
-    return DeviceRow(batch, 1, flops(graph, sizes), busy, results, copies)
+    return _DeviceRow(batch, 1, flops(graph, sizes), busy, results, copies)
 
 
-def on_device(stopwatch: Any, way: Way, count: int) -> Lap:
+def _on_device(stopwatch: Any, way: Way, count: int) -> Lap:
     """What a call takes by the device's events; the host's CPU time is not of interest."""
     return Lap(stopwatch.seconds_a_call(way, count), 0.0)
 
 
-def ours(compiled: CompiledModel, stopwatch: Any) -> Library:
+def _ours(compiled: CompiledModel, stopwatch: Any) -> _Library:
     single = len(compiled.ir("traced").outputs) == 1
 
     def function(*arrays: Any, out: Sequence[Any] | None = None) -> Sequence[Any]:
         places = {} if out is None else {"out": out[0] if single else out}
         return [compiled(*arrays, **places)] if single else compiled(*arrays, **places)
 
-    return Ours(stopwatch.to_device, function, stopwatch.to_host)
+    return _Ours(stopwatch.to_device, function, stopwatch.to_host)
 
 
 # -- peers -----------------------------------------------------------------------------------------
 
-def torch_library(graph: ir.Graph, arrays: Sequence[NDArray], *, compiled: bool = False) -> Library:
+def _torch_library(
+    graph: ir.Graph, arrays: Sequence[NDArray], *, compiled: bool = False
+) -> _Library:
     torch = needed("torch")
     if not torch.accelerator.is_available():
         raise Unavailable("torch finds no GPU")
@@ -161,32 +163,32 @@ def torch_library(graph: ir.Graph, arrays: Sequence[NDArray], *, compiled: bool 
         with torch.inference_mode():
             return run(*inputs)                                          # type: ignore[no-any-return]
 
-    return Library(lambda a: torch.tensor(a, device=there), function, lambda y: y.cpu().numpy())
+    return _Library(lambda a: torch.tensor(a, device=there), function, lambda y: y.cpu().numpy())
 
 
-def torch_compile_library(graph: ir.Graph, arrays: Sequence[NDArray]) -> Library:
-    return torch_library(graph, arrays, compiled=True)
+def _torch_compile_library(graph: ir.Graph, arrays: Sequence[NDArray]) -> _Library:
+    return _torch_library(graph, arrays, compiled=True)
 
 
-def cupy_library(graph: ir.Graph, arrays: Sequence[NDArray]) -> Library:
+def _cupy_library(graph: ir.Graph, arrays: Sequence[NDArray]) -> _Library:
     cupy = needed("cupy")
-    return Library(cupy.asarray, numpy_like(graph, arrays, cupy, "cupyx.scipy.special",
-                                            cupy.asarray), cupy.asnumpy)
+    return _Library(cupy.asarray, _numpy_like(graph, arrays, cupy, "cupyx.scipy.special",
+                                              cupy.asarray), cupy.asnumpy)
 
 
-def jax_library(graph: ir.Graph, arrays: Sequence[NDArray]) -> Library:
+def _jax_library(graph: ir.Graph, arrays: Sequence[NDArray]) -> _Library:
     """jax has streams of its own, so each call waits for its result."""
     jax = needed("jax")
     if jax.default_backend() != "gpu":
         raise Unavailable("jax finds no GPU")
     jax.config.update("jax_default_matmul_precision", "float32")
-    run = jax.jit(numpy_like(graph, arrays, needed("jax.numpy"), "jax.scipy.special",
-                             jax.device_put))
-    return Library(jax.device_put, lambda *inputs: jax.block_until_ready(run(*inputs)), np.asarray)
+    run = jax.jit(_numpy_like(graph, arrays, needed("jax.numpy"), "jax.scipy.special",
+                              jax.device_put))
+    return _Library(jax.device_put, lambda *inputs: jax.block_until_ready(run(*inputs)), np.asarray)
 
 
-def numpy_like(graph: ir.Graph, arrays: Sequence[NDArray], library: Any, special: str,
-               upload: Callable[[NDArray], Any]) -> Callable[..., Any]:
+def _numpy_like(graph: ir.Graph, arrays: Sequence[NDArray], library: Any, special: str,
+                upload: Callable[[NDArray], Any]) -> Callable[..., Any]:
     """What a person writes for NumPy, on another library with NumPy's functions."""
     def softmax(x: Any, axis: int) -> Any:
         e = library.exp(x - x.max(axis, keepdims=True))
@@ -205,7 +207,7 @@ def numpy_like(graph: ir.Graph, arrays: Sequence[NDArray], library: Any, special
     return load_python(source, names, [upload(a) for a in data_of(graph)])
 
 
-DEVICE_PEERS: dict[str, Callable[[ir.Graph, Sequence[NDArray]], Library]] = {
-    "torch": torch_library, "torch.compile": torch_compile_library, "cupy": cupy_library,
-    "jax": jax_library,
+DEVICE_PEERS: dict[str, Callable[[ir.Graph, Sequence[NDArray]], _Library]] = {
+    "torch": _torch_library, "torch.compile": _torch_compile_library, "cupy": _cupy_library,
+    "jax": _jax_library,
 }

@@ -112,14 +112,14 @@ def measure(graph: ir.Graph, sizes: Mapping[str, int], batch: int, threads: int,
             except Exception as error:           # a peer's own error is no reason to stop
                 results[name] = Result(note=reason(error))
             else:
-                ways |= {(name, n): guarded(contender, n, name, results) for n in range(count)}
+                ways |= {(name, n): _guarded(contender, n, name, results) for n in range(count)}
         pids = [c.pid for c in contenders.values() if isinstance(c, Elsewhere)]
         laps, busy = clock.interleaved(ways, pids)
     results = {name: Result.of(taken) for (name, _), taken in laps.items()} | results
     return Row(batch, threads, flops(graph, sizes), busy, results)
 
 
-def guarded(contender: Contender, way: int, name: str, results: dict[str, Result]) -> Timed:
+def _guarded(contender: Contender, way: int, name: str, results: dict[str, Result]) -> Timed:
     """The contender's clock; when it fails, that is its result, and the others go on."""
     def timed(count: int) -> Lap:
         if name not in results:
@@ -185,7 +185,7 @@ def side_by_side(ways: Mapping[str, Way], rounds: int = 9, seconds: float = 0.02
 def random_inputs(graph: ir.Graph, sizes: Mapping[str, int], seed: int = 0) -> list[NDArray]:
     """Standard normal numbers; ids that every table of the graph has."""
     random = np.random.default_rng(seed)
-    tables = [operand_shape(n, 1, sizes)[0] for n in graph.nodes if n.op == "embedding"]
+    tables = [_operand_shape(n, 1, sizes)[0] for n in graph.nodes if n.op == "embedding"]
     arrays = []
     for value in graph.inputs:
         shape, dtype = at_sizes(value.type.shape, sizes), DTYPES[value.type.dtype]
@@ -197,11 +197,11 @@ def random_inputs(graph: ir.Graph, sizes: Mapping[str, int], seed: int = 0) -> l
 
 def flops(graph: ir.Graph, sizes: Mapping[str, int]) -> int:
     """Floating-point operations of the graph's matrix products."""
-    return sum(2 * prod(at_sizes(n.result.type.shape, sizes)) * operand_shape(n, 0, sizes)[-1]
+    return sum(2 * prod(at_sizes(n.result.type.shape, sizes)) * _operand_shape(n, 0, sizes)[-1]
                for n in graph.nodes if n.op in ("linear", "matmul"))
 
 
-def operand_shape(node: ir.Node, index: int, sizes: Mapping[str, int]) -> tuple[int, ...]:
+def _operand_shape(node: ir.Node, index: int, sizes: Mapping[str, int]) -> tuple[int, ...]:
     operand = node.inputs[index]
     shape: tuple[int, ...] = at_sizes(operand.type.shape, sizes) if isinstance(
         operand, ir.Value) else ()

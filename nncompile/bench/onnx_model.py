@@ -10,7 +10,7 @@ from ir import Error, Graph, Value
 from ir.ops import at_sizes
 from ir.types import DTYPES, NDArray, TensorType
 
-OPSET, IR_VERSION = 20, 10                    # the first with Gelu; ONNX Runtime since 1.18
+_OPSET, _IR_VERSION = 20, 10                  # the first with Gelu; ONNX Runtime since 1.18
 
 
 def onnx_model(graph: Graph, sizes: Mapping[str, int]) -> bytes:
@@ -18,7 +18,7 @@ def onnx_model(graph: Graph, sizes: Mapping[str, int]) -> bytes:
     better.  Raises Error for an op without a counterpart."""
     from onnx import helper
 
-    writer = Writer(graph, sizes)
+    writer = _Writer(graph, sizes)
     for node in graph.nodes:
         writer.add(node.op, node.inputs, node.attrs, node.result)
     outputs = [writer.emit("Identity", writer.name(v)) for v in graph.outputs]
@@ -27,12 +27,12 @@ def onnx_model(graph: Graph, sizes: Mapping[str, int]) -> bytes:
         [writer.info(writer.name(v), v.type) for v in graph.inputs],
         [writer.info(name, v.type) for name, v in zip(outputs, graph.outputs, strict=True)],
         writer.initializers)
-    model: bytes = helper.make_model(body, opset_imports=[helper.make_opsetid("", OPSET)],
-                                     ir_version=IR_VERSION).SerializeToString()
+    model: bytes = helper.make_model(body, opset_imports=[helper.make_opsetid("", _OPSET)],
+                                     ir_version=_IR_VERSION).SerializeToString()
     return model
 
 
-class Writer:
+class _Writer:
     """Collects the nodes and the initializers; every value gets a name of its own."""
 
     def __init__(self, graph: Graph, sizes: Mapping[str, int]) -> None:
@@ -47,7 +47,7 @@ class Writer:
         if op not in ONNX:
             raise Error(f"it has no counterpart of {op}")
         own = {k: at_sizes(v, self.sizes) for k, v in attrs.items()}
-        self.names[result] = ONNX[op](Operation(self, inputs, result), **own)
+        self.names[result] = ONNX[op](_Operation(self, inputs, result), **own)
 
     def name(self, value: Value) -> str:
         """The name of a value; a parameter's array is written where it is used first."""
@@ -76,10 +76,10 @@ class Writer:
         return helper.make_tensor_value_info(name, dtype, at_sizes(type_.shape, self.sizes))
 
 
-class Operation:
+class _Operation:
     """One node of the graph on its way to ONNX: its operands by position, as names."""
 
-    def __init__(self, writer: Writer, inputs: tuple[Any, ...], result: Value) -> None:
+    def __init__(self, writer: _Writer, inputs: tuple[Any, ...], result: Value) -> None:
         self.writer, self.inputs, self.result = writer, inputs, result
         self.emit = writer.emit
 
@@ -102,12 +102,12 @@ class Operation:
         return self.writer.array(np.array(values, np.int64))
 
 
-def node(kind: str, **attrs: Any) -> Callable[..., str]:
+def _node(kind: str, **attrs: Any) -> Callable[..., str]:
     """The same operands, the same meaning."""
     return lambda op: op.emit(kind, *op.names, **attrs)
 
 
-def linear(op: Operation) -> str:
+def _linear(op: _Operation) -> str:
     x, weight, *bias = op.inputs
     if x.type.ndim == 2:
         return op.emit("Gemm", *op.names, transB=1)
@@ -118,12 +118,12 @@ def linear(op: Operation) -> str:
     return op.emit("Add", product, op[2]) if bias else product
 
 
-def softmax(op: Operation, *, axis: int, scale: float) -> str:
+def _softmax(op: _Operation, *, axis: int, scale: float) -> str:
     x = op[0] if scale == 1 else op.emit("Mul", op[0], op.number(scale))
     return op.emit("Softmax", x, axis=axis)
 
 
-def layer_norm(op: Operation, *, axes: tuple[int, ...], eps: float) -> str:
+def _layer_norm(op: _Operation, *, axes: tuple[int, ...], eps: float) -> str:
     names = op.names
     if len(names) == 1:                       # ONNX wants a weight
         shape = at_sizes(op.inputs[0].type.shape[axes[0]:], op.writer.sizes)
@@ -131,46 +131,46 @@ def layer_norm(op: Operation, *, axes: tuple[int, ...], eps: float) -> str:
     return op.emit("LayerNormalization", *names, axis=axes[0], epsilon=eps)
 
 
-def reduction(kind: str) -> Callable[..., str]:
-    def write(op: Operation, *, axes: tuple[int, ...], keepdims: bool) -> str:
+def _reduction(kind: str) -> Callable[..., str]:
+    def write(op: _Operation, *, axes: tuple[int, ...], keepdims: bool) -> str:
         return op.emit(kind, op[0], op.integers(*axes), keepdims=int(keepdims))
     return write
 
 
-def slice_(op: Operation, *, axis: int, start: int, stop: int, step: int) -> str:
+def _slice(op: _Operation, *, axis: int, start: int, stop: int, step: int) -> str:
     bounds = [op.integers(n) for n in (start, stop if stop >= 0 else -2**63, axis, step)]
     return op.emit("Slice", op[0], *bounds)
 
 
 ONNX: dict[str, Callable[..., str]] = {
-    "add": node("Add"),
-    "sub": node("Sub"),
-    "mul": node("Mul"),
-    "div": node("Div"),
-    "maximum": node("Max"),
-    "minimum": node("Min"),
-    "neg": node("Neg"),
-    "abs": node("Abs"),
-    "exp": node("Exp"),
-    "log": node("Log"),
-    "sqrt": node("Sqrt"),
-    "tanh": node("Tanh"),
-    "sigmoid": node("Sigmoid"),
-    "relu": node("Relu"),
-    "gelu": node("Gelu"),
-    "gelu_tanh": node("Gelu", approximate="tanh"),
-    "identity": node("Identity"),
+    "add": _node("Add"),
+    "sub": _node("Sub"),
+    "mul": _node("Mul"),
+    "div": _node("Div"),
+    "maximum": _node("Max"),
+    "minimum": _node("Min"),
+    "neg": _node("Neg"),
+    "abs": _node("Abs"),
+    "exp": _node("Exp"),
+    "log": _node("Log"),
+    "sqrt": _node("Sqrt"),
+    "tanh": _node("Tanh"),
+    "sigmoid": _node("Sigmoid"),
+    "relu": _node("Relu"),
+    "gelu": _node("Gelu"),
+    "gelu_tanh": _node("Gelu", approximate="tanh"),
+    "identity": _node("Identity"),
     "dropout": lambda op, *, p: op[0],
-    "linear": linear,
-    "matmul": node("MatMul"),
+    "linear": _linear,
+    "matmul": _node("MatMul"),
     "embedding": lambda op: op.emit("Gather", op[1], op[0], axis=0),
-    "softmax": softmax,
-    "layer_norm": layer_norm,
-    "sum": reduction("ReduceSum"),
-    "mean": reduction("ReduceMean"),
-    "max": reduction("ReduceMax"),
+    "softmax": _softmax,
+    "layer_norm": _layer_norm,
+    "sum": _reduction("ReduceSum"),
+    "mean": _reduction("ReduceMean"),
+    "max": _reduction("ReduceMax"),
     "reshape": lambda op, *, shape: op.emit("Reshape", op[0], op.integers(*shape), allowzero=1),
     "transpose": lambda op, *, axes: op.emit("Transpose", op[0], perm=list(axes)),
-    "slice": slice_,
+    "slice": _slice,
     "concat": lambda op, *, axis: op.emit("Concat", *op.names, axis=axis),
 }

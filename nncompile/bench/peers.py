@@ -28,18 +28,18 @@ class Unavailable(Error):
     """A peer that is not installed, or that has no counterpart of something in the graph."""
 
 
-def numpy_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[Way]:
+def _numpy_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[Way]:
     """What a person writes by hand: x @ w.T + b, and so on.  Its threads are those of its BLAS,
     and only threadpoolctl can set them."""
     needed("threadpoolctl")
-    names = {"np": np, "softmax": softmax, "layer_norm": layer_norm}
+    names = {"np": np, "softmax": _softmax, "layer_norm": _layer_norm}
     if any(node.op == "gelu" for node in graph.nodes):
         names["ndtr"] = needed("scipy.special").ndtr         # NumPy has no erf
     run = load_python(write_python(graph, sizes_of(graph, arrays), NUMPY), names, data_of(graph))
     return [lambda: run(*arrays)]
 
 
-def torch_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[Way]:
+def _torch_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[Way]:
     """torch's own functions, eagerly, in inference mode."""
     torch = needed("torch")
     torch.set_num_threads(threads)
@@ -55,7 +55,7 @@ def torch_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[Wa
     return [run]
 
 
-def onnxruntime_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[Way]:
+def _onnxruntime_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[Way]:
     """A session with every optimization, the sizes fixed: `run`, and `run_with_iobinding`, which
     writes to arrays that are bound once and is the faster one for small models."""
     needed("onnx")
@@ -83,9 +83,9 @@ def onnxruntime_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> l
 
 
 PEERS: dict[str, Peer] = {
-    "numpy": numpy_ways,
-    "torch": torch_ways,
-    "onnxruntime": onnxruntime_ways,
+    "numpy": _numpy_ways,
+    "torch": _torch_ways,
+    "onnxruntime": _onnxruntime_ways,
 }
 
 
@@ -123,7 +123,7 @@ def write_python(graph: Graph, sizes: Mapping[str, int], table: Mapping[str, Tem
     for node in graph.nodes:
         if node.op not in table:
             raise Unavailable(f"it has no counterpart of {node.op}")
-        operands = [names[o] if isinstance(o, Value) else literal(o) for o in node.inputs]
+        operands = [names[o] if isinstance(o, Value) else _literal(o) for o in node.inputs]
         attrs = {k: at_sizes(v, sizes) for k, v in node.attrs.items()}
         lines.append(f"{names[node.result]} = {table[node.op](*operands, **attrs)}")
         dead = [names[v] for v, user in last.items()
@@ -133,12 +133,12 @@ def write_python(graph: Graph, sizes: Mapping[str, int], table: Mapping[str, Tem
     return "\n    ".join(lines) + "\n"
 
 
-def literal(number: float) -> str:
+def _literal(number: float) -> str:
     """In parentheses, which no name starts with."""
     return f"({number!r})" if isfinite(number) else f"(float('{number}'))"
 
 
-def is_literal(operand: str) -> bool:
+def _is_literal(operand: str) -> bool:
     return operand.startswith("(")
 
 
@@ -149,7 +149,7 @@ def load_python(source: str, names: Mapping[str, Any], data: Sequence[Any]) -> C
     return run
 
 
-def infix(operator: str) -> Template:
+def _infix(operator: str) -> Template:
     return lambda a, b: f"{a} {operator} {b}"
 
 
@@ -157,30 +157,30 @@ def call(function: str) -> Template:
     return lambda *operands: f"{function}({', '.join(operands)})"
 
 
-def same_value(x: str, **_: Any) -> str:
+def _same_value(x: str, **_: Any) -> str:
     return x
 
 
-def linear(x: str, w: str, b: str | None = None) -> str:
+def _linear(x: str, w: str, b: str | None = None) -> str:
     return f"{x} @ {w}.T" if b is None else f"{x} @ {w}.T + {b}"
 
 
-def slice_(x: str, *, axis: int, start: int, stop: int, step: int) -> str:
+def _slice(x: str, *, axis: int, start: int, stop: int, step: int) -> str:
     if step != 1:
         raise Unavailable(f"no counterpart of a slice with the step {step}")
     return f"{x}[{':, ' * axis}{start}:{stop}]"
 
 
 COMMON: dict[str, Template] = {
-    "add": infix("+"),
-    "sub": infix("-"),
-    "mul": infix("*"),
-    "div": infix("/"),
+    "add": _infix("+"),
+    "sub": _infix("-"),
+    "mul": _infix("*"),
+    "div": _infix("/"),
     "neg": lambda x: f"-{x}",
-    "identity": same_value,
-    "dropout": same_value,
-    "matmul": infix("@"),
-    "slice": slice_,
+    "identity": _same_value,
+    "dropout": _same_value,
+    "matmul": _infix("@"),
+    "slice": _slice,
     "reshape": lambda x, *, shape: f"{x}.reshape({shape})",
 }
 
@@ -197,7 +197,7 @@ NUMPY: dict[str, Template] = COMMON | {
     "gelu": lambda x: f"{x} * ndtr({x})",
     "gelu_tanh": lambda x: f"0.5 * {x} * (1 + np.tanh(0.7978845608028654"
                            f" * ({x} + 0.044715 * {x} * {x} * {x})))",
-    "linear": linear,
+    "linear": _linear,
     "embedding": lambda ids, w: f"{w}[{ids}]",
     "softmax": lambda x, *, axis, scale: f"softmax({scaled(x, scale)}, {axis})",
     "layer_norm": lambda *operands, axes, eps:
@@ -214,14 +214,14 @@ def scaled(x: str, scale: float) -> str:
     return x if scale == 1 else f"{x} * {scale}"
 
 
-def softmax(x: NDArray, axis: int) -> NDArray:
+def _softmax(x: NDArray, axis: int) -> NDArray:
     e: NDArray = np.exp(x - x.max(axis, keepdims=True))
     e /= e.sum(axis, keepdims=True)
     return e
 
 
-def layer_norm(x: NDArray, weight: NDArray | None = None, bias: NDArray | None = None, *,
-               axes: tuple[int, ...], eps: float) -> NDArray:
+def _layer_norm(x: NDArray, weight: NDArray | None = None, bias: NDArray | None = None, *,
+                axes: tuple[int, ...], eps: float) -> NDArray:
     centred = x - x.mean(axes, keepdims=True)
     y: NDArray = centred / np.sqrt((centred * centred).mean(axes, keepdims=True) + eps)
     if weight is not None:
@@ -231,28 +231,28 @@ def layer_norm(x: NDArray, weight: NDArray | None = None, bias: NDArray | None =
     return y
 
 
-def torch_extremum(function: str, bound: str) -> Template:
+def _torch_extremum(function: str, bound: str) -> Template:
     """torch.maximum takes no plain number."""
     def template(a: str, b: str) -> str:
-        number, array = (a, b) if is_literal(a) else (b, a)
-        if is_literal(number):
+        number, array = (a, b) if _is_literal(a) else (b, a)
+        if _is_literal(number):
             return f"torch.clamp({array}, {bound}={number})"
         return f"torch.{function}({a}, {b})"
     return template
 
 
-def torch_layer_norm(x: str, *affine: str, axes: tuple[int, ...], eps: float) -> str:
+def _torch_layer_norm(x: str, *affine: str, axes: tuple[int, ...], eps: float) -> str:
     operands = chain((x, f"{x}.shape[{axes[0]}:]"), affine)
     return f"F.layer_norm({', '.join(operands)}, eps={eps})"
 
 
-def torch_reduction(function: str) -> Template:
+def _torch_reduction(function: str) -> Template:
     return lambda x, *, axes, keepdims: f"torch.{function}({x}, {axes}, keepdim={keepdims})"
 
 
 TORCH: dict[str, Template] = COMMON | {
-    "maximum": torch_extremum("maximum", "min"),
-    "minimum": torch_extremum("minimum", "max"),
+    "maximum": _torch_extremum("maximum", "min"),
+    "minimum": _torch_extremum("minimum", "max"),
     "abs": call("torch.abs"),
     "exp": call("torch.exp"),
     "log": call("torch.log"),
@@ -265,10 +265,10 @@ TORCH: dict[str, Template] = COMMON | {
     "linear": call("F.linear"),
     "embedding": call("F.embedding"),
     "softmax": lambda x, *, axis, scale: f"torch.softmax({scaled(x, scale)}, {axis})",
-    "layer_norm": torch_layer_norm,
-    "sum": torch_reduction("sum"),
-    "mean": torch_reduction("mean"),
-    "max": torch_reduction("amax"),
+    "layer_norm": _torch_layer_norm,
+    "sum": _torch_reduction("sum"),
+    "mean": _torch_reduction("mean"),
+    "max": _torch_reduction("amax"),
     "transpose": lambda x, *, axes: f"{x}.permute({axes})",
     "concat": lambda *xs, axis: f"torch.cat([{', '.join(xs)}], {axis})",
 }

@@ -76,17 +76,17 @@ class Report:
         """Of a row, what stands behind its batch size and its threads."""
         ours = row.results[OURS]
         rate = f"{row.flops / ours.median / 1e9:.1f}" if ours.seconds and row.flops else "-"
-        peers = [beside(row.results[name], ours) for name in self.peers]
+        peers = [_beside(row.results[name], ours) for name in self.peers]
         return [micros(ours), rate, *peers, f"{row.busy:.1f}"]
 
     def notes(self) -> str:
         """Why a contender has no time, each reason once; and how to read the table."""
         reasons = {f"{name}: {result.note}": None for row in self.rows
                    for name, result in row.results.items() if result.note}
-        return "\n".join([*reasons, "", LEGEND.format(rounds=self.rounds)]).strip()
+        return "\n".join([*reasons, "", _LEGEND.format(rounds=self.rounds)]).strip()
 
 
-LEGEND = """\
+_LEGEND = """\
 Microseconds a call, the median of {rounds} rounds.  Beside a peer's: how many times as long as ours
 it takes, and the spread over the rounds; "=" where the spread includes 1: indistinguishable.
 GFLOP/s: matrix products only.  busy: CPUs that other processes used; above 0.1, measure again."""
@@ -100,7 +100,7 @@ def ratio(peer: Result, ours: Result) -> tuple[float, float, float]:
     return median(each), each[edge], each[-1 - edge]
 
 
-def beside(peer: Result, ours: Result) -> str:
+def _beside(peer: Result, ours: Result) -> str:
     if not (peer.seconds and ours.seconds):
         return micros(peer)
     middle, low, high = ratio(peer, ours)

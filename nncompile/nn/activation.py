@@ -17,7 +17,7 @@ from nncompile.nn.module import Module
 from nncompile.nn.parameter import Parameter, empty
 
 
-class Inplace(Module):
+class _Inplace(Module):
     """What several layers share: whether the result takes the place of the input."""
 
     def __init__(self, inplace: bool = False) -> None:
@@ -25,14 +25,14 @@ class Inplace(Module):
         self.inplace = inplace
 
 
-class ShownInplace(Inplace):
+class _ShownInplace(_Inplace):
     """The same, for those whose text says it."""
 
     def extra_repr(self) -> str:
-        return inplace_text(self)
+        return _inplace_text(self)
 
 
-class ReLU(ShownInplace):
+class ReLU(_ShownInplace):
     """max(x, 0)."""
 
     def forward(self, input: Array) -> Any:
@@ -66,7 +66,7 @@ class Hardtanh(Module):
         return F.hardtanh(input, self.min_val, self.max_val, self.inplace)
 
     def extra_repr(self) -> str:
-        return f"min_val={self.min_val}, max_val={self.max_val}{inplace_text(self, ', ')}"
+        return f"min_val={self.min_val}, max_val={self.max_val}{_inplace_text(self, ', ')}"
 
 
 class ReLU6(Hardtanh):
@@ -76,7 +76,7 @@ class ReLU6(Hardtanh):
         super().__init__(0.0, 6.0, inplace)
 
     def extra_repr(self) -> str:
-        return inplace_text(self)
+        return _inplace_text(self)
 
 
 class LeakyReLU(Module):
@@ -91,7 +91,7 @@ class LeakyReLU(Module):
         return F.leaky_relu(input, self.negative_slope, self.inplace)
 
     def extra_repr(self) -> str:
-        return f"negative_slope={self.negative_slope}{inplace_text(self, ', ')}"
+        return f"negative_slope={self.negative_slope}{_inplace_text(self, ', ')}"
 
 
 class PReLU(Module):
@@ -136,10 +136,10 @@ class RReLU(Module):
         return F.rrelu(input, self.lower, self.upper, self.training, self.inplace)
 
     def extra_repr(self) -> str:
-        return f"lower={self.lower}, upper={self.upper}{inplace_text(self, ', ')}"
+        return f"lower={self.lower}, upper={self.upper}{_inplace_text(self, ', ')}"
 
 
-class WithAlpha(Module):
+class _WithAlpha(Module):
     """What ELU and CELU share: how far down they go."""
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
@@ -148,38 +148,38 @@ class WithAlpha(Module):
         self.inplace = inplace
 
     def extra_repr(self) -> str:
-        return f"alpha={self.alpha}{inplace_text(self, ', ')}"
+        return f"alpha={self.alpha}{_inplace_text(self, ', ')}"
 
 
-class ELU(WithAlpha):
+class ELU(_WithAlpha):
     """x, or alpha * (exp(x) - 1) where x is negative."""
 
     def forward(self, input: Array) -> Any:
         return F.elu(input, self.alpha, self.inplace)
 
 
-class CELU(WithAlpha):
+class CELU(_WithAlpha):
     """x, or alpha * (exp(x / alpha) - 1) where x is negative."""
 
     def forward(self, input: Array) -> Any:
         return F.celu(input, self.alpha, self.inplace)
 
 
-class SELU(ShownInplace):
+class SELU(_ShownInplace):
     """elu, scaled so that mean and variance stay."""
 
     def forward(self, input: Array) -> Any:
         return F.selu(input, self.inplace)
 
 
-class SiLU(ShownInplace):
+class SiLU(_ShownInplace):
     """x * sigmoid(x)."""
 
     def forward(self, input: Array) -> Any:
         return F.silu(input, self.inplace)
 
 
-class Mish(ShownInplace):
+class Mish(_ShownInplace):
     """x * tanh(softplus(x))."""
 
     def forward(self, input: Array) -> Any:
@@ -252,7 +252,7 @@ class Softplus(Module):
         return f"beta={self.beta}, threshold={self.threshold}"
 
 
-class Shrink(Module):
+class _Shrink(Module):
     """What Softshrink and Hardshrink share: how far from 0 they work."""
 
     def __init__(self, lambd: float = 0.5) -> None:
@@ -263,28 +263,28 @@ class Shrink(Module):
         return str(self.lambd)
 
 
-class Softshrink(Shrink):
+class Softshrink(_Shrink):
     """x moved by lambd toward 0, and 0 within lambd of it."""
 
     def forward(self, input: Array) -> Any:
         return F.softshrink(input, self.lambd)
 
 
-class Hardshrink(Shrink):
+class Hardshrink(_Shrink):
     """x, or 0 within lambd of it."""
 
     def forward(self, input: Array) -> Any:
         return F.hardshrink(input, self.lambd)
 
 
-class Hardsigmoid(Inplace):
+class Hardsigmoid(_Inplace):
     """min(max(x + 3, 0), 6) / 6."""
 
     def forward(self, input: Array) -> Any:
         return F.hardsigmoid(input, self.inplace)
 
 
-class Hardswish(Inplace):
+class Hardswish(_Inplace):
     """x * hardsigmoid(x)."""
 
     def forward(self, input: Array) -> Any:
@@ -304,10 +304,10 @@ class Threshold(Module):
         return F.threshold(input, self.threshold, self.value, self.inplace)
 
     def extra_repr(self) -> str:
-        return f"threshold={self.threshold}, value={self.value}{inplace_text(self, ', ')}"
+        return f"threshold={self.threshold}, value={self.value}{_inplace_text(self, ', ')}"
 
 
-class AlongDim(Module):
+class _AlongDim(Module):
     """What the softmax family and GLU share: the axis."""
 
     def __init__(self, dim: int | None = None) -> None:
@@ -318,7 +318,7 @@ class AlongDim(Module):
         return f"dim={self.dim}"
 
 
-class GLU(AlongDim):
+class GLU(_AlongDim):
     """a * sigmoid(b), a and b the two halves along dim."""
 
     dim: int
@@ -330,21 +330,21 @@ class GLU(AlongDim):
         return F.glu(input, self.dim)
 
 
-class Softmax(AlongDim):
+class Softmax(_AlongDim):
     """exp(x) / sum(exp(x)) along dim."""
 
     def forward(self, input: Array) -> Any:
         return F.softmax(input, self.dim)
 
 
-class LogSoftmax(AlongDim):
+class LogSoftmax(_AlongDim):
     """log(softmax(x)) along dim."""
 
     def forward(self, input: Array) -> Any:
         return F.log_softmax(input, self.dim)
 
 
-class Softmin(AlongDim):
+class Softmin(_AlongDim):
     """softmax(-x) along dim."""
 
     def forward(self, input: Array) -> Any:
@@ -360,5 +360,5 @@ class Softmax2d(Module):
         return F.softmax(input, -3)
 
 
-def inplace_text(layer: Any, before: str = "") -> str:
+def _inplace_text(layer: Any, before: str = "") -> str:
     return f"{before}inplace=True" if layer.inplace else ""

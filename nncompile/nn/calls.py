@@ -15,7 +15,7 @@ from nncompile.structure import flatten, mapped
 if TYPE_CHECKING:
     from nncompile.nn.module import Module
 
-P = ParamSpec("P")
+_P = ParamSpec("_P")
 
 
 def call(function: Callable[..., Any], args: Any, kwargs: Any, root: Module | None = None) -> Any:
@@ -48,11 +48,11 @@ def changing(function: Callable[..., Any]) -> Callable[..., Any]:
     return in_place
 
 
-def from_outside(function: Callable[P, Any]) -> Callable[P, Any]:
+def from_outside(function: Callable[_P, Any]) -> Callable[_P, Any]:
     """A function on Arrays, callable also on ndarrays."""
 
     @wraps(function)
-    def public(*args: P.args, **kwargs: P.kwargs) -> Any:
+    def public(*args: _P.args, **kwargs: _P.kwargs) -> Any:
         return call(function, args, kwargs)
 
     return public

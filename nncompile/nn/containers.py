@@ -15,7 +15,7 @@ from nncompile.nn.module import Module, layout
 from nncompile.nn.parameter import Parameter
 
 
-class Numbered(Module):
+class _Numbered(Module):
     """What Sequential and ModuleList share: modules in order, found by number."""
 
     _modules: dict[str, Module]  # type: ignore[assignment]
@@ -25,7 +25,7 @@ class Numbered(Module):
         return self
 
     def extend(self, modules: Iterable[Module]) -> Self:
-        check_iterable(f"{type(self).__name__}.extend", modules)
+        _check_iterable(f"{type(self).__name__}.extend", modules)
         for module in list(modules):
             self.append(module)
         return self
@@ -87,7 +87,7 @@ class Numbered(Module):
         return list(self._modules)[self._place(index)]
 
 
-class Sequential(Numbered):
+class Sequential(_Numbered):
     """Modules one after the other, given in order or as one mapping of names to modules."""
 
     def __init__(self, *args: Module | Mapping[str, Module]) -> None:
@@ -119,23 +119,23 @@ class Sequential(Numbered):
         return type(self)(OrderedDict(list(self._modules.items())[index]))
 
     def __add__(self, other: Sequential) -> Sequential:
-        check_sequential("+", other)
+        _check_sequential("+", other)
         return Sequential(*self, *other)
 
     def __iadd__(self, other: Iterable[Module]) -> Self:
-        check_sequential("+=", other)
+        _check_sequential("+=", other)
         return self.extend(other)
 
     def __mul__(self, times: int) -> Sequential:
-        return Sequential(*list(self) * checked_times(times))
+        return Sequential(*list(self) * _checked_times(times))
 
     __rmul__ = __mul__
 
     def __imul__(self, times: int) -> Self:
-        return self.extend(list(self) * (checked_times(times) - 1))
+        return self.extend(list(self) * (_checked_times(times) - 1))
 
 
-class ModuleList(Numbered):
+class ModuleList(_Numbered):
     """A list of modules, which the model that holds it sees; it has no forward."""
 
     def __init__(self, modules: Iterable[Module] | None = None) -> None:
@@ -207,7 +207,7 @@ class ModuleDict(Module):
 
     def update(self, modules: Any) -> None:
         """Add modules from a mapping or from pairs; a name that is taken changes hands."""
-        for key, module in pairs("ModuleDict.update", modules):
+        for key, module in _pairs("ModuleDict.update", modules):
             self[key] = module
 
 
@@ -235,7 +235,7 @@ class ParameterList(Module):
         return getattr(self, self._name_at(index))
 
     def __setitem__(self, index: SupportsIndex, value: Any) -> None:
-        setattr(self, self._name_at(index), as_parameter(value))
+        setattr(self, self._name_at(index), _as_parameter(value))
 
     def __len__(self) -> int:
         return self._size
@@ -252,13 +252,13 @@ class ParameterList(Module):
         return self
 
     def extend(self, values: Iterable[Any]) -> Self:
-        check_iterable("ParameterList.extend", values)
+        _check_iterable("ParameterList.extend", values)
         for value in values:
             self.append(value)
         return self
 
     def extra_repr(self) -> str:
-        return "\n".join(f"  ({i}): {summary(value)}" for i, value in enumerate(self))
+        return "\n".join(f"  ({i}): {_summary(value)}" for i, value in enumerate(self))
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise RuntimeError("a ParameterList is not called: it has no forward")
@@ -284,7 +284,7 @@ class ParameterDict(Module):
     def __setitem__(self, key: str, value: Any) -> None:
         if not isinstance(key, str):
             raise TypeError(f"the keys of a ParameterDict are strings, not {type(key).__name__}")
-        setattr(self, key, as_parameter(value))
+        setattr(self, key, _as_parameter(value))
         self._keys[key] = None
 
     def __delitem__(self, key: str) -> None:
@@ -344,13 +344,13 @@ class ParameterDict(Module):
 
     def update(self, parameters: Any) -> None:
         """Add parameters from a mapping or from pairs; a name that is taken changes hands."""
-        given = pairs("ParameterDict.update", parameters)
+        given = _pairs("ParameterDict.update", parameters)
         unordered = isinstance(parameters, Mapping) and not isinstance(parameters, OrderedDict)
         for key, value in sorted(given, key=lambda pair: pair[0]) if unordered else given:
             self[key] = value
 
     def extra_repr(self) -> str:
-        return "\n".join(f"  ({key}): {summary(value)}" for key, value in self.items())
+        return "\n".join(f"  ({key}): {_summary(value)}" for key, value in self.items())
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise RuntimeError("a ParameterDict is not called: it has no forward")
@@ -365,29 +365,29 @@ class ParameterDict(Module):
         return self
 
 
-def check_iterable(name: str, given: Any) -> None:
+def _check_iterable(name: str, given: Any) -> None:
     if not isinstance(given, Iterable) or isinstance(given, Array | np.ndarray):
         raise TypeError(f"{name} takes an iterable, not {type(given).__name__}")
 
 
-def pairs(name: str, given: Any) -> list[tuple[Any, Any]]:
+def _pairs(name: str, given: Any) -> list[tuple[Any, Any]]:
     """The items of a mapping or of an iterable of pairs."""
     if isinstance(given, Mapping | ModuleDict | ParameterDict):
         return list(given.items())
-    check_iterable(name, given)
+    _check_iterable(name, given)
     for number, pair in enumerate(given := list(given)):
-        check_iterable(f"{name}: item {number}", pair)
+        _check_iterable(f"{name}: item {number}", pair)
         if len(pair) != 2:
             raise ValueError(f"{name}: item {number} has the length {len(pair)}, a pair has 2")
     return [(key, value) for key, value in given]
 
 
-def check_sequential(sign: str, other: Any) -> None:
+def _check_sequential(sign: str, other: Any) -> None:
     if not isinstance(other, Sequential):
         raise ValueError(f"`{sign}` takes another Sequential, not {type(other).__name__}")
 
 
-def checked_times(times: Any) -> int:
+def _checked_times(times: Any) -> int:
     if not isinstance(times, int):
         raise TypeError(f"a Sequential is repeated an integer of times, not {times!r}")
     if times <= 0:
@@ -395,12 +395,12 @@ def checked_times(times: Any) -> int:
     return times
 
 
-def as_parameter(value: Any) -> Any:
+def _as_parameter(value: Any) -> Any:
     is_array = isinstance(value, Array | np.ndarray) and not isinstance(value, Parameter)
     return Parameter(value) if is_array else value
 
 
-def summary(value: Any) -> str:
+def _summary(value: Any) -> str:
     if isinstance(value, Parameter):
         return f"Parameter containing: [{value.dtype} of size {'x'.join(map(str, value.shape))}]"
     return f"Object of type: {type(value).__name__}"

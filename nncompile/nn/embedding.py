@@ -15,7 +15,7 @@ from nncompile.nn.module import Module
 from nncompile.nn.parameter import Parameter, empty
 
 
-class Table(Module):
+class _Table(Module):
     """What Embedding and EmbeddingBag share: the rows, and which of them is padding."""
 
     weight: Parameter
@@ -44,7 +44,7 @@ class Table(Module):
             self.weight.data[self.padding_idx].fill_(0)
 
 
-class Embedding(Table):
+class Embedding(_Table):
     """The rows of weight [num_embeddings, embedding_dim] that i32 or i64 ids name.
 
     weight starts normal with variance 1; the row padding_idx starts, and in training stays, 0.
@@ -88,7 +88,7 @@ class Embedding(Table):
         sparse: bool = False,
     ) -> Self:
         """An embedding with this table, an array [num_embeddings, embedding_dim]."""
-        rows, width = table_shape(embeddings)
+        rows, width = _table_shape(embeddings)
         return cls(rows, width, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse,
                    _weight=embeddings, _freeze=freeze)
 
@@ -105,7 +105,7 @@ class Embedding(Table):
         return ", ".join([str(self.num_embeddings), str(self.embedding_dim), *options])
 
 
-class EmbeddingBag(Table):
+class EmbeddingBag(_Table):
     """The sum, mean or max of the rows of weight in each bag of ids, without the rows themselves.
 
     Bags are the rows of ids [B, L]; or the parts of ids [N] that begin at each of the offsets [B],
@@ -153,7 +153,7 @@ class EmbeddingBag(Table):
         padding_idx: int | None = None,
     ) -> Self:
         """A bag with this table, an array [num_embeddings, embedding_dim]."""
-        rows, width = table_shape(embeddings)
+        rows, width = _table_shape(embeddings)
         bag = cls(rows, width, max_norm, norm_type, scale_grad_by_freq, mode, sparse, embeddings,
                   include_last_offset, padding_idx)
         bag.weight.requires_grad = not freeze
@@ -173,7 +173,7 @@ class EmbeddingBag(Table):
         return ", ".join([str(self.num_embeddings), str(self.embedding_dim), *options])
 
 
-def table_shape(embeddings: Any) -> tuple[int, int]:
+def _table_shape(embeddings: Any) -> tuple[int, int]:
     table = Parameter(embeddings)
     if table.ndim != 2:
         raise InputError(f"a table of embeddings has two dimensions, not {table.type}")

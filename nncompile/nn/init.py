@@ -23,10 +23,10 @@ from nncompile.errors import InputError
 from nncompile.gradients import no_grad
 
 Tensor = TypeVar("Tensor", Array, NDArray[Any])
-P = ParamSpec("P")
-R = TypeVar("R")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
-GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4} | {
+_GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4} | {
     f"conv{transposed}{rank}d": 1.0 for transposed in ("", "_transpose") for rank in (1, 2, 3)
 }
 
@@ -34,13 +34,13 @@ GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "se
 def uniform_(
     tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None
 ) -> Tensor:
-    return fill(tensor, (generator or default_generator()).uniform(a, b, tensor.shape))
+    return _fill(tensor, (generator or default_generator()).uniform(a, b, tensor.shape))
 
 
 def normal_(
     tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None
 ) -> Tensor:
-    return fill(tensor, (generator or default_generator()).normal(mean, std, tensor.shape))
+    return _fill(tensor, (generator or default_generator()).normal(mean, std, tensor.shape))
 
 
 def trunc_normal_(
@@ -65,33 +65,33 @@ def trunc_normal_(
             kept = (drawn >= a) & (drawn <= b)
         else:  # from a box over the density, which misses less than the whole bell would
             drawn, peak = draws.uniform(a, b, count), max(a, min(mean, b))
-            kept = draws.random(count) <= density(drawn, mean, std) / density(peak, mean, std)
+            kept = draws.random(count) <= _density(drawn, mean, std) / _density(peak, mean, std)
         values[missing] = drawn
         missing[missing] = ~kept
-    return fill(tensor, values)
+    return _fill(tensor, values)
 
 
-def density(x: Any, mean: float, std: float) -> Any:
+def _density(x: Any, mean: float, std: float) -> Any:
     return np.exp(-0.5 * ((x - mean) / std) ** 2)
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
-    return fill(tensor, val)
+    return _fill(tensor, val)
 
 
 def ones_(tensor: Tensor) -> Tensor:
-    return fill(tensor, 1.0)
+    return _fill(tensor, 1.0)
 
 
 def zeros_(tensor: Tensor) -> Tensor:
-    return fill(tensor, 0.0)
+    return _fill(tensor, 0.0)
 
 
 def eye_(tensor: Tensor) -> Tensor:
     """The identity, as much of it as a matrix [N, K] holds."""
     if len(tensor.shape) != 2:
         raise InputError(f"eye_ fills a matrix, not {list(tensor.shape)}")
-    return fill(tensor, np.eye(*tensor.shape))
+    return _fill(tensor, np.eye(*tensor.shape))
 
 
 def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
@@ -107,7 +107,7 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
         first = group * (outputs // groups)
         for channel in range(min(outputs // groups, inputs)):
             values[(first + channel, channel, *middle)] = 1
-    return fill(tensor, values)
+    return _fill(tensor, values)
 
 
 def xavier_uniform_(
@@ -133,7 +133,7 @@ def kaiming_uniform_(
     generator: Generator | None = None,
 ) -> Tensor:
     """He et al. (2015): variance gain^2 / fan; `a` is the negative slope of leaky_relu."""
-    bound = math.sqrt(3) * kaiming_std(tensor, a, mode, nonlinearity)
+    bound = math.sqrt(3) * _kaiming_std(tensor, a, mode, nonlinearity)
     return uniform_(tensor, -bound, bound, generator)
 
 
@@ -145,7 +145,7 @@ def kaiming_normal_(
     generator: Generator | None = None,
 ) -> Tensor:
     """He et al. (2015), from a normal distribution."""
-    return normal_(tensor, 0.0, kaiming_std(tensor, a, mode, nonlinearity), generator)
+    return normal_(tensor, 0.0, _kaiming_std(tensor, a, mode, nonlinearity), generator)
 
 
 def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = None) -> Tensor:
@@ -163,7 +163,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = N
     drawn = draws.normal(0, 1, (max(rows, columns), min(rows, columns)))
     q, r = np.linalg.qr(drawn)
     q *= np.sign(np.diag(r))
-    return fill(tensor, gain * (q.T if rows < columns else q).reshape(tensor.shape))
+    return _fill(tensor, gain * (q.T if rows < columns else q).reshape(tensor.shape))
 
 
 def sparse_(
@@ -179,20 +179,20 @@ def sparse_(
     values = draws.normal(0, std, (rows, columns))
     for column in range(columns):
         values[draws.permutation(rows)[: math.ceil(sparsity * rows)], column] = 0
-    return fill(tensor, values)
+    return _fill(tensor, values)
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     """The factor that keeps the variance through a nonlinearity; `param` is leaky_relu's slope."""
     if nonlinearity == "leaky_relu":
         return math.sqrt(2 / (1 + (0.01 if param is None else param) ** 2))
-    if nonlinearity not in GAINS:
-        known = ", ".join([*GAINS, "leaky_relu"])
+    if nonlinearity not in _GAINS:
+        known = ", ".join([*_GAINS, "leaky_relu"])
         raise InputError(f"no gain is known for {nonlinearity!r}; for {known} one is")
-    return GAINS[nonlinearity]
+    return _GAINS[nonlinearity]
 
 
-def kaiming_std(tensor: Array | NDArray[Any], a: float, mode: str, nonlinearity: str) -> float:
+def _kaiming_std(tensor: Array | NDArray[Any], a: float, mode: str, nonlinearity: str) -> float:
     fan = _calculate_correct_fan(tensor, mode)
     return calculate_gain(nonlinearity, a) / math.sqrt(max(fan, 1))
 
@@ -212,7 +212,7 @@ def _calculate_correct_fan(tensor: Array | NDArray[Any], mode: str) -> int:
     return _calculate_fan_in_and_fan_out(tensor)[mode == "fan_out"]
 
 
-def fill(tensor: Tensor, values: Any) -> Tensor:
+def _fill(tensor: Tensor, values: Any) -> Tensor:
     if not isinstance(tensor, Array):
         tensor[...] = values
         return tensor
@@ -221,12 +221,12 @@ def fill(tensor: Tensor, values: Any) -> Tensor:
         return tensor.write("nn.init", Array(numbers))
 
 
-def deprecated(function: Callable[P, R]) -> Callable[P, R]:
+def _deprecated(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """The same function under torch's old name, which does not end in _."""
     old = function.__name__[:-1]
 
     @wraps(function)
-    def named(*args: P.args, **kwargs: P.kwargs) -> R:
+    def named(*args: _P.args, **kwargs: _P.kwargs) -> _R:
         warnings.warn(f"nn.init.{old} is deprecated: it is nn.init.{old}_", FutureWarning,
                       stacklevel=2)
         return function(*args, **kwargs)
@@ -234,14 +234,14 @@ def deprecated(function: Callable[P, R]) -> Callable[P, R]:
     return named
 
 
-uniform = deprecated(uniform_)
-normal = deprecated(normal_)
-constant = deprecated(constant_)
-eye = deprecated(eye_)
-dirac = deprecated(dirac_)
-xavier_uniform = deprecated(xavier_uniform_)
-xavier_normal = deprecated(xavier_normal_)
-kaiming_uniform = deprecated(kaiming_uniform_)
-kaiming_normal = deprecated(kaiming_normal_)
-orthogonal = deprecated(orthogonal_)
-sparse = deprecated(sparse_)
+uniform = _deprecated(uniform_)
+normal = _deprecated(normal_)
+constant = _deprecated(constant_)
+eye = _deprecated(eye_)
+dirac = _deprecated(dirac_)
+xavier_uniform = _deprecated(xavier_uniform_)
+xavier_normal = _deprecated(xavier_normal_)
+kaiming_uniform = _deprecated(kaiming_uniform_)
+kaiming_normal = _deprecated(kaiming_normal_)
+orthogonal = _deprecated(orthogonal_)
+sparse = _deprecated(sparse_)

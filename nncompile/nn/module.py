@@ -26,7 +26,7 @@ from nncompile.nn.parameter import (
 from nncompile.nn.state import IncompatibleKeys, load, save
 
 
-def is_dtype(name: str) -> bool:
+def _is_dtype(name: str) -> bool:
     try:
         np.dtype(name)
     except TypeError:
@@ -204,7 +204,7 @@ class Module:
         yield prefix, self
         for name, module in self._modules.items():
             if module is not None:
-                yield from module.named_modules(memo, joined(prefix, name), remove_duplicate)
+                yield from module.named_modules(memo, _joined(prefix, name), remove_duplicate)
 
     def modules(self, remove_duplicate: bool = True) -> Iterator[Module]:
         return (m for _, m in self.named_modules(remove_duplicate=remove_duplicate))
@@ -246,7 +246,7 @@ class Module:
                 if array is not None and id(array) not in seen:
                     if remove_duplicate:
                         seen.add(id(array))
-                    yield joined(path, name), array
+                    yield _joined(path, name), array
 
     def get_submodule(self, target: str) -> Module:
         """The module at a path such as "blocks.0.norm"; "" is this one."""
@@ -375,7 +375,7 @@ class Module:
         another of `nncompile.compile`'s targets: what it compiles the model, or a part of it, for;
         a call that is not compiled computes on the host either way."""
         for given in args:
-            if isinstance(given, str) and not is_dtype(given):
+            if isinstance(given, str) and not _is_dtype(given):
                 device = given
             elif given is not None and not isinstance(given, bool):
                 dtype = given.dtype if isinstance(given, Array | np.ndarray) else given
@@ -415,7 +415,7 @@ class Module:
 
     def bfloat16(self) -> Self:
         """The floats rounded to bfloat16; they are kept, and computed with, in float32."""
-        return self._rounded(to_bfloat16)
+        return self._rounded(_to_bfloat16)
 
     def _rounded(self, rounding: Callable[[Any], Any]) -> Self:
         for array in [*self.parameters(), *self.buffers()]:
@@ -445,7 +445,7 @@ class Module:
         return layout(type(self).__name__, extra.split("\n") if extra else [], children)
 
 
-def to_bfloat16(values: Any) -> Any:
+def _to_bfloat16(values: Any) -> Any:
     """Rounded to the nearest float32 whose last 16 bits are 0, halves to the even one."""
     bits = values.view(np.uint32)
     rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
@@ -460,5 +460,5 @@ def layout(name: str, extra: list[str], children: list[str]) -> str:
     return "\n  ".join([f"{name}(", *extra, *children]) + "\n)"
 
 
-def joined(path: str, name: str) -> str:
+def _joined(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name

@@ -27,7 +27,7 @@ from nncompile.nn.parameter import (
 )
 
 
-class Normalization(Module):
+class _Normalization(Module):
     """What these layers share: weight, which starts as 1, and bias, which starts as 0."""
 
     weight: Parameter | None
@@ -46,7 +46,7 @@ class Normalization(Module):
             init.zeros_(self.bias)
 
 
-class LayerNorm(Normalization):
+class LayerNorm(_Normalization):
     """(x - mean) / sqrt(variance + eps) * weight + bias over the last axes.
 
     weight and bias have the shape normalized_shape and start as 1 and 0.
@@ -62,7 +62,7 @@ class LayerNorm(Normalization):
         dtype: DTypeLike | None = None,
     ) -> None:
         super().__init__()
-        self.normalized_shape = shape_of(normalized_shape)
+        self.normalized_shape = _shape_of(normalized_shape)
         self.eps = eps
         self.elementwise_affine = elementwise_affine
         self._make_affine(self.normalized_shape, elementwise_affine, elementwise_affine and bias,
@@ -76,7 +76,7 @@ class LayerNorm(Normalization):
                 f"elementwise_affine={self.elementwise_affine}, bias={self.bias is not None}")
 
 
-class RMSNorm(Normalization):
+class RMSNorm(_Normalization):
     """x / sqrt(mean(x^2) + eps) * weight over the last axes; eps is the machine's for the type of x
     unless it is given.
 
@@ -92,7 +92,7 @@ class RMSNorm(Normalization):
         dtype: DTypeLike | None = None,
     ) -> None:
         super().__init__()
-        self.normalized_shape = shape_of(normalized_shape)
+        self.normalized_shape = _shape_of(normalized_shape)
         self.eps = eps
         self.elementwise_affine = elementwise_affine
         weight = empty(self.normalized_shape, device, dtype) if elementwise_affine else None
@@ -111,7 +111,7 @@ class RMSNorm(Normalization):
                 f"elementwise_affine={self.elementwise_affine}")
 
 
-class GroupNorm(Normalization):
+class GroupNorm(_Normalization):
     """LayerNorm of each group of channels of [N, C, ...]; weight and bias [C] start as 1 and 0."""
 
     def __init__(
@@ -142,7 +142,7 @@ class GroupNorm(Normalization):
                 f"bias={self.bias is not None}")
 
 
-class ByChannel(Normalization):
+class _ByChannel(_Normalization):
     """What BatchNorm1d and InstanceNorm1d share: running statistics of each channel.
 
     weight and bias [num_features] start as 1 and 0, and so do running_var and running_mean.
@@ -197,7 +197,7 @@ class ByChannel(Normalization):
                 f"track_running_stats={self.track_running_stats}")
 
 
-class BatchNorm1d(ByChannel):
+class BatchNorm1d(_ByChannel):
     """(x - mean) / sqrt(variance + eps) * weight + bias for each channel of [N, C] or [N, C, L].
 
     Mean and variance are the running ones in eval mode, else the batch's.
@@ -224,7 +224,7 @@ class BatchNorm1d(ByChannel):
         return 1 / float(number) if self.momentum is None else self.momentum
 
 
-class InstanceNorm1d(ByChannel):
+class InstanceNorm1d(_ByChannel):
     """Each channel of [N, C, L] or [C, L] brought to mean 0 and variance 1, then times weight plus
     bias; with track_running_stats, in eval mode by the running statistics."""
 
@@ -263,11 +263,11 @@ class InstanceNorm1d(ByChannel):
             self.training or not self.track_running_stats, self.momentum or 0.0, self.eps)
 
 
-class LazyByChannel(ByChannel):
+class _LazyByChannel(_ByChannel):
     """What the lazy ones share: num_features is that of the first input, in a call or a trace, and
     from then on they are what is said in `becomes`."""
 
-    becomes: type[ByChannel]
+    becomes: type[_ByChannel]
 
     def __init__(
         self,
@@ -280,7 +280,7 @@ class LazyByChannel(ByChannel):
         *,
         bias: bool = True,
     ) -> None:
-        ByChannel.__init__(self, 0, eps, momentum, False, False, bias=False)
+        _ByChannel.__init__(self, 0, eps, momentum, False, False, bias=False)
         self.affine = affine
         self.track_running_stats = track_running_stats
         if affine:
@@ -316,13 +316,13 @@ class LazyByChannel(ByChannel):
         return self.forward(input)
 
 
-class LazyBatchNorm1d(LazyByChannel, BatchNorm1d):
+class LazyBatchNorm1d(_LazyByChannel, BatchNorm1d):
     """A BatchNorm1d that takes num_features from its first input."""
 
     becomes = BatchNorm1d
 
 
-class LazyInstanceNorm1d(LazyByChannel, InstanceNorm1d):
+class LazyInstanceNorm1d(_LazyByChannel, InstanceNorm1d):
     """An InstanceNorm1d that takes num_features from its first input."""
 
     becomes = InstanceNorm1d
@@ -369,7 +369,7 @@ class CrossMapLRN2d(Module):
         return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
 
 
-def shape_of(normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
+def _shape_of(normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
     if not isinstance(normalized_shape, Sequence):
         normalized_shape = [normalized_shape]
     return tuple(map(operator.index, normalized_shape))

@@ -12,7 +12,7 @@ from nncompile.array import Array
 from nncompile.errors import InputError
 
 
-class Owned(Array):
+class _Owned(Array):
     """What Parameter and Buffer share: numbers that can be exchanged for others.  Changes in place
     go into the ndarray itself."""
 
@@ -32,7 +32,7 @@ class Owned(Array):
         self.payload = as_data(data)
 
 
-class Parameter(Owned):
+class Parameter(_Owned):
     """An array that becomes part of the module it is assigned to, under that name.
 
     `data` is an array, which is shared and keeps its type; plain numbers and lists become float32.
@@ -53,7 +53,7 @@ class Parameter(Owned):
         return f"Parameter containing:\n{super().__repr__()}"
 
 
-class Buffer(Owned):
+class Buffer(_Owned):
     """An array that becomes a buffer of the module it is assigned to: kept and saved, not trained.
 
     persistent=False leaves it out of the state dict.
@@ -64,7 +64,7 @@ class Buffer(Owned):
         self.persistent = persistent
 
 
-class Uninitialized(Owned):
+class Uninitialized(_Owned):
     """What has no shape yet: a lazy layer's arrays before its first call."""
 
     def materialize(self, shape: tuple[int, ...], device: Any = None,
@@ -108,7 +108,7 @@ def empty(shape: tuple[int, ...], device: Any = None, dtype: DTypeLike | None = 
 
     Errors: InputError for a negative size, another device, or a type other than f32 and f64.
     """
-    check_device(device)
+    _check_device(device)
     if negative := [size for size in shape if size < 0]:
         raise InputError(f"sizes cannot be negative, got {negative[0]}")
     resolved = np.dtype(np.float32 if dtype is None else dtype)
@@ -117,6 +117,6 @@ def empty(shape: tuple[int, ...], device: Any = None, dtype: DTypeLike | None = 
     return Parameter(np.zeros(shape, resolved))
 
 
-def check_device(device: Any) -> None:
+def _check_device(device: Any) -> None:
     if device is not None and str(device) != "cpu":
         raise InputError(f"device={device!r}: modules hold NumPy arrays, leave it out")

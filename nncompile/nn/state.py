@@ -16,7 +16,7 @@ from nncompile.nn.parameter import Uninitialized, as_data
 if TYPE_CHECKING:
     from nncompile.nn.module import Module
 
-EXTRA = "_extra_state"                           # the key of what get_extra_state gives
+_EXTRA = "_extra_state"                          # the key of what get_extra_state gives
 
 
 class IncompatibleKeys(NamedTuple):
@@ -39,8 +39,8 @@ def save(module: Module, state: Any, prefix: str, keep_vars: bool) -> None:
     for path, array in module._arrays_in_state(prefix, recurse=False).items():
         if not isinstance(array, Uninitialized):
             state[path] = array if keep_vars else array.numpy()
-    if has_extra(module):
-        state[prefix + EXTRA] = module.get_extra_state()
+    if _has_extra(module):
+        state[prefix + _EXTRA] = module.get_extra_state()
     for name, child in module._modules.items():
         if child is not None:
             save(child, state, f"{prefix}{name}.", keep_vars)
@@ -48,7 +48,7 @@ def save(module: Module, state: Any, prefix: str, keep_vars: bool) -> None:
         hook(module, state, prefix, {})
 
 
-def has_extra(module: Module) -> bool:
+def _has_extra(module: Module) -> bool:
     from nncompile.nn.module import Module
 
     return type(module).get_extra_state is not Module.get_extra_state
@@ -70,13 +70,13 @@ def load(module: Module, given: Mapping[str, Any], strict: bool, assign: bool = 
     for prefix, part in below:
         for hook in tuple(part._hooks.around("before load").values()):
             hook(part, state, prefix, {}, strict, *keys, problems)
-    extra = {prefix + EXTRA: part for prefix, part in below if has_extra(part)}
+    extra = {prefix + _EXTRA: part for prefix, part in below if _has_extra(part)}
     keys.missing_keys.extend(key for key in (*own, *extra) if key not in state)
     keys.unexpected_keys.extend(key for key in state if key not in own and key not in extra)
     if strict:
         problems += [f"{what} keys: {', '.join(map(str, which))}"
                      for what, which in zip(("missing", "unexpected"), keys, strict=True) if which]
-    loaded = all_fitting(own, state, assign, problems)
+    loaded = _all_fitting(own, state, assign, problems)
     if problems:
         raise InputError("\n  ".join([f"the state dict does not fit {type(module).__name__}:",
                                       *problems]))
@@ -92,21 +92,21 @@ def load(module: Module, given: Mapping[str, Any], strict: bool, assign: bool = 
     return keys
 
 
-def all_fitting(own: Mapping[str, Array], state: Mapping[str, Any], assign: bool,
-                problems: list[str]) -> dict[str, NDArray[Any]]:
+def _all_fitting(own: Mapping[str, Array], state: Mapping[str, Any], assign: bool,
+                 problems: list[str]) -> dict[str, NDArray[Any]]:
     """The numbers for each array; what does not fit is put among the problems."""
     loaded = {}
     for key, array in own.items():
         if key not in state:
             continue
         try:
-            loaded[key] = fitting(state[key], array, assign)
+            loaded[key] = _fitting(state[key], array, assign)
         except (InputError, TypeError, ValueError, RuntimeError) as error:
             problems.append(f"{key}: {error}")
     return loaded
 
 
-def as_numpy(given: Any) -> NDArray[Any]:
+def _as_numpy(given: Any) -> NDArray[Any]:
     """The numbers of anything; float16 and bfloat16, torch's and ml_dtypes', as float32."""
     if "bfloat16" in str(getattr(given, "dtype", "")) and hasattr(given, "float"):
         given = given.float()                    # a tensor of torch's, which NumPy has no type for
@@ -115,10 +115,10 @@ def as_numpy(given: Any) -> NDArray[Any]:
     return values.astype(np.float32) if half else values
 
 
-def fitting(given: Any, target: Array, assign: bool) -> NDArray[Any]:
+def _fitting(given: Any, target: Array, assign: bool) -> NDArray[Any]:
     """The given numbers in an array of their own, of the target's shape and type; with `assign`,
     in their own array and type."""
-    values = as_numpy(given)
+    values = _as_numpy(given)
     if values.dtype.kind not in "fiub" or (values.dtype.kind == "f") > (target.dtype.kind == "f"):
         raise InputError(f"values of type {values.dtype} cannot become {target.type}")
     if values.shape != target.shape and not isinstance(target, Uninitialized):

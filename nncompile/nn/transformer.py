@@ -20,10 +20,10 @@ from nncompile.nn.linear import Linear
 from nncompile.nn.module import Module
 from nncompile.nn.normalization import LayerNorm
 
-Activation = str | Callable[[Array], Array]
+_Activation = str | Callable[[Array], Array]
 
 
-class TransformerLayer(Module):
+class _TransformerLayer(Module):
     """What the layers of both stacks share: two linear layers with an activation between them."""
 
     norm_first: bool
@@ -42,11 +42,11 @@ class TransformerLayer(Module):
         return norm(x + drop(part(x)))
 
 
-def attend(layer: MultiheadAttention, x: Any, memory: Any, mask: Any, padding: Any) -> Any:
+def _attend(layer: MultiheadAttention, x: Any, memory: Any, mask: Any, padding: Any) -> Any:
     return layer(x, memory, memory, key_padding_mask=padding, need_weights=False, attn_mask=mask)[0]
 
 
-class TransformerEncoderLayer(TransformerLayer):
+class TransformerEncoderLayer(_TransformerLayer):
     """Attention of a sequence to itself and two linear layers, each added to what went in.
 
     src is [L, N, d_model], or [N, L, d_model] with batch_first; masks as in MultiheadAttention.
@@ -58,7 +58,7 @@ class TransformerEncoderLayer(TransformerLayer):
         nhead: int,
         dim_feedforward: int = 2048,
         dropout: float = 0.1,
-        activation: Activation = F.relu,
+        activation: _Activation = F.relu,
         layer_norm_eps: float = 1e-5,
         batch_first: bool = False,
         norm_first: bool = False,
@@ -77,19 +77,19 @@ class TransformerEncoderLayer(TransformerLayer):
         self.norm2 = LayerNorm(d_model, layer_norm_eps, True, bias, device, dtype)
         self.dropout1 = Dropout(dropout)
         self.dropout2 = Dropout(dropout)
-        self.activation = activation_of(activation)
+        self.activation = _activation_of(activation)
 
     def forward(self, src: Array, src_mask: Any = None, src_key_padding_mask: Any = None,
                 is_causal: bool = False) -> Any:
         def attention(x: Any) -> Any:
-            return attend(self.self_attn, x, x, src_mask, src_key_padding_mask)
+            return _attend(self.self_attn, x, x, src_mask, src_key_padding_mask)
 
-        check_causal(is_causal, src_mask)
+        _check_causal(is_causal, src_mask)
         x = self._add(src, self.norm1, attention, self.dropout1)
         return self._add(x, self.norm2, self._feed_forward, self.dropout2)
 
 
-class TransformerDecoderLayer(TransformerLayer):
+class TransformerDecoderLayer(_TransformerLayer):
     """TransformerEncoderLayer with attention to the encoder's result, memory, in between."""
 
     def __init__(
@@ -98,7 +98,7 @@ class TransformerDecoderLayer(TransformerLayer):
         nhead: int,
         dim_feedforward: int = 2048,
         dropout: float = 0.1,
-        activation: Activation = F.relu,
+        activation: _Activation = F.relu,
         layer_norm_eps: float = 1e-5,
         batch_first: bool = False,
         norm_first: bool = False,
@@ -122,7 +122,7 @@ class TransformerDecoderLayer(TransformerLayer):
         self.dropout1 = Dropout(dropout)
         self.dropout2 = Dropout(dropout)
         self.dropout3 = Dropout(dropout)
-        self.activation = activation_of(activation)
+        self.activation = _activation_of(activation)
 
     def forward(
         self, tgt: Array, memory: Array, tgt_mask: Any = None, memory_mask: Any = None,
@@ -130,13 +130,13 @@ class TransformerDecoderLayer(TransformerLayer):
         tgt_is_causal: bool = False, memory_is_causal: bool = False,
     ) -> Any:
         def to_itself(x: Any) -> Any:
-            return attend(self.self_attn, x, x, tgt_mask, tgt_key_padding_mask)
+            return _attend(self.self_attn, x, x, tgt_mask, tgt_key_padding_mask)
 
         def to_memory(x: Any) -> Any:
-            return attend(self.multihead_attn, x, memory, memory_mask, memory_key_padding_mask)
+            return _attend(self.multihead_attn, x, memory, memory_mask, memory_key_padding_mask)
 
-        check_causal(tgt_is_causal, tgt_mask)
-        check_causal(memory_is_causal, memory_mask)
+        _check_causal(tgt_is_causal, tgt_mask)
+        _check_causal(memory_is_causal, memory_mask)
         x = self._add(tgt, self.norm1, to_itself, self.dropout1)
         x = self._add(x, self.norm2, to_memory, self.dropout2)
         return self._add(x, self.norm3, self._feed_forward, self.dropout3)
@@ -203,7 +203,7 @@ class Transformer(Module):
         num_decoder_layers: int = 6,
         dim_feedforward: int = 2048,
         dropout: float = 0.1,
-        activation: Activation = F.relu,
+        activation: _Activation = F.relu,
         custom_encoder: Any = None,
         custom_decoder: Any = None,
         layer_norm_eps: float = 1e-5,
@@ -258,7 +258,7 @@ class Transformer(Module):
         return full((sz, sz), float("-inf"), dtype=dtype, device=device).triu(1)
 
 
-def activation_of(given: Activation) -> Callable[[Array], Any]:
+def _activation_of(given: _Activation) -> Callable[[Array], Any]:
     """A function, a module, or the name of one of two functions.  Errors: another name."""
     if callable(given):
         return given
@@ -267,6 +267,6 @@ def activation_of(given: Activation) -> Callable[[Array], Any]:
     return F.relu if given == "relu" else F.gelu
 
 
-def check_causal(is_causal: bool, mask: Any) -> None:
+def _check_causal(is_causal: bool, mask: Any) -> None:
     if is_causal and mask is None:
         raise InputError("is_causal says something about the mask, which is missing")

@@ -28,7 +28,7 @@ def relu(input: Any, inplace: bool = False) -> Array:
 @from_outside
 def relu6(input: Any, inplace: bool = False) -> Array:
     """min(max(x, 0), 6)."""
-    return placed(input, bounded(numbers("relu6", input), 0, 6), inplace)
+    return placed(input, bounded(_numbers("relu6", input), 0, 6), inplace)
 
 
 @from_outside
@@ -38,7 +38,7 @@ def hardtanh(
     """x between min_val and max_val.  Errors: InputError for min_val above max_val."""
     if min_val > max_val:
         raise InputError(f"hardtanh: min_val {min_val} is above max_val {max_val}")
-    x = numbers("hardtanh", input)
+    x = _numbers("hardtanh", input)
     low, high = (n if x.is_floating_point() else int(n) for n in (min_val, max_val))
     return placed(input, bounded(x, low, high), inplace)
 
@@ -232,7 +232,7 @@ def softmax(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: DTy
             ) -> Array:
     """exp(x) / sum(exp(x)) along dim.  A row of -inf gives NaN."""
     x = as_array("softmax", input)
-    return x.softmax(dim_of("softmax", x, dim), dtype)
+    return x.softmax(_dim_of("softmax", x, dim), dtype)
 
 
 @from_outside
@@ -240,7 +240,7 @@ def log_softmax(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype:
                 ) -> Array:
     """log(softmax(x)), without the rounding of the softmax."""
     x = as_array("log_softmax", input)
-    return x.log_softmax(dim_of("log_softmax", x, dim), dtype)
+    return x.log_softmax(_dim_of("log_softmax", x, dim), dtype)
 
 
 @from_outside
@@ -248,17 +248,17 @@ def softmin(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: DTy
             ) -> Array:
     """softmax(-x)."""
     x = as_array("softmin", input)
-    return x.neg().softmax(dim_of("softmin", x, dim), dtype)
+    return x.neg().softmax(_dim_of("softmin", x, dim), dtype)
 
 
-def numbers(name: str, given: Any) -> Array:
+def _numbers(name: str, given: Any) -> Array:
     x = as_array(name, given)
     if x.type.dtype == "bool":
         raise Error(f"{name} takes numbers, not {x.type}")
     return x
 
 
-def dim_of(name: str, x: Array, dim: int | None) -> int:
+def _dim_of(name: str, x: Array, dim: int | None) -> int:
     """The axis given, or torch's choice where there is none, deprecated there too."""
     if dim is not None:
         return dim

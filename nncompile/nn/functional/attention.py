@@ -15,7 +15,7 @@ from nncompile.nn.calls import from_outside
 from nncompile.nn.functional.dropout import dropout
 from nncompile.nn.functional.linear import linear
 
-NEGATIVE = -math.inf
+_NEGATIVE = -math.inf
 
 
 @from_outside
@@ -49,27 +49,27 @@ def scaled_dot_product_attention(
     factor = (1 / math.sqrt(width) if width else math.inf) if scale is None else float(scale)
     scores = q.matmul(k.transpose(-2, -1)).mul(factor)
     if is_causal:
-        scores = apply("where", causal(q.size(-2), k.size(-2)), scores, NEGATIVE)
-    weights = scores.softmax(-1) if attn_mask is None else masked_softmax(scores, attn_mask)
+        scores = apply("where", _causal(q.size(-2), k.size(-2)), scores, _NEGATIVE)
+    weights = scores.softmax(-1) if attn_mask is None else _masked_softmax(scores, attn_mask)
     if dropout_p > 0:
         weights = dropout(weights, dropout_p, True)
     return weights.matmul(v)
 
 
-def causal(queries: Any, keys: Any) -> Array:
+def _causal(queries: Any, keys: Any) -> Array:
     """True where a query is not before the key."""
     rows = apply("iota", shape=(queries, 1), axis=0, dtype="i64")
     return apply("ge", rows, apply("iota", shape=(keys,), axis=0, dtype="i64"))
 
 
-def masked_softmax(scores: Array, attn_mask: Any) -> Array:
+def _masked_softmax(scores: Array, attn_mask: Any) -> Array:
     """softmax over the keys that are seen; of a query that sees none, 0."""
     mask = as_array("attn_mask", attn_mask)
     if mask.type.dtype == "bool":
-        scores = apply("where", mask, scores, NEGATIVE)
+        scores = apply("where", mask, scores, _NEGATIVE)
     else:
         scores = scores.add(mask.cast(scores.type.dtype))
-    nothing = apply("eq", scores.amax(-1, keepdim=True), NEGATIVE)
+    nothing = apply("eq", scores.amax(-1, keepdim=True), _NEGATIVE)
     return apply("where", nothing, 0.0, scores.softmax(-1))
 
 
@@ -90,8 +90,8 @@ def multi_head_attention_forward(
     if static_k is not None or static_v is not None:
         raise InputError("multi_head_attention_forward takes no static_k and static_v")
     q, k, v = (as_array("attention", a) for a in (query, key, value))
-    check_ranks(q, k, v, key_padding_mask, attn_mask)
-    check_causal(is_causal, attn_mask)
+    _check_ranks(q, k, v, key_padding_mask, attn_mask)
+    _check_causal(is_causal, attn_mask)
     if not same(q.size(-1), embed_dim_to_check) or embed_dim_to_check % num_heads:
         raise Error(f"attention expects a width of {embed_dim_to_check}, which {num_heads} heads "
                     f"divide, not {q.type}")
@@ -108,26 +108,26 @@ def multi_head_attention_forward(
     if in_proj_bias is not None:
         biases = as_array("in_proj_bias", in_proj_bias).chunk(3)
     q, k, v = (linear(a, w, b) for a, w, b in zip((q, k, v), weights, biases, strict=True))
-    mask = merged_mask(q, k, num_heads, attn_mask, key_padding_mask)
-    k, v = (with_row(a, row) for a, row in ((k, bias_k), (v, bias_v)))
-    q, k, v = (heads(a, num_heads) for a in (q, k, v))
+    mask = _merged_mask(q, k, num_heads, attn_mask, key_padding_mask)
+    k, v = (_with_row(a, row) for a, row in ((k, bias_k), (v, bias_v)))
+    q, k, v = (_heads(a, num_heads) for a in (q, k, v))
     if add_zero_attn:
         k, v = (cat([a, zeros(*a.shape[:2], 1, a.size(-1), dtype=a.dtype)], 2) for a in (k, v))
     if mask is not None and (more := k.size(2) - mask.size(-1)) != 0:
         mask = apply("pad", mask, low=(0,) * 4, high=(0, 0, 0, more), value=0.0)
     dropped = dropout_p if training else 0.0
-    return joined_heads(q, k, v, mask, dropped, out_proj_weight, out_proj_bias, batched,
-                        need_weights, average_attn_weights)
+    return _joined_heads(q, k, v, mask, dropped, out_proj_weight, out_proj_bias, batched,
+                         need_weights, average_attn_weights)
 
 
-def with_row(x: Array, row: Any) -> Array:
+def _with_row(x: Array, row: Any) -> Array:
     """One more key or value at the end, the same for each sequence."""
     if row is None:
         return x
     return cat([x, as_array("bias_k and bias_v", row).expand(x.size(0), 1, -1)], 1)
 
 
-def joined_heads(
+def _joined_heads(
     q: Array, k: Array, v: Array, mask: Array | None, dropout_p: float, weight: Any, bias: Any,
     batched: bool, need_weights: bool, average: bool,
 ) -> tuple[Array, Array | None]:
@@ -150,16 +150,16 @@ def joined_heads(
     return result, seen
 
 
-def heads(x: Array, count: int) -> Array:
+def _heads(x: Array, count: int) -> Array:
     """[N, L, E] as [N, heads, L, E / heads]."""
     return x.unflatten(2, [count, -1]).transpose(1, 2)
 
 
-def merged_mask(q: Array, k: Array, num_heads: int, attn_mask: Any, key_padding_mask: Any
-                ) -> Array | None:
+def _merged_mask(q: Array, k: Array, num_heads: int, attn_mask: Any, key_padding_mask: Any
+                 ) -> Array | None:
     """Both masks as what is added to the scores [N, heads, L, S], or None where there is none."""
     count, queries, keys, dtype = q.size(0), q.size(1), k.size(1), q.type.dtype
-    mask = None if attn_mask is None else additive("attn_mask", attn_mask, dtype)
+    mask = None if attn_mask is None else _additive("attn_mask", attn_mask, dtype)
     if mask is not None:
         wanted = (queries, keys) if mask.ndim == 2 else (count * num_heads, queries, keys)
         if not same(mask.shape, wanted):
@@ -168,30 +168,30 @@ def merged_mask(q: Array, k: Array, num_heads: int, attn_mask: Any, key_padding_
         mask = mask.reshape(*shape, queries, keys)
     if key_padding_mask is None:
         return mask
-    padding = additive("key_padding_mask", key_padding_mask, dtype)
+    padding = _additive("key_padding_mask", key_padding_mask, dtype)
     if not same(padding.reshape(-1, keys).shape, (count, keys)):
         raise Error(f"key_padding_mask is [{count}, {keys}], not {padding.type}")
     padding = padding.reshape(count, 1, 1, keys)
     return padding if mask is None else mask.add(padding)
 
 
-def additive(name: str, given: Any, dtype: str) -> Array:
+def _additive(name: str, given: Any, dtype: str) -> Array:
     """A mask to be added: -inf where a mask of bool is true.  Errors: a mask of integers."""
     mask = as_array(name, given)
     if mask.type.dtype == "bool":
         zero = apply("full", 0.0, shape=(), dtype=dtype)
-        return apply("where", mask, NEGATIVE, zero)
+        return apply("where", mask, _NEGATIVE, zero)
     if not mask.is_floating_point():
         raise Error(f"{name} is of bool or of floats, not {mask.type}")
     return floating(name, mask).cast(dtype)
 
 
-def check_causal(is_causal: bool, attn_mask: Any) -> None:
+def _check_causal(is_causal: bool, attn_mask: Any) -> None:
     if is_causal and attn_mask is None:
         raise InputError("is_causal says something about attn_mask, which is missing")
 
 
-def check_ranks(q: Array, k: Array, v: Array, key_padding_mask: Any, attn_mask: Any) -> None:
+def _check_ranks(q: Array, k: Array, v: Array, key_padding_mask: Any, attn_mask: Any) -> None:
     if q.ndim not in (2, 3) or not q.ndim == k.ndim == v.ndim:
         raise Error(f"attention takes [L, N, E] or [L, E], got {q.type}, {k.type} and {v.type}")
     for name, mask, ranks in [("key_padding_mask", key_padding_mask, (q.ndim - 1,)),

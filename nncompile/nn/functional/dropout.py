@@ -19,34 +19,34 @@ from nncompile.nn.calls import from_outside, placed
 
 # The value of selu far to the left, which alpha dropout puts in for what it drops.
 # Klambauer et al. (2017), arXiv:1706.02515.
-SATURATED = -1.7580993408473766
+_SATURATED = -1.7580993408473766
 
 
 @from_outside
 def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Array:
     """In training, zeros with probability p and the rest times 1 / (1 - p); else the input."""
-    return placed(input, dropped("dropout", input, p, training, lambda shape: shape),
+    return placed(input, _dropped("dropout", input, p, training, lambda shape: shape),
                   inplace and training)
 
 
 @from_outside
 def dropout1d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Array:
     """dropout of whole channels of [N, C, L] or [C, L]."""
-    return placed(input, channels_dropped("dropout1d", input, p, training, (2, 3)),
+    return placed(input, _channels_dropped("dropout1d", input, p, training, (2, 3)),
                   inplace and training)
 
 
 @from_outside
 def dropout2d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Array:
     """dropout of whole channels of [N, C, H, W]; of [N, C, L] and [C, H, W], as torch does."""
-    return placed(input, channels_dropped("dropout2d", input, p, training, (3, 4)),
+    return placed(input, _channels_dropped("dropout2d", input, p, training, (3, 4)),
                   inplace and training)
 
 
 @from_outside
 def dropout3d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Array:
     """dropout of whole channels of [N, C, D, H, W] or [C, D, H, W]."""
-    return placed(input, channels_dropped("dropout3d", input, p, training, (4, 5)),
+    return placed(input, _channels_dropped("dropout3d", input, p, training, (4, 5)),
                   inplace and training)
 
 
@@ -54,7 +54,7 @@ def dropout3d(input: Any, p: float = 0.5, training: bool = True, inplace: bool =
 def alpha_dropout(input: Any, p: float = 0.5, training: bool = False, inplace: bool = False
                   ) -> Array:
     """dropout that keeps mean and variance of what selu gives."""
-    return placed(input, alpha_dropped("alpha_dropout", input, p, training, lambda shape: shape),
+    return placed(input, _alpha_dropped("alpha_dropout", input, p, training, lambda shape: shape),
                   inplace and training)
 
 
@@ -62,26 +62,26 @@ def alpha_dropout(input: Any, p: float = 0.5, training: bool = False, inplace: b
 def feature_alpha_dropout(input: Any, p: float = 0.5, training: bool = False,
                           inplace: bool = False) -> Array:
     """alpha_dropout of whole channels of [N, C, ...]."""
-    return placed(input, alpha_dropped("feature_alpha_dropout", input, p, training, of_channels),
+    return placed(input, _alpha_dropped("feature_alpha_dropout", input, p, training, _of_channels),
                   inplace and training)
 
 
-def of_channels(shape: tuple[int, ...]) -> tuple[int, ...]:
+def _of_channels(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (*shape[:2], *[1] * (len(shape) - 2))
 
 
-def channels_dropped(name: str, input: Any, p: float, training: bool, ranks: tuple[int, int]
-                     ) -> Array:
+def _channels_dropped(name: str, input: Any, p: float, training: bool, ranks: tuple[int, int]
+                      ) -> Array:
     x = as_array(name, input)
     if x.ndim not in ranks:
         raise Error(f"{name} takes arrays of {ranks[0]} or {ranks[1]} axes, not {x.type}")
     if x.ndim == ranks[0] and name != "dropout2d":
-        return dropped(name, x, p, training, lambda shape: (shape[0], *[1] * (len(shape) - 1)))
-    return dropped(name, x, p, training, of_channels)
+        return _dropped(name, x, p, training, lambda shape: (shape[0], *[1] * (len(shape) - 1)))
+    return _dropped(name, x, p, training, _of_channels)
 
 
-def dropped(name: str, input: Any, p: float, training: bool,
-            mask_shape: Callable[[Any], Any]) -> Array:
+def _dropped(name: str, input: Any, p: float, training: bool,
+             mask_shape: Callable[[Any], Any]) -> Array:
     check_probability(p)
     x = as_array(name, input)
     if not training or p == 0:
@@ -91,8 +91,8 @@ def dropped(name: str, input: Any, p: float, training: bool,
     return x.mul(kept.cast(x.type.dtype).mul(scale))
 
 
-def alpha_dropped(name: str, input: Any, p: float, training: bool,
-                  mask_shape: Callable[[Any], Any]) -> Array:
+def _alpha_dropped(name: str, input: Any, p: float, training: bool,
+                   mask_shape: Callable[[Any], Any]) -> Array:
     check_probability(p)
     x = as_array(name, input)
     if not training or p == 0:
@@ -100,8 +100,8 @@ def alpha_dropped(name: str, input: Any, p: float, training: bool,
     if p == 1:
         return x.mul(0.0)
     kept = drawn(name, x, lambda draws: draws.random(mask_shape(x.shape)) >= p)
-    scale = ((1 - p) * (1 + p * SATURATED**2)) ** -0.5
-    return apply("where", kept, x, SATURATED).mul(scale).sub(scale * SATURATED * p)
+    scale = ((1 - p) * (1 + p * _SATURATED**2)) ** -0.5
+    return apply("where", kept, x, _SATURATED).mul(scale).sub(scale * _SATURATED * p)
 
 
 def drawn(name: str, x: Array, draw: Callable[[Generator], Any]) -> Array:

@@ -29,7 +29,7 @@ def layer_norm(
     Ba, Kiros and Hinton (2016), arXiv:1607.06450.  The variance is the biased one.
     Errors: last axes of other sizes; a weight or bias of another shape than they have.
     """
-    x, axes = last_axes("layer_norm", input, normalized_shape, weight=weight, bias=bias)
+    x, axes = _last_axes("layer_norm", input, normalized_shape, weight=weight, bias=bias)
     w, b = (None if a is None else as_array("layer_norm", a) for a in (weight, bias))
     affine = [a for a in (w, b) if a is not None and w is not None]
     normal = apply("layer_norm", x, *affine, axes=axes, eps=float(eps))
@@ -45,15 +45,15 @@ def rms_norm(
 
     Zhang and Sennrich (2019), arXiv:1910.07467.  Errors: as layer_norm.
     """
-    x, axes = last_axes("rms_norm", input, normalized_shape, weight=weight)
+    x, axes = _last_axes("rms_norm", input, normalized_shape, weight=weight)
     if eps is None:
         eps = float(np.finfo(x.dtype).eps)
     given = [] if weight is None else [as_array("rms_norm", weight)]
     return apply("rms_norm", x, *given, axes=axes, eps=float(eps))
 
 
-def last_axes(name: str, input: Any, normalized_shape: Sequence[int], **affine: Any
-              ) -> tuple[Array, tuple[int, ...]]:
+def _last_axes(name: str, input: Any, normalized_shape: Sequence[int], **affine: Any
+               ) -> tuple[Array, tuple[int, ...]]:
     x, shape = as_array(name, input), tuple(normalized_shape)
     first = x.ndim - len(shape)
     if not shape or first < 0 or not same(x.shape[first:], shape):
@@ -79,13 +79,13 @@ def group_norm(
     channels = x.shape[1]
     if num_groups <= 0 or channels % num_groups:
         raise Error(f"group_norm: {channels} channels do not divide into {num_groups} groups")
-    check_values([x.shape[0] * channels // num_groups, num_groups, *x.shape[2:]])
+    _check_values([x.shape[0] * channels // num_groups, num_groups, *x.shape[2:]])
     size = channels // num_groups * product(x.shape[2:])
     groups = x.reshape(x.shape[0], num_groups, size)
     if same(size, 0) or same(x.numel(), 0):
-        return affine_channels(x, weight, bias)
+        return _affine_channels(x, weight, bias)
     normal = apply("layer_norm", groups, axes=(2,), eps=float(eps)).reshape(x.shape)
-    return affine_channels(normal, weight, bias)
+    return _affine_channels(normal, weight, bias)
 
 
 @from_outside
@@ -117,16 +117,16 @@ def batch_norm(
     if not training:
         if running_mean is None or running_var is None:
             raise Error("batch_norm needs running_mean and running_var unless it is training")
-        return by_statistics(x, as_array("", running_mean), as_array("", running_var), weight,
-                             bias, eps)
-    check_values(x.shape)
+        return _by_statistics(x, as_array("", running_mean), as_array("", running_var), weight,
+                              bias, eps)
+    _check_values(x.shape)
     axes = (0, *range(2, x.ndim))
     mean, variance = x.mean(axes), x.var(axes, unbiased=False)
     if running_mean is not None and running_var is not None:
         count = x.numel() // x.shape[1]
-        move(running_mean, mean, momentum)
-        move(running_var, variance.mul(count / max(count - 1, 1)), momentum)
-    return by_statistics(x, mean, variance, weight, bias, eps)
+        _move(running_mean, mean, momentum)
+        _move(running_var, variance.mul(count / max(count - 1, 1)), momentum)
+    return _by_statistics(x, mean, variance, weight, bias, eps)
 
 
 @from_outside
@@ -150,22 +150,22 @@ def instance_norm(
     if not use_input_stats:
         if running_mean is None or running_var is None:
             raise Error("instance_norm needs running_mean and running_var, or use_input_stats")
-        return by_statistics(x, as_array("", running_mean), as_array("", running_var), weight,
-                             bias, eps)
+        return _by_statistics(x, as_array("", running_mean), as_array("", running_var), weight,
+                              bias, eps)
     if x.ndim < 3:
         raise Error(f"instance_norm takes [N, C, ...] with an axis or more behind, not {x.type}")
     if same(product(x.shape[2:]), 1):
         raise Error(f"instance_norm needs more than one value a channel, got {x.type}")
     if running_mean is not None and running_var is not None:
         axes = tuple(range(2, x.ndim))
-        move(running_mean, x.mean(axes).mean(0), momentum)
-        move(running_var, x.var(axes).mean(0), momentum)
+        _move(running_mean, x.mean(axes).mean(0), momentum)
+        _move(running_var, x.var(axes).mean(0), momentum)
     normal = apply("layer_norm", x, axes=tuple(range(2, x.ndim)), eps=float(eps))
-    return affine_channels(normal, weight, bias)
+    return _affine_channels(normal, weight, bias)
 
 
-def by_statistics(x: Array, mean: Array, variance: Array, weight: Any, bias: Any, eps: float
-                  ) -> Array:
+def _by_statistics(x: Array, mean: Array, variance: Array, weight: Any, bias: Any, eps: float
+                   ) -> Array:
     """x * scale + shift, which of running statistics are known before the call."""
     scale = variance.reshape(-1).add(eps).rsqrt()
     if weight is not None:
@@ -173,27 +173,27 @@ def by_statistics(x: Array, mean: Array, variance: Array, weight: Any, bias: Any
     shift = mean.reshape(-1).mul(scale).neg()
     if bias is not None:
         shift = shift.add(bias)
-    return x.mul(of_channels(scale, x.ndim)).add(of_channels(shift, x.ndim))
+    return x.mul(_of_channels(scale, x.ndim)).add(_of_channels(shift, x.ndim))
 
 
-def affine_channels(x: Array, weight: Any, bias: Any) -> Array:
+def _affine_channels(x: Array, weight: Any, bias: Any) -> Array:
     if weight is not None:
-        x = x.mul(of_channels(as_array("weight", weight), x.ndim))
-    return x if bias is None else x.add(of_channels(as_array("bias", bias), x.ndim))
+        x = x.mul(_of_channels(as_array("weight", weight), x.ndim))
+    return x if bias is None else x.add(_of_channels(as_array("bias", bias), x.ndim))
 
 
-def of_channels(values: Array, rank: int) -> Array:
+def _of_channels(values: Array, rank: int) -> Array:
     """A vector beside [N, C, ...]."""
     return values.reshape(*values.shape, *[1] * (rank - 2))
 
 
-def move(running: Any, batch: Array, momentum: float) -> None:
+def _move(running: Any, batch: Array, momentum: float) -> None:
     """running * (1 - momentum) + batch * momentum, kept in the array itself."""
     numbers = as_array("running statistics", running).numbers("batch statistics in training mode")
     numbers += momentum * (batch.numbers("batch statistics in training mode") - numbers)
 
 
-def check_values(shape: Sequence[Any]) -> None:
+def _check_values(shape: Sequence[Any]) -> None:
     sizes = [shape[0], *shape[2:]]
     if not any(isinstance(size, DimExpr) for size in sizes) and product(sizes) == 1:
         raise InputError("more than one value is needed for each channel, got "
@@ -246,10 +246,10 @@ def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Arra
     shape = apply("add", a, b.cast(a.type.dtype)).shape
     a, b = a.expand(shape), b.expand(shape)
     axis = axis_of(a.type, dim)
-    return unit(a, axis, eps).mul(unit(b, axis, eps)).sum(axis)
+    return _unit(a, axis, eps).mul(_unit(b, axis, eps)).sum(axis)
 
 
-def unit(x: Array, axis: int, eps: float) -> Array:
+def _unit(x: Array, axis: int, eps: float) -> Array:
     return x.div(x.norm(2, axis, keepdim=True).clamp(min=eps))
 
 

@@ -14,8 +14,8 @@ from nncompile.errors import InputError
 from nncompile.nn.calls import from_outside
 
 # How many axes each mode pads at the ranks that torch lets it.
-RANKS = {2: 1, 3: 2, 4: 3}
-MODES = ("constant", "reflect", "replicate", "circular")
+_RANKS = {2: 1, 3: 2, 4: 3}
+_MODES = ("constant", "reflect", "replicate", "circular")
 
 
 @from_outside
@@ -32,21 +32,21 @@ def pad(input: Any, pad: Sequence[int], mode: str = "constant", value: float | N
     x, sides = as_array("pad", input), list(pad)
     if len(sides) % 2 or len(sides) // 2 > x.ndim:
         raise Error(f"pad takes a pair of numbers for an axis, and {x.type} got {sides}")
-    if mode not in MODES:
-        raise InputError(f"pad's mode is one of {', '.join(MODES)}, not {mode!r}")
+    if mode not in _MODES:
+        raise InputError(f"pad's mode is one of {', '.join(_MODES)}, not {mode!r}")
     axes = [(x.ndim - 1 - i, sides[2 * i], sides[2 * i + 1]) for i in range(len(sides) // 2)]
     if mode == "constant":
-        return padded(x, axes, 0.0 if value is None else value)
+        return _padded(x, axes, 0.0 if value is None else value)
     if value is not None and value != 0:
         raise InputError(f"pad takes a value with mode 'constant', not with {mode!r}")
-    if len(axes) not in (RANKS.get(x.ndim), RANKS.get(x.ndim + 1), x.ndim - 2):
+    if len(axes) not in (_RANKS.get(x.ndim), _RANKS.get(x.ndim + 1), x.ndim - 2):
         raise Error(f"pad with mode {mode!r} cannot pad {len(axes)} axes of {x.type}")
     for axis, low, high in axes:
-        x = wrapped(x, axis, low, high, mode)
+        x = _wrapped(x, axis, low, high, mode)
     return x
 
 
-def padded(x: Array, axes: Sequence[tuple[int, int, int]], value: float) -> Array:
+def _padded(x: Array, axes: Sequence[tuple[int, int, int]], value: float) -> Array:
     low, high = [0] * x.ndim, [0] * x.ndim
     for axis, before, after in axes:
         low[axis], high[axis] = max(before, 0), max(after, 0)
@@ -59,19 +59,19 @@ def padded(x: Array, axes: Sequence[tuple[int, int, int]], value: float) -> Arra
     return apply("pad", x, low=tuple(low), high=tuple(high), value=float(number))
 
 
-def wrapped(x: Array, axis: int, low: int, high: int, mode: str) -> Array:
+def _wrapped(x: Array, axis: int, low: int, high: int, mode: str) -> Array:
     """One axis, continued on both sides by what there is of it."""
     size = x.size(axis)
     most = size - 1 if mode == "reflect" else size
     if mode != "replicate" and max(low, high) > most:
         raise Error(f"pad with mode {mode!r} cannot add {max(low, high)} to an axis of {size}")
     kept = x.narrow(axis, max(-low, 0), size - max(-low, 0) - max(-high, 0))
-    before, after = beside(x, axis, max(low, 0), max(high, 0), mode)
+    before, after = _beside(x, axis, max(low, 0), max(high, 0), mode)
     return cat([part for part in (before, kept, after) if part is not None], axis)
 
 
-def beside(x: Array, axis: int, low: int, high: int, mode: str
-           ) -> tuple[Array | None, Array | None]:
+def _beside(x: Array, axis: int, low: int, high: int, mode: str
+            ) -> tuple[Array | None, Array | None]:
     size = x.size(axis)
     if mode == "replicate":
         sizes = list(x.shape)

@@ -32,7 +32,7 @@ def embedding(
     ids, table = as_array("embedding", input), as_array("embedding", weight)
     if padding_idx is not None and table.ndim:
         check_padding(padding_idx, table.size(0))
-    return apply("embedding", ids, renormed(table, max_norm, norm_type))
+    return apply("embedding", ids, _renormed(table, max_norm, norm_type))
 
 
 @from_outside
@@ -57,7 +57,7 @@ def embedding_bag(
     another mode than "sum"; an id outside the table.
     """
     ids, table = as_array("embedding_bag", input), as_array("embedding_bag", weight)
-    check_bag(ids, table, offsets, mode, per_sample_weights, scale_grad_by_freq, sparse)
+    _check_bag(ids, table, offsets, mode, per_sample_weights, scale_grad_by_freq, sparse)
     if ids.ndim == 2:
         numbers = apply("iota", shape=(ids.size(0),), axis=0, dtype=ids.type.dtype)
         length = in_graph(ids.size(1))
@@ -70,13 +70,13 @@ def embedding_bag(
         padding_idx %= table.size(0)
     factors = [] if per_sample_weights is None else [as_array("weights", per_sample_weights)]
     return apply(
-        "embedding_bag", ids.reshape(-1), starts, renormed(table, max_norm, norm_type),
+        "embedding_bag", ids.reshape(-1), starts, _renormed(table, max_norm, norm_type),
         *(f.reshape(-1) for f in factors), mode=mode, include_last=bool(include_last_offset),
         padding=-1 if padding_idx is None else padding_idx)
 
 
-def check_bag(ids: Array, table: Array, offsets: Any, mode: str, weights: Any, by_freq: bool,
-              sparse: bool) -> None:
+def _check_bag(ids: Array, table: Array, offsets: Any, mode: str, weights: Any, by_freq: bool,
+               sparse: bool) -> None:
     if mode not in ("sum", "mean", "max"):
         raise InputError(f"embedding_bag's mode is 'sum', 'mean' or 'max', not {mode!r}")
     if table.ndim != 2:
@@ -97,7 +97,7 @@ def check_bag(ids: Array, table: Array, offsets: Any, mode: str, weights: Any, b
         raise InputError(f"embedding_bag takes per_sample_weights with mode 'sum', not {mode!r}")
 
 
-def renormed(table: Array, max_norm: float | None, norm_type: float) -> Array:
+def _renormed(table: Array, max_norm: float | None, norm_type: float) -> Array:
     """The table with the rows that are too long scaled down, as torch.embedding_renorm_.
 
     The whole table, because that is known before the call: a compiled model does it when it loads.
