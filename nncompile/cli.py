@@ -19,11 +19,12 @@ import numpy.typing as npt
 import ir
 import nncompile
 from ir.text import name_values, print_node
-from nncompile.compiler import TARGETS, run_passes
+from nncompile.compiler import run_passes
 from nncompile.errors import Error, InputError
 from nncompile.model import PassRun
 from nncompile.modelfile import guessed_inputs, load_model
 from nncompile.nn import Module
+from nncompile.targets import TARGETS
 
 DESCRIPTION = """\
 Compiles a neural network model, defined the torch.nn way, to one fast callable on NumPy arrays.
@@ -328,7 +329,6 @@ def cache(args: argparse.Namespace) -> int:
 
 def hw(args: argparse.Namespace) -> int:
     from nncompile.bench.machine import caches, cpu_name
-    from nncompile.compiler import TARGETS
     from nncompile.cpu.machine.ceilings import ceilings
     from nncompile.cpu.runtime.costs import costs_here
     from nncompile.cpu.runtime.pool import default_threads

@@ -20,11 +20,8 @@ from nncompile.nn import Module
 from nncompile.passes import DEFAULT_PIPELINE
 from nncompile.schedule import schedule
 from nncompile.structure import Nesting
+from nncompile.targets import TARGETS
 from nncompile.trace import trace_structured
-
-TARGETS = {"cpu": "nncompile.cpu.backend",      # name -> module whose Engine runs programs
-           "cuda": "nncompile.cuda.engine"}
-Module._targets = tuple(TARGETS)               # what Module.to takes
 
 
 @paused_collection()

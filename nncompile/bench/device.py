@@ -31,9 +31,10 @@ from nncompile.bench.peers import (
     write_python,
 )
 from nncompile.bench.report import OURS, Report, Result, Row, line
-from nncompile.compiler import TARGETS, compile
+from nncompile.compiler import compile
 from nncompile.model import CompiledModel
 from nncompile.nn import Module
+from nncompile.targets import TARGETS
 
 
 @dataclass(frozen=True)

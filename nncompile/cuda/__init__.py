@@ -8,5 +8,5 @@
     graph.py     launches as one CUDA graph                     profile.py  time of each step
     shim.py      which package compiles, and why not
 
-Nothing outside imports this room but `compiler.TARGETS`, for target="cuda".
+Nothing outside imports this room but `nncompile.targets`, for target="cuda".
 """

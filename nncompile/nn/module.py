@@ -6,7 +6,7 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from textwrap import indent
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -24,6 +24,7 @@ from nncompile.nn.parameter import (
     as_data,
 )
 from nncompile.nn.state import IncompatibleKeys, load, save
+from nncompile.targets import TARGETS
 
 
 def _is_dtype(name: str) -> bool:
@@ -350,8 +351,7 @@ class Module:
         """Call hook(module, incompatible_keys) after a load."""
         return RemovableHandle(self._hooks.around("after load"), hook)
 
-    _target = "cpu"                              # of nncompile.compile, unless it is told another
-    _targets: ClassVar[tuple[str, ...]] = (_target,)      # all; nncompile.compiler says which
+    _target = "cpu"      # what nncompile.compile compiles for, unless it is told another target
 
     def train(self, mode: bool = True) -> Self:
         """Training mode, here and below: dropout and batch statistics."""
@@ -396,8 +396,8 @@ class Module:
         """The target of a device's name.  An index other than 0 is refused: no target has a
         choice among several."""
         name, _, index = str(device).partition(":")
-        if name not in self._targets or index not in ("", "0"):
-            raise InputError(f"device={str(device)!r}: there are {', '.join(self._targets)}")
+        if name not in TARGETS or index not in ("", "0"):
+            raise InputError(f"device={str(device)!r}: there are {', '.join(TARGETS)}")
         return name
 
     def type(self, dst_type: DTypeLike) -> Self:
