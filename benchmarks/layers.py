@@ -41,8 +41,8 @@ _Alone = Callable[[int], None]                # both pieces on one thread
 # -- the job ---------------------------------------------------------------------------------------
 
 @runtime
-def _pieces(args: Pointer, sizes: Pointer, weights: Pointer, scratch: Pointer, steps: int,
-            queue: Pointer, fault: Pointer, me: int) -> None:
+def pieces(args: Pointer, sizes: Pointer, weights: Pointer, scratch: Pointer, steps: int,
+           queue: Pointer, fault: Pointer, me: int) -> None:
     """Two pieces, claimed one by one."""
     piece = atomic_add(queue, 0, 1)
     while piece < 2:
@@ -54,7 +54,7 @@ def _pieces(args: Pointer, sizes: Pointer, weights: Pointer, scratch: Pointer, s
 
 
 @runtime
-def _regions(pool: Pointer, queue: Pointer, job: Pointer, steps: int, times: int) -> None:
+def regions(pool: Pointer, queue: Pointer, job: Pointer, steps: int, times: int) -> None:
     for _ in range(times):
         atomic_store(queue, 0, 0)
         share(pool, 2, job, null(), null(), null(), null(), steps, queue, 0, 0, null())
@@ -64,7 +64,7 @@ def our_region() -> tuple[_Region, _Alone]:
     target = host()
     load_runtime(target)
     code = linker(target)
-    ours = [runtime_function(_pieces), runtime_function(_regions)]
+    ours = [runtime_function(pieces), runtime_function(regions)]
     code.add(compile_functions(ours, target, [f.symbol for f in ours]))
     POOL.start(2, code.address("nnc_worker"))
     word, pointer = ctypes.c_int64, ctypes.c_void_p
