@@ -7,7 +7,7 @@ from collections.abc import Callable
 import networkx as nx
 
 from ir.graph import Graph, Node, Value
-from ir.text import name_values, print_call
+from ir.printer import name_values, print_call
 
 
 def dataflow(graph: Graph) -> nx.DiGraph:

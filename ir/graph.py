@@ -11,9 +11,10 @@ the same result leaves everything behind it untouched, and a graph is changed by
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import ClassVar
 
 from ir.ops import Attrs
 from ir.types import NDArray, TensorType, symbol_name
@@ -67,7 +68,10 @@ class Graph:
     params: tuple[Value, ...]                    # parameters and constants
     nodes: tuple[Node, ...]
     outputs: tuple[Value, ...]
-    data: Mapping[Value, NDArray]                  # of the params; not part of the text
+    data: Mapping[Value, NDArray]                # of the params; not part of the text
+
+    # `ir.printer` is written in terms of graphs, so the package hands its function over.
+    printer: ClassVar[Callable[[Graph], str]]
 
     @cached_property
     def uses(self) -> Counter[Value]:
@@ -76,8 +80,7 @@ class Graph:
         return Counter([*operands, *self.outputs])
 
     def __str__(self) -> str:
-        from ir.text import print_graph
-        return print_graph(self)
+        return Graph.printer(self)
 
     def __repr__(self) -> str:
         return f"<Graph {self.name}: {len(self.nodes)} nodes>"

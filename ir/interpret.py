@@ -8,7 +8,7 @@ import numpy as np
 
 from ir.graph import Graph, Node, Value
 from ir.ops import at_sizes, evaluate
-from ir.text import name_values, print_node
+from ir.printer import name_values, print_node
 from ir.types import DTYPES, FLOATS, Error, NDArray, TensorType, bind_sizes
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ir.graph import SIGILS, Graph, Node, Value, named_sizes, types_of
 from ir.ops import infer_normal, normal
-from ir.text import name_value, name_values, print_node
+from ir.printer import name_value, name_values, print_node
 from ir.types import DimExpr, Error, NDArray, names_in, symbol_name, type_of
 
 

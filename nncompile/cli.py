@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 import ir
 import nncompile
-from ir.text import name_values, print_node
+from ir.printer import name_values, print_node
 from nncompile.compiler import run_passes
 from nncompile.errors import Error, InputError
 from nncompile.model import PassRun

@@ -57,7 +57,7 @@ def inside(module: str, package: str) -> bool:
 
 @pytest.mark.parametrize("statement", [
     "import ir",
-    "import ir.check, ir.interpret, ir.passes, ir.text",
+    "import ir.check, ir.interpret, ir.passes, ir.printer",
 ])
 def test_ir_is_usable_by_itself(statement: str) -> None:
     assert loaded_by(statement).isdisjoint({"nncompile", "numba", "llvmlite"})

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from ir.text import name_values
+from ir.printer import name_values
 from nncompile.cuda.arena import Arena
 from nncompile.cuda.emitters import EMITTERS, Launch
 from nncompile.cuda.kernels import Kernel

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import ir
-from ir.text import name_values, print_call
+from ir.printer import name_values, print_call
 from ir.types import evaluate_dim
 from nncompile.schedule import Program
 from nncompile.schedule.cost import products

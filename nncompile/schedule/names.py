@@ -10,7 +10,7 @@ from keyword import iskeyword
 
 from ir.graph import Value, named_sizes
 from ir.ops import OPS
-from ir.text import print_call
+from ir.printer import print_call
 from ir.types import Dim, DimExpr
 from nncompile.schedule.program import Place, Program, Step
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import ir
 from ir import Builder, ParseError, Where, parse, parse_type
-from ir.text import columns, name_values, print_node
+from ir.printer import columns, name_values, print_node
 from ir.types import same, symbol
 from tests.strategies import graphs
 

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ir.graph import Value, named_sizes
-from ir.text import name_values
+from ir.printer import name_values
 from ir.types import Dim, DimExpr, divide, product, same, symbol
 from nncompile.cpu.driver.arena import LINE, Arena
 from nncompile.cpu.driver.naming import Scope, at_word
