@@ -1,5 +1,6 @@
 # make demo    compile and run a network on handwritten digits
-# make test    lint, types and every test
+# make test    lint, types, every test, and the documentation built with warnings as errors
+# make docs    build the documentation into site/; open site/index.html
 # make bench   time compiled models beside every peer, and write docs/benchmarks.md; takes hours, can be
 #              stopped and started again; wants a machine without other work
 # make clean   remove what these made
@@ -21,7 +22,7 @@ KEY := $(shell { pwd; cat pyproject.toml Makefile; } | cksum | cut -d ' ' -f 1)
 RUN := $(VENV)/bin/python
 INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test bench clean
+.PHONY: demo test docs bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed-demo-$(KEY)
@@ -32,17 +33,21 @@ test: $(VENV)/installed-test-$(KEY)
 	$(RUN) -m mypy
 	$(RUN) -m pytest --numprocesses auto --dist loadfile
 
+docs: $(VENV)/installed-docs-$(KEY)
+	$(RUN) -m mkdocs build --strict
+
 bench: $(VENV)/installed-bench-$(KEY)
 	$(RUN) -m benchmarks
 	$(RUN) -m benchmarks.layers
 	$(RUN) -m benchmarks.compile_time
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) site build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/installed-demo-$(KEY): EXTRAS = examples
 $(VENV)/installed-bench-$(KEY): EXTRAS = bench
-$(VENV)/installed-test-$(KEY): EXTRAS = test,torch
+$(VENV)/installed-test-$(KEY): EXTRAS = docs,test,torch
+$(VENV)/installed-docs-$(KEY): EXTRAS = docs
 
 $(VENV)/installed-%-$(KEY):
 	@test -n '$(PYTHON)' || { echo 'Python 3.11 or newer with its venv module is needed, and none was' \

@@ -211,7 +211,7 @@ _PAGE = """\
 # Threads
 
 How work is shared is said in [architecture.md](architecture.md) and at the head of
-`nncompile/cpu/pool.py`. Here it stands beside the three threading layers of numba
+`nncompile/cpu/runtime/pool.py`. Here it stands beside the three threading layers of numba
 (`python -m benchmarks.layers` measures this page anew).
 
 Two threads share two equal pieces of work, and everybody's pieces are the same loop, compiled by

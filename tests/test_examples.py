@@ -1,4 +1,4 @@
-"""The examples run; what the documents show is what comes out, and what they name is there."""
+"""The examples run, and print what they are there to show."""
 from __future__ import annotations
 
 import importlib.util
@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "docs/architecture.md")]
 
 
 def output_of(script: Path, folder: Path) -> str:
@@ -21,11 +20,6 @@ def output_of(script: Path, folder: Path) -> str:
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return done.stdout
-
-
-def blocks(text: str, kind: str) -> list[str]:
-    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    return [inside for language, inside in fenced if language == kind]
 
 
 def test_digits(tmp_path: Path) -> None:
@@ -54,41 +48,3 @@ def test_cuda_in_the_simulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     difference = re.search(r"^largest difference between the targets: (\S+)$", text, re.M)
     assert difference is not None and float(difference[1]) < 1e-6
     assert "def run(" in text
-
-
-def test_the_readme_s_tour_prints_what_it_says(tmp_path: Path) -> None:
-    readme = DOCUMENTS[0].read_text()
-    tour, excerpt = blocks(readme, "python")
-    shown = next(block for block in blocks(readme, "") if block.startswith("graph "))
-    script = tmp_path / "tour.py"
-    script.write_text(tour + 'print("=" * 9, fast.source, sep="\\n")\n')
-    printed, source = output_of(script, tmp_path).split("=" * 9 + "\n")
-    assert printed == shown
-    assert excerpt in source
-
-
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_files_that_a_document_names_are_there(document: Path) -> None:
-    text = document.read_text()
-    named = re.findall(r"`((?:ir|nncompile|tests|docs|examples)/[\w./]*)`", text)
-    linked = [(document.parent / target).resolve().relative_to(ROOT)
-              for target in re.findall(r"\]\(([\w./]+)[)#]", text)]
-    assert named or linked
-    assert [str(path) for path in (*named, *linked) if not (ROOT / path).exists()] == []
-
-
-def test_the_picture_of_the_house_is_the_house() -> None:
-    picture = blocks(DOCUMENTS[2].read_text(), "")[0]
-    room, named = "", set()
-    for line in picture.splitlines():
-        words = line[2:25].split()
-        if line and not line.startswith(" "):
-            room = line.split()[0]
-        else:
-            named |= {room + word for word in words if word.endswith((".py", "/", ".md"))}
-    here = {f"{room}/{path.name}{'/' * path.is_dir()}" for room in ("ir", "nncompile")
-            for path in (ROOT / room).iterdir()
-            if path.suffix in (".py", ".md") or (path.is_dir() and path.name[0] not in "._")}
-    unsaid = {f"{room}/{name}" for room in ("ir", "nncompile")
-              for name in ("__init__.py", "__main__.py", "errors.py")}
-    assert named == here - unsaid
