@@ -15,16 +15,16 @@ from nncompile import functions, nn
 from nncompile.array import Array
 from nncompile.array.core import Device as device
 from nncompile.array.dtypes import bool_, float32, float64, int8, int32, int64, uint8
-from nncompile.compiler import compile
-from nncompile.errors import CompileError, Error, InputError, TraceError
-from nncompile.functions import *  # noqa: F403
-from nncompile.gradients import (
+from nncompile.array.gradients import (
     enable_grad,
     inference_mode,
     is_grad_enabled,
     no_grad,
     set_grad_enabled,
 )
+from nncompile.compiler import compile
+from nncompile.errors import CompileError, Error, InputError, TraceError
+from nncompile.functions import *  # noqa: F403
 from nncompile.model import CompiledModel
 from nncompile.nn import manual_seed
 from nncompile.trace import trace, trace_structured

@@ -22,11 +22,11 @@ from ir import Builder, Error, Graph, TensorType, Value, Where, parse_type, type
 from ir.ops import Attrs
 from ir.types import symbol
 from nncompile.array import Array, describe, to_array
-from nncompile.array.core import Core
+from nncompile.array.dispatch import Change, Dispatcher, Payload, current
 from nncompile.errors import InputError, TraceError
-from nncompile.interpreter import Interpreter, current
 from nncompile.nn.containers import Sequential
 from nncompile.nn.module import Module
+from nncompile.nn.running import Layer, Run, running
 from nncompile.structure import Inputs, Nesting, Structure, flatten, mapped
 
 # Frames of these packages are not the user's.
@@ -73,12 +73,13 @@ def trace_structured(model: Module, /, *inputs: Any, **keywords: Any) -> Traced:
     types = input_types(dict(zip(names, leaves, strict=True)))
     values = [recorder.declare("input", name, type_) for name, type_ in types.items()]
     args, kwargs = given.unflatten([Array(v) for v in values])
-    token = current.set(recorder)
+    recording, run = current.set(recorder), running.set(recorder)
     try:
         result = recorder.layer(model, args, kwargs)
         outputs, structure = recorder.outputs(model, result)
     finally:
-        current.reset(token)
+        running.reset(run)
+        current.reset(recording)
     graph = recorder.builder.build(type(model).__name__, outputs)
     verify(graph, built=True)
     return Traced(graph, Nesting(given, structure))
@@ -157,11 +158,16 @@ def input_type(name: str, given: Any) -> TensorType:
 # -- the recorder ----------------------------------------------------------------------------------
 
 
-class Trace(Interpreter):
-    """The interpreter that records: an op is a node, a parameter a named value, a layer a place."""
+class Trace(Dispatcher, Run):
+    """The dispatcher that records: an op becomes a node, a parameter a named value.
+
+    It is also the model's Run, so that each node and each error gets its layer and the user's line.
+    """
 
     def __init__(self, model: Module) -> None:
-        super().__init__(model)
+        Dispatcher.__init__(self)
+        Run.__init__(self, model)
+        self.model = model
         self.builder = Builder()
         self.known: set[Value] = set()
         self.constants: dict[tuple[str, tuple[int, ...], bytes], Value] = {}
@@ -175,7 +181,7 @@ class Trace(Interpreter):
         self.known.add(value)
         return value
 
-    def op(self, name: str, operands: Sequence[Core | float], attrs: Attrs) -> Value:
+    def op(self, name: str, operands: Sequence[Payload | float], attrs: Attrs) -> Value:
         inputs = [o if isinstance(o, float) else self.value(o) for o in operands]
         try:
             value = self.builder.add(name, *inputs, where=self.where(), **attrs)
@@ -184,21 +190,22 @@ class Trace(Interpreter):
         self.known.add(value)
         return value
 
-    def value(self, array: Core) -> Value:
-        """What an array is in the graph: a result, a parameter by name, or else a constant."""
-        payload = array.payload
+    def value(self, payload: Payload) -> Value:
+        """The graph's value for a payload: a result, a parameter by name, or else a constant."""
         if isinstance(payload, Value):
             if payload not in self.known:
-                self.fail("an array kept from another trace is used", [array.type])
+                self.fail("an array kept from another trace is used", [payload.type])
             return payload
-        if type(array) is not Array and id(payload) not in self.paths:
-            self.paths = paths_of(self.root)     # a lazy layer has made it just now
-        if id(payload) in self.paths:
-            return self.parameter(payload)
-        if type(array) is not Array:
+        return self.parameter(payload) if id(payload) in self.paths else self.constant(payload)
+
+    def use(self, owned: Array) -> None:
+        """Raises TraceError for a Parameter or buffer that the model does not have."""
+        if isinstance(owned.payload, Value) or id(owned.payload) in self.paths:
+            return
+        self.paths = paths_of(self.model)        # a lazy layer may have made it just now
+        if id(owned.payload) not in self.paths:
             self.fail("a Parameter is used that the model does not have: modules kept in a list "
-                      "belong into an nn.ModuleList", [array.type])
-        return self.constant(payload)
+                      "belong into an nn.ModuleList", [owned.type])
 
     def parameter(self, data: NDArray[Any]) -> Value:
         """Tied parameters are one value, under the first of their names."""
@@ -215,27 +222,27 @@ class Trace(Interpreter):
             self.constants[key] = self.declare("constant", name, type_of(data), data.copy())
         return self.constants[key]
 
-    def numbers(self, array: Core, what: str) -> NoReturn:
+    def numbers(self, payload: Payload, what: str) -> NoReturn:
         self.fail(f"{what} needs the numbers in an array, and while a model is traced there are "
-                  "none: the graph is the same for all data", [array.type])
+                  "none: the graph is the same for all data", [typed(payload)])
 
     def check_random(self, what: str) -> None:
         self.fail(f"{what} draws at random, and a graph is the same in every call", [])
 
-    def check_change(self, array: Core, what: str) -> None:
-        """Errors: besides, what was there before this call of the model, its state for example."""
-        storage = array._storage
-        if isinstance(storage.value, Value) or storage.made_in == self.number:
+    def check_change(self, change: Change) -> None:
+        """Raises TraceError for an array that was there before this call, the model's state too."""
+        if isinstance(change.payload, Value) or change.made_in == self.number:
             return
-        path = self.paths.get(id(storage.value))
+        path = self.paths.get(id(change.payload))
         name = f"{path}, which the model owns" if path else "an array made outside of the forward"
-        self.fail(f"{what} would change {name}, in every call anew: a traced model has no state "
-                  "that changes; clone() it and change that", [array.type])
+        self.fail(f"{change.what} would change {name}, in every call anew: a traced model has no "
+                  "state that changes; clone() it and change that", [change.type])
 
-    def layer(self, module: Module, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-        self.layers.append(module)
+    def layer(self, layer: Layer, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """Run the forward of a layer.  Any exception in it becomes a TraceError."""
+        self.layers.append(layer)
         try:
-            return module._run_forward(args, kwargs)
+            return layer._run_forward(args, kwargs)
         except TraceError:
             raise
         except Error as error:
@@ -254,7 +261,7 @@ class Trace(Interpreter):
         array."""
         arrays, structure = flatten(mapped(to_array, result), lambda leaf: isinstance(leaf, Array))
         if arrays:
-            return [self.value(a) for a in arrays], structure
+            return [self.value(a.as_operand()) for a in arrays], structure
         message = f"forward returns {describe(result)}, in which there is no array at all"
         code = getattr(inspect.unwrap(model.forward), "__code__", None)
         place = (code.co_filename, code.co_firstlineno) if code else model._made_at
@@ -299,10 +306,14 @@ class Trace(Interpreter):
         return TraceError(report(message, self.layer_name(), operands, place))
 
 
-def paths_of(model: Module | None) -> dict[int, str]:
+def paths_of(model: Module) -> dict[int, str]:
     """The first name of each array in the model's state."""
-    state = {} if model is None else model._arrays_in_state("")
+    state = model._arrays_in_state("")
     return {id(array.payload): path for path, array in reversed(state.items())}
+
+
+def typed(payload: Payload) -> TensorType:
+    return payload.type if isinstance(payload, Value) else type_of(payload)
 
 
 def report(message: str, layer: str, operands: Iterable[Any], place: tuple[str, int]) -> str:

@@ -2,8 +2,9 @@
 
 An array holds numbers when a model is called, and stands for a value of a graph when it is traced.
 Each method is written once, for both: it brings its arguments into the one form that the IR knows
-(axes counted from 0, sizes resolved, one type) and hands an op to the interpreter.
+(axes counted from 0, sizes resolved, one type) and hands an op to the dispatcher.
 
+    dispatch                                                             who computes an op
     storage                                                              what arrays share
     core < elementwise < shapes < reductions < selection < products < inplace
                                                                          the methods, by families
@@ -35,9 +36,9 @@ from nncompile.array.core import (
 )
 from nncompile.array.creation import check_device, full
 from nncompile.array.dtypes import Scalar, name_of
+from nncompile.array.indexing import flat
 from nncompile.array.inplace import Inplace
 from nncompile.array.numpys import call_function, call_ufunc
-from nncompile.indexing import flat
 
 
 class Array(Inplace):

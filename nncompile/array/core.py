@@ -12,10 +12,11 @@ from numpy.typing import DTypeLike, NDArray
 
 from ir import DimExpr, Error, TensorType, Value, type_of
 from ir.types import DTYPES, product
+from nncompile.array.dispatch import Change, Payload, current
 from nncompile.array.dtypes import Scalar, category, name_of, result_type
+from nncompile.array.gradients import grad_enabled
+from nncompile.array.indexing import axis_of
 from nncompile.array.storage import VIEWS, Step, Storage, before
-from nncompile.indexing import axis_of
-from nncompile.interpreter import Payload, current
 
 if TYPE_CHECKING:
     from nncompile.array import Array
@@ -75,6 +76,10 @@ class Core(NDArrayOperatorsMixin):
         self._storage, self._steps, self._version = Storage(payload, self.in_memory), (), 0
         self._payload = payload
 
+    def as_operand(self) -> Payload:
+        """The payload, about to be an operand of an op."""
+        return self.payload
+
     def share(self, other: Core, *steps: Step) -> Array:
         """Be the view of the other that these ops make."""
         self._storage, self._steps = other._storage, other._steps + steps
@@ -103,7 +108,10 @@ class Core(NDArrayOperatorsMixin):
 
         Errors: an array that cannot be changed now, or a view with one element in several places.
         """
-        current.get().check_change(self, name)
+        storage, leaf = self._storage, self.leaf
+        frozen = leaf is not None and leaf.requires_grad and grad_enabled.get()
+        current.get().check_change(
+            Change(name, self.type, storage.value, storage.made_in, frozen))
         value = before(self._storage.value, self._steps, given.payload)
         self._storage.change(value, self._steps)
         if isinstance(given.payload, Value):     # known without going the steps again
@@ -188,7 +196,7 @@ class Core(NDArrayOperatorsMixin):
 
     def numbers(self, what: str) -> NDArray[Any]:
         """The numbers, not copied.  Errors: there are none; `what` says in whose name they miss."""
-        return current.get().numbers(self, what)
+        return current.get().numbers(self.payload, what)
 
     def numpy(self) -> NDArray[Any]:
         return self.numbers("numpy()")
@@ -241,7 +249,8 @@ def apply(name: str, *operands: Core | float, **attrs: Any) -> Array:
 
     The operands have the types that the op needs; a plain number is a float.
     """
-    payload = current.get().op(name, operands, attrs)
+    payloads = [o if isinstance(o, float) else o.as_operand() for o in operands]
+    payload = current.get().op(name, payloads, attrs)
     whole = operands[0] if name in VIEWS else None
     if not isinstance(whole, Core):
         return Core.array(payload)

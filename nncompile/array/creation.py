@@ -27,8 +27,8 @@ from nncompile.array.dtypes import (
     result_type,
     scalar_type,
 )
+from nncompile.array.indexing import axis_of, flat
 from nncompile.errors import InputError
-from nncompile.indexing import axis_of, flat
 
 if TYPE_CHECKING:
     from nncompile.array import Array

@@ -16,12 +16,12 @@ from ir import Error
 from ir.types import product, same
 from nncompile.array.core import Core, apply, as_array, operand
 from nncompile.array.creation import full
+from nncompile.array.dispatch import current
 from nncompile.array.dtypes import Scalar, category
+from nncompile.array.indexing import as_tuple, axis_of, index_items
 from nncompile.array.products import Products
 from nncompile.array.random import default_generator
 from nncompile.array.selection import flat_ids, in_graph, indices, is_array
-from nncompile.indexing import as_tuple, axis_of, index_items
-from nncompile.interpreter import current
 
 if TYPE_CHECKING:
     from nncompile.array import Array

@@ -16,11 +16,11 @@ import numpy as np
 from ir import Error
 from nncompile.array.core import Core, apply, as_array, to_numpy
 from nncompile.array.creation import cat, full_like, hstack, ones_like, stack, vstack, zeros_like
+from nncompile.array.dispatch import OUTSIDE, current
 from nncompile.array.elementwise import bounded, minus, plus, power, where
+from nncompile.array.indexing import axis_of
 from nncompile.array.products import Products as P
 from nncompile.array.products import einsum
-from nncompile.indexing import axis_of
-from nncompile.interpreter import OUTSIDE, current
 from nncompile.structure import mapped
 
 _Function = Callable[..., Any]

@@ -9,8 +9,8 @@ from ir import Error
 from ir.types import product, same
 from nncompile.array.core import apply, as_array
 from nncompile.array.dtypes import Scalar
+from nncompile.array.indexing import axes_of
 from nncompile.array.selection import Selection
-from nncompile.indexing import axes_of
 
 if TYPE_CHECKING:
     from nncompile.array import Array

@@ -17,9 +17,9 @@ from ir import Error
 from ir.types import DTYPES
 from nncompile.array.core import Core, DType, as_array
 from nncompile.array.creation import check_device
+from nncompile.array.dispatch import current
 from nncompile.array.dtypes import category, name_of
-from nncompile.indexing import flat
-from nncompile.interpreter import current
+from nncompile.array.indexing import flat
 
 if TYPE_CHECKING:
     from nncompile.array import Array

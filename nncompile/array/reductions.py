@@ -13,8 +13,8 @@ from ir.types import product, same
 from nncompile.array.core import Axes, Core, DType, apply, floating
 from nncompile.array.dtypes import Scalar, name_of
 from nncompile.array.elementwise import power
+from nncompile.array.indexing import axes_of, axis_of
 from nncompile.array.shapes import Shapes
-from nncompile.indexing import axes_of, axis_of
 
 if TYPE_CHECKING:
     from nncompile.array import Array

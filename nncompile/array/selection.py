@@ -11,8 +11,8 @@ import numpy as np
 from ir import DimExpr, Error
 from ir.types import Dim, divide, same
 from nncompile.array.core import Core, apply, as_array, constant
+from nncompile.array.indexing import axes_of, axis_of, bounds, index_items
 from nncompile.array.reductions import Reductions, ValuesAndIndices
-from nncompile.indexing import axes_of, axis_of, bounds, index_items
 
 if TYPE_CHECKING:
     from nncompile.array import Array

@@ -9,7 +9,7 @@ from ir import DimExpr, Error
 from ir.types import Dim, product, same
 from nncompile.array.core import Axes, apply
 from nncompile.array.elementwise import Elementwise
-from nncompile.indexing import axes_of, axis_of, flat, quotient, without_wildcard
+from nncompile.array.indexing import axes_of, axis_of, flat, quotient, without_wildcard
 
 if TYPE_CHECKING:
     from nncompile.array import Array

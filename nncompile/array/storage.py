@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from ir import DimExpr, Error, Value, type_of
 from ir.ops import Attrs, with_trait
 from ir.types import DTYPES, same
-from nncompile.interpreter import Payload, current
+from nncompile.array.dispatch import Payload, current
 
 Step = tuple[str, Mapping[str, Any]]             # the name of an op, and its attributes
 
@@ -41,7 +41,7 @@ class Storage:
     def __init__(self, value: Payload, in_memory: bool) -> None:
         self.value = value
         self.version = 0                         # how often it was changed
-        self.made_in = current.get().number      # the interpreter that made it
+        self.made_in = current.get().number      # the dispatcher that made it
         self.in_memory = in_memory               # whether changes go into the ndarray itself
         self.history: list[tuple[Payload, tuple[Step, ...]]] = []   # values before, what changed
         self.lost = ""                           # why nobody knows the value any more
@@ -125,9 +125,7 @@ def before(value: Payload, steps: tuple[Step, ...], part: Payload) -> Payload:
 
 
 def _do(name: str, *operands: Any, **attrs: Any) -> Payload:
-    from nncompile.array.core import Core  # an Array has a Storage
-
-    return current.get().op(name, [Core.array(o) for o in operands], attrs)
+    return current.get().op(name, operands, attrs)
 
 
 def _shape_of(value: Payload) -> tuple[Any, ...]:

@@ -4,33 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import Any, ParamSpec
 
 import numpy as np
 
 from nncompile.array import Array, to_array, to_numpy
-from nncompile.interpreter import OUTSIDE, Interpreter, current
+from nncompile.array.dispatch import INSIDE, OUTSIDE, current
+from nncompile.nn.running import Layer, Run, running
 from nncompile.structure import flatten, mapped
-
-if TYPE_CHECKING:
-    from nncompile.nn.module import Module
 
 _P = ParamSpec("_P")
 
 
-def call(function: Callable[..., Any], args: Any, kwargs: Any, root: Module | None = None) -> Any:
+def call(function: Callable[..., Any], args: Any, kwargs: Any, root: Layer | None = None) -> Any:
     """Run a function on Arrays.  From outside of a forward, ndarrays go in and come out; where
     only Arrays go in, Arrays come out, and so they do where a function makes them of nothing."""
     if current.get() is not OUTSIDE:
         return function(*mapped(to_array, args), **mapped(to_array, kwargs))
-    token = current.set(Interpreter(root))
+    inside, run = current.set(INSIDE), running.set(Run(root))
     try:
         result = function(*mapped(to_array, args), **mapped(to_array, kwargs))
         given, _ = flatten([args, kwargs], lambda leaf: isinstance(leaf, np.ndarray | Array))
         only_arrays = all(isinstance(leaf, Array) for leaf in given) and (given or root is None)
         return result if only_arrays else mapped(to_numpy, result)
     finally:
-        current.reset(token)
+        running.reset(run)
+        current.reset(inside)
 
 
 def placed(input: Any, result: Array, inplace: bool) -> Array:

@@ -17,10 +17,10 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from nncompile.array import Array
+from nncompile.array.gradients import no_grad
 from nncompile.array.random import default_generator
 from nncompile.array.random import manual_seed as manual_seed
 from nncompile.errors import InputError
-from nncompile.gradients import no_grad
 
 Tensor = TypeVar("Tensor", Array, NDArray[Any])
 _P = ParamSpec("_P")

@@ -14,7 +14,6 @@ from numpy.typing import DTypeLike
 from ir import Error, Value
 from nncompile.array import Array
 from nncompile.errors import InputError
-from nncompile.interpreter import current
 from nncompile.nn.calls import call
 from nncompile.nn.hooks import Hook, Hooks, RemovableHandle
 from nncompile.nn.parameter import (
@@ -23,6 +22,7 @@ from nncompile.nn.parameter import (
     Uninitialized,
     as_data,
 )
+from nncompile.nn.running import running
 from nncompile.nn.state import IncompatibleKeys, load, save
 from nncompile.targets import TARGETS
 
@@ -69,7 +69,7 @@ class Module:
         return call(self._run_layer, args, kwargs, root=self)
 
     def _run_layer(self, *args: Any, **kwargs: Any) -> Any:
-        return current.get().layer(self, args, kwargs)
+        return running.get().layer(self, args, kwargs)
 
     def _run_forward(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         if self._hooks.before or self._hooks.after:

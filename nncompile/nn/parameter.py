@@ -9,7 +9,9 @@ from numpy.typing import DTypeLike, NDArray
 
 from ir import type_of
 from nncompile.array import Array
+from nncompile.array.dispatch import Payload
 from nncompile.errors import InputError
+from nncompile.nn.running import running
 
 
 class _Owned(Array):
@@ -20,6 +22,10 @@ class _Owned(Array):
 
     def __init__(self, data: Any) -> None:
         super().__init__(as_data(data))
+
+    def as_operand(self) -> Payload:
+        running.get().use(self)
+        return self.payload
 
     @property
     def data(self) -> Array:

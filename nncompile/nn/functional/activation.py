@@ -14,8 +14,8 @@ from ir.types import divide
 from nncompile.array import Array, apply, as_array, in_type
 from nncompile.array.core import DType
 from nncompile.array.elementwise import bounded
+from nncompile.array.indexing import axis_of
 from nncompile.errors import InputError
-from nncompile.indexing import axis_of
 from nncompile.nn.calls import changing, from_outside, placed
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from ir import DimExpr, Error
 from ir.types import product, same
 from nncompile.array import Array, apply, as_array
+from nncompile.array.indexing import axis_of
 from nncompile.errors import InputError
-from nncompile.indexing import axis_of
 from nncompile.nn.calls import from_outside
 
 

@@ -6,11 +6,12 @@ it.  Each is for a `with` block, or a decorator of a function.
 from __future__ import annotations
 
 from contextlib import ContextDecorator
+from contextvars import ContextVar
 from typing import Any, Self
 
-from nncompile.interpreter import grad_enabled
-
 __all__ = ["enable_grad", "inference_mode", "is_grad_enabled", "no_grad", "set_grad_enabled"]
+
+grad_enabled: ContextVar[bool] = ContextVar("grad_enabled", default=True)
 
 
 class Switch(ContextDecorator):

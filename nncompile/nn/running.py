@@ -1,0 +1,60 @@
+"""The layers that are running, innermost last, so that an error can say in which one it arose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
+from functools import cached_property
+from typing import Any, Protocol
+
+from ir import Error
+from nncompile.array import Array
+
+
+class Layer(Protocol):
+    """What a Run needs to know of a Module."""
+
+    _made_at: tuple[str, int]
+
+    def _run_forward(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Any: ...
+
+    def named_modules(self) -> Iterator[tuple[str, Layer]]: ...
+
+
+class Run:
+    """One call of a model, from its outermost layer's beginning to its end."""
+
+    def __init__(self, root: Layer | None = None) -> None:
+        self.root = root
+        self.layers: list[Layer] = []
+
+    def layer(self, layer: Layer, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """Run the forward of a layer.  An Error gets a note that names the layer."""
+        self.layers.append(layer)
+        try:
+            return layer._run_forward(args, kwargs)
+        except Error as error:
+            if not hasattr(error, "__notes__"):
+                error.add_note(f"  layer: {self.layer_name()}")
+            raise
+        finally:
+            self.layers.pop()
+
+    def layer_name(self) -> str:
+        """The path and the class of the layer that is running: `0.fc Linear`."""
+        if not self.layers or self.root is None:
+            return ""
+        layer = self.layers[-1]
+        return f"{self.layer_paths.get(id(layer), '')} {type(layer).__name__}".strip()
+
+    @cached_property
+    def layer_paths(self) -> dict[int, str]:
+        """The path of each layer of the model, by its id."""
+        return {} if self.root is None else {id(m): p for p, m in self.root.named_modules()}
+
+    def use(self, owned: Array) -> None:
+        """A Parameter or a buffer becomes an operand: a place to refuse it."""
+
+
+_OUTSIDE = Run()                                 # of every call of a model
+running: ContextVar[Run] = ContextVar("running", default=_OUTSIDE)
