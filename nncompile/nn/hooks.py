@@ -10,12 +10,13 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from nncompile.errors import InputError
 
-if TYPE_CHECKING:
-    from nncompile.nn.module import Module
+
+class _HasForward(Protocol):
+    def forward(self, *args: Any, **kwargs: Any) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Hook:
     with_kwargs: bool
     always_call: bool = False
 
-    def before(self, module: Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    def before(self, module: object, args: Any, kwargs: Any) -> tuple[Any, Any]:
         """The arguments for forward: those that the hook returns, or the same."""
         if not self.with_kwargs:
             result = self.function(module, args)
@@ -39,7 +40,7 @@ class Hook:
                              f"and keyword arguments, not {result!r}")
         return result
 
-    def after(self, module: Module, args: Any, kwargs: Any, result: Any) -> Any:
+    def after(self, module: object, args: Any, kwargs: Any, result: Any) -> Any:
         """The result of the layer: what the hook returns, or the same."""
         given = (args, kwargs, result) if self.with_kwargs else (args, result)
         changed = self.function(module, *given)
@@ -58,7 +59,7 @@ class Hooks:
         """Those that are called before or after the state is saved or loaded."""
         return self.of_state.setdefault(moment, OrderedDict())
 
-    def run(self, module: Module, args: Any, kwargs: Any) -> Any:
+    def run(self, module: _HasForward, args: Any, kwargs: Any) -> Any:
         """The module's forward with its hooks around it."""
         called = set()
         try:

@@ -326,6 +326,9 @@ class Module:
                 state |= module._arrays_in_state(f"{prefix}{name}.")
         return state
 
+    def _has_extra_state(self) -> bool:
+        return type(self).get_extra_state is not Module.get_extra_state
+
     def get_extra_state(self) -> Any:
         """What else the state dict is to hold, under _extra_state; for a subclass to define."""
         raise RuntimeError(f"{type(self).__name__} has no get_extra_state")

@@ -3,20 +3,37 @@ copied."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nncompile.array import Array
 from nncompile.errors import InputError
+from nncompile.nn.hooks import Hooks
 from nncompile.nn.parameter import Uninitialized, as_data
 
-if TYPE_CHECKING:
-    from nncompile.nn.module import Module
-
 _EXTRA = "_extra_state"                          # the key of what get_extra_state gives
+
+
+class _HasState(Protocol):
+    """What is used here of a Module."""
+
+    _hooks: Hooks
+
+    @property
+    def _modules(self) -> Mapping[str, _HasState | None]: ...
+
+    def named_modules(self, *, remove_duplicate: bool) -> Iterator[tuple[str, _HasState]]: ...
+
+    def _arrays_in_state(self, prefix: str, recurse: bool = True) -> dict[str, Array]: ...
+
+    def _has_extra_state(self) -> bool: ...
+
+    def get_extra_state(self) -> Any: ...
+
+    def set_extra_state(self, state: Any) -> None: ...
 
 
 class IncompatibleKeys(NamedTuple):
@@ -32,14 +49,14 @@ class IncompatibleKeys(NamedTuple):
                 f"unexpected_keys={self.unexpected_keys})")
 
 
-def save(module: Module, state: Any, prefix: str, keep_vars: bool) -> None:
+def save(module: _HasState, state: Any, prefix: str, keep_vars: bool) -> None:
     """Put a module's part, and those of the modules below, into a state dict, between its hooks."""
     for hook in module._hooks.around("before save").values():
         hook(module, prefix, keep_vars)
     for path, array in module._arrays_in_state(prefix, recurse=False).items():
         if not isinstance(array, Uninitialized):
             state[path] = array if keep_vars else array.numpy()
-    if _has_extra(module):
+    if module._has_extra_state():
         state[prefix + _EXTRA] = module.get_extra_state()
     for name, child in module._modules.items():
         if child is not None:
@@ -48,13 +65,7 @@ def save(module: Module, state: Any, prefix: str, keep_vars: bool) -> None:
         hook(module, state, prefix, {})
 
 
-def _has_extra(module: Module) -> bool:
-    from nncompile.nn.module import Module
-
-    return type(module).get_extra_state is not Module.get_extra_state
-
-
-def load(module: Module, given: Mapping[str, Any], strict: bool, assign: bool = False
+def load(module: _HasState, given: Mapping[str, Any], strict: bool, assign: bool = False
          ) -> IncompatibleKeys:
     """Copy the values that are given into a module's arrays, all of them or none; with `assign`,
     the arrays themselves.
@@ -70,7 +81,7 @@ def load(module: Module, given: Mapping[str, Any], strict: bool, assign: bool = 
     for prefix, part in below:
         for hook in tuple(part._hooks.around("before load").values()):
             hook(part, state, prefix, {}, strict, *keys, problems)
-    extra = {prefix + _EXTRA: part for prefix, part in below if _has_extra(part)}
+    extra = {prefix + _EXTRA: part for prefix, part in below if part._has_extra_state()}
     keys.missing_keys.extend(key for key in (*own, *extra) if key not in state)
     keys.unexpected_keys.extend(key for key in state if key not in own and key not in extra)
     if strict:

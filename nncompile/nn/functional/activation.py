@@ -17,6 +17,7 @@ from nncompile.array.elementwise import bounded
 from nncompile.array.indexing import axis_of
 from nncompile.errors import InputError
 from nncompile.nn.calls import changing, from_outside, placed
+from nncompile.nn.functional.dropout import drawn
 
 
 @from_outside
@@ -74,8 +75,6 @@ def rrelu(input: Any, lower: float = 1 / 8, upper: float = 1 / 3, training: bool
 
     Errors: InputError for lower above upper; an array that is being traced, in training.
     """
-    from nncompile.nn.functional.dropout import drawn
-
     x = as_array("rrelu", input)
     if lower > upper:
         raise InputError(f"rrelu: the lower bound {lower} is above the upper bound {upper}")
