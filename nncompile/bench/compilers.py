@@ -15,20 +15,7 @@ import numpy as np
 from ir import Graph
 from ir.types import NDArray
 from nncompile.bench.onnx_model import onnx_model
-from nncompile.bench.peers import (
-    COMMON,
-    NUMPY,
-    TORCH,
-    Template,
-    Way,
-    call,
-    data_of,
-    load_python,
-    needed,
-    scaled,
-    sizes_of,
-    write_python,
-)
+from nncompile.bench.peers import Way, data_of, load_python, needed, sizes_of, write_python
 
 FALLBACK = "NNCOMPILE_BENCH_FALLBACK"     # set in a process that replaces one that has crashed
 
@@ -60,7 +47,7 @@ def _torch_compile_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -
 def _torch_module(graph: Graph, arrays: Sequence[NDArray]) -> Any:
     """The graph as a torch Module: only the parameters of one are frozen."""
     torch = needed("torch")
-    source = write_python(graph, sizes_of(graph, arrays), TORCH, params="self.p{}")
+    source = write_python(graph, sizes_of(graph, arrays), "torch", params="self.p{}")
     source = source.replace("def run(", "def run(self, ", 1)
     names = {"torch": torch, "F": needed("torch.nn.functional")}
     module = type("Peer", (torch.nn.Module,), {"forward": load_python(source, names, [])})()
@@ -107,7 +94,7 @@ def _jax_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[Way
     jax.config.update("jax_enable_x64", any(
         a.dtype == np.float64 for a in (*arrays, *data_of(graph))))
     names = {"jax": jax, "jnp": jnp}
-    source = write_python(graph, sizes_of(graph, arrays), JAX)
+    source = write_python(graph, sizes_of(graph, arrays), "jax")
     params, inputs = ([jax.device_put(a) for a in given] for given in (data_of(graph), arrays))
 
     def with_arguments(params: Sequence[Any], *inputs: Any) -> Any:
@@ -118,29 +105,6 @@ def _jax_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[Way
     return [lambda: jax.block_until_ready(by_arguments(params, *inputs)),
             lambda: jax.block_until_ready(by_constants(*inputs))]
 
-
-def _jax_layer_norm(*operands: str, axes: tuple[int, ...], eps: float) -> str:
-    x, *affine = operands
-    centred = f"({x} - {x}.mean({axes}, keepdims=True))"
-    scale = f"jax.lax.rsqrt({x}.var({axes}, keepdims=True) + {eps})"
-    return " + ".join([" * ".join([centred, scale, *affine[:1]]), *affine[1:]])
-
-
-_JAX_FUNCTIONS: dict[str, str] = {
-    "maximum": "jnp.maximum", "minimum": "jnp.minimum", "abs": "jnp.abs", "exp": "jnp.exp",
-    "log": "jnp.log", "sqrt": "jnp.sqrt", "tanh": "jnp.tanh", "sigmoid": "jax.nn.sigmoid",
-    "relu": "jax.nn.relu"}
-
-JAX: dict[str, Template] = COMMON | {op: call(f) for op, f in _JAX_FUNCTIONS.items()} | {
-    "gelu": lambda x: f"jax.nn.gelu({x}, approximate=False)",
-    "gelu_tanh": lambda x: f"jax.nn.gelu({x}, approximate=True)",
-    "linear": NUMPY["linear"],
-    "embedding": lambda ids, w: f"jnp.take({w}, {ids}, axis=0, mode='clip')",
-    "softmax": lambda x, *, axis, scale: f"jax.nn.softmax({scaled(x, scale)}, {axis})",
-    "layer_norm": _jax_layer_norm,
-    **{op: NUMPY[op] for op in ("sum", "mean", "max", "transpose")},
-    "concat": lambda *xs, axis: f"jnp.concatenate([{', '.join(xs)}], {axis})",
-}
 
 COMPILERS: dict[str, Callable[[Graph, Sequence[NDArray], int], list[Way]]] = {
     "torch.compile": _torch_compile_ways,

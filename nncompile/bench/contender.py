@@ -26,6 +26,7 @@ from nncompile.bench.peers import PEERS as PLAIN_PEERS
 from nncompile.bench.peers import Peer, Unavailable, Way
 from nncompile.bench.report import OURS
 from nncompile.compiler import compile
+from nncompile.counterparts import NoCounterpart
 from nncompile.cpu.machine.topology import cores
 from nncompile.errors import Error
 from nncompile.model import CompiledModel
@@ -265,7 +266,7 @@ def _portable(error: Exception) -> Exception:
     """An error that both sides know."""
     first = str(error).strip().partition("\n")[0]
     known: Callable[[str], Exception] = next(
-        (kind for kind in (Wrong, Unavailable) if isinstance(error, kind)), Failed)
+        (kind for kind in (Wrong, Unavailable, NoCounterpart) if isinstance(error, kind)), Failed)
     return known(first if known is not Failed else f"{type(error).__name__}: {first}")
 
 
@@ -283,7 +284,7 @@ def reason(error: Exception) -> str:
     match error:
         case Wrong():
             return f"wrong: {first}"
-        case Unavailable():
+        case Unavailable() | NoCounterpart():
             return f"missing: {first}"
         case Failed() | Broken():
             return f"failed: {first}"

@@ -20,8 +20,6 @@ from ir.types import NDArray
 from nncompile.bench.contender import Lap, check, reason
 from nncompile.bench.measure import Clock, Key, Timed, batch_sizes, flops, random_inputs
 from nncompile.bench.peers import (
-    NUMPY,
-    TORCH,
     Unavailable,
     Way,
     data_of,
@@ -156,7 +154,7 @@ def _torch_library(
     there = torch.accelerator.current_accelerator()
     torch.set_float32_matmul_precision("highest")
     data = [torch.tensor(a, device=there) for a in data_of(graph)]
-    source = write_python(graph, sizes_of(graph, arrays), TORCH)
+    source = write_python(graph, sizes_of(graph, arrays), "torch")
     run = load_python(source, {"torch": torch, "F": needed("torch.nn.functional")}, data)
     run = torch.compile(run, mode="reduce-overhead") if compiled else run
 
@@ -204,7 +202,7 @@ def _numpy_like(graph: ir.Graph, arrays: Sequence[NDArray], library: Any, specia
     names = {"np": library, "softmax": softmax, "layer_norm": layer_norm}
     if any(node.op == "gelu" for node in graph.nodes):
         names["ndtr"] = needed(special).ndtr
-    source = write_python(graph, sizes_of(graph, arrays), NUMPY)
+    source = write_python(graph, sizes_of(graph, arrays), "numpy")
     return load_python(source, names, [upload(a) for a in data_of(graph)])
 
 

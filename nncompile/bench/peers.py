@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from itertools import chain
 from math import isfinite
 from typing import Any
 
@@ -18,14 +17,14 @@ from ir import Error, Graph, Value
 from ir.ops import at_sizes
 from ir.types import NDArray, bind_sizes
 from nncompile.bench.onnx_model import onnx_model
+from nncompile.counterparts import Language, expression
 
 Way = Callable[[], Sequence[NDArray]]
 Peer = Callable[[Graph, Sequence[NDArray], int], list[Way]]
-Template = Callable[..., str]                 # (*operands, **attributes) -> an expression
 
 
 class Unavailable(Error):
-    """A peer that is not installed, or that has no counterpart of something in the graph."""
+    """A peer that is not installed, or that finds no device."""
 
 
 def _numpy_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[Way]:
@@ -35,7 +34,7 @@ def _numpy_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[W
     names = {"np": np, "softmax": _softmax, "layer_norm": _layer_norm}
     if any(node.op == "gelu" for node in graph.nodes):
         names["ndtr"] = needed("scipy.special").ndtr         # NumPy has no erf
-    run = load_python(write_python(graph, sizes_of(graph, arrays), NUMPY), names, data_of(graph))
+    run = load_python(write_python(graph, sizes_of(graph, arrays), "numpy"), names, data_of(graph))
     return [lambda: run(*arrays)]
 
 
@@ -45,7 +44,7 @@ def _torch_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[W
     torch.set_num_threads(threads)
     functional = needed("torch.nn.functional")
     data, inputs = ([torch.tensor(a) for a in given] for given in (data_of(graph), arrays))
-    source = write_python(graph, sizes_of(graph, arrays), TORCH)
+    source = write_python(graph, sizes_of(graph, arrays), "torch")
     eager = load_python(source, {"torch": torch, "F": functional}, data)
 
     def run() -> Sequence[NDArray]:
@@ -106,10 +105,10 @@ def data_of(graph: Graph) -> list[NDArray]:
 
 # -- a graph as Python text ------------------------------------------------------------------------
 
-def write_python(graph: Graph, sizes: Mapping[str, int], table: Mapping[str, Template],
+def write_python(graph: Graph, sizes: Mapping[str, int], language: Language,
                  params: str = "p{}") -> str:
     """A function `run` of the graph's inputs, a line a node; its params are the globals p0, p1...,
-    or what `params` calls them.
+    or what `params` calls them.  Raises NoCounterpart.
 
     Each value is dropped after its last use, as in code that names its results x again and again:
     an allocator that has to find new memory for every layer would be slower.
@@ -121,11 +120,9 @@ def write_python(graph: Graph, sizes: Mapping[str, int], table: Mapping[str, Tem
     last = {o: n for n in graph.nodes for o in (*n.inputs, n.result) if isinstance(o, Value)}
     lines = [f"def run({', '.join(inputs)}):"]
     for node in graph.nodes:
-        if node.op not in table:
-            raise Unavailable(f"it has no counterpart of {node.op}")
         operands = [names[o] if isinstance(o, Value) else _literal(o) for o in node.inputs]
         attrs = {k: at_sizes(v, sizes) for k, v in node.attrs.items()}
-        lines.append(f"{names[node.result]} = {table[node.op](*operands, **attrs)}")
+        lines.append(f"{names[node.result]} = {expression(node.op, language, operands, attrs)}")
         dead = [names[v] for v, user in last.items()
                 if user is node and v not in graph.outputs and names[v][0] == "v"]
         lines += [f"del {', '.join(dead)}"] if dead else []
@@ -138,80 +135,11 @@ def _literal(number: float) -> str:
     return f"({number!r})" if isfinite(number) else f"(float('{number}'))"
 
 
-def _is_literal(operand: str) -> bool:
-    return operand.startswith("(")
-
-
 def load_python(source: str, names: Mapping[str, Any], data: Sequence[Any]) -> Callable[..., Any]:
     namespace = dict(names) | {f"p{i}": array for i, array in enumerate(data)}
     exec(compile(source, "<peer>", "exec"), namespace)
     run: Callable[..., Any] = namespace["run"]
     return run
-
-
-def _infix(operator: str) -> Template:
-    return lambda a, b: f"{a} {operator} {b}"
-
-
-def call(function: str) -> Template:
-    return lambda *operands: f"{function}({', '.join(operands)})"
-
-
-def _same_value(x: str, **_: Any) -> str:
-    return x
-
-
-def _linear(x: str, w: str, b: str | None = None) -> str:
-    return f"{x} @ {w}.T" if b is None else f"{x} @ {w}.T + {b}"
-
-
-def _slice(x: str, *, axis: int, start: int, stop: int, step: int) -> str:
-    if step != 1:
-        raise Unavailable(f"no counterpart of a slice with the step {step}")
-    return f"{x}[{':, ' * axis}{start}:{stop}]"
-
-
-COMMON: dict[str, Template] = {
-    "add": _infix("+"),
-    "sub": _infix("-"),
-    "mul": _infix("*"),
-    "div": _infix("/"),
-    "neg": lambda x: f"-{x}",
-    "identity": _same_value,
-    "dropout": _same_value,
-    "matmul": _infix("@"),
-    "slice": _slice,
-    "reshape": lambda x, *, shape: f"{x}.reshape({shape})",
-}
-
-NUMPY: dict[str, Template] = COMMON | {
-    "maximum": call("np.maximum"),
-    "minimum": call("np.minimum"),
-    "abs": call("np.abs"),
-    "exp": call("np.exp"),
-    "log": call("np.log"),
-    "sqrt": call("np.sqrt"),
-    "tanh": call("np.tanh"),
-    "sigmoid": lambda x: f"1 / (1 + np.exp(-{x}))",
-    "relu": lambda x: f"np.maximum({x}, 0)",
-    "gelu": lambda x: f"{x} * ndtr({x})",
-    "gelu_tanh": lambda x: f"0.5 * {x} * (1 + np.tanh(0.7978845608028654"
-                           f" * ({x} + 0.044715 * {x} * {x} * {x})))",
-    "linear": _linear,
-    "embedding": lambda ids, w: f"{w}[{ids}]",
-    "softmax": lambda x, *, axis, scale: f"softmax({scaled(x, scale)}, {axis})",
-    "layer_norm": lambda *operands, axes, eps:
-        f"layer_norm({', '.join(operands)}, axes={axes}, eps={eps})",
-    "sum": lambda x, *, axes, keepdims: f"{x}.sum({axes}, keepdims={keepdims})",
-    "mean": lambda x, *, axes, keepdims: f"{x}.mean({axes}, keepdims={keepdims})",
-    "max": lambda x, *, axes, keepdims: f"{x}.max({axes}, keepdims={keepdims})",
-    "transpose": lambda x, *, axes: f"{x}.transpose({axes})",
-    "concat": lambda *xs, axis: f"np.concatenate([{', '.join(xs)}], {axis})",
-}
-
-
-def scaled(x: str, scale: float) -> str:
-    return x if scale == 1 else f"{x} * {scale}"
 
 
 def _softmax(x: NDArray, axis: int) -> NDArray:
@@ -229,46 +157,3 @@ def _layer_norm(x: NDArray, weight: NDArray | None = None, bias: NDArray | None 
     if bias is not None:
         y += bias
     return y
-
-
-def _torch_extremum(function: str, bound: str) -> Template:
-    """torch.maximum takes no plain number."""
-    def template(a: str, b: str) -> str:
-        number, array = (a, b) if _is_literal(a) else (b, a)
-        if _is_literal(number):
-            return f"torch.clamp({array}, {bound}={number})"
-        return f"torch.{function}({a}, {b})"
-    return template
-
-
-def _torch_layer_norm(x: str, *affine: str, axes: tuple[int, ...], eps: float) -> str:
-    operands = chain((x, f"{x}.shape[{axes[0]}:]"), affine)
-    return f"F.layer_norm({', '.join(operands)}, eps={eps})"
-
-
-def _torch_reduction(function: str) -> Template:
-    return lambda x, *, axes, keepdims: f"torch.{function}({x}, {axes}, keepdim={keepdims})"
-
-
-TORCH: dict[str, Template] = COMMON | {
-    "maximum": _torch_extremum("maximum", "min"),
-    "minimum": _torch_extremum("minimum", "max"),
-    "abs": call("torch.abs"),
-    "exp": call("torch.exp"),
-    "log": call("torch.log"),
-    "sqrt": call("torch.sqrt"),
-    "tanh": call("torch.tanh"),
-    "sigmoid": call("torch.sigmoid"),
-    "relu": call("torch.relu"),
-    "gelu": call("F.gelu"),
-    "gelu_tanh": lambda x: f"F.gelu({x}, approximate='tanh')",
-    "linear": call("F.linear"),
-    "embedding": call("F.embedding"),
-    "softmax": lambda x, *, axis, scale: f"torch.softmax({scaled(x, scale)}, {axis})",
-    "layer_norm": _torch_layer_norm,
-    "sum": _torch_reduction("sum"),
-    "mean": _torch_reduction("mean"),
-    "max": _torch_reduction("amax"),
-    "transpose": lambda x, *, axes: f"{x}.permute({axes})",
-    "concat": lambda *xs, axis: f"torch.cat([{', '.join(xs)}], {axis})",
-}
