@@ -1,4 +1,4 @@
-"""What an Array is: its payload, its type, its numbers, and how it becomes an operand of an op."""
+"""The state of an Array, its conversions, and how a value becomes an operand of an op."""
 
 from __future__ import annotations
 
@@ -26,29 +26,31 @@ _SHARED = {"_storage", "_steps", "_version", "_payload", "_leaf"}
 
 
 class Device(str):
-    """The name of a device, which is all that there is to know about the CPU."""
+    """The name of a device, such as "cpu" or "cuda:0"."""
 
     __slots__ = ()
 
     @property
     def type(self) -> str:
+        """The kind of device: what precedes the colon."""
         return self.partition(":")[0]
 
     @property
     def index(self) -> int | None:               # type: ignore[override]
+        """The number behind the colon, or None."""
         number = self.partition(":")[2]
         return int(number) if number else None
 
 
 class Core(NDArrayOperatorsMixin):
-    """The state of an Array.  What can be computed with it is added file by file."""
+    """The state of an Array, without the operations, which subclasses add file by file."""
 
     array: ClassVar[type[Array]]                 # the whole class; nncompile.array sets it
 
     __hash__ = object.__hash__
 
     requires_grad = False
-    grad = None                                  # nothing is differentiated here
+    grad = None                                  # no gradient is ever computed
     _storage: Storage
     _steps: tuple[Step, ...]
     _version: int
@@ -65,14 +67,14 @@ class Core(NDArrayOperatorsMixin):
 
     @property
     def payload(self) -> Payload:
-        """The numbers, or the value in a graph, as they are now."""
+        """The array's numbers, or its value in the graph that is traced, as they are now."""
         if self._version != self._storage.version:
             self._payload, self._version = self._storage.seen(self._steps), self._storage.version
         return self._payload
 
     @payload.setter
     def payload(self, payload: Payload) -> None:
-        """Numbers of its own, of any type and shape; views keep the old ones."""
+        """Gives the array new numbers, of any type and shape; its views keep the old ones."""
         self._storage, self._steps, self._version = Storage(payload, self.in_memory), (), 0
         self._payload = payload
 
@@ -81,32 +83,37 @@ class Core(NDArrayOperatorsMixin):
         return self.payload
 
     def share(self, other: Core, *steps: Step) -> Array:
-        """Be the view of the other that these ops make."""
+        """Makes this array a view of `other`: the result of these view ops on it."""
         self._storage, self._steps = other._storage, other._steps + steps
         self._version, self._leaf = other._storage.version, other.leaf
         return self.itself()
 
     @property
     def leaf(self) -> Core | None:
-        """The Parameter that this array is, or shows a part of."""
+        """The Parameter that this array is, or is a view of; otherwise None."""
         return self._leaf
 
     def apart(self) -> Array:
-        """The same elements, which no change of this array reaches."""
+        """Returns a copy, which no later change of this array reaches."""
         payload = self.payload
         return Core.array(payload.copy() if isinstance(payload, np.ndarray) else payload)
 
     def perhaps_apart(self, whole: Core) -> Array:
-        """This view as something of its own, about which torch does not say whether it is a view
-        of the whole or a copy: it depends on how the whole lies in memory."""
+        """Returns this view, where torch leaves open whether it is a view of `whole` or a copy.
+
+        In torch it depends on the memory layout, which the IR does not have. The result is usable
+        until one of the two is changed in place; then using the other raises Error.
+        """
         result = Core.array(self.payload)
         result._storage.relate(whole._storage)
         return result
 
     def write(self, name: str, given: Core) -> Array:
-        """Put elements in the place of these, in all arrays that share them.
+        """Replaces the elements in place, for all arrays that share them.
 
-        Errors: an array that cannot be changed now, or a view with one element in several places.
+        given: of this array's shape and dtype. name: the operation, for messages.
+        Raises Error where the array may not be changed now, or where it is a view in which one
+        element has several places.
         """
         storage, leaf = self._storage, self.leaf
         frozen = leaf is not None and leaf.requires_grad and grad_enabled.get()
@@ -114,7 +121,7 @@ class Core(NDArrayOperatorsMixin):
             Change(name, self.type, storage.value, storage.made_in, frozen))
         value = before(self._storage.value, self._steps, given.payload)
         self._storage.change(value, self._steps)
-        if isinstance(given.payload, Value):     # known without going the steps again
+        if isinstance(given.payload, Value):     # known without repeating the steps
             self._payload, self._version = given.payload, self._storage.version
         return self.itself()
 
@@ -135,48 +142,56 @@ class Core(NDArrayOperatorsMixin):
 
     @property
     def type(self) -> TensorType:
-        """The IR's type: f32[B, 64]."""
-        known = self._payload                    # a change leaves the type as it is
+        """The IR's type, such as f32[B, 64]."""
+        known = self._payload                    # a change in place keeps the type
         return known.type if isinstance(known, Value) else type_of(known)
 
     @property
     def shape(self) -> tuple[Any, ...]:
+        """The sizes as a tuple; in a trace some may be symbolic."""
         known = self._payload
         return known.type.shape if isinstance(known, Value) else known.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
+        """The NumPy dtype of the elements."""
         return DTYPES[self.type.dtype]
 
     @property
     def device(self) -> Device:
+        """Always the device "cpu"."""
         return Device("cpu")
 
     @property
     def ndim(self) -> int:
+        """The number of dimensions."""
         return len(self.shape)
 
     def dim(self) -> int:
+        """Returns the number of dimensions."""
         return self.ndim
 
     def size(self, dim: int | None = None) -> Any:
-        """All sizes, or one."""
+        """Returns the shape, or the size of one dimension."""
         return self.shape if dim is None else self.shape[axis_of(self.type, dim)]
 
     def numel(self) -> Any:
+        """Returns the number of elements, symbolic where a size is."""
         return product(self.shape)
 
     nelement, ndimension = numel, dim
 
     def element_size(self) -> int:
-        """In bytes."""
+        """Returns the size of an element in bytes."""
         return self.dtype.itemsize
 
     def is_contiguous(self) -> bool:
-        """Always: where it matters the array is copied."""
+        """Returns True: no strides are visible, and where contiguity matters the array is copied.
+        """
         return True
 
     def is_floating_point(self) -> bool:
+        """Returns whether the dtype is float32 or float64."""
         return category(self.type.dtype) == 2
 
     def __len__(self) -> int:
@@ -188,26 +203,31 @@ class Core(NDArrayOperatorsMixin):
         return (self[i] for i in range(len(self)))   # type: ignore[index]
 
     def requires_grad_(self, requires_grad: bool = True) -> Array:
-        """Taken and kept, as is a Parameter's; nothing is differentiated."""
+        """Sets `requires_grad` and returns the array. No gradient is computed."""
         self.requires_grad = requires_grad
         return self.itself()
 
     # -- numbers: refused while the model is traced ------------------------------------------------
 
     def numbers(self, what: str) -> NDArray[Any]:
-        """The numbers, not copied.  Errors: there are none; `what` says in whose name they miss."""
+        """Returns the numbers without a copy.
+
+        what: the operation that needs them, for the message.
+        Raises Error in a trace, where the numbers are not known.
+        """
         return current.get().numbers(self.payload, what)
 
     def numpy(self) -> NDArray[Any]:
+        """Returns the numbers as an ndarray that shares memory. Raises Error in a trace."""
         return self.numbers("numpy()")
 
     @property
     def data(self) -> Array:
-        """The same array under another name, which can be changed also where this is a
-        Parameter."""
+        """The same array as a view that may be changed in place even where this is a Parameter."""
         return self.detach()
 
     def detach(self) -> Array:
+        """Returns a view that no longer counts as a part of a Parameter."""
         result = Core.array(self.payload).share(self)
         result._leaf = None
         return result
@@ -216,9 +236,11 @@ class Core(NDArrayOperatorsMixin):
         return np.array(self.numbers("a NumPy function"), dtype=dtype, copy=copy)
 
     def item(self) -> Any:
+        """Returns the single element as a Python number. Raises Error in a trace."""
         return self.numbers("item()").item()
 
     def tolist(self) -> Any:
+        """Returns the numbers as nested lists. Raises Error in a trace."""
         return self.numbers("tolist()").tolist()
 
     def __float__(self) -> float:
@@ -234,20 +256,21 @@ class Core(NDArrayOperatorsMixin):
         return bool(self.numbers("`if`, `while`, `and`, `or` or `not`"))
 
     def cast(self, dtype: str) -> Array:
-        """In another element type, by its name in the IR; the same array if it has that type."""
+        """Returns the array in the dtype that the IR calls `dtype`; itself if that is its dtype."""
         return self.itself() if self.type.dtype == dtype else apply("cast", self, dtype=dtype)
 
     def itself(self) -> Array:
-        """The same array: every Core is an Array, though the families cannot know it."""
+        """Returns self, typed as Array: each Core is one, which the mixins cannot express."""
         return self                              # type: ignore[return-value]
 
 
 # -- operands --------------------------------------------------------------------------------------
 
 def apply(name: str, *operands: Core | float, **attrs: Any) -> Array:
-    """The result of an op of the IR, by whoever interprets this forward.
+    """Returns the result of an op of the IR, computed or recorded by the current dispatcher.
 
-    The operands have the types that the op needs; a plain number is a float.
+    The operands have the dtypes that the op needs; a Python number is a float literal. The result
+    of a view op shares its elements with the operand.
     """
     payloads = [o if isinstance(o, float) else o.as_operand() for o in operands]
     payload = current.get().op(name, payloads, attrs)
@@ -260,9 +283,10 @@ def apply(name: str, *operands: Core | float, **attrs: Any) -> Array:
 
 
 def operand(name: str, given: Any) -> Array | Scalar:
-    """An array, or a plain number, which takes the type of the arrays beside it.
+    """Returns an Array, or a Python number, which takes the dtype of the arrays beside it.
 
-    Zero-dimensional NumPy values count as plain numbers: `x * numpy.sqrt(2.0)` stays float32.
+    Zero-dimensional NumPy values count as Python numbers: `x * numpy.sqrt(2.0)` stays float32.
+    Raises Error where the operand is neither, naming the operation `name`.
     """
     if isinstance(given, Core) or (isinstance(given, np.ndarray) and given.ndim > 0):
         return as_array(name, given)
@@ -276,7 +300,7 @@ def operand(name: str, given: Any) -> Array | Scalar:
 
 
 def as_array(name: str, given: Any) -> Array:
-    """An operand that has to be an array."""
+    """Returns an Array or ndarray as an Array. Raises Error where it is neither."""
     if isinstance(given, Core):
         return given.itself()
     if isinstance(given, np.ndarray):
@@ -285,12 +309,12 @@ def as_array(name: str, given: Any) -> Array:
 
 
 def arrays(name: str, first: Any, *others: Any) -> list[Array]:
-    """The operands that are there."""
+    """Returns the operands as Arrays, leaving out those that are None."""
     return [as_array(name, first), *(as_array(name, o) for o in others if o is not None)]
 
 
 def together(name: str, *given: Any, least: str = "bool") -> tuple[Any, ...]:
-    """Operands in one type, the one that torch's promotion gives them, `least` or above."""
+    """Returns the operands in their common dtype, or in `least` if that is higher."""
     operands = [operand(name, g) for g in given]
     dtype = result_type(operands)
     if category(dtype) < category(least):
@@ -299,7 +323,7 @@ def together(name: str, *given: Any, least: str = "bool") -> tuple[Any, ...]:
 
 
 def in_type(given: Array | Scalar, dtype: str) -> Array | float:
-    """An operand as the IR takes it beside arrays of this type."""
+    """Returns an operand as an op of this dtype takes it: cast, or a number as a float literal."""
     if isinstance(given, Core):
         return given.cast(dtype)
     if isinstance(given, int) and abs(given) > LARGEST_EXACT and category(dtype) == 1:
@@ -308,7 +332,7 @@ def in_type(given: Array | Scalar, dtype: str) -> Array | float:
 
 
 def constant(value: Any, dtype: str) -> Array:
-    """An array of numbers that are known already."""
+    """Returns an Array of known numbers. Raises Error where a value does not fit into the dtype."""
     try:
         return Core.array(np.array(value, DTYPES[dtype]))
     except OverflowError:
@@ -316,12 +340,13 @@ def constant(value: Any, dtype: str) -> Array:
 
 
 def floating(name: str, given: Any) -> Array:
-    """The array, integers and truths as the default float."""
+    """Returns the operand as an Array of floats; integers and bools become the default float."""
     x = as_array(name, given)
     return x if x.is_floating_point() else x.cast(name_of(float))
 
 
 def describe(given: Any) -> str:
+    """Returns the value, or the type of an object, as an error message names it."""
     if given is None or isinstance(given, bool | int | float | str):
         return repr(given)
     return f"an object of type {type(given).__name__}"
@@ -330,10 +355,12 @@ def describe(given: Any) -> str:
 # -- where NumPy's arrays end and Arrays begin -----------------------------------------------------
 
 def to_array(leaf: Any) -> Any:
+    """Returns an ndarray as an Array, and anything else as it is."""
     return Core.array(leaf) if isinstance(leaf, np.ndarray) else leaf
 
 
 def to_numpy(leaf: Any) -> Any:
+    """Returns an Array as an ndarray, and anything else as it is."""
     return leaf.numpy() if isinstance(leaf, Core) else leaf
 
 

@@ -1,4 +1,4 @@
-"""Arrays of numbers that follow from nothing but a shape, and joined arrays."""
+"""New arrays made from a shape or from data, and joined arrays."""
 
 from __future__ import annotations
 
@@ -36,19 +36,23 @@ if TYPE_CHECKING:
 
 def zeros(*size: Any, dtype: DType = None, device: Any = None, requires_grad: bool = False
           ) -> Array:
-    """0 everywhere; float32 unless another dtype is given."""
+    """Returns zeros; float32 by default. The sizes are given one by one or as one sequence."""
     return full(flat(size), 0.0, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
 def ones(*size: Any, dtype: DType = None, device: Any = None, requires_grad: bool = False
          ) -> Array:
-    """1 everywhere; float32 unless another dtype is given."""
+    """Returns ones; float32 by default. The sizes are given one by one or as one sequence."""
     return full(flat(size), 1.0, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
 def full(size: Sequence[Any], fill_value: Scalar, *, dtype: DType = None, device: Any = None,
          requires_grad: bool = False) -> Array:
-    """One number everywhere, in the type that it has, or in another."""
+    """Returns an array with one number everywhere.
+
+    The default dtype is the number's own: bool, int64 or float32.
+    Raises Error where fill_value is not a number.
+    """
     check_device(device)
     if not isinstance(fill_value, bool | int | float | np.generic):
         raise Error(f"full takes a number, not {describe(fill_value)}")
@@ -64,32 +68,36 @@ def full(size: Sequence[Any], fill_value: Scalar, *, dtype: DType = None, device
 
 def empty(*size: Any, dtype: DType = None, device: Any = None, requires_grad: bool = False
           ) -> Array:
-    """An array to be filled: of zeros."""
+    """Returns zeros, float32 by default: an array that is to be filled has defined contents here.
+    """
     return zeros(*size, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
 def zeros_like(input: Any, *, dtype: DType = None, device: Any = None, requires_grad: bool = False
                ) -> Array:
+    """Returns zeros in the shape and, by default, the dtype of the input."""
     return full_like(input, 0, dtype=dtype, device=device).requires_grad_(requires_grad)
 
 
 def ones_like(input: Any, *, dtype: DType = None, device: Any = None, requires_grad: bool = False
               ) -> Array:
+    """Returns ones in the shape and, by default, the dtype of the input."""
     return full_like(input, 1, dtype=dtype, device=device).requires_grad_(requires_grad)
 
 
 def full_like(input: Any, fill_value: Scalar, *, dtype: DType = None, device: Any = None) -> Array:
-    """One number everywhere, in the shape and, unless another is given, the type of an array."""
+    """Returns one number everywhere, in the shape and, by default, the dtype of the input."""
     [x] = arrays("full_like", input)
     return full(x.shape, fill_value, dtype=x.dtype if dtype is None else dtype, device=device)
 
 
 def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: DType = None, device: Any = None
            ) -> Array:
-    """start, start + step, ... before end; arange(end) starts at 0.  Integers make int64, floats
-    float32.  A size that only the run knows can be the end.
+    """Returns the vector start, start + step, ... up to but not including `end`.
 
-    Errors: a step of 0 or one that leads away from the end.
+    arange(end) starts at 0. The default dtype is int64 where all arguments are integers, else
+    float32. In a trace, `end` may be a symbolic size if start is a number and step is 1.
+    Raises Error for a step of 0 or one that leads away from the end.
     """
     check_device(device)
     if end is None:
@@ -97,7 +105,7 @@ def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: DType = None, d
     given = [n for n in (start, end, step) if not isinstance(n, DimExpr)]
     name = result_type([*given, 0]) if dtype is None else name_of(dtype)
     if name == "bool":
-        raise Error("arange makes numbers, not truths")
+        raise Error("arange makes numbers, not bools")
     if isinstance(start, DimExpr) or isinstance(end, DimExpr):
         if step != 1:
             raise Error(f"arange to {end} takes the step 1, not {step}")
@@ -117,14 +125,15 @@ def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: DType = None, d
 
 def linspace(start: float, end: float, steps: int, *, dtype: DType = None, device: Any = None
              ) -> Array:
-    """So many numbers from start to end, both included, at equal distances."""
+    """Returns `steps` equally spaced numbers from start to end, both included; float32 by default.
+    """
     check_device(device)
     return constant(np.linspace(start, end, steps), DEFAULT_FLOAT if dtype is None
                     else name_of(dtype))
 
 
 def eye(n: Any, m: Any = None, *, dtype: DType = None, device: Any = None) -> Array:
-    """The identity [n, m]; m is n unless it is given."""
+    """Returns the identity matrix [n, m], m being n by default; float32 by default."""
     check_device(device)
     rows = apply("iota", shape=(n, 1), axis=0, dtype="i64")
     columns = apply("iota", shape=(n if m is None else m,), axis=0, dtype="i64")
@@ -133,7 +142,10 @@ def eye(n: Any, m: Any = None, *, dtype: DType = None, device: Any = None) -> Ar
 
 def tensor(data: Any, *, dtype: DType = None, device: Any = None, requires_grad: bool = False
            ) -> Array:
-    """Numbers, nested in lists as the axes are; floats are float32 and integers int64."""
+    """Returns an Array with a copy of the data: a number, nested lists, an ndarray or an Array.
+
+    By default the dtype is the data's own; Python's floats become float32 and integers int64.
+    """
     check_device(device)
     if isinstance(data, Core):
         copied = data.cast(data.type.dtype if dtype is None else name_of(dtype)).apart()
@@ -147,7 +159,8 @@ def tensor(data: Any, *, dtype: DType = None, device: Any = None, requires_grad:
 
 
 def as_tensor(data: Any, dtype: DType = None, device: Any = None) -> Array:
-    """As tensor; an Array or an ndarray of that type as it is, not copied."""
+    """Returns the data as an Array, without a copy where it is an Array or ndarray of that dtype.
+    """
     if isinstance(data, np.ndarray):
         data = Core.array(data)
     if isinstance(data, Core):
@@ -157,13 +170,14 @@ def as_tensor(data: Any, dtype: DType = None, device: Any = None) -> Array:
 
 
 def from_numpy(ndarray: Any) -> Array:
-    """An ndarray as an Array, not copied."""
+    """Returns an Array that shares the ndarray's memory. Raises TypeError for anything else."""
     if not isinstance(ndarray, np.ndarray):
         raise TypeError(f"from_numpy takes an ndarray, not {describe(ndarray)}")
     return Core.array(ndarray)
 
 
 def check_device(device: Any) -> None:
+    """Raises InputError unless the device is None or the CPU."""
     if device is not None and str(device) != "cpu":
         raise InputError(f"device={device!r}: arrays are on the CPU, leave it out")
 
@@ -171,10 +185,11 @@ def check_device(device: Any) -> None:
 # -- joined ----------------------------------------------------------------------------------------
 
 def cat(tensors: Sequence[Any], dim: int = 0, *, axis: int | None = None) -> Array:
-    """The arrays one behind the other along dim; their other sizes are the same, and their types
-    are brought together.
+    """Returns the arrays concatenated along dim, in their common dtype.
 
-    Errors: no array; arrays without dimensions; other sizes that differ.
+    Their other sizes are equal; as in torch, empty vectors are passed over.
+    Raises InputError where there is no array, and Error where the other sizes differ or an array
+    has no dimensions.
     """
     if not tensors:
         raise InputError("cat needs at least one array")
@@ -187,7 +202,10 @@ def cat(tensors: Sequence[Any], dim: int = 0, *, axis: int | None = None) -> Arr
 
 
 def stack(tensors: Sequence[Any], dim: int = 0, *, axis: int | None = None) -> Array:
-    """Arrays of one shape put together along a new axis."""
+    """Returns arrays of one shape put together along a new dimension.
+
+    Raises InputError where there is no array, and Error where the shapes differ.
+    """
     if not tensors:
         raise InputError("stack needs at least one array")
     given = arrays("stack", *tensors)
@@ -198,18 +216,18 @@ def stack(tensors: Sequence[Any], dim: int = 0, *, axis: int | None = None) -> A
 
 
 def hstack(tensors: Sequence[Any]) -> Array:
-    """Side by side: along the second axis, or the first one of vectors."""
+    """Returns the arrays concatenated along the second dimension; vectors along their only one."""
     given = [x.reshape(1) if x.ndim == 0 else x for x in arrays("hstack", *tensors)]
     return cat(given, 0 if given[0].ndim == 1 else 1)
 
 
 def vstack(tensors: Sequence[Any]) -> Array:
-    """Below each other: along the first axis, vectors as rows."""
+    """Returns the arrays concatenated along the first dimension; vectors count as rows."""
     return cat([x.reshape(1, -1) if x.ndim < 2 else x for x in arrays("vstack", *tensors)])
 
 
 def broadcast_tensors(*tensors: Any) -> tuple[Array, ...]:
-    """The arrays in the one shape that they broadcast to."""
+    """Returns the arrays expanded to the shape that they broadcast to."""
     given = arrays("broadcast_tensors", *tensors)
     shape: tuple[Any, ...] = ()
     for x in given:
@@ -219,8 +237,11 @@ def broadcast_tensors(*tensors: Any) -> tuple[Array, ...]:
 
 
 def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Array, ...]:
-    """Vectors, each along an axis of its own, in the one shape of all; "xy": the first two axes
-    the other way round."""
+    """Returns each vector expanded to the grid that the vectors span, one dimension for each.
+
+    indexing: with "xy", the first two dimensions of the grid are swapped.
+    Raises InputError where it is neither "ij" nor "xy".
+    """
     if indexing not in ("ij", "xy"):
         raise InputError(f"meshgrid's indexing is 'ij' or 'xy', not {indexing!r}")
     vectors = arrays("meshgrid", *(tensors[0] if len(tensors) == 1 and isinstance(
@@ -235,7 +256,7 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Array, ...]:
 
 def tril_indices(row: int, col: int, offset: int = 0, *, dtype: DType = None, device: Any = None
                  ) -> Array:
-    """The places [2, n] of what tril leaves of a matrix."""
+    """Returns the row and column indices [2, n] of a matrix's lower triangle; int64 by default."""
     check_device(device)
     return constant(np.stack(np.tril_indices(row, offset, col)),
                     "i64" if dtype is None else name_of(dtype))
@@ -243,7 +264,7 @@ def tril_indices(row: int, col: int, offset: int = 0, *, dtype: DType = None, de
 
 def triu_indices(row: int, col: int, offset: int = 0, *, dtype: DType = None, device: Any = None
                  ) -> Array:
-    """The places [2, n] of what triu leaves of a matrix."""
+    """Returns the row and column indices [2, n] of a matrix's upper triangle; int64 by default."""
     check_device(device)
     return constant(np.stack(np.triu_indices(row, offset, col)),
                     "i64" if dtype is None else name_of(dtype))

@@ -1,4 +1,4 @@
-"""Element types: their names, and torch's rules for what two of them make together."""
+"""Element types: their names, and torch's rules for promoting them to a common one."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ class _Typed(Protocol):
 
 
 def category(dtype: str) -> int:
-    """0 for truths, 1 for integers, 2 for floats."""
+    """Returns torch's category of a dtype: 0 for bool, 1 for integers, 2 for floats."""
     return _CATEGORY[dtype[0]]
 
 
 def name_of(dtype: DTypeLike) -> str:
-    """The IR's name of an element type: "f32" for numpy.float32.  Python's own `float` and `int`
-    are what they are in torch: float32 and int64.
+    """Returns the IR's name of a dtype: "f32" for numpy.float32.
 
-    Errors: an element type that is not one of them.
+    Python's `float` and `int` mean what they mean in torch: float32 and int64.
+    Raises Error where the IR has no such dtype.
     """
     if dtype is float:
         return DEFAULT_FLOAT
@@ -55,15 +55,19 @@ def name_of(dtype: DTypeLike) -> str:
 
 
 def _promoted(first: str, second: str) -> str:
-    """The smallest type that holds both."""
+    """Returns the smaller of the dtypes that can represent both."""
     if {first, second} == {"u8", "i8"}:
         raise Error("uint8 and int8 together make int16, which is not supported: cast one of them")
     return max(first, second, key=_ORDER.index)
 
 
 def result_type(operands: Iterable[_Typed | Scalar]) -> str:
-    """What these make together, as torch.result_type: arrays with dimensions decide; those without,
-    and then plain numbers, count only where they are of a higher category."""
+    """Returns the common dtype of operands, by the rules of torch.result_type.
+
+    Operands fall into three ranks: arrays with dimensions, arrays without, and Python numbers.
+    Within a rank the widest dtype wins; a lower rank counts only where its dtype is of a higher
+    category.
+    """
     ranks: tuple[list[str], list[str], list[str]] = ([], [], [])
     for operand in operands:
         if isinstance(operand, bool | int | float):
@@ -75,6 +79,7 @@ def result_type(operands: Iterable[_Typed | Scalar]) -> str:
 
 
 def scalar_type(value: Scalar) -> str:
+    """Returns the dtype that a Python number has by itself: "bool", "i64" or "f32"."""
     if isinstance(value, bool):
         return "bool"
     return "i64" if isinstance(value, int) else DEFAULT_FLOAT

@@ -1,8 +1,8 @@
-"""What is computed element by element: arithmetic, functions of one array, comparisons, choices.
+"""Elementwise operations: arithmetic, functions, comparisons, selection by a condition.
 
-Operands broadcast as in NumPy and are brought to one type as in torch.  Each function is both a
-method and, with an array or a number in the first place, what an operator or a function of NumPy's
-means.
+Operands broadcast as in NumPy and are brought to one dtype as in torch. Each function here is both
+a method and, with an array or a number as its first operand, the meaning of an operator or of a
+NumPy function.
 """
 
 from __future__ import annotations
@@ -29,79 +29,85 @@ if TYPE_CHECKING:
 _Unary = Callable[[Any], "Array"]
 _Binary = Callable[[Any, Any], "Array"]
 _Method = TypeVar("_Method", bound=Callable[..., Any])
+_PROMOTES = "The operands broadcast and are brought to one dtype."
 
 
 # -- families --------------------------------------------------------------------------------------
 
-def _named(method: _Method, name: str) -> _Method:
+def _named(method: _Method, name: str, dtypes: str) -> _Method:
     method.__name__ = method.__qualname__ = name
-    method.__doc__ = f"{name}, element by element."
+    method.__doc__ = f"Computes {name} elementwise, as torch does. {dtypes}"
     return method
 
 
-def _unary(op: str, prepared: Callable[[str, Any], Array]) -> _Unary:
-    """A function of one array, which is prepared in some way."""
+def _unary(op: str, prepared: Callable[[str, Any], Array], dtypes: str) -> _Unary:
+    """Makes the method for a function of one array, which `prepared` brings into its dtype."""
     def method(x: Any) -> Array:
         return apply(op, prepared(op, x))
-    return _named(method, op)
+    return _named(method, op, dtypes)
 
 
 def _function(op: str) -> _Unary:
-    """A function of floats; of integers and truths, as floats."""
-    return _unary(op, floating)
+    """Makes the method for a function of floats; integers and bools are converted to floats."""
+    return _unary(op, floating, "Integers and bools are converted to float32.")
 
 
 def _of_numbers(op: str) -> _Unary:
-    """A function whose result has the type of its operand, a number."""
-    return _unary(op, as_array)
+    """Makes the method for a function whose result has the dtype of its operand."""
+    return _unary(op, as_array, "The dtype stays.")
 
 
 def _rounding(op: str) -> _Unary:
-    """A function that leaves integers as they are."""
+    """Makes the method for a rounding function, which leaves integers as they are."""
     def method(x: Any) -> Array:
         x = as_array(op, x)
         return x.apart() if category(x.type.dtype) == 1 else apply(op, x)
-    return _named(method, op)
+    return _named(method, op, "Integers stay as they are.")
 
 
-def _arithmetic(op: str, of_truths: str | None = None) -> _Binary:
-    """An operation on numbers; on two arrays of truths, maybe another one."""
+def _arithmetic(op: str, of_bools: str | None = None) -> _Binary:
+    """Makes the method for an operation on two numbers.
+
+    of_bools: the op that takes its place where both operands are bool.
+    """
     def method(x: Any, other: Any) -> Array:
         a, b = together(op, x, other)
-        if of_truths is not None and _is_truth(a, b):
-            return apply(of_truths, _truths(op, x), _truths(op, other))
+        if of_bools is not None and _any_bool(a, b):
+            return apply(of_bools, _as_bool(op, x), _as_bool(op, other))
         return apply(op, a, b)
-    return _named(method, op)
+    return _named(method, op, _PROMOTES)
 
 
 def _comparison(op: str) -> _Binary:
+    """Makes the method for a comparison, whose result is bool."""
     def method(x: Any, other: Any) -> Array:
         return apply(op, *together(op, x, other))
-    return _named(method, op)
+    return _named(method, op, "The result is bool.")
 
 
 def _logical(op: str) -> _Binary:
-    """Of arrays of any type, in which everything but 0 is true."""
+    """Makes the method for a logical operation: operands of any dtype, in which all but 0 is true.
+    """
     def method(x: Any, other: Any) -> Array:
-        return apply(op, _truths(op, x), _truths(op, other))
-    return _named(method, op)
+        return apply(op, _as_bool(op, x), _as_bool(op, other))
+    return _named(method, op, "What differs from 0 is true; the result is bool.")
 
 
 def _bitwise(op: str) -> _Binary:
-    """`&`, `|` and `^`, which are those of truths.  Errors: integers."""
+    """Makes the method for `&`, `|` or `^` of bools, which raises Error for other dtypes."""
     def method(x: Any, other: Any) -> Array:
         operands = [operand(op, o) for o in (x, other)]
         if result_type(operands) != "bool":
             raise Error("&, | and ^ take arrays of bool, not of integers or floats")
-        return apply(f"logical_{op}", *(_truths(op, o) for o in operands))
-    return _named(method, f"bitwise_{op}")
+        return apply(f"logical_{op}", *(_as_bool(op, o) for o in operands))
+    return _named(method, f"bitwise_{op}", "Raises Error for other dtypes than bool.")
 
 
-def _is_truth(*operands: Any) -> bool:
+def _any_bool(*operands: Any) -> bool:
     return any(isinstance(o, Core) and o.type.dtype == "bool" for o in operands)
 
 
-def _truths(name: str, given: Any) -> Array:
+def _as_bool(name: str, given: Any) -> Array:
     o = operand(name, given)
     if isinstance(o, Core):
         return o.cast("bool")
@@ -109,9 +115,9 @@ def _truths(name: str, given: Any) -> Array:
 
 
 def power(base: Any, exponent: Any) -> Array:
-    """base ** exponent; by products, quotients and roots where the exponent is a small number.
+    """Returns base ** exponent; a small constant exponent becomes a product, quotient or root.
 
-    Errors: integers to a negative exponent.
+    Raises Error where integers have a negative constant exponent.
     """
     x, n = together("pow", base, exponent)
     is_float = category((x if isinstance(x, Core) else n).type.dtype) == 2
@@ -135,7 +141,7 @@ _SMALL_POWERS: dict[float, Callable[[Any], Any]] = {
 
 
 def where(condition: Any, input: Any, other: Any) -> Array:
-    """input where the condition is true, other where it is not; all three broadcast."""
+    """Returns `input` where the condition is true and `other` elsewhere; all three broadcast."""
     a, b = together("where", input, other)
     if isinstance(a, float) and isinstance(b, float):
         dtype = result_type([operand("where", input), operand("where", other)])
@@ -144,24 +150,27 @@ def where(condition: Any, input: Any, other: Any) -> Array:
 
 
 def bounded(x: Any, low: Any, high: Any) -> Array:
-    """x, but low where it is lower, and then high where it is higher; None is no bound."""
+    """Returns x limited to [low, high], either of which may be None; where low > high, high.
+
+    Raises Error where both are None.
+    """
     if low is None and high is None:
         raise Error("clamp needs a min or a max")
     operands = [operand("clamp", o) for o in (x, low, high) if o is not None]
     dtype = result_type(operands)
     result, *_ = (in_type(o, dtype) for o in operands)
-    of_truths = {"maximum": "logical_or", "minimum": "logical_and"} if dtype == "bool" else {}
+    of_bools = {"maximum": "logical_or", "minimum": "logical_and"} if dtype == "bool" else {}
     for op, bound in ("maximum", low), ("minimum", high):
         if bound is not None:
             limit = in_type(operand("clamp", bound), dtype)
-            result = apply(of_truths.get(op, op), result, limit)
+            result = apply(of_bools.get(op, op), result, limit)
     return result                                # type: ignore[return-value]
 
 
 # -- the methods -----------------------------------------------------------------------------------
 
 class Elementwise(Core):
-    """Methods named and meant as torch's."""
+    """The elementwise methods of Array."""
 
     exp, expm1, exp2 = _function("exp"), _function("expm1"), _function("exp2")
     log, log1p, log2, log10 = map(_function, ("log", "log1p", "log2", "log10"))
@@ -176,11 +185,11 @@ class Elementwise(Core):
     floor, ceil, trunc = _rounding("floor"), _rounding("ceil"), _rounding("trunc")
     isnan, isinf, isfinite = _function("isnan"), _function("isinf"), _function("isfinite")
 
-    mul = _arithmetic("mul", of_truths="logical_and")
-    maximum = _arithmetic("maximum", of_truths="logical_or")
-    minimum = _arithmetic("minimum", of_truths="logical_and")
+    mul = _arithmetic("mul", of_bools="logical_and")
+    maximum = _arithmetic("maximum", of_bools="logical_or")
+    minimum = _arithmetic("minimum", of_bools="logical_and")
     remainder = _arithmetic("remainder")
-    floor_divide = _named(_arithmetic("floor_div"), "floor_divide")
+    floor_divide = _named(_arithmetic("floor_div"), "floor_divide", _PROMOTES)
     pow = power
 
     eq, ne, lt = _comparison("eq"), _comparison("ne"), _comparison("lt")
@@ -194,21 +203,23 @@ class Elementwise(Core):
     greater, greater_equal, less, less_equal, not_equal = gt, ge, lt, le, ne
 
     def add(self, other: Any, *, alpha: Scalar = 1) -> Array:
-        """self + alpha * other."""
-        if _is_truth(self) and _is_truth(other):
+        """Returns self + alpha * other, in the common dtype. Of bools it is the logical or."""
+        if _any_bool(self) and _any_bool(other):
             alpha = bool(alpha)
         return plus(self, _scaled(other, alpha))
 
     def sub(self, other: Any, *, alpha: Scalar = 1) -> Array:
-        """self - alpha * other.  Errors: arrays of truths."""
+        """Returns self - alpha * other, in the common dtype. Raises Error for bools."""
         return minus(self, _scaled(other, alpha))
 
     subtract = sub
 
     def div(self, other: Any, *, rounding_mode: str | None = None) -> Array:
-        """The true quotient, integers' as floats; "trunc" or "floor": rounded to a whole number.
+        """Returns self / other; integers and bools are divided as float32.
 
-        Errors: another rounding_mode; "floor" of integers by zero.
+        rounding_mode: with "trunc" or "floor" the quotient is rounded to a whole number, and
+        integers give an integer dtype.
+        Raises Error for another rounding_mode; integer division by zero raises Error where it runs.
         """
         if rounding_mode == "floor":
             return Elementwise.floor_divide(self, other)
@@ -221,7 +232,7 @@ class Elementwise(Core):
         if category(dtype) == 2:
             return apply("trunc", apply("div", a, b))
         if dtype == "bool":
-            raise Error("div rounds the quotient of numbers, not of truths")
+            raise Error("div rounds the quotient of numbers, not of bools")
         quotient = apply("floor_div", *(apply("abs", o) if isinstance(o, Core) else abs(o)
                                         for o in (a, b)))
         return apply("where", apply("lt", a, 0.0).ne(apply("lt", b, 0.0)), quotient.neg(), quotient)
@@ -229,21 +240,24 @@ class Elementwise(Core):
     divide = true_divide = div
 
     def reciprocal(self) -> Array:
+        """Returns 1 / self; integers and bools as float32."""
         return apply("div", 1.0, floating("reciprocal", self))
 
     def square(self) -> Array:
+        """Returns self * self."""
         return power(self, 2)
 
     def sign(self) -> Array:
-        """-1, 0 or 1; of NaN 0.  Truths stay."""
+        """Returns -1, 0 or 1 by the sign of each element; 0 for NaN. Bools stay."""
         x = as_array("sign", self)
         return x.apart() if x.type.dtype == "bool" else apply("sign", x)
 
     def positive(self) -> Array:
+        """Returns the array itself."""
         return as_array("positive", self)
 
     def round(self, *, decimals: int = 0) -> Array:
-        """To the nearest whole number, halves to the even one; or to so many decimals."""
+        """Returns each element rounded to `decimals` places, halves to even. Integers stay."""
         if decimals == 0:
             return _to_whole(self)
         scale = 10.0 ** abs(decimals)
@@ -252,33 +266,40 @@ class Elementwise(Core):
         return apply("div", _to_whole(apply("mul", self, scale)), scale)
 
     def logical_not(self) -> Array:
+        """Returns whether each element is 0, as bool."""
         return apply("logical_not", as_array("logical_not", self).cast("bool"))
 
     def bitwise_not(self) -> Array:
+        """Returns the complement of integers or bools. Raises Error for floats."""
         if category(self.type.dtype) == 1:
             return apply("sub", 255.0 if self.type.dtype == "u8" else -1.0, self)
-        if not _is_truth(self):
+        if not _any_bool(self):
             raise Error(f"~ takes an array of bool or of integers, not {self.type}")
         return apply("logical_not", self)
 
     def clamp(self, min: Any = None, max: Any = None) -> Array:
-        """Between min and max, which are numbers or arrays, or None for no bound; NaN stays NaN."""
+        """Returns self limited to [min, max]: numbers, arrays, or None for no limit. NaN stays.
+
+        Raises Error where both are None.
+        """
         return bounded(self, min, max)
 
     clip = clamp
 
     def clamp_min(self, min: Any) -> Array:
+        """Returns the larger of self and min."""
         return bounded(self, min, None)
 
     def clamp_max(self, max: Any) -> Array:
+        """Returns the smaller of self and max."""
         return bounded(self, None, max)
 
     def frac(self) -> Array:
-        """What is behind the point, with the sign of the number."""
+        """Returns self - trunc(self), the fractional part, which has the sign of self."""
         return minus(self, Elementwise.trunc(self))
 
     def logaddexp(self, other: Any) -> Array:
-        """log(exp(self) + exp(other)), without overflow."""
+        """Returns log(exp(self) + exp(other)), computed as max + log1p(exp(-|self - other|))."""
         a, b = together("logaddexp", self, other, least=DEFAULT_FLOAT)
         high = apply("maximum", a, b)
         rest = apply("log1p", apply("exp", apply("neg", apply("abs", apply("sub", a, b)))))
@@ -287,8 +308,10 @@ class Elementwise(Core):
 
     def isclose(self, other: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
                 ) -> Array:
-        """|self - other| <= atol + rtol * |other|; infinities of one sign are close, and NaN to NaN
-        with equal_nan."""
+        """Returns whether |self - other| <= atol + rtol * |other|, as bool.
+
+        Infinities are close to themselves alone; NaN is close to NaN where equal_nan is set.
+        """
         right = as_array("isclose", other)
         near = minus(self, right).abs().le(right.abs().mul(rtol).add(atol))
         if self.is_floating_point():
@@ -298,18 +321,19 @@ class Elementwise(Core):
         return close.logical_or(self.isnan().logical_and(right.isnan())) if both else close
 
     def relu(self) -> Array:
-        """max(x, 0); NaN stays."""
+        """Returns max(self, 0). NaN stays."""
         x = as_array("relu", self)
         return apply("relu", x) if x.is_floating_point() else apply("maximum", x, 0.0)
 
     def where(self, condition: Any, other: Any) -> Array:
-        """self where the condition is true, other where it is not."""
+        """Returns self where the condition is true and `other` elsewhere."""
         return where(condition, self, other)
 
     def masked_fill(self, mask: Any, value: Any) -> Array:
-        """value where the mask is true; the type stays, and the value is brought to it.
+        """Returns `value` where the mask is true and self elsewhere, in self's dtype.
 
-        Errors: a mask that is not of bool; an array of several values.
+        mask: bool, broadcasts with self. value: a number or a zero-dimensional array.
+        Raises Error for another mask or value.
         """
         mask = as_array("masked_fill", mask)
         if mask.type.dtype != "bool":
@@ -320,12 +344,15 @@ class Elementwise(Core):
                 raise Error(f"masked_fill takes one value, not {filler.type}")
             return apply("where", mask, filler.cast(dtype), self)
         if dtype == "bool":
-            return apply("where", mask, _truths("masked_fill", filler), self)
+            return apply("where", mask, _as_bool("masked_fill", filler), self)
         whole = category(dtype) == 1
         return apply("where", mask, in_type(int(filler) if whole else filler, dtype), self)
 
     def lerp(self, end: Any, weight: Any) -> Array:
-        """self + weight * (end - self), from the nearer end."""
+        """Returns self + weight * (end - self), evaluated from the nearer end, as torch does.
+
+        Raises Error unless self and end have one float dtype.
+        """
         other = as_array("lerp", end)
         if not self.is_floating_point() or self.type.dtype != other.type.dtype:
             raise Error(f"lerp takes two arrays of one type of floats, not {self.type} and "
@@ -339,23 +366,23 @@ class Elementwise(Core):
                      other.sub(step.mul(1 - part)))
 
     def addcmul(self, tensor1: Any, tensor2: Any, *, value: Scalar = 1) -> Array:
-        """self + value * tensor1 * tensor2."""
+        """Returns self + value * tensor1 * tensor2."""
         product = as_array("addcmul", tensor1).mul(tensor2)
         whole = category(result_type([self, product])) < 2
         return self.add(product, alpha=int(value) if whole else value)
 
     def addcdiv(self, tensor1: Any, tensor2: Any, *, value: Scalar = 1) -> Array:
-        """self + value * tensor1 / tensor2."""
+        """Returns self + value * tensor1 / tensor2."""
         return self.add(as_array("addcdiv", tensor1).div(tensor2), alpha=value)
 
     def nan_to_num(self, nan: Scalar = 0.0) -> Array:
-        """With a number in place of NaN.  Infinities stay: give them a bound by clamp."""
+        """Returns the array with `nan` in place of NaN. Unlike torch's, it keeps infinities."""
         if not self.is_floating_point():
             return self.apart()
         return apply("where", apply("isnan", self), float(nan), self)
 
 
-plus: _Binary = _arithmetic("add", of_truths="logical_or")
+plus: _Binary = _arithmetic("add", of_bools="logical_or")
 _to_whole: _Unary = _rounding("round")
 
 
@@ -366,7 +393,8 @@ def _scaled(other: Any, alpha: Scalar) -> Any:
 
 
 def minus(x: Any, other: Any) -> Array:
+    """Returns x - other, in the common dtype. Raises Error for bools."""
     a, b = together("sub", x, other)
-    if _is_truth(x, other) or isinstance(x, bool) or isinstance(other, bool):
+    if _any_bool(x, other) or isinstance(x, bool) or isinstance(other, bool):
         raise Error("arrays of bool have no difference: use ^ or logical_xor")
     return apply("sub", a, b)

@@ -1,6 +1,8 @@
-"""torch's switches for gradients.  There are no gradients here; what is left of them is that a
-Parameter is changed in place only while they are off, so that a model is checked as torch checks
-it.  Each is for a `with` block, or a decorator of a function.
+"""torch's switches for gradients, which models written for torch use.
+
+No gradient is computed here. The switches decide only whether a Parameter may be changed in place,
+so that a model is checked as torch checks it: it may while gradients are off. Each is a context
+manager and a decorator.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ grad_enabled: ContextVar[bool] = ContextVar("grad_enabled", default=True)
 
 
 class Switch(ContextDecorator):
-    """Gradients on or off until the end of a block."""
+    """Turns gradients on or off until the end of a block."""
 
     mode: bool
 
@@ -32,12 +34,12 @@ class Switch(ContextDecorator):
 
 
 class no_grad(Switch):
-    """Gradients off."""
+    """Turns gradients off."""
 
     mode = False
 
     def __new__(cls, function: Any = None) -> Any:
-        """Also @no_grad without parentheses."""
+        """Makes the context manager, or decorates a function: @no_grad without parentheses."""
         made = super().__new__(cls)
         if function is None:
             return made
@@ -46,13 +48,13 @@ class no_grad(Switch):
 
 
 class enable_grad(no_grad):
-    """Gradients on."""
+    """Turns gradients on."""
 
     mode = True
 
 
 class inference_mode(Switch):
-    """Gradients off; inference_mode(False): on."""
+    """Turns gradients off; inference_mode(False) turns them on."""
 
     def __init__(self, mode: bool = True) -> None:
         super().__init__()
@@ -60,7 +62,7 @@ class inference_mode(Switch):
 
 
 class set_grad_enabled(Switch):
-    """Gradients on or off, at once, and as they were at the end of a block."""
+    """Turns gradients on or off at once, and restores them at the end of a block."""
 
     def __init__(self, mode: bool) -> None:
         super().__init__()
@@ -75,4 +77,5 @@ class set_grad_enabled(Switch):
 
 
 def is_grad_enabled() -> bool:
+    """Returns whether gradients are on."""
     return grad_enabled.get()

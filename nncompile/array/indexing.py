@@ -1,6 +1,6 @@
-"""Sizes and indices as the IR wants them: axes from 0, a slice as its start and its stop.
+"""Sizes and indices in the IR's form: axes counted from 0, a slice as its start and stop.
 
-Sizes may be symbolic; a question that only the run can answer is an Error.
+Sizes may be symbolic; a question that only concrete sizes could answer raises Error.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ir.types import Dim, TensorType, divide, product, same
 
 
 def axis_of(type_: TensorType, dim: SupportsIndex, extra: int = 0) -> int:
-    """An axis counted from 0, of one that may be counted from the end, among ndim + extra."""
+    """Returns the axis counted from 0, of one that may count from the end, among ndim + extra."""
     axis, ndim = operator.index(dim), len(type_.shape) + extra
     if not -ndim <= axis < ndim:
         raise Error(f"{type_} has no axis {axis}")
@@ -24,7 +24,10 @@ def axis_of(type_: TensorType, dim: SupportsIndex, extra: int = 0) -> int:
 
 
 def axes_of(type_: TensorType, dims: Any) -> tuple[int, ...]:
-    """Different axes counted from 0, of one or several."""
+    """Returns distinct axes counted from 0, of one axis or several.
+
+    Raises Error for one given twice.
+    """
     axes = tuple(axis_of(type_, d) for d in (dims if np.iterable(dims) else [dims]))
     if len(set(axes)) < len(axes):
         raise Error(f"{list(dims)} names an axis of {type_} twice")
@@ -32,12 +35,15 @@ def axes_of(type_: TensorType, dims: Any) -> tuple[int, ...]:
 
 
 def flat(sizes: Sequence[Any]) -> list[Any]:
-    """The sizes of both x.reshape(2, 3) and x.reshape((2, 3))."""
+    """Returns the sizes of both x.reshape(2, 3) and x.reshape((2, 3))."""
     return list(sizes[0] if len(sizes) == 1 and np.iterable(sizes[0]) else sizes)
 
 
 def without_wildcard(type_: TensorType, sizes: Sequence[Any]) -> tuple[Dim, ...]:
-    """A shape in which the one size that may be -1 is the one that fits."""
+    """Returns the shape with the size that fits in place of -1.
+
+    Raises Error where there is none.
+    """
     shape: list[Dim] = [d if isinstance(d, DimExpr) else operator.index(d) for d in sizes]
     wild = [i for i, size in enumerate(shape) if isinstance(size, int) and size == -1]
     if not wild:
@@ -52,9 +58,9 @@ def without_wildcard(type_: TensorType, sizes: Sequence[Any]) -> tuple[Dim, ...]
 
 
 def quotient(shape: Sequence[Dim], known: Sequence[Dim]) -> Dim | None:
-    """The size that makes the known ones into the whole, or None.
+    """Returns the size by which the known ones multiply to the whole, or None.
 
-    Sizes of 0 cancel as a symbolic B does: [B, 8] with B known leaves 8, also where B is 0.
+    Sizes of 0 cancel as a symbolic B does: [B, 8] with B known leaves 8, even where B is 0.
     """
     zeros = sum(same(size, 0) for size in shape) - sum(same(size, 0) for size in known)
     if zeros > 0:
@@ -64,7 +70,10 @@ def quotient(shape: Sequence[Dim], known: Sequence[Dim]) -> Dim | None:
 
 
 def as_tuple(index: Any) -> tuple[Any, ...]:
-    """The items between [ and ]; a list with lists or slices in it is several, as in torch."""
+    """Returns the items between [ and ].
+
+    As in torch, a list that contains lists or slices counts as several items.
+    """
     if isinstance(index, list) and any(
             isinstance(i, Sequence | slice) or i is None or i is ... for i in index):
         return tuple(index)
@@ -72,7 +81,8 @@ def as_tuple(index: Any) -> tuple[Any, ...]:
 
 
 def index_items(type_: TensorType, index: Any) -> list[Any]:
-    """What stands between [ and ], with `...` written out: an item an axis, and each None."""
+    """Returns the items between [ and ] with `...` written out: one for each axis, and each None.
+    """
     items = list(as_tuple(index))
     indexed = sum(i is not None and i is not Ellipsis for i in items)
     if indexed > len(type_.shape) or sum(i is ... for i in items) > 1:
@@ -83,10 +93,11 @@ def index_items(type_: TensorType, index: Any) -> list[Any]:
 
 
 def bounds(item: Any, size: Dim) -> tuple[Dim, Dim, int]:
-    """Where an index or a slice starts and stops in an axis of this size, and its step.  Counted
-    from 0; -1 is where a negative step stops behind the first element.
+    """Returns (start, stop, step) of an index or a slice in an axis of this size, counted from 0.
 
-    Errors: an index out of range; a slice whose length depends on how large a size is.
+    A stop of -1 lies before the first element, for a negative step.
+    Raises Error for an index out of range, and for a slice whose length depends on how large a
+    symbolic size is.
     """
     if not isinstance(item, slice):
         start = from_zero(item, size)
@@ -109,6 +120,10 @@ def bounds(item: Any, size: Dim) -> tuple[Dim, Dim, int]:
 
 
 def from_zero(item: Any, size: Dim) -> Dim:
+    """Returns an index that may count from the end, counted from 0.
+
+    Raises Error where it is no index.
+    """
     if isinstance(item, DimExpr):
         return item
     if isinstance(item, bool) or not hasattr(item, "__index__"):

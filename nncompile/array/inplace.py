@@ -1,7 +1,7 @@
-"""What changes an array in place: x[0] = y, x += y, and the methods whose names end in _.
+"""Changes in place: x[0] = y, x += y, and the methods whose names end in _.
 
-Views see the change, and so does what is a view of the array; see nncompile.array.storage.  The
-type and the shape of the array stay.
+Views see the change, and so does what the array is a view of; see nncompile.array.storage. The
+dtype and the shape of the array stay.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 
 
 def _changing(name: str) -> Callable[..., Array]:
-    """The method of that name, whose result takes the place of what there was."""
+    """Makes the in-place form of the method of that name."""
     def method(self: Inplace, *args: Any, **kwargs: Any) -> Array:
         return self.become(f"{name}_", getattr(self, name)(*args, **kwargs))
 
     method.__name__ = method.__qualname__ = f"{name}_"
-    method.__doc__ = f"{name}, in place."
+    method.__doc__ = f"Writes the result of {name} in place of the elements; returns the array."
     return method
 
 
 class Inplace(Products):
-    """Methods named and meant as torch's."""
+    """The methods of Array that change it."""
 
     add_, sub_, mul_, div_ = map(_changing, ("add", "sub", "mul", "div"))
     floor_divide_, remainder_, pow_ = map(_changing, ("floor_divide", "remainder", "pow"))
@@ -62,13 +62,15 @@ class Inplace(Products):
     __iand__, __ior__, __ixor__ = map(_changing, ("bitwise_and", "bitwise_or", "bitwise_xor"))
 
     def __imatmul__(self, other: Any) -> Array:
-        """x @= y is x = x @ y, as in torch."""
+        """Returns self @ other: as in torch, `x @= y` assigns to the name x and changes no array.
+        """
         return self.matmul(other)
 
     def become(self, name: str, result: Array) -> Array:
-        """Put the result of an operation, in another type maybe, where these elements were.
+        """Writes the result of an operation in place of these elements, in their dtype.
 
-        Errors: a shape that only the result has, or a type of a higher category.
+        Raises Error where the shape would change, or where the result's dtype is of a higher
+        category: bool, integer, float.
         """
         if not same(result.shape, self.shape):
             raise Error(f"{name} would change {self.type} into {result.type}, and in place an "
@@ -79,28 +81,33 @@ class Inplace(Products):
         return self.write(name, result.cast(self.type.dtype))
 
     def copy_(self, src: Any, non_blocking: bool = False) -> Array:
-        """The elements of src, which broadcasts, in this array's type."""
+        """Writes the elements of src, which broadcasts, converted to this array's dtype."""
         given = operand("copy_", src)
         if isinstance(given, Core) and given.ndim > self.ndim:
             raise Error(f"{given.type} does not fit into {self.type}")
         return self.write("copy_", self._filled(given))
 
     def fill_(self, value: Any) -> Array:
-        """One number everywhere.  Errors: an array with dimensions."""
+        """Writes one number everywhere. Raises Error for an array with dimensions."""
         given = operand("fill_", value)
         if isinstance(given, Core) and given.ndim:
             raise Error(f"fill_ takes one number, not {given.type}")
         return self.write("fill_", self._filled(given))
 
     def zero_(self) -> Array:
+        """Writes 0 everywhere."""
         return self.fill_(0)
 
     def normal_(self, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None
                 ) -> Array:
+        """Writes numbers from the normal distribution. Raises Error in a trace."""
         return self._drawn("normal_", generator, lambda g: g.normal(mean, std, self.shape))
 
     def uniform_(self, *bounds: float, generator: Generator | None = None, **to: float) -> Array:
-        """uniform_(from=0, to=1)."""
+        """Writes numbers from the uniform distribution on [from, to), by default [0, 1).
+
+        Raises Error in a trace.
+        """
         low, high = [*bounds, *[0.0, 1.0][len(bounds):]]
         low, high = to.get("from", low), to.get("to", high)
         if low > high:
@@ -108,11 +115,15 @@ class Inplace(Products):
         return self._drawn("uniform_", generator, lambda g: g.uniform(low, high, self.shape))
 
     def bernoulli_(self, p: float = 0.5, *, generator: Generator | None = None) -> Array:
+        """Writes 1 with probability p and otherwise 0. Raises Error in a trace."""
         return self._drawn("bernoulli_", generator, lambda g: g.random(self.shape) < p)
 
     def random_(self, low: int, high: int | None = None, *, generator: Generator | None = None
                 ) -> Array:
-        """Integers from low to high - 1; random_(high) starts at 0."""
+        """Writes random integers from low to high - 1; random_(high) starts at 0.
+
+        Raises Error in a trace.
+        """
         first, end = (0, low) if high is None else (low, high)
         return self._drawn("random_", generator, lambda g: g.integers(first, end, self.shape))
 
@@ -123,11 +134,11 @@ class Inplace(Products):
         return self.write(name, Core.array(np.asarray(values, self.dtype)))
 
     def _filled(self, given: Any) -> Array:
-        """A number or an array in the shape and the type of this one."""
+        """Returns a number or an array in the shape and the dtype of this one."""
         if not isinstance(given, Inplace):
             number = np.asarray(given).astype(self.dtype).item()
             return full(self.shape, number, dtype=self.dtype)
-        if given.ndim > self.ndim:               # leading axes of size 1 do not matter
+        if given.ndim > self.ndim:               # leading axes of size 1 are dropped
             extra = given.ndim - self.ndim
             if not same(given.shape[:extra], [1] * extra):
                 raise Error(f"{given.type} does not fit into {self.type}")
@@ -138,11 +149,11 @@ class Inplace(Products):
     # -- items -------------------------------------------------------------------------------------
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        """x[index] = value: what is indexed as in x[index]; or x[mask] = value, with one value for
-        all places where a mask of bool is true.
+        """Writes to the elements that self[index] selects, or where a mask of bool is true.
 
-        Where an index in an array names an element twice, the last one counts.
-        Errors: as many values as a mask has true places, which would depend on the data.
+        Where arrays of indices name an element twice, the last value counts. With a mask, `value`
+        is one number or broadcasts to the dimensions behind the mask's.
+        Raises Error for as many values as a mask has true elements, a number that depends on data.
         """
         masked = [i for i in as_tuple(index) if _is_mask(i)]
         if masked:
@@ -188,7 +199,7 @@ class Inplace(Products):
         place.write("an assignment to an item", picked)
 
     def _set_chosen(self, index: Any, value: Any) -> None:
-        """As __getitem__ chooses, backwards."""
+        """Writes to the elements that arrays of indices select, the inverse of `__getitem__`."""
         basic, chosen = [], []
         axis = 0
         for item in index_items(self.type, index):
@@ -224,11 +235,13 @@ class Inplace(Products):
 
     def scatter(self, dim: int, index: Any, src: Any = None, *, value: Any = None,
                 reduce: str | None = None) -> Array:
-        """With src[i, j], or one value, at [index[i, j], j] for dim 0; where several go to one
-        place, the last one.  Each place looks through the whole index along dim.
+        """Returns self with src[i, j] at [index[i, j], j] for dim 0; other ranks and dims likewise.
 
-        Errors: an index whose sizes differ from this array's on another axis; a number that is no
-        place; reduce.
+        src: an array of self's dtype, or one number as src or value. Where several elements go to
+        one place the last one counts. Each place looks through the whole index along dim: O(size *
+        indices) work.
+        Raises Error where the index has other sizes than self on other dimensions, and for
+        `reduce`; an index out of range raises it where it runs.
         """
         if reduce is not None:
             raise Error("scatter has no reduce: scatter_add is there")
@@ -238,7 +251,7 @@ class Inplace(Products):
         return apply("where", hits.any(axis), taken, self)
 
     def scatter_add(self, dim: int, index: Any, src: Any) -> Array:
-        """self with src[i, j] added at [index[i, j], j] for dim 0; otherwise as scatter."""
+        """Returns self with src[i, j] added at [index[i, j], j] for dim 0; otherwise as scatter."""
         hits, source = self._targets("scatter_add", dim, index, src)
         axis = axis_of(self.type, dim)
         zero = apply("full", 0.0, shape=(), dtype=self.type.dtype)
@@ -246,7 +259,7 @@ class Inplace(Products):
             axis, dtype=self.dtype))
 
     def index_add(self, dim: int, index: Any, source: Any, *, alpha: Scalar = 1) -> Array:
-        """self with alpha * source[k] added at index[k] along dim."""
+        """Returns self with alpha * source[k] added at index[k] along dim."""
         axis, ids, given = axis_of(self.type, dim), as_array("index_add", index), as_array(
             "index_add", source)
         if ids.ndim != 1 or not same(given.shape[axis], ids.shape[0]):
@@ -256,7 +269,7 @@ class Inplace(Products):
         return self.scatter_add(axis, wide, given if alpha == 1 else given.mul(alpha))
 
     def _targets(self, name: str, dim: int, index: Any, src: Any) -> tuple[Array, Array]:
-        """Which place each of the numbers hits, [.., K, size, ..], and what goes there."""
+        """Returns which places each index hits, bool [.., K, size, ..], and what goes there."""
         axis, ids = axis_of(self.type, dim), as_array(name, index)
         others = [a for i, a in enumerate(self.shape) if i != axis]
         if ids.ndim != self.ndim or not same(
@@ -274,7 +287,7 @@ class Inplace(Products):
         else:
             given = full(ids.shape, 0, dtype=self.dtype)._filled(given)
         places = apply("iota", shape=(self.shape[axis],), axis=0, dtype="i64")
-        ids = apply("take", places, ids.cast("i64"), axis=0)     # one that is no place is an error
+        ids = apply("take", places, ids.cast("i64"), axis=0)     # an index out of range raises
         wide = places.reshape(-1, *[1] * (self.ndim - 1 - axis))
         return ids.unsqueeze(axis + 1).eq(wide), given
 
@@ -286,7 +299,7 @@ def _is_mask(item: Any) -> bool:
 
 
 def _put(x: Array, axis: int, ids: Array, values: Array) -> Array:
-    """x with values[.., k, ..] at ids[k] along the axis; of several for one place, the last."""
+    """Returns x with values[.., k, ..] at ids[k] along the axis; the last one for each place."""
     size = x.shape[axis]
     column = [-1, *[1] * (x.ndim - 1 - axis)]
     if isinstance(ids.payload, np.ndarray) and isinstance(size, int):
@@ -307,12 +320,12 @@ def _put(x: Array, axis: int, ids: Array, values: Array) -> Array:
 
 
 def _last_of(hits: Array, axis: int) -> Array:
-    """The number of the last hit along the axis, counted from 1; anything where there is none."""
+    """Returns the index of the last hit along the axis, from 1; unspecified without a hit."""
     padded = _one_more(hits.cast("u8"), axis)
     return padded.flip(axis).argmax(axis).neg().add(in_graph(padded.shape[axis]) - 1)
 
 
 def _one_more(x: Array, axis: int) -> Array:
-    """With one element in front that says nothing, so that there always is one."""
+    """Returns x with one element of padding in front along the axis, so that it is not empty."""
     low = tuple(int(i == axis) for i in range(x.ndim))
     return apply("pad", x, low=low, high=(0,) * x.ndim, value=0.0)

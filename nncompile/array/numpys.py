@@ -1,6 +1,6 @@
-"""NumPy's own functions on Arrays: those that mean the same as an operation here.
+"""NumPy's own functions on Arrays: those that have a counterpart among Array's operations.
 
-What is in neither table is computed by NumPy outside of a forward, and refused inside of one.
+A function in neither table is computed by NumPy outside of a forward, and refused inside of one.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def _take(a: Any, indices: Any, axis: int | None = None) -> Any:
 
 
 def _along(method: _Function) -> _Function:
-    """By default along the last axis; axis=None: of the array made flat."""
+    """Makes a function along the last axis by default, and of the flattened array for axis=None."""
     return lambda a, axis=-1: method(a.ravel(), -1) if axis is None else method(a, axis)
 
 
@@ -111,7 +111,7 @@ def _pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values:
 
 
 def _length(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
-    """numpy.linalg.norm of vectors, and of a whole array."""
+    """Computes numpy.linalg.norm of vectors, and of a whole array."""
     axes = x.ndim if axis is None else np.size(axis)
     if ord not in (None, "fro") and axes != 1:
         raise Error("numpy.linalg.norm of matrices is here with ord=None alone")
@@ -166,6 +166,10 @@ _FUNCTIONS: Mapping[_Function, _Function] = {
 
 
 def call_ufunc(ufunc: np.ufunc, method: str, inputs: Any, options: Any) -> Any:
+    """Computes a NumPy ufunc on operands of which one is an Array.
+
+    Raises Error where an ndarray would be changed in place while a model is traced.
+    """
     if method == "__call__" and not options and ufunc in _UFUNCS:
         return _UFUNCS[ufunc](*inputs)
     if "out" in options and current.get() is not OUTSIDE:
@@ -174,6 +178,7 @@ def call_ufunc(ufunc: np.ufunc, method: str, inputs: Any, options: Any) -> Any:
 
 
 def call_function(function: _Function, args: Any, kwargs: Any) -> Any:
+    """Computes a NumPy function of which one argument is an Array."""
     ours = _FUNCTIONS.get(function)
     if ours is None or not _takes(ours, args, kwargs):
         return _outside(function.__name__, function, args, kwargs)
@@ -192,7 +197,7 @@ def _takes(function: _Function, args: Any, kwargs: Any) -> bool:
 
 
 def _outside(name: str, function: _Function, args: Any, kwargs: Any) -> Any:
-    """Any other function of NumPy, on the numbers: only outside of a forward."""
+    """Computes any other NumPy function on the numbers. Raises Error inside of a forward."""
     if current.get() is not OUTSIDE:
         raise Error(f"numpy.{name}, called in this way, is not an op of the IR: in a forward "
                     "use the methods of Array and nn.functional")

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 
 
 class Products(Selection):
-    """Methods named and meant as torch's."""
+    """The methods of Array that multiply matrices; dtypes have to be equal, as in torch."""
 
     def matmul(self, other: Any) -> Array:
-        """Matrices [..., M, K] @ [..., K, N]; a vector is a row on the left, a column on the right.
+        """Returns the matrix product [..., M, K] @ [..., K, N], with leading dimensions broadcast.
 
-        Errors: other sizes than these; an operand without dimensions; two types.
+        A vector counts as a row on the left and as a column on the right, and its dimension goes.
+        Raises Error where the sizes do not fit, for different dtypes, and for zero-dimensional
+        arrays.
         """
         right = as_array("matmul", other)
         if 0 in (self.ndim, right.ndim):
@@ -35,42 +37,47 @@ class Products(Selection):
         return apply("matmul", self, right)
 
     def mm(self, mat2: Any) -> Array:
-        """Two matrices."""
+        """Returns the product of two matrices."""
         return self._ranked("mm", mat2, 2, 2)
 
     def bmm(self, mat2: Any) -> Array:
-        """Two stacks of equally many matrices."""
+        """Returns the products of two batches of matrices, [B, M, K] @ [B, K, N]."""
         right = as_array("bmm", mat2)
         if self.ndim == right.ndim == 3 and not same(self.shape[0], right.shape[0]):
             raise Error(f"bmm takes equally many matrices, got {self.type} @ {right.type}")
         return self._ranked("bmm", right, 3, 3)
 
     def mv(self, vec: Any) -> Array:
-        """A matrix and a vector."""
+        """Returns the product of a matrix [M, K] and a vector [K]."""
         return self._ranked("mv", vec, 2, 1)
 
     def dot(self, tensor: Any) -> Array:
-        """Two vectors."""
+        """Returns the inner product of two vectors."""
         return self._ranked("dot", tensor, 1, 1)
 
     def outer(self, vec2: Any) -> Array:
-        """Every element of a vector times every element of another."""
+        """Returns the outer product [M, N] of vectors [M] and [N]."""
         right = as_array("outer", vec2)
         if (self.ndim, right.ndim) != (1, 1):
             raise Error(f"outer takes two vectors, got {self.type} and {right.type}")
         return self.unsqueeze(1).mul(right)
 
     def addmm(self, mat1: Any, mat2: Any, *, beta: Scalar = 1, alpha: Scalar = 1) -> Array:
-        """beta * self + alpha * (mat1 @ mat2); self broadcasts."""
+        """Returns beta * self + alpha * (mat1 @ mat2); self broadcasts."""
         return _scaled_sum(self, as_array("addmm", mat1).mm(mat2), beta, alpha)
 
     def baddbmm(self, batch1: Any, batch2: Any, *, beta: Scalar = 1, alpha: Scalar = 1) -> Array:
-        """beta * self + alpha * (batch1 @ batch2), of stacks; self broadcasts."""
+        """Returns beta * self + alpha * (batch1 @ batch2) of batches of matrices; self broadcasts.
+        """
         return _scaled_sum(self, as_array("baddbmm", batch1).bmm(batch2), beta, alpha)
 
     def tensordot(self, other: Any, dims: Any = 2) -> Array:
-        """Summed over the last `dims` axes of self and the first of other; or over the axes that
-        two lists name."""
+        """Returns the tensor product summed over pairs of dimensions.
+
+        dims: the number of last dimensions of self and first ones of `other`, or two lists of
+        dimensions.
+        Raises Error where paired sizes differ.
+        """
         right = as_array("tensordot", other)
         if isinstance(dims, int):
             dims = (range(self.ndim - dims, self.ndim), range(dims))
@@ -94,7 +101,8 @@ class Products(Selection):
 
 
 def _scaled_sum(x: Products, y: Array, beta: Scalar, alpha: Scalar) -> Array:
-    """beta * x + alpha * y; where beta is 0 what is in x does not matter, as in torch."""
+    """Returns beta * x + alpha * y; with beta 0, NaN and infinities in x do not count, as in torch.
+    """
     scaled = y if alpha == 1 else y.mul(alpha)
     return scaled if beta == 0 else scaled.add(x if beta == 1 else x.mul(beta))
 
@@ -105,11 +113,12 @@ _Terms = tuple[str, ...]
 
 
 def einsum(equation: str, *operands: Any) -> Array:
-    """The sum of products that an equation such as "bij,bjk->bik" says, from left to right.
+    """Returns the sum of products that an equation such as "bij,bjk->bik" describes.
 
-    A letter names an axis; `...` stands for leading axes, which broadcast; a letter twice in one
-    operand is its diagonal.  Without "->", the letters that occur once, in order.
-    Errors: an equation that does not fit the operands; axes of one name and two sizes.
+    A letter names a dimension; `...` stands for leading dimensions, which broadcast; a letter twice
+    in one operand is its diagonal. Without "->" the result has the letters that occur once, sorted.
+    The operands are contracted pairwise from left to right, each step by one matrix product.
+    Raises Error where the equation does not fit the operands, or one letter has two sizes.
     """
     is_list = len(operands) == 1 and isinstance(operands[0], list | tuple)
     given = operands[0] if is_list else operands
@@ -131,8 +140,10 @@ def einsum(equation: str, *operands: Any) -> Array:
 
 
 def _parsed(equation: str, arrays: Sequence[Any]) -> tuple[list[_Terms], _Terms]:
-    """The names of each operand's axes, and of the result's; those of `...` are numbers, counted
-    from the last."""
+    """Returns the names of each operand's dimensions and of the result's.
+
+    Those of `...` are numbers, counted from the last.
+    """
     text = equation.replace(" ", "")
     left, arrow, right = text.partition("->")
     inputs = left.split(",")
@@ -170,7 +181,7 @@ def _check_letters(letters: str, equation: str) -> None:
 
 
 def _diagonals(x: Any, names: _Terms) -> tuple[Any, _Terms]:
-    """Each name once: where one occurs twice, the elements with the same place on both axes."""
+    """Returns each name once: where one occurs twice, the diagonal of both dimensions."""
     for name in dict.fromkeys(names):
         while names.count(name) > 1:
             first = names.index(name)
@@ -189,7 +200,7 @@ def _axis_numbers(x: Any, axis: int) -> Any:
 
 
 def _summed(part: tuple[Any, _Terms], needed: set[str]) -> tuple[Any, _Terms]:
-    """Without the axes that nothing else needs."""
+    """Returns the operand summed over the dimensions that nothing else needs."""
     x, names = part
     gone = [axis for axis, name in enumerate(names) if name not in needed]
     if gone:
@@ -199,8 +210,10 @@ def _summed(part: tuple[Any, _Terms], needed: set[str]) -> tuple[Any, _Terms]:
 
 def _contracted(left: tuple[Any, _Terms], right: tuple[Any, _Terms], needed: set[str]
                 ) -> tuple[Any, _Terms]:
-    """The product of two operands, summed over what they share and nothing else needs: one matrix
-    product over [shared and needed, only left, summed] and [shared and needed, summed, only right].
+    """Returns the product of two operands, summed over the dimensions that only they have.
+
+    It is one matrix product over [shared and needed, only left, summed] and [shared and needed,
+    summed, only right].
     """
     (x, of_x), (y, of_y) = _summed(left, needed | {*right[1]}), _summed(right, needed | {*left[1]})
     x, y = _spread(x, of_x, y, of_y)
@@ -225,7 +238,8 @@ def _contracted(left: tuple[Any, _Terms], right: tuple[Any, _Terms], needed: set
 
 
 def _spread(x: Any, of_x: _Terms, y: Any, of_y: _Terms) -> tuple[Any, Any]:
-    """Both with the same size on the axes that they share: 1 goes with any size."""
+    """Returns both operands with the same size on the dimensions they share; 1 goes with any size.
+    """
     for name in [n for n in of_x if n in of_y]:
         a, b = of_x.index(name), of_y.index(name)
         m, n = x.shape[a], y.shape[b]

@@ -1,7 +1,8 @@
-"""Arrays drawn at random, by the generator that nncompile.manual_seed seeds or one that is given.
+"""Random arrays, drawn by the generator that nncompile.manual_seed seeds or by a given one.
 
-They are for initial values and for training: a graph has no randomness, so that a forward that
-draws cannot be traced.
+They are for initial values and for training. A graph has no randomness, so a forward that draws
+numbers cannot be traced: each function here raises Error in a trace. The numbers are not torch's
+for the same seed.
 """
 
 from __future__ import annotations
@@ -28,13 +29,14 @@ _default = np.random.default_rng()
 
 
 def manual_seed(seed: int) -> Generator:
-    """Make the numbers behind this call the same in every run; returns the generator seeded."""
+    """Seeds the default generator, and returns it."""
     global _default
     _default = np.random.default_rng(seed)
     return _default
 
 
 def default_generator() -> Generator:
+    """Returns the generator that draws where none is given."""
     return _default
 
 
@@ -53,7 +55,7 @@ def _floats(name: str, dtype: DType) -> None:
 
 def rand(*size: Any, generator: Generator | None = None, dtype: DType = None, device: Any = None,
          requires_grad: bool = False) -> Array:
-    """Uniform from 0 to 1."""
+    """Returns numbers from the uniform distribution on [0, 1); float32 by default."""
     check_device(device)
     _floats("rand", dtype)
     return _drawn("rand", flat(size), dtype, generator, lambda g, shape: g.random(shape)
@@ -62,7 +64,7 @@ def rand(*size: Any, generator: Generator | None = None, dtype: DType = None, de
 
 def randn(*size: Any, generator: Generator | None = None, dtype: DType = None, device: Any = None,
           requires_grad: bool = False) -> Array:
-    """Normal with mean 0 and variance 1."""
+    """Returns numbers from the normal distribution of mean 0 and variance 1; float32 by default."""
     check_device(device)
     _floats("randn", dtype)
     return _drawn("randn", flat(size), dtype, generator,
@@ -71,19 +73,21 @@ def randn(*size: Any, generator: Generator | None = None, dtype: DType = None, d
 
 def rand_like(input: Any, *, dtype: DType = None, device: Any = None,
               generator: Generator | None = None) -> Array:
+    """Returns uniform numbers in the shape and, by default, the dtype of the input."""
     x = as_array("rand_like", input)
     return rand(x.shape, dtype=dtype or x.dtype, device=device, generator=generator)
 
 
 def randn_like(input: Any, *, dtype: DType = None, device: Any = None,
                generator: Generator | None = None) -> Array:
+    """Returns normal numbers in the shape and, by default, the dtype of the input."""
     x = as_array("randn_like", input)
     return randn(x.shape, dtype=dtype or x.dtype, device=device, generator=generator)
 
 
 def randint(low: int, high: Any = None, size: Any = None, *, generator: Generator | None = None,
             dtype: DType = None, device: Any = None) -> Array:
-    """Integers from low to high - 1; randint(high, size) starts at 0."""
+    """Returns integers from low to high - 1, int64 by default; randint(high, size) starts at 0."""
     check_device(device)
     if size is None:
         low, high, size = 0, low, high
@@ -93,6 +97,8 @@ def randint(low: int, high: Any = None, size: Any = None, *, generator: Generato
 
 
 def randint_like(input: Any, low: int, high: int | None = None, *, dtype: DType = None) -> Array:
+    """Returns integers from low to high - 1 in the shape and, by default, the dtype of the input.
+    """
     x = as_array("randint_like", input)
     first, end = (0, low) if high is None else (low, high)
     return randint(first, end, x.shape, dtype=dtype or x.dtype)
@@ -100,14 +106,17 @@ def randint_like(input: Any, low: int, high: int | None = None, *, dtype: DType 
 
 def randperm(n: int, *, generator: Generator | None = None, dtype: DType = None,
              device: Any = None) -> Array:
-    """The numbers 0 .. n - 1 in some order."""
+    """Returns the numbers 0 to n - 1 in random order; int64 by default."""
     check_device(device)
     return _drawn("randperm", (n,), dtype, generator, lambda g, shape: g.permutation(n),
                   default=np.int64)
 
 
 def normal(mean: Any, std: Any, size: Any = None, *, generator: Generator | None = None) -> Array:
-    """Normal, with a mean and a deviation for each element, or for all of `size`."""
+    """Returns normal numbers, float32, with one mean and deviation for all or one for each element.
+
+    size: the shape; by default the one that mean and std broadcast to.
+    """
     if size is None:
         given = [a.numpy() if isinstance(a, Core) else a for a in (mean, std)]
         size = np.broadcast_shapes(*(np.shape(a) for a in given))
@@ -116,7 +125,7 @@ def normal(mean: Any, std: Any, size: Any = None, *, generator: Generator | None
 
 
 def bernoulli(input: Any, *, generator: Generator | None = None) -> Array:
-    """1 with the probability that each element of the input is, else 0."""
+    """Returns 1 with the probability that the input has at each element, and otherwise 0."""
     x = as_array("bernoulli", input)
     p = x.numbers("bernoulli")
     return _drawn("bernoulli", p.shape, x.dtype, generator, lambda g, shape: g.random(shape) < p)

@@ -1,6 +1,7 @@
-"""Many elements become one: over one axis, over several, or over all.
+"""Reductions: many elements become one, along one dimension, along several, or along all.
 
-The axes are `dim` as in torch or `axis` as in NumPy, the axes kept `keepdim` or `keepdims`.
+The dimensions are called `dim` as in torch or `axis` as in NumPy, and with `keepdim` or `keepdims`
+they stay as dimensions of size 1.
 """
 
 from __future__ import annotations
@@ -21,86 +22,107 @@ if TYPE_CHECKING:
 
 
 class ValuesAndIndices(NamedTuple):
-    """What max, min and topk along an axis give."""
+    """The result of max, min, sort and topk along a dimension."""
 
     values: Any
     indices: Any
 
 
 class _Extremes(NamedTuple):
-    """What aminmax gives."""
+    """The result of aminmax."""
 
     min: Any
     max: Any
 
 
 class Reductions(Shapes):
-    """Methods named and meant as torch's."""
+    """The methods of Array that reduce it, and those that run along a dimension."""
 
     def sum(self, dim: Axes = None, keepdim: bool = False, *, dtype: DType = None,
             axis: Axes = None, keepdims: bool = False) -> Array:
-        """Of integers and truths: int64."""
+        """Returns the sum; integers and bools as int64, unless a dtype is given."""
         return self._total(dtype)._reduced("sum", dim, axis, keepdim or keepdims)
 
     def prod(self, dim: Axes = None, keepdim: bool = False, *, dtype: DType = None,
              axis: Axes = None, keepdims: bool = False) -> Array:
-        """Of integers and truths: int64."""
+        """Returns the product; integers and bools as int64, unless a dtype is given."""
         return self._total(dtype)._reduced("prod", dim, axis, keepdim or keepdims)
 
     def mean(self, dim: Axes = None, keepdim: bool = False, *, dtype: DType = None,
              axis: Axes = None, keepdims: bool = False) -> Array:
-        """Errors: integers or truths, which have a mean only in a dtype of floats."""
+        """Returns the mean. Raises Error for integers and bools, unless a float dtype is given."""
         x = self if dtype is None else self.cast(name_of(dtype))
         return _floats_only("mean", x)._reduced("mean", dim, axis, keepdim or keepdims)
 
     def amax(self, dim: Axes = None, keepdim: bool = False, *, axis: Axes = None,
              keepdims: bool = False) -> Array:
-        """NaN where there is one.  Errors: an axis of size 0."""
+        """Returns the largest element; NaN where there is one.
+
+        Raises Error for a dimension of size 0.
+        """
         return self._extreme("max", dim, axis, keepdim or keepdims)
 
     def amin(self, dim: Axes = None, keepdim: bool = False, *, axis: Axes = None,
              keepdims: bool = False) -> Array:
+        """Returns the smallest element; NaN where there is one.
+
+        Raises Error for a dimension of size 0.
+        """
         return self._extreme("min", dim, axis, keepdim or keepdims)
 
     def max(self, dim: Any = None, keepdim: bool = False, *, axis: Axes = None,
             keepdims: bool = False) -> Any:
-        """The largest of all; along one dim, (values, indices); of two arrays, elementwise.
+        """Returns the largest element of all; with dim, (values, indices) along it.
 
-        axis=: NumPy's max, the values alone.
+        With an array in place of dim, returns the elementwise maximum. With axis, returns the
+        values alone, as NumPy does.
         """
         return self._max_or_min("amax", "argmax", "maximum", dim, axis, keepdim or keepdims)
 
     def min(self, dim: Any = None, keepdim: bool = False, *, axis: Axes = None,
             keepdims: bool = False) -> Any:
+        """Returns the smallest element of all; with dim, (values, indices) along it; see max."""
         return self._max_or_min("amin", "argmin", "minimum", dim, axis, keepdim or keepdims)
 
     def argmax(self, dim: int | None = None, keepdim: bool = False, *, axis: int | None = None,
                keepdims: bool = False) -> Array:
-        """Where the first of the largest is, as int64; without dim, in the array made flat."""
+        """Returns the index of the first largest element, int64; by default in the flattened one.
+
+        Raises Error for bools.
+        """
         return self._place("argmax", dim, axis, keepdim or keepdims, numbers=True)
 
     def argmin(self, dim: int | None = None, keepdim: bool = False, *, axis: int | None = None,
                keepdims: bool = False) -> Array:
+        """Returns the index of the first smallest element, int64; by default in the flattened one.
+
+        Raises Error for bools.
+        """
         return self._place("argmin", dim, axis, keepdim or keepdims, numbers=True)
 
     def any(self, dim: Axes = None, keepdim: bool = False, *, axis: Axes = None,
             keepdims: bool = False) -> Array:
+        """Returns whether any element differs from 0, as bool; of uint8 as uint8."""
         return self._truth("any", dim, axis, keepdim or keepdims)
 
     def all(self, dim: Axes = None, keepdim: bool = False, *, axis: Axes = None,
             keepdims: bool = False) -> Array:
+        """Returns whether all elements differ from 0, as bool; of uint8 as uint8."""
         return self._truth("all", dim, axis, keepdim or keepdims)
 
     def count_nonzero(self, dim: Axes = None) -> Array:
+        """Returns the number of elements that differ from 0, as int64."""
         return self.cast("bool").sum(dim)
 
     # -- spread and length -------------------------------------------------------------------------
 
     def var(self, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *,
             correction: Scalar | None = None, axis: Axes = None, keepdims: bool = False) -> Array:
-        """sum((x - mean)^2) / max(0, n - correction); without a correction, 1 if unbiased.
+        """Returns the variance, sum((x - mean)^2) / max(0, n - correction).
 
-        var(False) is about all elements, as in torch.  Errors: integers or truths.
+        correction: 1 if unbiased, else 0, unless it is given. var(False) is the biased variance of
+        all elements, as in torch.
+        Raises Error for integers and bools.
         """
         if isinstance(dim, bool):
             dim, unbiased = None, dim
@@ -116,28 +138,32 @@ class Reductions(Shapes):
 
     def std(self, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *,
             correction: Scalar | None = None, axis: Axes = None, keepdims: bool = False) -> Array:
-        """The square root of var."""
+        """Returns the standard deviation, the square root of var."""
         return self.var(dim, unbiased, keepdim, correction=correction, axis=axis,
                         keepdims=keepdims).sqrt()
 
     def var_mean(self, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *,
                  correction: Scalar | None = None) -> tuple[Array, Array]:
+        """Returns the variance, as by var, and the mean."""
         if isinstance(dim, bool):
             dim, unbiased = None, dim
         return (self.var(dim, unbiased, keepdim, correction=correction), self.mean(dim, keepdim))
 
     def std_mean(self, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *,
                  correction: Scalar | None = None) -> tuple[Array, Array]:
+        """Returns the standard deviation, as by std, and the mean."""
         variance, mean = self.var_mean(dim, unbiased, keepdim, correction=correction)
         return variance.sqrt(), mean
 
     def aminmax(self, *, dim: int | None = None, keepdim: bool = False) -> _Extremes:
-        """The smallest and the largest."""
+        """Returns the smallest and the largest element as (min, max)."""
         return _Extremes(self.amin(dim, keepdim), self.amax(dim, keepdim))
 
     def count(self, axes: tuple[int, ...]) -> Any:
-        """How many elements a reduction over these axes takes in: a number, or where only the run
-        knows it an array without dimensions."""
+        """Returns the number of elements that a reduction over these axes takes in.
+
+        A number; a zero-dimensional array where it depends on a symbolic size.
+        """
         sizes = tuple(self.shape[axis] for axis in axes)
         if not any(isinstance(size, DimExpr) for size in sizes):
             return product(sizes)
@@ -146,10 +172,11 @@ class Reductions(Shapes):
 
     def norm(self, p: Any = "fro", dim: Axes = None, keepdim: bool = False, *,
              axis: Axes = None, keepdims: bool = False) -> Array:
-        """(sum of |x|^p)^(1/p), of vectors also where dim names two axes; "fro" is 2, inf the
-        largest |x|, 0 the number of elements that are not 0.
+        """Returns the p-norm of vectors, (sum of |x|^p)^(1/p).
 
-        Errors: integers or truths; another text than "fro".
+        p: "fro" is 2; inf and -inf give the largest and smallest |x|; 0 the number of elements that
+        are not 0. Over two dimensions, too, it is the norm of their elements as one vector.
+        Raises Error for integers and bools, and for another text than "fro".
         """
         order = 2.0 if p in ("fro", None) else p
         if isinstance(order, str):
@@ -160,7 +187,7 @@ class Reductions(Shapes):
         return _vector_norm(x, float(order), axes, keepdim or keepdims)
 
     def logsumexp(self, dim: Axes, keepdim: bool = False) -> Array:
-        """log(sum(exp(x))), shifted by the largest x so that nothing overflows."""
+        """Returns log(sum(exp(x))), shifted by the largest element so that nothing overflows."""
         x, axes = floating("logsumexp", self), self._axes("logsumexp", dim, None)
         if product(x.shape[axis] for axis in axes) == 0:
             return apply("sum", x, axes=axes, keepdims=keepdim).log()
@@ -172,15 +199,19 @@ class Reductions(Shapes):
     # -- along one axis ----------------------------------------------------------------------------
 
     def cumsum(self, dim: int, *, dtype: DType = None) -> Array:
-        """The sums up to each element; of integers and truths as int64."""
+        """Returns the cumulative sums along dim; integers and bools as int64, by default."""
         x = self._total(dtype)
         return x.apart() if x.ndim == 0 else apply("cumsum", x, axis=axis_of(x.type, dim))
 
     def softmax(self, dim: int, dtype: DType = None) -> Array:
-        """exp(x) / sum(exp(x)) along dim.  A row of -inf gives NaN."""
+        """Returns exp(x) / sum(exp(x)) along dim, computed from x - max(x).
+
+        A row of -inf gives NaN.
+        """
         return self._along("softmax", dim, dtype, scale=1.0)
 
     def log_softmax(self, dim: int, dtype: DType = None) -> Array:
+        """Returns x - log(sum(exp(x))) along dim, computed from x - max(x)."""
         return self._along("log_softmax", dim, dtype)
 
     # -- what these share --------------------------------------------------------------------------

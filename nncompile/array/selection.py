@@ -1,4 +1,4 @@
-"""Parts of arrays: by slices, by numbers in arrays, by order; and matrices with a part of zeros."""
+"""Parts of arrays: by index, by arrays of indices, by order; and triangular parts of matrices."""
 
 from __future__ import annotations
 
@@ -19,18 +19,21 @@ if TYPE_CHECKING:
 
 
 class Selection(Reductions):
-    """Methods named and meant as torch's."""
+    """The methods of Array that select elements."""
 
     def __getitem__(self, index: Any) -> Array:
-        """By integers, slices, None, `...`, and arrays or lists of integers.
+        """Returns the elements at an index, as in NumPy.
 
-        Numbers from the end are negative.  Arrays of integers broadcast together, and their axes
-        stand where the first of them stood; in front if something stands between them.
-        Errors: a number out of range; an array of bool, which would make a shape out of data.
+        index: integers, slices, None, `...`, and arrays or lists of integers, or a tuple of these.
+        Negative integers count from the end. Arrays broadcast together; their dimensions come where
+        the first array stood, or in front where the arrays do not stand side by side. Without
+        arrays the result is a view.
+        Raises Error for an integer that is out of range, and for an array of bool, whose result
+        would have a shape that depends on data.
         """
         result = self.itself()
         shape: list[Dim] = []
-        chosen: list[tuple[int, Any]] = []       # the axes of the result that arrays choose from
+        chosen: list[tuple[int, Any]] = []       # (axis of the result, indices)
         axis = 0
         for item in index_items(self.type, index):
             if item is None:
@@ -51,15 +54,19 @@ class Selection(Reductions):
         if not chosen:
             return result
         picked = _chosen_from(result, chosen)
-        # one number alone makes a view in torch, which nothing can be that the data choose
+        # torch makes a view where each array is one number; data cannot choose a view here
         alone = all(ids.ndim == 0 for _, ids in chosen)
         return picked.perhaps_apart(result) if alone else picked
 
     def select(self, dim: int, index: int) -> Array:
+        """Returns the view at one index along dim, without that dimension."""
         return self[(*self._before(dim), index)]
 
     def narrow(self, dim: int, start: int, length: int) -> Array:
-        """So many elements along dim, from start on.  Errors: more than there are."""
+        """Returns the view of `length` elements along dim, from `start` on.
+
+        Raises Error where there are fewer.
+        """
         size = self.size(dim)
         first = start + size if isinstance(start, int) and start < 0 else start
         known = all(isinstance(n, int) for n in (start, length, size))
@@ -69,12 +76,15 @@ class Selection(Reductions):
         return self[(*self._before(dim), slice(first, first + length))]
 
     def unbind(self, dim: int = 0) -> tuple[Array, ...]:
-        """The parts along dim, without it."""
+        """Returns the views at each index along dim, without that dimension."""
         before = self._before(dim)
         return tuple(self[(*before, i)] for i in range(operator.index(self.size(dim))))
 
     def split(self, split_size: int | Sequence[Any], dim: int = 0) -> tuple[Array, ...]:
-        """Parts of split_size along dim, the last one maybe smaller; or of the sizes listed."""
+        """Returns views of split_size elements along dim, the last one maybe of fewer.
+
+        split_size: a number, or a list of all sizes. Raises Error where the sizes do not add up.
+        """
         length = self.size(dim)
         if isinstance(split_size, Sequence):
             sizes = list(split_size)
@@ -91,7 +101,10 @@ class Selection(Reductions):
                      for at, size in zip(starts, sizes, strict=True))
 
     def chunk(self, chunks: int, dim: int = 0) -> tuple[Array, ...]:
-        """At most `chunks` parts along dim, of one size except the last."""
+        """Returns at most `chunks` views along dim, of equal sizes except for the last.
+
+        Raises Error where a symbolic size is not divisible by `chunks`.
+        """
         length = self.size(dim)
         if chunks <= 0:
             raise Error(f"chunk needs a number of parts above 0, got {chunks}")
@@ -108,9 +121,9 @@ class Selection(Reductions):
     # -- by number ---------------------------------------------------------------------------------
 
     def index_select(self, dim: int, index: Any) -> Array:
-        """The elements along dim with these numbers, which are from 0 on.
+        """Returns the elements at the indices along dim, given as a vector of int32 or int64.
 
-        Errors: a number that is none of them; ids that are no vector of i32 or i64.
+        Raises Error for other indices; one that is negative or too large raises it where it runs.
         """
         ids = _ids_of("index_select", index)
         if ids.ndim > 1:
@@ -118,10 +131,12 @@ class Selection(Reductions):
         return apply("take", self, ids.reshape(-1), axis=axis_of(self.type, dim))
 
     def gather(self, dim: int, index: Any) -> Array:
-        """result[i, j] = self[index[i, j], j] for dim 0; index has the rank of self, and along the
-        other axes at most its sizes.
+        """Returns result[i, j] = self[index[i, j], j] for dim 0; other ranks and dims likewise.
 
-        Errors: another rank; a number outside of the axis, negative ones too.
+        index: int32 or int64, of self's rank; along the dimensions other than dim it may be
+        smaller.
+        Raises Error for another rank; an index that is negative or too large raises it where it
+        runs.
         """
         ids = _ids_of("gather", index)
         if ids.ndim == 0 and self.ndim == 1:
@@ -133,7 +148,10 @@ class Selection(Reductions):
         return apply("take_along", self, ids, axis=axis_of(self.type, dim))
 
     def take_along_dim(self, indices: Any, dim: int | None = None) -> Array:
-        """As gather, but the other axes broadcast; without dim, from the array made flat."""
+        """Returns what gather does, but broadcasts other dimensions and takes negative indices.
+
+        Without dim both are flattened.
+        """
         ids = _ids_of("take_along_dim", indices)
         if dim is None:
             return self.ravel().take_along_dim(ids.ravel(), 0)
@@ -147,14 +165,14 @@ class Selection(Reductions):
         return apply("take_along", x, _from_end(ids, self.shape[axis]), axis=axis)
 
     def take(self, index: Any) -> Array:
-        """From the array made flat, by numbers that are negative from the end."""
+        """Returns the elements of the flattened array at the indices, which may be negative."""
         return self.ravel()[as_array("take", index)]
 
     def topk(self, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
              ) -> ValuesAndIndices:
-        """The k largest or smallest along dim, (values, indices); NaN is the largest.
+        """Returns the k largest or smallest elements along dim as (values, indices).
 
-        Errors: k above the size of dim.
+        NaN counts as the largest. Raises Error where k is above the size.
         """
         if self.ndim == 0:
             return ValuesAndIndices(*(r.reshape(()) for r in self.reshape(1).topk(k)))
@@ -166,7 +184,10 @@ class Selection(Reductions):
 
     def sort(self, dim: int = -1, descending: bool = False, stable: bool = False
              ) -> ValuesAndIndices:
-        """In order along dim, (values, indices), equal ones as they stood; NaN is the largest."""
+        """Returns the elements sorted along dim as (values, indices).
+
+        The sort is stable, whether or not that is asked for. NaN counts as the largest.
+        """
         if self.ndim == 0:
             return ValuesAndIndices(*(r.reshape(()) for r in self.reshape(1).sort()))
         axis = axis_of(self.type, dim)
@@ -176,12 +197,16 @@ class Selection(Reductions):
         return ValuesAndIndices(apply("take_along", self, ids, axis=axis), ids)
 
     def argsort(self, dim: int = -1, descending: bool = False, stable: bool = False) -> Array:
+        """Returns the indices that sort the array along dim, as int64."""
         indices: Array = self.sort(dim, descending, stable).indices
         return indices
 
     def diagonal(self, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Array:
-        """The elements with the same place on two axes, or `offset` further on the second, as the
-        last axis.  Errors: a size that is not known before run time; one axis twice."""
+        """Returns a view of a diagonal of the dimensions dim1 and dim2, as the last dimension.
+
+        offset: how far the diagonal lies above the main one; negative for below.
+        Raises Error for a symbolic size.
+        """
         first, second = axes_of(self.type, [dim1, dim2])
         rows, columns = (operator.index(self.shape[axis]) for axis in (first, second))
         others = [axis for axis in range(self.ndim) if axis not in (first, second)]
@@ -193,8 +218,10 @@ class Selection(Reductions):
         return line[..., start : start + (count - 1) * step + 1 : step] if count else line[..., :0]
 
     def diag(self, diagonal: int = 0) -> Array:
-        """The diagonal of a matrix, or the matrix with this diagonal.  Errors: more than two
-        axes."""
+        """Returns a matrix's diagonal, or the matrix with a vector as its diagonal.
+
+        Raises Error for more than two dimensions.
+        """
         if self.ndim == 2:
             return self.diagonal(diagonal).apart()
         if self.ndim != 1:
@@ -202,7 +229,7 @@ class Selection(Reductions):
         return self.diag_embed(diagonal)
 
     def diag_embed(self, offset: int = 0) -> Array:
-        """Matrices whose diagonals are the last axis, and that are 0 elsewhere."""
+        """Returns matrices with the last dimension on a diagonal, and 0 elsewhere."""
         if self.ndim == 0:
             raise Error("diag_embed takes an array with dimensions")
         size = self.shape[-1] + abs(offset)
@@ -217,12 +244,14 @@ class Selection(Reductions):
     # -- parts that are zero -----------------------------------------------------------------------
 
     def tril(self, diagonal: int = 0) -> Array:
-        """The last two axes with zeros above the diagonal, or one further up."""
+        """Returns the lower triangle of the last two dimensions, below a diagonal, and 0 elsewhere.
+        """
         below = self._rows() + diagonal >= self._columns()
         return apply("where", below, self, self._cast_literal(0.0))
 
     def triu(self, diagonal: int = 0) -> Array:
-        """The last two axes with zeros below the diagonal, or one further up."""
+        """Returns the upper triangle of the last two dimensions, above a diagonal, and 0 elsewhere.
+        """
         above = self._rows() + diagonal <= self._columns()
         return apply("where", above, self, self._cast_literal(0.0))
 
@@ -241,11 +270,15 @@ class Selection(Reductions):
 # -- arrays of numbers as an index -----------------------------------------------------------------
 
 def is_array(item: Any) -> bool:
+    """Returns whether an item of an index is an array or a list."""
     return isinstance(item, Core | np.ndarray | list)
 
 
 def indices(item: Any) -> Any:
-    """Numbers to choose by: an Array, or an ndarray where they are known already."""
+    """Returns an array of indices as int64: an Array, or an ndarray where the numbers are known.
+
+    Raises Error where they are not integers.
+    """
     if isinstance(item, list):
         item = np.asarray(item, None if item else np.int64)
     kind = item.dtype.kind
@@ -265,9 +298,9 @@ def _ids_of(name: str, given: Any) -> Any:
 
 
 def _from_end(ids: Any, size: Dim) -> Any:
-    """Negative numbers counted from 0; those out of range stay out of range.
+    """Returns the indices with negative ones counted from 0.
 
-    Numbers known already are looked at here, so that nothing is left to do for the run.
+    Those out of range stay out of range; where the numbers are known already, they raise Error.
     """
     if isinstance(ids.payload, np.ndarray) and isinstance(size, int):
         numbers = ids.payload
@@ -279,7 +312,7 @@ def _from_end(ids: Any, size: Dim) -> Any:
 
 
 def in_graph(size: Dim) -> Any:
-    """A size as an operand: one that only the run knows is counted there."""
+    """Returns a size as an operand: a number, or a zero-dimensional array that computes it."""
     if isinstance(size, int):
         return size
     ones = apply("full", 1.0, shape=(size,), dtype="i64")
@@ -287,7 +320,7 @@ def in_graph(size: Dim) -> Any:
 
 
 def _chosen_from(x: Any, chosen: list[tuple[int, Any]]) -> Array:
-    """x indexed by arrays of numbers at some of its axes."""
+    """Returns x indexed by arrays of indices at some of its axes."""
     axes = [axis for axis, _ in chosen]
     place = axes[0] if axes == list(range(axes[0], axes[-1] + 1)) else 0
     rest = [axis for axis in range(x.ndim) if axis not in axes]
@@ -300,7 +333,8 @@ def _chosen_from(x: Any, chosen: list[tuple[int, Any]]) -> Array:
 
 
 def flat_ids(chosen: Sequence[Any], sizes: Sequence[Dim]) -> Any:
-    """The numbers of elements among several axes made one; -1 where one of them is out of range."""
+    """Returns the indices into several axes merged into one; -1 where one of them is out of range.
+    """
     first, *others = [_from_end(as_array("an index", i), size)
                       for i, size in zip(chosen, sizes, strict=True)]
     if not others:

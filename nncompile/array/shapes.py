@@ -1,4 +1,4 @@
-"""The same elements in another shape or order."""
+"""Methods that give the same elements in another shape or order, or repeat them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ if TYPE_CHECKING:
 
 
 class Shapes(Elementwise):
-    """Methods named and meant as torch's; sizes are given one by one or as one sequence."""
+    """The methods of Array about shapes; sizes are given one by one or as one sequence."""
 
     def view(self, *shape: Any) -> Array:
-        """The same elements in another shape; one size may be -1, the one that fits.
+        """Returns a view of the same elements, in row-major order, in another shape.
 
-        Errors: another number of elements; a size for -1 that depends on the run.
+        One size may be -1: the one that fits. Unlike in torch, every array has a view of every
+        shape with as many elements.
+        Raises Error for another number of elements, or where the size for -1 depends on a symbolic
+        size.
         """
         sizes = without_wildcard(self.type, flat(shape))
         if same(sizes, self.shape):
@@ -29,18 +32,25 @@ class Shapes(Elementwise):
         return apply("reshape", self, shape=sizes)
 
     def reshape(self, *shape: Any) -> Array:
-        """As view; what is changed in place of one of the two, the other does not know."""
+        """Returns the same elements in another shape, as view does.
+
+        Whether the result shares memory depends on strides in torch, so that after a change in
+        place of one of the two arrays, using the other raises Error.
+        """
         result = self.view(*shape)
         return result if result is self else result.perhaps_apart(self)
 
     def view_as(self, other: Array) -> Array:
+        """Returns a view in the shape of `other`."""
         return self.view(other.shape)
 
     def reshape_as(self, other: Array) -> Array:
+        """Returns the same elements in the shape of `other`."""
         return self.reshape(other.shape)
 
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Array:
-        """The axes from start_dim to end_dim, both included, made one."""
+        """Returns the array with dimensions start_dim to end_dim, both included, merged into one.
+        """
         if self.ndim == 0:
             if not {start_dim, end_dim} <= {0, -1}:
                 raise Error(f"{self.type} has no axis to flatten")
@@ -52,12 +62,13 @@ class Shapes(Elementwise):
         return self.reshape(*self.shape[:start], one, *self.shape[end + 1 :])
 
     def ravel(self) -> Array:
+        """Returns the array with all dimensions merged into one."""
         return self.reshape(-1) if self.ndim != 1 else self.reshape(self.shape)
 
     def unflatten(self, dim: int, sizes: Any) -> Array:
-        """The axis dim made several, of these sizes; one may be -1.
+        """Returns the array with one dimension split into several, of which one size may be -1.
 
-        Errors: no sizes; sizes whose product is another one.
+        Raises Error where the product of the sizes is not the size of the dimension.
         """
         axis, sizes = axis_of(self.type, dim), list(sizes)
         if not sizes:
@@ -72,14 +83,14 @@ class Shapes(Elementwise):
         return self.view(*self.shape[:axis], *sizes, *self.shape[axis + 1 :])
 
     def unsqueeze(self, dim: int) -> Array:
-        """With an axis of size 1 put in at dim."""
+        """Returns a view with a dimension of size 1 inserted at dim."""
         axis = axis_of(self.type, dim, extra=1)
         return self.view(*self.shape[:axis], 1, *self.shape[axis:])
 
     def squeeze(self, dim: Axes = None) -> Array:
-        """Without the given axes where their size is 1; None: without all of size 1.
+        """Returns a view without the given dimensions of size 1; by default without all of them.
 
-        Errors: a size of which the run decides whether it is 1.
+        Raises Error where it depends on a symbolic size whether it is 1.
         """
         if self.ndim == 0:
             return self.view(())
@@ -88,13 +99,14 @@ class Shapes(Elementwise):
                           if not (i in axes and size == 1)])
 
     def permute(self, *dims: Any) -> Array:
+        """Returns a view with the dimensions in another order."""
         axes = axes_of(self.type, flat(dims))
         if axes == tuple(range(self.ndim)):
             return self.itself()
         return apply("transpose", self, axes=axes)
 
     def transpose(self, dim0: int, dim1: int) -> Array:
-        """With two axes in each other's place, as in torch (not as in NumPy)."""
+        """Returns a view with two dimensions swapped, as in torch (not as in NumPy)."""
         if self.ndim == 0 and {dim0, dim1} <= {0, -1}:
             return self.permute(())
         axes = list(range(self.ndim))
@@ -105,7 +117,7 @@ class Shapes(Elementwise):
     swapaxes = swapdims = transpose
 
     def movedim(self, source: Any, destination: Any) -> Array:
-        """With axes at other places; the others stay in order."""
+        """Returns a view with dimensions moved to other places; the others keep their order."""
         if self.ndim == 0 and source in (0, -1) and destination in (0, -1):
             return self.itself()
         sources, targets = axes_of(self.type, source), axes_of(self.type, destination)
@@ -118,34 +130,41 @@ class Shapes(Elementwise):
     moveaxis = movedim
 
     def t(self) -> Array:
-        """A matrix transposed; a vector as it is.  Errors: more than two axes."""
+        """Returns a matrix transposed, and a vector as it is.
+
+        Raises Error for more than two dimensions.
+        """
         if self.ndim > 2:
             raise Error(f"t() takes a matrix or a vector, not {self.type}")
         return self.T
 
     @property
     def T(self) -> Array:
+        """A view with the dimensions in reverse order."""
         return self.permute(range(self.ndim)[::-1])
 
     @property
     def mT(self) -> Array:
+        """A view with the last two dimensions swapped. Raises Error for a vector."""
         if self.ndim == 1:
             raise Error(f"mT needs a matrix, got {self.type}")
         return self.transpose(-2, -1) if self.ndim else self.itself()
 
     def contiguous(self) -> Array:
+        """Returns the array; see is_contiguous."""
         return self.perhaps_apart(self) if self._steps else self.itself()
 
     def clone(self) -> Array:
-        """The same elements, which no change of this array reaches."""
+        """Returns a copy."""
         return self.apart()
 
     # -- elements more than once -------------------------------------------------------------------
 
     def expand(self, *sizes: Any) -> Array:
-        """Axes of size 1, and new ones in front, repeated without a copy; -1 keeps a size.
+        """Returns a view in which dimensions of size 1, and new ones in front, are repeated.
 
-        Errors: an axis of another size than 1 and the one asked for.
+        A size of -1 keeps the size there is.
+        Raises Error where a dimension has neither the size 1 nor the one that is asked for.
         """
         wanted = flat(sizes)
         new = len(wanted) - self.ndim
@@ -158,15 +177,17 @@ class Shapes(Elementwise):
         return apply("expand", self, shape=tuple(shape))
 
     def expand_as(self, other: Array) -> Array:
+        """Returns a view expanded to the shape of `other`."""
         return self.expand(other.shape)
 
     def broadcast_to(self, *shape: Any) -> Array:
+        """Returns a view expanded to the given shape; see expand."""
         return self.expand(*shape)
 
     def repeat(self, *repeats: Any) -> Array:
-        """As a whole, so many times along each axis; more numbers than axes make new ones in front.
+        """Returns the array repeated as a whole, so many times along each dimension.
 
-        Errors: fewer numbers than axes.
+        More numbers than dimensions add dimensions in front; fewer raise Error.
         """
         times = flat(repeats)
         if len(times) < self.ndim:
@@ -178,12 +199,12 @@ class Shapes(Elementwise):
             [count * size for count, size in pairs]).apart()
 
     def tile(self, *dims: Any) -> Array:
-        """As repeat; fewer numbers than axes are about the last ones."""
+        """Returns the array repeated along its last dimensions, as by repeat."""
         times = flat(dims)
         return self.repeat([1] * (self.ndim - len(times)) + times)
 
     def repeat_interleave(self, repeats: int, dim: int | None = None) -> Array:
-        """Each element so many times in a row along dim; None: of the array made flat."""
+        """Returns each element repeated along dim; by default along the flattened array."""
         if dim is None:
             return self.ravel().repeat_interleave(repeats, 0)
         axis = axis_of(self.type, dim)
@@ -191,21 +212,25 @@ class Shapes(Elementwise):
         return self.unsqueeze(axis + 1).expand(wide).flatten(axis, axis + 1).apart()
 
     def flip(self, *dims: Any) -> Array:
-        """The given axes backwards."""
+        """Returns the array with the order of elements reversed along the given dimensions."""
         result = self.itself()
         for axis in axes_of(self.type, flat(dims)) if self.ndim else ():
             result = apply("slice", result, axis=axis, start=self.shape[axis] - 1, stop=-1, step=-1)
         return result.apart()
 
     def fliplr(self) -> Array:
+        """Returns the array reversed along its second dimension."""
         return self.flip(1)
 
     def flipud(self) -> Array:
+        """Returns the array reversed along its first dimension."""
         return self.flip(0)
 
     def roll(self, shifts: Any, dims: Any = None) -> Array:
-        """Moved along the axes, what falls off one end coming in at the other; without dims, along
-        the array made flat."""
+        """Returns the array rotated along dimensions; by default along the flattened array.
+
+        Raises Error unless there is one shift for each dimension.
+        """
         if dims is None:
             return self.ravel().roll(shifts, 0).reshape(self.shape)
         by, axes = flat([shifts]), flat([dims])

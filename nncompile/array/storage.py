@@ -1,15 +1,15 @@
-"""What arrays share, and what it means to change one in place.
+"""The storage that an array and its views share, and what it means to change one of them in place.
 
-x[0] = y changes x, every view of x, and whatever x is a view of.  The IR knows no such thing, so a
-change is another value: a Storage has the value that an array and its views have together, and each
-of them is that value after some steps, which are ops that only move elements.
+x[0] = y changes x, every view of x, and whatever x is a view of. The IR has no mutation, so a
+change makes another value: a Storage holds the value that an array and its views share, and each of
+them is that value after some steps, which are ops that only move elements.
 
     x            storage.value                     steps ()
     x.T[0]       slice(transpose(storage.value))   steps (transpose, slice)
 
-To write into a view is to go its steps backwards, which makes another value of the storage; the
-others go their own steps again when they are next looked at.  What nobody looks at again is dead
-code in the graph.
+A write into a view goes through its steps backwards, which makes the storage's next value; the
+other views apply their own steps to it when they are next used. A value that nobody uses again is
+dead code in the graph.
 """
 
 from __future__ import annotations
@@ -36,19 +36,22 @@ _PERHAPS_SHARED = (
 
 
 class Storage:
-    """The value that an array and its views have together."""
+    """The value that an array and its views share."""
 
     def __init__(self, value: Payload, in_memory: bool) -> None:
         self.value = value
         self.version = 0                         # how often it was changed
         self.made_in = current.get().number      # the dispatcher that made it
         self.in_memory = in_memory               # whether changes go into the ndarray itself
-        self.history: list[tuple[Payload, tuple[Step, ...]]] = []   # values before, what changed
-        self.lost = ""                           # why nobody knows the value any more
+        self.history: list[tuple[Payload, tuple[Step, ...]]] = []   # values before each change
+        self.lost = ""                           # why the value is unknown, or ""
         self.perhaps: WeakSet[Storage] = WeakSet()       # what may share memory with it
 
     def seen(self, steps: tuple[Step, ...]) -> Payload:
-        """The value after these steps.  Errors: one that is not known."""
+        """Returns the value after these steps.
+
+        Raises Error where the value is not known any more.
+        """
         if self.lost:
             raise Error(self.lost)
         value = self.value
@@ -61,8 +64,11 @@ class Storage:
         return value
 
     def change(self, value: Payload, steps: tuple[Step, ...]) -> None:
-        """Another value, for all who share it, which differs after these steps alone; what may
-        share it is lost."""
+        """Replaces the shared value by one that differs in the elements behind these steps alone.
+
+        Storages that may share memory with this one, which torch would decide by strides, lose
+        theirs.
+        """
         if isinstance(value, Value):
             self.history.append((self.value, steps))
         self.value = self._kept(value) if isinstance(value, np.ndarray) else value
@@ -72,7 +78,7 @@ class Storage:
             other.version += 1
 
     def _kept(self, value: NDArray[Any]) -> NDArray[Any]:
-        """Numbers in the old place, or in an array of their own."""
+        """Returns the numbers in the old memory where it is kept and writable, otherwise a copy."""
         if not self.in_memory or not isinstance(self.value, np.ndarray):
             return value.copy()
         if not self.value.flags.writeable:
@@ -81,6 +87,8 @@ class Storage:
         return self.value
 
     def relate(self, other: Storage) -> None:
+        """Records that the two may share memory, so that a change of one makes the other unknown.
+        """
         self.perhaps.add(other)
         other.perhaps.add(self)
 
@@ -94,28 +102,30 @@ class Storage:
 
 
 def _apart(first: tuple[Step, ...], second: tuple[Step, ...]) -> bool:
-    """Whether two views are known to have no element in common: two slices of one view, such as
-    the parts that chunk gives."""
+    """Returns whether two views certainly have no element in common.
+
+    It recognises two slices of one view, such as the parts that chunk gives.
+    """
     try:
         for (name, attrs), (other, others) in zip(first, second, strict=False):
             if name == other == "slice" and _disjoint(attrs, others):
                 return True
             if name != other or not all(same(attrs[key], others[key]) for key in attrs):
                 return False
-    except Error:                                # how two sizes compare is not known
+    except Error:                                # two symbolic sizes do not compare
         return False
     return False
 
 
 def _disjoint(first: Attrs, second: Attrs) -> bool:
-    """Of two slices.  Errors: sizes of which it is not known how they compare."""
+    """Returns whether two slices are disjoint. Raises Error where symbolic sizes leave it open."""
     if first["axis"] != second["axis"] or not first["step"] == second["step"] == 1:
         return False
     return bool(first["stop"] <= second["start"] or second["stop"] <= first["start"])
 
 
 def before(value: Payload, steps: tuple[Step, ...], part: Payload) -> Payload:
-    """The value that the steps turn into the part, and that elsewhere is the value there is."""
+    """Returns the value that the steps turn into `part`, and that elsewhere equals `value`."""
     wholes = [value]
     for name, attrs in steps:
         wholes.append(_do(name, wholes[-1], **attrs))
@@ -151,7 +161,7 @@ def _untransposed(whole: Payload, part: Payload, attrs: Attrs) -> Payload:
 
 
 def _unexpanded(whole: Payload, part: Payload, attrs: Attrs) -> Payload:
-    """Errors: an element of the whole that is in several places of the part."""
+    """Inverts expand. Raises Error where an element of the whole has several places in the part."""
     old, new = _shape_of(whole), attrs["shape"]
     if not same(new, (*[1] * (len(new) - len(old)), *old)):
         raise Error("an expanded array has one element in several places, so it cannot be changed "
@@ -172,7 +182,7 @@ def _unsliced(whole: Payload, part: Payload, attrs: Attrs) -> Payload:
 
 
 def _with_every(whole: Payload, part: Payload, attrs: Attrs) -> Payload:
-    """A slice with a step put back: by a choice between the whole and the part spread out."""
+    """Inverts a slice with a step: selects between the whole and the part spread out."""
     axis, size = attrs["axis"], _shape_of(whole)[attrs["axis"]]
     if isinstance(size, DimExpr):
         raise Error(f"every {attrs['step']}. element of an axis of {size} cannot be changed in "
