@@ -1,146 +1,240 @@
-"""What compiling takes: python -m benchmarks.compile_time writes docs/compile_time.md.
+"""What a whole process takes: python -m benchmarks.compile_time writes docs/compile_time.md.
 
-Each measurement is a process of its own, and everything is CPU time, which other work on the
-machine hardly changes: compiling has one thread.
+Each measurement is a process from its start to its end, imports included.  The processes of a table
+take turns, and of each the least of the rounds counts: CPU seconds of all its threads, and seconds
+by the clock.  nncompile runs from a copy of its sources, once with its byte code and once without.
 """
 from __future__ import annotations
 
-import json
 import os
+import resource
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
-from typing import Any
-
-import numpy as np
+from typing import Any, NamedTuple
 
 import nncompile
-import nncompile.cpu.backend  # what every process imports is not counted
+from benchmarks.first_results import MODELS, bert, blocks, mlp
 from benchmarks.results import ROOT, libraries
-from nncompile import Array, nn, options
+from nncompile import nn, options
 from nncompile.bench.machine import describe
+from nncompile.bench.onnx_model import onnx_model
+from nncompile.bench.peers import needed
 
-ROUNDS = 7
-DRIVERS, NUMBA = "driver-*", "numba"
-
-
-class Block(nn.Module):
-    """Of a transformer: attention, and two linear layers, each behind a norm."""
-
-    def __init__(self, width: int = 256, heads: int = 4) -> None:
-        super().__init__()
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
-        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-
-    def forward(self, x: Array) -> Any:
-        y = self.norm1(x)
-        x = x + self.attention(y, y, y, need_weights=False)[0]
-        return x + self.down(nn.functional.gelu(self.up(self.norm2(x))))
+ROUNDS = 12
+NO_BYTE_CODE = "PYTHONDONTWRITEBYTECODE"
+Build = Callable[[Any], Any]
 
 
-def _twelve_layers() -> nn.Module:
-    return nn.Sequential(*(layer for _ in range(12) for layer in (
-        nn.Linear(256, 256), nn.GELU(), nn.LayerNorm(256))))
+class Taken(NamedTuple):
+    """Seconds that a process took: of CPU, and by the clock."""
+
+    cpu: float
+    wall: float
 
 
-# What it is, the model, and the type of its input
-MODELS: dict[str, tuple[Callable[[], nn.Module], str]] = {
-    "MLP: 784-512-512-10, relu, softmax": (lambda: nn.Sequential(
-        nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 10),
-        nn.Softmax(-1)), "f32[B, 784]"),
-    "12 layers: linear, gelu, layer norm": (_twelve_layers, "f32[B, 256]"),
-    "12 blocks of a transformer": (lambda: nn.Sequential(*(Block() for _ in range(12))),
-                                   "f32[B, 64, 256]"),
-}
+@dataclass(frozen=True)
+class Process:
+    """A row of a table.
+
+    forget:    the pattern of the cache's files that are deleted before it starts.
+    byte_code: whether Python finds nncompile's byte code.
+    """
+
+    name: str
+    code: str
+    forget: str = ""
+    byte_code: bool = True
 
 
-# -- in a process of its own -----------------------------------------------------------------------
+# -- what runs -------------------------------------------------------------------------------------
 
-def _numba_itself() -> float:
-    """CPU seconds until numba is imported and has compiled its first function."""
-    begin = time.process_time()
-    import numba  # noqa: TID251
-    numba.njit(lambda x: x + 1)(1)
-    return time.process_time() - begin
-
-
-def _compiling(model: str) -> float:
-    """CPU seconds of `compile`."""
-    build, kind = MODELS[model]
-    module = build().eval()
-    begin = time.process_time()
-    fast = nncompile.compile(module, kind)
-    taken = time.process_time() - begin
-    assert np.isfinite(fast(*[np.ones(shape(kind), np.float32)])).all()
-    return taken
-
-
-def shape(kind: str) -> tuple[int, ...]:
-    """That of one example."""
-    return tuple(int(dim) if dim.isdigit() else 1 for dim in kind[4:-1].split(", "))
-
-
-# -- all of it -------------------------------------------------------------------------------------
-
-def in_process(what: str, cache: str) -> float:
-    done = subprocess.run([sys.executable, "-m", "benchmarks.compile_time", what], cwd=ROOT,
-                          env=os.environ | {options.CACHE_DIR.variable: cache},
-                          capture_output=True, text=True, timeout=300, check=True)
-    return float(json.loads(done.stdout))
-
-
-def _times(model: str) -> list[float]:
-    """Nothing cached; the kernels cached; all cached."""
-    with tempfile.TemporaryDirectory() as cache:
-        nothing = in_process(model, cache)
-        for driver in Path(cache).glob(DRIVERS):
-            driver.unlink()
-        return [nothing, in_process(model, cache), in_process(model, cache)]
+FIRST_RESULT = """\
+import numpy as np
+import nncompile
+from benchmarks.first_results import {name} as build
+fast = nncompile.compile(build(nncompile.nn).eval(), "{kind}", threads=1)
+assert np.isfinite(fast({example})).all()
+"""
+FIRST_RESULT_TORCH = """\
+import numpy as np
+import torch
+from benchmarks.first_results import {name} as build
+torch.set_num_threads(1)
+model = build(torch.nn).eval()
+with torch.inference_mode():
+    assert torch.isfinite(model(torch.from_numpy({example}))).all()
+"""
+FIRST_RESULT_ONNX_RUNTIME = """\
+import numpy as np
+import onnxruntime
+settings = onnxruntime.SessionOptions()
+settings.intra_op_num_threads = 1
+session = onnxruntime.InferenceSession("{path}", settings, providers=["CPUExecutionProvider"])
+y, = session.run(None, {{session.get_inputs()[0].name: {example}}})
+assert np.isfinite(y).all()
+"""
+MLP_IN_NUMPY = """\
+import numpy as np
+random = np.random.default_rng(0)
+x = np.ones((1, 784), np.float32)
+for inputs, outputs in ((784, 512), (512, 512), (512, 10)):
+    w = random.uniform(-inputs ** -0.5, inputs ** -0.5, (outputs, inputs)).astype(np.float32)
+    x = np.maximum(x @ w.T + np.zeros(outputs, np.float32), 0)
+assert np.isfinite(x).all()
+"""
+NUMBA = "import numba\nassert numba.njit(lambda x: x + 1)(1) == 2"
 
 
-def row(model: str) -> str:
-    rounds = [(in_process(NUMBA, "off"), *_times(model)) for _ in range(ROUNDS)]
-    numba, nothing, kernels, everything = (median(column) for column in zip(*rounds, strict=True))
-    beyond = median(r[1] - r[0] for r in rounds)
-    print(model, *(f"{1e3 * t:.0f} ms" for t in (numba, nothing, kernels, everything)), flush=True)
-    return (f"| {model} | {nothing:.2f} | {beyond:.2f} | {kernels:.2f} | {1e3 * everything:.0f} |")
+def first_result(template: str, build: Build, path: Path | None = None) -> str:
+    _, kind, example = MODELS[build]
+    return template.format(name=build.__name__, kind=kind, example=example, path=path)
 
 
-_PAGE = """\
-# Compile time
+def onnx_file(build: Build, path: Path) -> Path:
+    """The model as ONNX Runtime itself leaves it: with what is constant computed."""
+    _, kind, _ = MODELS[build]
+    runtime = needed("onnxruntime")
+    settings = runtime.SessionOptions()
+    settings.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    settings.optimized_model_filepath = str(path)
+    graph = nncompile.trace(build(nn).eval(), kind)
+    runtime.InferenceSession(onnx_model(graph, {"B": 1}), settings,
+                             providers=["CPUExecutionProvider"])
+    return path
 
-`python -m benchmarks.compile_time` measures this page anew: seconds of CPU time, the median of
-{rounds} processes each. Importing `nncompile`, NumPy and llvmlite with it, is not counted.
 
-| model | nothing cached, s | beyond numba, s | kernels cached, s | all cached, ms |
-|---|---|---|---|---|
-{rows}
+def imports() -> list[Process]:
+    return [Process("nothing", "pass"), Process("numpy", "import numpy"),
+            Process("nncompile", "import nncompile"),
+            Process("nncompile, without byte code", "import nncompile", byte_code=False),
+            Process("onnxruntime", "import onnxruntime"), Process("torch", "import torch")]
 
-- **Nothing cached**: the first compilation on a machine, with importing numba. *Beyond numba*: less
-  what numba takes to be imported and to compile `lambda x: x + 1`, in the same rounds.
-- **Kernels cached**: a model of another structure, of layers that this machine has compiled before;
-  with importing numba.
-- **All cached**: a second process with the same structure. It does not import numba.
+
+def first_results(build: Build, folder: Path) -> list[Process]:
+    """Everybody's first result of a model, and ours with less and less in the cache."""
+    own = first_result(FIRST_RESULT, build)
+    file = onnx_file(build, folder / f"{build.__name__}.onnx")
+    return [
+        *([Process("NumPy by hand", MLP_IN_NUMPY)] if build is mlp else []),
+        Process("ONNX Runtime", first_result(FIRST_RESULT_ONNX_RUNTIME, build, file)),
+        Process("torch, eager", first_result(FIRST_RESULT_TORCH, build)),
+        Process("nncompile, all cached", own),
+        Process("nncompile, all cached, without byte code", own, byte_code=False),
+        Process("nncompile, kernels cached", own, forget="driver-*"),
+        Process("nncompile, empty cache", own, forget="*"),
+        Process("numba's import and first function", NUMBA),
+    ]
+
+
+# -- measuring -------------------------------------------------------------------------------------
+
+def copied_sources(folder: Path) -> Path:
+    """The packages and the models in a folder of their own, without byte code."""
+    for package in ("ir", "nncompile"):
+        shutil.copytree(ROOT / package, folder / package,
+                        ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "benchmarks").mkdir()
+    shutil.copy(ROOT / "benchmarks/first_results.py", folder / "benchmarks")
+    return folder
+
+
+def run(process: Process, folder: Path) -> Taken:
+    """One run of it; `folder` has its cache and both copies of the sources."""
+    cache = folder / "cache"
+    for file in cache.glob(process.forget) if process.forget else ():
+        file.unlink()
+    inherited = {k: v for k, v in os.environ.items() if k not in (NO_BYTE_CODE, "PYTHONPATH")}
+    variables = inherited | {options.CACHE_DIR.variable: str(cache)}
+    if not process.byte_code:
+        variables[NO_BYTE_CODE] = "1"
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run([sys.executable, "-c", process.code], env=variables, timeout=300, check=True,
+                   cwd=folder / ("with" if process.byte_code else "without"))
+    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Taken(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, wall)
+
+
+def least(processes: Sequence[Process], folder: Path, rounds: int) -> list[Taken]:
+    """Of so many rounds, and one before them in which byte code and caches are written."""
+    taken = [[run(process, folder) for process in processes] for _ in range(rounds + 1)][1:]
+    return [Taken(*map(min, zip(*column, strict=True))) for column in zip(*taken, strict=True)]
+
+
+def table(title: str, base: int, processes: Sequence[Process], taken: Sequence[Taken]) -> str:
+    """In Markdown; the last column is the CPU time as a multiple of that of row `base`."""
+    lines = [f"| {title} | CPU, ms | by the clock, ms | CPU / {processes[base].name} |",
+             "|---|---|---|---|"]
+    for process, (cpu, wall) in zip(processes, taken, strict=True):
+        lines.append(f"| {process.name} | {1e3 * cpu:.0f} | {1e3 * wall:.0f} "
+                     f"| {cpu / taken[base].cpu:.2f} |")
+    return "\n".join(lines)
+
+
+def beyond(taken: Sequence[Taken]) -> str:
+    """What importing nncompile adds to importing NumPy, as a multiple of what that takes."""
+    python, numpy, with_byte_code, without = (t.cpu for t in taken[:4])
+    return ("`import nncompile` takes "
+            f"{(with_byte_code - numpy) / (numpy - python):.2f} of the time that NumPy's import "
+            f"takes, on top of it; {(without - numpy) / (numpy - python):.2f} without byte code.")
+
+
+PAGE = """\
+# The start of a process
+
+`python -m benchmarks.compile_time` measures this page anew: whole processes, from their start to
+their end, interleaved, the least of {rounds} of each. Nothing is counted out: not imports, not
+drawing initial weights, not compiling. All have one thread.
+
+## Imports
+
+{imports}
+
+{beyond}
+
+## The first result
+
+{first}
+
+- **All cached**: a second process with a model of this structure. It does not import numba.
+- **Kernels cached**: a model of another structure, of layers that this machine has compiled
+  before.
+- **Empty cache**: the first compilation on a machine.
+- **Without byte code**: Python has none of nncompile's own modules, and may not write it, as in
+  many containers: it compiles them anew.
+- nncompile and torch draw initial weights; ONNX Runtime reads them from a file, which has been
+  through its own optimizer once.
 
 Measured on: **{machine}**. {libraries}.
 """
 
 
-def main() -> None:
-    if len(sys.argv) == 2:
-        print(json.dumps(_numba_itself() if sys.argv[1] == NUMBA else _compiling(sys.argv[1])))
-        return
-    rows = [row(model) for model in MODELS]
+def main(rounds: int = ROUNDS) -> str:
+    """Measures the page, prints each table as soon as it is there, and returns the page."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        copied_sources(folder / "with")
+        copied_sources(folder / "without")
+        start = imports()
+        taken = least(start, folder, rounds)
+        tables = [table("import", 1, start, taken), beyond(taken)]
+        print(*tables, sep="\n\n", flush=True)
+        for build in (mlp, blocks, bert):
+            processes = first_results(build, folder)
+            base = next(i for i, p in enumerate(processes) if p.name == "ONNX Runtime")
+            tables.append(table(MODELS[build][0], base, processes,
+                                least(processes, folder, rounds)))
+            print("", tables[-1], sep="\n", flush=True)
     known = ", ".join(f"{name} {version}" for name, version in libraries().items()
-                      if name in ("python", "numba", "llvmlite", "numpy"))
-    (ROOT / "docs/compile_time.md").write_text(_PAGE.format(
-        rounds=ROUNDS, rows="\n".join(rows), machine=describe(), libraries=known))
+                      if name not in ("openvino", "jax"))
+    return PAGE.format(rounds=rounds, imports=tables[0], beyond=tables[1],
+                       first="\n\n".join(tables[2:]), machine=describe(), libraries=known)
 
 
 if __name__ == "__main__":
-    main()
+    (ROOT / "docs/compile_time.md").write_text(main())

@@ -1,35 +1,79 @@
-"""The page on compile time: what is measured, with what in the cache."""
+"""The page on the start of a process: what runs, with what in the cache, and what is reported."""
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks import compile_time
-from benchmarks.compile_time import DRIVERS, MODELS, NUMBA
+from benchmarks.compile_time import FIRST_RESULT, Process, Taken
+from benchmarks.first_results import MODELS, mlp
+from nncompile import nn
+
+LOOK = "import sys\nassert ('numba' in sys.modules) == {}"
 
 
-def test_what_is_cached_when(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A compilation with nothing cached, one without the driver, one with everything."""
-    model, found = next(iter(MODELS)), []
-
-    def in_process(what: str, cache: str) -> float:
-        if what == NUMBA:
-            assert cache == "off"
-            return 0.5
-        drivers = len(list(Path(cache).glob(DRIVERS)))
-        others = len(list(Path(cache).iterdir())) - drivers
-        found.append((drivers, others > 0))
-        return measure(what, cache)
-
-    measure = compile_time.in_process
-    monkeypatch.setattr(compile_time, "in_process", in_process)
-    monkeypatch.setattr(compile_time, "ROUNDS", 1)
-    cells = compile_time.row(model).strip("| ").split(" | ")
-    assert cells[0] == model and len(cells) == 5
-    assert float(cells[1]) - float(cells[2]) == pytest.approx(0.5, abs=0.011)
-    assert found == [(0, False), (0, True), (1, True)]
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("with", "without"):
+        compile_time.copied_sources(tmp_path / name)
+    return tmp_path
 
 
-def test_shapes_of_one_example() -> None:
-    assert compile_time.shape("f32[B, 64, 256]") == (1, 64, 256)
+def test_what_is_cached_when(folder: Path) -> None:
+    """numba is imported with an empty cache, and without the driver, and not with everything."""
+    own = compile_time.first_result(FIRST_RESULT, mlp)
+    for forget, numba in (("*", True), ("driver-*", True), ("", False)):
+        taken = compile_time.run(Process("ours", own + LOOK.format(numba), forget), folder)
+        assert 0 < taken.cpu < 60 and 0 < taken.wall < 60
+    assert list((folder / "with/nncompile").rglob("*.pyc"))
+
+
+def test_without_byte_code(folder: Path) -> None:
+    code = "import nncompile\nassert nncompile.__file__.startswith({!r})"
+    for byte_code in (True, False):
+        place = folder / ("with" if byte_code else "without")
+        compile_time.run(Process("ours", code.format(str(place)), byte_code=byte_code), folder)
+        assert bool(list(place.rglob("*.pyc"))) is byte_code
+
+
+def test_rounds_and_the_table(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The round that writes the caches does not count, and of the others the least does."""
+    taken = iter([Taken(1, 1), Taken(1, 1), Taken(6, 9), Taken(2, 4), Taken(5, 8), Taken(3, 3)])
+    monkeypatch.setattr(compile_time, "run", lambda *_: next(taken))
+    processes = [Process("one", "pass"), Process("other", "pass")]
+    least = compile_time.least(processes, folder, 2)
+    assert least == [Taken(5, 8), Taken(2, 3)]
+    lines = compile_time.table("first", 1, processes, least).splitlines()
+    assert lines[0] == "| first | CPU, ms | by the clock, ms | CPU / other |"
+    assert lines[2:] == ["| one | 5000 | 8000 | 2.50 |", "| other | 2000 | 3000 | 1.00 |"]
+
+
+def test_beyond_numpy() -> None:
+    taken = [Taken(cpu, 0) for cpu in (1, 3, 4, 6)]
+    assert "0.50 of the time" in compile_time.beyond(taken)
+    assert "1.50 without byte code" in compile_time.beyond(taken)
+
+
+@pytest.mark.parametrize("build", MODELS)
+def test_the_models(build: compile_time.Build) -> None:
+    """The same in torch: names and shapes of what they hold, and the result."""
+    torch = pytest.importorskip("torch")
+    nn.manual_seed(0)
+    ours, theirs = build(nn).eval(), build(torch.nn).eval()
+    theirs.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in ours.state_dict().items()})
+    x = eval(MODELS[build][2], {"np": np})
+    if x.dtype == np.float32:                 # a norm of equal numbers is nothing but rounding
+        x = np.random.default_rng(0).standard_normal(x.shape, np.float32)
+    with torch.inference_mode():
+        want = theirs(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(ours(x), want, atol=2e-5)
+
+
+def test_the_onnx_file(folder: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    file = compile_time.onnx_file(mlp, folder / "mlp.onnx")
+    code = compile_time.first_result(compile_time.FIRST_RESULT_ONNX_RUNTIME, mlp, file)
+    compile_time.run(Process("ONNX Runtime", code), folder)
+    assert file.stat().st_size > 2_600_000
