@@ -26,7 +26,7 @@ _SHARED = {"_storage", "_steps", "_version", "_payload", "_leaf"}
 
 
 class Device(str):
-    """The name of a device, such as "cpu" or "cuda:0"."""
+    """The name of a device, such as "cpu" or "cpu:0"."""
 
     __slots__ = ()
 
