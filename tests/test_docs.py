@@ -184,3 +184,12 @@ def test_the_site_builds_and_fetches_nothing(tmp_path: Path) -> None:
     remote = re.compile(r'(?:\bsrc|<link\b[^>]*\bhref)="?(https?://[^">\s]*)')
     for page in tmp_path.rglob("*.html"):
         assert remote.findall(page.read_text()) == [], page.name
+
+
+def test_the_page_of_the_command_line_has_every_option() -> None:
+    page = (ROOT / "docs/reference/command-line.md").read_text()
+    commands, = (a.choices for a in cli.parser()._actions if isinstance(a.choices, dict))
+    options = {option for command in commands.values() for action in command._actions
+               for option in action.option_strings if option.startswith("--")}
+    assert [name for name in commands if f"\n## nncompile {name}\n" not in page] == []
+    assert [option for option in options if option not in page] == []
