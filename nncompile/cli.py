@@ -8,7 +8,6 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from difflib import unified_diff
-from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import numpy.typing as npt
 import ir
 import nncompile
 from ir.printer import name_values, print_node
-from nncompile.compiler import run_passes
+from nncompile.compiler import backend_of, run_passes
 from nncompile.errors import Error, InputError
 from nncompile.model import PassRun
 from nncompile.modelfile import guessed_inputs, load_model
@@ -332,19 +331,16 @@ def hw(args: argparse.Namespace) -> int:
     from nncompile.cpu.machine.ceilings import ceilings
     from nncompile.cpu.runtime.costs import costs_here
     from nncompile.cpu.runtime.pool import default_threads
-    from nncompile.cpu.vector.target import available, host
 
-    target = host()
     print(f"CPU      {cpu_name()}\n"
           f"caches   {', '.join(caches()) or 'unknown'}\n"
-          f"target   {target.level} (LLVM's {target.cpu}): {target.width} float32 lanes; "
-          f"this CPU runs {', '.join(available())}\n"
+          f"{backend_of('cpu').describe()}\n"
           f"threads  {default_threads()} unless compile(threads=) or NNCOMPILE_THREADS says")
     for threads in sorted({1, default_threads()}):
         print(ceilings(threads, again=args.again))
     if default_threads() > 1:
         print(costs_here(again=args.again))
-    for module in map(import_module, TARGETS.values()):      # the other targets, one line each
-        if hasattr(module, "describe"):
-            print(module.describe())
+    for target in TARGETS:
+        if target != "cpu":
+            print(backend_of(target).describe())
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import ir
 from ir.check import check_same
 from ir.types import NDArray
+from nncompile.backend import Backend
 from nncompile.collection import paused_collection
 from nncompile.errors import CompileError
 from nncompile.inspect.dump import dump
@@ -43,17 +45,16 @@ def compile(model: Module | ir.Graph, *inputs: Any, threads: int | None = None,
     Raises TraceError where `forward` cannot be traced, CompileError where the graph cannot be
     compiled for the target.
     """
-    target = target or getattr(model, "_target", "cpu")
-    if target not in TARGETS:
-        raise CompileError(f"there is no target {target!r}; there are {', '.join(TARGETS)}")
+    name = target or str(getattr(model, "_target", "cpu"))
+    backend_of(name)                  # an unknown one is refused before anything is traced
     if precision is not None:
-        raise CompileError(f"precision={precision!r} cannot be had of the {target} target: it "
+        raise CompileError(f"precision={precision!r} cannot be had of the {name} target: it "
                            "computes in the arrays' own type\n  do: leave precision out")
     if isinstance(model, ir.Graph):
         ir.verify(model)
-        return compile_graph(model, None, {}, threads, target, check)
+        return compile_graph(model, None, {}, threads, name, check)
     graph, nesting = trace_structured(model, *inputs, **keywords)
-    return compile_graph(graph, nesting, parameter_names(model, graph), threads, target, check)
+    return compile_graph(graph, nesting, parameter_names(model, graph), threads, name, check)
 
 
 @paused_collection()
@@ -64,12 +65,22 @@ def compile_graph(graph: ir.Graph, nesting: Nesting | None, names: Mapping[str, 
     graph = replace(graph, data=copied(graph.data))
     write = dump(graph.name)
     runs = run_passes(graph, check, lambda run: write(f"{run.name}.ir", run.graph))
-    engine = import_module(TARGETS[target]).Engine
-    program = schedule(runs[-1].graph, vectors=engine.vectors)
+    backend = backend_of(target)
+    program = schedule(runs[-1].graph, vectors=backend.vectors)
     write("program.txt", program)
-    compiled = CompiledModel(runs, program, engine, nesting, names, threads, target, check)
+    compile_again = partial(compile_graph, nesting=nesting, names=names, threads=threads,
+                            target=target, check=check)
+    compiled = CompiledModel(runs, program, backend, nesting, names, threads, compile_again)
     write("source.py", compiled.source)
     return compiled
+
+
+def backend_of(target: str) -> Backend:
+    """The target's module is imported here.  Raises CompileError where there is no such target."""
+    if target not in TARGETS:
+        raise CompileError(f"there is no target {target!r}; there are {', '.join(TARGETS)}")
+    backend: Backend = import_module(TARGETS[target]).BACKEND
+    return backend
 
 
 def copied(data: Mapping[ir.Value, NDArray]) -> dict[ir.Value, NDArray]:

@@ -11,7 +11,8 @@ import numpy as np
 import ir
 from ir.graph import Value
 from ir.interpret import outputs_of
-from ir.types import DTYPES, NDArray, bind_sizes, evaluate_dim
+from ir.types import DTYPES, NDArray, bind_sizes
+from nncompile.backend import Backend, CallSpec, Shape
 from nncompile.errors import InputError
 from nncompile.inspect.explain import Profile, explain
 from nncompile.schedule import Program
@@ -49,15 +50,16 @@ class CompiledModel:
         its embedding.
         """, "__dict__": None, "__weakref__": None}
 
-    def __init__(self, runs: Sequence[PassRun], program: Program, engine: Callable[..., Any],
+    def __init__(self, runs: Sequence[PassRun], program: Program, backend: Backend,
                  nesting: Nesting | None, names: Mapping[str, str], threads: int | None,
-                 target: str, check: bool) -> None:
+                 compile_again: Callable[[ir.Graph], CompiledModel]) -> None:
+        """compile_again: makes the same model of the traced graph; it can be pickled."""
         self._runs, self._program, self._names = tuple(runs), program, dict(names)
         self._nesting = None if nesting is None or nesting.is_flat else nesting
-        self._options = (threads, target, check)
-        self._engine = engine(program, self._constants(program.preparation), threads,
-                              self._convert, self._refuse_number)
-        self.__call__ = self._engine.call if self._nesting is None else self._nested_call
+        self._compile_again = compile_again
+        self._spec = CallSpec.of(program)
+        self._loaded = backend.load(program, self._spec, self._constants(), threads, self._convert)
+        self.__call__ = self._loaded.call if self._nesting is None else self._nested_call
 
     # -- calls -----------------------------------------------------------------------------------
 
@@ -72,24 +74,24 @@ class CompiledModel:
         arrays, sizes = self._checked(flat)
         outs = (self._outputs(sizes) if out is None else
                 self._checked_out(self._flat_out(out), sizes))
-        for given, used in zip(flat, arrays, strict=True):
-            if given is not used:
-                raise InputError("bind takes C-contiguous arrays of the model's own dtypes; "
-                                 "numpy.ascontiguousarray makes one")
-        if any(not o.flags.c_contiguous or np.may_share_memory(o, a) for o in outs for a in arrays):
-            raise InputError("bind takes C-contiguous outputs that do not overlap the inputs")
-        self._engine.call(*arrays, *outs)
-        bound = functools.partial(self._engine.call, *arrays, *outs)
+        if self._spec.sizes_of(flat) is None:
+            raise InputError("bind takes C-contiguous arrays of the model's own dtypes; "
+                             "numpy.ascontiguousarray makes one")
+        if not self._spec.takes_outputs(outs, self._spec.shapes(sizes), arrays):
+            raise InputError("bind takes C-contiguous outputs that do not overlap the inputs, nor "
+                             "each other")
+        self._loaded.call(*arrays, *outs)
+        bound = functools.partial(self._loaded.call, *arrays, *outs)
         return bound if self._nesting is None else lambda: self._nested(bound())
 
     @property
     def threads(self) -> int:
         """How many threads a call may use; 1 or more."""
-        return self._engine.threads                                      # type: ignore[no-any-return]
+        return self._loaded.threads
 
     @threads.setter
     def threads(self, count: int) -> None:
-        self._engine.threads = count
+        self._loaded.threads = count
 
     # -- weights ---------------------------------------------------------------------------------
 
@@ -114,10 +116,10 @@ class CompiledModel:
             raise InputError("these weights do not fit the model: " + "; ".join(wrong))
         for own, array in new:
             own[...] = array                  # our own copies, which the graphs of all stages share
-        self._engine.load(self._constants(self._program.preparation))
+        self._loaded.load(self._constants())
 
-    def _constants(self, preparation: ir.Graph) -> list[NDArray]:
-        return outputs_of(preparation, [])
+    def _constants(self) -> list[NDArray]:
+        return outputs_of(self._program.preparation, [])
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -136,24 +138,24 @@ class CompiledModel:
     @property
     def source(self) -> str:
         """The generated Python that runs."""
-        return self._engine.source                                       # type: ignore[no-any-return]
+        return self._loaded.source
 
     def asm(self) -> str:
         """The machine code of the kernels it calls, as text: assembly, or a device's counterpart.
 
         Raises InputError where plain Python runs instead.
         """
-        return self._engine.asm()                                        # type: ignore[no-any-return]
+        return self._loaded.asm()
 
     def explain(self) -> str:
         """What was done to the model: passes, steps, memory, how work is shared."""
         return explain([(r.name, r.graph, r.seconds) for r in self._runs], self._program,
-                       self._engine.notes())
+                       self._loaded.notes())
 
     def profile(self, *inputs: Any, **keywords: Any) -> Profile:
         """Time of each step for these inputs on one thread, in the generated code itself."""
         arrays, sizes = self._checked(self._flat(inputs, keywords))
-        return Profile(self._program, sizes, self._engine.profile(arrays, self._outputs(sizes)))
+        return Profile(self._program, sizes, self._loaded.profile(arrays, self._outputs(sizes)))
 
     def __repr__(self) -> str:
         graph = self._program.graph
@@ -162,16 +164,15 @@ class CompiledModel:
         return f"<nncompile.CompiledModel {graph.name}({inputs}) -> {outputs}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        from nncompile.compiler import compile_graph
-        return compile_graph, (self.ir("traced"), self._nesting, self._names, *self._options)
+        return self._compile_again, (self.ir("traced"),)
 
     # -- arrays in containers ----------------------------------------------------------------------
 
     def _nested_call(self, *args: Any, out: Any = None, **keywords: Any) -> Any:
-        options = {name: keywords.pop(name) for name in self._engine.options if name in keywords}
+        options = {name: keywords.pop(name) for name in self._loaded.options if name in keywords}
         arrays = self._flat(args, keywords)
         outs = [] if out is None else self._flat_out(out)
-        return self._nested(self._engine.call(*arrays, *outs, **options))
+        return self._nested(self._loaded.call(*arrays, *outs, **options))
 
     def _flat(self, args: Sequence[Any], keywords: Mapping[str, Any]) -> list[Any]:
         """The arrays of a call in the order of the graph's inputs."""
@@ -192,19 +193,19 @@ class CompiledModel:
         flat = [results] if len(self._program.outputs) == 1 else results
         return self._nesting.outputs.unflatten(flat)
 
-    # -- what the fast path leaves to Python -----------------------------------------------------
+    # -- what the target's call does not take -----------------------------------------------------
 
     def _convert(self, *inputs: Any, **options: Any) -> Any:
-        """Arguments that the fast path does not take as they are: convert them, or say why not."""
+        """The target's fallback: convert the arguments, or say why they are wrong."""
         count, out = len(self._program.inputs), options.pop("out", None)
-        own = {name: options.pop(name) for name in self._engine.options if name in options}
+        own = {name: options.pop(name) for name in self._loaded.options if name in options}
         given, extra = inputs[:count], inputs[count:]
         if extra and (out is not None or len(extra) != len(self._program.outputs)):
             raise InputError(f"{self!r} got {len(extra)} arguments too many")
         arrays, sizes = self._checked(given if self._nesting else self._flat(given, options))
         outs = list(extra) if out is None else self._flat_out(out)
         outs = self._checked_out(outs, sizes) if outs else []
-        results = self._engine.compute(arrays, **own)
+        results = self._loaded.compute(arrays, **own)
         for target, result in zip(outs, results, strict=False):
             target[...] = result
         results = outs or results
@@ -220,16 +221,8 @@ class CompiledModel:
             sizes = bind_sizes([v.type for v in values], arrays)
         except ir.Error as error:
             raise InputError(f"{self!r}: {error}") from None
-        self._check_sizes(sizes)
+        self._spec.check_sizes(sizes, repr(self))
         return arrays, sizes
-
-    def _check_sizes(self, sizes: Mapping[str, int]) -> None:
-        given = ", ".join(f"{name} = {size}" for name, size in sizes.items())
-        for room, node in self._program.requirements:
-            if evaluate_dim(room, sizes) < 0:
-                raise InputError(f"{node.op} needs {room} >= 0, and {given}{node.where.note}")
-        if any(evaluate_dim(d, sizes) >= 2**60 for d in self._program.dims):
-            raise InputError(f"{self!r} would need more memory than there is: {given}")
 
     def _as_array(self, value: Value, given: Any) -> NDArray:
         """The given array itself, if it is C-contiguous, aligned, and of the exact dtype."""
@@ -245,26 +238,16 @@ class CompiledModel:
         return np.require(array, dtype, ["C", "A"])
 
     def _outputs(self, sizes: Mapping[str, int]) -> list[NDArray]:
-        return [np.empty([evaluate_dim(d, sizes) for d in v.type.shape], DTYPES[v.type.dtype])
-                for v in self._program.graph.outputs]
+        return [np.empty(shape, dtype) for shape, dtype in self._wanted(sizes)]
+
+    def _wanted(self, sizes: Mapping[str, int]) -> list[tuple[Shape, np.dtype[Any]]]:
+        return list(zip(self._spec.shapes(sizes), self._spec.output_dtypes, strict=True))
 
     def _checked_out(self, outs: list[Any], sizes: Mapping[str, int]) -> list[NDArray]:
-        wanted = [(tuple(evaluate_dim(d, sizes) for d in v.type.shape), DTYPES[v.type.dtype])
-                  for v in self._program.graph.outputs]
+        wanted = self._wanted(sizes)
         got = [(o.shape, o.dtype) if isinstance(o, np.ndarray) and o.flags.writeable else None
                for o in outs]
         if got != wanted:
             raise InputError("out must be " + " and ".join(
                 f"a writeable {dtype} array of shape {shape}" for shape, dtype in wanted))
         return outs
-
-    def _refuse_number(self, step: int, number: int, size: int) -> None:
-        kind, where = self._program.steps[step].kind, self._program.steps[step].node.where
-        what = {"elementwise": "an integer is divided by zero",
-                "embedding": f"index {number} is outside an embedding of {size} rows",
-                "embedding_bag": f"index {number} is outside an embedding of {size} rows",
-                }.get(kind, f"index {number} is outside an axis of {size} elements")
-        if size < 0:                                   # embedding_bag: -1 - the number of ids
-            what = (f"offset {number} is none of a bag: offsets begin with 0 and rise up to "
-                    f"{-1 - size}, the number of ids")
-        raise InputError(f"{what}{where.note}")

@@ -1,8 +1,8 @@
-"""The targets a model can be compiled for: names, and the modules whose `Engine` runs programs.
+"""The targets a model can be compiled for: names, and the modules whose `BACKEND` runs programs.
 
-A module is imported only when a model is compiled for its target.
+A module is imported only when its target is asked for: `compiler.backend_of`.
 """
 from __future__ import annotations
 
 TARGETS = {"cpu": "nncompile.cpu.backend",
-           "cuda": "nncompile.cuda.engine"}
+           "cuda": "nncompile.cuda.backend"}

@@ -65,7 +65,8 @@ def run_fenced(executable: Executable, inputs: Sequence[np.ndarray], at_end: boo
         launch.SCRATCH, launch.SCRATCH_BYTES, launch.QUEUES, launch.QUEUES_BYTES, launch.CACHE)}
     outs = [fenced.octets(int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
                           ).view(dtype).reshape(shape)
-            for shape, dtype in zip(executable._shapes(facts), executable._dtypes[1], strict=True)]
+            for shape, dtype in zip(executable._shapes(facts), executable.spec.output_dtypes,
+                                    strict=True)]
     weights = fenced.copy(own)
     by_rows = bool(state[launch.ROW_BLOCKS]) and at_end       # else the phases: both schedules run
     if not by_rows:
@@ -94,7 +95,7 @@ def run_fenced(executable: Executable, inputs: Sequence[np.ndarray], at_end: boo
 
 
 def check(model: CompiledModel, results: Any, arrays: Sequence[np.ndarray]) -> None:
-    executable = model._engine._executable
+    executable = model._loaded._executable
     flat = [results] if len(model._program.outputs) == 1 else list(results)
     for at_end in (True, False):
         again = run_fenced(executable, arrays, at_end)
@@ -120,9 +121,9 @@ def fences(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every call of a compiled model in this test is repeated in fences."""
     def fenced_call(model: CompiledModel, call: Callable[..., Any], *args: Any, **options: Any
                     ) -> Any:
-        engine = getattr(model, "_engine", None)
+        loaded = getattr(model, "_loaded", None)
         results = call(*args, **options)                 # raises where the arguments are wrong
-        if "out" in options or not isinstance(getattr(engine, "_executable", None), Executable):
+        if "out" in options or not isinstance(getattr(loaded, "_executable", None), Executable):
             return results
         try:
             arrays, _ = model._checked(model._flat(args, options))

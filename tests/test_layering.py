@@ -27,6 +27,7 @@ ROOMS = (
     ("nncompile.trace",),
     ("nncompile.passes",),
     ("nncompile.schedule",),
+    ("nncompile.backend", "nncompile.faults"),
     ("nncompile.cpu.vector",),
     ("nncompile.cpu.kernels",),
     ("nncompile.cpu.objects",),
@@ -49,14 +50,11 @@ KNOWN = {
     *((f"nncompile.array.{family}", "nncompile.array")
       for family in ("core", "creation", "elementwise", "inplace", "products", "random",
                      "reductions", "selection", "shapes")),
-    # a CompiledModel that is unpickled compiles its graph anew
-    ("nncompile.model", "nncompile.compiler"),
     # the generic loader knows what runs the code that it loads
     ("nncompile.cpu.driver.load", "nncompile.cpu.runtime.buffer_call"),
     ("nncompile.cpu.driver.load", "nncompile.cpu.runtime.compiled_call"),
     ("nncompile.cpu.driver.load", "nncompile.cpu.runtime.launch"),
     ("nncompile.cpu.driver.load", "nncompile.cpu.runtime.pool"),
-    ("nncompile.cpu.runtime.buffer_call", "nncompile.cpu.runtime.executable"),
     ("nncompile.cpu.runtime.costs", "nncompile.cpu.runtime.executable"),
 }
 

@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 import ir
 from ir.types import NDArray
+from nncompile.backend import Stopwatch
 from nncompile.bench.contender import Lap, check, reason
 from nncompile.bench.measure import Clock, Key, Timed, batch_sizes, flops, random_inputs
 from nncompile.bench.peers import (
@@ -29,10 +29,9 @@ from nncompile.bench.peers import (
     write_python,
 )
 from nncompile.bench.report import OURS, Report, Result, Row, line
-from nncompile.compiler import compile
+from nncompile.compiler import backend_of, compile
 from nncompile.model import CompiledModel
 from nncompile.nn import Module
-from nncompile.targets import TARGETS
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def bench_device(model: Module, inputs: Sequence[str | NDArray], *, target: str,
 
     Raises CompileError where the target has no device here.
     """
-    stopwatch = import_module(TARGETS[target]).Stopwatch()
+    stopwatch = backend_of(target).stopwatch()
     begin = time.perf_counter()
     compiled = compile(model, *inputs, target=target)
     report = _DeviceReport(title, stopwatch.device, time.perf_counter() - begin, tuple(peers),
@@ -107,7 +106,7 @@ def bench_device(model: Module, inputs: Sequence[str | NDArray], *, target: str,
 
 
 def _measure(compiled: CompiledModel, sizes: Mapping[str, int], batch: int, copies: bool,
-             peers: Sequence[str], clock: Clock, stopwatch: Any) -> _DeviceRow:
+             peers: Sequence[str], clock: Clock, stopwatch: Stopwatch) -> _DeviceRow:
     """One row: check every contender, then time those that are right."""
     graph = compiled.ir("traced")
     arrays = random_inputs(graph, sizes)
@@ -128,12 +127,12 @@ def _measure(compiled: CompiledModel, sizes: Mapping[str, int], batch: int, copi
     return _DeviceRow(batch, 1, flops(graph, sizes), busy, results, copies)
 
 
-def _on_device(stopwatch: Any, way: Way, count: int) -> Lap:
+def _on_device(stopwatch: Stopwatch, way: Way, count: int) -> Lap:
     """What a call takes by the device's events; the host's CPU time is not of interest."""
     return Lap(stopwatch.seconds_a_call(way, count), 0.0)
 
 
-def _ours(compiled: CompiledModel, stopwatch: Any) -> _Library:
+def _ours(compiled: CompiledModel, stopwatch: Stopwatch) -> _Library:
     single = len(compiled.ir("traced").outputs) == 1
 
     def function(*arrays: Any, out: Sequence[Any] | None = None) -> Sequence[Any]:

@@ -1,56 +1,72 @@
 """One program on this CPU: its source, its weights, and the function that runs it."""
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ir.graph import named_sizes
-from ir.types import DTYPES, DimExpr, NDArray
+from ir.types import NDArray
 from nncompile import options
+from nncompile.backend import Backend, CallSpec, Fallback, Loaded, Stopwatch
 from nncompile.cpu.driver.build import emit
 from nncompile.cpu.driver.load import kernel_module
 from nncompile.cpu.machine.topology import L2, L3, MEMORY, cache_of, l2_bytes
-from nncompile.cpu.runtime.executable import Executable, Input, Output, PythonExecutable
+from nncompile.cpu.runtime.executable import Executable, PythonExecutable
 from nncompile.cpu.runtime.profile import profile
-from nncompile.cpu.vector.target import assembly, host
-from nncompile.errors import InputError
+from nncompile.cpu.vector.target import assembly, available, host
+from nncompile.errors import CompileError, InputError
+from nncompile.faults import fault
 from nncompile.schedule import Program
 from nncompile.schedule.cost import table_bytes
 
 BATCHES = (1, 8, 64, 1024)                    # of which notes() tells
 
 
-class Engine:
-    """`call(*inputs[, out=])` runs the program; arguments that are not plain arrays of the exact
-    dtypes and shapes are handed to `slow`, a wrong index of step i to `on_fault(i, index, size)`.
+class CpuBackend:
+    """A Backend: this CPU."""
+
+    vectors = True
+
+    def load(self, program: Program, spec: CallSpec, constants: Sequence[NDArray],
+             threads: int | None, fallback: Fallback) -> Loaded:
+        return CpuProgram(program, spec, constants, threads, fallback)
+
+    def describe(self) -> str:
+        target = host()
+        return (f"target   {target.level} (LLVM's {target.cpu}): {target.width} float32 lanes; "
+                f"this CPU runs {', '.join(available())}")
+
+    def stopwatch(self) -> Stopwatch:
+        raise CompileError("the cpu target has no device of its own: calls are timed by the host's "
+                           "clock")
+
+
+class CpuProgram:
+    """A Loaded: `call` is the executable's own function.  Its option is left to the fallback.
 
     NNCOMPILE_JIT=0 runs the same source as plain Python, on one thread.
     """
 
-    options: tuple[str, ...] = ("threads",)       # what `call` takes by keyword, beside out=
-    vectors = True                                # how programs are scheduled for it
+    options = ("threads",)
 
-    def __init__(self, program: Program, constants: Sequence[NDArray], threads: int | None,
-                 slow: Callable[..., Any], on_fault: Callable[[int, int, int], Any]) -> None:
-        self.program, self.target = program, host()
+    def __init__(self, program: Program, spec: CallSpec, constants: Sequence[NDArray],
+                 threads: int | None, fallback: Fallback) -> None:
+        self.program, self.spec, self.target = program, spec, host()
         self._source = emit(program, self.target)
         self._arena = self._source.arena.pack(constants)
         self._cache = cache_of(self._arena.nbytes - table_bytes(program))
-        graph = program.graph
-        inputs = [Input(str(DTYPES[v.type.dtype]), tuple(
-            str(d) if isinstance(d, DimExpr) else d for d in v.type.shape)) for v in graph.inputs]
-        outputs = [Output(str(DTYPES[v.type.dtype]), v.type.ndim) for v in graph.outputs]
         kind = Executable if options.JIT.value() else PythonExecutable
-        self._executable = kind(self.source, self._source.kernels, inputs, outputs,
-                                list(named_sizes(graph)), self._arena, slow=slow,
-                                on_fault=on_fault, cache=self._cache, threads=threads)
+        self._executable = kind(self.source, self._source.kernels, spec, self._arena,
+                                fallback=fallback, on_fault=self._refuse_number,
+                                cache=self._cache, threads=threads)
         self.call = self._executable.call
 
-    def compute(self, inputs: Sequence[NDArray], threads: int | None = None) -> list[NDArray]:
-        """The outputs for arrays of the exact dtypes, C-contiguous and aligned; never `slow`."""
-        return self._executable.compute(inputs, threads=threads)
+    def compute(self, inputs: Sequence[NDArray], **options: Any) -> list[NDArray]:
+        return self._executable.compute(inputs, **options)
+
+    def _refuse_number(self, step: int, number: int, size: int) -> None:
+        raise fault(self.program.steps[step], number, size)
 
     @property
     def source(self) -> str:
@@ -65,12 +81,10 @@ class Engine:
         self._executable.threads = count
 
     def load(self, constants: Sequence[NDArray]) -> None:
-        """Use other weights from the next call on."""
         self._arena = self._source.arena.pack(constants)
         self._executable.swap_weights(self._arena)
 
     def profile(self, inputs: Sequence[NDArray], outputs: Sequence[NDArray]) -> list[float]:
-        """Seconds of each step."""
         if isinstance(self._executable, PythonExecutable):
             raise InputError("there is nothing to time with NNCOMPILE_JIT=0")
         sizes, facts = self._executable.facts(inputs)
@@ -78,8 +92,8 @@ class Engine:
                        [*inputs, *outputs], sizes, facts, self._arena)
 
     def asm(self) -> str:
-        """The kernels' instructions, each kernel behind a line that names it.  They are emitted
-        anew, as they were for the object code that runs."""
+        """Each kernel behind a line that names it.  They are emitted anew, as they were for the
+        object code that runs."""
         if isinstance(self._executable, PythonExecutable):
             raise InputError("NNCOMPILE_JIT=0 runs Python: there are no instructions to show")
         comment = "//" if self.target.aarch64 else "#"
@@ -89,7 +103,6 @@ class Engine:
                          if not name.startswith("shared_"))      # its module is the other's
 
     def notes(self) -> list[str]:
-        """What explain() says about this target."""
         target, weights, tables = self.target, self._arena.nbytes, table_bytes(self.program)
         place = {L2: f"each core's L2 cache ({l2_bytes() / 1024:.0f} KiB)",
                  L3: "the L3 cache", MEMORY: "memory"}[self._cache]
@@ -101,7 +114,7 @@ class Engine:
                  f"threads: up to {self.threads}"]
         if self.program.batch is None:
             notes.append("schedule: all threads share each step; rows depend on each other")
-        elif len(named_sizes(self.program.graph)) == 1:
+        elif len(self.spec.sizes) == 1:
             notes += ["schedule:", *(f"  batch {rows}: {self._sharing(rows)}" for rows in BATCHES)]
         else:
             notes.append("schedule: a thread takes a block of rows through all steps; where that "
@@ -113,3 +126,6 @@ class Engine:
         who = f"{threads} threads" if threads > 1 else "1 thread"
         what = f"each a block of up to {min(block, rows)} rows through all steps"
         return f"{who}, {what}" if block else f"{who} sharing each step"
+
+
+BACKEND: Backend = CpuBackend()

@@ -1,6 +1,6 @@
 """The CUDA target: Program -> source text, numba.cuda kernels and all -> callable.
 
-    engine.py    all of it, for one program: the way in
+    backend.py   all of it, for one program: the way in
     emit.py      Program -> Python source          arena.py     the weights as kernels read them
     kernels/     the texts of kernels              target.py    tile shapes of a device
     words.py     what generated source is written in            load.py     source -> functions, PTX

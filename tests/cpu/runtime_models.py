@@ -1,14 +1,16 @@
 """Small generated sources for the tests of the runtime, written by hand."""
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from ir import parse_type
+from nncompile.backend import CallSpec
 from nncompile.cpu import kernels
-from nncompile.cpu.runtime.executable import Executable, Input, Output
+from nncompile.cpu.runtime.executable import Executable
 from nncompile.cpu.vector.target import host
 
 WIDTHS = (17, 64, 32, 6)                      # weights fit a cache; BIG ones are shared in phases
@@ -17,12 +19,18 @@ RELU, LINEAR, SOFTMAX = kernels.linear((("relu", ""),)), kernels.linear(), kerne
 
 
 def unusual(*args: Any, **keywords: Any) -> tuple[str, tuple, dict]:
-    """Stands for a model's slow path: says what came."""
-    return "slow", args, keywords
+    """Stands for a model's fallback: says what came."""
+    return "fallback", args, keywords
 
 
 def refuse(step: int, index: int, size: int) -> None:
     raise IndexError(f"step {step}: {index} of {size}")
+
+
+def spec(inputs: Sequence[str], outputs: Sequence[str]) -> CallSpec:
+    """Of the types' texts, as "f32[B, 4]"."""
+    return CallSpec(tuple(f"x{i}" for i in range(len(inputs))), tuple(map(parse_type, inputs)),
+                    tuple(map(parse_type, outputs)))
 
 
 def with_shared(*used: kernels.Kernel) -> dict[str, kernels.Kernel]:
@@ -109,12 +117,13 @@ def mlp_arena(widths: tuple[int, ...], seed: int = 0) -> np.ndarray:
 
 
 def mlp(widths: tuple[int, ...] = WIDTHS, kind: type = Executable, by_rows: bool = True,
-        cache: int | None = None, seed: int = 0, slow: Callable[..., Any] = unusual,
+        cache: int | None = None, seed: int = 0, fallback: Callable[..., Any] = unusual,
         **options: Any) -> Any:
     """The perceptron; `cache` says where its weights count as staying."""
     return kind(mlp_source(widths, by_rows), with_shared(RELU, LINEAR, SOFTMAX),
-                [Input("float32", ("B", widths[0]))], [Output("float32", 2)], ["B"],
-                mlp_arena(widths, seed), slow=slow, on_fault=refuse, cache=cache, **options)
+                spec([f"f32[B, {widths[0]}]"], [f"f32[B, {widths[-1]}]"]),
+                mlp_arena(widths, seed), fallback=fallback, on_fault=refuse, cache=cache,
+                **options)
 
 
 def mlp_float64(x: np.ndarray, widths: tuple[int, ...] = WIDTHS, seed: int = 0) -> np.ndarray:
@@ -153,11 +162,10 @@ def phases(args, sizes, weights, scratch, block, queue, fault, worker):
 '''
 
 
-def pair(kind: type = Executable, slow: Callable[..., Any] = unusual, **options: Any) -> Any:
+def pair(kind: type = Executable, fallback: Callable[..., Any] = unusual, **options: Any) -> Any:
     used = with_shared(kernels.elementwise((("add", "vv"),), 0), kernels.reduce("sum"))
-    return kind(PAIR, used, [Input("float32", ("T", 4))] * 2,
-                [Output("float32", 2), Output("float32", 1)], ["T"], aligned(16), slow=slow,
-                on_fault=refuse, **options)
+    return kind(PAIR, used, spec(["f32[T, 4]"] * 2, ["f32[T, 4]", "f32[T]"]), aligned(16),
+                fallback=fallback, on_fault=refuse, **options)
 
 
 # rows of a table of 5 x 3, by int64 indices
@@ -183,5 +191,5 @@ def phases(args, sizes, weights, scratch, block, queue, fault, worker):
 def lookup(kind: type = Executable, **options: Any) -> Any:
     arena = aligned(16)
     arena[:15] = np.arange(15)
-    return kind(LOOKUP, with_shared(kernels.take("i64", 1)), [Input("int64", ("B",))],
-                [Output("float32", 2)], ["B"], arena, slow=unusual, on_fault=refuse, **options)
+    return kind(LOOKUP, with_shared(kernels.take("i64", 1)), spec(["i64[B]"], ["f32[B, 3]"]),
+                arena, fallback=unusual, on_fault=refuse, **options)

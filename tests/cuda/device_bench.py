@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nncompile import bench, nn
-from nncompile.cuda import engine, shim
+from nncompile.cuda import backend, shim
 from nncompile.errors import CompileError
 from nncompile.model import CompiledModel
 from tests.fences import Watched
@@ -33,7 +33,7 @@ class HostClock:
 @pytest.fixture
 def clock(monkeypatch):
     if CUDA.simulated:
-        monkeypatch.setattr(engine, "Stopwatch", HostClock)
+        monkeypatch.setattr(backend, "Stopwatch", HostClock)
 
 
 @pytest.fixture

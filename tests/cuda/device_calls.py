@@ -138,14 +138,14 @@ def test_concurrent_calls(fast, x):
 def test_memory_is_planned_once(fast, x):
     """It grows to the largest call, and is then the same arrays for ever."""
     fast(np.tile(x, (3, 1)))
-    memory = fast._engine._memory(0)
+    memory = fast._loaded._memory(0)
     grown = memory.grown
     for rows in (1, 5, 15, 0, 7):
         fast(np.tile(x, (3, 1))[:rows])
     assert memory.grown == grown
     fast(np.tile(x, (4, 1)))
     assert memory.grown > grown
-    assert len(fast._engine._plans) <= 64
+    assert len(fast._loaded._plans) <= 64
 
 
 # -- arrays on the device --------------------------------------------------------------------------
@@ -290,8 +290,8 @@ def test_a_traceback_shows_the_generated_line(fast, x, monkeypatch):
         def __getitem__(self, _):
             raise ZeroDivisionError
 
-    for name in fast._engine._source.kernels:
-        monkeypatch.setitem(fast._engine._run.__globals__, name, Broken())
+    for name in fast._loaded._source.kernels:
+        monkeypatch.setitem(fast._loaded._run.__globals__, name, Broken())
     try:
         fast(x)
     except ZeroDivisionError:

@@ -80,7 +80,7 @@ def test_other_weights_and_larger_sizes_are_recorded_again(driver, fast):
     if driver:
         assert driver.calls.count("cuStreamBeginCapture") == 4
         assert driver.calls.count("cuGraphExecDestroy") == 2
-        assert len(fast._engine._memory(0).recordings) == 2
+        assert len(fast._loaded._memory(0).recordings) == 2
 
 
 def weights(fast):
@@ -109,7 +109,7 @@ def test_places_that_do_not_come_again_are_forgotten(driver, fast):
     x = np.ones((5, 3), np.float32)
     kept = [CUDA.module.to_device(x) for _ in range(40)]
     results = [fast(given) for given in kept]
-    assert len(fast._engine._memory(0).recordings) == 16
+    assert len(fast._loaded._memory(0).recordings) == 16
     np.testing.assert_array_equal(results[-1].copy_to_host(), fast(x))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import nncompile
-from nncompile.cuda import engine, kernels, load, shim
+from nncompile.cuda import backend, kernels, load, shim
 from nncompile.cuda.target import DEVICE, SIMULATOR
 from tests.cuda.common import B, Net, T, bits, check, compiled, outputs, same
 
@@ -127,7 +127,7 @@ def test_matmul_with_further_operands_and_dynamic_sizes():
 @pytest.mark.skipif(not shim.load().simulated, reason="a device has these tiles anyway")
 def test_the_tiles_of_a_device(monkeypatch):
     """The shapes that a device gets, in the simulator: one block of each kernel is a lot here."""
-    monkeypatch.setattr(engine, "target_of", lambda _: replace(DEVICE, grid=2, large=9000))
+    monkeypatch.setattr(backend, "target_of", lambda _: replace(DEVICE, grid=2, large=9000))
     net = Net()
     x = net.input(B, 13)
     graph = net.graph(net.add("relu", net.add("linear", x, net.param(66, 13), net.param(66))))

@@ -63,9 +63,7 @@ import traceback, numpy as np, nncompile
 from nncompile import nn
 from nncompile.cpu.kernels import product
 fast = nncompile.compile(nn.Sequential(nn.Linear(3, 2)).eval(), "f32[B, 3]")
-import nncompile.cpu.runtime.executable as executable
-engine = fast._engine._executable
-engine._scope["linear"] = lambda *a: 1 / 0
+fast._loaded._executable._scope["linear"] = lambda *a: 1 / 0
 try:
     fast(np.zeros((2, 3), np.float32))
 except ZeroDivisionError:

@@ -1,4 +1,4 @@
-"""A short way for calls where call.py does not know the interpreter's arrays.
+"""The call path where compiled_call.py does not know the interpreter's arrays.
 
 Everything that calls with arrays of the same shapes have in common is worked out at the first of
 them.  The others look it up, check dtypes, make the outputs, and go to compiled code, which finds
@@ -7,14 +7,14 @@ the numbers by the buffer protocol: part of Python's stable ABI, and the quickes
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ir.types import NDArray
+from nncompile.backend import CallSpec, Shape
 from nncompile.cpu.objects.compile import runtime
 from nncompile.cpu.objects.primitives import (
     Pointer,
@@ -37,10 +37,6 @@ from nncompile.cpu.runtime.compiled_call import (
     save_thread,
 )
 from nncompile.cpu.runtime.launch import DONE, FLOPS, WORKERS, run
-from nncompile.cpu.runtime.output_memory import LARGE
-
-if TYPE_CHECKING:
-    from nncompile.cpu.runtime.executable import Executable
 
 # Py_buffer, in words; flags of a request
 BUFFER_WORDS, B_ADDRESS, B_LENGTH, B_ITEM_SIZE = 10, 0, 2, 3
@@ -104,76 +100,70 @@ COMPILED = (run_objects, hold, overlaps_earlier)
 MOST = 64                         # shapes that are remembered
 
 Words = npt.NDArray[np.int64]
-Shape = tuple[int, ...]
+Make = Callable[[Shape, np.dtype[Any]], NDArray]
 shape_of = attrgetter("shape")
 
 
-@dataclass(frozen=True)
 class Plan:
     """What calls with arrays of certain shapes have in common.
 
-    words: for run_objects, at `address`; sizes and facts are what they refer to.
-    outputs: those that are to be made.
+    address: of the words that run_objects reads, which refer to the state, the sizes and the facts.
+    outputs: those that are to be made: by what, of which shape and dtype.
     """
 
-    address: int
-    words: Words
-    sizes: Words
-    facts: Words
-    outputs: Sequence[tuple[Shape, np.dtype[Any]]]
+    def __init__(self, state: Words, sizes: Words, facts: Words,
+                 outputs: Sequence[tuple[Make, Shape, np.dtype[Any]]]) -> None:
+        self.outputs, self._kept = outputs, (sizes, facts)
+        self._words = np.array([w.ctypes.data for w in (state, sizes, facts)], np.int64)
+        self.address = self._words.ctypes.data
 
 
-class ShortCall:
+class BufferCall:
     """`call` is a model's.
 
-    run: the code of run_objects.  state: the model's, its address.  dtypes: of the inputs, then the
-    outputs.
+    run:      the code of run_objects.
+    weights:  the arena.
+    new_plan: the plan for arrays, the inputs or the inputs and the outputs; None if the spec does
+              not take them.
+    by_steps: the same call, step by step, for all that is unusual.
     """
 
-    def __init__(self, model: Executable, run: Callable[[int, int, Sequence[NDArray]], int],
-                 state: int, inputs: int, dtypes: Sequence[np.dtype[Any]]) -> None:
-        self.model, self.run, self.state = model, run, state
-        self.inputs, self.dtypes = inputs, dtypes
-        self.single = len(dtypes) == inputs + 1
+    def __init__(self, spec: CallSpec, run: Callable[[int, int, Sequence[NDArray]], int],
+                 weights: NDArray, new_plan: Callable[[Sequence[Any]], Plan | None],
+                 by_steps: Callable[..., Any]) -> None:
+        self._inputs, self._dtypes = len(spec.inputs), (*spec.input_dtypes, *spec.output_dtypes)
+        self._single = len(spec.outputs) == 1
+        self._run, self._new_plan, self._by_steps = run, new_plan, by_steps
+        self.use(weights)
         self.plans: dict[Sequence[Shape], Plan] = {}
+
+    def use(self, weights: NDArray) -> None:
+        """Read these from the next call on."""
+        self._weights = weights, weights.ctypes.data
 
     def call(self, *args: Any, **keywords: Any) -> Any:
         arrays = args
         if keywords:
             if (len(keywords) > 1 or "out" not in keywords
-                    or len(args) != self.inputs or not self.single):
-                return self.model.call_by_steps(*args, **keywords)
+                    or len(args) != self._inputs or not self._single):
+                return self._by_steps(*args, **keywords)
             arrays = (*args, keywords["out"])
         try:
             plan = self.plans[tuple(map(shape_of, arrays))]
         except (KeyError, AttributeError, TypeError):      # new shapes, or no arrays
-            return self.first(arrays, self.model.call_by_steps(*args, **keywords))
-        for array, dtype in zip(arrays, self.dtypes):      # noqa: B905  perhaps the inputs alone
+            new = self._new_plan(arrays)
+            if new is None:
+                return self._by_steps(*args, **keywords)
+            plan = new
+            if len(self.plans) < MOST:
+                self.plans[tuple(map(shape_of, arrays))] = plan
+        for array, dtype in zip(arrays, self._dtypes):     # noqa: B905  perhaps the inputs alone
             if type(array) is not np.ndarray or array.dtype is not dtype:
-                return self.model.call_by_steps(*args, **keywords)
-        for shape, dtype in plan.outputs:
-            arrays = (*arrays, np.empty(shape, dtype))
-        weights, address = self.model.weights              # held until the run is over
-        if self.run(plan.address, address, arrays) != DONE:
-            return self.model.call_by_steps(*args, **keywords)        # which says what is wrong
+                return self._by_steps(*args, **keywords)
+        for make, shape, dtype in plan.outputs:
+            arrays = (*arrays, make(shape, dtype))
+        weights, address = self._weights                   # held until the run is over
+        if self._run(plan.address, address, arrays) != DONE:
+            return self._by_steps(*args, **keywords)       # which says what is wrong
         del weights
-        return arrays[self.inputs] if self.single else arrays[self.inputs:]
-
-    def first(self, arrays: Sequence[Any], results: Any) -> Any:
-        """The results of a call with shapes that are new; the next is shorter, if this was one of
-        plain arrays."""
-        made = (results,) if self.single else results
-        used = (*arrays[:self.inputs], *made)
-        if (len(self.plans) < MOST and len(used) == len(self.dtypes)
-                and all(map(is_plain, used, self.dtypes)) and all(y.nbytes < LARGE for y in made)):
-            sizes, facts = self.model.facts(arrays[:self.inputs])
-            words = np.array([self.state, sizes.ctypes.data, facts.ctypes.data], np.int64)
-            to_make = [(y.shape, y.dtype) for y in made[len(arrays) - self.inputs:]]
-            self.plans[tuple(map(shape_of, arrays))] = Plan(words.ctypes.data, words, sizes, facts,
-                                                            to_make)
-        return results
-
-
-def is_plain(array: Any, dtype: np.dtype[Any]) -> bool:
-    return (type(array) is np.ndarray and array.dtype is dtype
-            and array.flags.c_contiguous and array.flags.aligned)
+        return arrays[self._inputs] if self._single else arrays[self._inputs:]

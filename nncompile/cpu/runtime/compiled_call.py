@@ -1,7 +1,8 @@
 """The call path, compiled: a C function that Python calls with arrays.
 
 It reads the arrays' headers, checks them, makes the outputs, lets go of the interpreter's lock
-around long work, and runs the model.  Whatever is not plain goes to one Python function, `slow`.
+around long work, and runs the model.  What it does not take goes to one Python function, the
+fallback.
 `self` of the function is the model's State, an array of words that launch.py and this file lay out.
 
 What it knows of numpy's structs is their documented ABI (numpy/ndarraytypes.h, PyArrayObject_fields
@@ -41,12 +42,12 @@ CLASS, DATA, SHAPE, DESCR = 1, 2, 4, 7
 RANK_BYTE, FLAGS_BYTE = 24, 64
 BYTE_ORDER_BYTE, TYPE_BYTE = 26, 28
 PLAIN, WRITEABLE = 0x101, 0x400               # C order and aligned
-NATIVE = ord("=")
+NATIVE, NO_ORDER = ord("="), ord("|")         # the latter of types of one byte
 NEW_ARRAY_INDEX = 93                          # of PyArray_New in numpy's table of functions
 
 # A model's state, continued: objects of Python, and counts
-(ARRAY_CLASS, NEW_ARRAY, ARENA, SLOW, RESTART, ON_FAULT, OUT_NAME, RELEASE, INPUTS, OUTPUTS, SIZES,
- DIMS, MOST_BYTES) = range(launch.LAUNCH_WORDS, launch.LAUNCH_WORDS + 13)
+(ARRAY_CLASS, NEW_ARRAY, ARENA, FALLBACK, RESTART, ON_FAULT, OUT_NAME, RELEASE, INPUTS, OUTPUTS,
+ SIZES, DIMS, MOST_BYTES) = range(launch.LAUNCH_WORDS, launch.LAUNCH_WORDS + 13)
 SPECS = launch.LAUNCH_WORDS + 13
 # A spec: the dtype's object, its type number and another of the same layout, its bytes, the rank.
 # After an input's come its dims: a size, or -1 - k for named size k.  Outputs' dims are facts.
@@ -84,13 +85,13 @@ def call(self: Pointer, args: Pointer, count: int, keywords: Pointer) -> Pointer
     if out_given >= 0:
         specs = read_inputs(state, args, sizes, arrays)
     if same(specs, null()):
-        return vectorcall(load_pointer(state, SLOW), args, count, keywords)
+        return vectorcall(load_pointer(state, FALLBACK), args, count, keywords)
     call_plan(load_pointer(state, PLAN), sizes, facts)
     if load(facts, ROOM) < 0 or (out_given == 0 and has_large_output(state, specs, facts)):
-        return vectorcall(load_pointer(state, SLOW), args, count, keywords)
+        return vectorcall(load_pointer(state, FALLBACK), args, count, keywords)
     if out_given:
         if take_outputs(state, words(args, inputs), specs, facts, arrays, results) == 0:
-            return vectorcall(load_pointer(state, SLOW), args, count, keywords)
+            return vectorcall(load_pointer(state, FALLBACK), args, count, keywords)
     elif make_outputs(state, specs, facts, arrays, results) == 0:
         return null()
     fault = stack(FAULT_WORDS)
@@ -152,7 +153,8 @@ def is_plain(state: Pointer, array: Pointer, spec: Pointer, flags: int) -> int:
     if load(array, DESCR) == load(spec, S_DESCR):
         return 1
     descr = load_pointer(array, DESCR)        # an equal dtype, as unpickling makes them
-    if (load_int32(descr, BYTE_ORDER_BYTE - 2) >> 16) & 255 != NATIVE:
+    order = (load_int32(descr, BYTE_ORDER_BYTE - 2) >> 16) & 255
+    if order != NATIVE and order != NO_ORDER:
         return 0
     number = load_int32(descr, TYPE_BYTE)
     return 1 if number == load(spec, S_TYPE) or number == load(spec, S_OTHER_TYPE) else 0

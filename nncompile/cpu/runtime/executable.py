@@ -11,13 +11,13 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ir.types import NDArray
+from ir.types import NDArray, symbol_name
+from nncompile.backend import CallSpec, Fallback, Shape
 from nncompile.cpu.driver.load import (
     Driver,
     load,
@@ -33,9 +33,9 @@ from nncompile.cpu.objects.link import linker
 from nncompile.cpu.objects.primitives import WORDS
 from nncompile.cpu.runtime import compiled_call as call_path
 from nncompile.cpu.runtime import launch
-from nncompile.cpu.runtime.buffer_call import ShortCall
+from nncompile.cpu.runtime.buffer_call import BufferCall, Plan
 from nncompile.cpu.runtime.compiled_call import State
-from nncompile.cpu.runtime.output_memory import LARGE, Results
+from nncompile.cpu.runtime.output_memory import LARGE, Results, is_large
 from nncompile.cpu.runtime.pool import WORTH, Pool, check_threads, default_threads
 from nncompile.cpu.vector.target import Target, host
 from nncompile.errors import Error, InputError
@@ -44,47 +44,27 @@ Words = npt.NDArray[np.int64]
 LINE_BYTES = 64
 
 
-@dataclass(frozen=True)
-class Input:
-    """An argument: its dtype, and its dims, each a size or the name of one."""
-
-    dtype: str
-    dims: tuple[int | str, ...]
-
-
-@dataclass(frozen=True)
-class Output:
-    """A result: its dtype, and how many dims `plan` states for it."""
-
-    dtype: str
-    rank: int
-
-
 class Portable:
     """Checks and runs calls in Python.  Base of both executables.
 
     source:   defines plan(sizes, facts), phases(...) and perhaps row_blocks(...), in the words of
               words.py; where it has row_blocks, the batch is the first of `sizes`.
     kernels:  those that the source calls, by the names it calls them by.
-    sizes:    the named sizes, in the order in which the source reads them.
+    spec:     what a call takes and returns; the source reads the named sizes in its order.
     arena:    the weights: 1-D float32, C-contiguous, starting on a cache line.
     cache:    that the weights stay in, L2, L3 or MEMORY; None: by the size of the arena.
     threads:  most threads of a call; None: default_threads().
-    slow:     slow(*args, **keywords) is called with arguments that are not plain: a wrong number,
-              dtype or shape, a keyword besides `out`, arrays that are not C-contiguous, outputs
-              that overlap.  What it returns is the call's result.
+    fallback: what calls go to that the spec does not take; see backend.Backend.load.
     on_fault: on_fault(step, index, size) is called when a step met a wrong index; it raises.
     """
 
-    def __init__(self, source: str, kernels: Mapping[str, Kernel], inputs: Sequence[Input],
-                 outputs: Sequence[Output], sizes: Sequence[str], arena: npt.NDArray[np.float32],
-                 *, slow: Callable[..., Any], on_fault: Callable[[int, int, int], Any],
-                 cache: int | None = None, threads: int | None = None) -> None:
-        self.source = source
-        self._inputs, self._outputs, self._sizes = tuple(inputs), tuple(outputs), tuple(sizes)
-        self._slow, self._on_fault = slow, on_fault
-        self._dtypes = [np.dtype(i.dtype) for i in inputs], [np.dtype(o.dtype) for o in outputs]
-        self._results = Results(2 * len(outputs))
+    def __init__(self, source: str, kernels: Mapping[str, Kernel], spec: CallSpec,
+                 arena: npt.NDArray[np.float32], *, fallback: Fallback,
+                 on_fault: Callable[[int, int, int], Any], cache: int | None = None,
+                 threads: int | None = None) -> None:
+        self.source, self.spec = source, spec
+        self._fallback, self._on_fault = fallback, on_fault
+        self._results = Results(2 * len(spec.outputs))
         self._arena = checked_arena(arena)
         self._cache = cache_of(arena.nbytes) if cache is None else cache
         self._threads = default_threads() if threads is None else check_threads(threads)
@@ -107,28 +87,30 @@ class Portable:
 
     def compute(self, inputs: Sequence[NDArray], outs: Sequence[NDArray] | None = None,
                 threads: int | None = None) -> list[NDArray]:
-        """The outputs, for arrays of exactly the right dtypes and shapes that are C-contiguous and
-        aligned; written to `outs`, the same and overlapping nothing, where given; on so many
-        threads, or as many as the model uses.
+        """The outputs, for arrays that the spec takes; written to `outs`, if they are given; on so
+        many threads, or as many as the model uses.
 
-        Never calls `slow`.  Raises InputError where an array is anything else.
+        Never calls the fallback.  Raises InputError where an array is anything else.
         """
-        sizes = self._bind(inputs)
-        if sizes is None:
-            self._refuse("inputs", [str(i) for i in self._inputs], inputs)
-        facts = self._plan(sizes)
+        sizes, facts = self.facts(inputs)
         if facts[launch.ROOM] < 0:
             raise InputError("the program does not take these sizes: "
                              + ", ".join(map(str, sizes.tolist())))
         shapes = self._shapes(facts)
+        if outs is not None and not self.spec.takes_outputs(outs, shapes, inputs):
+            raise self._refused("outputs", [f"{dtype}{list(shape)}" for shape, dtype in zip(
+                shapes, self.spec.output_dtypes, strict=True)], outs)
+        return self._computed(inputs, outs, sizes, facts,
+                              self._threads if threads is None else check_threads(threads))
+
+    def _computed(self, inputs: Sequence[NDArray], outs: Sequence[NDArray] | None, sizes: Words,
+                  facts: Words, threads: int) -> list[NDArray]:
+        """`compute` of arrays that are checked."""
         if outs is None:
-            outs = [self._results.new(s, d) for s, d in zip(shapes, self._dtypes[1], strict=True)]
-        elif not self._takes(outs, shapes, inputs):
-            self._refuse("outputs", [f"{d}{list(s)}" for s, d in
-                                     zip(shapes, self._dtypes[1], strict=True)], outs)
+            outs = [self._results.new(shape, dtype) for shape, dtype in zip(
+                self._shapes(facts), self.spec.output_dtypes, strict=True)]
         fault = np.zeros(call_path.FAULT_WORDS, np.int64)
-        self._run([*inputs, *outs], sizes, facts, fault,
-                  self._threads if threads is None else check_threads(threads))
+        self._run([*inputs, *outs], sizes, facts, fault, threads)
         if fault[0]:
             self._on_fault(int(fault[0]) - 1, int(fault[1]), int(fault[2]))
         return list(outs)
@@ -137,7 +119,7 @@ class Portable:
         """The named sizes of these inputs, and what the source's `plan` says of them."""
         sizes = self._bind(inputs)
         if sizes is None:
-            self._refuse("inputs", [str(i) for i in self._inputs], inputs)
+            raise self._refused("inputs", [str(type_) for type_ in self.spec.inputs], inputs)
         return sizes, self._plan(sizes)
 
     def sharing(self, sizes: Words) -> tuple[int, int]:
@@ -145,60 +127,50 @@ class Portable:
         that each takes through all steps; 0 if they share each step."""
         raise NotImplementedError
 
-    # -- the same as call.py, in Python --------------------------------------------------------
+    # -- the same as compiled_call.py, in Python -----------------------------------------------
 
     def call_by_steps(self, *args: Any, **keywords: Any) -> Any:
-        inputs, outs = args[:len(self._inputs)], args[len(self._inputs):]
-        if keywords.keys() == {"out"} and len(self._outputs) == 1 and not outs:
+        count = len(self.spec.inputs)
+        inputs, outs = args[:count], args[count:]
+        if keywords.keys() == {"out"} and len(self.spec.outputs) == 1 and not outs:
             outs = (keywords["out"],)
         elif keywords:
-            return self._slow(*args, **keywords)
-        if any(type(a) is not np.ndarray for a in (*inputs, *outs)):
-            return self._slow(*args, **keywords)
-        sizes = self._bind(inputs)
-        if sizes is None:
-            return self._slow(*args, **keywords)
-        facts = self._plan(sizes)
-        if facts[launch.ROOM] < 0:
-            return self._slow(*args, **keywords)
-        if outs and not self._takes(outs, self._shapes(facts), inputs):
-            return self._slow(*args, **keywords)
-        results = self.compute(inputs, outs or None)
+            return self._fallback(*args, **keywords)
+        fit = self._fit(inputs, outs)
+        if fit is None:
+            return self._fallback(*args, **keywords)
+        results = self._computed(inputs, outs or None, *fit, self._threads)
         return results[0] if len(results) == 1 else tuple(results)
 
-    def _bind(self, inputs: Sequence[NDArray]) -> Words | None:
-        """The named sizes; None if an input does not fit."""
-        if len(inputs) != len(self._inputs):
+    def _fit(self, inputs: Sequence[Any], outs: Sequence[Any]) -> tuple[Words, Words] | None:
+        """The sizes and facts of a call with these arrays, and with new outputs or these; None if
+        it is the fallback's."""
+        sizes = self._bind(inputs)
+        if sizes is None:
             return None
-        sizes: dict[int | str, int] = {}
-        for array, spec, dtype in zip(inputs, self._inputs, self._dtypes[0], strict=True):
-            if not is_plain(array, dtype) or array.ndim != len(spec.dims):
-                return None
-            for size, dim in zip(array.shape, spec.dims, strict=True):
-                if size != (sizes.setdefault(dim, size) if isinstance(dim, str) else dim):
-                    return None
-        return np.array([sizes[name] for name in self._sizes] or [0], np.int64)
+        facts = self._plan(sizes)
+        if facts[launch.ROOM] < 0 or (
+                outs and not self.spec.takes_outputs(outs, self._shapes(facts), inputs)):
+            return None
+        return sizes, facts
 
-    def _shapes(self, facts: Words) -> list[tuple[int, ...]]:
+    def _bind(self, inputs: Sequence[Any]) -> Words | None:
+        """The named sizes, at least one word; None if the spec does not take an input."""
+        sizes = self.spec.sizes_of(inputs)
+        if sizes is None:
+            return None
+        return np.array([sizes[name] for name in self.spec.sizes] or [0], np.int64)
+
+    def _shapes(self, facts: Words) -> list[Shape]:
         dims = iter(facts[launch.FACTS:].tolist())
-        return [tuple(next(dims) for _ in range(o.rank)) for o in self._outputs]
+        return [tuple(next(dims) for _ in type_.shape) for type_ in self.spec.outputs]
 
-    def _takes(self, outs: Sequence[NDArray], shapes: Sequence[tuple[int, ...]],
-               inputs: Sequence[NDArray]) -> bool:
-        """May these arrays be written to?"""
-        if len(outs) != len(shapes):
-            return False
-        fit = all(is_plain(o, d) and o.shape == s and o.flags.writeable
-                  for o, d, s in zip(outs, self._dtypes[1], shapes, strict=True))
-        return fit and not any(np.may_share_memory(o, other) for i, o in enumerate(outs)
-                               for other in (*inputs, *outs[:i]))
-
-    def _refuse(self, what: str, wanted: Sequence[str], got: Sequence[NDArray]) -> NoReturn:
-        raise InputError(f"the {what} must be C-contiguous arrays {', '.join(wanted)}, not "
-                         + ", ".join(f"{a.dtype}{list(a.shape)}" for a in got))
+    def _refused(self, what: str, wanted: Sequence[str], got: Sequence[NDArray]) -> InputError:
+        return InputError(f"the {what} must be C-contiguous arrays {', '.join(wanted)}, not "
+                          + ", ".join(f"{a.dtype}{list(a.shape)}" for a in got))
 
     def _fact_words(self) -> int:
-        return launch.FACTS + sum(o.rank for o in self._outputs)
+        return launch.FACTS + sum(type_.ndim for type_ in self.spec.outputs)
 
     # -- what the two executables do differently -----------------------------------------------
 
@@ -213,10 +185,9 @@ class Portable:
 class PythonExecutable(Portable):
     """Runs the source as Python, on one thread, with the kernels' Python bodies."""
 
-    def __init__(self, source: str, kernels: Mapping[str, Kernel], inputs: Sequence[Input],
-                 outputs: Sequence[Output], sizes: Sequence[str], arena: npt.NDArray[np.float32],
-                 **options: Any) -> None:
-        super().__init__(source, kernels, inputs, outputs, sizes, arena, **options)
+    def __init__(self, source: str, kernels: Mapping[str, Kernel], spec: CallSpec,
+                 arena: npt.NDArray[np.float32], **options: Any) -> None:
+        super().__init__(source, kernels, spec, arena, **options)
         self._scope = execute(source, {**WORDS, **kernels})
         self._queue_words = read(source)[1]
 
@@ -242,11 +213,10 @@ class PythonExecutable(Portable):
 class Executable(Portable):
     """Runs the source as machine code.  `call` is the fast way in; see call.py."""
 
-    def __init__(self, source: str, kernels: Mapping[str, Kernel], inputs: Sequence[Input],
-                 outputs: Sequence[Output], sizes: Sequence[str], arena: npt.NDArray[np.float32],
-                 *, target: Target | None = None, **options: Any) -> None:
-        super().__init__(source, kernels, inputs, outputs, sizes, arena, **options)
-        self.weights = self._arena, self._arena.ctypes.data
+    def __init__(self, source: str, kernels: Mapping[str, Kernel], spec: CallSpec,
+                 arena: npt.NDArray[np.float32], *, target: Target | None = None, **options: Any
+                 ) -> None:
+        super().__init__(source, kernels, spec, arena, **options)
         self._target = target or host()
         load_runtime(self._target)
         self._lock = threading.Lock()
@@ -257,14 +227,16 @@ class Executable(Portable):
         word = ctypes.c_int64
         self._run_code = ctypes.CFUNCTYPE(word, *[pointer] * 6, word)(address("nnc_run"))
         self._worker_code = address("nnc_worker")
+        self._buffer_call: BufferCall | None = None
         if call_path.usable():
             self.call = call_path.builtin(address("nnc_call"), self._state)
         else:
             load_short_call(self._target)
             code = ctypes.PYFUNCTYPE(word, pointer, pointer, ctypes.py_object)(
                 address("nnc_run_objects"))
-            self.call = ShortCall(self, code, self._state.ctypes.data, len(inputs),
-                                  [*self._dtypes[0], *self._dtypes[1]]).call
+            self._buffer_call = BufferCall(spec, code, self._arena, self._new_plan,
+                                           self.call_by_steps)
+            self.call = self._buffer_call.call
 
     @property
     def threads(self) -> int:
@@ -278,9 +250,10 @@ class Executable(Portable):
         with self._lock:
             before = self._arena               # lives until the words no longer point to it
             super().swap_weights(arena)
-            self.weights = self._arena, self._arena.ctypes.data
             self._state.arena = self._arena
             self._state[call_path.ARENA] = id(self._arena)
+            if self._buffer_call is not None:
+                self._buffer_call.use(self._arena)
             del before
 
     def sharing(self, sizes: Words) -> tuple[int, int]:
@@ -299,8 +272,8 @@ class Executable(Portable):
         memory = aligned_words(call_path.SPECS + len(specs))
         state = memory.view(State)
         state.arena = self._arena
-        slow, restart, on_fault = self._slow, self._restart, self._on_fault
-        state.objects = (slow, restart, on_fault, self._dtypes)
+        fallback, restart, on_fault = self._fallback, self._restart, self._on_fault
+        state.objects = (fallback, restart, on_fault, self.spec)
         state[launch.POOL], state[launch.PLAN] = POOL.address, driver.plan
         state[launch.ROW_BLOCKS], state[launch.PHASES] = driver.row_blocks, driver.phases
         state[launch.QUEUE_WORDS] = driver.queue_words
@@ -308,13 +281,13 @@ class Executable(Portable):
         state[launch.CACHE] = self._cache
         state[launch.WORKERS] = self._threads
         state[call_path.ARRAY_CLASS], state[call_path.ARENA] = id(np.ndarray), id(self._arena)
-        state[call_path.SLOW], state[call_path.RESTART] = id(slow), id(restart)
+        state[call_path.FALLBACK], state[call_path.RESTART] = id(fallback), id(restart)
         state[call_path.ON_FAULT], state[call_path.OUT_NAME] = id(on_fault), id(OUT)
         state[call_path.RELEASE] = call_path.RELEASE_FLOPS
         state[call_path.MOST_BYTES] = LARGE
-        state[call_path.INPUTS] = len(self._inputs)
-        state[call_path.OUTPUTS] = len(self._outputs)
-        state[call_path.SIZES] = max(1, len(self._sizes))
+        state[call_path.INPUTS] = len(self.spec.inputs)
+        state[call_path.OUTPUTS] = len(self.spec.outputs)
+        state[call_path.SIZES] = max(1, len(self.spec.sizes))
         state[call_path.DIMS] = self._fact_words() - launch.FACTS
         state[call_path.SPECS:] = specs
         if call_path.usable():
@@ -324,14 +297,27 @@ class Executable(Portable):
         return state
 
     def _spec_words(self) -> list[int]:
-        """What call.py says of specs."""
+        """What compiled_call.py says of specs."""
         words = []
-        for spec, dtype in zip(self._inputs, self._dtypes[0], strict=True):
-            words += [*dtype_words(dtype), len(spec.dims)]
-            words += [-1 - self._sizes.index(d) if isinstance(d, str) else d for d in spec.dims]
-        for result, dtype in zip(self._outputs, self._dtypes[1], strict=True):
-            words += [*dtype_words(dtype), result.rank]
+        for type_, dtype in zip(self.spec.inputs, self.spec.input_dtypes, strict=True):
+            words += [*dtype_words(dtype), type_.ndim]
+            for dim in type_.shape:
+                name = symbol_name(dim)
+                words.append(int(dim) if name is None else -1 - self.spec.sizes.index(name))
+        for type_, dtype in zip(self.spec.outputs, self.spec.output_dtypes, strict=True):
+            words += [*dtype_words(dtype), type_.ndim]
         return words
+
+    def _new_plan(self, arrays: Sequence[Any]) -> Plan | None:
+        """For BufferCall: what calls with arrays of these shapes have in common."""
+        count = len(self.spec.inputs)
+        fit = self._fit(arrays[:count], arrays[count:])
+        if fit is None:
+            return None
+        outputs = zip(self._shapes(fit[1]), self.spec.output_dtypes, strict=True)
+        return Plan(self._state, *fit, [] if arrays[count:] else [
+            (self._results.new if is_large(shape, dtype) else np.empty, shape, dtype)
+            for shape, dtype in outputs])
 
     def _restart(self, *args: Any, **keywords: Any) -> Any:
         """A call found too few workers: none were started yet, or this process is a fork."""
@@ -386,10 +372,6 @@ def checked_arena(arena: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     if arena.ctypes.data % LINE_BYTES:
         raise Error("an arena starts on a cache line; arena.aligned_zeros makes such arrays")
     return arena
-
-
-def is_plain(array: NDArray, dtype: np.dtype[Any]) -> bool:
-    return array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned
 
 
 def dtype_words(dtype: np.dtype[Any]) -> list[int]:

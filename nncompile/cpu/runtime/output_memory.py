@@ -23,6 +23,11 @@ PAGE = 4096
 Memory = npt.NDArray[np.uint8]
 
 
+def is_large(shape: Sequence[int], dtype: np.dtype[Any]) -> bool:
+    """Is the memory of such an array kept?"""
+    return COUNTED and prod(shape) * dtype.itemsize >= LARGE
+
+
 class Results:
     """Makes arrays, and keeps the memory of at most so many large ones.  Any thread may use it."""
 
@@ -31,9 +36,9 @@ class Results:
 
     def new(self, shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray:
         """An array that nobody else has, of any numbers."""
-        size = prod(shape) * dtype.itemsize
-        if size < LARGE or not COUNTED:
+        if not is_large(shape, dtype):
             return np.empty(shape, dtype)
+        size = prod(shape) * dtype.itemsize
         memory = self._memory(size + PAGE)
         start = -memory.ctypes.data % PAGE
         return memory[start:start + size].view(dtype).reshape(shape)

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 import ir
-from ir.types import DTYPES, NDArray, bind_sizes, evaluate_dim
+from ir.types import NDArray, bind_sizes, evaluate_dim
+from nncompile.backend import Backend, CallSpec, Fallback, Loaded, Shape
 from nncompile.cuda import graph, load, shim
 from nncompile.cuda.arrays import (
     DeviceArray,
@@ -30,13 +31,14 @@ from nncompile.cuda.emit import emit
 from nncompile.cuda.graph import Recording
 from nncompile.cuda.memory import Memory
 from nncompile.cuda.profile import profile
-from nncompile.cuda.stopwatch import Stopwatch as Stopwatch
+from nncompile.cuda.stopwatch import Stopwatch
 from nncompile.cuda.target import target_of
 from nncompile.cuda.words import aligned
 from nncompile.errors import InputError
+from nncompile.faults import fault
 from nncompile.schedule import Program
 
-Shapes = tuple[tuple[int, ...], ...]
+Shapes = tuple[Shape, ...]
 PLANS = 64                         # sizes whose plans are kept
 STREAMS = 8                        # streams whose memory is kept
 GRAPHS = 16                        # CUDA graphs that are kept of a stream
@@ -54,36 +56,41 @@ class Plan:
     shapes: Shapes
 
 
-def describe() -> str:
-    """One line about this target on this machine."""
-    return shim.describe()
+class CudaBackend:
+    """A Backend: the current CUDA device of the process, or numba's simulator of one."""
+
+    vectors = False
+
+    def load(self, program: Program, spec: CallSpec, constants: Sequence[NDArray],
+             threads: int | None, fallback: Fallback) -> Loaded:
+        return CudaProgram(program, spec, constants, threads, fallback)
+
+    def describe(self) -> str:
+        return shim.describe()
+
+    def stopwatch(self) -> Stopwatch:
+        return Stopwatch()
 
 
-class Engine:
-    """`call(*inputs[, out=][, stream=])` runs the program.
+class CudaProgram:
+    """A Loaded: `call(*inputs[, out=][, stream=])`.
 
-    numpy arrays: copied to the device and the results back; returns when that is done.  Those that
-    are not plain arrays of the exact dtypes and shapes are handed to `slow`.
+    numpy arrays: copied to the device and the results back; returns when that is done.
     Arrays on the device: read where they are, results of the same kind, nothing is copied.  The
     call returns once the work is on the stream, unless numbers among the data are to be checked:
-    indices, divisors.
-
-    A wrong number of step i is given to `on_fault(i, number, size)`.
+    indices, divisors.  The fallback is never given any.
     """
 
-    options: tuple[str, ...] = ("stream",)        # what `call` takes by keyword, beside out=
-    vectors = False                               # how programs are scheduled for it
+    options = ("stream",)
 
-    def __init__(self, program: Program, constants: Sequence[NDArray], threads: int | None,
-                 slow: Callable[..., Any], on_fault: Callable[[int, int, int], Any]) -> None:
-        self.program, self.cuda = program, shim.load()
+    def __init__(self, program: Program, spec: CallSpec, constants: Sequence[NDArray],
+                 threads: int | None, fallback: Fallback) -> None:
+        self.program, self.spec, self.cuda = program, spec, shim.load()
         self.target = target_of(self.cuda)
         self._source = emit(program, self.target)
-        self._slow, self._on_fault = slow, on_fault
+        self._fallback = fallback
         self.threads = 1 if threads is None else threads
         self._lock: Any = SIMULATION if self.cuda.simulated else threading.RLock()
-        self._inputs = [(v.type, DTYPES[v.type.dtype]) for v in program.graph.inputs]
-        self._dtypes = [DTYPES[v.type.dtype] for v in program.graph.outputs]
         self._plans: OrderedDict[Shapes, Plan] = OrderedDict()
         self._memories: OrderedDict[Any, Memory] = OrderedDict()
         self._driver, self._no_graphs = graph.driver(self.cuda)
@@ -91,7 +98,7 @@ class Engine:
         self._run = load.driver(self._source.driver, self._source.kernels, self.cuda, self.target)
         self.load(constants)
 
-    # -- what a target's engine has --------------------------------------------------------------
+    # -- what every Loaded has -------------------------------------------------------------------
 
     @property
     def source(self) -> str:
@@ -109,42 +116,38 @@ class Engine:
         self._threads = count
 
     def load(self, constants: Sequence[NDArray]) -> None:
-        """Use other weights from the next call on."""
         weights = self._source.arena.upload(constants, self.cuda.module)
         with self._lock:
             self._weights, self._version = weights, self._version + 1
 
     def call(self, *args: Any, **options: Any) -> Any:
-        count = len(self._inputs)
-        if any(is_device_array(a, self.cuda) for a in args):
-            return self._call_on_device(args[:count], args[count:], **options)
-        stream = options.pop("stream", None)
+        count = len(self.spec.inputs)
         inputs, outs = args[:count], args[count:]
-        if options.keys() == {"out"} and len(self._dtypes) == 1 and not outs:
+        if any(is_device_array(a, self.cuda) for a in args):
+            return self._call_on_device(inputs, outs, **options)
+        keywords = options.keys() - {"stream"}
+        if keywords == {"out"} and len(self.spec.outputs) == 1 and not outs:
             outs = (options["out"],)
-        elif options:
-            return self._slow(*args, **options)
-        plan = self._plan_of(inputs) if len(inputs) == count and all(map(
-            is_plain, inputs, (dtype for _, dtype in self._inputs))) else None
-        if plan is None or (outs and not fits(outs, plan.shapes, self._dtypes)):
-            return self._slow(*args, **options)
-        results = self._compute(inputs, outs, plan, stream)
+        elif keywords:
+            return self._fallback(*args, **options)
+        plan = self._host_plan(inputs)
+        if plan is None or (outs and not self.spec.takes_outputs(outs, plan.shapes, inputs)):
+            return self._fallback(*args, **options)
+        results = self._compute(inputs, outs, plan, options.get("stream"))
         return results[0] if len(results) == 1 else tuple(results)
 
-    def compute(self, inputs: Sequence[NDArray]) -> list[NDArray]:
-        """The outputs for arrays of the exact dtypes, C-contiguous and aligned; never `slow`."""
-        plan = self._plan_of(inputs)
+    def compute(self, inputs: Sequence[NDArray], stream: Any = None, **options: Any
+                ) -> list[NDArray]:
+        plan = self._host_plan(inputs)
         if plan is None:
             given = ", ".join(f"{a.dtype}{list(a.shape)}" for a in inputs)
             raise InputError(f"the program does not take {given}")
-        return self._compute(inputs, (), plan, None)
+        return self._compute(inputs, (), plan, stream)
 
     def profile(self, inputs: Sequence[NDArray], outputs: Sequence[NDArray]) -> list[float]:
-        """Seconds of each step on the device."""
         if self.cuda.simulated:
             raise InputError("there is nothing to time in the CUDA simulator")
         plan = self._plan_of(inputs)
-        assert plan is not None
         with self._lock:
             memory = self._memory(0)
             arrays = [memory.staged(f"in{i}", a, 0) for i, a in enumerate(inputs)]
@@ -163,7 +166,6 @@ class Engine:
         return "\n".join(load.ptx(kernel, capability) for kernel in self._source.kernels.values())
 
     def notes(self) -> list[str]:
-        """What explain() says about this target."""
         weights = sum(w.nbytes for w in self._weights)
         graphs = ("a call with arrays at the places of an earlier one is one launch"
                   if self._driver is not None else f"not used: {self._no_graphs}")
@@ -178,7 +180,7 @@ class Engine:
                  stream: Any) -> list[NDArray]:
         """From host arrays to host arrays."""
         results = list(outs) or [np.empty(s, d) for s, d in
-                                 zip(plan.shapes, self._dtypes, strict=True)]
+                                 zip(plan.shapes, self.spec.output_dtypes, strict=True)]
         stream = stream_of(stream, self.cuda)
         with self._lock:
             memory = self._memory(stream)
@@ -194,18 +196,16 @@ class Engine:
 
     def _call_on_device(self, inputs: Sequence[Any], outs: Sequence[Any], out: Any = None,
                         stream: Any = None, **options: Any) -> Any:
-        if options or len(inputs) != len(self._inputs):
-            raise InputError(f"a call takes {len(self._inputs)} arrays, out= and stream=; it was "
-                             f"given {len(inputs)}{''.join(f', {name}=' for name in options)}")
+        if options or len(inputs) != len(self.spec.inputs):
+            named = "".join(f", {name}=" for name in options)
+            raise InputError(f"a call takes {len(self.spec.inputs)} arrays, out= and stream=; it "
+                             f"was given {len(inputs)}{named}")
         arrays = [self._checked(a, i) for i, a in enumerate(inputs)]
         plan = self._plan_of(arrays)
-        if plan is None:
-            self._refuse(arrays)
-        assert plan is not None
         if out is not None:
             outs = out if isinstance(out, tuple | list) else [out]
         results = list(outs) or [new_like(inputs[0], s, d, self.cuda) for s, d in
-                                 zip(plan.shapes, self._dtypes, strict=True)]
+                                 zip(plan.shapes, self.spec.output_dtypes, strict=True)]
         made = self._checked_out(results, arrays, plan)
         stream = stream_of(current_stream(inputs[0]) if stream is None else stream, self.cuda)
         with self._lock:
@@ -251,7 +251,7 @@ class Engine:
         if self._source.reports:
             step, index, size = memory.reported(stream)
             if step:
-                self._on_fault(step - 1, index, size)
+                raise fault(self.program.steps[step - 1], index, size)
 
     def _scratch(self, plan: Plan, memory: Memory) -> list[Any]:
         return memory.scratch(plan.scratch, self._source.scratch)
@@ -266,64 +266,55 @@ class Engine:
 
     # -- checks ----------------------------------------------------------------------------------
 
-    def _plan_of(self, arrays: Sequence[Any]) -> Plan | None:
-        """What these arrays need; None where their shapes are not legal."""
+    def _host_plan(self, arrays: Sequence[Any]) -> Plan | None:
+        """What these arrays on the host need; None where the program does not take them."""
+        if self.spec.sizes_of(arrays) is None:
+            return None
+        try:
+            return self._plan_of(arrays)
+        except InputError:
+            return None
+
+    def _plan_of(self, arrays: Sequence[Any]) -> Plan:
+        """What these arrays need.  Raises InputError where their shapes are not legal."""
         shapes = tuple(tuple(a.shape) for a in arrays)
         with self._lock:
             plan = self._plans.get(shapes)
             if plan is None:
-                plan = self._new_plan(arrays)
-                if plan is not None:
-                    self._plans[shapes] = plan
-                    if len(self._plans) > PLANS:
-                        self._plans.popitem(last=False)
+                plan = self._plans[shapes] = self._new_plan(arrays)
+                if len(self._plans) > PLANS:
+                    self._plans.popitem(last=False)
         return plan
 
-    def _new_plan(self, arrays: Sequence[Any]) -> Plan | None:
-        program = self.program
+    def _new_plan(self, arrays: Sequence[Any]) -> Plan:
         try:
-            sizes = bind_sizes([type_ for type_, _ in self._inputs], arrays)
-        except ir.Error:
-            return None
-        if (any(evaluate_dim(room, sizes) < 0 for room, _ in program.requirements)
-                or any(evaluate_dim(d, sizes) >= 2**60 for d in program.dims)):
-            return None
+            sizes = bind_sizes(self.spec.inputs, arrays, self.spec.names)
+        except ir.Error as error:
+            raise InputError(str(error)) from None
+        self.spec.check_sizes(sizes)
         places, scratch = [], 0
-        for size in program.buffers.values():
+        for size in self.program.buffers.values():
             places.append(scratch)
             scratch += aligned(evaluate_dim(size, sizes))
-        named = tuple(sizes[name] for name in ir.graph.named_sizes(program.graph))
-        shapes = tuple(tuple(evaluate_dim(d, sizes) for d in v.type.shape)
-                       for v in program.graph.outputs)
-        return Plan(named, tuple(places), scratch, shapes)
+        named = tuple(sizes[name] for name in self.spec.sizes)
+        return Plan(named, tuple(places), scratch, self.spec.shapes(sizes))
 
     def _checked(self, given: Any, number: int) -> DeviceArray:
-        value = self.program.graph.inputs[number]
+        name, type_ = self.spec.names[number], self.spec.inputs[number]
         if not is_device_array(given, self.cuda):
-            raise InputError(f"input {value.name!r} is a {type(given).__name__}, and others are "
+            raise InputError(f"input {name!r} is a {type(given).__name__}, and others are "
                              "arrays on the device: all of them, or none")
         array = device_array(given, self.cuda)
-        if array.dtype != DTYPES[value.type.dtype] or not array.contiguous:
+        if array.dtype != self.spec.input_dtypes[number] or not array.contiguous:
             raise InputError(
-                f"input {value.name!r} is {value.type}; on the device it has to be of that very "
+                f"input {name!r} is {type_}; on the device it has to be of that very "
                 f"type and contiguous, not {array.dtype}{list(array.shape)}"
                 f"{'' if array.contiguous else ' with strides'}")
         return array
 
-    def _refuse(self, arrays: Sequence[DeviceArray]) -> None:
-        """Say why these shapes are not legal."""
-        values = self.program.graph.inputs
-        try:
-            bind_sizes([v.type for v in values], [np.broadcast_to(np.int8(0), a.shape)
-                                                  for a in arrays], [v.name for v in values])
-        except ir.Error as error:
-            raise InputError(str(error)) from None
-        given = ", ".join(str(list(a.shape)) for a in arrays)
-        raise InputError(f"the program does not take these sizes: {given}")
-
     def _checked_out(self, outs: Sequence[Any], inputs: Sequence[DeviceArray],
                      plan: Plan) -> list[DeviceArray]:
-        wanted = list(zip(plan.shapes, self._dtypes, strict=True))
+        wanted = list(zip(plan.shapes, self.spec.output_dtypes, strict=True))
         arrays = [device_array(o, self.cuda) for o in outs if is_device_array(o, self.cuda)]
         if [(a.shape, a.dtype, a.contiguous and a.writeable) for a in arrays] != [
                 (shape, dtype, True) for shape, dtype in wanted]:
@@ -335,17 +326,6 @@ class Engine:
         return arrays
 
 
-def is_plain(array: Any, dtype: np.dtype[Any]) -> bool:
-    return (type(array) is np.ndarray and array.dtype == dtype and array.flags.c_contiguous
-            and array.flags.aligned)
-
-
-def fits(outs: Sequence[Any], shapes: Shapes, dtypes: Sequence[np.dtype[Any]]) -> bool:
-    return len(outs) == len(shapes) and all(
-        is_plain(o, d) and o.flags.writeable and o.shape == s
-        for o, s, d in zip(outs, shapes, dtypes, strict=True))
-
-
 @contextmanager
 def quiet(simulated: bool) -> Iterator[None]:
     """In the simulator numbers are numpy's, which warn where a device's make infinities."""
@@ -355,3 +335,6 @@ def quiet(simulated: bool) -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         yield
+
+
+BACKEND: Backend = CudaBackend()

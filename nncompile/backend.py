@@ -1,0 +1,206 @@
+"""What a target is: a Backend loads programs, a Loaded runs one, a CallSpec says what it takes.
+
+`nncompile.targets` names the modules that have a backend; nothing else knows which there are.  The
+question whether arrays fit a call is answered here, once, for every target: the CPU's compiled call
+path is the one other place, and is tested against this one.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+
+import ir
+from ir.graph import Node
+from ir.types import DTYPES, Dim, NDArray, TensorType, bind_sizes, evaluate_dim, symbol_name
+from nncompile.errors import InputError
+from nncompile.schedule import Program
+
+Fallback = Callable[..., Any]
+Shape = tuple[int, ...]
+TOO_MANY = 2**60                   # elements: 8 times as many bytes would overflow an int64
+
+
+class Loaded(Protocol):
+    """A program on a target, with its weights."""
+
+    @property
+    def call(self) -> Callable[..., Any]:
+        """call(*inputs), call(*inputs, *outs), or with one output call(*inputs, out=out); with the
+        target's own `options` by keyword.  Returns the output, or a tuple of several.
+
+        Arrays that `CallSpec` takes are read and written where they are; everything else is the
+        fallback's, see `Backend.load`.  Raises InputError where a number among the data is wrong.
+        """
+
+    @property
+    def options(self) -> Sequence[str]:
+        """What `call` and `compute` take by keyword, besides out=."""
+
+    def compute(self, inputs: Sequence[NDArray], **options: Any) -> list[NDArray]:
+        """New outputs, for inputs that `CallSpec.sizes_of` accepts.  It never calls the fallback.
+
+        Raises InputError for any others, and where a number among the data is wrong.
+        """
+
+    threads: int
+    """How many threads a call may use.  Raises Error where it is set to what the target cannot."""
+
+    def load(self, constants: Sequence[NDArray]) -> None:
+        """Use other constants, as many and of the same types, from the next call on.  Calls that
+        are running keep those they began with."""
+
+    @property
+    def source(self) -> str:
+        """The generated Python that runs."""
+
+    def asm(self) -> str:
+        """The machine code of the kernels.  Raises InputError where there is none."""
+
+    def notes(self) -> Sequence[str]:
+        """Lines about the target for `explain`."""
+
+    def profile(self, inputs: Sequence[NDArray], outputs: Sequence[NDArray]) -> list[float]:
+        """Seconds of each step of a call with these arrays.  Raises InputError where the target
+        has no clock for steps."""
+
+
+class Stopwatch(Protocol):
+    """Times work on a device that has its own memory."""
+
+    @property
+    def device(self) -> str:
+        """The device in words."""
+
+    def to_device(self, array: NDArray) -> Any:
+        """A copy of the array on the device."""
+
+    def to_host(self, array: Any) -> NDArray:
+        """A copy of the device's array."""
+
+    def seconds_a_call(self, call: Callable[[], object], count: int) -> float:
+        """Of `count` calls one after the other, with what the host does between them."""
+
+
+class Backend(Protocol):
+    """A target."""
+
+    @property
+    def vectors(self) -> bool:
+        """Whether programs are scheduled for kernels that compute on vectors of adjacent elements:
+        the `vectors` of `schedule`."""
+
+    def load(self, program: Program, spec: CallSpec, constants: Sequence[NDArray],
+             threads: int | None, fallback: Fallback) -> Loaded:
+        """Generate code for the program and load it.
+
+        spec:      CallSpec.of(program).
+        constants: what `program.preparation` computes, in order.
+        threads:   most threads of a call; None: the target's default.
+        fallback:  `fallback(*args, **keywords)` is called with exactly the arguments of a call,
+                   before anything is computed or written, in the calling thread, where
+                   - the positional arguments are neither the inputs alone nor the inputs and all
+                     outputs, or a keyword is neither one of `options` nor `out` for a single
+                     output that is not given by position;
+                   - `spec.sizes_of` refuses the inputs, or `spec.takes_outputs` the outputs;
+                   - the sizes are not legal (`spec.check_sizes`), or larger than the target takes;
+                   - an option is given, if the target leaves its options to the fallback.
+                   What it returns, or raises, is what the call returns or raises.  It may call
+                   `compute`, and has to return what the call promises: the arrays given as
+                   outputs, written to, or else new ones; one array, or a tuple of several.
+
+        Raises CompileError where the target cannot run the program, or is not to be had here.
+        """
+
+    def describe(self) -> str:
+        """One line about the target on this machine, for `nncompile hw`."""
+
+    def stopwatch(self) -> Stopwatch:
+        """Raises CompileError where there is no device of its own to time."""
+
+
+@dataclass(frozen=True)
+class CallSpec:
+    """The arrays that a program takes and returns.
+
+    names, inputs:  of each input its name, and its type: each dim is a number or a named size.
+    outputs:        the types; each dim is a polynomial in the inputs' named sizes.
+    requirements:   dims that must not be negative, each with the node that needs it.
+    dims:           every size that the program computes with; each must be below TOO_MANY.
+    """
+
+    names: tuple[str, ...]
+    inputs: tuple[TensorType, ...]
+    outputs: tuple[TensorType, ...]
+    requirements: tuple[tuple[Dim, Node], ...] = ()
+    dims: tuple[Dim, ...] = ()
+
+    @staticmethod
+    def of(program: Program) -> CallSpec:
+        graph = program.graph
+        return CallSpec(tuple(v.name for v in graph.inputs), tuple(v.type for v in graph.inputs),
+                        tuple(v.type for v in graph.outputs), program.requirements, program.dims)
+
+    @cached_property
+    def sizes(self) -> tuple[str, ...]:
+        """The named sizes, in the order in which the inputs have them."""
+        names = (symbol_name(dim) for type_ in self.inputs for dim in type_.shape)
+        return tuple(dict.fromkeys(name for name in names if name is not None))
+
+    @cached_property
+    def input_dtypes(self) -> tuple[np.dtype[Any], ...]:
+        return tuple(DTYPES[type_.dtype] for type_ in self.inputs)
+
+    @cached_property
+    def output_dtypes(self) -> tuple[np.dtype[Any], ...]:
+        return tuple(DTYPES[type_.dtype] for type_ in self.outputs)
+
+    def shapes(self, sizes: Mapping[str, int]) -> tuple[Shape, ...]:
+        """The outputs' shapes."""
+        return tuple(tuple(evaluate_dim(dim, sizes) for dim in type_.shape)
+                     for type_ in self.outputs)
+
+    # -- do these arrays fit? --------------------------------------------------------------------
+
+    def sizes_of(self, inputs: Sequence[Any]) -> dict[str, int] | None:
+        """The named sizes, if a call can read these arrays where they are; None if it cannot.
+
+        Whether the sizes themselves are legal is what `check_sizes` says.
+        """
+        dtypes = self.input_dtypes
+        if len(inputs) != len(dtypes) or not all(map(is_plain, inputs, dtypes)):
+            return None
+        try:
+            return bind_sizes(self.inputs, inputs)
+        except ir.Error:
+            return None
+
+    def takes_outputs(self, outs: Sequence[Any], shapes: Sequence[Shape],
+                      inputs: Sequence[NDArray]) -> bool:
+        """Can a call write outputs of these shapes to `outs`?  They overlap neither the inputs nor
+        each other."""
+        if len(outs) != len(self.outputs) or not all(
+                is_plain(out, dtype) and out.shape == shape and out.flags.writeable
+                for out, dtype, shape in zip(outs, self.output_dtypes, shapes, strict=True)):
+            return False
+        return not any(np.may_share_memory(out, other) for i, out in enumerate(outs)
+                       for other in (*inputs, *outs[:i]))
+
+    def check_sizes(self, sizes: Mapping[str, int], who: str = "the program") -> None:
+        """Raises InputError where no call can have these sizes."""
+        given = ", ".join(f"{name} = {size}" for name, size in sizes.items())
+        for room, node in self.requirements:
+            if evaluate_dim(room, sizes) < 0:
+                raise InputError(f"{node.op} needs {room} >= 0, and {given}{node.where.note}")
+        if any(evaluate_dim(dim, sizes) >= TOO_MANY for dim in self.dims):
+            raise InputError(f"{who} would need more memory than there is: {given}")
+
+
+def is_plain(array: Any, dtype: np.dtype[Any]) -> bool:
+    """Is it an ndarray, of no subclass, of this dtype in the machine's byte order, C-contiguous and
+    aligned?"""
+    return (type(array) is np.ndarray and array.dtype == dtype and array.flags.c_contiguous
+            and array.flags.aligned)
