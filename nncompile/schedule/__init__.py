@@ -9,9 +9,9 @@ from ir.rewrite import remove_dead
 from nncompile.passes import load_time_values
 from nncompile.schedule.batch import batch_size
 from nncompile.schedule.direct import write_directly
-from nncompile.schedule.lower import lower
 from nncompile.schedule.memory import plan_memory
 from nncompile.schedule.program import Operand, Place, Program, Step, View, contiguous
+from nncompile.schedule.steps import lower
 
 __all__ = ["Operand", "Place", "Program", "Step", "View", "schedule"]
 

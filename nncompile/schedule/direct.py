@@ -14,11 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ir.types import Dim, TensorType, product, same
+from nncompile.schedule.ops import KINDS
 from nncompile.schedule.program import Place, Step, View, as_matrix, collapsed, is_narrow
-
-# These can write rows that are apart from each other.
-STRIDED = ("linear", "matmul", "elementwise", "softmax", "log_softmax", "layer_norm", "rms_norm",
-           "cumsum", "embedding")
 
 
 def write_directly(steps: Sequence[Step], buffers: Mapping[Place, TensorType]) -> list[Step]:
@@ -27,20 +24,20 @@ def write_directly(steps: Sequence[Step], buffers: Mapping[Place, TensorType]) -
     readers = Counter(view.place for step in steps for view in step.reads)
     for number in reversed(range(len(steps))):           # a copy of a copy is the first to go
         copy = current[number]
-        alone = is_copy(copy) and readers[copy.views[0].place] == 1
-        maker = only_maker(copy, current) if alone else None
-        result = destination(maker, copy) if maker and maker.result.place in buffers else None
+        alone = _is_copy(copy) and readers[copy.views[0].place] == 1
+        maker = _only_maker(copy, current) if alone else None
+        result = _destination(maker, copy) if maker and maker.result.place in buffers else None
         if maker and result:
             current = [replace(s, result=result) if s is maker else s
                        for s in current if s is not copy]
     return current
 
 
-def is_copy(step: Step) -> bool:
+def _is_copy(step: Step) -> bool:
     return step.attrs.get("op") == "copy" and not step.then and len(step.views) == 1
 
 
-def only_maker(copy: Step, steps: Sequence[Step]) -> Step | None:
+def _only_maker(copy: Step, steps: Sequence[Step]) -> Step | None:
     """The one step that writes what the copy alone reads, if what the copy writes to is made of
     such copies alone: one may then come earlier than the others."""
     source, target = copy.views[0].place, copy.result.place
@@ -51,22 +48,22 @@ def only_maker(copy: Step, steps: Sequence[Step]) -> Step | None:
     return makers[0]
 
 
-def destination(maker: Step, copy: Step) -> View | None:
+def _destination(maker: Step, copy: Step) -> View | None:
     """Where the maker writes its result instead, if its kernel can write it so."""
     target, made = copy.result, maker.result
     source = copy.views[0].broadcast_to(target.shape)
     dims, strides = collapsed(target.shape, [source.strides, target.strides])
-    order, size = memory_order(dims, strides[0])
-    if (maker.kind not in STRIDED or len(order) < len(dims) or not made.is_contiguous
+    order, size = _memory_order(dims, strides[0])
+    if (not KINDS[maker.kind].strided or len(order) < len(dims) or not made.is_contiguous
             or not same(size, product(made.shape)) or not same(source.offset, 0)):
         return None
     whole = replace(target, shape=tuple(dims[a] for a in order),
                     strides=tuple(strides[1][a] for a in order))
     result = whole.reshaped(made.shape)
-    return result if result and can_write(maker, result) else None
+    return result if result and _can_write(maker, result) else None
 
 
-def memory_order(dims: Sequence[Dim], strides: Sequence[Dim]) -> tuple[list[int], Dim]:
+def _memory_order(dims: Sequence[Dim], strides: Sequence[Dim]) -> tuple[list[int], Dim]:
     """The axes in the order in which they lie in memory, without gaps, and the size of them all;
     fewer than there are where they do not."""
     order: list[int] = []
@@ -77,7 +74,7 @@ def memory_order(dims: Sequence[Dim], strides: Sequence[Dim]) -> tuple[list[int]
     return order, size
 
 
-def can_write(maker: Step, result: View) -> bool:
+def _can_write(maker: Step, result: View) -> bool:
     """Products write rows of any length; what others do to vectors of numbers side by side is not
     done number by number."""
     if maker.kind == "linear":

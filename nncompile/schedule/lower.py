@@ -1,14 +1,16 @@
-"""Nodes to steps.  Views move nothing; every other node is one step, with a copy before it where
-an operand does not lie in memory as the step's kernel needs it.
+"""The ways in which a node becomes steps; ops.py says which op goes which way.
+
+A view moves nothing.  Every other node is one or more steps, with a copy before them where an
+operand does not lie in memory as the step's kernel needs it.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ir.graph import Graph, Node, Value
-from ir.ops import OPS, split_then
+from ir.graph import Node, Value
+from ir.ops import OPS
 from ir.types import Dim, TensorType, extent, product, same
 from nncompile.schedule.program import (
     Operand,
@@ -39,22 +41,6 @@ class Lowering:
         self.buffers: dict[Place, TensorType] = {}
         self.steps: list[Step] = []
         self.requirements: list[tuple[Dim, Node]] = []
-
-    def add(self, node: Node) -> None:
-        own, attrs, then = split_then(node.op, node.inputs, node.attrs)
-        further = [(op, tuple(map(self.operand, others))) for op, others in then]
-        operands = [self.operand(o) for o in own]
-        fused = elementwise if "elementwise" in OPS[node.op].traits else FUSED.get(node.op)
-        if fused:
-            self.views[node.result] = fused(self, node, operands, further)
-        elif not further:
-            self.views[node.result] = LOWERINGS[node.op](self, node, operands, attrs)
-        else:                                          # a chain behind a kernel that takes none
-            output = self.outputs.pop(node.result, None)
-            made = LOWERINGS[node.op](self, node, operands, attrs)
-            self.outputs |= {node.result: output} if output else {}
-            self.views[node.result] = self.step(
-                "elementwise", node, self.result(node), [made], COPY, further)
 
     def require(self, node: Node, *rooms: Dim) -> None:
         """Refuse calls in which one of these is negative; what cannot be is left out."""
@@ -152,31 +138,31 @@ def along_axis(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> V
     """A step that makes a row of each row, or goes down columns."""
     x, axis = operands[0], attrs["axis"]
     kept = {key: value for key, value in attrs.items() if key == "scale"}
-    if low.vectors and not is_row(x, [axis]):
-        found = as_columns(x.shape, [x.strides, row_major(x.shape)], [axis])
+    if low.vectors and not _is_row(x, [axis]):
+        found = _as_columns(x.shape, [x.strides, row_major(x.shape)], [axis])
         if found:
             shape, (steps, own) = found
             out = low.result(node)
             low.step(node.op, node, out.laid_out(shape, own), [x.laid_out(shape, steps)],
                      kept | {"axis": -2})
             return out
-    return along_axes(low, node, x, [axis], [], kept)
+    return _along_axes(low, node, x, [axis], [], kept)
 
 
 def norm(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
     x, *affine = operands
     rows = [low.contiguous(node, v) for v in affine]
     rows = [replace(v, shape=(product(v.shape),), strides=(1,)) for v in rows]
-    return along_axes(low, node, x, list(attrs["axes"]), rows, {"eps": attrs["eps"]})
+    return _along_axes(low, node, x, list(attrs["axes"]), rows, {"eps": attrs["eps"]})
 
 
 def topk_ids(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
     x, axis, k = operands[0], attrs["axis"], attrs["k"]
     low.require(node, k, x.shape[axis] - k)
-    return along_axes(low, node, x, [axis], [], {"largest": attrs["largest"]})
+    return _along_axes(low, node, x, [axis], [], {"largest": attrs["largest"]})
 
 
-def along_axes(low: Lowering, node: Node, x: View, axes: list[int], further: list[View],
+def _along_axes(low: Lowering, node: Node, x: View, axes: list[int], further: list[View],
                attrs: Attrs) -> View:
     """A step that makes a row of each row: the axes it works on are moved last, and its result's
     back."""
@@ -193,13 +179,13 @@ def along_axes(low: Lowering, node: Node, x: View, axes: list[int], further: lis
     return made.permuted(back)
 
 
-def is_row(view: View, axes: Sequence[int]) -> bool:
+def _is_row(view: View, axes: Sequence[int]) -> bool:
     """Whether the axes are one along which the numbers lie side by side."""
     found = merged([view.shape[a] for a in axes], [view.strides[a] for a in axes])
     return found is not None and (same(found[0], 1) or same(found[1], 1))
 
 
-def as_columns(shape: Sequence[Dim], strides: Sequence[Sequence[Dim]], axes: Sequence[int]
+def _as_columns(shape: Sequence[Dim], strides: Sequence[Sequence[Dim]], axes: Sequence[int]
                ) -> tuple[tuple[Dim, ...], list[tuple[Dim, ...]]] | None:
     """Arrays of one shape as (*outer, K, N), the shape and the strides of each: K elements along
     the axes, one stride apart, and N that are contiguous in every array; None where they are not,
@@ -218,33 +204,38 @@ def as_columns(shape: Sequence[Dim], strides: Sequence[Sequence[Dim]], axes: Seq
 def reduction(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
     """Steps that make a number of each row or column."""
     x, axes = operands[0], sorted(attrs.get("axes", (attrs.get("axis"),)))
-    if node.op in ("max", "min", "argmax", "argmin"):
+    if "extreme" in OPS[node.op].traits:
         low.require(node, *(x.shape[a] - 1 for a in axes))               # nothing has no maximum
     out = low.result(node)
     if low.vectors:                            # in parts, rather than through a copy of all of it
-        while not node.op.startswith("arg") and (first := apart(x, axes)):
+        while not _is_arg(node) and (first := _apart(x, axes)):
             last, axes = axes[first:], axes[:first]
             kept = tuple(d for a, d in enumerate(x.shape) if a not in last)
             part = low.buffer(TensorType(x.dtype, kept))
-            reduce_to(low, node, x, last, part)
+            _reduce_to(low, node, x, last, part)
             x = part
-    reduce_to(low, node, x, axes, out)
+    _reduce_to(low, node, x, axes, out)
     return out
 
 
-def apart(x: View, axes: Sequence[int]) -> int:
+def _is_arg(node: Node) -> bool:
+    """Whether it is reduced to an index, which is done row by row alone."""
+    return "arg_reduction" in OPS[node.op].traits
+
+
+def _apart(x: View, axes: Sequence[int]) -> int:
     """How many of the axes are apart from those behind them, which are one in memory; or 0."""
     return next((i for i in range(len(axes)) if merged(
         [x.shape[a] for a in axes[i:]], [x.strides[a] for a in axes[i:]])), 0)
 
 
-def reduce_to(low: Lowering, node: Node, x: View, axes: list[int], out: View) -> None:
+def _reduce_to(low: Lowering, node: Node, x: View, axes: list[int], out: View) -> None:
     """Reduce rows or columns of x to numbers, in the order in which they lie in `out`."""
     kept = [a for a in range(len(x.shape)) if a not in axes]
-    if low.vectors and not node.op.startswith("arg") and not is_row(x, axes):
+    if low.vectors and not _is_arg(node) and not _is_row(x, axes):
         steps = dict(zip(kept, row_major([x.shape[a] for a in kept]), strict=True))
         wide = [steps.get(a, 0) for a in range(len(x.shape))]
-        if found := as_columns(x.shape, [x.strides, wide], axes):
+        if found := _as_columns(x.shape, [x.strides, wide], axes):
             shape, (down, own) = found
             y = out.laid_out((*shape[:-2], shape[-1]), (*own[:-2], 1))
             low.step("reduce", node, y, [x.laid_out(shape, down)], {"op": node.op, "axis": -2})
@@ -354,43 +345,3 @@ def concat(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
         low.step("elementwise", node, out.sliced(axis, start, x.shape[axis]), [x], COPY)
         start = start + x.shape[axis]
     return out
-
-
-FUSED: dict[str, Callable[..., View]] = {"linear": linear, "matmul": matmul}
-
-LOWERINGS: dict[str, Callable[..., View]] = {
-    "softmax": along_axis, "log_softmax": along_axis, "cumsum": along_axis, "topk_ids": topk_ids,
-    "layer_norm": norm, "rms_norm": norm,
-    **dict.fromkeys(("sum", "prod", "mean", "max", "min", "any", "all", "argmax", "argmin"),
-                    reduction),
-    "embedding": embedding, "embedding_bag": embedding_bag,
-    "take": take, "take_along": take_along, "iota": iota, "full": full, "pad": pad,
-    "concat": concat, "reshape": reshape, "transpose": transpose, "slice": slice_,
-    "expand": expand, "identity": unchanged, "dropout": unchanged,
-}
-
-
-def lower(graph: Graph, views: dict[Value, View], prepared: Set[Value],
-          vectors: bool = True) -> Lowering:
-    """All nodes but the prepared ones; then a copy for each output that no step has written."""
-    makers = {node.result: node for node in graph.nodes}
-    places: dict[Value, Place] = {}
-    for i, value in enumerate(graph.outputs):
-        places.setdefault(source(value, makers), Place("output", i))
-    low = Lowering(views, places, vectors)
-    for node in graph.nodes:
-        if node.result not in prepared:
-            low.add(node)
-    for i, value in enumerate(graph.outputs):
-        out = contiguous(Place("output", i), value.type)
-        if low.views[value].place != out.place:
-            maker = makers.get(value) or Node(value, "identity", (value,))
-            low.step("elementwise", maker, out, [low.views[value]], COPY)
-    return low
-
-
-def source(value: Value, makers: Mapping[Value, Node]) -> Value:
-    """The value whose elements these are, in the same order."""
-    while value in makers and makers[value].op in ("reshape", "identity", "dropout"):
-        value = makers[value].inputs[0]                                  # type: ignore[assignment]
-    return value

@@ -9,18 +9,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ir.types import Dim, DimExpr, TensorType, same
+from nncompile.schedule.ops import KINDS
 from nncompile.schedule.program import Operand, Place, Step, View, words
-
-# These read an element before they write it.
-IN_PLACE = ("elementwise", "softmax", "log_softmax", "layer_norm", "rms_norm", "cumsum")
 
 
 def plan_memory(steps: Sequence[Step], buffers: Mapping[Place, TensorType]
                 ) -> tuple[tuple[Step, ...], dict[Place, Dim]]:
     """The steps with each buffer replaced by the slot it lives in, and the slots' sizes."""
     sizes = {name: words(type_) for name, type_ in buffers.items()}
-    steps = share_in_place(steps, sizes)
-    slots = assign_slots(lifetimes(steps), sizes)
+    steps = _share_in_place(steps, sizes)
+    slots = _assign_slots(_lifetimes(steps), sizes)
     places = [Place("slot", i) for i in range(len(slots))]
     instead = {buffer: place for place, slot in zip(places, slots, strict=True)
                for buffer in slot.buffers}
@@ -28,18 +26,18 @@ def plan_memory(steps: Sequence[Step], buffers: Mapping[Place, TensorType]
             {place: slot.size for place, slot in zip(places, slots, strict=True)})
 
 
-def share_in_place(steps: Sequence[Step], sizes: Mapping[Place, Dim]) -> tuple[Step, ...]:
+def _share_in_place(steps: Sequence[Step], sizes: Mapping[Place, Dim]) -> tuple[Step, ...]:
     """Give operands the place of the result that may overwrite them, the last step first, so
     that a chain of such steps ends where its last one writes: in the output, if it can."""
-    current, lives = list(steps), lifetimes(steps)
+    current, lives = list(steps), _lifetimes(steps)
     for number in reversed(range(len(current))):
         step = current[number]
-        if step.kind not in IN_PLACE or lives[step.result.place].first != number:
+        if not KINDS[step.kind].in_place or lives[step.result.place].first != number:
             continue
         for view in step.reads:
             if (view.place in sizes and lives[view.place].last == number
                     and sum(v.place == view.place for v in step.reads) == 1
-                    and covers(view, sizes[view.place]) and same_layout(view, step.result)):
+                    and _covers(view, sizes[view.place]) and _same_layout(view, step.result)):
                 life = slice(lives[view.place].first, number + 1)
                 current[life] = moved(current[life], {view.place: step.result.place})
                 lives[step.result.place] = Life(life.start, lives[step.result.place].last)
@@ -47,12 +45,12 @@ def share_in_place(steps: Sequence[Step], sizes: Mapping[Place, Dim]) -> tuple[S
     return tuple(current)
 
 
-def covers(view: View, size: Dim) -> bool:
+def _covers(view: View, size: Dim) -> bool:
     whole = words(TensorType(view.dtype, view.shape))
     return view.is_contiguous and same(view.offset, 0) and same(whole, size)
 
 
-def same_layout(a: View, b: View) -> bool:
+def _same_layout(a: View, b: View) -> bool:
     return (a.dtype == b.dtype and same(a.shape, b.shape) and same(a.strides, b.strides)
             and same(a.offset, b.offset))
 
@@ -63,7 +61,7 @@ class Life:
     last: int                                            # last step that reads or writes it
 
 
-def lifetimes(steps: Sequence[Step]) -> dict[Place, Life]:
+def _lifetimes(steps: Sequence[Step]) -> dict[Place, Life]:
     lives: dict[Place, Life] = {}
     for number, step in enumerate(steps):
         for place in (step.result.place, *(v.place for v in step.reads)):
@@ -78,7 +76,7 @@ class Slot:
     buffers: list[Place]
 
 
-def assign_slots(lives: Mapping[Place, Life], sizes: Mapping[Place, Dim]) -> list[Slot]:
+def _assign_slots(lives: Mapping[Place, Life], sizes: Mapping[Place, Dim]) -> list[Slot]:
     """First fit, in the order in which buffers are written; a slot grows to its largest buffer."""
     slots: list[Slot] = []
     for place in sorted((p for p in lives if p in sizes), key=lambda p: lives[p].first):

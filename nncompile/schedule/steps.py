@@ -1,0 +1,52 @@
+"""The steps of a graph: each node lowered by its op's row."""
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+
+from ir.graph import Graph, Node, Value
+from ir.ops import OPS, split_then
+from nncompile.schedule.lower import COPY, Lowering
+from nncompile.schedule.ops import ROWS
+from nncompile.schedule.program import Place, View, contiguous
+
+
+def lower(graph: Graph, views: dict[Value, View], prepared: Set[Value],
+          vectors: bool = True) -> Lowering:
+    """All nodes but the prepared ones; then a copy for each output that no step has written."""
+    makers = {node.result: node for node in graph.nodes}
+    places: dict[Value, Place] = {}
+    for i, value in enumerate(graph.outputs):
+        places.setdefault(_source(value, makers), Place("output", i))
+    low = Lowering(views, places, vectors)
+    for node in graph.nodes:
+        if node.result not in prepared:
+            views[node.result] = _lowered(low, node)
+    for i, value in enumerate(graph.outputs):
+        out = contiguous(Place("output", i), value.type)
+        if views[value].place != out.place:
+            maker = makers.get(value) or Node(value, "identity", (value,))
+            low.step("elementwise", maker, out, [views[value]], COPY)
+    return low
+
+
+def _lowered(low: Lowering, node: Node) -> View:
+    """Add the steps of one node; returns where its result is."""
+    own, attrs, then = split_then(node.op, node.inputs, node.attrs)
+    operands = [low.operand(o) for o in own]
+    further = [(op, tuple(map(low.operand, others))) for op, others in then]
+    row = ROWS[node.op]
+    if row.fuses:
+        return row.lower(low, node, operands, further)
+    if not further:
+        return row.lower(low, node, operands, attrs)
+    output = low.outputs.pop(node.result, None)        # a chain behind a kernel that takes none
+    made = row.lower(low, node, operands, attrs)
+    low.outputs |= {node.result: output} if output else {}
+    return low.step("elementwise", node, low.result(node), [made], COPY, further)
+
+
+def _source(value: Value, makers: Mapping[Value, Node]) -> Value:
+    """The value whose elements these are, in the same order."""
+    while value in makers and "same_order" in OPS[makers[value].op].traits:
+        value = makers[value].inputs[0]                                  # type: ignore[assignment]
+    return value
