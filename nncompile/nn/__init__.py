@@ -1,4 +1,4 @@
-"""torch.nn's dense side on NumPy arrays: the same names, arguments, weights and text."""
+"""Layers and containers with the names, arguments, weights and text of torch.nn's."""
 
 from nncompile.array.random import manual_seed
 from nncompile.nn import functional, init, parameter

@@ -1,5 +1,7 @@
-"""Layers that act on each element, and the softmax family: their arguments, and the function of
-nn.functional that does the work.
+"""Activation layers and the softmax family.
+
+A layer here holds its arguments and calls the function of nn.functional, whose docstring says more.
+With inplace=True, where a layer has it, the result takes the place of the input's elements.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from nncompile.nn.parameter import Parameter, empty
 
 
 class _Inplace(Module):
-    """What several layers share: whether the result takes the place of the input."""
+    """A layer that may work in place."""
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__()
@@ -26,21 +28,25 @@ class _Inplace(Module):
 
 
 class _ShownInplace(_Inplace):
-    """The same, for those whose text says it."""
+    """A layer that may work in place and says so in its repr."""
 
     def extra_repr(self) -> str:
         return _inplace_text(self)
 
 
 class ReLU(_ShownInplace):
-    """max(x, 0)."""
+    """Computes max(x, 0) elementwise."""
 
     def forward(self, input: Array) -> Any:
         return F.relu(input, self.inplace)
 
 
 class Hardtanh(Module):
-    """x between min_val and max_val.  min_value and max_value are their old names."""
+    """Computes min(max(x, min_val), max_val) elementwise.
+
+    min_value and max_value are deprecated names of the bounds. Raises InputError unless max_val is
+    above min_val.
+    """
 
     def __init__(
         self,
@@ -70,7 +76,7 @@ class Hardtanh(Module):
 
 
 class ReLU6(Hardtanh):
-    """min(max(x, 0), 6)."""
+    """Computes min(max(x, 0), 6) elementwise."""
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__(0.0, 6.0, inplace)
@@ -80,7 +86,7 @@ class ReLU6(Hardtanh):
 
 
 class LeakyReLU(Module):
-    """x, or negative_slope * x where x is negative."""
+    """Computes x where x >= 0 and negative_slope * x elsewhere."""
 
     def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
         super().__init__()
@@ -95,9 +101,10 @@ class LeakyReLU(Module):
 
 
 class PReLU(Module):
-    """x, or weight * x where x is negative; one weight for all, or one for each channel (axis 1).
+    """Computes x where x >= 0 and weight * x elsewhere, with a learnt weight.
 
-    weight [num_parameters] starts as init everywhere.
+    weight [num_parameters] starts as `init`. There is one parameter for all elements, or one for
+    each channel, which is dimension 1 of the input [N, C, ...].
     """
 
     weight: Parameter
@@ -111,6 +118,7 @@ class PReLU(Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
+        """Sets the weight to its initial value."""
         init.constant_(self.weight, self.init)
 
     def forward(self, input: Array) -> Any:
@@ -121,7 +129,11 @@ class PReLU(Module):
 
 
 class RReLU(Module):
-    """LeakyReLU whose slope is (lower + upper) / 2, and drawn for each element in training."""
+    """Computes x where x >= 0 and slope * x elsewhere, with a random slope in training.
+
+    slope: uniform on [lower, upper) for each element in training; in eval mode (lower + upper) / 2.
+    Xu et al. (2015), arXiv:1505.00853.
+    """
 
     def __init__(self, lower: float = 1 / 8, upper: float = 1 / 3, inplace: bool = False) -> None:
         super().__init__()
@@ -140,7 +152,7 @@ class RReLU(Module):
 
 
 class _WithAlpha(Module):
-    """What ELU and CELU share: how far down they go."""
+    """A layer whose limit at -inf is -alpha."""
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         super().__init__()
@@ -152,42 +164,59 @@ class _WithAlpha(Module):
 
 
 class ELU(_WithAlpha):
-    """x, or alpha * (exp(x) - 1) where x is negative."""
+    """Computes x where x >= 0 and alpha * (exp(x) - 1) elsewhere.
+
+    Clevert, Unterthiner and Hochreiter (2015), arXiv:1511.07289.
+    """
 
     def forward(self, input: Array) -> Any:
         return F.elu(input, self.alpha, self.inplace)
 
 
 class CELU(_WithAlpha):
-    """x, or alpha * (exp(x / alpha) - 1) where x is negative."""
+    """Computes x where x >= 0 and alpha * (exp(x / alpha) - 1) elsewhere.
+
+    Barron (2017), arXiv:1704.07483.
+    """
 
     def forward(self, input: Array) -> Any:
         return F.celu(input, self.alpha, self.inplace)
 
 
 class SELU(_ShownInplace):
-    """elu, scaled so that mean and variance stay."""
+    """Computes scale * elu(x, alpha) with constants that preserve mean 0 and variance 1.
+
+    Klambauer et al. (2017), arXiv:1706.02515.
+    """
 
     def forward(self, input: Array) -> Any:
         return F.selu(input, self.inplace)
 
 
 class SiLU(_ShownInplace):
-    """x * sigmoid(x)."""
+    """Computes x * sigmoid(x) elementwise."""
 
     def forward(self, input: Array) -> Any:
         return F.silu(input, self.inplace)
 
 
 class Mish(_ShownInplace):
-    """x * tanh(softplus(x))."""
+    """Computes x * tanh(softplus(x)) elementwise.
+
+    Misra (2019), arXiv:1908.08681.
+    """
 
     def forward(self, input: Array) -> Any:
         return F.mish(input, self.inplace)
 
 
 class GELU(Module):
-    """x * Phi(x); approximate="tanh" for the approximation by a tanh."""
+    """Computes x * Phi(x) elementwise, Phi being the standard normal distribution function.
+
+    approximate: "none", or "tanh" for 0.5 * x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3))).
+    Hendrycks and Gimpel (2016), arXiv:1606.08415.
+    Raises InputError for another value.
+    """
 
     def __init__(self, approximate: str = "none") -> None:
         super().__init__()
@@ -203,42 +232,42 @@ class GELU(Module):
 
 
 class Sigmoid(Module):
-    """1 / (1 + exp(-x))."""
+    """Computes 1 / (1 + exp(-x)) elementwise."""
 
     def forward(self, input: Array) -> Any:
         return F.sigmoid(input)
 
 
 class LogSigmoid(Module):
-    """log(1 / (1 + exp(-x)))."""
+    """Computes log(1 / (1 + exp(-x))) elementwise, without overflow."""
 
     def forward(self, input: Array) -> Any:
         return F.logsigmoid(input)
 
 
 class Tanh(Module):
-    """tanh(x)."""
+    """Computes tanh(x) elementwise."""
 
     def forward(self, input: Array) -> Any:
         return F.tanh(input)
 
 
 class Tanhshrink(Module):
-    """x - tanh(x)."""
+    """Computes x - tanh(x) elementwise."""
 
     def forward(self, input: Array) -> Any:
         return F.tanhshrink(input)
 
 
 class Softsign(Module):
-    """x / (1 + |x|)."""
+    """Computes x / (1 + |x|) elementwise."""
 
     def forward(self, input: Array) -> Any:
         return F.softsign(input)
 
 
 class Softplus(Module):
-    """log(1 + exp(beta x)) / beta; x itself where beta x is above the threshold."""
+    """Computes log(1 + exp(beta * x)) / beta, and x where beta * x is above the threshold."""
 
     def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
         super().__init__()
@@ -253,7 +282,7 @@ class Softplus(Module):
 
 
 class _Shrink(Module):
-    """What Softshrink and Hardshrink share: how far from 0 they work."""
+    """A layer that maps the interval [-lambd, lambd] to 0."""
 
     def __init__(self, lambd: float = 0.5) -> None:
         super().__init__()
@@ -264,35 +293,38 @@ class _Shrink(Module):
 
 
 class Softshrink(_Shrink):
-    """x moved by lambd toward 0, and 0 within lambd of it."""
+    """Computes x - lambd above lambd, x + lambd below -lambd, and 0 between."""
 
     def forward(self, input: Array) -> Any:
         return F.softshrink(input, self.lambd)
 
 
 class Hardshrink(_Shrink):
-    """x, or 0 within lambd of it."""
+    """Computes x where |x| is above lambd, and 0 elsewhere."""
 
     def forward(self, input: Array) -> Any:
         return F.hardshrink(input, self.lambd)
 
 
 class Hardsigmoid(_Inplace):
-    """min(max(x + 3, 0), 6) / 6."""
+    """Computes min(max(x + 3, 0), 6) / 6 elementwise."""
 
     def forward(self, input: Array) -> Any:
         return F.hardsigmoid(input, self.inplace)
 
 
 class Hardswish(_Inplace):
-    """x * hardsigmoid(x)."""
+    """Computes x * hardsigmoid(x) elementwise.
+
+    Howard et al. (2019), arXiv:1905.02244.
+    """
 
     def forward(self, input: Array) -> Any:
         return F.hardswish(input, self.inplace)
 
 
 class Threshold(Module):
-    """x where it is above the threshold, else the value."""
+    """Computes x where it is above the threshold, and `value` elsewhere."""
 
     def __init__(self, threshold: float, value: float, inplace: bool = False) -> None:
         super().__init__()
@@ -308,7 +340,7 @@ class Threshold(Module):
 
 
 class _AlongDim(Module):
-    """What the softmax family and GLU share: the axis."""
+    """A layer that works along one dimension."""
 
     def __init__(self, dim: int | None = None) -> None:
         super().__init__()
@@ -319,7 +351,10 @@ class _AlongDim(Module):
 
 
 class GLU(_AlongDim):
-    """a * sigmoid(b), a and b the two halves along dim."""
+    """Computes a * sigmoid(b) for the halves a and b of the input along dim.
+
+    The size of that dimension is halved. Dauphin et al. (2016), arXiv:1612.08083.
+    """
 
     dim: int
 
@@ -331,28 +366,28 @@ class GLU(_AlongDim):
 
 
 class Softmax(_AlongDim):
-    """exp(x) / sum(exp(x)) along dim."""
+    """Computes exp(x) / sum(exp(x)) along dim, shifted by max(x) so that nothing overflows."""
 
     def forward(self, input: Array) -> Any:
         return F.softmax(input, self.dim)
 
 
 class LogSoftmax(_AlongDim):
-    """log(softmax(x)) along dim."""
+    """Computes x - log(sum(exp(x))) along dim, shifted by max(x) so that nothing overflows."""
 
     def forward(self, input: Array) -> Any:
         return F.log_softmax(input, self.dim)
 
 
 class Softmin(_AlongDim):
-    """softmax(-x) along dim."""
+    """Computes softmax(-x) along dim."""
 
     def forward(self, input: Array) -> Any:
         return F.softmin(input, self.dim)
 
 
 class Softmax2d(Module):
-    """softmax over the channels of [N, C, H, W] or [C, H, W]."""
+    """Computes softmax over the channels of [N, C, H, W] or [C, H, W]."""
 
     def forward(self, input: Array) -> Any:
         if input.ndim not in (3, 4):

@@ -1,4 +1,4 @@
-"""MultiheadAttention."""
+"""The MultiheadAttention layer."""
 
 from __future__ import annotations
 
@@ -16,12 +16,21 @@ from nncompile.nn.parameter import Parameter, empty
 
 
 class MultiheadAttention(Module):
-    """Attention in num_heads parts of the width, each with weights of its own.
+    """Multi-head scaled dot-product attention, with projections before and after it.
 
-    query [L, N, embed_dim], key [S, N, kdim] and value [S, N, vdim] make [L, N, embed_dim];
-    batch_first puts N in front; without N they are of one sequence.
-    in_proj_weight, or q_, k_ and v_proj_weight where kdim or vdim is another width, start by
-    Xavier's uniform distribution, in_proj_bias as 0.  Vaswani et al. (2017), arXiv:1706.03762.
+        head_h = softmax(Q_h K_h^T / sqrt(E / num_heads)) V_h
+        output = concat(heads) W_out^T + b_out
+
+    query [L, N, E], key [S, N, kdim] and value [S, N, vdim] give an output [L, N, E], E being
+    embed_dim; N comes first with batch_first, and may be missing. kdim and vdim are E by default.
+
+    in_proj_weight [3 E, E], or q_proj_weight [E, E], k_proj_weight [E, kdim] and v_proj_weight
+    [E, vdim] where kdim or vdim differ from E, start by xavier_uniform_; in_proj_bias [3 E] and
+    out_proj.bias [E] as 0; out_proj.weight [E, E] as Linear's. With add_bias_kv, bias_k and bias_v
+    [1, 1, E] start by xavier_normal_ and are appended to keys and values; with add_zero_attn, zeros
+    are.
+    Vaswani et al. (2017), arXiv:1706.03762.
+    Raises InputError where num_heads does not divide embed_dim.
     """
 
     in_proj_weight: Parameter | None
@@ -98,11 +107,12 @@ class MultiheadAttention(Module):
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Array, Array | None]:
-        """The result, and, if need_weights, what was looked at: [N, L, S], the mean of the heads',
-        or [N, num_heads, L, S].
+        """Returns the output, and with need_weights the attention weights, otherwise None.
 
-        key_padding_mask [N, S] and attn_mask [L, S] or [N * num_heads, L, S] are of bool, true
-        where a key is not seen, or are added to the scores.
+        key_padding_mask: [N, S]. attn_mask: [L, S] or [N * num_heads, L, S]. A mask of bool is true
+        where a key is not seen; one of floats is added to the scores.
+        average_attn_weights: weights [N, L, S], the mean over the heads, or [N, num_heads, L, S].
+        is_causal: a promise that attn_mask is causal; it requires one.
         """
         swapped = self.batch_first and query.ndim == 3
         if swapped:

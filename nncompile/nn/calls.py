@@ -1,4 +1,4 @@
-"""NumPy in, NumPy out: what happens where a forward begins and ends."""
+"""The boundary of a forward: ndarrays become Arrays on the way in, and back on the way out."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ _P = ParamSpec("_P")
 
 
 def call(function: Callable[..., Any], args: Any, kwargs: Any, root: Layer | None = None) -> Any:
-    """Run a function on Arrays.  From outside of a forward, ndarrays go in and come out; where
-    only Arrays go in, Arrays come out, and so they do where a function makes them of nothing."""
+    """Calls a function of Arrays; from outside of a forward, ndarrays go in and come out.
+
+    Where all arrays given are Arrays, Arrays come out, too; so they do where a function that takes
+    no arrays creates some.
+    """
     if current.get() is not OUTSIDE:
         return function(*mapped(to_array, args), **mapped(to_array, kwargs))
     inside, run = current.set(INSIDE), running.set(Run(root))
@@ -33,22 +36,22 @@ def call(function: Callable[..., Any], args: Any, kwargs: Any, root: Layer | Non
 
 
 def placed(input: Any, result: Array, inplace: bool) -> Array:
-    """The result, in the place of the input where that is an Array and has to be changed."""
+    """Returns the result, written into the input where that is an Array and inplace is set."""
     return input.become("inplace=True", result) if inplace and isinstance(input, Array) else result
 
 
 def changing(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function with inplace=True, under its name in torch, which ends in _."""
+    """Returns the function with inplace=True, under its name in torch, which ends in _."""
     def in_place(input: Any, *args: Any, **kwargs: Any) -> Any:
         return function(input, *args, **kwargs, inplace=True)
 
     in_place.__name__ = in_place.__qualname__ = f"{function.__name__}_"
-    in_place.__doc__ = f"{function.__name__} with inplace=True."
+    in_place.__doc__ = f"Computes {function.__name__} with inplace=True."
     return in_place
 
 
 def from_outside(function: Callable[_P, Any]) -> Callable[_P, Any]:
-    """A function on Arrays, callable also on ndarrays."""
+    """Returns a function of Arrays as one that also takes ndarrays; see call."""
 
     @wraps(function)
     def public(*args: _P.args, **kwargs: _P.kwargs) -> Any:

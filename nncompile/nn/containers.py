@@ -1,4 +1,4 @@
-"""Modules that hold modules, and modules that hold parameters, in order or by name."""
+"""Containers of modules and of parameters, in order or by name."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from nncompile.nn.parameter import Parameter
 
 
 class _Numbered(Module):
-    """What Sequential and ModuleList share: modules in order, found by number."""
+    """Modules in order, found by index: what Sequential and ModuleList share."""
 
     _modules: dict[str, Module]  # type: ignore[assignment]
 
     def append(self, module: Module) -> Self:
+        """Adds a module at the end, and returns self."""
         self.add_module(str(len(self)), module)
         return self
 
     def extend(self, modules: Iterable[Module]) -> Self:
+        """Adds modules at the end, and returns self. Raises TypeError where it gets no iterable."""
         _check_iterable(f"{type(self).__name__}.extend", modules)
         for module in list(modules):
             self.append(module)
@@ -41,7 +43,7 @@ class _Numbered(Module):
         self.extend(modules)
 
     def pop(self, key: int | slice) -> Any:
-        """Take out and give back the module at a place, or the modules of a slice."""
+        """Removes and returns the module at an index, or those of a slice."""
         module = self[key]
         del self[key]
         return module
@@ -57,7 +59,8 @@ class _Numbered(Module):
     @overload
     def __getitem__(self, index: SupportsIndex) -> Module: ...
     def __getitem__(self, index: slice | SupportsIndex) -> Module:
-        """A module; for a slice, a container of the same kind around the same modules."""
+        """Returns the module at an index, or a container of the same class with those of a slice.
+        """
         if isinstance(index, slice):
             return self._slice(index)
         return self._modules[self._name_at(index)]
@@ -66,7 +69,7 @@ class _Numbered(Module):
         self.add_module(self._name_at(index), module)
 
     def __delitem__(self, index: slice | SupportsIndex) -> None:
-        """Those behind move up, and all are numbered anew."""
+        """Removes modules; those behind move up, and all are renumbered."""
         modules = list(self)
         del modules[index if isinstance(index, slice) else self._place(index)]
         self._renumber(modules)
@@ -88,7 +91,10 @@ class _Numbered(Module):
 
 
 class Sequential(_Numbered):
-    """Modules one after the other, given in order or as one mapping of names to modules."""
+    """Calls modules one after the other, each on the result of the one before.
+
+    They are given in order, or as one mapping of names to modules.
+    """
 
     def __init__(self, *args: Module | Mapping[str, Module]) -> None:
         super().__init__()
@@ -104,9 +110,9 @@ class Sequential(_Numbered):
         return input
 
     def insert(self, index: int, module: Module) -> Self:
-        """Put a module before the one at index, which may be the length.
+        """Inserts a module before the one at index, which may be the length, and returns self.
 
-        Errors: AssertionError for what is no module, IndexError for a place that is none.
+        Raises AssertionError where it gets no module, IndexError for an index out of range.
         """
         if not isinstance(module, Module):
             raise AssertionError(f"a Sequential holds modules, not {type(module).__name__}")
@@ -136,13 +142,14 @@ class Sequential(_Numbered):
 
 
 class ModuleList(_Numbered):
-    """A list of modules, which the model that holds it sees; it has no forward."""
+    """A list of modules that are part of the model that holds it; it has no forward."""
 
     def __init__(self, modules: Iterable[Module] | None = None) -> None:
         super().__init__()
         self.extend([] if modules is None else modules)
 
     def insert(self, index: int, module: Module) -> None:
+        """Inserts a module before the one at index."""
         self._insert(index, module)
 
     def _slice(self, index: slice) -> Self:
@@ -152,7 +159,7 @@ class ModuleList(_Numbered):
         return ModuleList(chain(self, other))
 
     def __repr__(self) -> str:
-        """Equal neighbours stand once: `(0-5): 6 x Linear(...)`."""
+        """Returns the text, in which equal neighbours stand once: `(0-5): 6 x Linear(...)`."""
         lines, start = [], 0
         for text, group in groupby(map(repr, self)):
             stop = start + len(list(group))
@@ -163,7 +170,7 @@ class ModuleList(_Numbered):
 
 
 class ModuleDict(Module):
-    """Modules by name, in the order they came; it has no forward."""
+    """Modules by name, in order of insertion; it has no forward."""
 
     _modules: dict[str, Module]  # type: ignore[assignment]
 
@@ -191,30 +198,35 @@ class ModuleDict(Module):
         return key in self._modules
 
     def clear(self) -> None:
+        """Removes all modules."""
         self._modules.clear()
 
     def pop(self, key: str) -> Module:
+        """Removes and returns the module of that name. Raises KeyError where there is none."""
         return self._modules.pop(key)
 
     def keys(self) -> KeysView[str]:
+        """Returns the names."""
         return self._modules.keys()
 
     def items(self) -> ItemsView[str, Module]:
+        """Returns the pairs of name and module."""
         return self._modules.items()
 
     def values(self) -> ValuesView[Module]:
+        """Returns the modules."""
         return self._modules.values()
 
     def update(self, modules: Any) -> None:
-        """Add modules from a mapping or from pairs; a name that is taken changes hands."""
+        """Adds modules from a mapping or from pairs, in place of those of the same name."""
         for key, module in _pairs("ModuleDict.update", modules):
             self[key] = module
 
 
 class ParameterList(Module):
-    """A list of parameters, which the model that holds it sees.
+    """A list of parameters that are part of the model that holds it.
 
-    Arrays become parameters; other objects are kept as they are.
+    Arrays become Parameters; other objects are kept as they are.
     """
 
     def __init__(self, values: Iterable[Any] | None = None) -> None:
@@ -247,11 +259,13 @@ class ParameterList(Module):
         return self.extend(values)
 
     def append(self, value: Any) -> Self:
+        """Adds a value at the end, and returns self."""
         self._size += 1
         self[self._size - 1] = value
         return self
 
     def extend(self, values: Iterable[Any]) -> Self:
+        """Adds values at the end, and returns self. Raises TypeError where it gets no iterable."""
         _check_iterable("ParameterList.extend", values)
         for value in values:
             self.append(value)
@@ -265,9 +279,9 @@ class ParameterList(Module):
 
 
 class ParameterDict(Module):
-    """Parameters by name, in the order they came; a plain dict's are sorted by name, as in torch.
+    """Parameters by name, in order of insertion; a plain dict's are sorted by name, as in torch.
 
-    Arrays become parameters; other objects are kept as they are.
+    Arrays become Parameters; other objects are kept as they are.
     """
 
     def __init__(self, parameters: Any = None) -> None:
@@ -304,46 +318,55 @@ class ParameterDict(Module):
         return key in self._keys
 
     def copy(self) -> ParameterDict:
+        """Returns another ParameterDict of the same values."""
         return ParameterDict(OrderedDict(self.items()))
 
     def setdefault(self, key: str, default: Any = None) -> Any:
+        """Returns the value of a name, which is the default if there was none."""
         if key not in self:
             self[key] = default
         return self[key]
 
     def clear(self) -> None:
+        """Removes all values."""
         for key in list(self):
             del self[key]
 
     def pop(self, key: str) -> Any:
+        """Removes and returns the value of a name. Raises KeyError where there is none."""
         value = self[key]
         del self[key]
         return value
 
     def popitem(self) -> tuple[str, Any]:
-        """Take out and give back the pair that came last.  Errors: KeyError if there is none."""
+        """Removes and returns the last pair. Raises KeyError where there is none."""
         if not self._keys:
             raise KeyError("the ParameterDict is empty")
         key = next(reversed(self))
         return key, self.pop(key)
 
     def get(self, key: str, default: Any = None) -> Any:
+        """Returns the value of a name, or the default."""
         return self[key] if key in self else default  # noqa: SIM401
 
     def fromkeys(self, keys: Iterable[str], default: Any = None) -> ParameterDict:
+        """Returns a ParameterDict of these names, all with one value."""
         return ParameterDict((key, default) for key in keys)
 
     def keys(self) -> KeysView[str]:
+        """Returns the names."""
         return self._keys.keys()
 
     def items(self) -> Iterable[tuple[str, Any]]:
+        """Returns the pairs of name and value."""
         return ((key, self[key]) for key in self._keys)
 
     def values(self) -> Iterable[Any]:
+        """Returns the values."""
         return (self[key] for key in self._keys)
 
     def update(self, parameters: Any) -> None:
-        """Add parameters from a mapping or from pairs; a name that is taken changes hands."""
+        """Adds values from a mapping or from pairs, in place of those of the same name."""
         given = _pairs("ParameterDict.update", parameters)
         unordered = isinstance(parameters, Mapping) and not isinstance(parameters, OrderedDict)
         for key, value in sorted(given, key=lambda pair: pair[0]) if unordered else given:
@@ -371,7 +394,7 @@ def _check_iterable(name: str, given: Any) -> None:
 
 
 def _pairs(name: str, given: Any) -> list[tuple[Any, Any]]:
-    """The items of a mapping or of an iterable of pairs."""
+    """Returns the items of a mapping or of an iterable of pairs."""
     if isinstance(given, Mapping | ModuleDict | ParameterDict):
         return list(given.items())
     _check_iterable(name, given)

@@ -1,4 +1,4 @@
-"""How far two vectors are from each other."""
+"""Similarity and distance of pairs of vectors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nncompile.nn.module import Module
 
 
 class CosineSimilarity(Module):
-    """The cosine of the angle between vectors along dim."""
+    """Computes x1 . x2 / (max(|x1|, eps) * max(|x2|, eps)) along dim, which the result lacks."""
 
     def __init__(self, dim: int = 1, eps: float = 1e-8) -> None:
         super().__init__()
@@ -22,7 +22,10 @@ class CosineSimilarity(Module):
 
 
 class PairwiseDistance(Module):
-    """The p-norm of x1 - x2 + eps along the last axis."""
+    """Computes the p-norm of x1 - x2 + eps along the last dimension: [..., D] -> [...].
+
+    keepdim: the dimension stays, with size 1.
+    """
 
     def __init__(self, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> None:
         super().__init__()

@@ -1,4 +1,7 @@
-"""Dropout: noise in training, nothing at all in a compiled model."""
+"""Dropout layers, which act in training mode; a compiled model has none of them.
+
+In training mode they draw random numbers, so that a trace raises Error: call model.eval() first.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,10 @@ from nncompile.nn.module import Module
 
 
 class _Noise(Module):
-    """What the dropouts share: a probability, and that they do nothing in eval mode."""
+    """A layer that sets elements to zero with probability p in training mode.
+
+    Raises InputError for p outside 0..1.
+    """
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
@@ -27,7 +33,10 @@ class _Noise(Module):
 
 
 class Dropout(_Noise):
-    """In training mode zeros with probability p and scales the rest by 1 / (1 - p)."""
+    """Sets elements to zero with probability p, and scales the others by 1 / (1 - p).
+
+    Hinton et al. (2012), arXiv:1207.0580.
+    """
 
     def forward(self, input: Array) -> Any:
         return F.dropout(input, self.p, self.training, self.inplace)
@@ -55,14 +64,17 @@ class Dropout3d(_Noise):
 
 
 class AlphaDropout(_Noise):
-    """Dropout that keeps mean and variance of what SELU gives."""
+    """Dropout that preserves the mean and the variance of SELU's outputs.
+
+    Klambauer et al. (2017), arXiv:1706.02515.
+    """
 
     def forward(self, input: Array) -> Any:
         return F.alpha_dropout(input, self.p, self.training, self.inplace)
 
 
 class FeatureAlphaDropout(_Noise):
-    """AlphaDropout of whole channels."""
+    """AlphaDropout of whole channels of [N, C, ...]."""
 
     def forward(self, input: Array) -> Any:
         return F.feature_alpha_dropout(input, self.p, self.training, self.inplace)

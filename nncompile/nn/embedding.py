@@ -1,4 +1,4 @@
-"""Tables of rows, looked up by number."""
+"""Embedding tables, whose rows are looked up by index."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nncompile.nn.parameter import Parameter, empty
 
 
 class _Table(Module):
-    """What Embedding and EmbeddingBag share: the rows, and which of them is padding."""
+    """A table of rows, of which one may be padding: what Embedding and EmbeddingBag share."""
 
     weight: Parameter
     num_embeddings: int
@@ -39,17 +39,19 @@ class _Table(Module):
             raise InputError(f"the weight {self.weight.type} is not {list(shape)}")
 
     def reset_parameters(self) -> None:
+        """Draws the table from the normal distribution of variance 1; the padding row is 0."""
         init.normal_(self.weight)
         if self.padding_idx is not None:
             self.weight.data[self.padding_idx].fill_(0)
 
 
 class Embedding(_Table):
-    """The rows of weight [num_embeddings, embedding_dim] that i32 or i64 ids name.
+    """Looks up rows of a table: int32 or int64 indices [...] give [..., embedding_dim].
 
-    weight starts normal with variance 1; the row padding_idx starts, and in training stays, 0.
-    max_norm scales down the rows whose norm_type norm is above it; the table stays as it is.
-    scale_grad_by_freq and sparse concern the gradient alone.
+    weight [num_embeddings, embedding_dim] starts normal with variance 1, the row padding_idx as 0.
+    max_norm: rows whose norm_type-norm is above it are scaled down to it; unlike torch's, the table
+    itself stays. scale_grad_by_freq and sparse concern gradients alone.
+    Raises Error for an index out of range.
     """
 
     def __init__(
@@ -87,7 +89,11 @@ class Embedding(_Table):
         scale_grad_by_freq: bool = False,
         sparse: bool = False,
     ) -> Self:
-        """An embedding with this table, an array [num_embeddings, embedding_dim]."""
+        """Makes an embedding from a table [num_embeddings, embedding_dim].
+
+        The options are the constructor's.
+        freeze: whether the table requires no gradient.
+        """
         rows, width = _table_shape(embeddings)
         return cls(rows, width, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse,
                    _weight=embeddings, _freeze=freeze)
@@ -106,11 +112,10 @@ class Embedding(_Table):
 
 
 class EmbeddingBag(_Table):
-    """The sum, mean or max of the rows of weight in each bag of ids, without the rows themselves.
+    """Computes the sum, mean or maximum of the rows of each bag of indices: [B, embedding_dim].
 
-    Bags are the rows of ids [B, L]; or the parts of ids [N] that begin at each of the offsets [B],
-    which with include_last_offset have the end of the last one, too.
-    weight [num_embeddings, embedding_dim] starts normal with variance 1.
+    mode: "sum", "mean" or "max". weight [num_embeddings, embedding_dim] starts normal with variance
+    1; indices equal to padding_idx are left out. max_norm as in Embedding.
     """
 
     def __init__(
@@ -152,7 +157,11 @@ class EmbeddingBag(_Table):
         include_last_offset: bool = False,
         padding_idx: int | None = None,
     ) -> Self:
-        """A bag with this table, an array [num_embeddings, embedding_dim]."""
+        """Makes a bag from a table [num_embeddings, embedding_dim].
+
+        The options are the constructor's.
+        freeze: whether the table requires no gradient.
+        """
         rows, width = _table_shape(embeddings)
         bag = cls(rows, width, max_norm, norm_type, scale_grad_by_freq, mode, sparse, embeddings,
                   include_last_offset, padding_idx)
@@ -161,6 +170,12 @@ class EmbeddingBag(_Table):
 
     def forward(self, input: Array, offsets: Array | None = None,
                 per_sample_weights: Array | None = None) -> Any:
+        """Returns a row for each bag of indices; 0 for an empty bag.
+
+        input: [B, L], a bag in each row; or [N] with offsets [B], the indices where each bag
+        begins, which with include_last_offset are followed by N. per_sample_weights: factors in
+        input's shape, with mode "sum" alone.
+        """
         return F.embedding_bag(
             input, self.weight, offsets, self.max_norm, self.norm_type, self.scale_grad_by_freq,
             self.mode, self.sparse, per_sample_weights, self.include_last_offset, self.padding_idx)

@@ -1,4 +1,4 @@
-"""Flatten and Unflatten: several axes into one, and one into several."""
+"""Flatten and Unflatten: several dimensions become one, one becomes several."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from nncompile.nn.module import Module
 
 
 class Flatten(Module):
-    """The axes from start_dim to end_dim, both included, made one; by default all but the first."""
+    """Merges the dimensions from start_dim to end_dim, both included; by default all but the first.
+    """
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
         super().__init__()
@@ -25,9 +26,9 @@ class Flatten(Module):
 
 
 class Unflatten(Module):
-    """The axis dim made several, of the sizes unflattened_size; one of them may be -1.
+    """Splits the dimension dim into several, of the sizes unflattened_size; one of them may be -1.
 
-    Errors: TypeError for anything but integers.
+    Raises TypeError for names of dimensions, and for sizes that are not integers.
     """
 
     def __init__(self, dim: int, unflattened_size: Sequence[int]) -> None:

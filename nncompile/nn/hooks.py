@@ -1,7 +1,6 @@
-"""Hooks: functions of the user's that a module calls before and after its forward, and around its
-state dict.
+"""Hooks: the user's functions that a module calls around its forward and its state dict.
 
-Forward hooks run whenever the forward does, so that a trace records what they compute, too.
+Forward hooks run whenever the forward does, so a trace records what they compute.
 """
 
 from __future__ import annotations
@@ -21,12 +20,13 @@ class _HasForward(Protocol):
 
 @dataclass(frozen=True)
 class Hook:
+    """A function that is called before or after a module's forward, and how it is called."""
     function: Callable[..., Any]
     with_kwargs: bool
     always_call: bool = False
 
     def before(self, module: object, args: Any, kwargs: Any) -> tuple[Any, Any]:
-        """The arguments for forward: those that the hook returns, or the same."""
+        """Returns the forward's arguments: those that the hook returns, or the same."""
         if not self.with_kwargs:
             result = self.function(module, args)
             if result is None:
@@ -41,7 +41,7 @@ class Hook:
         return result
 
     def after(self, module: object, args: Any, kwargs: Any, result: Any) -> Any:
-        """The result of the layer: what the hook returns, or the same."""
+        """Returns the layer's result: what the hook returns, or the same."""
         given = (args, kwargs, result) if self.with_kwargs else (args, result)
         changed = self.function(module, *given)
         return result if changed is None else changed
@@ -56,11 +56,11 @@ class Hooks:
         self.of_state: dict[str, OrderedDict[int, Callable[..., Any]]] = {}
 
     def around(self, moment: str) -> OrderedDict[int, Callable[..., Any]]:
-        """Those that are called before or after the state is saved or loaded."""
+        """Returns the hooks of a moment: before or after the state dict is saved or loaded."""
         return self.of_state.setdefault(moment, OrderedDict())
 
     def run(self, module: _HasForward, args: Any, kwargs: Any) -> Any:
-        """The module's forward with its hooks around it."""
+        """Returns the result of the module's forward, with its hooks called around it."""
         called = set()
         try:
             for hook in tuple(self.before.values()):
@@ -78,7 +78,7 @@ class Hooks:
 
 
 class RemovableHandle:
-    """Takes a hook away again: by remove(), or at the end of a `with` block."""
+    """Removes a hook, by remove() or at the end of a `with` block."""
 
     numbers = count()
 
@@ -89,6 +89,7 @@ class RemovableHandle:
         hooks.move_to_end(self.id, last=not prepend)
 
     def remove(self) -> None:
+        """Removes the hook; does nothing if that was done before."""
         self.hooks.pop(self.id, None)
 
     def __enter__(self) -> RemovableHandle:

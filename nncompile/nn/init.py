@@ -1,7 +1,10 @@
-"""Initial values.  Each function fills an array in place and returns it, as torch.nn.init does.
+"""Initial values. Each function fills an array in place and returns it, as torch.nn.init does.
 
-`tensor` is a Parameter or a writable ndarray.  `generator` is a numpy.random.Generator; without
-one the numbers come from the generator that `manual_seed` seeds.
+tensor: a Parameter or another Array, or a writable ndarray. generator: a numpy.random.Generator, by
+default the one that `manual_seed` seeds. The numbers are not torch's for the same seed; their
+distribution is.
+
+fan_in and fan_out of a weight [out, in, ...] are `in` and `out` times the sizes that follow them.
 """
 
 from __future__ import annotations
@@ -34,12 +37,14 @@ _GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "s
 def uniform_(
     tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None
 ) -> Tensor:
+    """Draws from the uniform distribution on [a, b)."""
     return _fill(tensor, (generator or default_generator()).uniform(a, b, tensor.shape))
 
 
 def normal_(
     tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None
 ) -> Tensor:
+    """Draws from the normal distribution."""
     return _fill(tensor, (generator or default_generator()).normal(mean, std, tensor.shape))
 
 
@@ -47,10 +52,7 @@ def trunc_normal_(
     tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0,
     generator: Generator | None = None,
 ) -> Tensor:
-    """The normal distribution between a and b: what falls outside is drawn again.
-
-    Errors: InputError for a > b.
-    """
+    """Draws from the normal distribution restricted to [a, b]. Raises InputError for a > b."""
     if a > b:
         raise InputError(f"trunc_normal_ needs a <= b, got {a} and {b}")
     if mean < a - 2 * std or mean > b + 2 * std:
@@ -76,26 +78,33 @@ def _density(x: Any, mean: float, std: float) -> Any:
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
+    """Sets all elements to a number."""
     return _fill(tensor, val)
 
 
 def ones_(tensor: Tensor) -> Tensor:
+    """Sets all elements to 1."""
     return _fill(tensor, 1.0)
 
 
 def zeros_(tensor: Tensor) -> Tensor:
+    """Sets all elements to 0."""
     return _fill(tensor, 0.0)
 
 
 def eye_(tensor: Tensor) -> Tensor:
-    """The identity, as much of it as a matrix [N, K] holds."""
+    """Sets a matrix to the identity. Raises InputError for another rank than 2."""
     if len(tensor.shape) != 2:
         raise InputError(f"eye_ fills a matrix, not {list(tensor.shape)}")
     return _fill(tensor, np.eye(*tensor.shape))
 
 
 def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
-    """What keeps the channels of a convolution [out, in, ...] as they are, group by group."""
+    """Sets a convolution's weight [out, in, ...] to one that preserves its input channels.
+
+    groups: the parts of the outputs that preserve the channels each. Raises InputError for another
+    rank than 3, 4 or 5, and where the groups do not divide the outputs.
+    """
     if not 3 <= len(tensor.shape) <= 5:
         raise InputError(f"dirac_ fills arrays of 3, 4 or 5 dimensions, not {list(tensor.shape)}")
     outputs, inputs, *window = map(int, tensor.shape)
@@ -113,14 +122,20 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
 def xavier_uniform_(
     tensor: Tensor, gain: float = 1.0, generator: Generator | None = None
 ) -> Tensor:
-    """Glorot and Bengio (2010): variance gain^2 * 2 / (fan_in + fan_out)."""
+    """Draws uniformly with variance gain^2 * 2 / (fan_in + fan_out).
+
+    Glorot and Bengio (2010). Raises InputError for less than two dimensions.
+    """
     fan_in, fan_out = _calculate_fan_in_and_fan_out(tensor)
     bound = gain * math.sqrt(6 / max(fan_in + fan_out, 1))
     return uniform_(tensor, -bound, bound, generator)
 
 
 def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
-    """Glorot and Bengio (2010), from a normal distribution."""
+    """Draws from the normal distribution with variance gain^2 * 2 / (fan_in + fan_out).
+
+    Glorot and Bengio (2010). Raises InputError for less than two dimensions.
+    """
     fan_in, fan_out = _calculate_fan_in_and_fan_out(tensor)
     return normal_(tensor, 0.0, gain * math.sqrt(2 / max(fan_in + fan_out, 1)), generator)
 
@@ -132,7 +147,12 @@ def kaiming_uniform_(
     nonlinearity: str = "leaky_relu",
     generator: Generator | None = None,
 ) -> Tensor:
-    """He et al. (2015): variance gain^2 / fan; `a` is the negative slope of leaky_relu."""
+    """Draws uniformly with variance gain^2 / fan.
+
+    mode: the fan, "fan_in" or "fan_out". nonlinearity, a: see calculate_gain.
+    He et al. (2015), arXiv:1502.01852.
+    Raises InputError for another mode or nonlinearity, and for less than two dimensions.
+    """
     bound = math.sqrt(3) * _kaiming_std(tensor, a, mode, nonlinearity)
     return uniform_(tensor, -bound, bound, generator)
 
@@ -144,15 +164,16 @@ def kaiming_normal_(
     nonlinearity: str = "leaky_relu",
     generator: Generator | None = None,
 ) -> Tensor:
-    """He et al. (2015), from a normal distribution."""
+    """Draws from the normal distribution with variance gain^2 / fan; arguments as kaiming_uniform_.
+    """
     return normal_(tensor, 0.0, _kaiming_std(tensor, a, mode, nonlinearity), generator)
 
 
 def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = None) -> Tensor:
-    """Rows, or columns where they are fewer, that are orthogonal to each other, times gain; [N, K]
-    where K is all axes but the first.
+    """Fills [N, ...], as a matrix [N, K], with orthonormal rows, or columns if N > K, times gain.
 
-    Saxe et al. (2013), arXiv:1312.6120; the signs after Mezzadri (2006), arXiv:math-ph/0609050.
+    Saxe et al. (2013), arXiv:1312.6120; the signs after Mezzadri (2006), arXiv:math-ph/0609050,
+    which makes the distribution uniform. Raises InputError for less than two dimensions.
     """
     if len(tensor.shape) < 2:
         raise InputError(f"orthogonal_ needs two dimensions or more, got {list(tensor.shape)}")
@@ -169,9 +190,10 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = N
 def sparse_(
     tensor: Tensor, sparsity: float, std: float = 0.01, generator: Generator | None = None
 ) -> Tensor:
-    """Normal, with the fraction `sparsity` of each column of a matrix put to 0, rounded up.
+    """Draws a matrix from the normal distribution, with some elements of each column 0.
 
-    Martens (2010).
+    sparsity: the fraction of them, rounded up. Martens (2010). Raises InputError for another rank
+    than 2.
     """
     if len(tensor.shape) != 2:
         raise InputError(f"sparse_ fills a matrix, not {list(tensor.shape)}")
@@ -183,7 +205,11 @@ def sparse_(
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
-    """The factor that keeps the variance through a nonlinearity; `param` is leaky_relu's slope."""
+    """Returns the factor that preserves the variance through a nonlinearity.
+
+    nonlinearity: a function's name in torch. param: the negative slope of "leaky_relu".
+    Raises InputError for another name.
+    """
     if nonlinearity == "leaky_relu":
         return math.sqrt(2 / (1 + (0.01 if param is None else param) ** 2))
     if nonlinearity not in _GAINS:
@@ -198,7 +224,7 @@ def _kaiming_std(tensor: Array | NDArray[Any], a: float, mode: str, nonlinearity
 
 
 def _calculate_fan_in_and_fan_out(tensor: Array | NDArray[Any]) -> tuple[int, int]:
-    """How many inputs an output has, and how many outputs an input, for a weight [out, in, ...]."""
+    """Returns the numbers of inputs of each output and of outputs of each input."""
     if len(tensor.shape) < 2:
         raise InputError(f"fan in and fan out need two dimensions, got {list(tensor.shape)}")
     outputs, inputs, *window = tensor.shape
@@ -222,7 +248,7 @@ def _fill(tensor: Tensor, values: Any) -> Tensor:
 
 
 def _deprecated(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """The same function under torch's old name, which does not end in _."""
+    """Returns the same function under torch's deprecated name, which does not end in _."""
     old = function.__name__[:-1]
 
     @wraps(function)

@@ -1,4 +1,4 @@
-"""Products with weights, and the layer that does nothing."""
+"""Linear and bilinear layers, and the identity."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nncompile.nn.parameter import Parameter, UninitializedParameter, empty
 
 
 class Identity(Module):
-    """Gives back its input; takes any arguments, so that it can stand in for any layer."""
+    """Returns its input. Its constructor takes any arguments, so that it can replace any layer."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__()
@@ -27,10 +27,10 @@ class Identity(Module):
 
 
 class Linear(Module):
-    """x @ weight.T + bias: [..., in_features] -> [..., out_features].
+    """Computes x @ weight^T + bias: [..., in_features] -> [..., out_features].
 
-    weight [out_features, in_features] and bias [out_features] start uniform within
-    1 / sqrt(in_features) of 0.
+    weight [out_features, in_features] and bias [out_features] start uniform on
+    [-1 / sqrt(in_features), 1 / sqrt(in_features)).
     """
 
     weight: Parameter
@@ -52,6 +52,7 @@ class Linear(Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
+        """Draws the initial weight and bias anew."""
         init.kaiming_uniform_(self.weight, a=math.sqrt(5))
         if self.bias is not None:
             bound = 1 / math.sqrt(self.in_features) if self.in_features > 0 else 0.0
@@ -66,12 +67,14 @@ class Linear(Module):
 
 
 class NonDynamicallyQuantizableLinear(Linear):
-    """Linear; torch gives this name to the last layer of MultiheadAttention."""
+    """A Linear; torch gives this class to the last layer of MultiheadAttention."""
 
 
 class LazyLinear(Linear):
-    """A Linear that takes in_features from its first input, in a call or a trace, and from then on
-    is a Linear."""
+    """A Linear that takes in_features from its first input, and then becomes a Linear.
+
+    The first input may be that of a call or of a trace, if its last size is a number there.
+    """
 
     in_features: int
 
@@ -84,14 +87,16 @@ class LazyLinear(Linear):
             self.bias = UninitializedParameter(device=device, dtype=dtype)
 
     def has_uninitialized_params(self) -> bool:
+        """Returns whether a parameter has no shape yet."""
         return any(isinstance(p, UninitializedParameter) for p in self._parameters.values())
 
     def reset_parameters(self) -> None:
+        """Draws the initial values anew, once the parameters have shapes."""
         if not self.has_uninitialized_params() and self.in_features != 0:
             super().reset_parameters()
 
     def initialize_parameters(self, input: Array) -> None:
-        """Give the parameters the shapes that this input asks for."""
+        """Gives the parameters the shapes that fit this input."""
         if not self.has_uninitialized_params():
             self.in_features = self.weight.shape[1]
             return
@@ -111,11 +116,10 @@ class LazyLinear(Linear):
 
 
 class Bilinear(Module):
-    """x1 @ weight[n] @ x2 + bias[n]: [..., in1_features] and [..., in2_features] make
-    [..., out_features].
+    """Computes y[n] = x1 @ weight[n] @ x2 + bias[n]: [..., I], [..., J] -> [..., N].
 
-    weight [out_features, in1_features, in2_features] and bias [out_features] start uniform within
-    1 / sqrt(in1_features) of 0.
+    weight [N, I, J] and bias [N] start uniform on [-1 / sqrt(I), 1 / sqrt(I)), where N is
+    out_features, I in1_features and J in2_features.
     """
 
     weight: Parameter
@@ -141,6 +145,7 @@ class Bilinear(Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
+        """Draws the initial weight and bias anew."""
         bound = 1 / math.sqrt(self.in1_features)
         init.uniform_(self.weight, -bound, bound)
         if self.bias is not None:

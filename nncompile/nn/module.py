@@ -36,9 +36,10 @@ def _is_dtype(name: str) -> bool:
 
 
 class Module:
-    """Base of all layers and models: assign parameters and modules, and define `forward`.
+    """Base class of all layers and models: assign parameters and modules, and define `forward`.
 
-    A call with ndarrays answers with ndarrays, at once; inside `forward` every value is an Array.
+    Called with ndarrays, a module computes at once and returns ndarrays; inside `forward` every
+    value is an Array. nncompile.compile makes a fast callable of it.
     """
 
     training: bool
@@ -63,6 +64,11 @@ class Module:
         """Takes no arguments; the work is done in __new__."""
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Computes the module's outputs from its inputs; each subclass defines it.
+
+        Its arguments and results are Arrays, other objects, and tuples, lists, dicts and
+        dataclasses of them. It is called through the module: module(x).
+        """
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -77,7 +83,7 @@ class Module:
         return self.forward(*args, **kwargs)
 
     def _unlike_eval(self) -> bool:
-        """Whether this module computes something else in training mode, in which it is now."""
+        """Returns whether the module now computes something else than in eval mode."""
         return False
 
     # -- hooks -------------------------------------------------------------------------------------
@@ -85,9 +91,11 @@ class Module:
     def register_forward_pre_hook(
         self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
     ) -> RemovableHandle:
-        """Call hook(module, args) before every forward; what it returns are the new arguments.
+        """Makes every call run hook(module, args) before the forward.
 
-        with_kwargs: hook(module, args, kwargs), which returns None or both.
+        What the hook returns, unless it is None, replaces the arguments.
+        with_kwargs: hook(module, args, kwargs) is called, and returns None or new (args, kwargs).
+        prepend: the hook runs before those there are.
         """
         return RemovableHandle(self._hooks.before, Hook(hook, with_kwargs), prepend)
 
@@ -95,9 +103,12 @@ class Module:
         self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False,
         always_call: bool = False,
     ) -> RemovableHandle:
-        """Call hook(module, args, output) after every forward; what it returns is the new output.
+        """Makes every call run hook(module, args, output) after the forward.
 
-        with_kwargs: hook(module, args, kwargs, output).  always_call: also after an exception.
+        What the hook returns, unless it is None, replaces the output.
+        with_kwargs: hook(module, args, kwargs, output) is called. always_call: after an exception,
+        too.
+        prepend: the hook runs before those there are.
         """
         return RemovableHandle(self._hooks.after, Hook(hook, with_kwargs, always_call), prepend)
 
@@ -144,12 +155,13 @@ class Module:
         return own.get("_parameters", {}), own.get("_buffers", {}), own.get("_modules", {})
 
     def _forget_attribute(self, name: str) -> None:
-        """A name holds one thing: a new one takes the place of the old."""
+        """Removes what has this name, since a name holds one thing."""
         for kind in (vars(self), *self._attribute_dicts()):
             kind.pop(name, None)
         self._unsaved_buffers.discard(name)
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
+        """Adds a parameter, or None in place of one, under this name."""
         self._check_attribute_name("parameter", name, self._parameters)
         if not isinstance(param, Parameter | None):
             raise TypeError(f"{name} is a parameter: it can be a Parameter or None, "
@@ -157,9 +169,9 @@ class Module:
         self._parameters[name] = param
 
     def register_buffer(self, name: str, tensor: Any, persistent: bool = True) -> None:
-        """An array that is part of the model and of its state dict, but is not trained.
+        """Adds an array that is part of the model, but is not trained.
 
-        `tensor` is an ndarray, an Array or None; persistent=False keeps it out of the state dict.
+        tensor: an ndarray, an Array or None. persistent: whether it is part of the state dict.
         """
         self._check_attribute_name("buffer", name, self._buffers)
         if not isinstance(tensor, np.ndarray | Array | None):
@@ -175,6 +187,7 @@ class Module:
             self._unsaved_buffers.add(name)
 
     def add_module(self, name: str, module: Module | None) -> None:
+        """Adds a submodule, or None in place of one, under this name."""
         self._check_attribute_name("module", name, self._modules)
         if not isinstance(module, Module | None):
             raise TypeError(f"{name} is a module: it can be a Module or None, "
@@ -196,7 +209,7 @@ class Module:
     def named_modules(
         self, memo: set[Module] | None = None, prefix: str = "", remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Module]]:
-        """Itself and all modules below, each with its path; a module shared by two, once."""
+        """Yields the module and all modules below, each with its path; a shared module once."""
         memo = set() if memo is None else memo
         if self in memo:
             return
@@ -208,31 +221,38 @@ class Module:
                 yield from module.named_modules(memo, _joined(prefix, name), remove_duplicate)
 
     def modules(self, remove_duplicate: bool = True) -> Iterator[Module]:
+        """Yields the module and all modules below; a shared module once."""
         return (m for _, m in self.named_modules(remove_duplicate=remove_duplicate))
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
+        """Yields the direct submodules, each with its name; a shared module once."""
         children = {id(m): (name, m) for name, m in reversed(self._modules.items())
                     if m is not None}
         return iter(list(children.values())[::-1])
 
     def children(self) -> Iterator[Module]:
+        """Yields the direct submodules; a shared module once."""
         return (module for _, module in self.named_children())
 
     def named_parameters(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Parameter]]:
-        """The parameters here and below, each with its path; a tied one once, by its first."""
+        """Yields the parameters here and below, each with its path; a tied one with its first path.
+        """
         return self._named_arrays("_parameters", prefix, recurse, remove_duplicate)
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
+        """Yields the parameters here and below; a tied one once."""
         return (parameter for _, parameter in self.named_parameters(recurse=recurse))
 
     def named_buffers(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Array]]:
+        """Yields the buffers here and below, each with its path; a shared one once."""
         return self._named_arrays("_buffers", prefix, recurse, remove_duplicate)
 
     def buffers(self, recurse: bool = True) -> Iterator[Array]:
+        """Yields the buffers here and below; a shared one once."""
         return (buffer for _, buffer in self.named_buffers(recurse=recurse))
 
     def _named_arrays(
@@ -250,7 +270,10 @@ class Module:
                     yield _joined(path, name), array
 
     def get_submodule(self, target: str) -> Module:
-        """The module at a path such as "blocks.0.norm"; "" is this one."""
+        """Returns the module at a path such as "blocks.0.norm"; "" is this one.
+
+        Raises AttributeError where there is none.
+        """
         module: Any = self
         for name in target.split(".") if target else []:
             parent, module = module, getattr(module, name, None)
@@ -260,6 +283,7 @@ class Module:
         return module  # type: ignore[no-any-return]
 
     def get_parameter(self, target: str) -> Parameter:
+        """Returns the parameter at a path. Raises AttributeError where there is none."""
         path, _, name = target.rpartition(".")
         parameter = self.get_submodule(path)._parameters.get(name)
         if parameter is None:
@@ -267,6 +291,7 @@ class Module:
         return parameter
 
     def get_buffer(self, target: str) -> Array:
+        """Returns the buffer at a path. Raises AttributeError where there is none."""
         path, _, name = target.rpartition(".")
         buffer = self.get_submodule(path)._buffers.get(name)
         if buffer is None:
@@ -274,8 +299,11 @@ class Module:
         return buffer
 
     def set_submodule(self, target: str, module: Module, strict: bool = False) -> None:
-        """Put a module at a path.  Errors: ValueError for an empty path; AttributeError where the
-        path leads nowhere, or strict and nothing is there yet."""
+        """Replaces the module at a path.
+
+        Raises ValueError for an empty path, and AttributeError where the path leads nowhere or,
+        with strict, where there is no module to replace.
+        """
         path, _, name = target.rpartition(".")
         if not name:
             raise ValueError(f"{target!r} is no path to a module below this one")
@@ -285,7 +313,7 @@ class Module:
         setattr(parent, name, module)
 
     def apply(self, fn: Callable[[Module], Any]) -> Self:
-        """Call fn with every module, those below before those above."""
+        """Calls fn with every module, children before their parents, and returns self."""
         for child in self.children():
             child.apply(fn)
         fn(self)
@@ -296,9 +324,10 @@ class Module:
     def state_dict(
         self, *, destination: Any = None, prefix: str = "", keep_vars: bool = False
     ) -> Any:
-        """The numbers of all parameters and persistent buffers by path; not copied.
+        """Returns all parameters and persistent buffers by path, as ndarrays that share memory.
 
-        keep_vars: the Parameters and Arrays themselves.  What a lazy layer lacks is left out.
+        keep_vars: the Parameters and Arrays themselves. Parameters of a lazy layer that have no
+        shape yet are left out.
         """
         state = OrderedDict() if destination is None else destination
         save(self, state, prefix, keep_vars)
@@ -307,11 +336,13 @@ class Module:
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> IncompatibleKeys:
-        """Copy values in, from anything numpy.asarray takes; names and shapes as in state_dict().
+        """Copies values into the parameters and buffers, all of them or none.
 
-        assign: take the arrays themselves, in the type that they have.
-        Errors: InputError that names all keys missing, unexpected or of another shape at once;
-        then nothing has changed.  strict=False passes over the missing and unexpected ones.
+        state_dict: by path, anything that numpy.asarray takes, torch's tensors included; the shapes
+        have to be the model's, and numbers are converted to its dtypes.
+        assign: use the given arrays themselves, in their dtypes. strict: whether missing and
+        unexpected keys are errors.
+        Raises InputError that names all keys that are missing, unexpected, or do not fit.
         """
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"a state dict maps names to arrays, got {type(state_dict).__name__}")
@@ -330,34 +361,40 @@ class Module:
         return type(self).get_extra_state is not Module.get_extra_state
 
     def get_extra_state(self) -> Any:
-        """What else the state dict is to hold, under _extra_state; for a subclass to define."""
+        """Returns what else the state dict holds, under _extra_state; a subclass may define it."""
         raise RuntimeError(f"{type(self).__name__} has no get_extra_state")
 
     def set_extra_state(self, state: Any) -> None:
-        """Take back what get_extra_state gave; for a subclass to define."""
+        """Restores what get_extra_state returned; a subclass that has one defines the other."""
         raise RuntimeError(f"{type(self).__name__} has no set_extra_state")
 
     def register_state_dict_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """Call hook(module, prefix, keep_vars) before this module's part of a state dict."""
+        """Makes state_dict run hook(module, prefix, keep_vars) before this module's part."""
         return RemovableHandle(self._hooks.around("before save"), hook)
 
     def register_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """Call hook(module, state_dict, prefix, {}) behind it; the hook changes the dict."""
+        """Makes state_dict run hook(module, state_dict, prefix, {}) after this module's part.
+
+        The hook changes the dict in place.
+        """
         return RemovableHandle(self._hooks.around("after save"), hook)
 
     def register_load_state_dict_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """Call hook(module, state_dict, prefix, {}, strict, missing_keys, unexpected_keys,
-        error_msgs) before a load, with a copy of the dict that the hook may change."""
+        """Makes load_state_dict run a hook on a copy of the dict before it loads.
+
+        The hook may change the copy. It is called with (module, state_dict, prefix, {}, strict,
+        missing_keys, unexpected_keys, error_msgs).
+        """
         return RemovableHandle(self._hooks.around("before load"), hook)
 
     def register_load_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """Call hook(module, incompatible_keys) after a load."""
+        """Makes load_state_dict run hook(module, incompatible_keys) after it has loaded."""
         return RemovableHandle(self._hooks.around("after load"), hook)
 
     _target = "cpu"      # what nncompile.compile compiles for, unless it is told another target
 
     def train(self, mode: bool = True) -> Self:
-        """Training mode, here and below: dropout and batch statistics."""
+        """Sets training mode here and below, which dropout and batch norm heed; returns self."""
         if not isinstance(mode, bool):
             raise ValueError(f"training mode is True or False, not {mode!r}")
         for module in self.modules():
@@ -365,18 +402,24 @@ class Module:
         return self
 
     def eval(self) -> Self:
+        """Sets eval mode here and below, the mode to compile a model in; returns self."""
         return self.train(False)
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Sets requires_grad of all parameters, and returns self. No gradient is computed."""
         for parameter in self.parameters():
             parameter.requires_grad = requires_grad
         return self
 
     def to(self, *args: Any, device: Any = None, dtype: DTypeLike | None = None,
            non_blocking: bool = False) -> Self:
-        """to(dtype), to(array): all floats of the model in float32 or float64.  to("cpu"), or to
-        another of `nncompile.compile`'s targets: what it compiles the model, or a part of it, for;
-        a call that is not compiled computes on the host either way."""
+        """Converts all floats to a dtype, or chooses what the model is compiled for; returns self.
+
+        A dtype, an array of that dtype, or dtype=: float32 or float64. A string or device=: "cpu"
+        or another target of nncompile.compile, for this module and those below; a call that is not
+        compiled computes on the host either way.
+        Raises TypeError for another dtype, and InputError for an unknown target.
+        """
         for given in args:
             if isinstance(given, str) and not _is_dtype(given):
                 device = given
@@ -396,28 +439,33 @@ class Module:
         return self
 
     def _checked_target(self, device: Any) -> str:
-        """The target of a device's name.  An index other than 0 is refused: no target has a
-        choice among several."""
+        """Returns the target of a device's name.
+
+        Raises InputError for an index other than 0, since no target can choose among devices.
+        """
         name, _, index = str(device).partition(":")
         if name not in TARGETS or index not in ("", "0"):
             raise InputError(f"device={str(device)!r}: there are {', '.join(TARGETS)}")
         return name
 
     def type(self, dst_type: DTypeLike) -> Self:
+        """Converts all floats to a dtype, float32 or float64; returns self."""
         return self.to(dst_type)
 
     def float(self) -> Self:
+        """Converts all floats to float32; returns self."""
         return self.to(np.float32)
 
     def double(self) -> Self:
+        """Converts all floats to float64; returns self."""
         return self.to(np.float64)
 
     def half(self) -> Self:
-        """The floats rounded to float16; they are kept, and computed with, in float32."""
+        """Rounds all floats to float16 values; they are stored, and computed with, in float32."""
         return self._rounded(lambda a: a.astype(np.float16).astype(np.float32))
 
     def bfloat16(self) -> Self:
-        """The floats rounded to bfloat16; they are kept, and computed with, in float32."""
+        """Rounds all floats to bfloat16 values; they are stored, and computed with, in float32."""
         return self._rounded(_to_bfloat16)
 
     def _rounded(self, rounding: Callable[[Any], Any]) -> Self:
@@ -427,10 +475,11 @@ class Module:
         return self
 
     def cpu(self) -> Self:
+        """Chooses the CPU as what the model is compiled for; returns self."""
         return self.to("cpu")
 
     def to_empty(self, *, device: Any, recurse: bool = True) -> Self:
-        """Other arrays in the place of these, to be filled; here of zeros."""
+        """Replaces all parameters and buffers by zeros of the same shapes; returns self."""
         self._checked_target(device)
         for array in [*self.parameters(recurse), *self.buffers(recurse)]:
             array.payload = np.zeros_like(array.numpy())
@@ -439,7 +488,7 @@ class Module:
     # -- text --------------------------------------------------------------------------------------
 
     def extra_repr(self) -> str:
-        """What stands between the parentheses: `in_features=64, out_features=10, bias=True`."""
+        """Returns the repr's arguments: `in_features=64, out_features=10, bias=True`."""
         return ""
 
     def __repr__(self) -> str:
@@ -449,14 +498,14 @@ class Module:
 
 
 def _to_bfloat16(values: Any) -> Any:
-    """Rounded to the nearest float32 whose last 16 bits are 0, halves to the even one."""
+    """Rounds to the nearest float32 whose last 16 bits are 0, halves to even."""
     bits = values.view(np.uint32)
     rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
     return np.where(np.isnan(values), values, rounded.view(np.float32))
 
 
 def layout(name: str, extra: list[str], children: list[str]) -> str:
-    """One line for a layer with nothing below it, else a line for each part."""
+    """Returns the repr: one line for a layer without submodules, otherwise a line for each part."""
     if not children and len(extra) <= 1:
         return f"{name}({''.join(extra)})"
     children = [indent(child, "  ", lambda _: True)[2:] for child in children]

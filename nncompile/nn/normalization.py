@@ -1,4 +1,4 @@
-"""Layers that bring parts of an array to one scale."""
+"""Normalisation layers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ from nncompile.nn.parameter import (
 
 
 class _Normalization(Module):
-    """What these layers share: weight, which starts as 1, and bias, which starts as 0."""
+    """A layer with an optional weight, which starts as 1, and an optional bias, which starts as 0.
+    """
 
     weight: Parameter | None
     bias: Parameter | None
@@ -40,6 +41,7 @@ class _Normalization(Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
+        """Sets the weight to 1 and the bias to 0, where there are any."""
         if self.weight is not None:
             init.ones_(self.weight)
         if self.bias is not None:
@@ -47,9 +49,10 @@ class _Normalization(Module):
 
 
 class LayerNorm(_Normalization):
-    """(x - mean) / sqrt(variance + eps) * weight + bias over the last axes.
+    """Computes (x - mean) / sqrt(variance + eps) * weight + bias over the last dimensions.
 
-    weight and bias have the shape normalized_shape and start as 1 and 0.
+    normalized_shape: their sizes; also the shape of weight and bias, which start as 1 and 0. The
+    variance is the biased one. Ba, Kiros and Hinton (2016), arXiv:1607.06450.
     """
 
     def __init__(
@@ -77,10 +80,10 @@ class LayerNorm(_Normalization):
 
 
 class RMSNorm(_Normalization):
-    """x / sqrt(mean(x^2) + eps) * weight over the last axes; eps is the machine's for the type of x
-    unless it is given.
+    """Computes x / sqrt(mean(x^2) + eps) * weight over the last dimensions.
 
-    weight has the shape normalized_shape and starts as 1.
+    normalized_shape: their sizes; also the shape of weight, which starts as 1. eps: by default the
+    machine epsilon of x's dtype. Zhang and Sennrich (2019), arXiv:1910.07467.
     """
 
     def __init__(
@@ -100,6 +103,7 @@ class RMSNorm(_Normalization):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
+        """Sets the weight to 1, where there is one."""
         if self.weight is not None:
             init.ones_(self.weight)
 
@@ -112,7 +116,11 @@ class RMSNorm(_Normalization):
 
 
 class GroupNorm(_Normalization):
-    """LayerNorm of each group of channels of [N, C, ...]; weight and bias [C] start as 1 and 0."""
+    """Normalises each group of channels of [N, C, ...] to mean 0 and variance 1.
+
+    The result times weight plus bias, both [C], which start as 1 and 0. Wu and He (2018),
+    arXiv:1803.08494. Raises InputError where num_groups does not divide num_channels.
+    """
 
     def __init__(
         self,
@@ -143,9 +151,10 @@ class GroupNorm(_Normalization):
 
 
 class _ByChannel(_Normalization):
-    """What BatchNorm1d and InstanceNorm1d share: running statistics of each channel.
+    """Normalisation of each channel with running statistics: BatchNorm1d, InstanceNorm1d.
 
-    weight and bias [num_features] start as 1 and 0, and so do running_var and running_mean.
+    weight and bias [num_features] start as 1 and 0, running_mean and running_var as 0 and 1.
+    momentum: the share of a batch's statistics in the running ones; None for their average.
     """
 
     running_mean: Array | None
@@ -178,6 +187,7 @@ class _ByChannel(_Normalization):
         self._make_affine((num_features,), affine, affine and bias, device, dtype)
 
     def reset_running_stats(self) -> None:
+        """Sets running_mean to 0, running_var to 1 and num_batches_tracked to 0."""
         for array, value in ((self.running_mean, 0), (self.running_var, 1),
                              (self.num_batches_tracked, 0)):
             if array is not None:
@@ -185,6 +195,7 @@ class _ByChannel(_Normalization):
                 numbers[...] = value
 
     def reset_parameters(self) -> None:
+        """Resets the running statistics, the weight and the bias."""
         self.reset_running_stats()
         super().reset_parameters()
 
@@ -198,9 +209,11 @@ class _ByChannel(_Normalization):
 
 
 class BatchNorm1d(_ByChannel):
-    """(x - mean) / sqrt(variance + eps) * weight + bias for each channel of [N, C] or [N, C, L].
+    """Computes (x - mean) / sqrt(variance + eps) * weight + bias for each channel.
 
-    Mean and variance are the running ones in eval mode, else the batch's.
+    The input is [N, C] or [N, C, L]. Mean and variance are the running ones in eval mode, and the
+    batch's in training mode or where track_running_stats is off. Ioffe and Szegedy (2015),
+    arXiv:1502.03167.
     """
 
     def _unlike_eval(self) -> bool:
@@ -216,7 +229,7 @@ class BatchNorm1d(_ByChannel):
             self.eps)
 
     def _count(self) -> float:
-        """Count this batch, if it counts, and give how much of it goes into the statistics."""
+        """Counts the batch in training mode, and returns its share in the running statistics."""
         if not self.training or self.num_batches_tracked is None:
             return self.momentum or 0.0
         number = self.num_batches_tracked.numbers("the number of batches in training mode")
@@ -225,8 +238,11 @@ class BatchNorm1d(_ByChannel):
 
 
 class InstanceNorm1d(_ByChannel):
-    """Each channel of [N, C, L] or [C, L] brought to mean 0 and variance 1, then times weight plus
-    bias; with track_running_stats, in eval mode by the running statistics."""
+    """Normalises each channel of each instance of [N, C, L] or [C, L] to mean 0 and variance 1.
+
+    With affine, the result times weight plus bias. With track_running_stats, eval mode uses the
+    running statistics instead. Ulyanov, Vedaldi and Lempitsky (2016), arXiv:1607.08022.
+    """
 
     def __init__(
         self,
@@ -264,8 +280,7 @@ class InstanceNorm1d(_ByChannel):
 
 
 class _LazyByChannel(_ByChannel):
-    """What the lazy ones share: num_features is that of the first input, in a call or a trace, and
-    from then on they are what is said in `becomes`."""
+    """A layer that takes num_features from its first input, and then becomes a `becomes`."""
 
     becomes: type[_ByChannel]
 
@@ -293,13 +308,15 @@ class _LazyByChannel(_ByChannel):
             self.num_batches_tracked = Buffer(np.array(0, np.int64))
 
     def has_uninitialized_params(self) -> bool:
+        """Returns whether a parameter or a buffer has no shape yet."""
         return any(isinstance(array, Uninitialized)
                    for array in (*self._parameters.values(), *self._buffers.values()))
 
     def initialize_parameters(self, input: Array) -> None:
-        """Give the arrays the number of channels that this input has.
+        """Gives the parameters and buffers the number of channels that this input has.
 
-        Errors: an input that is not [N, C] or [N, C, L]; channels whose number is not known."""
+        Raises InputError for another rank than 2 or 3, and Error where the number is symbolic.
+        """
         if input.ndim not in (2, 3):
             raise InputError(f"{type(self).__name__} takes [N, C] or [N, C, L], not {input.type}")
         if not self.has_uninitialized_params():
@@ -317,19 +334,22 @@ class _LazyByChannel(_ByChannel):
 
 
 class LazyBatchNorm1d(_LazyByChannel, BatchNorm1d):
-    """A BatchNorm1d that takes num_features from its first input."""
+    """A BatchNorm1d that takes num_features from its first input, of a call or a trace."""
 
     becomes = BatchNorm1d
 
 
 class LazyInstanceNorm1d(_LazyByChannel, InstanceNorm1d):
-    """An InstanceNorm1d that takes num_features from its first input."""
+    """An InstanceNorm1d that takes num_features from its first input, of a call or a trace."""
 
     becomes = InstanceNorm1d
 
 
 class LocalResponseNorm(Module):
-    """x / (k + alpha * mean of x^2 over `size` neighbouring channels)^beta, of [N, C, ...]."""
+    """Computes x / (k + alpha * mean of x^2 over `size` neighbouring channels)^beta of [N, C, ...].
+
+    Channels beyond the first and the last count as 0. Krizhevsky, Sutskever and Hinton (2012).
+    """
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
         super().__init__()
@@ -346,9 +366,9 @@ class LocalResponseNorm(Module):
 
 
 class CrossMapLRN2d(Module):
-    """LocalResponseNorm of [N, C, H, W], with as many neighbours before a channel as after it.
+    """Computes LocalResponseNorm of [N, C, H, W] over (size - 1) / 2 channels to each side.
 
-    torch's never takes the first channel out of its running sum; this one does.
+    torch's implementation never drops the first channel from its running sum; this one does.
     """
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1) -> None:

@@ -15,8 +15,7 @@ from nncompile.nn.running import running
 
 
 class _Owned(Array):
-    """What Parameter and Buffer share: numbers that can be exchanged for others.  Changes in place
-    go into the ndarray itself."""
+    """An array whose numbers can be replaced, and whose changes in place go into its ndarray."""
 
     in_memory = True
 
@@ -29,8 +28,7 @@ class _Owned(Array):
 
     @property
     def data(self) -> Array:
-        """The array without its gradient, so that it can be changed in place.  Assigning puts
-        other numbers in its place."""
+        """The same array as a view that may be changed in place. Assigning replaces the numbers."""
         return self.detach()
 
     @data.setter
@@ -41,8 +39,8 @@ class _Owned(Array):
 class Parameter(_Owned):
     """An array that becomes part of the module it is assigned to, under that name.
 
-    `data` is an array, which is shared and keeps its type; plain numbers and lists become float32.
-    Errors: InputError for an array of integers or truths that requires a gradient.
+    data: an array, which is shared and keeps its dtype; numbers and lists become float32.
+    Raises InputError for integers or bools with requires_grad.
     """
 
     def __init__(self, data: Any = (), requires_grad: bool = True) -> None:
@@ -53,6 +51,7 @@ class Parameter(_Owned):
 
     @property
     def leaf(self) -> Parameter:
+        """The Parameter itself."""
         return self
 
     def __repr__(self) -> str:
@@ -60,9 +59,9 @@ class Parameter(_Owned):
 
 
 class Buffer(_Owned):
-    """An array that becomes a buffer of the module it is assigned to: kept and saved, not trained.
+    """An array that becomes a buffer of the module it is assigned to: saved, but not trained.
 
-    persistent=False leaves it out of the state dict.
+    persistent: whether it is part of the state dict.
     """
 
     def __init__(self, data: Any = (), *, persistent: bool = True) -> None:
@@ -71,11 +70,11 @@ class Buffer(_Owned):
 
 
 class Uninitialized(_Owned):
-    """What has no shape yet: a lazy layer's arrays before its first call."""
+    """An array of a lazy layer that has no shape before its first call."""
 
     def materialize(self, shape: tuple[int, ...], device: Any = None,
                     dtype: DTypeLike | None = None) -> None:
-        """Become an array of this shape."""
+        """Turns this into an array of zeros of the given shape."""
         self.payload = empty(shape, device, self.dtype if dtype is None else dtype).payload
         self.__class__ = Parameter if isinstance(self, Parameter) else Buffer  # type: ignore
 
@@ -84,7 +83,7 @@ class Uninitialized(_Owned):
 
 
 class UninitializedParameter(Uninitialized, Parameter):
-    """A parameter whose shape is not known yet."""
+    """A Parameter whose shape is not known yet."""
 
     def __init__(self, requires_grad: bool = True, device: Any = None,
                  dtype: DTypeLike | None = None) -> None:
@@ -92,7 +91,7 @@ class UninitializedParameter(Uninitialized, Parameter):
 
 
 class UninitializedBuffer(Uninitialized, Buffer):
-    """A buffer whose shape is not known yet."""
+    """A Buffer whose shape is not known yet."""
 
     def __init__(self, requires_grad: bool = False, device: Any = None,
                  dtype: DTypeLike | None = None) -> None:
@@ -100,7 +99,7 @@ class UninitializedBuffer(Uninitialized, Buffer):
 
 
 def as_data(data: Any) -> NDArray[Any]:
-    """An array of a type that the IR knows."""
+    """Returns the data as an ndarray of a dtype that the IR has; numbers and lists as float32."""
     if isinstance(data, Array):
         return data.numpy()
     has_type = hasattr(data, "__array__")
@@ -110,9 +109,10 @@ def as_data(data: Any) -> NDArray[Any]:
 
 
 def empty(shape: tuple[int, ...], device: Any = None, dtype: DTypeLike | None = None) -> Parameter:
-    """A parameter to be filled, checked as a layer's arguments are: the device can only be a CPU.
+    """Returns a Parameter of zeros that is to be filled, and checks a layer's arguments.
 
-    Errors: InputError for a negative size, another device, or a type other than f32 and f64.
+    Raises InputError for a negative size, another device than the CPU, and another dtype than
+    float32 and float64.
     """
     _check_device(device)
     if negative := [size for size in shape if size < 0]:

@@ -1,4 +1,4 @@
-"""The layers that are running, innermost last, so that an error can say in which one it arose."""
+"""The stack of running layers, innermost last, so that an error can name the one it arose in."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ class Layer(Protocol):
 
     def _run_forward(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Any: ...
 
-    def named_modules(self) -> Iterator[tuple[str, Layer]]: ...
+    def named_modules(self) -> Iterator[tuple[str, Layer]]:
+        """Yields the layer and all below, each with its path."""
 
 
 class Run:
-    """One call of a model, from its outermost layer's beginning to its end."""
+    """One call of a model, from the start of its outermost layer to its end."""
 
     def __init__(self, root: Layer | None = None) -> None:
         self.root = root
         self.layers: list[Layer] = []
 
     def layer(self, layer: Layer, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-        """Run the forward of a layer.  An Error gets a note that names the layer."""
+        """Returns the result of a layer's forward; an Error gets a note that names the layer."""
         self.layers.append(layer)
         try:
             return layer._run_forward(args, kwargs)
@@ -41,7 +42,7 @@ class Run:
             self.layers.pop()
 
     def layer_name(self) -> str:
-        """The path and the class of the layer that is running: `0.fc Linear`."""
+        """Returns the path and the class of the running layer: `0.fc Linear`."""
         if not self.layers or self.root is None:
             return ""
         layer = self.layers[-1]
@@ -53,7 +54,7 @@ class Run:
         return {} if self.root is None else {id(m): p for p, m in self.root.named_modules()}
 
     def use(self, owned: Array) -> None:
-        """A Parameter or a buffer becomes an operand: a place to refuse it."""
+        """Is told that a Parameter or a buffer becomes an operand; a subclass may refuse it."""
 
 
 _OUTSIDE = Run()                                 # of every call of a model

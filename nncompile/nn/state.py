@@ -1,5 +1,4 @@
-"""A state dict, saved and loaded: every problem is found first and named at once, then all is
-copied."""
+"""State dicts: all problems are found before anything is loaded, and reported together."""
 
 from __future__ import annotations
 
@@ -50,7 +49,7 @@ class IncompatibleKeys(NamedTuple):
 
 
 def save(module: _HasState, state: Any, prefix: str, keep_vars: bool) -> None:
-    """Put a module's part, and those of the modules below, into a state dict, between its hooks."""
+    """Writes the arrays of a module and of those below into a state dict, between its hooks."""
     for hook in module._hooks.around("before save").values():
         hook(module, prefix, keep_vars)
     for path, array in module._arrays_in_state(prefix, recurse=False).items():
@@ -67,11 +66,11 @@ def save(module: _HasState, state: Any, prefix: str, keep_vars: bool) -> None:
 
 def load(module: _HasState, given: Mapping[str, Any], strict: bool, assign: bool = False
          ) -> IncompatibleKeys:
-    """Copy the values that are given into a module's arrays, all of them or none; with `assign`,
-    the arrays themselves.
+    """Copies the given values into a module's arrays, all of them or none.
 
-    Each array is replaced, not written to, so a graph traced before keeps its numbers.
-    Errors: InputError naming each key that is missing, unexpected (both only if strict), of
+    assign: uses the arrays themselves. Each array gets new numbers instead of a write to the old
+    ones, so a graph traced before keeps its numbers.
+    Raises InputError that names each key that is missing, unexpected (both with strict alone), of
     another shape, or no array of real numbers.
     """
     own, state = module._arrays_in_state(""), dict(given)
@@ -105,7 +104,7 @@ def load(module: _HasState, given: Mapping[str, Any], strict: bool, assign: bool
 
 def _all_fitting(own: Mapping[str, Array], state: Mapping[str, Any], assign: bool,
                  problems: list[str]) -> dict[str, NDArray[Any]]:
-    """The numbers for each array; what does not fit is put among the problems."""
+    """Returns the new numbers of each array, and adds what does not fit to the problems."""
     loaded = {}
     for key, array in own.items():
         if key not in state:
@@ -118,7 +117,7 @@ def _all_fitting(own: Mapping[str, Array], state: Mapping[str, Any], assign: boo
 
 
 def _as_numpy(given: Any) -> NDArray[Any]:
-    """The numbers of anything; float16 and bfloat16, torch's and ml_dtypes', as float32."""
+    """Returns anything as an ndarray; float16 and bfloat16, torch's and ml_dtypes', as float32."""
     if "bfloat16" in str(getattr(given, "dtype", "")) and hasattr(given, "float"):
         given = given.float()                    # a tensor of torch's, which NumPy has no type for
     values = np.asarray(given)
@@ -127,8 +126,10 @@ def _as_numpy(given: Any) -> NDArray[Any]:
 
 
 def _fitting(given: Any, target: Array, assign: bool) -> NDArray[Any]:
-    """The given numbers in an array of their own, of the target's shape and type; with `assign`,
-    in their own array and type."""
+    """Returns the given numbers in the target's dtype, copied; with assign, as they are.
+
+    Raises InputError where the shape or the kind of dtype differs.
+    """
     values = _as_numpy(given)
     if values.dtype.kind not in "fiub" or (values.dtype.kind == "f") > (target.dtype.kind == "f"):
         raise InputError(f"values of type {values.dtype} cannot become {target.type}")

@@ -1,4 +1,8 @@
-"""The transformer's layers and stacks.  Vaswani et al. (2017), arXiv:1706.03762."""
+"""The transformer's layers and stacks, after Vaswani et al. (2017), arXiv:1706.03762.
+
+Arguments and shapes are those of torch.nn: src [L, N, E] and tgt [T, N, E] where E is d_model, N
+first with batch_first; masks as in MultiheadAttention.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +28,7 @@ _Activation = str | Callable[[Array], Array]
 
 
 class _TransformerLayer(Module):
-    """What the layers of both stacks share: two linear layers with an activation between them."""
+    """A layer with a feed-forward part: linear2(dropout(activation(linear1(x))))."""
 
     norm_first: bool
     linear1: Linear
@@ -36,7 +40,7 @@ class _TransformerLayer(Module):
         return self.linear2(self.dropout(self.activation(self.linear1(x))))
 
     def _add(self, x: Any, norm: LayerNorm, part: Callable[[Any], Any], drop: Dropout) -> Any:
-        """x plus what a part makes of it; the norm comes before the part, or after the sum."""
+        """Returns x plus a part's result, with the norm before the part or after the sum."""
         if self.norm_first:
             return x + drop(part(norm(x)))
         return norm(x + drop(part(x)))
@@ -47,9 +51,11 @@ def _attend(layer: MultiheadAttention, x: Any, memory: Any, mask: Any, padding: 
 
 
 class TransformerEncoderLayer(_TransformerLayer):
-    """Attention of a sequence to itself and two linear layers, each added to what went in.
+    """Computes self-attention and a feed-forward part, each with a residual connection and a norm.
 
-    src is [L, N, d_model], or [N, L, d_model] with batch_first; masks as in MultiheadAttention.
+    d_model: the width E. nhead: heads of attention. dim_feedforward: the width between linear1 and
+    linear2. activation: "relu", "gelu" or a function. norm_first: norms come before the parts, not
+    after the sums. [L, N, E] -> [L, N, E].
     """
 
     def __init__(
@@ -81,6 +87,10 @@ class TransformerEncoderLayer(_TransformerLayer):
 
     def forward(self, src: Array, src_mask: Any = None, src_key_padding_mask: Any = None,
                 is_causal: bool = False) -> Any:
+        """Returns the encoded sequence, in src's shape.
+
+        src_mask: as attn_mask of MultiheadAttention. is_causal: a promise that it is causal.
+        """
         def attention(x: Any) -> Any:
             return _attend(self.self_attn, x, x, src_mask, src_key_padding_mask)
 
@@ -90,7 +100,10 @@ class TransformerEncoderLayer(_TransformerLayer):
 
 
 class TransformerDecoderLayer(_TransformerLayer):
-    """TransformerEncoderLayer with attention to the encoder's result, memory, in between."""
+    """Computes self-attention, attention to the encoder's result, and a feed-forward part.
+
+    Arguments as those of TransformerEncoderLayer. [T, N, E] and memory [L, N, E] -> [T, N, E].
+    """
 
     def __init__(
         self,
@@ -129,6 +142,11 @@ class TransformerDecoderLayer(_TransformerLayer):
         tgt_key_padding_mask: Any = None, memory_key_padding_mask: Any = None,
         tgt_is_causal: bool = False, memory_is_causal: bool = False,
     ) -> Any:
+        """Returns the decoded sequence, in tgt's shape.
+
+        memory: the encoder's result. Masks: as attn_mask and key_padding_mask of
+        MultiheadAttention.
+        """
         def to_itself(x: Any) -> Any:
             return _attend(self.self_attn, x, x, tgt_mask, tgt_key_padding_mask)
 
@@ -143,9 +161,9 @@ class TransformerDecoderLayer(_TransformerLayer):
 
 
 class TransformerEncoder(Module):
-    """num_layers copies of a layer one after the other, and maybe a norm.
+    """Calls num_layers copies of a layer one after the other, and then a norm if one is given.
 
-    enable_nested_tensor and mask_check say how torch computes; here they change nothing.
+    enable_nested_tensor and mask_check select implementations in torch; here they change nothing.
     """
 
     def __init__(self, encoder_layer: Module, num_layers: int, norm: Module | None = None,
@@ -159,6 +177,7 @@ class TransformerEncoder(Module):
 
     def forward(self, src: Array, mask: Any = None, src_key_padding_mask: Any = None,
                 is_causal: bool | None = None) -> Any:
+        """Returns the encoded sequence, in src's shape; the masks go to every layer."""
         x = src
         for layer in self.layers:
             x = layer(x, src_mask=mask, src_key_padding_mask=src_key_padding_mask,
@@ -167,7 +186,7 @@ class TransformerEncoder(Module):
 
 
 class TransformerDecoder(Module):
-    """num_layers copies of a layer one after the other, and maybe a norm."""
+    """Calls num_layers copies of a layer one after the other, and then a norm if one is given."""
 
     def __init__(self, decoder_layer: Module, num_layers: int, norm: Module | None = None) -> None:
         super().__init__()
@@ -180,6 +199,7 @@ class TransformerDecoder(Module):
         tgt_key_padding_mask: Any = None, memory_key_padding_mask: Any = None,
         tgt_is_causal: bool | None = None, memory_is_causal: bool = False,
     ) -> Any:
+        """Returns the decoded sequence, in tgt's shape; the masks go to every layer."""
         x = tgt
         for layer in self.layers:
             x = layer(x, memory, tgt_mask=tgt_mask, memory_mask=memory_mask,
@@ -190,9 +210,9 @@ class TransformerDecoder(Module):
 
 
 class Transformer(Module):
-    """An encoder of src and a decoder of tgt that looks at the encoder's result.
+    """An encoder of src and a decoder of tgt that attends to the encoder's result.
 
-    Matrices start by Xavier's uniform distribution.
+    All matrices start by xavier_uniform_. custom_encoder, custom_decoder: modules used instead.
     """
 
     def __init__(
@@ -241,6 +261,10 @@ class Transformer(Module):
         src_is_causal: bool | None = None, tgt_is_causal: bool | None = None,
         memory_is_causal: bool = False,
     ) -> Any:
+        """Returns the decoder's result [T, N, E].
+
+        Raises InputError where a width is not d_model.
+        """
         if src.size(-1) != self.d_model or tgt.size(-1) != self.d_model:
             raise InputError(f"Transformer has the width {self.d_model}, got {src.type} and "
                              f"{tgt.type}")
@@ -254,12 +278,15 @@ class Transformer(Module):
 
     @staticmethod
     def generate_square_subsequent_mask(sz: int, device: Any = None, dtype: Any = None) -> Array:
-        """-inf above the diagonal, so that nothing later is seen, and 0 elsewhere."""
+        """Returns the causal mask [sz, sz]: -inf above the diagonal and 0 elsewhere."""
         return full((sz, sz), float("-inf"), dtype=dtype, device=device).triu(1)
 
 
 def _activation_of(given: _Activation) -> Callable[[Array], Any]:
-    """A function, a module, or the name of one of two functions.  Errors: another name."""
+    """Returns a function or module as it is, and "relu" or "gelu" as its function.
+
+    Raises InputError for another name.
+    """
     if callable(given):
         return given
     if given not in ("relu", "gelu"):

@@ -1,6 +1,7 @@
-"""The layers as functions.  From outside of a forward: ndarrays in, an ndarray out.
+"""The layers as functions, with torch.nn.functional's names and arguments.
 
-Inside a forward they take and give Arrays.  An ndarray among the arguments is a constant.
+From outside of a forward they take ndarrays and return an ndarray. Inside a forward they take and
+return Arrays, and an ndarray among the arguments is a constant.
 """
 
 from nncompile.array.creation import cat as _cat

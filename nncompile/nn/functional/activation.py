@@ -1,7 +1,7 @@
-"""Functions of each element, and the softmax family.
+"""Activation functions and the softmax family.
 
-inplace=True: the result takes the place of an Array's elements, as in torch.  An ndarray stays as
-it is all the same.
+They work elementwise on floats of either dtype; a few take integers, too, as torch's do. With
+inplace=True the result takes the place of an Array's elements; an ndarray stays as it is.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from nncompile.nn.functional.dropout import drawn
 
 @from_outside
 def relu(input: Any, inplace: bool = False) -> Array:
-    """max(x, 0); NaN stays."""
+    """Computes max(x, 0). NaN stays."""
     return placed(input, as_array("relu", input).relu(), inplace)
 
 
 @from_outside
 def relu6(input: Any, inplace: bool = False) -> Array:
-    """min(max(x, 0), 6)."""
+    """Computes min(max(x, 0), 6)."""
     return placed(input, bounded(_numbers("relu6", input), 0, 6), inplace)
 
 
@@ -36,7 +36,7 @@ def relu6(input: Any, inplace: bool = False) -> Array:
 def hardtanh(
     input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
 ) -> Array:
-    """x between min_val and max_val.  Errors: InputError for min_val above max_val."""
+    """Computes min(max(x, min_val), max_val). Raises InputError for min_val above max_val."""
     if min_val > max_val:
         raise InputError(f"hardtanh: min_val {min_val} is above max_val {max_val}")
     x = _numbers("hardtanh", input)
@@ -46,16 +46,17 @@ def hardtanh(
 
 @from_outside
 def leaky_relu(input: Any, negative_slope: float = 0.01, inplace: bool = False) -> Array:
-    """x, or negative_slope * x where x is negative."""
+    """Computes x where x >= 0 and negative_slope * x elsewhere."""
     x = as_array("leaky_relu", input)
     return placed(input, apply("leaky_relu", x, float(negative_slope)), inplace)
 
 
 @from_outside
 def prelu(input: Any, weight: Any) -> Array:
-    """x, or weight * x where x is negative: one weight, or one for each channel (axis 1).
+    """Computes x where x >= 0 and weight * x elsewhere.
 
-    Errors: a weight of more than one axis, or of another size than the channels.
+    weight: one number, or [C] with one for each channel, dimension 1 of the input [N, C, ...].
+    Raises Error for another shape.
     """
     x, slope = as_array("prelu", input), as_array("prelu", weight)
     if slope.ndim > 1:
@@ -71,9 +72,10 @@ def prelu(input: Any, weight: Any) -> Array:
 @from_outside
 def rrelu(input: Any, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False,
           inplace: bool = False) -> Array:
-    """leaky_relu with the slope (lower + upper) / 2; in training with one drawn for each element.
+    """Computes leaky_relu with the slope (lower + upper) / 2; in training with random slopes.
 
-    Errors: InputError for lower above upper; an array that is being traced, in training.
+    training: each element has its own slope, uniform on [lower, upper).
+    Raises InputError for lower above upper, and Error in a trace in training.
     """
     x = as_array("rrelu", input)
     if lower > upper:
@@ -87,19 +89,28 @@ def rrelu(input: Any, lower: float = 1 / 8, upper: float = 1 / 3, training: bool
 
 @from_outside
 def elu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Array:
-    """x, or alpha * (exp(x) - 1) where x is negative."""
+    """Computes x where x >= 0 and alpha * (exp(x) - 1) elsewhere.
+
+    Clevert, Unterthiner and Hochreiter (2015), arXiv:1511.07289.
+    """
     return placed(input, apply("elu", as_array("elu", input), float(alpha)), inplace)
 
 
 @from_outside
 def selu(input: Any, inplace: bool = False) -> Array:
-    """elu, scaled so that mean and variance stay.  Klambauer et al. (2017), arXiv:1706.02515."""
+    """Computes scale * elu(x, alpha) with constants that preserve mean 0 and variance 1.
+
+    Klambauer et al. (2017), arXiv:1706.02515.
+    """
     return placed(input, apply("selu", as_array("selu", input)), inplace)
 
 
 @from_outside
 def celu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Array:
-    """x, or alpha * (exp(x / alpha) - 1) where x is negative.  Errors: InputError for alpha 0."""
+    """Computes x where x >= 0 and alpha * (exp(x / alpha) - 1) elsewhere.
+
+    Barron (2017), arXiv:1704.07483. Raises InputError for an alpha of 0.
+    """
     if alpha == 0:
         raise InputError("celu divides by alpha, which cannot be 0")
     return placed(input, apply("celu", as_array("celu", input), float(alpha)), inplace)
@@ -107,9 +118,12 @@ def celu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Array:
 
 @from_outside
 def gelu(input: Any, approximate: str = "none") -> Array:
-    """x * Phi(x) for the normal distribution's Phi; "tanh" for its approximation by a tanh.
+    """Computes x * Phi(x), Phi being the standard normal distribution function.
 
-    Hendrycks and Gimpel (2016), arXiv:1606.08415.
+    approximate: "none", or "tanh" for 0.5 * x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3))).
+    At infinities it is the limit, where torch gives NaN. Hendrycks and Gimpel (2016),
+    arXiv:1606.08415.
+    Raises InputError for another value of approximate.
     """
     if approximate not in ("none", "tanh"):
         raise InputError(f"gelu's approximate is 'none' or 'tanh', not {approximate!r}")
@@ -118,56 +132,63 @@ def gelu(input: Any, approximate: str = "none") -> Array:
 
 @from_outside
 def silu(input: Any, inplace: bool = False) -> Array:
-    """x * sigmoid(x)."""
+    """Computes x * sigmoid(x). At -inf it is -0, where torch gives NaN."""
     return placed(input, apply("silu", as_array("silu", input)), inplace)
 
 
 @from_outside
 def mish(input: Any, inplace: bool = False) -> Array:
-    """x * tanh(softplus(x)).  Misra (2019), arXiv:1908.08681."""
+    """Computes x * tanh(softplus(x)). At -inf it is -0, where torch gives NaN.
+
+    Misra (2019), arXiv:1908.08681.
+    """
     return placed(input, apply("mish", as_array("mish", input)), inplace)
 
 
 @from_outside
 def sigmoid(input: Any) -> Array:
-    """1 / (1 + exp(-x))."""
+    """Computes 1 / (1 + exp(-x)); integers and bools as float32."""
     return as_array("sigmoid", input).sigmoid()
 
 
 @from_outside
 def logsigmoid(input: Any) -> Array:
-    """log(1 / (1 + exp(-x)))."""
+    """Computes log(1 / (1 + exp(-x))), without overflow."""
     return apply("log_sigmoid", as_array("logsigmoid", input))
 
 
 @from_outside
 def tanh(input: Any) -> Array:
+    """Computes tanh(x); integers and bools as float32."""
     return as_array("tanh", input).tanh()
 
 
 @from_outside
 def tanhshrink(input: Any) -> Array:
-    """x - tanh(x)."""
+    """Computes x - tanh(x)."""
     x = as_array("tanhshrink", input)
     return apply("tanhshrink", x) if x.is_floating_point() else x.sub(x.tanh())
 
 
 @from_outside
 def softplus(input: Any, beta: float = 1, threshold: float = 20) -> Array:
-    """log(1 + exp(beta x)) / beta; x itself where beta x is above the threshold."""
+    """Computes log(1 + exp(beta * x)) / beta, and x where beta * x is above the threshold."""
     return apply("softplus", as_array("softplus", input), float(beta), float(threshold))
 
 
 @from_outside
 def softsign(input: Any) -> Array:
-    """x / (1 + |x|)."""
+    """Computes x / (1 + |x|). At infinities it is 1 and -1, where torch gives NaN."""
     x = as_array("softsign", input)
     return apply("softsign", x) if x.is_floating_point() else x.div(x.abs().add(1))
 
 
 @from_outside
 def softshrink(input: Any, lambd: float = 0.5) -> Array:
-    """x moved by lambd toward 0, and 0 within lambd of it.  Errors: InputError for lambd < 0."""
+    """Computes x - lambd above lambd, x + lambd below -lambd, and 0 between.
+
+    Raises InputError for a negative lambd.
+    """
     if lambd < 0:
         raise InputError(f"softshrink: lambd is 0 or above, not {lambd}")
     return apply("softshrink", as_array("softshrink", input), float(lambd))
@@ -175,25 +196,28 @@ def softshrink(input: Any, lambd: float = 0.5) -> Array:
 
 @from_outside
 def hardshrink(input: Any, lambd: float = 0.5) -> Array:
-    """x, or 0 within lambd of it."""
+    """Computes x where |x| is above lambd, and 0 elsewhere."""
     return apply("hardshrink", as_array("hardshrink", input), float(lambd))
 
 
 @from_outside
 def hardsigmoid(input: Any, inplace: bool = False) -> Array:
-    """min(max(x + 3, 0), 6) / 6."""
+    """Computes min(max(x + 3, 0), 6) / 6."""
     return placed(input, apply("hardsigmoid", as_array("hardsigmoid", input)), inplace)
 
 
 @from_outside
 def hardswish(input: Any, inplace: bool = False) -> Array:
-    """x * hardsigmoid(x).  Howard et al. (2019), arXiv:1905.02244."""
+    """Computes x * hardsigmoid(x). At -inf it is -0, where torch gives NaN.
+
+    Howard et al. (2019), arXiv:1905.02244.
+    """
     return placed(input, apply("hardswish", as_array("hardswish", input)), inplace)
 
 
 @from_outside
 def threshold(input: Any, threshold: float, value: float, inplace: bool = False) -> Array:
-    """x where it is above the threshold, else the value."""
+    """Computes x where it is above the threshold, and `value` elsewhere."""
     x = as_array("threshold", input)
     if x.is_floating_point():
         return placed(input, apply("threshold", x, float(threshold), float(value)), inplace)
@@ -203,9 +227,10 @@ def threshold(input: Any, threshold: float, value: float, inplace: bool = False)
 
 @from_outside
 def glu(input: Any, dim: int = -1) -> Array:
-    """a * sigmoid(b), a and b the two halves along dim.
+    """Computes a * sigmoid(b) for the halves a and b of the input along dim.
 
-    Dauphin et al. (2016), arXiv:1612.08083.  Errors: an array without dimensions; an odd size.
+    Dauphin et al. (2016), arXiv:1612.08083.
+    Raises Error for an odd size, for an array without dimensions, and for other dtypes than floats.
     """
     x = as_array("glu", input)
     if x.ndim == 0:
@@ -229,7 +254,10 @@ threshold_ = changing(threshold)
 @from_outside
 def softmax(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: DType = None
             ) -> Array:
-    """exp(x) / sum(exp(x)) along dim.  A row of -inf gives NaN."""
+    """Computes exp(x) / sum(exp(x)) along dim. A row of -inf gives NaN.
+
+    dim: without one, torch's deprecated choice with a warning. dtype: x is converted to it first.
+    """
     x = as_array("softmax", input)
     return x.softmax(_dim_of("softmax", x, dim), dtype)
 
@@ -237,7 +265,7 @@ def softmax(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: DTy
 @from_outside
 def log_softmax(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: DType = None
                 ) -> Array:
-    """log(softmax(x)), without the rounding of the softmax."""
+    """Computes x - log(sum(exp(x))) along dim; arguments as those of softmax."""
     x = as_array("log_softmax", input)
     return x.log_softmax(_dim_of("log_softmax", x, dim), dtype)
 
@@ -245,7 +273,7 @@ def log_softmax(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype:
 @from_outside
 def softmin(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: DType = None
             ) -> Array:
-    """softmax(-x)."""
+    """Computes softmax(-x) along dim; arguments as those of softmax."""
     x = as_array("softmin", input)
     return x.neg().softmax(_dim_of("softmin", x, dim), dtype)
 
@@ -258,7 +286,7 @@ def _numbers(name: str, given: Any) -> Array:
 
 
 def _dim_of(name: str, x: Array, dim: int | None) -> int:
-    """The axis given, or torch's choice where there is none, deprecated there too."""
+    """Returns the dimension given, or warns and returns torch's deprecated choice by the rank."""
     if dim is not None:
         return dim
     warnings.warn(f"{name} without dim is deprecated: give it one", stacklevel=2)

@@ -1,4 +1,4 @@
-"""Attention, in parts: two products with a softmax between them."""
+"""Scaled dot-product attention, alone and with the projections of multi-head attention."""
 
 from __future__ import annotations
 
@@ -29,14 +29,15 @@ def scaled_dot_product_attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Array:
-    """softmax(query @ key^T * scale + mask) @ value: [..., L, E], [..., S, E] and [..., S, V] make
-    [..., L, V].
+    """Computes softmax(query @ key^T * scale + mask) @ value.
 
-    attn_mask broadcasts to [..., L, S]: bool, true where a key is seen, or added to the scores; a
-    query that sees no key gets 0.  is_causal: query i sees the keys 0..i.  scale is 1 / sqrt(E)
-    unless it is given.  enable_gqa: a head of key and value serves several of the query.
+    query [..., L, E], key [..., S, E] and value [..., S, V] give [..., L, V].
+    attn_mask: broadcasts to [..., L, S]; of bool, true where a key is seen, or of floats that are
+    added to the scores. A query that sees no key gets 0. is_causal: query i sees the keys 0 to i.
+    scale: 1 / sqrt(E) by default. enable_gqa: a head of key and value serves several of the query.
     Vaswani et al. (2017), arXiv:1706.03762.
-    Errors: attn_mask with is_causal; sizes or types that do not fit; dropout while tracing.
+    Raises InputError for attn_mask together with is_causal, and Error where shapes or dtypes do not
+    fit, or for dropout in a trace.
     """
     q, k, v = (as_array("scaled_dot_product_attention", a) for a in (query, key, value))
     if min(q.ndim, k.ndim, v.ndim) < 2:
@@ -57,13 +58,13 @@ def scaled_dot_product_attention(
 
 
 def _causal(queries: Any, keys: Any) -> Array:
-    """True where a query is not before the key."""
+    """Returns a mask that is true where a query is not before the key."""
     rows = apply("iota", shape=(queries, 1), axis=0, dtype="i64")
     return apply("ge", rows, apply("iota", shape=(keys,), axis=0, dtype="i64"))
 
 
 def _masked_softmax(scores: Array, attn_mask: Any) -> Array:
-    """softmax over the keys that are seen; of a query that sees none, 0."""
+    """Returns the softmax over the keys that are seen; 0 for a query that sees none."""
     mask = as_array("attn_mask", attn_mask)
     if mask.type.dtype == "bool":
         scores = apply("where", mask, scores, _NEGATIVE)
@@ -83,9 +84,10 @@ def multi_head_attention_forward(
     static_k: Any = None, static_v: Any = None, average_attn_weights: bool = True,
     is_causal: bool = False,
 ) -> tuple[Array, Array | None]:
-    """nn.MultiheadAttention's forward for [L, N, E], or [L, E] of one sequence.
+    """Computes nn.MultiheadAttention's forward for [L, N, E], or [L, E] without a batch.
 
-    Errors: static_k and static_v, which are not supported; arrays that do not fit.
+    Raises InputError for static_k and static_v, which are not supported, and Error where arrays do
+    not fit.
     """
     if static_k is not None or static_v is not None:
         raise InputError("multi_head_attention_forward takes no static_k and static_v")
@@ -121,7 +123,7 @@ def multi_head_attention_forward(
 
 
 def _with_row(x: Array, row: Any) -> Array:
-    """One more key or value at the end, the same for each sequence."""
+    """Appends a key or value that is the same for each sequence."""
     if row is None:
         return x
     return cat([x, as_array("bias_k and bias_v", row).expand(x.size(0), 1, -1)], 1)
@@ -131,8 +133,8 @@ def _joined_heads(
     q: Array, k: Array, v: Array, mask: Array | None, dropout_p: float, weight: Any, bias: Any,
     batched: bool, need_weights: bool, average: bool,
 ) -> tuple[Array, Array | None]:
-    """The heads' results side by side through the last layer, as [L, N, E]; and what each head
-    looked at, if that is needed."""
+    """Returns the heads' outputs concatenated and projected, and the attention weights if needed.
+    """
     seen = None
     if need_weights:
         scores = q.mul(math.sqrt(1 / operator.index(q.size(-1)))).matmul(k.transpose(-2, -1))
@@ -151,13 +153,13 @@ def _joined_heads(
 
 
 def _heads(x: Array, count: int) -> Array:
-    """[N, L, E] as [N, heads, L, E / heads]."""
+    """Returns [N, L, E] as [N, heads, L, E / heads]."""
     return x.unflatten(2, [count, -1]).transpose(1, 2)
 
 
 def _merged_mask(q: Array, k: Array, num_heads: int, attn_mask: Any, key_padding_mask: Any
                  ) -> Array | None:
-    """Both masks as what is added to the scores [N, heads, L, S], or None where there is none."""
+    """Returns both masks as one that is added to the scores [N, heads, L, S]; None without any."""
     count, queries, keys, dtype = q.size(0), q.size(1), k.size(1), q.type.dtype
     mask = None if attn_mask is None else _additive("attn_mask", attn_mask, dtype)
     if mask is not None:
@@ -176,7 +178,10 @@ def _merged_mask(q: Array, k: Array, num_heads: int, attn_mask: Any, key_padding
 
 
 def _additive(name: str, given: Any, dtype: str) -> Array:
-    """A mask to be added: -inf where a mask of bool is true.  Errors: a mask of integers."""
+    """Returns a mask to be added: a bool one as -inf where it is true.
+
+    Raises Error for integers.
+    """
     mask = as_array(name, given)
     if mask.type.dtype == "bool":
         zero = apply("full", 0.0, shape=(), dtype=dtype)

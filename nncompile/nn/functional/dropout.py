@@ -1,7 +1,7 @@
-"""Noise in training; nothing at all in inference.
+"""Dropout functions, which act in training and return the input otherwise.
 
-Each takes an array of floats and a probability p, and raises InputError for p outside 0..1, and an
-Error in training with p > 0 for an array that is being traced.
+Each takes an array of floats and a probability p. Each raises InputError for p outside 0..1, and
+Error in a trace in training with p > 0, since a graph has no randomness.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ _SATURATED = -1.7580993408473766
 
 @from_outside
 def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Array:
-    """In training, zeros with probability p and the rest times 1 / (1 - p); else the input."""
+    """Sets elements to 0 with probability p and scales the others by 1 / (1 - p), in training."""
     return placed(input, _dropped("dropout", input, p, training, lambda shape: shape),
                   inplace and training)
 
 
 @from_outside
 def dropout1d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Array:
-    """dropout of whole channels of [N, C, L] or [C, L]."""
+    """Computes dropout of whole channels of [N, C, L] or [C, L]."""
     return placed(input, _channels_dropped("dropout1d", input, p, training, (2, 3)),
                   inplace and training)
 
 
 @from_outside
 def dropout2d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Array:
-    """dropout of whole channels of [N, C, H, W]; of [N, C, L] and [C, H, W], as torch does."""
+    """Computes dropout of whole channels of [N, C, H, W]; also of [N, C, L], as torch does."""
     return placed(input, _channels_dropped("dropout2d", input, p, training, (3, 4)),
                   inplace and training)
 
 
 @from_outside
 def dropout3d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Array:
-    """dropout of whole channels of [N, C, D, H, W] or [C, D, H, W]."""
+    """Computes dropout of whole channels of [N, C, D, H, W] or [C, D, H, W]."""
     return placed(input, _channels_dropped("dropout3d", input, p, training, (4, 5)),
                   inplace and training)
 
@@ -53,7 +53,10 @@ def dropout3d(input: Any, p: float = 0.5, training: bool = True, inplace: bool =
 @from_outside
 def alpha_dropout(input: Any, p: float = 0.5, training: bool = False, inplace: bool = False
                   ) -> Array:
-    """dropout that keeps mean and variance of what selu gives."""
+    """Computes dropout that preserves the mean and the variance of selu's outputs.
+
+    Klambauer et al. (2017), arXiv:1706.02515.
+    """
     return placed(input, _alpha_dropped("alpha_dropout", input, p, training, lambda shape: shape),
                   inplace and training)
 
@@ -61,7 +64,7 @@ def alpha_dropout(input: Any, p: float = 0.5, training: bool = False, inplace: b
 @from_outside
 def feature_alpha_dropout(input: Any, p: float = 0.5, training: bool = False,
                           inplace: bool = False) -> Array:
-    """alpha_dropout of whole channels of [N, C, ...]."""
+    """Computes alpha_dropout of whole channels of [N, C, ...]."""
     return placed(input, _alpha_dropped("feature_alpha_dropout", input, p, training, _of_channels),
                   inplace and training)
 
@@ -105,11 +108,12 @@ def _alpha_dropped(name: str, input: Any, p: float, training: bool,
 
 
 def drawn(name: str, x: Array, draw: Callable[[Generator], Any]) -> Array:
-    """What is drawn at random for x.  Errors: a graph has no randomness."""
+    """Returns random numbers for x. Raises Error in a trace."""
     x.numbers(f"{name} in training mode (model.eval() turns it off)")
     return Array(draw(default_generator()))
 
 
 def check_probability(p: float) -> None:
+    """Raises InputError unless p is between 0 and 1."""
     if not 0 <= p <= 1:
         raise InputError(f"the probability of dropout is between 0 and 1, not {p}")

@@ -12,9 +12,9 @@ from nncompile.nn.calls import from_outside
 
 @from_outside
 def linear(input: Any, weight: Any, bias: Any = None) -> Array:
-    """input @ weight.T + bias: [..., K], [N, K], [N] -> [..., N]; a weight [K] -> [...].
+    """Computes input @ weight^T + bias: [..., K], [N, K], [N] -> [..., N]; a weight [K] -> [...].
 
-    Errors: sizes that do not fit these; types other than f32 or f64, or two of them.
+    Raises Error where sizes do not fit, or the dtypes are not one float dtype.
     """
     x, w = as_array("linear", input), as_array("linear", weight)
     if w.ndim == 1:
@@ -25,9 +25,10 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Array:
 
 @from_outside
 def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Array:
-    """x1 @ weight[n] @ x2 + bias[n] for each n: [..., I], [..., J], [N, I, J], [N] -> [..., N].
+    """Computes y[n] = x1 @ weight[n] @ x2 + bias[n] for each n.
 
-    Errors: leading axes that differ; sizes that do not fit these.
+    The shapes are [..., I], [..., J], [N, I, J] and [N] -> [..., N].
+    Raises Error where sizes do not fit or leading dimensions differ.
     """
     x1, x2, w = arrays("bilinear", input1, input2, weight)
     if not same(x1.shape[:-1], x2.shape[:-1]):
@@ -43,4 +44,5 @@ def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Array:
 
 @from_outside
 def identity(input: Any) -> Array:
+    """Returns its input."""
     return apply("identity", as_array("identity", input))

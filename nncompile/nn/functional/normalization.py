@@ -1,4 +1,4 @@
-"""Functions that bring parts of an array to one scale."""
+"""Normalisation functions and distances."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ def layer_norm(
     bias: Any = None,
     eps: float = 1e-5,
 ) -> Array:
-    """(x - mean) / sqrt(variance + eps) * weight + bias over the last axes, normalized_shape.
+    """Computes (x - mean) / sqrt(variance + eps) * weight + bias over the last dimensions.
 
-    Ba, Kiros and Hinton (2016), arXiv:1607.06450.  The variance is the biased one.
-    Errors: last axes of other sizes; a weight or bias of another shape than they have.
+    normalized_shape: their sizes; also the shape of weight and bias. The variance is the biased
+    one. Ba, Kiros and Hinton (2016), arXiv:1607.06450.
+    Raises Error where shapes do not fit.
     """
     x, axes = _last_axes("layer_norm", input, normalized_shape, weight=weight, bias=bias)
     w, b = (None if a is None else as_array("layer_norm", a) for a in (weight, bias))
@@ -40,10 +41,11 @@ def layer_norm(
 def rms_norm(
     input: Any, normalized_shape: Sequence[int], weight: Any = None, eps: float | None = None
 ) -> Array:
-    """x / sqrt(mean(x^2) + eps) * weight over the last axes, normalized_shape; eps is the
-    machine's unless it is given.
+    """Computes x / sqrt(mean(x^2) + eps) * weight over the last dimensions.
 
-    Zhang and Sennrich (2019), arXiv:1910.07467.  Errors: as layer_norm.
+    normalized_shape: their sizes; also the shape of weight. eps: by default the machine epsilon of
+    x's dtype. Zhang and Sennrich (2019), arXiv:1910.07467.
+    Raises Error where shapes do not fit.
     """
     x, axes = _last_axes("rms_norm", input, normalized_shape, weight=weight)
     if eps is None:
@@ -68,10 +70,11 @@ def _last_axes(name: str, input: Any, normalized_shape: Sequence[int], **affine:
 def group_norm(
     input: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5
 ) -> Array:
-    """layer_norm of each group of channels of [N, C, ...]; weight and bias are [C].
+    """Normalises each group of channels of [N, C, ...] to mean 0 and variance 1.
 
-    Wu and He (2018), arXiv:1803.08494.  Errors: channels that do not divide into the groups;
-    groups of one value.
+    The result times weight plus bias, both [C]. Wu and He (2018), arXiv:1803.08494.
+    Raises Error where the groups do not divide the channels, and InputError for groups of one
+    value.
     """
     x = as_array("group_norm", input)
     if x.ndim < 2:
@@ -99,12 +102,13 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Array:
-    """(x - mean) / sqrt(variance + eps) * weight + bias for each channel of [N, C, ...].
+    """Computes (x - mean) / sqrt(variance + eps) * weight + bias for each channel of [N, C, ...].
 
-    Mean and variance are the running ones; in training, the batch's, by which the running ones,
-    where there are any, are moved.  Ioffe and Szegedy (2015), arXiv:1502.03167.
-    Errors: statistics missing or of another size; in training, channels of one value, or an array
-    that is being traced where there are running statistics.
+    training: mean and variance are the batch's, and the running ones, if given, move towards them
+    by the share `momentum`; otherwise they are the running ones. Ioffe and Szegedy (2015),
+    arXiv:1502.03167.
+    Raises Error where statistics are missing or sizes do not fit, and in a trace in training with
+    running statistics; InputError in training for channels of one value.
     """
     x = as_array("batch_norm", input)
     if x.ndim < 2:
@@ -140,11 +144,11 @@ def instance_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Array:
-    """Each channel of each element of [N, C, ...] brought to mean 0 and variance 1, or, without
-    use_input_stats, by the running statistics; then times weight plus bias, both [C].
+    """Normalises each channel of each instance of [N, C, ...] to mean 0 and variance 1.
 
-    Ulyanov, Vedaldi and Lempitsky (2016), arXiv:1607.08022.
-    Errors: channels of one value; statistics that are missing.
+    The result times weight plus bias, both [C]. use_input_stats: False uses the running statistics
+    instead. Ulyanov, Vedaldi and Lempitsky (2016), arXiv:1607.08022.
+    Raises Error for channels of one value, and where statistics are missing.
     """
     x = as_array("instance_norm", input)
     if not use_input_stats:
@@ -166,7 +170,10 @@ def instance_norm(
 
 def _by_statistics(x: Array, mean: Array, variance: Array, weight: Any, bias: Any, eps: float
                    ) -> Array:
-    """x * scale + shift, which of running statistics are known before the call."""
+    """Returns x * scale + shift, where scale and shift are computed from the statistics first.
+
+    Those of running statistics are constants, which are folded before the call.
+    """
     scale = variance.reshape(-1).add(eps).rsqrt()
     if weight is not None:
         scale = scale.mul(weight)
@@ -183,12 +190,12 @@ def _affine_channels(x: Array, weight: Any, bias: Any) -> Array:
 
 
 def _of_channels(values: Array, rank: int) -> Array:
-    """A vector beside [N, C, ...]."""
+    """Returns a vector [C] in a shape that broadcasts with [N, C, ...]."""
     return values.reshape(*values.shape, *[1] * (rank - 2))
 
 
 def _move(running: Any, batch: Array, momentum: float) -> None:
-    """running * (1 - momentum) + batch * momentum, kept in the array itself."""
+    """Moves running statistics towards the batch's, in place."""
     numbers = as_array("running statistics", running).numbers("batch statistics in training mode")
     numbers += momentum * (batch.numbers("batch statistics in training mode") - numbers)
 
@@ -204,10 +211,10 @@ def _check_values(shape: Sequence[Any]) -> None:
 def local_response_norm(
     input: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
 ) -> Array:
-    """x / (k + alpha * mean of x^2 over `size` neighbouring channels)^beta, of [N, C, ...] with an
-    axis or more behind; beyond the first and the last channel there are zeros.
+    """Computes x / (k + alpha * mean of x^2 over `size` neighbouring channels)^beta.
 
-    Krizhevsky, Sutskever and Hinton (2012).
+    The input is [N, C, ...] with three dimensions or more; channels beyond the first and the last
+    count as 0. Krizhevsky, Sutskever and Hinton (2012).
     """
     x = as_array("local_response_norm", input)
     if x.ndim < 3:
@@ -216,7 +223,7 @@ def local_response_norm(
 
 
 def neighbours(x: Array, size: int, before: int, after: int) -> Array:
-    """The sum of the squares of the channels around each, divided by size."""
+    """Returns the sum of squares over the channels around each, divided by size."""
     zero = [0] * x.ndim
     low, high = (tuple([*zero[:1], n, *zero[2:]]) for n in (before, after))
     padded = apply("pad", x.mul(x), low=low, high=high, value=0.0)
@@ -231,7 +238,7 @@ def neighbours(x: Array, size: int, before: int, after: int) -> Array:
 def normalize(
     input: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: None = None
 ) -> Array:
-    """x / max(norm of x along dim, eps)."""
+    """Computes x / max(p-norm of x along dim, eps)."""
     if out is not None:
         raise InputError("normalize writes to no `out`: take what it returns")
     x = as_array("normalize", input)
@@ -240,8 +247,7 @@ def normalize(
 
 @from_outside
 def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Array:
-    """The cosine of the angle between vectors along dim: their product, each of them divided by its
-    length, or by eps where it is shorter."""
+    """Computes x1 . x2 / (max(|x1|, eps) * max(|x2|, eps)) along dim, which the result lacks."""
     a, b = as_array("cosine_similarity", x1), as_array("cosine_similarity", x2)
     shape = apply("add", a, b.cast(a.type.dtype)).shape
     a, b = a.expand(shape), b.expand(shape)
@@ -255,9 +261,10 @@ def _unit(x: Array, axis: int, eps: float) -> Array:
 
 @from_outside
 def pdist(input: Any, p: float = 2.0) -> Array:
-    """The p-norms of the differences of all pairs of rows of [N, M], in order: [N (N - 1) / 2].
+    """Returns the p-norms of the differences of all pairs of rows: [N, M] -> [N * (N - 1) / 2].
 
-    Errors: another rank, or a number of rows that is not known before run time; p below 0.
+    The pairs are ordered as in the upper triangle of a matrix.
+    Raises Error for another rank or a symbolic N, and InputError for a negative p.
     """
     x = as_array("pdist", input)
     if x.ndim != 2 or not x.is_floating_point():
@@ -274,7 +281,7 @@ def pdist(input: Any, p: float = 2.0) -> Array:
 def pairwise_distance(
     x1: Any, x2: Any, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
 ) -> Array:
-    """The p-norm of x1 - x2 + eps along the last axis."""
+    """Computes the p-norm of x1 - x2 + eps along the last dimension."""
     difference = as_array("pairwise_distance", x1).sub(as_array("pairwise_distance", x2))
     return difference.add(eps).norm(float(p), -1, keepdim)
 

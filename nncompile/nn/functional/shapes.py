@@ -1,4 +1,4 @@
-"""pad: more of an array on its sides."""
+"""The function pad."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ _MODES = ("constant", "reflect", "replicate", "circular")
 @from_outside
 def pad(input: Any, pad: Sequence[int], mode: str = "constant", value: float | None = None
         ) -> Array:
-    """More elements before and after, (before, after) for the last axis first, then for the one in
-    front of it, and so on; fewer, where a number is negative.
+    """Returns the input with elements added on its sides, or removed where a number is negative.
 
-    mode: "constant", the value or 0; "reflect", mirrored; "replicate", the outermost; "circular",
-    those from the other side.  The last three pad the last 1 to 3 axes, all but the first one or
-    two, as in torch.
-    Errors: an odd number of paddings or too many; another mode; a value for one of the last three.
+    pad: pairs (before, after), for the last dimension first, then for the one before it, and so on.
+    mode: "constant" adds `value`, 0 by default; "reflect" mirrors without the edge; "replicate"
+    repeats the edge; "circular" continues from the other side. All but "constant" pad the last 1 to
+    3 dimensions, not the first one or two, as in torch.
+    Raises Error for an odd number or too many, and InputError for another mode or a value that the
+    mode does not take.
     """
     x, sides = as_array("pad", input), list(pad)
     if len(sides) % 2 or len(sides) // 2 > x.ndim:
@@ -60,7 +61,7 @@ def _padded(x: Array, axes: Sequence[tuple[int, int, int]], value: float) -> Arr
 
 
 def _wrapped(x: Array, axis: int, low: int, high: int, mode: str) -> Array:
-    """One axis, continued on both sides by what there is of it."""
+    """Returns x with one axis continued on both sides by its own elements."""
     size = x.size(axis)
     most = size - 1 if mode == "reflect" else size
     if mode != "replicate" and max(low, high) > most:

@@ -1,4 +1,4 @@
-"""Tables of rows that ids look up, and ids as rows of zeros with a one."""
+"""Tables looked up by index, and indices as one-hot rows."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ def embedding(
     scale_grad_by_freq: bool = False,
     sparse: bool = False,
 ) -> Array:
-    """The rows of weight [V, D] that the ids (i32 or i64, any shape) name: [..., D].
+    """Looks up rows of weight [V, D]: int32 or int64 indices [...] give [..., D].
 
-    padding_idx says which row is not trained; the values are the same.  max_norm: rows whose
-    norm is above it are scaled down to it; unlike torch's, the table itself stays as it is.
-    Errors: an id outside 0..V-1 (negative ones too); padding_idx that is no row.
+    max_norm: rows whose norm_type-norm is above it are scaled down to it; unlike torch's, the table
+    itself stays. padding_idx, scale_grad_by_freq and sparse concern gradients alone.
+    Raises Error for an index outside 0..V-1, a negative one too, and InputError for such a
+    padding_idx.
     """
     ids, table = as_array("embedding", input), as_array("embedding", weight)
     if padding_idx is not None and table.ndim:
@@ -49,12 +50,14 @@ def embedding_bag(
     include_last_offset: bool = False,
     padding_idx: int | None = None,
 ) -> Array:
-    """The sum, mean or max of the rows of weight [V, D] in each bag of ids: [B, D].
+    """Computes the sum, mean or maximum of rows of weight [V, D] for each bag of indices: [B, D].
 
-    Bags are the rows of ids [B, L], or of ids [N] the parts that begin at each of the offsets [B];
-    ids that are padding_idx are left out, and a bag of nothing is 0.
-    Errors: InputError for another mode, offsets for a matrix or none for a vector, weights with
-    another mode than "sum"; an id outside the table.
+    input: [B, L], a bag in each row; or [N] with offsets [B], the indices where each bag begins,
+    which with include_last_offset are followed by N. Indices equal to padding_idx are left out; an
+    empty bag gives 0. per_sample_weights: factors in input's shape, with mode "sum" alone.
+    max_norm: as in embedding.
+    Raises InputError for another mode and for arguments that do not go together, and Error for an
+    index outside of the table.
     """
     ids, table = as_array("embedding_bag", input), as_array("embedding_bag", weight)
     _check_bag(ids, table, offsets, mode, per_sample_weights, scale_grad_by_freq, sparse)
@@ -98,9 +101,9 @@ def _check_bag(ids: Array, table: Array, offsets: Any, mode: str, weights: Any, 
 
 
 def _renormed(table: Array, max_norm: float | None, norm_type: float) -> Array:
-    """The table with the rows that are too long scaled down, as torch.embedding_renorm_.
+    """Returns the table with the rows above max_norm scaled down, as torch.embedding_renorm_ does.
 
-    The whole table, because that is known before the call: a compiled model does it when it loads.
+    It scales the whole table, which is a constant, so that a compiled model does it when it loads.
     """
     if max_norm is None:
         return table
@@ -111,9 +114,11 @@ def _renormed(table: Array, max_norm: float | None, norm_type: float) -> Array:
 
 @from_outside
 def one_hot(tensor: Any, num_classes: int = -1) -> Array:
-    """A row for each id, with a 1 at its place and 0 elsewhere, as i64: [...] -> [..., C].
+    """Returns rows with a 1 at each index and 0 elsewhere, int64: [...] -> [..., C].
 
-    Errors: an id outside 0..C-1; ids that are not i64; num_classes left out while tracing.
+    num_classes: C, by default the largest index + 1.
+    Raises Error for an index outside 0..C-1, for indices that are not int64, and for num_classes
+    left out in a trace.
     """
     ids = as_array("one_hot", tensor)
     if ids.type.dtype != "i64":
@@ -131,5 +136,6 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Array:
 
 
 def check_padding(padding_idx: int, count: Any) -> None:
+    """Raises InputError where padding_idx is no row of the table."""
     if isinstance(count, int) and not -count <= padding_idx < count:
         raise InputError(f"padding_idx {padding_idx} is outside of {count} embeddings")
