@@ -1,6 +1,6 @@
 """The methods of Array as functions: `nncompile.exp(x)` is `x.exp()`.
 
-They take Arrays and ndarrays, in a forward and outside of one; see nncompile.nn.calls.call.
+They take Arrays and ndarrays, inside and outside of a forward; see nncompile.nn.calls.call.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from nncompile.nn.functional import one_hot, pad
 
 
 def _function(name: str) -> Callable[..., Any]:
-    """The method of that name, whose first operand may be an ndarray."""
+    """Returns the method of that name as a function whose first operand may be an ndarray."""
     method = getattr(Array, name)
 
     @wraps(method)
@@ -28,7 +28,7 @@ def _function(name: str) -> Callable[..., Any]:
 
 
 def _of_two(name: str) -> Callable[..., Any]:
-    """The same for an operation of two operands, the first of which may be a plain number."""
+    """Returns the method of that name as a function whose first operand may also be a number."""
     method = getattr(Array, name)
 
     @wraps(method)
@@ -131,24 +131,24 @@ randperm, normal = from_outside(random.randperm), from_outside(random.normal)
 bernoulli = from_outside(random.bernoulli)
 
 def numel(input: Any) -> Any:
-    """How many elements there are."""
+    """Returns the number of elements."""
     return as_array("numel", input).numel()
 
 
 def is_tensor(obj: Any) -> Any:
-    """Whether it is an Array."""
+    """Returns whether the object is an Array."""
     return isinstance(obj, Array)
 
 
 def equal(input: Any, other: Any) -> Any:
-    """Whether both have one shape and the same elements.  Errors: arrays that are being traced."""
+    """Returns whether both have the same shape and elements. Raises Error in a trace."""
     a, b = as_array("equal", input), as_array("equal", other)
     return a.shape == b.shape and a.eq(b).all().numbers("equal").item()
 
 
 def allclose(input: Any, other: Any, rtol: float = 1e-5, atol: float = 1e-8,
              equal_nan: Any = False) -> Any:
-    """Whether all elements are close.  Errors: arrays that are being traced."""
+    """Returns whether all elements are close; see Array.isclose. Raises Error in a trace."""
     close = as_array("allclose", input).isclose(other, rtol, atol, equal_nan)
     return close.all().numbers("allclose").item()
 

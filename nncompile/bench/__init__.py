@@ -1,7 +1,7 @@
-"""The benchmark: a compiled model beside plain NumPy, torch, ONNX Runtime, and others that compile;
-on a device beside torch, torch.compile, CuPy and jax.
+"""The benchmark: a compiled model beside plain NumPy, torch, ONNX Runtime, and compilers.
 
-`nncompile bench` on the command line; `bench(...)`, `bench_device(...)` here.
+On a device the peers are torch, torch.compile, CuPy and jax. `nncompile bench` on the command line
+and `bench(...)`, `bench_device(...)` here do the same.
 """
 from nncompile.bench.contender import DEFAULT_PEERS, PEERS
 from nncompile.bench.device import DEVICE_PEERS, bench_device

@@ -1,4 +1,4 @@
-"""A contender's own process: `contender.Elsewhere` starts it with the number of a pipe."""
+"""The process of a contender: `contender.Elsewhere` starts it with the number of a pipe."""
 import sys
 from multiprocessing.connection import Connection
 

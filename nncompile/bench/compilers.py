@@ -1,7 +1,7 @@
 """Peers that compile the graph before they run it: torch.compile, OpenVINO, JAX.
 
-Each has threads of its own whose number is settled when the library starts, so each is run in a
-process of its own (see `contender`).
+Each settles the number of its threads when the library starts, so each runs in a process of its own
+(see `contender`).
 """
 from __future__ import annotations
 
@@ -23,8 +23,11 @@ FALLBACK = "NNCOMPILE_BENCH_FALLBACK"     # set in a process that replaces one t
 # -- torch.compile ---------------------------------------------------------------------------------
 
 def _torch_compile_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[Way]:
-    """Inductor with freezing, which lets it fold and pack the weights, and all sizes fixed: as it
-    is, and with max-autotune, which tries products of its own against MKL's."""
+    """torch.compile with all sizes fixed: the default mode, and max-autotune.
+
+    Freezing lets Inductor fold and pack the weights; max-autotune tries its own products against
+    MKL's.
+    """
     torch = needed("torch")
     needed("torch._inductor.config").freezing = True
     torch.set_num_threads(threads)
@@ -45,7 +48,7 @@ def _torch_compile_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -
 
 
 def _torch_module(graph: Graph, arrays: Sequence[NDArray]) -> Any:
-    """The graph as a torch Module: only the parameters of one are frozen."""
+    """Returns the graph as a torch Module, since freezing concerns only a Module's parameters."""
     torch = needed("torch")
     source = write_python(graph, sizes_of(graph, arrays), "torch", params="self.p{}")
     source = source.replace("def run(", "def run(self, ", 1)
@@ -60,8 +63,10 @@ def _torch_module(graph: Graph, arrays: Sequence[NDArray]) -> Any:
 # -- OpenVINO --------------------------------------------------------------------------------------
 
 def _openvino_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[Way]:
-    """One inference request with inputs and outputs in shared memory, in float32 (by itself it
-    would use bfloat16 where the CPU has it), under each of the two performance hints."""
+    """OpenVINO with inputs and outputs in shared memory, under each of its two performance hints.
+
+    It computes in float32; by default it would use bfloat16 where the CPU has it.
+    """
     openvino = needed("openvino")
     core = openvino.Core()
     model = core.read_model(io.BytesIO(onnx_model(graph, sizes_of(graph, arrays))))
@@ -88,8 +93,11 @@ def _openvino_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> lis
 # -- JAX -------------------------------------------------------------------------------------------
 
 def _jax_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[Way]:
-    """One jitted function, the sizes fixed, waited for.  The weights are its arguments, or its
-    constants, which XLA may fold and pack.  Its threads are as many as the process has CPUs."""
+    """jax.jit with the sizes fixed: with the weights as arguments, and as constants.
+
+    XLA may fold and pack constants. Each call waits for its result. There are as many threads as
+    the process has CPUs.
+    """
     jax, jnp = needed("jax"), needed("jax.numpy")
     jax.config.update("jax_enable_x64", any(
         a.dtype == np.float64 for a in (*arrays, *data_of(graph))))

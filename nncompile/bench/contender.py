@@ -1,8 +1,8 @@
-"""Whoever is timed: a compiled model, or a peer, in this process or in one of its own.
+"""Contenders: what is timed, a compiled model or a peer, in this process or in one of its own.
 
-A process of its own has as many CPUs as the contender is to have threads, before any library is
-imported: some settle the number of their threads then, and listen to nothing else.  What it holds,
-its threads too, is gone with it, and when a library crashes, the benchmark does not.
+A process of its own has as many CPUs as the contender is to have threads before any library is
+imported, since some libraries settle the number of their threads then for good. When it ends, its
+memory and threads are gone, and a library that crashes does not end the benchmark.
 """
 from __future__ import annotations
 
@@ -42,34 +42,36 @@ _TIMEOUT = 900.0         # seconds that a contender in its own process has for a
 
 
 class Wrong(Error):
-    """Outputs that are not those of the float64 interpreter."""
+    """Outputs that differ from those of the float64 interpreter."""
 
 
 class Lap(NamedTuple):
-    """What a call took: seconds by the clock, and CPU seconds of all threads of its process."""
+    """The time of a call: seconds by the clock, and CPU seconds of all threads of its process."""
 
     seconds: float
     cpu: float
 
 
 class Contender(Protocol):
+    """What the benchmark needs of something that it times."""
+
     def prepare(self, arrays: Sequence[NDArray], expected: Sequence[NDArray]) -> int:
-        """Get ready for these inputs; returns in how many ways they can be run, all checked.
+        """Prepares for these inputs, checks all ways to run them, and returns their number.
 
         Raises Wrong, Unavailable, or whatever error the contender itself meets.
         """
 
     def time(self, way: int, count: int) -> Lap:
-        """What a call takes, the mean of `count`, after a fourth as many that are not timed."""
+        """Returns the mean time of `count` calls, after a fourth as many that are not timed."""
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Releases all resources."""
 
 
 # -- in this process -------------------------------------------------------------------------------
 
-class Here:
-    """A contender that shares this process, its memory and its Python with others."""
+class Here(Contender):
+    """A contender that runs in this process and shares its memory with others."""
 
     def __init__(self, name: str, graph: Graph, threads: int, peer: Peer | None = None) -> None:
         self.peer = peer or (ours(compile(graph)) if name == OURS else PEERS[name])
@@ -94,7 +96,7 @@ class Here:
 
 
 def ours(compiled: CompiledModel) -> Peer:
-    """The compiled model as a peer: only its plain call, which makes new outputs."""
+    """Returns the compiled model as a peer: only its plain call, which makes new outputs."""
     def ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[Way]:
         compiled.threads = threads
         if len(graph.outputs) == 1:
@@ -105,6 +107,7 @@ def ours(compiled: CompiledModel) -> Peer:
 
 
 def lap(way: Way, count: int) -> Lap:
+    """Returns the mean time of `count` calls, after calls that wake threads and fill caches."""
     for _ in range(count // 4 + 1):              # wakes the threads, fills the caches
         way()
     cpu, begin = time.process_time(), time.perf_counter()
@@ -115,7 +118,7 @@ def lap(way: Way, count: int) -> Lap:
 
 
 def check(got: Sequence[Any], expected: Sequence[NDArray]) -> None:
-    """Raise Wrong unless the outputs are within `_TOLERANCE` of the expected ones."""
+    """Raises Wrong unless the outputs are within `_TOLERANCE` of the expected ones."""
     for number, (given, exact) in enumerate(zip(got, expected, strict=True)):
         y = np.asarray(given)
         if y.shape != exact.shape:
@@ -129,9 +132,12 @@ def check(got: Sequence[Any], expected: Sequence[NDArray]) -> None:
             raise Wrong(f"output {number} is off by {error:.1e}, with values up to {largest:.1e}")
 
 
-class _Ceiling:
-    """Not a contender, but what the machine can do in the same rounds: its laps are seconds an
-    operation ("peak"), or seconds a byte, read where the graph's weights find room ("reads")."""
+class _Ceiling(Contender):
+    """A machine limit that is measured in the same rounds as the contenders.
+
+    "peak": seconds a floating-point operation. "reads": seconds a byte read from the cache level or
+    memory that the graph's weights fit into.
+    """
 
     def __init__(self, name: str, graph: Graph, threads: int) -> None:
         from nncompile.cpu.machine.ceilings import peak, reader
@@ -154,17 +160,17 @@ class _Ceiling:
 
 
 def weight_bytes(graph: Graph) -> int:
-    """Bytes of the parameters that a call reads whole: all but tables of embeddings."""
+    """Returns the size of the parameters that a call reads whole: all but embedding tables."""
     tables = {n.inputs[1] for n in graph.nodes if n.op == "embedding"}
     return sum(graph.data[p].nbytes for p in graph.params if p not in tables)
 
 
 # -- in a process of its own -----------------------------------------------------------------------
 
-class Elsewhere:
+class Elsewhere(Contender):
     """A contender in a process of its own, with as many CPUs as it is to have threads.
 
-    When the process breaks down while it prepares, another one tries, with FALLBACK set.
+    Where the process crashes while it prepares, another one tries, with FALLBACK set.
     """
 
     def __init__(self, name: str, graph: Graph, threads: int) -> None:
@@ -172,6 +178,7 @@ class Elsewhere:
         self.start()
 
     def start(self, **variables: str) -> None:
+        """Starts the process, with these environment variables beside the inherited ones."""
         self.errors = tempfile.TemporaryFile()                         # noqa: SIM115 (see close)
         self.pipe, theirs = Pipe()
         search = os.pathsep.join(filter(None, sys.path))
@@ -185,6 +192,7 @@ class Elsewhere:
 
     @property
     def pid(self) -> int:
+        """The number of the process."""
         return self.process.pid
 
     def prepare(self, arrays: Sequence[NDArray], expected: Sequence[NDArray]) -> int:
@@ -206,6 +214,10 @@ class Elsewhere:
         return answer
 
     def ask(self, *question: Any) -> Any:
+        """Sends a question and returns the answer, or raises the error that the process met.
+
+        Raises Broken where the process has ended or does not answer.
+        """
         try:
             self.pipe.send(question)
             if not self.pipe.poll(_TIMEOUT):
@@ -235,14 +247,14 @@ class Elsewhere:
 
 
 def _environment(threads: int) -> dict[str, str]:
-    """What the libraries read when they start; oneDNN, MKL and OpenMP by their own documents."""
+    """Returns the environment variables that the libraries read when they start."""
     return {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads),
             "OPENBLAS_NUM_THREADS": str(threads), "JAX_PLATFORMS": "cpu",
             "TORCHINDUCTOR_COMPILE_THREADS": "1"}          # no processes that stay
 
 
 def serve(pipe: Connection) -> None:
-    """Answer the questions of an Elsewhere until it goes away."""
+    """Answers the questions of an Elsewhere until it closes the pipe."""
     name, graph, threads = pipe.recv()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores()[:threads])
@@ -263,7 +275,7 @@ def serve(pipe: Connection) -> None:
 
 
 def _portable(error: Exception) -> Exception:
-    """An error that both sides know."""
+    """Returns an error of which the other process has the class."""
     first = str(error).strip().partition("\n")[0]
     known: Callable[[str], Exception] = next(
         (kind for kind in (Wrong, Unavailable, NoCounterpart) if isinstance(error, kind)), Failed)
@@ -271,15 +283,15 @@ def _portable(error: Exception) -> Exception:
 
 
 class Failed(Error):
-    """Another error of a contender; the text has its name."""
+    """Any other error of a contender; the text has its class."""
 
 
 class Broken(Error):
-    """A contender's process that is no more, or that does not answer."""
+    """A contender's process that has ended or does not answer."""
 
 
 def reason(error: Exception) -> str:
-    """`wrong: ...`, `missing: ...` or `failed: ...`."""
+    """Returns an error as a note: `wrong: ...`, `missing: ...` or `failed: ...`."""
     first = str(error).strip().partition("\n")[0]
     match error:
         case Wrong():

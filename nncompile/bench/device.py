@@ -1,8 +1,8 @@
-"""The benchmark of a target with a device of its own: arrays that stay there, and copies.
+"""The benchmark of a target that has a device: with arrays that stay there, and with copies.
 
-As measure.py, with time by the device's own events.  Peers are the same graph run by torch eager,
-torch.compile (mode "reduce-overhead", which replays its launches as one graph), CuPy and jax.jit,
-all in plain float32: nobody may use TF32.
+It works as measure.py does, with time taken by the device's own events. Peers run the same graph:
+torch eager, torch.compile (mode "reduce-overhead", which replays launches as one CUDA graph), CuPy
+and jax.jit, all in float32 without TF32.
 """
 from __future__ import annotations
 
@@ -36,24 +36,24 @@ from nncompile.nn import Module
 
 @dataclass(frozen=True)
 class _Library:
-    """How one contender runs the graph: `function` takes and returns arrays on the device."""
+    """How a contender runs the graph: `function` takes and returns arrays on the device."""
 
     upload: Callable[[NDArray], Any]
     function: Callable[..., Sequence[Any]]
     fetch: Callable[[Any], NDArray]
 
     def resident(self, arrays: Sequence[NDArray]) -> Way:
-        """The arrays are on the device before, and stay there."""
+        """Returns a call of arrays that are on the device already, with results that stay there."""
         there = [self.upload(a) for a in arrays]
         return lambda: self.function(*there)
 
     def copying(self, arrays: Sequence[NDArray]) -> Way:
-        """From NumPy arrays to NumPy arrays."""
+        """Returns a call from NumPy arrays to NumPy arrays."""
         return lambda: [self.fetch(y) for y in self.function(*map(self.upload, arrays))]
 
 
 class _Ours(_Library):
-    """Called as its users call it: into arrays that are there, and from NumPy to NumPy."""
+    """The compiled model: called into arrays that exist already, and from NumPy to NumPy."""
 
     def resident(self, arrays: Sequence[NDArray]) -> Way:
         there = [self.upload(a) for a in arrays]
@@ -70,7 +70,7 @@ class _DeviceRow(Row):
 
 
 class _DeviceReport(Report):
-    """Its rows are DeviceRows."""
+    """A Report whose rows are `_DeviceRow`."""
 
     def header(self) -> str:
         return "\n".join([
@@ -87,7 +87,7 @@ def bench_device(model: Module, inputs: Sequence[str | NDArray], *, target: str,
                  sizes: Mapping[str, int] | None = None, rounds: int = 9, seconds: float = 0.05,
                  title: str = "",
                  watch: Callable[[Report, Row], None] = lambda report, row: None) -> Report:
-    """Time a model beside its peers at every batch size, with arrays on the device and with copies.
+    """Times a model beside its peers at every batch size, with and without copies of arrays.
 
     Raises CompileError where the target has no device here.
     """
@@ -107,7 +107,7 @@ def bench_device(model: Module, inputs: Sequence[str | NDArray], *, target: str,
 
 def _measure(compiled: CompiledModel, sizes: Mapping[str, int], batch: int, copies: bool,
              peers: Sequence[str], clock: Clock, stopwatch: Stopwatch) -> _DeviceRow:
-    """One row: check every contender, then time those that are right."""
+    """Measures one row: checks every contender, then times those that are right."""
     graph = compiled.ir("traced")
     arrays = random_inputs(graph, sizes)
     expected = ir.interpret(graph, arrays, np.float64)
@@ -128,7 +128,7 @@ def _measure(compiled: CompiledModel, sizes: Mapping[str, int], batch: int, copi
 
 
 def _on_device(stopwatch: Stopwatch, way: Way, count: int) -> Lap:
-    """What a call takes by the device's events; the host's CPU time is not of interest."""
+    """Returns the time of a call by the device's events; the host's CPU time is left out."""
     return Lap(stopwatch.seconds_a_call(way, count), 0.0)
 
 
@@ -175,7 +175,7 @@ def _cupy_library(graph: ir.Graph, arrays: Sequence[NDArray]) -> _Library:
 
 
 def _jax_library(graph: ir.Graph, arrays: Sequence[NDArray]) -> _Library:
-    """jax has streams of its own, so each call waits for its result."""
+    """Returns jax as a library. Since jax has its own streams, each call waits for its result."""
     jax = needed("jax")
     if jax.default_backend() != "gpu":
         raise Unavailable("jax finds no GPU")
@@ -187,7 +187,7 @@ def _jax_library(graph: ir.Graph, arrays: Sequence[NDArray]) -> _Library:
 
 def _numpy_like(graph: ir.Graph, arrays: Sequence[NDArray], library: Any, special: str,
                 upload: Callable[[NDArray], Any]) -> Callable[..., Any]:
-    """What a person writes for NumPy, on another library with NumPy's functions."""
+    """Returns the graph as code for NumPy, on another library that has NumPy's functions."""
     def softmax(x: Any, axis: int) -> Any:
         e = library.exp(x - x.max(axis, keepdims=True))
         return e / e.sum(axis, keepdims=True)

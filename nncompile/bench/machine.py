@@ -1,4 +1,4 @@
-"""The machine that figures belong to."""
+"""The machine that figures are measured on."""
 from __future__ import annotations
 
 import os
@@ -11,13 +11,13 @@ from nncompile.cpu.machine.topology import cache_bytes
 
 
 def describe() -> str:
-    """`AMD EPYC, 2 CPUs, L1 32 KiB, L2 1024 KiB, L3 32768 KiB`: every figure belongs to one."""
+    """Returns the machine in words: `AMD EPYC, 2 CPUs, L1 32 KiB, L2 1024 KiB, L3 32768 KiB`."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return ", ".join([cpu_name(), f"{cpus} CPUs", *caches()])
 
 
 def cpu_name() -> str:
-    """The model name that Linux gives, or else the platform's."""
+    """Returns the model name that Linux gives, or the platform's name."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -27,13 +27,15 @@ def cpu_name() -> str:
 
 
 def caches() -> list[str]:
-    """`L2 1024 KiB` for each cache of the first CPU that holds data, where Linux tells of any."""
+    """Returns `L2 1024 KiB` for each data cache of the first CPU, where Linux lists any."""
     return [f"L{level} {size >> 10} KiB" for level, size in cache_bytes().items()]
 
 
 def others_seconds(pids: Iterable[int] = ()) -> float:
-    """CPU seconds that anyone but this process and those of `pids` has used on this machine; 0
-    where unknown."""
+    """Returns the CPU seconds used on this machine by other processes than this one and `pids`.
+
+    Returns 0 where that is unknown.
+    """
     tick = os.sysconf("SC_CLK_TCK")
     try:
         fields = Path("/proc/stat").read_text().split()
@@ -45,14 +47,14 @@ def others_seconds(pids: Iterable[int] = ()) -> float:
 
 
 def ticks(pid: int) -> int:
-    """CPU time of all threads of a process, in ticks of the system's clock: proc(5), stat."""
+    """Returns the CPU time of all threads of a process, in clock ticks: proc(5), stat."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return int(fields[11]) + int(fields[12])
 
 
 @contextmanager
 def blas_threads(count: int) -> Iterator[None]:
-    """Hold NumPy's BLAS to this many threads; without threadpoolctl nothing can."""
+    """Limits NumPy's BLAS to this many threads; without threadpoolctl it has no effect."""
     try:
         from threadpoolctl import threadpool_limits
     except ImportError:

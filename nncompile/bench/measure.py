@@ -1,9 +1,9 @@
-"""Timing that can be believed.
+"""Interleaved timing of contenders whose outputs were checked.
 
-Outputs are compared with the float64 interpreter before any time is taken; whoever is wrong gets
-"wrong" and no time.  Contenders run one at a time with the same number of threads, round by round,
-each round in another order, and the threads of one are parked before the next one's turn.  Inputs
-are random numbers: the pages of a zeroed array may all be one shared page.
+Outputs are compared with the float64 interpreter before any time is taken; a contender that is
+wrong gets "wrong" and no time. Contenders run one at a time with the same number of threads, in
+rounds of alternating order, and rest before each turn so that the threads of the one before are
+parked. Inputs are random numbers, since the pages of a zeroed array may all be one shared page.
 """
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ def bench(model: Module, inputs: Sequence[str | NDArray], *, batches: Sequence[i
           sizes: Mapping[str, int] | None = None, rounds: int = 9, seconds: float = 0.02,
           park: float = PARK, title: str = "",
           watch: Callable[[Report, Row], None] = lambda report, row: None) -> Report:
-    """Time a model beside its peers at every batch size and thread count.
+    """Times a model beside its peers at every batch size and thread count.
 
-    inputs:  as for `compile`.  Their first named size is the batch; `sizes` gives the others.
-    seconds: how long a contender is timed in each of the `rounds`, about.
-    watch:   gets each row as soon as it is there.
+    inputs: as for `compile`. Their first named size is the batch; `sizes` gives the others.
+    seconds: about how long a contender is timed in each of the `rounds`.
+    watch: is called with each row when it is measured.
     """
     begin = time.perf_counter()
     compiled = compile(model, *inputs)
@@ -74,7 +74,7 @@ def bench(model: Module, inputs: Sequence[str | NDArray], *, batches: Sequence[i
 @contextmanager
 def started(graph: ir.Graph, names: Iterable[str], threads: int,
             own_process: Iterable[str]) -> Iterator[dict[str, Contender]]:
-    """The contenders of these names, those of `own_process` each in one."""
+    """Starts the contenders of these names, those of `own_process` each in one, and closes them."""
     contenders: dict[str, Contender] = {}
     try:
         for name in names:
@@ -87,7 +87,7 @@ def started(graph: ir.Graph, names: Iterable[str], threads: int,
 
 
 def batch_sizes(graph: ir.Graph, batch: int, given: Mapping[str, int]) -> dict[str, int]:
-    """A number for each named size of the inputs; Error for one that nobody gave."""
+    """Returns a number for each named size of the inputs. Raises Error for one that nobody gave."""
     names = list(named_sizes(graph))
     if unknown := given.keys() - set(names):
         raise Error(f"there is no size {', '.join(sorted(unknown))}; "
@@ -100,7 +100,7 @@ def batch_sizes(graph: ir.Graph, batch: int, given: Mapping[str, int]) -> dict[s
 
 def measure(graph: ir.Graph, sizes: Mapping[str, int], batch: int, threads: int,
             contenders: Mapping[str, Contender], clock: Clock) -> Row:
-    """One row: check every contender, then time those that are right."""
+    """Measures one row: checks every contender, then times those that are right."""
     arrays = random_inputs(graph, sizes)
     with np.errstate(all="ignore"):
         expected = ir.interpret(graph, arrays, np.float64)
@@ -120,7 +120,7 @@ def measure(graph: ir.Graph, sizes: Mapping[str, int], batch: int, threads: int,
 
 
 def _guarded(contender: Contender, way: int, name: str, results: dict[str, Result]) -> Timed:
-    """The contender's clock; when it fails, that is its result, and the others go on."""
+    """Returns the contender's clock, which records a failure as the contender's result."""
     def timed(count: int) -> Lap:
         if name not in results:
             try:
@@ -133,11 +133,11 @@ def _guarded(contender: Contender, way: int, name: str, results: dict[str, Resul
 
 
 class Clock:
-    """Times callables against each other: `rounds` rounds, about `seconds` for each in a round,
-    `park` seconds of rest before.
+    """Times callables against each other.
 
-    Of several ways of a contender the one that is fastest in two rounds of its own takes part.
-    Calls of a fifth of a second and more are timed once a round, in at most five rounds.
+    rounds: how often each is timed. seconds: about how long in a round. park: seconds of rest
+    before. Where a contender can be called in several ways, the one that is fastest in two rounds
+    of trial takes part. Calls of 0.2 s and more are timed once a round, in at most five rounds.
     """
 
     def __init__(self, rounds: int, seconds: float, park: float) -> None:
@@ -145,8 +145,10 @@ class Clock:
 
     def interleaved(self, ways: Mapping[Key, Timed],
                     pids: Iterable[int] = ()) -> tuple[dict[Key, list[Lap]], float]:
-        """What a call took, one number a round, and the CPUs that others used meanwhile: others
-        than this process and those of `pids`."""
+        """Returns the time of a call for each round, and the CPUs that others used meanwhile.
+
+        Others are all processes but this one and those of `pids`.
+        """
         pids = list(pids)
         begin, others = time.perf_counter(), others_seconds(pids)
         once = {key: timed(1).seconds for key, timed in ways.items()}
@@ -163,6 +165,7 @@ class Clock:
 
     def turns(self, ways: Mapping[Key, Timed], counts: Mapping[Key, int],
               rounds: int) -> dict[Key, list[Lap]]:
+        """Returns the time of a call for each round; each round starts with another way."""
         laps: dict[Key, list[Lap]] = {key: [] for key in ways}
         keys = list(ways)
         for turn in range(rounds if keys else 0):
@@ -175,15 +178,19 @@ class Clock:
 
 def side_by_side(ways: Mapping[str, Way], rounds: int = 9, seconds: float = 0.02,
                  park: float = PARK) -> dict[str, list[float]]:
-    """Seconds a call of plain functions, one number a round: the clock of `bench` for what is no
-    graph.  The same for all, so give them the same inputs, and compare their results first."""
+    """Returns the seconds of a call of plain functions, one number a round.
+
+    It is the clock of `bench` for what is no graph. Give all of them the same inputs, and compare
+    their results first.
+    """
     laps, _ = Clock(rounds, seconds, park).interleaved(
         {(name, 0): partial(lap, way) for name, way in ways.items()})
     return {name: [taken.seconds for taken in found] for (name, _), found in laps.items()}
 
 
 def random_inputs(graph: ir.Graph, sizes: Mapping[str, int], seed: int = 0) -> list[NDArray]:
-    """Standard normal numbers; ids that every table of the graph has."""
+    """Returns standard normal numbers, and for integers indices that every table of the graph has.
+    """
     random = np.random.default_rng(seed)
     tables = [_operand_shape(n, 1, sizes)[0] for n in graph.nodes if n.op == "embedding"]
     arrays = []
@@ -196,7 +203,7 @@ def random_inputs(graph: ir.Graph, sizes: Mapping[str, int], seed: int = 0) -> l
 
 
 def flops(graph: ir.Graph, sizes: Mapping[str, int]) -> int:
-    """Floating-point operations of the graph's matrix products."""
+    """Returns the floating-point operations of the graph's matrix products."""
     return sum(2 * prod(at_sizes(n.result.type.shape, sizes)) * _operand_shape(n, 0, sizes)[-1]
                for n in graph.nodes if n.op in ("linear", "matmul"))
 

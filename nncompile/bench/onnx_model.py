@@ -1,4 +1,4 @@
-"""A graph as an ONNX model, for ONNX Runtime to run.  `onnx` is imported when one is written."""
+"""Writes a graph as an ONNX model for ONNX Runtime; `onnx` is imported where one is written."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -15,8 +15,11 @@ _OPSET, _IR_VERSION = 20, 10                  # the first with Gelu; ONNX Runtim
 
 
 def onnx_model(graph: Graph, sizes: Mapping[str, int]) -> bytes:
-    """The serialized model, its symbolic sizes replaced by these: a runtime that knows them plans
-    better.  Raises NoCounterpart."""
+    """Returns the serialized model with symbolic sizes replaced by numbers.
+
+    A runtime that knows the sizes plans better.
+    Raises NoCounterpart.
+    """
     from onnx import helper
 
     writer = _Writer(graph, sizes)
@@ -34,7 +37,7 @@ def onnx_model(graph: Graph, sizes: Mapping[str, int]) -> bytes:
 
 
 class _Writer:
-    """Collects the nodes and the initializers; every value gets a name of its own."""
+    """Collects ONNX nodes and initializers, and names every value."""
 
     def __init__(self, graph: Graph, sizes: Mapping[str, int]) -> None:
         self.sizes = sizes
@@ -51,7 +54,7 @@ class _Writer:
                               else self.emit(entry, *node.names))
 
     def name(self, value: Value) -> str:
-        """The name of a value; a parameter's array is written where it is used first."""
+        """Returns the name of a value; a parameter's array is written where it is used first."""
         if value not in self.names:
             self.names[value] = self.array(self.data[value])
         return self.names[value]
@@ -78,7 +81,7 @@ class _Writer:
 
 
 class _Operation:
-    """A node on its way to ONNX: an OnnxNode, for the table of counterparts."""
+    """A node on its way to ONNX, in the form that the table of counterparts takes."""
 
     def __init__(self, writer: _Writer, inputs: Sequence[Any], result: Value) -> None:
         self.writer, self.inputs, self.result = writer, inputs, result

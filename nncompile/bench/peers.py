@@ -1,8 +1,8 @@
 """The same graph run by others: plain NumPy, torch eager, ONNX Runtime.
 
 A peer is a function (graph, arrays, threads) -> ways: one or more callables that do the same work
-and are called differently, of which the fastest counts.  Each answers with new arrays, as a
-compiled model does.  The graph is a traced one, before any pass, so that no peer profits from ours.
+and are called differently, of which the fastest counts. Each returns new arrays, as a compiled
+model does. The graph is a traced one, before any pass, so that no peer profits from ours.
 """
 from __future__ import annotations
 
@@ -28,8 +28,10 @@ class Unavailable(Error):
 
 
 def _numpy_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[Way]:
-    """What a person writes by hand: x @ w.T + b, and so on.  Its threads are those of its BLAS,
-    and only threadpoolctl can set them."""
+    """The code that one writes by hand in NumPy: x @ w.T + b, and so on.
+
+    Its threads are those of NumPy's BLAS, which only threadpoolctl can limit.
+    """
     needed("threadpoolctl")
     names = {"np": np, "softmax": _softmax, "layer_norm": _layer_norm}
     if any(node.op == "gelu" for node in graph.nodes):
@@ -39,7 +41,7 @@ def _numpy_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[W
 
 
 def _torch_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[Way]:
-    """torch's own functions, eagerly, in inference mode."""
+    """torch's own functions, eager, in inference mode."""
     torch = needed("torch")
     torch.set_num_threads(threads)
     functional = needed("torch.nn.functional")
@@ -55,8 +57,11 @@ def _torch_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[W
 
 
 def _onnxruntime_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[Way]:
-    """A session with every optimization, the sizes fixed: `run`, and `run_with_iobinding`, which
-    writes to arrays that are bound once and is the faster one for small models."""
+    """An ONNX Runtime session with all optimizations and fixed sizes.
+
+    Of the two ways, run_with_iobinding writes to arrays that are bound once, and is faster for
+    small models.
+    """
     needed("onnx")
     runtime = needed("onnxruntime")
     options = runtime.SessionOptions()
@@ -89,6 +94,7 @@ PEERS: dict[str, Peer] = {
 
 
 def needed(module: str) -> Any:
+    """Returns the module of that name. Raises Unavailable where it is not installed."""
     try:
         return import_module(module)
     except ImportError:
@@ -96,10 +102,12 @@ def needed(module: str) -> Any:
 
 
 def sizes_of(graph: Graph, arrays: Sequence[NDArray]) -> Mapping[str, int]:
+    """Returns the symbolic sizes that these inputs give the graph."""
     return bind_sizes([v.type for v in graph.inputs], arrays)
 
 
 def data_of(graph: Graph) -> list[NDArray]:
+    """Returns the arrays of the graph's parameters, in order."""
     return [np.asarray(graph.data[p]) for p in graph.params]
 
 
@@ -107,11 +115,12 @@ def data_of(graph: Graph) -> list[NDArray]:
 
 def write_python(graph: Graph, sizes: Mapping[str, int], language: Language,
                  params: str = "p{}") -> str:
-    """A function `run` of the graph's inputs, a line a node; its params are the globals p0, p1...,
-    or what `params` calls them.  Raises NoCounterpart.
+    """Returns the source of a function `run` of the graph's inputs, one line for each node.
 
-    Each value is dropped after its last use, as in code that names its results x again and again:
-    an allocator that has to find new memory for every layer would be slower.
+    The parameters are global names p0, p1, ..., or as `params` formats them. Each value is deleted
+    after its last use, as in code that reuses one name for all results: without that, an allocator
+    would need new memory for every layer.
+    Raises NoCounterpart.
     """
     inputs = [f"x{i}" for i in range(len(graph.inputs))]
     names: dict[Value, str] = dict(zip(graph.inputs, inputs, strict=True))
@@ -131,11 +140,12 @@ def write_python(graph: Graph, sizes: Mapping[str, int], language: Language,
 
 
 def _literal(number: float) -> str:
-    """In parentheses, which no name starts with."""
+    """Returns a number in parentheses, which tells it from a name."""
     return f"({number!r})" if isfinite(number) else f"(float('{number}'))"
 
 
 def load_python(source: str, names: Mapping[str, Any], data: Sequence[Any]) -> Callable[..., Any]:
+    """Returns the function `run` of a source, with these globals and the parameters p0, p1, ..."""
     namespace = dict(names) | {f"p{i}": array for i, array in enumerate(data)}
     exec(compile(source, "<peer>", "exec"), namespace)
     run: Callable[..., Any] = namespace["run"]

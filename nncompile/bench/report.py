@@ -1,4 +1,4 @@
-"""What was measured, as data and as text."""
+"""The results of a benchmark, as data and as text."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -11,8 +11,10 @@ OURS = "nncompile"
 
 @dataclass(frozen=True)
 class Result:
-    """One contender in one row.  `seconds` a call, one a round; empty if `note` says why not.
-    cpus: how many it kept busy, its CPU time over its time."""
+    """One contender's result in one row.
+
+    seconds: of a call, one number a round; empty where `note` says why. cpus: CPU time over time.
+    """
 
     seconds: tuple[float, ...] = ()
     cpus: float = 0.0
@@ -20,12 +22,13 @@ class Result:
 
     @classmethod
     def of(cls, laps: Sequence[tuple[float, float]]) -> Result:
-        """The result of laps: seconds and CPU seconds of a call, one a round."""
+        """Returns the result of laps: seconds and CPU seconds of a call, one pair a round."""
         seconds = tuple(lap[0] for lap in laps)
         return cls(seconds, sum(lap[1] for lap in laps) / (sum(seconds) or 1.0))
 
     @property
     def median(self) -> float:
+        """The median of seconds."""
         return median(self.seconds)
 
 
@@ -33,8 +36,8 @@ class Result:
 class Row:
     """All contenders at one batch size and thread count.
 
-    flops: of the matrix products, a multiply-add as two.  busy: how many CPUs other processes used
-    during the measurement.
+    flops: of the matrix products, a multiply-add counted as two. busy: CPUs that other processes
+    used during the measurement.
     """
 
     batch: int
@@ -46,8 +49,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """A whole benchmark.  compile_seconds is what compile() took with whatever the disk cache
-    held."""
+    """A whole benchmark.
+
+    compile_seconds: the time of compile(), with whatever the disk cache held.
+    """
 
     title: str
     machine: str
@@ -62,25 +67,28 @@ class Report:
         return all(row.results[OURS].seconds for row in self.rows)
 
     def as_dict(self) -> dict[str, Any]:
+        """Returns the report as dicts and lists."""
         return asdict(self)
 
     def header(self) -> str:
+        """Returns the lines above the table, and its head."""
         return "\n".join([
             self.title, self.machine, f"compiled in {self.compile_seconds:.2f} s", "",
             line(["batch", "threads", OURS, "GFLOP/s", *self.peers, "busy"])])
 
     def row(self, row: Row) -> str:
+        """Returns a row's line of the table."""
         return line([str(row.batch), str(row.threads), *self.cells(row)])
 
     def cells(self, row: Row) -> list[str]:
-        """Of a row, what stands behind its batch size and its threads."""
+        """Returns the cells of a row behind its batch size and thread count."""
         ours = row.results[OURS]
         rate = f"{row.flops / ours.median / 1e9:.1f}" if ours.seconds and row.flops else "-"
         peers = [_beside(row.results[name], ours) for name in self.peers]
         return [micros(ours), rate, *peers, f"{row.busy:.1f}"]
 
     def notes(self) -> str:
-        """Why a contender has no time, each reason once; and how to read the table."""
+        """Returns why contenders have no time, each reason once, and how to read the table."""
         reasons = {f"{name}: {result.note}": None for row in self.rows
                    for name, result in row.results.items() if result.note}
         return "\n".join([*reasons, "", _LEGEND.format(rounds=self.rounds)]).strip()
@@ -93,8 +101,11 @@ GFLOP/s: matrix products only.  busy: CPUs that other processes used; above 0.1,
 
 
 def ratio(peer: Result, ours: Result) -> tuple[float, float, float]:
-    """How many times as long the peer takes, round by round: the median, and the second least and
-    second largest (of fewer than four rounds the least and the largest)."""
+    """Returns how many times as long as ours the peer takes: (median, low, high) over the rounds.
+
+    low and high are the second least and second largest; of fewer than four rounds, the least and
+    the largest.
+    """
     each = sorted(a / b for a, b in zip(peer.seconds, ours.seconds, strict=True))
     edge = 1 if len(each) > 3 else 0
     return median(each), each[edge], each[-1 - edge]
@@ -109,7 +120,7 @@ def _beside(peer: Result, ours: Result) -> str:
 
 
 def micros(result: Result) -> str:
-    """Microseconds in four digits, or the first word of why there are none."""
+    """Returns microseconds in four digits, or the first word of the note."""
     if not result.seconds:
         return result.note.partition(":")[0]
     value = result.median * 1e6
@@ -117,5 +128,6 @@ def micros(result: Result) -> str:
 
 
 def line(cells: Sequence[str]) -> str:
+    """Returns cells as a line of the table."""
     widths = [5, 7, 9, 8, *[26] * (len(cells) - 5), 5]
     return "  ".join(c.rjust(width) for c, width in zip(cells, widths, strict=True)).rstrip()

@@ -65,7 +65,7 @@ def trunc_normal_(
         if likely > 0.6:
             drawn = draws.normal(mean, std, count)
             kept = (drawn >= a) & (drawn <= b)
-        else:  # from a box over the density, which misses less than the whole bell would
+        else:  # rejection from a uniform distribution, which rejects less here
             drawn, peak = draws.uniform(a, b, count), max(a, min(mean, b))
             kept = draws.random(count) <= _density(drawn, mean, std) / _density(peak, mean, std)
         values[missing] = drawn

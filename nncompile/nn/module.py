@@ -46,9 +46,9 @@ class Module:
     _parameters: dict[str, Parameter | None]
     _buffers: dict[str, Array | None]
     _modules: dict[str, Module | None]
-    _unsaved_buffers: set[str]  # the buffers that are not part of the state dict
+    _unsaved_buffers: set[str]  # buffers that are not part of the state dict
     _hooks: Hooks
-    _made_at: tuple[str, int]  # file and line; where the layers of a Sequential are to be found
+    _made_at: tuple[str, int]  # file and line of its construction
 
     def __new__(cls, *_: Any, **__: Any) -> Self:
         """Prepares what __init__ fills, so that a subclass need not call super().__init__()."""
@@ -391,7 +391,7 @@ class Module:
         """Makes load_state_dict run hook(module, incompatible_keys) after it has loaded."""
         return RemovableHandle(self._hooks.around("after load"), hook)
 
-    _target = "cpu"      # what nncompile.compile compiles for, unless it is told another target
+    _target = "cpu"      # what nncompile.compile compiles for by default
 
     def train(self, mode: bool = True) -> Self:
         """Sets training mode here and below, which dropout and batch norm heed; returns self."""

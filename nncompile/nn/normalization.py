@@ -191,7 +191,7 @@ class _ByChannel(_Normalization):
         for array, value in ((self.running_mean, 0), (self.running_var, 1),
                              (self.num_batches_tracked, 0)):
             if array is not None:
-                numbers: Any = array.payload     # also where a lazy layer does it in a trace
+                numbers: Any = array.payload     # in place, even in a trace
                 numbers[...] = value
 
     def reset_parameters(self) -> None:

@@ -57,5 +57,5 @@ class Run:
         """Is told that a Parameter or a buffer becomes an operand; a subclass may refuse it."""
 
 
-_OUTSIDE = Run()                                 # of every call of a model
+_OUTSIDE = Run()                                 # outside of every call of a model
 running: ContextVar[Run] = ContextVar("running", default=_OUTSIDE)

@@ -13,7 +13,7 @@ from nncompile.errors import InputError
 from nncompile.nn.hooks import Hooks
 from nncompile.nn.parameter import Uninitialized, as_data
 
-_EXTRA = "_extra_state"                          # the key of what get_extra_state gives
+_EXTRA = "_extra_state"                          # the key of get_extra_state's result
 
 
 class _HasState(Protocol):
@@ -119,7 +119,7 @@ def _all_fitting(own: Mapping[str, Array], state: Mapping[str, Any], assign: boo
 def _as_numpy(given: Any) -> NDArray[Any]:
     """Returns anything as an ndarray; float16 and bfloat16, torch's and ml_dtypes', as float32."""
     if "bfloat16" in str(getattr(given, "dtype", "")) and hasattr(given, "float"):
-        given = given.float()                    # a tensor of torch's, which NumPy has no type for
+        given = given.float()                    # torch's, which NumPy has no dtype for
     values = np.asarray(given)
     half = values.dtype == np.float16 or values.dtype.name == "bfloat16"
     return values.astype(np.float32) if half else values

@@ -17,7 +17,7 @@ from nncompile.array.random import default_generator
 from nncompile.errors import InputError
 from nncompile.nn.calls import from_outside, placed
 
-# The value of selu far to the left, which alpha dropout puts in for what it drops.
+# The limit of selu at -inf, by which alpha dropout replaces what it drops.
 # Klambauer et al. (2017), arXiv:1706.02515.
 _SATURATED = -1.7580993408473766
 

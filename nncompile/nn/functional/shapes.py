@@ -13,7 +13,7 @@ from nncompile.array.creation import cat
 from nncompile.errors import InputError
 from nncompile.nn.calls import from_outside
 
-# How many axes each mode pads at the ranks that torch lets it.
+# The number of dimensions that torch pads at each rank, in all modes but "constant".
 _RANKS = {2: 1, 3: 2, 4: 3}
 _MODES = ("constant", "reflect", "replicate", "circular")
 

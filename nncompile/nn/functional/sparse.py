@@ -131,7 +131,7 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Array:
     if num_classes < 1:
         raise InputError(f"one_hot needs one class or more, not {num_classes}")
     classes = apply("iota", shape=(num_classes,), axis=0, dtype="i64")
-    checked = apply("take", classes, ids, axis=0)     # the ids again; one outside is an error
+    checked = apply("take", classes, ids, axis=0)     # an id out of range raises
     return apply("eq", checked.unsqueeze(-1), classes).cast("i64")
 
 
