@@ -17,7 +17,7 @@ import ir
 from ir.graph import Node
 from ir.types import DTYPES, Dim, NDArray, TensorType, bind_sizes, evaluate_dim, symbol_name
 from nncompile.errors import InputError
-from nncompile.schedule import Program
+from nncompile.schedule import Program, TargetTraits
 
 Fallback = Callable[..., Any]
 Shape = tuple[int, ...]
@@ -89,9 +89,8 @@ class Backend(Protocol):
     """A target."""
 
     @property
-    def vectors(self) -> bool:
-        """Whether programs are scheduled for kernels that compute on vectors of adjacent elements:
-        the `vectors` of `schedule`."""
+    def traits(self) -> TargetTraits:
+        """What `schedule` has to know about the target."""
 
     def load(self, program: Program, spec: CallSpec, constants: Sequence[NDArray],
              threads: int | None, fallback: Fallback) -> Loaded:

@@ -66,7 +66,7 @@ def compile_graph(graph: ir.Graph, nesting: Nesting | None, names: Mapping[str, 
     write = dump(graph.name)
     runs = run_passes(graph, check, lambda run: write(f"{run.name}.ir", run.graph))
     backend = backend_of(target)
-    program = schedule(runs[-1].graph, vectors=backend.vectors)
+    program = schedule(runs[-1].graph, backend.traits)
     write("program.txt", program)
     compile_again = partial(compile_graph, nesting=nesting, names=names, threads=threads,
                             target=target, check=check)

@@ -50,11 +50,6 @@ KNOWN = {
     *((f"nncompile.array.{family}", "nncompile.array")
       for family in ("core", "creation", "elementwise", "inplace", "products", "random",
                      "reductions", "selection", "shapes")),
-    # the generic loader knows what runs the code that it loads
-    ("nncompile.cpu.driver.load", "nncompile.cpu.runtime.buffer_call"),
-    ("nncompile.cpu.driver.load", "nncompile.cpu.runtime.compiled_call"),
-    ("nncompile.cpu.driver.load", "nncompile.cpu.runtime.launch"),
-    ("nncompile.cpu.driver.load", "nncompile.cpu.runtime.pool"),
     ("nncompile.cpu.runtime.costs", "nncompile.cpu.runtime.executable"),
 }
 

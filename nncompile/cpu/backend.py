@@ -9,15 +9,15 @@ import numpy as np
 from ir.types import NDArray
 from nncompile import options
 from nncompile.backend import Backend, CallSpec, Fallback, Loaded, Stopwatch
-from nncompile.cpu.driver.build import emit
-from nncompile.cpu.driver.load import kernel_module
+from nncompile.cpu.driver import build
 from nncompile.cpu.machine.topology import L2, L3, MEMORY, cache_of, l2_bytes
+from nncompile.cpu.objects.library import kernel_module
 from nncompile.cpu.runtime.executable import Executable, PythonExecutable
 from nncompile.cpu.runtime.profile import profile
 from nncompile.cpu.vector.target import assembly, available, host
 from nncompile.errors import CompileError, InputError
 from nncompile.faults import fault
-from nncompile.schedule import Program
+from nncompile.schedule import VECTOR_TRAITS, Program
 from nncompile.schedule.cost import table_bytes
 
 BATCHES = (1, 8, 64, 1024)                    # of which notes() tells
@@ -26,7 +26,7 @@ BATCHES = (1, 8, 64, 1024)                    # of which notes() tells
 class CpuBackend:
     """A Backend: this CPU."""
 
-    vectors = True
+    traits = VECTOR_TRAITS
 
     def load(self, program: Program, spec: CallSpec, constants: Sequence[NDArray],
              threads: int | None, fallback: Fallback) -> Loaded:
@@ -53,11 +53,11 @@ class CpuProgram:
     def __init__(self, program: Program, spec: CallSpec, constants: Sequence[NDArray],
                  threads: int | None, fallback: Fallback) -> None:
         self.program, self.spec, self.target = program, spec, host()
-        self._source = emit(program, self.target)
-        self._arena = self._source.arena.pack(constants)
+        self._driver, self._layout = build(program, self.target)
+        self._arena = self._layout.pack(constants)
         self._cache = cache_of(self._arena.nbytes - table_bytes(program))
         kind = Executable if options.JIT.value() else PythonExecutable
-        self._executable = kind(self.source, self._source.kernels, spec, self._arena,
+        self._executable = kind(self._driver, spec, self._arena,
                                 fallback=fallback, on_fault=self._refuse_number,
                                 cache=self._cache, threads=threads)
         self.call = self._executable.call
@@ -70,7 +70,7 @@ class CpuProgram:
 
     @property
     def source(self) -> str:
-        return self._source.text
+        return self._driver.text
 
     @property
     def threads(self) -> int:
@@ -81,14 +81,14 @@ class CpuProgram:
         self._executable.threads = count
 
     def load(self, constants: Sequence[NDArray]) -> None:
-        self._arena = self._source.arena.pack(constants)
+        self._arena = self._layout.pack(constants)
         self._executable.swap_weights(self._arena)
 
     def profile(self, inputs: Sequence[NDArray], outputs: Sequence[NDArray]) -> list[float]:
         if isinstance(self._executable, PythonExecutable):
             raise InputError("there is nothing to time with NNCOMPILE_JIT=0")
         sizes, facts = self._executable.facts(inputs)
-        return profile(self.source, self._source.kernels, len(self.program.steps), self.target,
+        return profile(self._driver, self.target,
                        [*inputs, *outputs], sizes, facts, self._arena)
 
     def asm(self) -> str:
@@ -99,7 +99,7 @@ class CpuProgram:
         comment = "//" if self.target.aarch64 else "#"
         return "\n".join(f"{comment} {k.name}({', '.join(k.arguments)})\n"
                          f"{assembly(kernel_module(k, self.target), self.target)}"
-                         for name, k in self._source.kernels.items()
+                         for name, k in self._driver.kernels.items()
                          if not name.startswith("shared_"))      # its module is the other's
 
     def notes(self) -> list[str]:

@@ -27,16 +27,17 @@ from nncompile.cuda.arrays import (
     stream_of,
     wait_for,
 )
-from nncompile.cuda.emit import emit
+from nncompile.cuda.build import build
 from nncompile.cuda.graph import Recording
 from nncompile.cuda.memory import Memory
+from nncompile.cuda.primitives import aligned
 from nncompile.cuda.profile import profile
 from nncompile.cuda.stopwatch import Stopwatch
 from nncompile.cuda.target import target_of
-from nncompile.cuda.words import aligned
+from nncompile.cuda.weights import upload
 from nncompile.errors import InputError
 from nncompile.faults import fault
-from nncompile.schedule import Program
+from nncompile.schedule import Program, TargetTraits
 
 Shapes = tuple[Shape, ...]
 PLANS = 64                         # sizes whose plans are kept
@@ -59,7 +60,7 @@ class Plan:
 class CudaBackend:
     """A Backend: the current CUDA device of the process, or numba's simulator of one."""
 
-    vectors = False
+    traits = TargetTraits(vectors=False, weight="transposed", column="transposed")
 
     def load(self, program: Program, spec: CallSpec, constants: Sequence[NDArray],
              threads: int | None, fallback: Fallback) -> Loaded:
@@ -87,7 +88,7 @@ class CudaProgram:
                  threads: int | None, fallback: Fallback) -> None:
         self.program, self.spec, self.cuda = program, spec, shim.load()
         self.target = target_of(self.cuda)
-        self._source = emit(program, self.target)
+        self._source = build(program, self.target)
         self._fallback = fallback
         self.threads = 1 if threads is None else threads
         self._lock: Any = SIMULATION if self.cuda.simulated else threading.RLock()
@@ -116,7 +117,7 @@ class CudaProgram:
         self._threads = count
 
     def load(self, constants: Sequence[NDArray]) -> None:
-        weights = self._source.arena.upload(constants, self.cuda.module)
+        weights = upload(self.program.constants, constants, self.cuda.module)
         with self._lock:
             self._weights, self._version = weights, self._version + 1
 

@@ -9,15 +9,15 @@ from typing import Any
 
 from ir.types import DTYPES
 from nncompile.cuda.kernels import Kernel
+from nncompile.cuda.primitives import primitives
 from nncompile.cuda.shim import Cuda, find
 from nncompile.cuda.target import Target, target_of
-from nncompile.cuda.words import words
 
 
 def driver(text: str, kernels: Mapping[str, Kernel], cuda: Cuda,
            target: Target) -> Callable[..., Any]:
     """The function `run` of the text, with its kernels ready to be launched."""
-    scope = words(cuda, target) | {name: function(kernel) for name, kernel in kernels.items()}
+    scope = primitives(cuda, target) | {name: function(kernel) for name, kernel in kernels.items()}
     return execute(text, scope)["run"]                                 # type: ignore[no-any-return]
 
 
@@ -28,7 +28,7 @@ def function(kernel: Kernel) -> Any:
     On a device it is compiled here, for its arguments' types, so that no call ever compiles.
     """
     cuda = find()
-    scope = words(cuda, target_of(cuda))
+    scope = primitives(cuda, target_of(cuda))
     compiled = execute(kernel.text, scope)[kernel.name]
     if not cuda.simulated:
         compiled.compile(signature(kernel))
@@ -67,7 +67,7 @@ def numba_types() -> Any:
 def ptx(kernel: Kernel, capability: tuple[int, int]) -> str:
     """The kernel's PTX for a compute capability, as (9, 0); needs the compiler, but no GPU."""
     cuda = find()
-    scope = words(cuda, target_of(cuda))
+    scope = primitives(cuda, target_of(cuda))
     scope["cuda"] = Undecorated(cuda.module)
     plain = execute(kernel.text, scope)[kernel.name]
     plain.__globals__["cuda"] = cuda.module

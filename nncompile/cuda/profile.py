@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from nncompile.cuda.emit import Source
+from nncompile.cuda.build import Source
 from nncompile.cuda.load import execute, function
+from nncompile.cuda.primitives import primitives
 from nncompile.cuda.shim import Cuda
 from nncompile.cuda.target import Target
-from nncompile.cuda.words import words
 
 RUNS = 7
 
@@ -21,7 +21,7 @@ def profile(source: Source, cuda: Cuda, target: Target, steps: int,
     laps: list[tuple[Any, Any]] = []
     timed = {name: Timed(function(kernel), cuda.module, laps)
              for name, kernel in source.kernels.items()}
-    run = execute(source.driver, words(cuda, target) | timed)["run"]
+    run = execute(source.driver, primitives(cuda, target) | timed)["run"]
     best = np.full(steps, np.inf)
     for _ in range(RUNS):
         laps.clear()

@@ -8,19 +8,26 @@ from ir.graph import Graph, Value
 from ir.rewrite import remove_dead
 from nncompile.passes import load_time_values
 from nncompile.schedule.batch import batch_size
+from nncompile.schedule.constants import VECTOR_TRAITS, TargetTraits, store_constants
 from nncompile.schedule.direct import write_directly
 from nncompile.schedule.memory import plan_memory
-from nncompile.schedule.program import Operand, Place, Program, Step, View, contiguous
+from nncompile.schedule.program import (
+    Constant,
+    Operand,
+    Place,
+    Program,
+    Step,
+    View,
+    contiguous,
+)
 from nncompile.schedule.steps import lower
 
-__all__ = ["Operand", "Place", "Program", "Step", "View", "schedule"]
+__all__ = ["VECTOR_TRAITS", "Constant", "Operand", "Place", "Program", "Step", "TargetTraits",
+           "View", "schedule"]
 
 
-def schedule(graph: Graph, *, vectors: bool = True) -> Program:
+def schedule(graph: Graph, traits: TargetTraits = VECTOR_TRAITS) -> Program:
     """Plan a verified, fused graph.  Every node is prepared once, a view, or one or more steps.
-
-    `vectors`: for kernels that read numbers lying side by side, many at once; so they go down
-    columns too, where an axis is not the last one, and rows they write may be apart.
     """
     prepared = load_time_values(graph)
     constants = [v for v in (*graph.params, *(n.result for n in graph.nodes)) if v in prepared]
@@ -28,17 +35,15 @@ def schedule(graph: Graph, *, vectors: bool = True) -> Program:
     views = dict(zip(graph.inputs, inputs, strict=True))
     views |= {v: contiguous(Place("constant", i), v.type) for i, v in enumerate(constants)}
 
-    low = lower(graph, views, prepared, vectors)
-    lowered = write_directly(low.steps, low.buffers) if vectors else low.steps
-    steps, buffers = plan_memory(lowered, low.buffers)
-    used = {view.place for step in steps for view in step.reads}
-    kept = [i for i in range(len(constants)) if Place("constant", i) in used]
+    low = lower(graph, views, prepared, traits.vectors)
+    lowered = write_directly(low.steps, low.buffers) if traits.vectors else low.steps
+    planned, buffers = plan_memory(lowered, low.buffers)
+    steps, stored, sources = store_constants(planned, constants, traits)
     return Program(
         graph=graph, batch=batch_size(graph), inputs=inputs, steps=steps, buffers=buffers,
         outputs=tuple(contiguous(Place("output", i), v.type)
                       for i, v in enumerate(graph.outputs)),
-        preparation=preparation(graph, prepared, [constants[i] for i in kept]),
-        constants={Place("constant", i): number for number, i in enumerate(kept)},
+        preparation=preparation(graph, prepared, sources), constants=stored,
         requirements=tuple(low.requirements))
 
 

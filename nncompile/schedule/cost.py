@@ -4,7 +4,6 @@ from __future__ import annotations
 import math
 
 from ir.types import DTYPES, Dim, product
-from nncompile.schedule.names import fixed
 from nncompile.schedule.ops import KINDS, ROWS
 from nncompile.schedule.program import Program, Step
 
@@ -36,11 +35,9 @@ def products(step: Step) -> Dim:
 
 
 def table_bytes(program: Program) -> int:
-    """Of the constants that steps only gather from: a call reads a few rows of each.  (A linear
-    reads its own copy of a weight.)"""
+    """Bytes of the constants that steps only gather from: a call reads a few rows of each."""
     tables = {v.place for step in program.steps if KINDS[step.kind].gathers for v in step.views}
-    whole = {v.place for step in program.steps
-             if not KINDS[step.kind].gathers and step.kind != "linear" for v in step.reads}
-    types = [v.type for v in program.preparation.outputs]
-    return sum(math.prod(fixed(types[i].shape)) * DTYPES[types[i].dtype].itemsize
-               for place, i in program.constants.items() if place in tables - whole)
+    whole = {v.place for step in program.steps if not KINDS[step.kind].gathers for v in step.reads}
+    constants = [program.constants[place.number] for place in tables - whole
+                 if place.kind == "constant"]
+    return sum(math.prod(c.shape) * DTYPES[c.dtype].itemsize for c in constants)

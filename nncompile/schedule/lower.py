@@ -117,13 +117,18 @@ def elementwise(low: Lowering, node: Node, operands: Operands, then: Then) -> Vi
 
 def linear(low: Lowering, node: Node, operands: Operands, then: Then) -> View:
     x, w, *bias = operands
-    weights = [o for o in node.inputs[1:len(operands)] if isinstance(o, Value)]
-    if not all(low.views[v].place.kind == "constant" for v in weights):
+    if not all(is_stored(o) for o in (w, *bias)):
         # The weight is computed at run time, so it cannot be packed: a product of two activations.
         then = [("add", tuple(bias)), *then] if bias else then
         return matmul(low, node, [x, w.permuted([1, 0])], then)
     then = low.broadcasting(node, then, dims=1)
     return low.step("linear", node, low.result(node), [low.matrix(node, x), w, *bias], {}, then)
+
+
+def is_stored(view: View) -> bool:
+    """Whether the view is a whole constant; one that ends at a size is not known before a call."""
+    return (view.place.kind == "constant" and view.is_contiguous
+            and all(isinstance(dim, int) for dim in view.shape))
 
 
 def matmul(low: Lowering, node: Node, operands: Operands, then: Then) -> View:

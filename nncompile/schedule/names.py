@@ -11,7 +11,7 @@ from keyword import iskeyword
 from ir.graph import Value, named_sizes
 from ir.ops import OPS
 from ir.printer import print_call
-from ir.types import Dim, DimExpr
+from ir.types import Dim, DimExpr, Term, terms
 from nncompile.schedule.program import Place, Program, Step
 
 
@@ -42,13 +42,23 @@ def number_text(dim: Dim, names: Mapping[str, str]) -> str:
     if not isinstance(dim, DimExpr):
         return str(dim)
     parts = []
-    for monomial, coefficient in dim.terms:
+    for monomial, coefficient in printed_terms(dim):
         factors = [names[name] for name in monomial]
         if abs(coefficient) != 1 or not factors:
             factors.append(str(abs(coefficient)))
         parts.append(("- " if coefficient < 0 else "+ ") + " * ".join(factors))
-    first, *rest = sorted(parts, key=lambda part: part[0] == "-")     # 10 - T, not -T + 10
+    first, *rest = parts
     return " ".join([first.removeprefix("+ ").replace("- ", "-"), *rest])
+
+
+def printed_terms(dim: Dim) -> list[Term]:
+    """The terms of a size in the order of its text: 10 - T, not -T + 10."""
+    return sorted(terms(dim), key=lambda term: term[1] < 0)
+
+
+def sizes_in_order(dim: Dim) -> Iterable[str]:
+    """The named sizes of a size, in the order in which its text mentions them first."""
+    return dict.fromkeys(name for monomial, _ in printed_terms(dim) for name in monomial)
 
 
 def factor_text(dim: Dim, names: Mapping[str, str]) -> str:

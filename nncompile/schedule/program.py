@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from ir.graph import Graph, Node
+from ir.printer import name_values
 from ir.types import DTYPES, Dim, TensorType, product, same, terms
 
 NARROW = 4                     # inner dimensions below this are not vectorised
@@ -183,13 +184,30 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Constant:
+    """Numbers of the model that steps read, and how a target stores them.
+
+    layout:  "rows": an array in row-major order.
+             "panels": a weight [N, K] as the target's product kernel reads it, and its bias [N].
+             "transposed": a weight [N, K] as [K, N].
+    shape:   of the array, or of the weight.
+    sources: the outputs of the program's preparation that it is made of; a bias comes second.
+    """
+
+    layout: str
+    dtype: str
+    shape: tuple[int, ...]
+    sources: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Program:
     """A scheduled graph.
 
     `batch` names the leading size along which the graph's rows do not depend on each other, so
     that blocks of rows may be taken through all steps one after the other; None if they do.
-    `constants` are the graph's values of the constants' places: parameters, constants, and what
-    `preparation`, a graph without inputs, computes from them once when weights are loaded.
+    `preparation`, a graph without inputs, computes what `constants` are made of, once when weights
+    are loaded: parameters, constants of the graph, and what depends on nothing else.
     """
 
     graph: Graph
@@ -199,7 +217,7 @@ class Program:
     steps: tuple[Step, ...]
     buffers: Mapping[Place, Dim]                      # words of 4 bytes of each slot
     preparation: Graph
-    constants: Mapping[Place, int]                    # place -> output of preparation
+    constants: tuple[Constant, ...]                   # number k is Place("constant", k)
     requirements: tuple[tuple[Dim, Node], ...]        # sizes that a call must not make negative
 
     @cached_property
@@ -215,10 +233,19 @@ class Program:
         rows = [[str(i), place_text(s.result), f"= {call_text(s)}"]
                 for i, s in enumerate(self.steps)]
         widths = [max((len(row[i]) for row in rows), default=0) for i in range(3)]
-        lines = [f"{place}: {size}" for place, size in self.buffers.items()]
+        lines = [f"{Place('constant', k)}: {self.constant_text(constant)}"
+                 for k, constant in enumerate(self.constants)]
+        lines += [f"{place}: {size}" for place, size in self.buffers.items()]
         lines += ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
         about = f"rows of {self.batch} are independent" if self.batch else "one block"
         return "\n  ".join([f"program, {about}", *lines])
+
+    def constant_text(self, constant: Constant) -> str:
+        """How it is stored, and the names of what it is made of."""
+        names = name_values(self.preparation)
+        made_of = [names[self.preparation.outputs[source]] for source in constant.sources]
+        dims = ", ".join(map(str, constant.shape))
+        return f"{constant.layout} of {' and '.join(made_of)}: {constant.dtype}[{dims}]"
 
 
 def place_text(operand: Operand) -> str:

@@ -1,6 +1,7 @@
 """Small generated sources for the tests of the runtime, written by hand."""
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -10,6 +11,8 @@ import numpy as np
 from ir import parse_type
 from nncompile.backend import CallSpec
 from nncompile.cpu import kernels
+from nncompile.cpu.driver import Driver, Function
+from nncompile.cpu.driver.build import LETTERS
 from nncompile.cpu.runtime.executable import Executable
 from nncompile.cpu.vector.target import host
 
@@ -33,8 +36,14 @@ def spec(inputs: Sequence[str], outputs: Sequence[str]) -> CallSpec:
                     tuple(map(parse_type, outputs)))
 
 
-def with_shared(*used: kernels.Kernel) -> dict[str, kernels.Kernel]:
-    return {k.name: k for kernel in used for k in (kernel, kernel.shared)}
+def driver_of(source: str, *used: kernels.Kernel, phases: int = 1) -> Driver:
+    """A driver of this source, which calls these kernels."""
+    head, *texts = re.split(r"^(?=def )", source, flags=re.MULTILINE)
+    names = [text.removeprefix("def ").partition("(")[0] for text in texts]
+    functions = [Function(name, LETTERS[name], text.rstrip() + "\n")
+                 for name, text in zip(names, texts, strict=True)]
+    return Driver(head.rstrip(), functions,
+                  {k.name: k for kernel in used for k in (kernel, kernel.shared)}, phases)
 
 
 def aligned(numbers: int) -> np.ndarray:
@@ -120,7 +129,7 @@ def mlp(widths: tuple[int, ...] = WIDTHS, kind: type = Executable, by_rows: bool
         cache: int | None = None, seed: int = 0, fallback: Callable[..., Any] = unusual,
         **options: Any) -> Any:
     """The perceptron; `cache` says where its weights count as staying."""
-    return kind(mlp_source(widths, by_rows), with_shared(RELU, LINEAR, SOFTMAX),
+    return kind(driver_of(mlp_source(widths, by_rows), RELU, LINEAR, SOFTMAX, phases=4),
                 spec([f"f32[B, {widths[0]}]"], [f"f32[B, {widths[-1]}]"]),
                 mlp_arena(widths, seed), fallback=fallback, on_fault=refuse, cache=cache,
                 **options)
@@ -163,8 +172,9 @@ def phases(args, sizes, weights, scratch, block, queue, fault, worker):
 
 
 def pair(kind: type = Executable, fallback: Callable[..., Any] = unusual, **options: Any) -> Any:
-    used = with_shared(kernels.elementwise((("add", "vv"),), 0), kernels.reduce("sum"))
-    return kind(PAIR, used, spec(["f32[T, 4]"] * 2, ["f32[T, 4]", "f32[T]"]), aligned(16),
+    driver = driver_of(PAIR, kernels.elementwise((("add", "vv"),), 0), kernels.reduce("sum"),
+                       phases=2)
+    return kind(driver, spec(["f32[T, 4]"] * 2, ["f32[T, 4]", "f32[T]"]), aligned(16),
                 fallback=fallback, on_fault=refuse, **options)
 
 
@@ -191,5 +201,5 @@ def phases(args, sizes, weights, scratch, block, queue, fault, worker):
 def lookup(kind: type = Executable, **options: Any) -> Any:
     arena = aligned(16)
     arena[:15] = np.arange(15)
-    return kind(LOOKUP, with_shared(kernels.take("i64", 1)), spec(["i64[B]"], ["f32[B, 3]"]),
+    return kind(driver_of(LOOKUP, kernels.take("i64", 1)), spec(["i64[B]"], ["f32[B, 3]"]),
                 arena, fallback=unusual, on_fault=refuse, **options)

@@ -5,11 +5,11 @@ import pytest
 
 import ir
 from ir.ops import with_trait
-from nncompile.cpu.driver.build import emit
-from nncompile.cpu.driver.steps import EMITTERS
+from nncompile.cpu.driver import build
+from nncompile.cpu.driver.steps import STEPS
 from nncompile.cpu.kernels import LANE_OPS
 from nncompile.cpu.objects.compile import execute
-from nncompile.cpu.objects.primitives import WORDS
+from nncompile.cpu.objects.primitives import PRIMITIVES
 from nncompile.cpu.runtime import launch
 from nncompile.cpu.vector.target import of_level
 from nncompile.schedule import schedule
@@ -60,7 +60,7 @@ GRAPHS = {
 
 
 def source(text: str) -> str:
-    return emit(schedule(ir.parse(text)), of_level("avx2", "x86-64-v3")).text
+    return build(schedule(ir.parse(text)), of_level("avx2", "x86-64-v3"))[0].text
 
 
 @pytest.mark.parametrize("name", GRAPHS)
@@ -74,7 +74,7 @@ def test_golden(name, golden):
 def test_every_op_has_its_way_to_a_kernel():
     assert ROWS.keys() == ir.OPS.keys()
     assert LANE_OPS.keys() == {*with_trait("elementwise"), "copy"}
-    assert EMITTERS.keys() == KINDS.keys()
+    assert STEPS.keys() == KINDS.keys()
 
 
 EVIL = ['x"""\nimport os', "x\nraise SystemExit", "lambda", "at", "weights", "W0", "h0", "rows",
@@ -181,7 +181,7 @@ BLOCKS = {                                    # a graph, its sizes, the rows of 
 @pytest.mark.parametrize("name", BLOCKS)
 def test_blocks_keep_their_scratch_small(name):
     graph, sizes, rows = BLOCKS[name]
-    scope = execute(source(graph), WORDS)
+    scope = execute(source(graph), PRIMITIVES)
     facts = [0] * 20
     scope["plan"](list(sizes.values()), facts)
     assert facts[launch.MOST_ROWS] == rows

@@ -1,6 +1,4 @@
 """Equal blocks, written once: what is found, that it says the same, and that it runs the same."""
-import re
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,13 +6,23 @@ from hypothesis import strategies as st
 
 import ir
 import nncompile
+from ir.types import symbol
 from nncompile import nn
-from nncompile.cpu.driver.build import emit
-from nncompile.cpu.driver.load import read
-from nncompile.cpu.driver.outline import Line, fold, runs
-from nncompile.cpu.objects.primitives import PHASE
+from nncompile.cpu.driver import Driver, build
+from nncompile.cpu.driver.outline import fold, runs
+from nncompile.cpu.driver.values import (
+    FAULT,
+    WEIGHTS,
+    Line,
+    Number,
+    Parameter,
+    Pointer,
+    StepNumber,
+)
 from nncompile.cpu.vector.target import of_level
-from nncompile.schedule import schedule
+from nncompile.schedule import Place, schedule
+
+X = Place("input", 0)
 
 
 def residual_blocks(count: int) -> str:
@@ -31,8 +39,12 @@ def residual_blocks(count: int) -> str:
                       f"  return {x}", "}"])
 
 
+def driver(text: str) -> Driver:
+    return build(schedule(ir.parse(text)), of_level("avx2", "x86-64-v3"))[0]
+
+
 def source(text: str) -> str:
-    return emit(schedule(ir.parse(text)), of_level("avx2", "x86-64-v3")).text
+    return driver(text).text
 
 
 def test_golden(golden):
@@ -46,9 +58,13 @@ def test_few_blocks_stay_where_they_are():
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
 def test_every_step_has_a_phase_of_its_own(count):
-    names, words = read(source(residual_blocks(count)))
-    assert words == PHASE * 3 * count
-    assert len(names) == (5 if count >= 3 else 3)
+    made = driver(residual_blocks(count))
+    assert made.phases == 3 * count
+    assert len(made.functions) == (5 if count >= 3 else 3)
+    for function in made.functions:
+        head = function.text.partition(")")[0]
+        assert head.startswith(f"def {function.name}(")
+        assert len(function.letters) == head.count(",") + 1
 
 
 @pytest.mark.parametrize(("steps", "found"), [
@@ -71,14 +87,14 @@ def test_blocks_are_layers_where_they_can_be():
 @pytest.mark.parametrize(("layer", "comment"), [
     ("net.1", "# net.1: %0 to %1"), ("", "# %0 to %1"), ("x\nimport os", "# %0 to %1")])
 def test_comments_name_plain_layers(layer, comment):
-    lines = [Line(i, f"{layer}.{name}", f"%{i}", "#", name, ("x",))
+    lines = [Line(i, f"{layer}.{name}", f"%{i}", "#", name, (X,))
              for i, name in enumerate("abababab")]
-    assert fold(lines, {"x"})[1][0].comment == comment
+    assert fold(lines)[1][0].comment == comment
 
 
-def expanded(lines, places):
+def expanded(lines):
     """The lines, with each call of a block replaced by what the block does."""
-    blocks, folded = fold(lines, places)
+    blocks, folded = fold(lines)
     found = {block.name: block for block in blocks}
     for line in folded:
         if line.function not in found:
@@ -89,37 +105,58 @@ def expanded(lines, places):
         assert len(meaning) == len(block.parameters)
         for own in block.lines:
             yield (line.phase + own.phase, own.function,
-                   tuple(with_names(a, meaning) for a in own.arguments))
+                   tuple(with_values(a, meaning) for a in own.arguments))
 
 
-def with_names(text, meaning):
-    names = re.findall(r"[A-Za-z_]\w*", text)
-    assert all(name in meaning or not re.fullmatch(r"[pwn]\d+", name) for name in names)
-    return re.sub(r"[A-Za-z_]\w*", lambda found: meaning.get(found[0], found[0]), text)
+def with_values(argument, meaning):
+    """The argument, where each parameter has this meaning.  A block knows nothing else but the
+    constants, and what its callers give it."""
+    if isinstance(argument, Pointer):
+        base = meaning[argument.base] if isinstance(argument.base, Parameter) else argument.base
+        is_constant = isinstance(base, Number) or base.kind == "constant"
+        assert isinstance(argument.base, Parameter) or is_constant
+        assert not is_constant or meaning[WEIGHTS] == WEIGHTS
+        return argument._replace(base=base)
+    return meaning[argument] if isinstance(argument, Parameter) or argument == FAULT else argument
 
 
-ARGUMENTS = st.sampled_from(["h0", "h1", "x", "at(h0, 3)", "at(weights, W0)", "at(weights, W1)",
-                             "rows * 64", "64"])
+def pointer(place, offset=0):
+    return Pointer(place, "f32", offset)
+
+
+ROWS = symbol("B")
+PLACES = (X, Place("slot", 0), Place("slot", 1))
+CONSTANTS = (Place("constant", 0), Place("constant", 1), Number("0.5", "f32"))
+ARGUMENTS = st.sampled_from([*map(pointer, (*PLACES, *CONSTANTS)), pointer(PLACES[1], 3), 64])
 STEP = st.tuples(st.sampled_from("abc"), st.lists(ARGUMENTS, min_size=1, max_size=3), st.booleans())
 
 
 @given(st.lists(STEP, max_size=3), st.lists(STEP, min_size=1, max_size=4), st.integers(1, 6),
        st.lists(STEP, max_size=3), st.randoms(use_true_random=False))
 def test_blocks_say_the_same(before, block, count, behind, random):
-    """A block's places and weights change at random from one repetition to the next."""
+    """A block's places and constants change at random from one repetition to the next."""
     steps = [*before, *block * count, *behind]
-    places = ("h0", "h1", "x")
 
     def other(argument):
-        argument = re.sub(r"h0|h1|x", lambda _: random.choice(places), argument)
-        return re.sub(r"W\d", lambda _: f"W{random.randrange(3)}", argument)
+        if not isinstance(argument, Pointer):
+            return argument
+        return argument._replace(base=random.choice(
+            PLACES if argument.base in PLACES else CONSTANTS))
 
-    lines = [Line(i, "", f"%{i}", "#", function, (*map(other, arguments),
-                                              *(("fault", str(i)) if fault else ())))
+    lines = [Line(i, "", f"%{i}", "#", function, (*map(other, arguments), *(
+                 (FAULT, StepNumber(i)) if fault else ())))
              for i, (function, arguments, fault) in enumerate(steps)]
-    assert list(expanded(lines, places)) == [(s.phase, s.function, s.arguments) for s in lines]
+    assert list(expanded(lines)) == [(s.phase, s.function, s.arguments) for s in lines]
     if count >= 3 and len(block) >= 2:
-        assert len(fold(lines, places)[1]) < len(lines)
+        assert len(fold(lines)[1]) < len(lines)
+
+
+def test_sizes_are_parameters():
+    """In the order in which they are printed, each once; the caller's variables."""
+    line = Line(0, "", "%0", "#", "a", (10 - symbol("T"), pointer(X, ROWS * 3), ROWS))
+    blocks, lines = fold([line] * 6)
+    assert list(map(str, blocks[0].parameters[:2])) == ["T", "B"]
+    assert list(map(str, lines[0].arguments[:2])) == ["T", "B"]
 
 
 class Residual(nn.Module):

@@ -14,15 +14,25 @@ import pytest
 from llvmlite import ir as ll
 
 from nncompile import options
-from nncompile.cpu.driver.load import compile_source, kernel_word, load, read
+from nncompile.cpu.driver import load
 from nncompile.cpu.objects import cache, link
 from nncompile.cpu.objects.compile import Function, compile_functions, execute, source_hash
+from nncompile.cpu.objects.library import kernel_primitive
 from nncompile.cpu.objects.link import Linker, LinkError, linker
-from nncompile.cpu.objects.primitives import PHASE, WORDS, declared, symbol
+from nncompile.cpu.objects.primitives import PRIMITIVES, declared, symbol
 from nncompile.cpu.runtime.executable import PythonExecutable
 from nncompile.cpu.vector.target import host, object_code
 from nncompile.errors import CompileError
-from tests.cpu.runtime_models import LINEAR, RELU, SOFTMAX, WIDTHS, mlp, mlp_source, rows_of
+from tests.cpu.runtime_models import (
+    LINEAR,
+    RELU,
+    SOFTMAX,
+    WIDTHS,
+    driver_of,
+    mlp,
+    mlp_source,
+    rows_of,
+)
 
 ROOT = Path(__file__).parents[2]
 MODEL = """
@@ -255,16 +265,22 @@ print(np.abs(y - mlp_float64(x)).max() < 1e-6, "numba" in sys.modules)
 def test_source_that_cannot_be_compiled_says_where():
     source = mlp_source(WIDTHS).replace("rows = min(block, B - row)", "rows = open('x')")
     with pytest.raises(CompileError) as info:
-        load(source, {k.name: k for k in (RELU, LINEAR, SOFTMAX)}, host())
+        load(driver_of(source, RELU, LINEAR, SOFTMAX), host())
     text = str(info.value)
     assert "row_blocks cannot be compiled (<nncompile" in text and "rows = open('x')" in text
+
+
+def compiled(source: str) -> bytes:
+    """Object code of a function `plan`, under that symbol."""
+    plan = execute(source, PRIMITIVES)["plan"]
+    return compile_functions([Function("plan", plan, "pp", "n")], host(), ["plan"])
 
 
 def test_a_word_or_kernel_used_wrongly_says_where():
     for wrong in ("at(weights)", "at(B, weights)", "nothing(B)", "put(facts, 0, weights)"):
         source = f"def plan(sizes, weights):\n    B = facts = size(sizes, 0)\n    {wrong}\n"
         with pytest.raises(CompileError, match="plan cannot be compiled"):
-            compile_source(source, {}, {"plan": "wrong"}, host())
+            compiled(source)
 
 
 def test_tracebacks_show_generated_lines():
@@ -273,17 +289,9 @@ def test_tracebacks_show_generated_lines():
     with pytest.raises(TypeError) as info:
         fast.call(rows_of(WIDTHS, 2))
     text = "".join(traceback.format_exception(info.value))
-    assert f'File "<nncompile {source_hash(fast.source)}>"' in text
+    assert f'File "<nncompile {source_hash(fast.driver.text)}>"' in text
     assert "softmax(y, 6, y, 6, rows, 6)" in text
-    assert inspect.getsource(fast._scope["plan"]) in fast.source
-
-
-def test_reading_source():
-    names, words = read(mlp_source(WIDTHS))
-    assert names == ["plan", "row_blocks", "phases"] and words == 4 * PHASE
-    assert read(mlp_source(WIDTHS, by_rows=False))[0] == ["plan", "phases"]
-    with pytest.raises(CompileError, match="line 1: a phase is not a plain number: phase"):
-        read("x = phase(queue, i)")
+    assert inspect.getsource(fast._scope["plan"]) in fast.driver.text
 
 
 def test_words_mean_the_same_compiled_and_plain():
@@ -298,12 +306,12 @@ def plan(sizes, facts):
     put(phase(facts, 1), 0, claim(facts, 1) + claim(facts, 1))
 """
     into = Linker(host())
-    into.add(compile_source(source, {}, {"plan": "plan"}, host()))
-    compiled = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 2)(into.address("plan"))
-    plain = execute(source.replace("at_f64", "at_i64"), WORDS)["plan"]
+    into.add(compiled(source))
+    run = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 2)(into.address("plan"))
+    plain = execute(source.replace("at_f64", "at_i64"), PRIMITIVES)["plan"]
     for a, b in ((0, 0), (1, 5), (16, 3), (17, 17), (2 ** 40, 1)):
         sizes, got, want = np.array([a, b]), np.arange(48), np.arange(48)
-        compiled(sizes.ctypes.data, got.ctypes.data)
+        run(sizes.ctypes.data, got.ctypes.data)
         plain(sizes, want)
         assert got.tolist() == want.tolist()
 
@@ -360,4 +368,4 @@ def test_only_what_is_exported_is_visible_and_nothing_of_numba_is_needed():
 def test_kernels_are_shared_by_models():
     mlp()
     assert LINEAR.symbol in linker(host()) and LINEAR.shared.symbol in linker(host())
-    assert kernel_word(LINEAR).arguments == "pippiiii"
+    assert kernel_primitive(LINEAR).arguments == "pippiiii"

@@ -254,7 +254,7 @@ def test_no_memory_is_an_error(kind, monkeypatch, floats):
     """The facts of one batch size ask for scratch that no machine has."""
     if kind is PythonExecutable:
         pytest.skip("there NumPy raises it")
-    source = mlp(kind=kind).source.replace("put(facts, 1, aligned(6144)",
+    source = mlp(kind=kind).driver.text.replace("put(facts, 1, aligned(6144)",
                                            f"put(facts, 1, (B == 5) * {floats} + aligned(6144)")
     monkeypatch.setattr("tests.cpu.runtime_models.mlp_source", lambda *_: source)
     fast = mlp(kind=kind)

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nncompile.cpu import kernels
-from nncompile.cpu.driver.load import load_kernel
 from nncompile.cpu.kernels.kernel import BASE, CLAIMED, DONE, NEXT_BASE
 from nncompile.cpu.machine import topology as caches
 from nncompile.cpu.machine.topology import L2, L3, MEMORY
+from nncompile.cpu.objects.library import load_kernel
 from nncompile.cpu.objects.link import linker
 from nncompile.cpu.runtime import launch, pool
 from nncompile.cpu.runtime.executable import POOL

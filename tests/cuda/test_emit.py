@@ -10,8 +10,9 @@ import nncompile
 from ir.ops import OPS
 from nncompile import nn
 from nncompile.cuda import kernels
-from nncompile.cuda.emit import Source, emit
-from nncompile.cuda.emitters import EMITTERS
+from nncompile.cuda.backend import CudaBackend
+from nncompile.cuda.build import Source, build
+from nncompile.cuda.steps import STEPS
 from nncompile.cuda.target import DEVICE, SIMULATOR
 from nncompile.passes import DEFAULT_PIPELINE
 from nncompile.schedule import schedule
@@ -21,7 +22,7 @@ from tests.end_to_end.models import CASES
 def generated(model, *types, target=DEVICE) -> Source:
     graph = model if isinstance(model, ir.Graph) else nncompile.trace(model, *types)
     fused = ir.run(DEFAULT_PIPELINE, graph, lambda *_: None)
-    return emit(schedule(fused, vectors=False), target)
+    return build(schedule(fused, CudaBackend.traits), target)
 
 
 def case(name: str, target=DEVICE) -> Source:
@@ -89,9 +90,9 @@ def test_the_table_has_every_elementwise_op():
 
 
 def test_the_tables_of_both_targets_have_the_same_kinds_of_steps_and_ops():
-    from nncompile.cpu.driver.steps import EMITTERS as ON_THE_CPU
+    from nncompile.cpu.driver.steps import STEPS as ON_THE_CPU
     from nncompile.cpu.kernels import LANE_OPS
-    assert sorted(ON_THE_CPU.keys() ^ EMITTERS.keys()) == []
+    assert sorted(ON_THE_CPU.keys() ^ STEPS.keys()) == []
     assert sorted(LANE_OPS.keys() ^ kernels.FUNCTIONS.keys()) == []
 
 

@@ -35,7 +35,7 @@ def test_it_needs_nothing_of_the_other_target():
 
 @pytest.mark.parametrize("statement, loads", [
     ("nncompile.compile(model, 'f32[B, 3]')(numpy.ones((2, 3), numpy.float32))", False),
-    ("import nncompile.cuda.emit", True),
+    ("import nncompile.cuda.build", True),
 ])
 def test_the_cpu_path_never_loads_it(statement, loads):
     code = ("import sys, numpy, nncompile\nmodel = nncompile.nn.Linear(3, 2).eval()\n"

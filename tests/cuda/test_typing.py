@@ -12,8 +12,8 @@ import pytest
 from ir.ops import evaluate
 from ir.types import DTYPES, FLOATS
 from nncompile.cuda import kernels
+from nncompile.cuda.primitives import MATH, TYPES
 from nncompile.cuda.target import SIMULATOR
-from nncompile.cuda.words import MATH, TYPES
 from tests.cuda.cases import CASES, castable, check_cast, check_elementwise, operand_types, operands
 
 PLAIN = {"@cuda.jit": "", "cuda.blockIdx.x": "0", "cuda.threadIdx.x": "0", "cuda.gridDim.x": "1",

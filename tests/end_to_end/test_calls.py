@@ -394,7 +394,7 @@ def test_what_is_no_array_names_the_input(fast, given):
 
 def test_asm_has_every_kernel_once(fast):
     text = fast.asm()
-    called = {name for name in fast._loaded._source.kernels if not name.startswith("shared_")}
+    called = {name for name in fast._loaded._driver.kernels if not name.startswith("shared_")}
     assert called
     for name in called:
         assert len(re.findall(rf"^nnc_{name}:", text, re.MULTILINE)) == 1

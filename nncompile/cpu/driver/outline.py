@@ -11,53 +11,31 @@ of their own, which is written and compiled once.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import NamedTuple
 
-from nncompile.cpu.objects.primitives import WORDS
+from ir.types import DimExpr, symbol, terms
+from nncompile.cpu.driver.values import (
+    WEIGHTS,
+    Argument,
+    Block,
+    Line,
+    Number,
+    Parameter,
+    Pointer,
+    StepNumber,
+    Variable,
+)
+from nncompile.schedule import Place
+from nncompile.schedule.names import sizes_in_order
 
 REPETITIONS = 3       # at least so many, of at least so many steps, are worth a function
 STEPS = 2
 LONGEST = 100         # steps of a block; the time of the search grows with it
 
 PLAIN = re.compile(r"[A-Za-z0-9_.]+")            # names of layers come from outside
-NAME, WEIGHT, HOLE = re.compile(r"[A-Za-z_]\w*"), re.compile(r"W\d+"), re.compile(r"{[pwn]}")
-
-
-@dataclass(frozen=True)
-class Line:
-    """A call of generated source: its phase, the layer's path, the result it is for, and the
-    comment over it."""
-
-    phase: int
-    layer: str
-    result: str
-    comment: str
-    function: str
-    arguments: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Block:
-    """A function of lines, whose phases count from 0."""
-
-    name: str
-    about: str
-    parameters: tuple[str, ...]
-    lines: tuple[Line, ...]
-
-
-@dataclass(frozen=True)
-class Cut:
-    """A line whose arguments have holes where repetitions may differ: {p} for a place, {w} for a
-    weight, {n} for the number of a step that may report a fault.  `filling` is the kind of each
-    hole, and what was there."""
-
-    line: Line
-    arguments: tuple[str, ...]
-    filling: tuple[tuple[str, str], ...]
 
 
 class Run(NamedTuple):
@@ -72,15 +50,13 @@ class Run(NamedTuple):
         return self.first + self.size * self.times
 
 
-def fold(lines: Sequence[Line], places: Collection[str]) -> tuple[list[Block], list[Line]]:
+def fold(lines: Sequence[Line]) -> tuple[list[Block], list[Line]]:
     """The blocks among these lines, and the lines with each repetition of a block as one call."""
-    cutting = Cutting(places)
-    cuts = [cutting.cut(line) for line in lines]
     blocks: list[Block] = []
     folded: list[Line] = []
     done = 0
-    for run in runs([(c.line.function, c.arguments) for c in cuts], [line.layer for line in lines]):
-        repetitions = [cuts[i:i + run.size] for i in range(run.first, run.stop, run.size)]
+    for run in runs(list(map(pattern, lines)), [line.layer for line in lines]):
+        repetitions = [lines[i:i + run.size] for i in range(run.first, run.stop, run.size)]
         block, calls = outline(f"steps_{len(blocks)}", repetitions)
         blocks.append(block)
         folded += [*lines[done:run.first], *calls]
@@ -88,38 +64,32 @@ def fold(lines: Sequence[Line], places: Collection[str]) -> tuple[list[Block], l
     return blocks, [*folded, *lines[done:]]
 
 
-class Cutting:
-    """Cuts lines.  Most arguments are those of another line, and are looked into once."""
+# -- what may differ between repetitions -----------------------------------------------------------
 
-    def __init__(self, places: Collection[str]) -> None:
-        self.places = places
-        self.known: dict[str, tuple[str, list[tuple[str, str]]]] = {}
+def pattern(line: Line) -> Hashable:
+    """What repetitions of a line have in common: its function, and its arguments but for what a
+    parameter may stand for."""
+    return line.function, tuple(map(argument_pattern, line.arguments))
 
-    def cut(self, line: Line) -> Cut:
-        arguments: list[str] = []
-        filling: list[tuple[str, str]] = []
-        before = ("", *line.arguments[:-1])        # behind `fault` is the number of the step
-        for last, text in zip(before, line.arguments, strict=True):
-            cut, holes = ("{n}", [("n", text)]) if last == "fault" else self.argument(text)
-            arguments.append(cut)
-            filling += holes
-        return Cut(line, tuple(arguments), tuple(filling))
 
-    def argument(self, text: str) -> tuple[str, list[tuple[str, str]]]:
-        """An argument with its holes, and what was there."""
-        if text not in self.known:
-            holes: list[tuple[str, str]] = []
+def argument_pattern(argument: Argument) -> Hashable:
+    if isinstance(argument, Pointer):
+        return hole_kind(argument.base), argument.dtype, terms(argument.offset)
+    if isinstance(argument, int | DimExpr):
+        return terms(argument)
+    return hole_kind(argument) or argument
 
-            def named(found: re.Match[str]) -> str:
-                name = found[0]
-                kind = "p" if name in self.places else "w" if WEIGHT.fullmatch(name) else ""
-                if not kind:
-                    return name
-                holes.append((kind, name))
-                return f"{{{kind}}}"
 
-            self.known[text] = NAME.sub(named, text), holes
-        return self.known[text]
+def hole(argument: Argument) -> Argument:
+    """The part of an argument that a parameter may stand for, if hole_kind tells a kind of it."""
+    return argument.base if isinstance(argument, Pointer) else argument
+
+
+def hole_kind(argument: Argument) -> str:
+    """"p" for a place, "w" for a constant, "n" for the number of a step; "" for anything else."""
+    if isinstance(argument, Place):
+        return "w" if argument.kind == "constant" else "p"
+    return "w" if isinstance(argument, Number) else "n" if isinstance(argument, StepNumber) else ""
 
 
 # -- where steps repeat ----------------------------------------------------------------------------
@@ -171,66 +141,88 @@ def common_path(layers: Sequence[str]) -> str:
 
 # -- repetitions as a function ---------------------------------------------------------------------
 
-class Hole(NamedTuple):
-    """What a hole is filled with in each repetition."""
+@dataclass(frozen=True)
+class Hole:
+    """What stands at one place of a block in each repetition."""
 
     kind: str
-    texts: tuple[str, ...]
+    contents: tuple[Argument, ...]
 
 
-def outline(name: str, repetitions: Sequence[Sequence[Cut]]) -> tuple[Block, list[Line]]:
+def outline(name: str, repetitions: Sequence[Sequence[Line]]) -> tuple[Block, list[Line]]:
     """The function of these repetitions, and the call of each."""
     first, last = repetitions[0], repetitions[-1]
     holes = holes_of(repetitions)
     parameters = parameters_of(holes)
-    known = names_outside_holes(first)
-    lines = filled(first, [parameters.get(hole, hole.texts[0]) for hole in holes])
-    calls = [call(name, own, (*known, *(hole.texts[i] for hole in parameters)))
+    known = list(variables(first))
+    lines = filled(first, [parameters.get(hole, hole.contents[0]) for hole in holes])
+    calls = [call(name, own, (*known, *(hole.contents[i] for hole in parameters)))
              for i, own in enumerate(repetitions)]
     about = f"{len(calls)} times, {span(first[0], last[-1])}; the comments are the first time's."
     return Block(name, about, (*known, *parameters.values()), lines), calls
 
 
-def holes_of(repetitions: Sequence[Sequence[Cut]]) -> list[Hole]:
+def holes_of(repetitions: Sequence[Sequence[Line]]) -> list[Hole]:
     """The holes of a block, in their order."""
-    fillings = [[pair for c in own for pair in c.filling] for own in repetitions]
-    return [Hole(pairs[0][0], tuple(text for _, text in pairs))
-            for pairs in zip(*fillings, strict=True)]
+    contents = [[hole(a) for line in own for a in line.arguments if hole_kind(hole(a))]
+                for own in repetitions]
+    return [Hole(hole_kind(found[0]), found) for found in zip(*contents, strict=True)]
 
 
-def parameters_of(holes: Sequence[Hole]) -> dict[Hole, str]:
-    """The holes that are parameters, by their names: those filled alike are one parameter; a weight
-    or a number that is the same in all repetitions is none."""
-    parameters: dict[Hole, str] = {}
+def parameters_of(holes: Sequence[Hole]) -> dict[Hole, Parameter]:
+    """The holes that are parameters: those filled alike are one parameter; a constant or a number
+    that is the same in all repetitions is none."""
+    parameters: dict[Hole, Parameter] = {}
     for kind in "pwn":
         varying = dict.fromkeys(hole for hole in holes if hole.kind == kind
-                                and (kind == "p" or len({*hole.texts}) > 1))
-        parameters |= {hole: f"{kind}{i}" for i, hole in enumerate(varying)}
+                                and (kind == "p" or len({*hole.contents}) > 1))
+        parameters |= {hole: Parameter(kind, i) for i, hole in enumerate(varying)}
     return parameters
 
 
-def names_outside_holes(cuts: Sequence[Cut]) -> list[str]:
-    """The variables that a block reads and that are the same for all repetitions."""
-    texts = [HOLE.sub("", text) for c in cuts for text in c.arguments]
-    names = dict.fromkeys(name for text in texts for name in NAME.findall(text))
-    return [name for name in names if name not in WORDS]
+def variables(lines: Sequence[Line]) -> Iterable[Argument]:
+    """The variables of its caller that a block reads, in the order in which it is printed."""
+    found: dict[str, Argument] = {}
+    for line in lines:
+        for argument in line.arguments:
+            found |= {name: a for name, a in variables_in(argument) if name not in found}
+    return found.values()
 
 
-def filled(cuts: Sequence[Cut], texts: Iterable[str]) -> tuple[Line, ...]:
-    """The lines of a block, with these texts in its holes."""
-    following = iter(texts)
-    return tuple(replace(c.line, phase=phase, arguments=tuple(
-                     HOLE.sub(lambda _: next(following), text) for text in c.arguments))
-                 for phase, c in enumerate(cuts))
+def variables_in(argument: Argument) -> Iterator[tuple[str, Argument]]:
+    if isinstance(argument, Variable):
+        yield argument.name, argument
+    elif isinstance(argument, Pointer):
+        if hole_kind(argument.base) == "w":
+            yield WEIGHTS.name, WEIGHTS
+        yield from variables_in(argument.offset)
+    elif isinstance(argument, DimExpr):
+        yield from ((name, symbol(name)) for name in sizes_in_order(argument))
 
 
-def call(name: str, cuts: Sequence[Cut], arguments: tuple[str, ...]) -> Line:
+def filled(lines: Sequence[Line], contents: Iterable[Argument]) -> tuple[Line, ...]:
+    """The lines of a block, with these contents in its holes."""
+    following = iter(contents)
+
+    def argument(old: Argument) -> Argument:
+        if not hole_kind(hole(old)):
+            return old
+        new = next(following)
+        if isinstance(old, Pointer):
+            assert isinstance(new, Place | Number | Parameter)
+            return old._replace(base=new)
+        return new
+
+    return tuple(replace(line, phase=phase, arguments=tuple(map(argument, line.arguments)))
+                 for phase, line in enumerate(lines))
+
+
+def call(name: str, lines: Sequence[Line], arguments: tuple[Argument, ...]) -> Line:
     """The call that stands for these lines, under their layer and results."""
-    layer = common_path([c.line.layer for c in cuts])
+    layer = common_path([line.layer for line in lines])
     where = f"{layer}: " if PLAIN.fullmatch(layer) else ""
-    return Line(cuts[0].line.phase, layer, "", f"# {where}{span(cuts[0], cuts[-1])}", name,
-                arguments)
+    return Line(lines[0].phase, layer, "", f"# {where}{span(lines[0], lines[-1])}", name, arguments)
 
 
-def span(first: Cut, last: Cut) -> str:
-    return f"{first.line.result} to {last.line.result}"
+def span(first: Line, last: Line) -> str:
+    return f"{first.result} to {last.result}"

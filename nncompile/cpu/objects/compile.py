@@ -18,7 +18,7 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from nncompile.collection import paused_collection
-from nncompile.cpu.objects.primitives import WORDS, Word, symbol
+from nncompile.cpu.objects.primitives import PRIMITIVES, Primitive, symbol
 from nncompile.cpu.vector.target import Target, machine
 from nncompile.errors import CompileError
 
@@ -33,7 +33,7 @@ class Function:
     result: str
 
 
-def runtime(python: Callable[..., Any]) -> Word:
+def runtime(python: Callable[..., Any]) -> Primitive:
     """Decorator: a function of the runtime, compiled as "nnc_" + its name.
 
     Its annotations give its types: Pointer, int, or None.  Other functions of the runtime call it
@@ -45,7 +45,7 @@ def runtime(python: Callable[..., Any]) -> Word:
     return replace(call, python=python)
 
 
-def runtime_function(word: Word) -> Function:
+def runtime_function(word: Primitive) -> Function:
     assert word.python is not None
     return Function("nnc_" + word.name, word.python, word.arguments, word.result)
 
@@ -151,12 +151,12 @@ def in_numba(python: Callable[..., Any]) -> Callable[..., Any]:
     """The function, with what numba takes for a word in the place of each."""
     code, scope = python.__code__, python.__globals__
     used = {n: scope[n] for n in code.co_names if n in scope}
-    used |= {n: WORDS[n] for n in ("min", "max") if n in code.co_names}      # not Python's own
-    words = {n: in_place_of(word) for n, word in used.items() if isinstance(word, Word)}
+    used |= {n: PRIMITIVES[n] for n in ("min", "max") if n in code.co_names}      # not Python's own
+    words = {n: in_place_of(word) for n, word in used.items() if isinstance(word, Primitive)}
     return types.FunctionType(code, {**scope, **words}, code.co_name)
 
 
 @functools.cache
-def in_place_of(word: Word) -> Callable[..., None]:
+def in_place_of(word: Primitive) -> Callable[..., None]:
     from nncompile.cpu.objects.numba_target import declare_word
     return declare_word(word)

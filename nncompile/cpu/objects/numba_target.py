@@ -18,7 +18,7 @@ from numba.core.imputils import Registry
 from numba.core.typing import builtins, context, templates
 from numba.core.typing.templates import signature
 
-from nncompile.cpu.objects.primitives import POINTER, Word
+from nncompile.cpu.objects.primitives import POINTER, Primitive
 from nncompile.cpu.vector.builder import retyped
 
 INT, TRUTH, ADDRESS = types.int64, types.boolean, types.voidptr
@@ -51,7 +51,7 @@ for step in (builtins.GetIter, builtins.IterNext, builtins.PairFirst, builtins.P
     TYPINGS.register(step)                    # of a loop over a range
 
 
-def declare_word(word: Word) -> Callable[..., None]:
+def declare_word(word: Primitive) -> Callable[..., None]:
     """A function that numba takes for the word."""
     def stands_for() -> None:
         raise NotImplementedError

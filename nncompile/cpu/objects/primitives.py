@@ -35,7 +35,7 @@ Emitter = Callable[[Builder, Sequence[Any]], Any]
 
 
 @dataclass(frozen=True)
-class Word:
+class Primitive:
     """`emit(builder, values)` returns the result; `python(*arguments)` computes it."""
 
     name: str
@@ -50,12 +50,12 @@ class Word:
         return self.python(*arguments)
 
 
-def symbol(name: str, arguments: str, result: str, c_name: str | None = None) -> Word:
+def symbol(name: str, arguments: str, result: str, c_name: str | None = None) -> Primitive:
     """A C function that the linker finds: of the process (libc, the interpreter) or our own."""
     def emit(builder: Builder, values: Sequence[Any]) -> Any:
         value = builder.call(declared(builder.module, c_name or name, arguments, result), values)
         return builder.sext(value, I64) if result == "c" else value
-    return Word(name, arguments, result, emit)
+    return Primitive(name, arguments, result, emit)
 
 
 def declared(module: Any, name: str, arguments: str, result: str) -> Any:
@@ -65,12 +65,12 @@ def declared(module: Any, name: str, arguments: str, result: str) -> Any:
     return ll.Function(module, kind, name)
 
 
-def indirect(name: str, arguments: str, result: str) -> Word:
+def indirect(name: str, arguments: str, result: str) -> Primitive:
     """A word whose first argument is the address of the function that it calls with the others."""
     def emit(builder: Builder, values: Sequence[Any]) -> Any:
         kind = ll.FunctionType(LLVM_TYPES[result], [LLVM_TYPES[a] for a in arguments])
         return builder.call(retyped(values[0], kind.as_pointer()), values[1:])
-    return Word(name, "p" + arguments, result, emit)
+    return Primitive(name, "p" + arguments, result, emit)
 
 
 def element(builder: Builder, pointer: Any, index: Any, kind: Any = I64) -> Any:
@@ -106,31 +106,31 @@ def python_claim(queue: Any, number: int) -> int:
     return int(queue[number * PHASE]) - 1
 
 
-def step_word(name: str, dtype: str) -> Word:
+def step_primitive(name: str, dtype: str) -> Primitive:
     kind = F32 if dtype == "f32" else ll.IntType(8 * DTYPES[dtype].itemsize)
-    return Word(name, "pi", "p", lambda b, v: element(b, v[0], v[1], kind),
+    return Primitive(name, "pi", "p", lambda b, v: element(b, v[0], v[1], kind),
                 lambda array, offset: typed(array, dtype)[offset:])
 
 
 # -- the words of generated source -----------------------------------------------------------------
 
-WORDS = {word.name: word for word in (
+PRIMITIVES = {word.name: word for word in (
     # the element that lies `offset` after `pointer`: at(p, 3) counts float32, at_i64(p, 3) int64
-    *(step_word("at" if dtype == "f32" else f"at_{dtype}", dtype) for dtype in DTYPES),
+    *(step_primitive("at" if dtype == "f32" else f"at_{dtype}", dtype) for dtype in DTYPES),
     # input or output number k of the call;  the k-th named size
-    Word("pointer", "pi", "p", lambda b, v: b.load(element(b, *v), typ=POINTER),
+    Primitive("pointer", "pi", "p", lambda b, v: b.load(element(b, *v), typ=POINTER),
          lambda args, k: args[k]),
-    Word("size", "pi", "i", lambda b, v: b.load(element(b, *v), typ=I64),
+    Primitive("size", "pi", "i", lambda b, v: b.load(element(b, *v), typ=I64),
          lambda sizes, k: int(sizes[k])),
     # what `plan` says of the call
-    Word("put", "pii", "n", lambda b, v: b.store(v[2], element(b, *v[:2])), python_put),
+    Primitive("put", "pii", "n", lambda b, v: b.store(v[2], element(b, *v[:2])), python_put),
     # the queue of step k's units;  the next unit of it that nobody has taken
-    Word("phase", "pi", "p", place_of_phase, lambda queue, k: queue[k * PHASE:]),
-    Word("claim", "pi", "i", take_next, python_claim),
+    Primitive("phase", "pi", "p", place_of_phase, lambda queue, k: queue[k * PHASE:]),
+    Primitive("claim", "pi", "i", take_next, python_claim),
     # floats, rounded up to whole cache lines
-    Word("aligned", "i", "i", round_up, lambda n: (n + LINE - 1) // LINE * LINE),
-    Word("min", "ii", "i", smaller, min),
-    Word("max", "ii", "i", larger, max),
+    Primitive("aligned", "i", "i", round_up, lambda n: (n + LINE - 1) // LINE * LINE),
+    Primitive("min", "ii", "i", smaller, min),
+    Primitive("max", "ii", "i", larger, max),
 )}
 
 
@@ -146,27 +146,31 @@ def pause(builder: Builder, _: Sequence[Any]) -> None:
         builder.call(hint, [I32(1)])                                 # yield
 
 
-load = Word("load", "pi", "i", lambda b, v: b.load(element(b, *v), typ=I64))
-store = Word("store", "pii", "n", lambda b, v: b.store(v[2], element(b, *v[:2])))
-load_pointer = Word("load_pointer", "pi", "p", lambda b, v: b.load(element(b, *v), typ=POINTER))
-store_pointer = Word("store_pointer", "pip", "n", lambda b, v: b.store(v[2], element(b, *v[:2])))
-load_int32 = Word("load_int32", "pi", "i", lambda b, v: b.sext(      # at an offset in bytes
+load = Primitive("load", "pi", "i", lambda b, v: b.load(element(b, *v), typ=I64))
+store = Primitive("store", "pii", "n", lambda b, v: b.store(v[2], element(b, *v[:2])))
+load_pointer = Primitive("load_pointer", "pi", "p",
+                         lambda b, v: b.load(element(b, *v), typ=POINTER))
+store_pointer = Primitive("store_pointer", "pip", "n",
+                          lambda b, v: b.store(v[2], element(b, *v[:2])))
+load_int32 = Primitive("load_int32", "pi", "i", lambda b, v: b.sext(      # at an offset in bytes
     b.load(element(b, v[0], v[1], I8), typ=I32), I64))
-words = Word("words", "pi", "p", lambda b, v: element(b, *v))        # the address of word i
-null = Word("null", "", "p", lambda b, v: ll.Constant(POINTER, None))
-same = Word("same", "pp", "i", lambda b, v: b.zext(b.icmp_unsigned("==", *v), I64))
-stack = Word("stack", "i", "p", lambda b, v: b.alloca(I64, size=v[0]))  # words, until the return
-relax = Word("relax", "", "n", pause)
+words = Primitive("words", "pi", "p", lambda b, v: element(b, *v))        # the address of word i
+null = Primitive("null", "", "p", lambda b, v: ll.Constant(POINTER, None))
+same = Primitive("same", "pp", "i", lambda b, v: b.zext(b.icmp_unsigned("==", *v), I64))
+# words of the stack, until the function returns
+stack = Primitive("stack", "i", "p", lambda b, v: b.alloca(I64, size=v[0]))
+relax = Primitive("relax", "", "n", pause)
 
-publish = Word("publish", "pii", "n", lambda b, v: b.store_atomic(   # after what was stored before
+# a store that others see after all stores before it
+publish = Primitive("publish", "pii", "n", lambda b, v: b.store_atomic(
     v[2], retyped(element(b, *v[:2]), I64.as_pointer()), "release", 8))
 
 # every one a full barrier (sequentially consistent); these return what was there before
-atomic_load = Word("atomic_load", "pi", "i", lambda b, v: b.load_atomic(
+atomic_load = Primitive("atomic_load", "pi", "i", lambda b, v: b.load_atomic(
     element(b, *v), "seq_cst", 8, typ=I64))
-atomic_store = Word("atomic_store", "pii", "n", lambda b, v: b.store_atomic(
+atomic_store = Primitive("atomic_store", "pii", "n", lambda b, v: b.store_atomic(
     v[2], retyped(element(b, *v[:2]), I64.as_pointer()), "seq_cst", 8))
-atomic_add = Word("atomic_add", "pii", "i", lambda b, v: b.atomic_rmw(
+atomic_add = Primitive("atomic_add", "pii", "i", lambda b, v: b.atomic_rmw(
     "add", element(b, *v[:2]), v[2], "seq_cst"))
-exchange = Word("exchange", "pii", "i", lambda b, v: b.atomic_rmw(
+exchange = Primitive("exchange", "pii", "i", lambda b, v: b.atomic_rmw(
     "xchg", element(b, *v[:2]), v[2], "seq_cst"))

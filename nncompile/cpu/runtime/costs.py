@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nncompile.cpu.driver.load import load_functions, load_runtime
 from nncompile.cpu.machine.ceilings import kept, peak, seconds_of
 from nncompile.cpu.objects.compile import runtime
+from nncompile.cpu.objects.library import load_functions
 from nncompile.cpu.objects.link import linker
 from nncompile.cpu.objects.primitives import (
     Pointer,
@@ -25,6 +25,7 @@ from nncompile.cpu.objects.primitives import (
     relax,
 )
 from nncompile.cpu.runtime.executable import POOL
+from nncompile.cpu.runtime.load import load_runtime
 from nncompile.cpu.runtime.pool import BUSY, SPINS, Pool, share
 from nncompile.cpu.vector.target import Target, host
 from nncompile.errors import Error

@@ -10,7 +10,7 @@ import ctypes
 import os
 import threading
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,23 +18,16 @@ import numpy.typing as npt
 
 from ir.types import NDArray, symbol_name
 from nncompile.backend import CallSpec, Fallback, Shape
-from nncompile.cpu.driver.load import (
-    Driver,
-    load,
-    load_runtime,
-    load_sharing,
-    load_short_call,
-    read,
-)
-from nncompile.cpu.kernels.kernel import Kernel
+from nncompile.cpu.driver import Addresses, Driver, load, queue_words
 from nncompile.cpu.machine.topology import cache_of
 from nncompile.cpu.objects.compile import execute
 from nncompile.cpu.objects.link import linker
-from nncompile.cpu.objects.primitives import WORDS
+from nncompile.cpu.objects.primitives import PRIMITIVES
 from nncompile.cpu.runtime import compiled_call as call_path
 from nncompile.cpu.runtime import launch
 from nncompile.cpu.runtime.buffer_call import BufferCall, Plan
 from nncompile.cpu.runtime.compiled_call import State
+from nncompile.cpu.runtime.load import load_runtime, load_sharing, load_short_call
 from nncompile.cpu.runtime.output_memory import LARGE, Results, is_large
 from nncompile.cpu.runtime.pool import WORTH, Pool, check_threads, default_threads
 from nncompile.cpu.vector.target import Target, host
@@ -47,10 +40,9 @@ LINE_BYTES = 64
 class Portable:
     """Checks and runs calls in Python.  Base of both executables.
 
-    source:   defines plan(sizes, facts), phases(...) and perhaps row_blocks(...), in the words of
-              words.py; where it has row_blocks, the batch is the first of `sizes`.
-    kernels:  those that the source calls, by the names it calls them by.
-    spec:     what a call takes and returns; the source reads the named sizes in its order.
+    driver:   its functions are plan(sizes, facts), phases(...) and perhaps row_blocks(...); with
+              row_blocks, the batch is the first of the named sizes.
+    spec:     what a call takes and returns; the driver reads the named sizes in its order.
     arena:    the weights: 1-D float32, C-contiguous, starting on a cache line.
     cache:    that the weights stay in, L2, L3 or MEMORY; None: by the size of the arena.
     threads:  most threads of a call; None: default_threads().
@@ -58,11 +50,11 @@ class Portable:
     on_fault: on_fault(step, index, size) is called when a step met a wrong index; it raises.
     """
 
-    def __init__(self, source: str, kernels: Mapping[str, Kernel], spec: CallSpec,
+    def __init__(self, driver: Driver, spec: CallSpec,
                  arena: npt.NDArray[np.float32], *, fallback: Fallback,
                  on_fault: Callable[[int, int, int], Any], cache: int | None = None,
                  threads: int | None = None) -> None:
-        self.source, self.spec = source, spec
+        self.driver, self.spec = driver, spec
         self._fallback, self._on_fault = fallback, on_fault
         self._results = Results(2 * len(spec.outputs))
         self._arena = checked_arena(arena)
@@ -116,7 +108,7 @@ class Portable:
         return list(outs)
 
     def facts(self, inputs: Sequence[NDArray]) -> tuple[Words, Words]:
-        """The named sizes of these inputs, and what the source's `plan` says of them."""
+        """The named sizes of these inputs, and what the driver's `plan` says of them."""
         sizes = self._bind(inputs)
         if sizes is None:
             raise self._refused("inputs", [str(type_) for type_ in self.spec.inputs], inputs)
@@ -185,11 +177,11 @@ class Portable:
 class PythonExecutable(Portable):
     """Runs the source as Python, on one thread, with the kernels' Python bodies."""
 
-    def __init__(self, source: str, kernels: Mapping[str, Kernel], spec: CallSpec,
+    def __init__(self, driver: Driver, spec: CallSpec,
                  arena: npt.NDArray[np.float32], **options: Any) -> None:
-        super().__init__(source, kernels, spec, arena, **options)
-        self._scope = execute(source, {**WORDS, **kernels})
-        self._queue_words = read(source)[1]
+        super().__init__(driver, spec, arena, **options)
+        self._scope = execute(driver.text, {**PRIMITIVES, **driver.kernels})
+        self._queue_words = queue_words(driver)
 
     def sharing(self, sizes: Words) -> tuple[int, int]:
         return 1, int(self._plan(sizes)[launch.MOST_ROWS]) if "row_blocks" in self._scope else 0
@@ -213,14 +205,14 @@ class PythonExecutable(Portable):
 class Executable(Portable):
     """Runs the source as machine code.  `call` is the fast way in; see call.py."""
 
-    def __init__(self, source: str, kernels: Mapping[str, Kernel], spec: CallSpec,
+    def __init__(self, driver: Driver, spec: CallSpec,
                  arena: npt.NDArray[np.float32], *, target: Target | None = None, **options: Any
                  ) -> None:
-        super().__init__(source, kernels, spec, arena, **options)
+        super().__init__(driver, spec, arena, **options)
         self._target = target or host()
         load_runtime(self._target)
         self._lock = threading.Lock()
-        self._state = self._new_state(load(source, kernels, self._target))
+        self._state = self._new_state(load(driver, self._target))
         address = linker(self._target).address
         pointer = ctypes.c_void_p
         self._plan_code = ctypes.CFUNCTYPE(None, pointer, pointer)(int(self._state[launch.PLAN]))
@@ -267,7 +259,7 @@ class Executable(Portable):
         workers, block = answer.tolist()
         return workers, block
 
-    def _new_state(self, driver: Driver) -> State:
+    def _new_state(self, driver: Addresses) -> State:
         specs = self._spec_words()
         memory = aligned_words(call_path.SPECS + len(specs))
         state = memory.view(State)

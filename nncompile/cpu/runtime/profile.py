@@ -6,39 +6,41 @@ function that calls the compiled kernel between two looks at the clock.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from ir.types import NDArray
+from nncompile.cpu.driver import Driver
 from nncompile.cpu.kernels.kernel import INT, Kernel
 from nncompile.cpu.objects.compile import execute
 from nncompile.cpu.objects.link import linker
-from nncompile.cpu.objects.primitives import PHASE, WORDS
+from nncompile.cpu.objects.primitives import PHASE, PRIMITIVES
 from nncompile.cpu.runtime import launch
 from nncompile.cpu.vector.target import Target
 
 RUNS = 7
 
 
-def profile(source: str, kernels: Mapping[str, Kernel], steps: int, target: Target,
+def profile(driver: Driver, target: Target,
             arrays: Sequence[NDArray], sizes: NDArray, facts: NDArray, arena: NDArray
             ) -> list[float]:
     """Seconds of each step for these inputs and outputs, all blocks of rows together: the least of
     several runs.  What calling a kernel from Python costs is taken off."""
     clock = Clock()
-    timed = {name: clock.timed(kernel, target) for name, kernel in kernels.items()}
-    scope = execute(source, {**WORDS, **timed})
+    timed = {name: clock.timed(kernel, target) for name, kernel in driver.kernels.items()}
+    scope = execute(driver.text, {**PRIMITIVES, **timed})
     by_rows = "row_blocks" in scope
     floats = int(facts[launch.BLOCK_SCRATCH if by_rows else launch.PHASES_SCRATCH])
     scratch = np.empty(floats + 1, np.float32)
     run = scope["row_blocks" if by_rows else "phases"]
+    steps = driver.phases
     best = np.full(steps, np.inf)
     for _ in range(RUNS):
         clock.laps.clear()
-        queue = np.zeros(PHASE * (steps + 1), np.int64)
+        queue = np.zeros(PHASE * steps, np.int64)
         run([a.reshape(-1) for a in arrays], sizes, arena, scratch, int(facts[launch.MOST_ROWS]),
             queue, np.zeros(8, np.int64), 0)
         laps = np.array(clock.laps or [0.0] * steps).reshape(-1, steps)

@@ -19,7 +19,7 @@ TYPES = ("float32", "float64", "int8", "uint8", "int32", "int64", "uint64")
 LINE = 32                          # words of 4 bytes: what a warp reads at once
 
 
-def words(cuda: Cuda, target: Target) -> dict[str, Any]:
+def primitives(cuda: Cuda, target: Target) -> dict[str, Any]:
     """The names that a kernel's or a driver's text may use, beside Python's own.
 
     cuda, float32, ..., int64, inf    as in numba.cuda, numpy and math

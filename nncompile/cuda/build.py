@@ -5,7 +5,7 @@
         # %0: f32[B, 128] = linear(%x, @0.weight, @0.bias) then relu
         product_64x64_...[blocks(...), 256, stream](x, 0, 64, W0, 0, 128, scratch_f32, h0, 128, ...)
 
-A kind of step has one entry in EMITTERS (emitters.py), a function from the step to its launches.
+A kind of step has one entry in STEPS (emitters.py), a function from the step to its launches.
 """
 from __future__ import annotations
 
@@ -13,24 +13,23 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ir.printer import name_values
-from nncompile.cuda.arena import Arena
-from nncompile.cuda.emitters import EMITTERS, Launch
 from nncompile.cuda.kernels import Kernel
-from nncompile.cuda.scope import Scope
+from nncompile.cuda.naming import Scope
+from nncompile.cuda.steps import STEPS, Launch
 from nncompile.cuda.target import Target
-from nncompile.schedule import Program, Step
+from nncompile.cuda.weights import about, constant_name
+from nncompile.schedule import Place, Program, Step
 from nncompile.schedule.names import comment
 
 
 @dataclass(frozen=True)
 class Source:
     """The generated text, and what it is made of: `driver` its first function, its kernels by name,
-    the arena it reads, the dtypes that it reads scratch as."""
+    the dtypes that it reads scratch as."""
 
     text: str
     driver: str
     kernels: Mapping[str, Kernel]
-    arena: Arena
     scratch: tuple[str, ...]
 
     @property
@@ -39,12 +38,12 @@ class Source:
         return any("fault" in kernel.arguments for kernel in self.kernels.values())
 
 
-def emit(program: Program, target: Target) -> Source:
+def build(program: Program, target: Target) -> Source:
     """Write the program for this target."""
     writer = Writer(program, target)
     driver = writer.run()
     texts = [driver, *(k.text for k in writer.called.values())]
-    return Source("\n\n".join([writer.header(), *texts]), driver, writer.called, writer.arena,
+    return Source("\n\n".join([writer.header(), *texts]), driver, writer.called,
                   tuple(writer.scratch))
 
 
@@ -76,10 +75,11 @@ class Writer(Scope):
         launches: list[str] = []
         for step in program.steps:
             launches += ["", f"    {comment(step, self.values)}", *self.launches(step)]
-        entries = self.arena.entries.values()
-        if entries:
-            lines.append(f"    {unpacked(e.name for e in entries)} = weights")
-            lines += [f"    # {e.name}: {e.about}" for e in entries]
+        constants = {constant_name(Place("constant", k)): constant
+                     for k, constant in enumerate(program.constants)}
+        if constants:
+            lines.append(f"    {unpacked(constants)} = weights")
+            lines += [f"    # {name}: {about(constant)}" for name, constant in constants.items()]
         if program.buffers:
             views = unpacked(f"scratch_{dtype}" for dtype in self.scratch)
             slots = {self.places[place]: size for place, size in program.buffers.items()}
@@ -90,7 +90,7 @@ class Writer(Scope):
         return "\n".join([*lines, *launches, ""])
 
     def launches(self, step: Step) -> list[str]:
-        found = EMITTERS[step.kind](self, step)
+        found = STEPS[step.kind](self, step)
         lines = []
         for launch in found:
             self.called[launch.kernel.name] = launch.kernel

@@ -9,7 +9,7 @@ from ir.ops import OPS
 from ir.types import Dim, product
 from nncompile.cuda import kernels
 from nncompile.cuda.kernels import Chain, Kernel
-from nncompile.cuda.scope import Scope
+from nncompile.cuda.naming import Scope
 from nncompile.schedule import Operand, Step, View
 from nncompile.schedule.names import fixed
 from nncompile.schedule.program import collapsed
@@ -32,12 +32,11 @@ def linear(w: Scope, step: Step) -> list[Launch]:
     x, weight, *bias = step.views
     N, K = fixed(weight.shape)
     rows = x.shape[0]
-    place = w.arena.transposed(w.program.constants[weight.place], (N, K))
     then = ((("add", tuple(bias)),) if bias else ()) + step.then
     further = [o for _, operands in then for o in operands]
     columns = [row_strides(o, step.result.shape) if isinstance(o, View) else () for o in further]
-    arguments = [*w.array(x), w.number(x.strides[0]), place, "0", str(N), *w.array(step.result),
-                 str(N), w.number(rows), str(K), str(N)]
+    arguments = [*w.array(x), w.number(x.strides[0]), *w.array(weight), str(N),
+                 *w.array(step.result), str(N), w.number(rows), str(K), str(N)]
     for o, own in zip(further, columns, strict=True):
         arguments += w.operand(o, own, x.dtype)
     return products(w, x.dtype, chain_of(then), (), (rows, N), arguments)
@@ -253,7 +252,7 @@ def iota(w: Scope, step: Step) -> list[Launch]:
     return [by_element(w, kernel, y.shape, [*w.array(y), w.number(y.shape[0])])]
 
 
-EMITTERS: dict[str, Callable[[Scope, Step], list[Launch]]] = {
+STEPS: dict[str, Callable[[Scope, Step], list[Launch]]] = {
     "linear": linear, "matmul": matmul, "elementwise": elementwise, "softmax": softmax,
     "log_softmax": softmax, "layer_norm": layer_norm, "rms_norm": rms_norm, "cumsum": cumsum,
     "topk_ids": topk, "reduce": reduce, "embedding": embedding, "embedding_bag": embedding_bag,

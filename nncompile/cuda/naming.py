@@ -6,22 +6,22 @@ from collections.abc import Sequence
 import numpy as np
 
 from ir.types import DTYPES, FLOATS, Dim, product, same
-from nncompile.cuda.arena import Arena
 from nncompile.cuda.kernels import FUNCTIONS
 from nncompile.cuda.kernels.kernel import typed
 from nncompile.cuda.target import Target
+from nncompile.cuda.weights import constant_name
 from nncompile.schedule import Operand, Program, Step, View
-from nncompile.schedule.names import factor_text, fixed, number_text, place_names, size_names
+from nncompile.schedule.names import factor_text, number_text, place_names, size_names
 
 LOCALS = ("sizes", "weights", "scratch", "buffers", "fault", "stream", "run", "cuda", "inf",
           "blocks", "ceil_div", "bool", *map(str, DTYPES.values()))
 
 
 class Scope:
-    """The names of one program, its weights' places, and the dtypes that it reads scratch as."""
+    """The names of one program, and the dtypes that it reads scratch as."""
 
     def __init__(self, program: Program, target: Target) -> None:
-        self.program, self.target, self.arena = program, target, Arena()
+        self.program, self.target = program, target
         self.scratch: list[str] = []
         self.sizes = size_names(program)
         self.places = place_names(program, {*self.sizes.values(), *LOCALS, *FUNCTIONS})
@@ -40,10 +40,8 @@ class Scope:
 
     def array(self, view: View) -> list[str]:
         """The array that the view lies in, and where in it it begins."""
-        if view.place in self.program.constants:
-            number = self.program.constants[view.place]
-            shape = fixed(self.program.preparation.outputs[number].type.shape)
-            return [self.arena.array(number, shape), self.number(view.offset)]
+        if view.place.kind == "constant":
+            return [constant_name(view.place), self.number(view.offset)]
         if view.place in self.program.buffers:
             if view.dtype not in self.scratch:
                 self.scratch.append(view.dtype)

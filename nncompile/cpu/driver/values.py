@@ -1,0 +1,125 @@
+"""What a driver is made of, as values: calls of kernels and their arguments.
+
+    Call(kernel, (Pointer(Place("input", 0), "f32"), 64, Pointer(Place("constant", 1), "f32"), ...))
+
+prints as
+
+    linear_relu(x, 64, at(weights, W1), h0, 128, rows, 64, 128)
+
+An argument that is a size is a `Dim` of the IR: the batch size in it is written `rows` in the
+function that takes blocks of rows, and by its own name in the other one.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ir.types import Dim
+from nncompile.cpu.kernels import Kernel
+from nncompile.schedule import Place
+
+
+class Number(NamedTuple):
+    """A plain number of the model in memory, as its `repr`: 0.0 is not -0.0, and NaN is NaN."""
+
+    text: str
+    dtype: str
+
+
+class Parameter(NamedTuple):
+    """What a function of repeated steps is given: "p0" a place, "w0" a constant, "n0" the number of
+    a step."""
+
+    kind: str
+    number: int
+
+
+Base = Place | Number | Parameter
+
+
+class Pointer(NamedTuple):
+    """The address of the element `offset` of an array of this dtype."""
+
+    base: Base
+    dtype: str
+    offset: Dim = 0
+
+
+class StepNumber(NamedTuple):
+    """The number of a step, by which its kernel reports a fault."""
+
+    number: int
+
+
+class Variable(NamedTuple):
+    """A variable that the function has from its caller."""
+
+    name: str
+
+
+WEIGHTS, FAULT = Variable("weights"), Variable("fault")
+
+Argument = Pointer | Base | StepNumber | Variable | Dim
+
+
+@dataclass(frozen=True)
+class Call:
+    """A kernel and what it is called with."""
+
+    kernel: Kernel
+    arguments: tuple[Argument, ...]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A call in a function of the driver.
+
+    phase:    the number of its step, or of the first step of several.
+    layer:    the path of the layer that it computes.
+    result:   the name of the value that it computes.
+    comment:  the line of the graph that it comes from.
+    function: the name of a kernel or of a block.
+    """
+
+    phase: int
+    layer: str
+    result: str
+    comment: str
+    function: str
+    arguments: tuple[Argument, ...]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A function of several lines, whose phases count from 0: equal blocks of a network call it."""
+
+    name: str
+    about: str
+    parameters: tuple[Argument, ...]
+    lines: tuple[Line, ...]
+
+
+class Function(NamedTuple):
+    """A function of generated source.  `letters` are the types of its arguments; see primitives."""
+
+    name: str
+    letters: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Driver:
+    """Generated source, function by function, and what has to be known to load it.
+
+    phases: how many counters for claiming work its queue has.
+    """
+
+    header: str
+    functions: Sequence[Function]
+    kernels: dict[str, Kernel]
+    phases: int
+
+    @property
+    def text(self) -> str:
+        return "\n\n".join([self.header, *(function.text for function in self.functions)])

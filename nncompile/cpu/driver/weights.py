@@ -1,0 +1,97 @@
+"""The constants of a program in one block of memory, as its kernels read them.
+
+Generated source names their places in it (W0 = 0, W1 = 401920, ...); the memory is an argument.  So
+models of one structure share their code, and new weights need no new code.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import numpy.typing as npt
+
+from ir.types import DTYPES, NDArray
+from nncompile.cpu.driver.values import Number
+from nncompile.cpu.kernels import pack_linear, packed_size
+from nncompile.cpu.vector.target import Target
+from nncompile.schedule import Constant, Place
+
+LINE = 16                                     # words of a cache line: every entry starts on one
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where so many numbers of a dtype lie; the offset counts words of 4 bytes."""
+
+    name: str
+    offset: int
+    count: int
+    dtype: str
+    about: str
+    content: Constant | Number
+
+    @property
+    def bytes(self) -> int:
+        return self.count * DTYPES[self.dtype].itemsize
+
+    @property
+    def stop(self) -> int:
+        """The first cache line behind it, in words."""
+        return self.offset + -(-self.bytes // 4 // LINE) * LINE
+
+
+class Arena:
+    """The layout of this memory: an entry for each constant and plain number that is `used`, in
+    that order."""
+
+    def __init__(self, constants: Sequence[Constant], used: Iterable[Place | Number],
+                 target: Target) -> None:
+        self.target = target
+        self.entries: dict[Place | Number, Entry] = {}
+        self.size = 0                         # words of 4 bytes
+        for key in used:
+            content = key if isinstance(key, Number) else constants[key.number]
+            about, count = _described(content, target)
+            about += f" of {content.dtype}" * (content.dtype != "f32")
+            entry = Entry(f"W{len(self.entries)}", self.size, count, content.dtype, about, content)
+            self.entries[key], self.size = entry, entry.stop
+        self.size = max(LINE, self.size)      # one line at least, for a model without weights
+
+    def pack(self, sources: Sequence[NDArray]) -> Floats:
+        """The memory, starting on a cache line: float32, or what lies there as such."""
+        arena = aligned_zeros(self.size)
+        with np.errstate(over="ignore"):
+            for entry in self.entries.values():
+                place = arena[entry.offset:].view(np.uint8)[:entry.bytes]
+                self._fill(entry.content, sources, place.view(DTYPES[entry.dtype]))
+        return arena
+
+    def _fill(self, content: Constant | Number, sources: Sequence[NDArray], out: NDArray) -> None:
+        if isinstance(content, Number):
+            out[...] = np.array([float(content.text)])   # casts, where a plain number must fit
+            return
+        first, *further = (sources[i] for i in content.sources)
+        if content.layout == "panels":
+            pack_linear(first, further[0] if further else None, self.target, out)
+        else:
+            out.reshape(content.shape)[...] = first
+
+
+def _described(content: Constant | Number, target: Target) -> tuple[str, int]:
+    """A constant or number in words, and how many elements it takes."""
+    if isinstance(content, Number):
+        return content.text, 1
+    if content.layout == "panels":
+        N, K = content.shape
+        return f"linear {K} -> {N}: panels, bias", packed_size(N, K, target, content.dtype)
+    return f"array {list(content.shape)}", prod(content.shape)
+
+
+def aligned_zeros(count: int) -> Floats:
+    """`count` float32 zeros on a 64-byte boundary."""
+    raw = np.zeros(4 * count + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start:start + 4 * count].view(np.float32)

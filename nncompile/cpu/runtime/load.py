@@ -1,0 +1,25 @@
+"""The runtime's compiled functions in this process."""
+from __future__ import annotations
+
+from nncompile.cpu.objects.library import load_functions
+from nncompile.cpu.runtime import buffer_call, compiled_call, launch, pool
+from nncompile.cpu.vector.target import Target
+
+# What Python, and code that is compiled by itself, find by their symbols.
+EXPORTED = (pool.worker, pool.share, launch.run, compiled_call.call)
+
+
+def load_runtime(target: Target) -> None:
+    """The pool, the launch and the call path; nothing, if they are loaded."""
+    load_functions("runtime", (*pool.COMPILED, *launch.COMPILED, *compiled_call.COMPILED), EXPORTED,
+                   target)
+
+
+def load_short_call(target: Target) -> None:
+    """What is compiled of the short way in Python, behind `load_runtime`."""
+    load_functions("short", buffer_call.COMPILED, (buffer_call.run_objects,), target)
+
+
+def load_sharing(target: Target) -> None:
+    """`launch.sharing`, which only explains."""
+    load_functions("sharing", launch.EXPLAINING, (launch.sharing,), target)

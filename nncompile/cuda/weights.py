@@ -1,0 +1,33 @@
+"""The constants of a program as its kernels read them: arrays that live on the device.
+
+The generated source names them (W0, W1, ...); they are an argument.  So models of one structure
+share their kernels, and new weights need no new code.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ir.types import NDArray
+from nncompile.schedule import Constant, Place
+
+
+def constant_name(place: Place) -> str:
+    """The variable of a constant in generated source."""
+    return f"W{place.number}"
+
+
+def about(constant: Constant) -> str:
+    """What a comment says of it."""
+    if constant.layout == "transposed":
+        return f"{list(constant.shape)[::-1]}, a weight transposed"
+    return f"{list(constant.shape)}"
+
+
+def upload(constants: Sequence[Constant], sources: Sequence[NDArray], cuda: Any) -> list[Any]:
+    """All constants as 1-D device arrays.  An empty one gets a number nobody reads."""
+    arrays = [np.ascontiguousarray(sources[c.sources[0]].T if c.layout == "transposed"
+                                   else sources[c.sources[0]]).ravel() for c in constants]
+    return [cuda.to_device(a if a.size else np.zeros(1, a.dtype)) for a in arrays]
