@@ -11,12 +11,12 @@ the same result leaves everything behind it untouched, and a graph is changed by
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import ClassVar
 
-from ir.ops import Attrs
+from ir.ops import Attrs, is_symbolic
 from ir.types import NDArray, TensorType, symbol_name
 
 SIGILS = {"input": "%", "result": "%", "parameter": "@", "constant": "$"}
@@ -75,7 +75,7 @@ class Graph:
 
     @cached_property
     def uses(self) -> Counter[Value]:
-        """How often each value is an operand or an output."""
+        """How often each value is an operand or an output; 0 for a value that nothing uses."""
         operands = [o for node in self.nodes for o in node.inputs if isinstance(o, Value)]
         return Counter([*operands, *self.outputs])
 
@@ -101,9 +101,25 @@ def named_sizes(graph: Graph) -> dict[str, tuple[Value, int]]:
     return places
 
 
-def use_counts(graph: Graph) -> Counter[Value]:
-    """graph.uses to count on with; a value used by none counts 0."""
-    return graph.uses.copy()
+def load_time_values(graph: Graph) -> frozenset[Value]:
+    """The values that the params alone determine, the params themselves included.
+
+    They are computed once, when the weights are loaded, and cost a call nothing.  A slice of a
+    parameter that ends at B is not among them: it changes from call to call.
+    """
+    known = set(graph.params)
+    for node in graph.nodes:
+        if depends_only_on(node, known):
+            known.add(node.result)
+    return frozenset(known)
+
+
+def depends_only_on(node: Node, known: Set[Operand]) -> bool:
+    """Whether known values, and no named size, determine what the node computes."""
+    for operand in node.inputs:
+        if isinstance(operand, Value) and operand not in known:
+            return False
+    return not is_symbolic(tuple(node.attrs.values()))
 
 
 def substitute(node: Node, instead: Mapping[Value, Operand]) -> Node:

@@ -1,4 +1,4 @@
-"""Passes: from a legal graph to a legal graph.  And the three that any compiler wants."""
+"""Passes: functions from a legal graph to a legal graph, and the three that every compiler has."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -9,7 +9,7 @@ from typing import Protocol
 
 from ir.graph import Graph, Node, Value, substitute
 from ir.ops import evaluate, is_symbolic
-from ir.rewrite import remove_dead
+from ir.rewrite import Context, remove_dead, rewrite
 from ir.types import Error, NDArray, product
 
 
@@ -20,25 +20,33 @@ class Pass(Protocol):
     def name(self) -> str:
         """What it is called in stages, dumps and messages, in snake_case."""
 
-    def __call__(self, graph: Graph) -> Graph: ...
+    def __call__(self, graph: Graph) -> Graph:
+        """The graph after the pass; the same graph where there was nothing to do."""
 
 
 Watch = Callable[[Pass, Graph, Graph, float], None]
 
 
 def run(passes: Sequence[Pass], graph: Graph, watch: Watch = lambda *_: None) -> Graph:
-    """Apply the passes in order.  `watch(pass, before, after, seconds)` is called after each: the
-    one place to verify, time, dump and check."""
+    """Apply the passes in order.
+
+    watch: called after each as `watch(pass, before, after, seconds)`.  This is the one place to
+           verify, time, dump and check what a pass does.
+
+    Raises Error where a pass returns something else than a graph.
+    """
     for step in passes:
         before, start = graph, perf_counter()
         graph = step(before)
+        if not isinstance(graph, Graph):
+            raise Error(f"the pass {step.name} returned a {type(graph).__name__}, not a graph")
         watch(step, before, graph, perf_counter() - start)
     return graph
 
 
 @dataclass(frozen=True)
 class DCE:
-    """Drop what no output needs.
+    """Dead code elimination: remove what no output needs.
 
         %0 = exp(%x)
         %1 = tanh(%x)
@@ -56,7 +64,7 @@ class DCE:
 
 @dataclass(frozen=True)
 class CSE:
-    """Compute each thing once.
+    """Common subexpression elimination: compute equal things once.
 
         %0 = exp(%x)
         %1 = exp(%x)
@@ -65,40 +73,44 @@ class CSE:
         %0 = exp(%x)
         %1 = mul(%0, %0)
 
-    Things are the same where all their bits are: constants of equal data, but not 0.0 and -0.0.
+    Equal means equal to the last bit: constants of equal data are one, 0.0 and -0.0 are not.
     """
 
     name = "cse"
 
     def __call__(self, graph: Graph) -> Graph:
         first: dict[object, Value] = {}
-        instead: dict[Value, Value] = {}
-        for value in graph.params:
-            if value.kind == "constant" and value in graph.data:
-                bits = (value.type, graph.data[value].tobytes())
-                if (equal := first.setdefault(bits, value)) is not value:
-                    instead[value] = equal
-        nodes = []
-        for node in graph.nodes:
-            node = substitute(node, instead)
+
+        def computed_before(node: Node, _: Context) -> Value | None:
             # by repr, because 0.0 == -0.0 and nan != nan
             operands = tuple([o if isinstance(o, Value) else repr(o) for o in node.inputs])
             computed = (node.op, operands, repr(dict(node.attrs)) if node.attrs else "")
-            if (equal := first.setdefault(computed, node.result)) is node.result:
-                nodes.append(node)
-            else:
-                instead[node.result] = equal
-        if not instead:
-            return graph
-        outputs = tuple(instead.get(v, v) for v in graph.outputs)
-        used = {o for node in nodes for o in node.inputs} | set(outputs)
-        params = tuple(p for p in graph.params if p in used or p not in instead)
-        return replace(graph, nodes=tuple(nodes), outputs=outputs, params=params)
+            equal = first.setdefault(computed, node.result)
+            return None if equal is node.result else equal
+
+        return rewrite(_without_equal_constants(graph), computed_before, fused=True,
+                       once=True)
+
+
+def _without_equal_constants(graph: Graph) -> Graph:
+    """The graph with one constant in place of all that have its data, bit for bit."""
+    first: dict[object, Value] = {}
+    instead: dict[Value, Value] = {}
+    for value in graph.params:
+        if value.kind == "constant" and value in graph.data:
+            bits = (value.type, graph.data[value].tobytes())
+            if (equal := first.setdefault(bits, value)) is not value:
+                instead[value] = equal
+    if not instead:
+        return graph
+    nodes = tuple(substitute(node, instead) for node in graph.nodes)
+    outputs = tuple(instead.get(v, v) for v in graph.outputs)
+    return remove_dead(replace(graph, nodes=nodes, outputs=outputs))
 
 
 @dataclass(frozen=True)
 class FoldConstants:
-    """Evaluate now what depends on constants alone.  Parameters are arguments: they stay.
+    """Evaluate at compile time what depends on constants alone.
 
         $0: f32[4]
         %0 = exp($0)
@@ -107,7 +119,8 @@ class FoldConstants:
         $1: f32[4]
         %0 = mul(%x, $1)
 
-    A result of more than `max_elements` stays a computation.
+    Parameters are not constants: they may be loaded anew.  A result of more than `max_elements`
+    elements is not folded.
     """
 
     max_elements: int = 2**20
@@ -118,23 +131,24 @@ class FoldConstants:
         data = {v: graph.data[v] for v in graph.params if v.kind == "constant" and v in graph.data}
         taken = {v.name for v in graph.params if v.kind == "constant"}
         fresh = (str(i) for i in count() if str(i) not in taken)
-        instead: dict[Value, Value] = {}
-        nodes = []
-        for node in graph.nodes:
-            node = substitute(node, instead)
-            if (array := self.folded(node, data)) is None:
-                nodes.append(node)
-            else:
-                instead[node.result] = Value(node.result.type, "constant", next(fresh))
-                data[instead[node.result]] = array
-        if not instead:
-            return graph
-        return remove_dead(replace(
-            graph, nodes=tuple(nodes), params=(*graph.params, *instead.values()),
-            outputs=tuple(instead.get(v, v) for v in graph.outputs), data={**graph.data, **data}))
+        folded: dict[Value, NDArray] = {}
 
-    def folded(self, node: Node, data: dict[Value, NDArray]) -> NDArray | None:
-        """The node's value, or None where it is not constant, too large, or an error."""
+        def fold(node: Node, _: Context) -> Value | None:
+            array = self._evaluated(node, data)
+            if array is None:
+                return None
+            constant = Value(node.result.type, "constant", next(fresh))
+            data[constant] = folded[constant] = array
+            return constant
+
+        after = rewrite(graph, fold, fused=True, once=True)
+        if after is graph:
+            return graph
+        return remove_dead(replace(after, params=(*graph.params, *folded),
+                                   data={**graph.data, **folded}))
+
+    def _evaluated(self, node: Node, data: dict[Value, NDArray]) -> NDArray | None:
+        """The node's value; None where it is not constant, is too large, or is an error."""
         operands = [data.get(o) if isinstance(o, Value) else o for o in node.inputs]
         known = [o for o in operands if o is not None]
         if len(known) < len(operands) or is_symbolic(tuple(node.attrs.values())):
@@ -143,7 +157,7 @@ class FoldConstants:
         if product(max(1, size) for size in node.result.type.shape) > self.max_elements:
             return None
         try:
-            # in the layout it had: NumPy's matrix product rounds otherwise for another
+            # in the memory layout it has: NumPy's matrix product rounds otherwise for another
             return evaluate(node.op, known, node.attrs).copy(order="K")
         except Error:
-            return None                          # whoever runs the graph is to see it
+            return None                          # whoever runs the graph is to see the error

@@ -1,102 +1,170 @@
-"""Rewriting.  A rule is a function of one node, and Python's `match` is the pattern language:
+"""Rewriting: the one driver of all passes that replace nodes.
 
-    def double_negation(node: Node, producer: Producer) -> Value | None:
-        match node.op, producer(node.inputs[0]):
-            case "neg", Node(op="neg", inputs=(x,)):
+A rule is a function of one node and its context, and Python's `match` is the pattern language:
+
+    def double_negation(node: Node, context: Context) -> Value | None:
+        match node.op, context.producer(node.inputs[0], uses=1):
+            case "neg", Node(op="neg", inputs=(Value() as x,)):
                 return x
         return None
+
+    graph = rewrite(graph, double_negation)
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from ir.graph import Graph, Node, Operand, Value, substitute, use_counts
+from ir.graph import Graph, Node, Operand, Value, depends_only_on, load_time_values, substitute
 from ir.types import Error
 
-Producer = Callable[[Operand], Node | None]
-Rule = Callable[[Node, Producer], Node | Value | None]
+Replacement = Node | Value | Sequence[Node]
+Rule = Callable[[Node, "Context"], Replacement | None]
 
 
-def rewrite(graph: Graph, rule: Rule, walks: int = 100) -> Graph:
-    """Walk the nodes in order, putting what the rule returns in each one's place; repeat until a
-    walk changes nothing.
+_MOST_WALKS = 100                                # of a rule that replaces what it has made itself
 
-    The rule returns a node with the same result, a value to use instead, or None for no change.
-    `producer(operand)` is the node that computes an operand used nowhere else, else None: taking
-    that node in leaves nobody who needs it, and it is dropped.
 
-    Raises Error when the rule still finds something to change after so many walks, and when what
-    it returns has another result or another type.
+def rewrite(graph: Graph, rule: Rule, *, fused: bool = False, once: bool = False) -> Graph:
+    """Replace nodes by what the rule returns for them, until it finds nothing more to replace.
+
+    The driver walks over the nodes in order, again and again until a walk changes nothing.  What
+    nothing uses any more is removed; a graph without anything to replace is returned itself.
+
+    The rule returns one of
+    - None: the node stays;
+    - a value of the same type, which takes the place of the node's result everywhere;
+    - a node that computes the node's result;
+    - several nodes, each after those that it uses, one of which computes the node's result.  They
+      may compute the results of later nodes as well: these are dropped.
+
+    fused: whether the rule is also given nodes that have a `then`, and sees them as producers.
+           Such a node computes more than its op says, so most rules must not look at it.
+    once:  walk once.  For a rule that finds everything in one walk, another is a waste of time.
+
+    Raises Error where a hundred walks are not enough, and where what the rule returns does not
+    compute the node's result or has another type.
     """
-    for _ in range(walks):
-        walk = Walk(graph)
-        for node in graph.nodes:
-            if walk.instead:
-                node = substitute(node, walk.instead)
-            new = rule(node, walk.producer)
-            if new is None:                      # nearly always
-                walk.kept[node.result] = node
-            else:
-                check_replacement(node, new, rule)
-                walk.put(new, node)
-        if not walk.changed:
+    rewriting = _Rewriting(graph, rule, fused)
+    if once:
+        return rewriting.walk(graph)
+    for _ in range(_MOST_WALKS):
+        after = rewriting.walk(graph)
+        if after is graph:
             return graph
-        outputs = tuple(walk.instead.get(v, v) for v in graph.outputs)
-        graph = remove_dead(replace(graph, nodes=tuple(walk.kept.values()), outputs=outputs))
-    raise Error(f"{rule_name(rule)} still changes {graph.name} after {walks} walks")
+        graph = after
+    raise Error(f"{_rule_name(rule)} still changes {graph.name} after {_MOST_WALKS} walks")
 
 
-class Walk:
-    """One pass over a graph's nodes; `uses` is right at every step of it."""
+class Context:
+    """What a rule may ask about the values that its node can use."""
 
-    def __init__(self, graph: Graph) -> None:
-        self.uses = use_counts(graph)
-        self.kept: dict[Value, Node] = {}
-        self.instead: dict[Value, Value] = {}
-        self.changed = False
+    def __init__(self, graph: Graph, fused: bool) -> None:
+        self._graph, self._fused = graph, fused
+        self._kept: dict[Operand, Node] = {}     # the nodes so far, by their results
+        self._uses: Counter[Value] = Counter()   # of the graph as it is at this moment
+        self._load_time: set[Operand] | None = None
 
-    def put(self, new: Node | Value, node: Node) -> None:
-        """What a rule returned in the place of a node."""
-        self.changed = True
-        if isinstance(new, Value):
-            self.instead[node.result] = new
-            self.uses[new] += self.uses[node.result]
-        else:
-            self.kept[node.result] = new
-            self.uses.update(o for o in new.inputs if isinstance(o, Value))
-        self.release(node.inputs)
+    def producer(self, operand: Operand, uses: int | None = None) -> Node | None:
+        """The node that computes the operand; None for a number, an input or a param.
 
-    def producer(self, operand: Operand) -> Node | None:
-        if not isinstance(operand, Value) or self.uses[operand] != 1:
+        uses: None as well unless the operand is used exactly so often, outputs of the graph
+              counted.  A rule that takes a producer into its node asks for `uses=1`: nothing else
+              needs the producer then, and it is removed.
+        """
+        node = self._kept.get(operand)
+        if node is None or (uses is not None and self._uses[node.result] != uses):
             return None
-        return self.kept.get(operand)
+        return node if self._fused or "then" not in node.attrs else None
 
-    def release(self, operands: Iterable[Operand]) -> None:
-        """Count these uses no more, and drop the nodes that nobody uses then."""
+    def uses(self, value: Value) -> int:
+        """How often the value is an operand or an output."""
+        return self._uses[value]
+
+    def at_load(self, operand: Operand) -> bool:
+        """Whether the operand is a value that is computed once, when the weights are loaded."""
+        if self._load_time is None:              # most rules find nothing, and never ask
+            nodes = (*self._kept.values(), *self._graph.nodes)
+            self._load_time = set(load_time_values(replace(self._graph, nodes=nodes)))
+        return operand in self._load_time
+
+
+class _Rewriting(Context):
+    """The driver's own side of the context: it keeps all that a rule can ask about up to date."""
+
+    def __init__(self, graph: Graph, rule: Rule, fused: bool) -> None:
+        super().__init__(graph, fused)
+        self._rule = rule
+        self._instead: dict[Value, Value] = {}
+
+    def walk(self, graph: Graph) -> Graph:
+        """The graph after the rule was given each node once; the same graph if it changed none."""
+        self._graph, self._uses = graph, graph.uses.copy()
+        self._kept, self._instead = {}, {}
+        kept, instead, rule, fused = self._kept, self._instead, self._rule, self._fused
+        changed = False
+        for node in graph.nodes:
+            if instead:
+                node = substitute(node, instead)
+            if changed and node.result in kept:  # an earlier replacement computes it
+                self._release(node.inputs)
+                continue
+            kept[node.result] = node
+            new = rule(node, self) if fused or "then" not in node.attrs else None
+            if new is not None:
+                self._replace(node, new)
+                changed = True
+        if not changed:
+            return graph
+        outputs = tuple(instead.get(v, v) for v in graph.outputs)
+        return remove_dead(replace(graph, nodes=tuple(kept.values()), outputs=outputs))
+
+    def _replace(self, node: Node, new: Replacement) -> None:
+        del self._kept[node.result]
+        if isinstance(new, Value):
+            self._check_type(node, new)
+            self._instead[node.result] = new
+            self._uses[new] += self._uses[node.result]
+        else:
+            self._insert(node, [new] if isinstance(new, Node) else new)
+        self._release(node.inputs)
+
+    def _insert(self, node: Node, nodes: Sequence[Node]) -> None:
+        """Add the nodes to those kept, behind each other."""
+        if all(each.result is not node.result for each in nodes):
+            raise Error(f"{_rule_name(self._rule)} put nothing that computes the same result in "
+                        f"place of {node.op}")
+        for each in nodes:
+            self._kept[each.result] = each
+            self._uses.update(o for o in each.inputs if isinstance(o, Value))
+            if self._load_time is not None and depends_only_on(each, self._load_time):
+                self._load_time.add(each.result)
+
+    def _release(self, operands: Iterable[Operand]) -> None:
+        """Count one use less of each operand, and drop the nodes that nothing uses then."""
         waiting = [o for o in operands if isinstance(o, Value)]
         while waiting:
             value = waiting.pop()
-            self.uses[value] -= 1
-            if self.uses[value] == 0 and value in self.kept:
-                waiting += [o for o in self.kept.pop(value).inputs if isinstance(o, Value)]
+            self._uses[value] -= 1
+            if self._uses[value] == 0 and value in self._kept:
+                waiting += [o for o in self._kept.pop(value).inputs if isinstance(o, Value)]
+
+    def _check_type(self, node: Node, new: Value) -> None:
+        if new.type != node.result.type:
+            raise Error(f"{_rule_name(self._rule)} put a value of type {new.type} in place of "
+                        f"{node.op}, which is {node.result.type}")
 
 
-def check_replacement(node: Node, new: Node | Value, rule: Rule) -> None:
-    if isinstance(new, Node) and new.result is not node.result:
-        raise Error(f"{rule_name(rule)} put a node with another result in place of {node.op}")
-    if isinstance(new, Value) and new.type != node.result.type:
-        raise Error(f"{rule_name(rule)} put a value of type {new.type} in place of {node.op}, "
-                    f"which is {node.result.type}")
-
-
-def rule_name(rule: Rule) -> str:
+def _rule_name(rule: Rule) -> str:
     return str(getattr(rule, "__qualname__", rule))
 
 
 def remove_dead(graph: Graph) -> Graph:
-    """Drop every node, param and data that no output needs; inputs stay.  The graph itself where
-    there is nothing to drop."""
+    """Drop every node, param and array of data that no output needs; inputs stay.
+
+    A graph without anything to drop is returned itself.
+    """
     live: set[Operand] = set(graph.outputs)
     nodes = []
     for node in reversed(graph.nodes):

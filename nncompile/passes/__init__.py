@@ -11,7 +11,6 @@ from nncompile.passes.merge_linear import MergeLinear
 from nncompile.passes.reduce_strength import ReduceStrength
 from nncompile.passes.remove_identity import RemoveIdentity
 from nncompile.passes.sink_views import SinkViews
-from nncompile.passes.support.parameters import load_time_values
 from nncompile.passes.use_gelu import UseGELU
 from nncompile.passes.use_layer_norm import UseLayerNorm
 from nncompile.passes.use_linear import UseLinear
@@ -58,5 +57,5 @@ __all__ = [
     "DEFAULT_PIPELINE", "ComposeViews", "FoldBatchNorm", "FuseAttention", "FuseElementwise",
     "FuseLinear", "FuseSoftmax", "JoinLinear", "MergeLinear", "ReduceStrength", "RemoveIdentity",
     "SinkViews", "UseGELU", "UseLayerNorm", "UseLinear", "UseLiterals", "UseLogSoftmax",
-    "UseRMSNorm", "UseSiLU", "load_time_values",
+    "UseRMSNorm", "UseSiLU",
 ]

@@ -4,17 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf, isfinite
 
-from ir import Graph, Node, Value
+from ir import Graph, Node, Value, rewrite
 from ir.graph import Operand
-from nncompile.passes.support.patterns import Seen, both_ways, made_of, replace_by_several
+from ir.rewrite import Context
+from nncompile.passes.support.building import new_node
+from nncompile.passes.support.matching import both_ways
 
-VIEWS = ("reshape", "transpose", "expand")
-LARGEST = 1e37                                   # a number for what is masked; far from overflowing
+_VIEWS = ("reshape", "transpose", "expand")
+_LARGEST_FILL = 1e37                             # in a masked place; far from overflowing float32
 
 
 @dataclass(frozen=True)
 class FuseAttention:
-    """Scale the scores of attention where it costs nothing: inside the softmax.
+    """Scale the scores of attention inside the softmax, where it costs nothing.
 
         %0 = mul(%q, 0.125)
         %1 = transpose(%k) {axes = [0, 2, 1]}
@@ -27,9 +29,10 @@ class FuseAttention:
         %2 = where(%mask, %1, -inf)
         %3 = softmax(%2) {axis = 2, scale = 0.125}
 
-    So too for scores that are scaled before they are masked, and for keys that are scaled.  Where
-    something is added to the scores, the scale stays between: there it can be fused with the
-    product, and the queries can be computed with keys and values.
+    The same holds for scores that are scaled before they are masked, and for scaled keys.  Where
+    something is added to the scores, the scale moves from queries and keys to the product and no
+    further: there it can be fused with the product, and one linear can compute the queries together
+    with keys and values.
 
     Bounded: the scale rounds the scores, not the queries.
     """
@@ -38,97 +41,98 @@ class FuseAttention:
     exact = False
 
     def __call__(self, graph: Graph) -> Graph:
-        return replace_by_several(graph, scaled_softmax)
+        return rewrite(graph, _scaled_softmax)
 
 
 @dataclass(frozen=True)
-class Unscaled:
-    """The operand is `scale` times the last of these nodes, or times `of`."""
+class _Unscaled:
+    """An operand is `scale` times the value `of`, which the nodes compute if they are not there."""
 
     of: Operand
     scale: float
     nodes: tuple[Node, ...] = ()
 
 
-def scaled_softmax(node: Node, seen: Seen) -> list[Node] | None:
+def _scaled_softmax(node: Node, context: Context) -> list[Node] | None:
     if node.op != "softmax":
         return None
-    found = scores(node.inputs[0], seen)
+    found = _scores(node.inputs[0], context)
     if found is None or (found.scale != 1.0 and node.attrs["scale"] != 1.0):
         return None
     attrs = node.attrs if found.scale == 1.0 else {**node.attrs, "scale": found.scale}
     return [*found.nodes, replace(node, inputs=(found.of,), attrs=attrs)]
 
 
-def scores(operand: Operand, seen: Seen) -> Unscaled | None:
-    node = seen.once(operand)
+def _scores(operand: Operand, context: Context) -> _Unscaled | None:
+    """The operand of a softmax without the scale inside of it, if there is one."""
+    node = context.producer(operand, uses=1)
     match node:
         case Node(op="mul"):
-            return product_with_number(node)
+            return _times_number(node)
         case Node(op="matmul"):
-            return product(node, seen)
+            return _matmul(node, context)
         case Node(op="where"):
-            return masked(node, seen)
+            return _masked(node, context)
         case Node(op="add"):
-            return with_added(node, seen)
+            return _with_added(node, context)
     return None
 
 
-def product_with_number(node: Node) -> Unscaled | None:
+def _times_number(node: Node) -> _Unscaled | None:
     match node.inputs:
         case (Value() as x, float(c)) | (float(c), Value() as x) if isfinite(c) and c != 0.0:
-            return Unscaled(x, c)
+            return _Unscaled(x, c)
     return None
 
 
-def product(node: Node, seen: Seen) -> Unscaled | None:
-    """The product of what is scaled in one of its operands or in both."""
-    found = [viewed(o, seen) for o in node.inputs]
+def _matmul(node: Node, context: Context) -> _Unscaled | None:
+    """The product of the operands without their scales, if one or both are scaled."""
+    found = [_viewed(o, context) for o in node.inputs]
     if not any(found):
         return None
-    parts = [f or Unscaled(o, 1.0) for f, o in zip(found, node.inputs, strict=True)]
+    parts = [f or _Unscaled(o, 1.0) for f, o in zip(found, node.inputs, strict=True)]
     nodes = tuple(n for part in parts for n in part.nodes)
-    return followed(nodes, made_of("matmul", *(part.of for part in parts), where=node.where),
-                    parts[0].scale * parts[1].scale)
+    return _ending_in(nodes, new_node("matmul", *(part.of for part in parts), where=node.where),
+                      parts[0].scale * parts[1].scale)
 
 
-def viewed(operand: Operand, seen: Seen) -> Unscaled | None:
-    """What is scaled, in the same view as the operand."""
-    node = seen.once(operand)
-    if node is None or node.op not in VIEWS:
-        return None if node is None or node.op != "mul" else product_with_number(node)
-    found = viewed(node.inputs[0], seen)
+def _viewed(operand: Operand, context: Context) -> _Unscaled | None:
+    """The operand, which is a view or a view of views of a scaled value, without the scale."""
+    node = context.producer(operand, uses=1)
+    if node is None or node.op not in _VIEWS:
+        return None if node is None or node.op != "mul" else _times_number(node)
+    found = _viewed(node.inputs[0], context)
     if found is None:
         return None
-    view = made_of(node.op, found.of, where=node.where, **node.attrs)
-    return followed(found.nodes, view, found.scale)
+    view = new_node(node.op, found.of, where=node.where, **node.attrs)
+    return _ending_in(found.nodes, view, found.scale)
 
 
-def masked(node: Node, seen: Seen) -> Unscaled | None:
-    """What is scaled, with the same things masked by a number so much smaller."""
+def _masked(node: Node, context: Context) -> _Unscaled | None:
+    """Masked scores without their scale; the number in masked places is divided by it."""
     condition, *choices = node.inputs
     for fill, chosen in both_ways(choices):
-        if not isinstance(fill, float) or (found := scores(chosen, seen)) is None:
+        if not isinstance(fill, float) or (found := _scores(chosen, context)) is None:
             continue
-        if not found.scale > 0 or not (fill == -inf or abs(fill / found.scale) < LARGEST):
+        if not found.scale > 0 or not (fill == -inf or abs(fill / found.scale) < _LARGEST_FILL):
             return None
         pair = [fill / found.scale if o is fill else found.of for o in choices]
-        return followed(found.nodes, made_of("where", condition, *pair, where=node.where),
-                        found.scale)
+        return _ending_in(found.nodes, new_node("where", condition, *pair, where=node.where),
+                          found.scale)
     return None
 
 
-def with_added(node: Node, seen: Seen) -> Unscaled | None:
-    """The sum with what is scaled, scaled now where it can be fused with the product."""
+def _with_added(node: Node, context: Context) -> _Unscaled | None:
+    """The same sum, with the scale moved behind the product, where it can be fused with it."""
     for term, other in both_ways(node.inputs):
-        found = scores(term, seen)
+        found = _scores(term, context)
         if found is None or not found.nodes or found.scale == 1.0:
             continue
-        scaled = made_of("mul", found.of, found.scale, where=node.where)
-        added = made_of("add", scaled.result, other, where=node.where)
-        return followed((*found.nodes, scaled), added, 1.0)
+        scaled = new_node("mul", found.of, found.scale, where=node.where)
+        added = new_node("add", scaled.result, other, where=node.where)
+        return _ending_in((*found.nodes, scaled), added, 1.0)
     return None
 
 
-def followed(nodes: Sequence[Node], last: Node, scale: float) -> Unscaled:
-    return Unscaled(last.result, scale, (*nodes, last))
+def _ending_in(nodes: Sequence[Node], last: Node, scale: float) -> _Unscaled:
+    return _Unscaled(last.result, scale, (*nodes, last))

@@ -1,17 +1,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import frexp, isfinite
+from math import isfinite
 
 from ir import Graph, Node, Value, rewrite
 from ir.graph import Operand, joined
-from ir.rewrite import Producer, Rule
-from nncompile.passes.support.epilogue import plain
+from ir.rewrite import Context
+from nncompile.passes.support.matching import is_power_of_two, recognise
 
 
 @dataclass(frozen=True)
 class FuseSoftmax:
-    """Find a softmax written by hand, and scale inside it, as attention does.
+    """Recognise a softmax written by hand, and scale inside of it, as attention does.
 
         %0 = mul(%x, 0.125)
         %1 = max(%0) {axes = [1], keepdims = true}
@@ -22,8 +22,9 @@ class FuseSoftmax:
     -->
         %0 = softmax(%x) {axis = 1, scale = 0.125}
 
-    x / 8 is x * 0.125 to the last bit; a division by what is no power of two stays.  A softmax that
-    has a scale takes no other: one rounding is not two.
+    A division by a power of two becomes a scale too, because x / 8 is x * 0.125 to the last bit;
+    other divisions stay.  A softmax that has a scale takes no second one, which would round once
+    where there were two roundings.
 
     Bounded: a softmax may add in another order than the sum it replaces.
     """
@@ -32,51 +33,33 @@ class FuseSoftmax:
     exact = False
 
     def __call__(self, graph: Graph) -> Graph:
-        return rewrite(rewrite(graph, written_by_hand(graph)), take_scale)
+        return rewrite(recognise(graph, _written_by_hand), _take_scale)
 
 
-def written_by_hand(graph: Graph) -> Rule:
-    """The rule for the division at the end of exp(x - max(x)) / sum(exp(x - max(x)))."""
-    uses = graph.uses
-    defined: dict[Operand, Node] = {}
-
-    def used_once(operand: Operand) -> Node | None:
-        return defined.get(operand) if isinstance(operand, Value) and uses[operand] == 1 else None
-
-    def rule(node: Node, _: Producer) -> Node | None:
-        if plain(node) is None:
-            return None
-        defined[node.result] = node
-        match node:
-            case Node(op="div", inputs=(Value() as e, total)) if uses[e] == 2:
-                summed = exp_and_its_sum(e, defined.get(e), used_once(total))
-            case _:
-                return None
-        if summed is None:
-            return None
-        shifted, axis = summed
-        if (x := minus_its_max(used_once(shifted), axis, used_once)) is None:
-            return None
-        return Node(node.result, "softmax", (x,), {"axis": axis, "scale": 1.0}, node.where)
-
-    return rule
-
-
-def exp_and_its_sum(e: Value, exp: Node | None, total: Node | None) -> tuple[Operand, int] | None:
-    """z and the axis of the sum where the nodes are e = exp(z) and sum(e)."""
-    match exp, total:
-        case Node(op="exp", inputs=(z,)), \
-                Node(op="sum", inputs=(summed,), attrs={"axes": (axis,), "keepdims": True}) \
-                if summed is e:
-            return z, axis
-    return None
-
-
-def minus_its_max(node: Node | None, axis: int, producer: Producer) -> Value | None:
-    """x where the node is x - max(x), the maximum along the axis."""
+def _written_by_hand(node: Node, context: Context) -> Node | None:
+    """The softmax that ends in this division: exp(x - max(x)) / sum(exp(x - max(x)))."""
     match node:
+        case Node(op="div", inputs=(Value() as e, total)):
+            exp, summed = context.producer(e), context.producer(total)
+        case _:
+            return None
+    match exp, summed:
+        case Node(op="exp", inputs=(shifted,)), \
+                Node(op="sum", inputs=(added,), attrs={"axes": (axis,), "keepdims": True}) \
+                if added is e:
+            x = _minus_its_max(shifted, axis, context)
+        case _:
+            return None
+    if x is None:
+        return None
+    return Node(node.result, "softmax", (x,), {"axis": axis, "scale": 1.0}, node.where)
+
+
+def _minus_its_max(operand: Operand, axis: int, context: Context) -> Value | None:
+    """x where the operand is x - max(x), the maximum along the axis."""
+    match context.producer(operand):
         case Node(op="sub", inputs=(Value() as x, top)):
-            largest = producer(top)
+            largest = context.producer(top)
         case _:
             return None
     match largest:
@@ -86,10 +69,11 @@ def minus_its_max(node: Node | None, axis: int, producer: Producer) -> Value | N
     return None
 
 
-def take_scale(node: Node, producer: Producer) -> Node | None:
-    if node.op != "softmax" or plain(node) is None or node.attrs["scale"] != 1.0:
+def _take_scale(node: Node, context: Context) -> Node | None:
+    """The softmax with the number that its operand is multiplied by as its scale."""
+    if node.op != "softmax" or node.attrs["scale"] != 1.0:
         return None
-    match plain(producer(node.inputs[0])):
+    match context.producer(node.inputs[0], uses=1):
         case Node(op="mul", inputs=(Value() as x, float(c)) | (float(c), Value() as x),
                   where=where) if isfinite(c):
             scale = c
@@ -99,8 +83,3 @@ def take_scale(node: Node, producer: Producer) -> Node | None:
             return None
     return Node(node.result, "softmax", (x,), {**node.attrs, "scale": scale},
                 joined(where, node.where))
-
-
-def is_power_of_two(c: float) -> bool:
-    """Whether 1 / c is exact in float32, and neither it nor c is subnormal there."""
-    return abs(frexp(c)[0]) == 0.5 and 2.0**-126 <= abs(c) <= 2.0**126

@@ -3,12 +3,12 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 
-from ir import Graph, Node, Value
-from ir.graph import joined
+from ir import Graph, Node, Value, rewrite
+from ir.graph import joined, load_time_values
 from ir.ops import split_then
+from ir.rewrite import Context
 from ir.types import Dim, TensorType
-from nncompile.passes.support.parameters import load_time_values
-from nncompile.passes.support.patterns import Nodes
+from nncompile.passes.support.building import NewNodes
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,10 @@ class JoinLinear:
         %3 = slice(%2) {axis = 2, start = 0, stop = 8, step = 1}
         %4 = slice(%2) {axis = 2, start = 8, stop = 16, step = 1}
 
-    %0 and %1 are computed when the weights are loaded.  The same steps, with numbers only, may
-    stand behind each of the linears.  One that has other steps stays, because the work would have
-    to be done after the product; and so does one that is returned, which would have to be copied.
+    %0 and %1 are computed when the weights are loaded.  Linears with a `then` are joined where all
+    have the same steps, with numbers only.  Linears with different steps are not joined, because
+    the steps would have to be computed after the product.  Neither is one that is an output of the
+    graph, because its slice would have to be copied.
 
     Bounded: where only some have a bias, the others get one of 0.0, which makes 0.0 of -0.0.
     """
@@ -36,22 +37,19 @@ class JoinLinear:
 
     def __call__(self, graph: Graph) -> Graph:
         at_load = load_time_values(graph)
-        groups = [group for group in alike(graph, at_load) if len(group) > 1]
+        groups = {group[0].result: group for group in _groups(graph, at_load) if len(group) > 1}
         if not groups:
             return graph
-        joints = {group[0].result: group for group in groups}
-        taken = {node.result for group in groups for node in group}
-        nodes = [node for node in graph.nodes if node.result in at_load]
-        for node in graph.nodes:                 # behind all the weights there are
-            if node.result in joints:
-                nodes += joint(joints[node.result])
-            elif node.result not in at_load and node.result not in taken:
-                nodes.append(node)
-        return replace(graph, nodes=tuple(nodes))
+
+        def join(node: Node, _: Context) -> list[Node] | None:
+            group = groups.get(node.result)
+            return None if group is None else _joined(group)
+
+        return rewrite(_weights_first(graph, at_load), join, fused=True, once=True)
 
 
-def alike(graph: Graph, at_load: Set[Value]) -> list[list[Node]]:
-    """The linears that can be one, group by group."""
+def _groups(graph: Graph, at_load: Set[Value]) -> list[list[Node]]:
+    """The linears of the graph, those together that can become one."""
     groups: dict[object, list[Node]] = {}
     for node in graph.nodes:
         if node.op != "linear" or node.result in at_load or node.result in graph.outputs:
@@ -64,36 +62,44 @@ def alike(graph: Graph, at_load: Set[Value]) -> list[list[Node]]:
     return list(groups.values())
 
 
-def joint(group: Sequence[Node]) -> Nodes:
-    """One linear for all of these, and each of them as a slice of it."""
+def _weights_first(graph: Graph, at_load: Set[Value]) -> Graph:
+    """The graph with the nodes that compute weights before all others, where every linear of a
+    group can use them."""
+    weights = [node for node in graph.nodes if node.result in at_load]
+    others = [node for node in graph.nodes if node.result not in at_load]
+    return replace(graph, nodes=(*weights, *others))
+
+
+def _joined(group: Sequence[Node]) -> list[Node]:
+    """One linear for all of these, and the result of each as a slice of it."""
     first = group[0]
     where = first.where
     for node in group[1:]:
         where = joined(where, node.where)
-    nodes = Nodes(where)
+    nodes = NewNodes(where)
     parts = [split_then(node.op, node.inputs, node.attrs)[0] for node in group]
     steps = first.inputs[len(parts[0]):]
     weights = [nodes.add("concat", *(part[1] for part in parts), axis=0)]
     if any(len(part) > 2 for part in parts):
-        biases = [part[2] if len(part) > 2 else zeros(nodes, node)
+        biases = [part[2] if len(part) > 2 else _zeros(nodes, node)
                   for part, node in zip(parts, group, strict=True)]
         weights.append(nodes.add("concat", *biases, axis=0))
     whole = nodes.add("linear", first.inputs[0], *weights, *steps, **first.attrs)
     start, axis = 0, whole.type.ndim - 1
     for node in group:
-        stop = start + width(node.result.type)
+        stop = start + _width(node.result.type)
         attrs = {"axis": axis, "start": start, "stop": stop, "step": 1}
         nodes.append(Node(node.result, "slice", (whole,), attrs, node.where))
         start = stop
     return nodes
 
 
-def zeros(nodes: Nodes, linear: Node) -> Value:
+def _zeros(nodes: NewNodes, linear: Node) -> Value:
     type_ = linear.result.type
     return nodes.add("full", 0.0, shape=type_.shape[-1:], dtype=type_.dtype)
 
 
-def width(type_: TensorType) -> int:
+def _width(type_: TensorType) -> int:
     size: Dim = type_.shape[-1]
-    assert isinstance(size, int)                 # as alike() asks
+    assert isinstance(size, int)                 # as _groups asks
     return size

@@ -2,15 +2,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ir import Graph, Node, Value
+from ir import Graph, Node, Value, rewrite
 from ir.graph import joined
-from nncompile.passes.fold_batch_norm import linear_with_weights
-from nncompile.passes.support.patterns import Nodes, Seen, replace_by_several
+from ir.rewrite import Context
+from nncompile.passes.support.building import NewNodes
+from nncompile.passes.support.linears import with_known_weights
 
 
 @dataclass(frozen=True)
 class MergeLinear:
-    """Make one linear of two with nothing between them, where that is less work.
+    """Make one linear of two that follow each other directly, where that is less work.
 
         %0 = linear(%x, @v, @a)                  # v: f32[8, 8]
         %1 = linear(%0, @w, @b)                  # w: f32[8, 8]
@@ -19,8 +20,9 @@ class MergeLinear:
         %1 = linear(@a, @w, @b)
         %2 = linear(%x, %0, %1)
 
-    %0 and %1 are computed when the weights are loaded.  From K features over M to N it is K * M +
-    M * N products a row, or K * N: two linears over a narrow middle stay two.
+    %0 and %1 are computed when the weights are loaded.  From K features over M to N, two linears
+    take K * M + M * N multiplications a row, and one takes K * N: two linears over a narrow middle
+    stay two.
 
     Bounded: the product of the weights is rounded, and not the features between.
     """
@@ -29,25 +31,25 @@ class MergeLinear:
     exact = False
 
     def __call__(self, graph: Graph) -> Graph:
-        return replace_by_several(graph, merged)
+        return rewrite(graph, _merged)
 
 
-def merged(node: Node, seen: Seen) -> list[Node] | None:
-    if node.op != "linear" or node.result in seen.at_load:
+def _merged(node: Node, context: Context) -> list[Node] | None:
+    if node.op != "linear" or context.at_load(node.result):
         return None
-    first = linear_with_weights(seen.once(node.inputs[0]), seen)
-    if first is None or linear_with_weights(node, seen) is None or not saves_work(first, node):
+    first = with_known_weights(context.producer(node.inputs[0], uses=1), context)
+    if first is None or with_known_weights(node, context) is None or not _saves_work(first, node):
         return None
     x, v, *a = first.inputs
     _, w, *b = node.inputs
-    nodes = Nodes(joined(first.where, node.where))
+    nodes = NewNodes(joined(first.where, node.where))
     weight = nodes.add("matmul", w, v)
     bias = [nodes.add("linear", a[0], w, *b)] if a else b
     return [*nodes, Node(node.result, "linear", (x, weight, *bias), {}, nodes.where)]
 
 
-def saves_work(first: Node, second: Node) -> bool:
-    """Whether one linear takes fewer products a row than the two."""
+def _saves_work(first: Node, second: Node) -> bool:
+    """Whether one linear takes fewer multiplications a row than the two."""
     v, w = first.inputs[1], second.inputs[1]
     if not isinstance(v, Value) or not isinstance(w, Value):
         return False

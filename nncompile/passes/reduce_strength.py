@@ -1,15 +1,14 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import frexp, isfinite
+from math import isfinite
 
 from ir import Graph, Node, Value, rewrite
 from ir.graph import Operand, joined
 from ir.ops import OPS
-from ir.rewrite import Producer
+from ir.rewrite import Context
 from ir.types import FLOATS, product
-from nncompile.passes.support.epilogue import plain
+from nncompile.passes.support.matching import both_ways, is_power_of_two
 
 
 @dataclass(frozen=True)
@@ -23,12 +22,12 @@ class ReduceStrength:
         %0 = sub(%r, %x)          %2 = rsqrt(%x)           %4 = mean(%x) {axes = [1], ...}
         %1 = mul(%0, 0.125)       %3 = add(%2, -3.0)
 
-    Exact, and so for floats: x / 2^n is x * 2^-n, -x * c is x * -c, x * -1 is -x, x - c is
-    x + -c, a + -b is a - b, a - -b is a + b, |-x| is |x|, 1 / sqrt(x) is rsqrt(x), a sum divided by
-    its count is a mean, where(not c, a, b) is where(c, b, a), not a == b is a != b.
+    Exact, for floats too: x / 2^n is x * 2^-n, -x * c is x * -c, x * -1 is -x, x - c is x + -c,
+    a + -b is a - b, a - -b is a + b, |-x| is |x|, 1 / sqrt(x) is rsqrt(x), a sum divided by its
+    count is a mean, where(not c, a, b) is where(c, b, a), not a == b is a != b.
 
-    On request, `bounded=True`, what rounds otherwise: x / c is x * (1 / c), pow(x, 2) is x * x,
-    pow(x, 0.5) is sqrt(x), pow(x, -0.5) is rsqrt(x), pow(x, -1) is 1 / x.
+    bounded: also what rounds otherwise: x / c is x * (1 / c), pow(x, 2) is x * x, pow(x, 0.5) is
+             sqrt(x), pow(x, -0.5) is rsqrt(x), pow(x, -1) is 1 / x.
     """
 
     bounded: bool = False
@@ -36,132 +35,129 @@ class ReduceStrength:
 
     @property
     def exact(self) -> bool:
+        """Whether every bit of the result stays."""
         return not self.bounded
 
     def __call__(self, graph: Graph) -> Graph:
-        rules = (*EXACT, *BOUNDED) if self.bounded else EXACT
+        rules = (*_EXACT, *_BOUNDED) if self.bounded else _EXACT
 
-        def cheaper(node: Node, producer: Producer) -> Node | None:
-            if plain(node) is None or not OPS[node.op].elementwise:
+        def cheaper(node: Node, context: Context) -> Node | None:
+            if not OPS[node.op].elementwise:
                 return None                      # no rule is for anything else
             for rule in rules:
-                if (new := rule(node, lambda o: plain(producer(o)))) is not None:
+                if (new := rule(node, context)) is not None:
                     return new
             return None
 
         return rewrite(graph, cheaper)
 
 
-Cheaper = Callable[[Node, Producer], Node | None]
-
-
-def exchanged(node: Node, op: str, *inputs: Operand, once: Node | None = None) -> Node:
-    """The node with another op and operands, having taken in another one perhaps."""
-    where = node.where if once is None else joined(once.where, node.where)
+def _with(node: Node, op: str, *inputs: Operand, replacing: Node | None = None) -> Node:
+    """The node with another op and other operands, in place of its producer too where there is one
+    that it replaces."""
+    where = node.where if replacing is None else joined(replacing.where, node.where)
     return Node(node.result, op, inputs, {}, where)
 
 
 # -- exact -----------------------------------------------------------------------------------------
 
-def multiplied(node: Node, _: Producer) -> Node | None:
+def _multiply(node: Node, _: Context) -> Node | None:
     """A product for a quotient, a change of sign for a product."""
     match node:
         case Node(op="div", inputs=(Value() as x, float(c))) if is_power_of_two(c):
-            return exchanged(node, "mul", x, 1 / c)
+            return _with(node, "mul", x, 1 / c)
         case Node(op="mul", inputs=(Value() as x, -1.0) | (-1.0, Value() as x)):
-            return exchanged(node, "neg", x)
+            return _with(node, "neg", x)
     return None
 
 
-def added(node: Node, producer: Producer) -> Node | None:
-    """A sum for a difference from a number; a difference for the sum with a negative, and a sum for
-    the difference from one.  An unsigned integer has no negative to write."""
+def _add_or_subtract(node: Node, context: Context) -> Node | None:
+    """A sum for a difference from a number; a difference for the sum with a negated value, and a
+    sum for the difference from one.
+
+    An unsigned integer has no negative number to write, so numbers are negated beside floats only.
+    """
     match node:
         case Node(op="sub", inputs=(Value() as x, float(c))) if x.type.dtype in FLOATS:
-            return exchanged(node, "add", x, -c)
-        case Node(op="sub", inputs=(a, b)) if (second := producer(b)) is not None \
+            return _with(node, "add", x, -c)
+        case Node(op="sub", inputs=(a, b)) if (second := context.producer(b, uses=1)) is not None \
                 and second.op == "neg":
-            return exchanged(node, "add", a, second.inputs[0], once=second)
-        case Node(op="add", inputs=(a, b)):
-            for one, other in ((a, b), (b, a)):
-                if (second := producer(other)) is not None and second.op == "neg":
-                    return exchanged(node, "sub", one, second.inputs[0], once=second)
+            return _with(node, "add", a, second.inputs[0], replacing=second)
+        case Node(op="add", inputs=inputs):
+            for one, other in both_ways(inputs):
+                if (second := context.producer(other, uses=1)) is not None and second.op == "neg":
+                    return _with(node, "sub", one, second.inputs[0], replacing=second)
     return None
 
 
-def without_sign(node: Node, producer: Producer) -> Node | None:
-    """The sign of a factor in the number beside it, and none under an absolute value."""
+def _move_sign(node: Node, context: Context) -> Node | None:
+    """The sign of a factor moves into the number beside it, and disappears under `abs`."""
     match node:
         case Node(op="mul", inputs=(Value() as x, float(c)) | (float(c), Value() as x)) \
                 if x.type.dtype in FLOATS:
-            sign, others = producer(x), [-c]
+            sign, others = context.producer(x, uses=1), [-c]
         case Node(op="abs", inputs=(Value() as x,)):
-            sign, others = producer(x), []
+            sign, others = context.producer(x, uses=1), []
         case _:
             return None
     if sign is None or sign.op != "neg":
         return None
-    return exchanged(node, node.op, sign.inputs[0], *others, once=sign)
+    return _with(node, node.op, sign.inputs[0], *others, replacing=sign)
 
 
-def rooted(node: Node, producer: Producer) -> Node | None:
+def _use_rsqrt(node: Node, context: Context) -> Node | None:
     match node:
-        case Node(op="div", inputs=(1.0, root)) if (made := producer(root)) is not None \
-                and made.op == "sqrt":
-            return exchanged(node, "rsqrt", made.inputs[0], once=made)
+        case Node(op="div", inputs=(1.0, root)) if (
+                (sqrt := context.producer(root, uses=1)) is not None and sqrt.op == "sqrt"):
+            return _with(node, "rsqrt", sqrt.inputs[0], replacing=sqrt)
     return None
 
 
-def averaged(node: Node, producer: Producer) -> Node | None:
-    """The mean for a sum that is divided by how much it adds up."""
+def _use_mean(node: Node, context: Context) -> Node | None:
+    """The mean for a sum that is divided by the number of its elements."""
     match node:
         case Node(op="div", inputs=(total, float(count))):
-            summed = producer(total)
+            summed = context.producer(total, uses=1)
         case Node(op="mul", inputs=(total, float(c)) | (float(c), total)) if is_power_of_two(c):
-            summed, count = producer(total), 1 / c
+            summed, count = context.producer(total, uses=1), 1 / c
         case _:
             return None
     match summed:
         case Node(op="sum", inputs=(Value() as x,), attrs={"axes": axes}) \
-                if x.type.dtype in FLOATS and is_number(count, [x.type.shape[a] for a in axes]):
+                if x.type.dtype in FLOATS and _is_size(count, [x.type.shape[a] for a in axes]):
             return replace(summed, result=node.result, op="mean",
                            where=joined(summed.where, node.where))
     return None
 
 
-def is_number(count: float, shape: list[object]) -> bool:
-    """Whether there are so many elements in a shape that is known."""
+def _is_size(count: float, shape: list[object]) -> bool:
+    """Whether the shape is known, and has this number of elements, which is not 0."""
     sizes = [size for size in shape if isinstance(size, int)]
     return len(sizes) == len(shape) and count == product(sizes) != 0
 
 
-def decided(node: Node, producer: Producer) -> Node | None:
-    """The other choice for the opposite condition, and the opposite of a test for equality."""
-    first = producer(node.inputs[0]) if node.inputs else None
+def _resolve_not(node: Node, context: Context) -> Node | None:
+    """A `where` that chooses the other way, and the opposite test of equality, without `not`."""
+    first = context.producer(node.inputs[0], uses=1) if node.inputs else None
     match node, first:
         case Node(op="where", inputs=(_, a, b)), Node(op="logical_not", inputs=(condition,)):
-            return exchanged(node, "where", condition, b, a, once=first)
+            return _with(node, "where", condition, b, a, replacing=first)
         case Node(op="logical_not"), Node(op="eq" | "ne" as test, inputs=inputs):
-            return exchanged(node, "ne" if test == "eq" else "eq", *inputs, once=first)
+            return _with(node, "ne" if test == "eq" else "eq", *inputs, replacing=first)
     return None
-
-
-def is_power_of_two(c: float) -> bool:
-    """Whether 1 / c is exact in float32, and neither it nor c is subnormal there."""
-    return abs(frexp(c)[0]) == 0.5 and 2.0**-126 <= abs(c) <= 2.0**126
 
 
 # -- bounded ---------------------------------------------------------------------------------------
 
-def reciprocal(node: Node, _: Producer) -> Node | None:
+def _use_reciprocal(node: Node, _: Context) -> Node | None:
     match node:
         case Node(op="div", inputs=(Value() as x, float(c))) \
                 if isfinite(c) and 2.0**-120 < abs(c) < 2.0**120:
-            return exchanged(node, "mul", x, 1 / c)
+            return _with(node, "mul", x, 1 / c)
     return None
 
 
-def power(node: Node, _: Producer) -> Node | None:
+def _resolve_power(node: Node, _: Context) -> Node | None:
     match node:
         case Node(op="pow", inputs=(Value() as x, float(n))) if x.type.dtype in FLOATS:
             cheap: dict[float, tuple[str, tuple[Operand, ...]]] = {
@@ -169,9 +165,9 @@ def power(node: Node, _: Producer) -> Node | None:
                 -1.0: ("div", (1.0, x))}
             if n in cheap:
                 op, inputs = cheap[n]
-                return exchanged(node, op, *inputs)
+                return _with(node, op, *inputs)
     return None
 
 
-EXACT: tuple[Cheaper, ...] = (averaged, multiplied, added, without_sign, rooted, decided)
-BOUNDED: tuple[Cheaper, ...] = (reciprocal, power)
+_EXACT = (_use_mean, _multiply, _add_or_subtract, _move_sign, _use_rsqrt, _resolve_not)
+_BOUNDED = (_use_reciprocal, _resolve_power)

@@ -1,19 +1,18 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import copysign, inf
 
 from ir import Graph, Node, Value, rewrite
-from ir.graph import Operand
 from ir.ops import OPS
-from ir.rewrite import Producer
+from ir.rewrite import Context
 from ir.types import FLOATS
+from nncompile.passes.support.views import viewed_alike
 
 
 @dataclass(frozen=True)
 class RemoveIdentity:
-    """Drop what changes no bit of its operand, alone or together with what it works on.
+    """Remove a node that returns its operand bit for bit, and two that undo each other.
 
         %0 = dropout(%x) {p = 0.5}
         %1 = mul(%0, 1.0)
@@ -26,44 +25,31 @@ class RemoveIdentity:
         %0 = exp(%x)
 
     Exact.  x + 0.0 stays where x is a float, because it makes 0.0 of -0.0; x - 0.0 and x + -0.0
-    do not.  Where a shape grows by broadcasting, it stays too.
+    do not.  A node that broadcasts its operand to a larger shape stays too.
     """
 
     name = "remove_identity"
     exact = True
 
     def __call__(self, graph: Graph) -> Graph:
-        defined: dict[Operand, Node] = {}
-
-        def simpler(node: Node, _: Producer) -> Value | None:
-            if "then" in node.attrs:
-                return None
-            defined[node.result] = node
-            for identity in ELEMENTWISE if OPS[node.op].elementwise else OTHERS:
-                x = identity(node, defined.get)
-                if x is not None and x.type == node.result.type:
-                    return x
-            return None
-
-        return rewrite(graph, simpler)
+        return rewrite(graph, _unchanged)
 
 
-def same_view(node: Node, _: Callable[[Operand], Node | None] | None = None) -> Value | None:
-    """x where the node is x with its elements in the same places, if it has its type too."""
-    match node:
-        case Node(op="identity" | "dropout" | "concat" | "reshape" | "expand" | "pad" | "cast",
-                  inputs=(Value() as x,)):
-            return x                             # the type says the rest
-        case Node(op="slice", inputs=(Value() as x,), attrs={"step": step}) if step > 0:
-            return x                             # a part as long as the whole is the whole
-        case Node(op="transpose", inputs=(Value() as x,), attrs={"axes": axes}) \
-                if tuple(axes) == tuple(range(x.type.ndim)):
+def _unchanged(node: Node, context: Context) -> Value | None:
+    """The value that the node returns as it is, if there is one."""
+    for identity in _ELEMENTWISE if OPS[node.op].elementwise else _OTHERS:
+        x = identity(node, context)
+        if x is not None and x.type == node.result.type:
             return x
     return None
 
 
-def same_number(node: Node, _: Callable[[Operand], Node | None]) -> Value | None:
-    """x where the node is arithmetic that gives back every x, -0.0 and NaN too."""
+def _same_elements(node: Node, _: Context) -> Value | None:
+    return viewed_alike(node)
+
+
+def _same_number(node: Node, _: Context) -> Value | None:
+    """x where the node is arithmetic that returns every x as it is, -0.0 and NaN too."""
     match node:
         case Node(op="mul", inputs=(Value() as x, 1.0) | (1.0, Value() as x)):
             return x
@@ -71,10 +57,10 @@ def same_number(node: Node, _: Callable[[Operand], Node | None]) -> Value | None
             return x
         case Node(op="floor_div", inputs=(Value() as x, 1.0)) if x.type.dtype not in FLOATS:
             return x
-        case Node(op="sub", inputs=(Value() as x, 0.0 as zero)) if is_nothing(zero, x, 1.0):
+        case Node(op="sub", inputs=(Value() as x, 0.0 as zero)) if _is_neutral(zero, x, 1.0):
             return x
         case Node(op="add", inputs=(Value() as x, 0.0 as zero) | (0.0 as zero, Value() as x)) \
-                if is_nothing(zero, x, -1.0):
+                if _is_neutral(zero, x, -1.0):
             return x
         case Node(op="maximum", inputs=(Value() as x, c) | (c, Value() as x)) if c == -inf:
             return x
@@ -83,13 +69,14 @@ def same_number(node: Node, _: Callable[[Operand], Node | None]) -> Value | None
     return None
 
 
-def is_nothing(zero: float, x: Value, sign: float) -> bool:
-    """Whether this zero has the sign that keeps that of a zero in x; an integer has none."""
+def _is_neutral(zero: float, x: Value, sign: float) -> bool:
+    """Whether this zero has the sign with which it keeps that of a zero in x; an integer's zero has
+    none."""
     return x.type.dtype not in FLOATS or copysign(1.0, zero) == sign
 
 
-def same_choice(node: Node, _: Callable[[Operand], Node | None]) -> Value | None:
-    """x where the node has nothing else to choose, or bools that decide nothing."""
+def _same_choice(node: Node, _: Context) -> Value | None:
+    """x where the node can choose nothing else, or the number beside x decides nothing."""
     match node:
         case Node(op="where", inputs=(_, Value() as x, other)) if other is x:
             return x
@@ -104,9 +91,10 @@ def same_choice(node: Node, _: Callable[[Operand], Node | None]) -> Value | None
     return None
 
 
-def done_already(node: Node, definition: Callable[[Operand], Node | None]) -> Value | None:
-    """What the node makes of what its own op, which has no second effect or undoes itself, made."""
-    first = definition(node.inputs[0]) if len(node.inputs) == 1 else None
+def _done_before(node: Node, context: Context) -> Value | None:
+    """What the node returns where its operand comes from the same op: that operand, if doing it
+    twice is the same as once, or the operand of that op, if doing it twice is nothing."""
+    first = context.producer(node.inputs[0]) if len(node.inputs) == 1 else None
     if first is None or first.op != node.op:
         return None
     if "idempotent" in OPS[node.op].traits:
@@ -115,5 +103,5 @@ def done_already(node: Node, definition: Callable[[Operand], Node | None]) -> Va
     return x if "involution" in OPS[node.op].traits and isinstance(x, Value) else None
 
 
-ELEMENTWISE = (same_view, same_number, same_choice, done_already)
-OTHERS = (same_view,)                            # the rules for ops that are not elementwise
+_ELEMENTWISE = (_same_elements, _same_number, _same_choice, _done_before)
+_OTHERS = (_same_elements,)                      # for ops that are not elementwise

@@ -3,26 +3,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import pi, sqrt
 
-from ir import Graph, Node
-from nncompile.passes.support.patterns import See, recognise
-from nncompile.passes.support.polynomials import Polynomial, T, X, behind, is_polynomial, polynomial
+from ir import Graph
+from nncompile.passes.support.activations import HALF, Form, find_form
+from nncompile.passes.support.matching import recognise
+from nncompile.passes.support.polynomials import Polynomial
 
-# What is inside of a function t = f(...), what is outside of it, and what they make of x.
-Form = tuple[str, Polynomial, Polynomial, str]
-CUBIC: Polynomial = {(1, 0): sqrt(2 / pi), (3, 0): sqrt(2 / pi) * 0.044715}
-HALF: Polynomial = {(1, 0): 0.5, (1, 1): 0.5}
-FORMS: tuple[Form, ...] = (
-    ("erf", {(1, 0): sqrt(0.5)}, HALF, "gelu"),
-    ("erfc", {(1, 0): -sqrt(0.5)}, {(1, 1): 0.5}, "gelu"),
-    ("tanh", CUBIC, HALF, "gelu_tanh"),
-    ("sigmoid", {powers: 2 * c for powers, c in CUBIC.items()}, {(1, 1): 1.0}, "gelu_tanh"),
+_CUBIC: Polynomial = {(1, 0): sqrt(2 / pi), (3, 0): sqrt(2 / pi) * 0.044715}
+_FORMS = (
+    Form("erf", {(1, 0): sqrt(0.5)}, HALF, "gelu"),
+    Form("erfc", {(1, 0): -sqrt(0.5)}, {(1, 1): 0.5}, "gelu"),
+    Form("tanh", _CUBIC, HALF, "gelu_tanh"),
+    Form("sigmoid", {powers: 2 * c for powers, c in _CUBIC.items()}, {(1, 1): 1.0}, "gelu_tanh"),
 )
 
 
 @dataclass(frozen=True)
 class UseGELU:
-    """Find a GELU written by hand, the exact one or the one by a tanh, in whatever way its
-    arithmetic is written down.
+    """Recognise a GELU written by hand: the exact one, and the approximation by a tanh.
 
         %0 = div(%x, 1.4142135623730951)
         %1 = erf(%0)
@@ -32,6 +29,8 @@ class UseGELU:
     -->
         %0 = gelu(%x)
 
+    Its arithmetic may be written in any way that is the same polynomial.
+
     Bounded: gelu does not cancel where 1 + erf(x) does, and it is -0.0 at -inf, not NaN.
     """
 
@@ -39,30 +38,4 @@ class UseGELU:
     exact = False
 
     def __call__(self, graph: Graph) -> Graph:
-        return recognise(graph, lambda node, see: activation(node, see, FORMS))
-
-
-def activation(node: Node, see: See, forms: tuple[Form, ...]) -> Node | None:
-    """One of the forms, if the node is one."""
-    if node.op not in ("mul", "div", "add"):
-        return None
-    functions = {form[0] for form in forms}
-    for value in behind(node, see):
-        made = see(value)
-        if made is not None and made.op in functions \
-                and (found := of_function(node, made, see, forms)) is not None:
-            return found
-    return None
-
-
-def of_function(node: Node, function: Node, see: See, forms: tuple[Form, ...]) -> Node | None:
-    """The form that the node is by this function in it."""
-    for x in behind(function, see):
-        if x.type != node.result.type:
-            continue
-        inside = polynomial(function.inputs[0], see, {x: X})
-        for op, inner, outer, name in forms:
-            if op == function.op and is_polynomial(inside, inner) and is_polynomial(
-                    polynomial(node.result, see, {x: X, function.result: T}), outer):
-                return Node(node.result, name, (x,), {}, node.where)
-    return None
+        return recognise(graph, lambda node, context: find_form(node, context, _FORMS))

@@ -3,13 +3,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ir import Graph, Node
-from nncompile.passes.support.norms import affine, centred, norm
-from nncompile.passes.support.patterns import See, recognise
+from ir.rewrite import Context
+from nncompile.passes.support.matching import recognise
+from nncompile.passes.support.norms import centred, norm, with_operand
 
 
 @dataclass(frozen=True)
 class UseLayerNorm:
-    """Find a layer norm written by hand, whatever the order of its factors.
+    """Recognise a layer norm written by hand, in any order of its factors.
 
         %0 = mean(%x) {axes = [1], keepdims = true}
         %1 = sub(%x, %0)
@@ -23,8 +24,8 @@ class UseLayerNorm:
     -->
         %0 = layer_norm(%x, @w, @b) {axes = [1], eps = 1e-05}
 
-    The variance may be mean(x * x) - mean(x) * mean(x) too.  Without an eps it stays as it is: a
-    constant row is then whatever the rounding makes of 0 / 0.
+    The variance may also be mean(x * x) - mean(x) * mean(x).  A norm without an eps is left as it
+    is, because a constant row is then whatever the rounding makes of 0 / 0.
 
     Bounded: a layer norm rounds less, and its squares do not overflow.
     """
@@ -33,11 +34,12 @@ class UseLayerNorm:
     exact = False
 
     def __call__(self, graph: Graph) -> Graph:
-        return recognise(graph, layer_norm)
+        return recognise(graph, _layer_norm)
 
 
-def layer_norm(node: Node, see: See) -> Node | None:
-    found = norm(node, see) if node.op in ("mul", "div") else None
-    if found is not None and (of := centred(found.x, see)) is not None and of[1] == found.axes:
+def _layer_norm(node: Node, context: Context) -> Node | None:
+    found = norm(node, context) if node.op in ("mul", "div") else None
+    if found is not None and (of := centred(found.x, context)) is not None and of[1] == found.axes:
         return Node(node.result, "layer_norm", (of[0], *found.weight), found.attrs, node.where)
-    return affine(node, see, "layer_norm", "mul", 1) or affine(node, see, "layer_norm", "add", 2)
+    return (with_operand(node, context, "layer_norm", "mul", 1)
+            or with_operand(node, context, "layer_norm", "add", 2))

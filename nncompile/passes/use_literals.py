@@ -8,13 +8,13 @@ import numpy as np
 from ir import Error, Graph, Node, Value, rewrite
 from ir.graph import Operand, types_of
 from ir.ops import OPS, infer
-from ir.rewrite import Producer
+from ir.rewrite import Context
 from ir.types import MAX_WHOLE, NDArray
 
 
 @dataclass(frozen=True)
 class UseLiterals:
-    """Read a plain number, not an array of it; and do not write out what broadcasts by itself.
+    """Use a plain number for an array of one number, and an operand for its broadcast.
 
         $0: f32[]                                # 0.5
         %0 = full(2.0) {shape = [B, 8], dtype = f32}
@@ -27,9 +27,9 @@ class UseLiterals:
         %1 = add(%0, 2.0)
         %2 = add(%1, @b)
 
-    Constants only: a parameter may change.  A number stays an array where the result has its shape
-    from it, and where the type is an integer's and it is too large for a literal.  So it does as an
-    exponent: NumPy computes x^2 by another way than a power where 2 is a number.
+    This is done for constants only: a parameter may change.  A number stays an array where it gives
+    the result its shape, and where it is an integer too large for a literal.  It also stays as an
+    exponent: NumPy computes x^2 in another way than a power where 2 is a number.
 
     Exact.
     """
@@ -39,18 +39,16 @@ class UseLiterals:
 
     def __call__(self, graph: Graph) -> Graph:
         numbers = {v: number for v in graph.params if v.kind == "constant" and v in graph.data
-                   and (number := the_only(graph.data[v])) is not None}
-        defined: dict[Operand, Node] = {}
+                   and (number := _only_number(graph.data[v])) is not None}
 
-        def rule(node: Node, _: Producer) -> Node | None:
-            defined[node.result] = node
-            return simpler_operands(node, numbers, defined)
+        def simplify(node: Node, context: Context) -> Node | None:
+            return _with_simpler_operand(node, numbers, context)
 
-        return rewrite(graph, rule)
+        return rewrite(graph, simplify, fused=True)
 
 
-def the_only(array: NDArray) -> float | None:
-    """The number that every element of the array is, to the last bit; None where there is none."""
+def _only_number(array: NDArray) -> float | None:
+    """The number that all elements of the array are, to the last bit; None where there is none."""
     if array.size == 0:
         return None
     elements = np.ascontiguousarray(array).reshape(-1)
@@ -62,13 +60,13 @@ def the_only(array: NDArray) -> float | None:
     return float(elements[0])
 
 
-def simpler_operands(node: Node, numbers: Mapping[Value, float], defined: Mapping[Operand, Node]
-                     ) -> Node | None:
-    """The node with operands simpler than one it has, if it is the same node with them."""
+def _with_simpler_operand(node: Node, numbers: Mapping[Value, float], context: Context
+                          ) -> Node | None:
+    """The node with a simpler operand in place of one that it has, if its result stays the same."""
     if not OPS[node.op].elementwise or node.op == "pow" or "pow" in node.attrs.get("then", ()):
         return None
     for i, operand in enumerate(node.inputs):
-        simpler = simpler_operand(operand, numbers, defined.get(operand))
+        simpler = _simpler(operand, numbers, context)
         if simpler is None:
             continue
         inputs = (*node.inputs[:i], simpler, *node.inputs[i + 1:])
@@ -80,11 +78,13 @@ def simpler_operands(node: Node, numbers: Mapping[Value, float], defined: Mappin
     return None
 
 
-def simpler_operand(operand: Operand, numbers: Mapping[Value, float], made: Node | None
-                    ) -> Operand | None:
+def _simpler(operand: Operand, numbers: Mapping[Value, float], context: Context) -> Operand | None:
+    """The number or the smaller value that can stand for the operand, if there is one."""
     if isinstance(operand, Value) and operand in numbers:
         return numbers[operand]
-    match made:
+    match context.producer(operand):
+        case Node(attrs={"then": _}):
+            return None
         case Node(op="full", inputs=(float(number),)):
             return number
         case Node(op="expand", inputs=(Value() as x,)):

@@ -3,13 +3,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ir import Graph, Node
-from nncompile.passes.support.norms import affine, norm
-from nncompile.passes.support.patterns import See, recognise
+from ir.rewrite import Context
+from nncompile.passes.support.matching import recognise
+from nncompile.passes.support.norms import norm, with_operand
 
 
 @dataclass(frozen=True)
 class UseRMSNorm:
-    """Find an RMS norm written by hand, whatever the order of its factors.
+    """Recognise an RMS norm written by hand, in any order of its factors.
 
         %0 = mul(%x, %x)
         %1 = mean(%0) {axes = [1], keepdims = true}
@@ -27,10 +28,10 @@ class UseRMSNorm:
     exact = False
 
     def __call__(self, graph: Graph) -> Graph:
-        return recognise(graph, rms_norm)
+        return recognise(graph, _rms_norm)
 
 
-def rms_norm(node: Node, see: See) -> Node | None:
-    if node.op in ("mul", "div") and (found := norm(node, see)) is not None:
+def _rms_norm(node: Node, context: Context) -> Node | None:
+    if node.op in ("mul", "div") and (found := norm(node, context)) is not None:
         return Node(node.result, "rms_norm", (found.x, *found.weight), found.attrs, node.where)
-    return affine(node, see, "rms_norm", "mul", 1)
+    return with_operand(node, context, "rms_norm", "mul", 1)

@@ -4,18 +4,19 @@ from dataclasses import dataclass
 
 from ir import Graph, Node, Value
 from ir.graph import Operand
-from nncompile.passes.support.patterns import See, both_ways, recognise
-from nncompile.passes.use_gelu import HALF, Form, activation
+from ir.rewrite import Context
+from nncompile.passes.support.activations import HALF, Form, find_form
+from nncompile.passes.support.matching import both_ways, recognise
 
-FORMS: tuple[Form, ...] = (
-    ("sigmoid", {(1, 0): 1.0}, {(1, 1): 1.0}, "silu"),
-    ("tanh", {(1, 0): 0.5}, HALF, "silu"),
+_FORMS = (
+    Form("sigmoid", {(1, 0): 1.0}, {(1, 1): 1.0}, "silu"),
+    Form("tanh", {(1, 0): 0.5}, HALF, "silu"),
 )
 
 
 @dataclass(frozen=True)
 class UseSiLU:
-    """Find a SiLU written by hand, and the sigmoid it is made of.
+    """Recognise a SiLU written by hand, and the sigmoid inside of it.
 
         %0 = neg(%x)
         %1 = exp(%0)
@@ -34,32 +35,34 @@ class UseSiLU:
     exact = False
 
     def __call__(self, graph: Graph) -> Graph:
-        graph = recognise(graph, by_exponential)
-        return recognise(graph, lambda node, see: activation(node, see, FORMS))
+        graph = recognise(graph, _by_exponential)
+        return recognise(graph, lambda node, context: find_form(node, context, _FORMS))
 
 
-def by_exponential(node: Node, see: See) -> Node | None:
+def _by_exponential(node: Node, context: Context) -> Node | None:
+    """The sigmoid or the SiLU of x where the node divides 1 or x by 1 + exp(-x)."""
     if node.op != "div":
         return None
     above, below = node.inputs
-    x = one_plus_exp_of(below, see)
+    x = _in_one_plus_exp(below, context)
     if x is None or not (above is x or above == 1.0):
         return None
     return Node(node.result, "silu" if above is x else "sigmoid", (x,), {}, node.where)
 
 
-def one_plus_exp_of(operand: Operand, see: See) -> Value | None:
+def _in_one_plus_exp(operand: Operand, context: Context) -> Value | None:
     """x where the operand is 1 + exp(-x)."""
-    match see(operand):
+    match context.producer(operand):
         case Node(op="add", inputs=inputs):
             for one, exponential in both_ways(inputs):
-                match see(exponential):
+                match context.producer(exponential):
                     case Node(op="exp", inputs=(z,)) if one == 1.0:
-                        return negated(see(z))
+                        return _negated(context.producer(z))
     return None
 
 
-def negated(node: Node | None) -> Value | None:
+def _negated(node: Node | None) -> Value | None:
+    """x where the node is -x."""
     match node:
         case Node(op="neg", inputs=(Value() as x,)) | \
                 Node(op="mul", inputs=(Value() as x, -1.0) | (-1.0, Value() as x)):

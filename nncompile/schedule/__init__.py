@@ -4,9 +4,8 @@ from __future__ import annotations
 from collections.abc import Set
 from dataclasses import replace
 
-from ir.graph import Graph, Value
+from ir.graph import Graph, Value, load_time_values
 from ir.rewrite import remove_dead
-from nncompile.passes import load_time_values
 from nncompile.schedule.batch import batch_size
 from nncompile.schedule.constants import VECTOR_TRAITS, TargetTraits, store_constants
 from nncompile.schedule.direct import write_directly

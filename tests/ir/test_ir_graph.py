@@ -10,7 +10,7 @@ import pytest
 
 import ir
 from ir import Builder, Where, parse_type
-from ir.graph import joined, named_sizes, substitute, types_of, use_counts
+from ir.graph import joined, named_sizes, substitute, types_of
 from ir.types import symbol
 
 F32 = parse_type("f32[B, 4]")
@@ -107,7 +107,7 @@ def test_declared_data_and_kinds() -> None:
 def test_uses_substitution_and_types() -> None:
     graph, x, y = small()
     product = graph.nodes[0].result
-    assert use_counts(graph) == {x: 2, product: 1, y: 2}
+    assert graph.uses == {x: 2, product: 1, y: 2}
     assert types_of(graph.nodes[0].inputs) == [F32, 2.0]
     changed = substitute(graph.nodes[1], {product: x})
     assert changed.inputs == (x, x) and changed.result is y and changed.where.layer == "act"

@@ -1,6 +1,8 @@
 """DEFAULT_PIPELINE on whole models, and why its order is as it is."""
 import dataclasses
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,8 +10,9 @@ import pytest
 import ir
 import nncompile
 from ir.check import check_same, with_data
+from ir.graph import load_time_values
 from nncompile import nn
-from nncompile.passes import DEFAULT_PIPELINE, load_time_values
+from nncompile.passes import DEFAULT_PIPELINE
 from tests.passes.common import graph, nodes
 
 
@@ -170,6 +173,14 @@ def test_a_pass_is_a_frozen_dataclass_that_shows_what_it_does(step):
     assert dataclasses.is_dataclass(step) and step.__dataclass_params__.frozen
     assert "-->" in step.__doc__
     assert step == type(step)() and step.name.isidentifier()
+
+
+def test_passes_do_not_import_passes():
+    folder = Path(nncompile.passes.__file__).parent
+    for path in [*folder.glob("*.py"), *folder.glob("support/*.py")]:
+        imported = re.findall(r"^from nncompile[.\w]*", path.read_text(), re.MULTILINE)
+        assert path.name == "__init__.py" or all(
+            name.startswith("from nncompile.passes.support.") for name in imported), path
 
 
 @pytest.mark.parametrize("step", DEFAULT_PIPELINE, ids=lambda step: step.name)

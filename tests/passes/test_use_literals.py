@@ -97,3 +97,10 @@ def test_what_gives_the_result_its_shape_stays():
         %3: f32[B, 8] = exp(%2)
         %4: f32[B, 8] = exp(%0)
         return %1, %3, %4""")
+
+
+def test_a_number_with_a_step_behind_it_is_another_number():
+    stays(UseLiterals(), """
+        %0: f32[B, 8] = full(2.0) {shape = [B, 8], dtype = f32} then neg
+        %1: f32[B, 8] = mul(%0, %x)
+        return %1""")

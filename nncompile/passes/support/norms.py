@@ -1,4 +1,4 @@
-"""The parts of a norm written by hand: x / sqrt(mean(x * x) + eps) * weight."""
+"""The norms that people write by hand: x / sqrt(mean(x * x) + eps) * weight."""
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -7,122 +7,130 @@ from typing import Any
 
 from ir import Node, Value
 from ir.graph import Operand
+from ir.rewrite import Context
 from ir.types import product, same
-from nncompile.passes.support.patterns import See, both_ways, is_close
+from nncompile.passes.support.matching import both_ways, is_close
 
-LEAST_EPS = 2.0**-126                            # a smaller one is nothing, in float32
-DEPTH = 4                                        # products of products, at most so deep
+_LEAST_EPS = 2.0**-126                           # the smallest normal float32
+_DEPTH = 4                                       # how many products within products are looked into
+
+Axes = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Norm:
-    """x / sqrt(mean(x * x) + eps) * weight; a weight or none."""
+    """x / sqrt(mean(x * x) + eps) * weight, where `weight` holds one value or none."""
 
     x: Value
-    axes: tuple[int, ...]
+    axes: Axes
     eps: float
     weight: tuple[Value, ...]
 
     @property
     def attrs(self) -> dict[str, Any]:
+        """The attributes of the op that computes it."""
         return {"axes": self.axes, "eps": self.eps}
 
 
 @dataclass(frozen=True)
-class Fraction:
-    """The factors of a product above the line and below it."""
+class _Fraction:
+    """A product as a fraction: the factors of its numerator and of its denominator."""
 
     above: tuple[Operand, ...]
     below: tuple[Operand, ...] = ()
 
 
-def norm(node: Node, see: See) -> Norm | None:
-    """What the node is, if it is a norm over the last axes; its factors may be in any order."""
-    factors = fraction(node.result, see, None)
-    for root, argument in roots(factors, see):
-        for x, axes, eps in deviations(argument, factors, see):
-            weight = others(fraction(node.result, see, x), root, x)
-            if weight is not None and x.type == node.result.type and fits(weight, x, axes):
+def norm(node: Node, context: Context) -> Norm | None:
+    """The norm over the last axes that the node computes, if it does, in any order of factors."""
+    factors = _fraction(node.result, context, None)
+    for root, argument in _roots(factors, context):
+        for x, axes, eps in _mean_squares(argument, factors, context):
+            weight = _other_factors(_fraction(node.result, context, x), root, x)
+            if weight is not None and x.type == node.result.type and _fits(weight, x, axes):
                 return Norm(x, axes, eps, weight)
     return None
 
 
-def fraction(operand: Operand, see: See, stop: Value | None, depth: int = DEPTH) -> Fraction:
-    """The factors of a value, which are not taken apart at `stop`."""
-    node = None if operand is stop or not depth else see(operand)
+def _fraction(operand: Operand, context: Context, stop: Value | None, depth: int = _DEPTH
+              ) -> _Fraction:
+    """The factors of a value; `stop` is not taken apart."""
+    node = None if operand is stop or not depth else context.producer(operand)
     match node:
         case Node(op="mul", inputs=(a, b)):
-            first, second = (fraction(o, see, stop, depth - 1) for o in (a, b))
-            return Fraction(first.above + second.above, first.below + second.below)
+            first, second = (_fraction(o, context, stop, depth - 1) for o in (a, b))
+            return _Fraction(first.above + second.above, first.below + second.below)
         case Node(op="div", inputs=(a, b)):
-            first = fraction(a, see, stop, depth - 1)
-            return Fraction(first.above, (*first.below, b))
-    return Fraction(() if operand == 1.0 else (operand,))
+            first = _fraction(a, context, stop, depth - 1)
+            return _Fraction(first.above, (*first.below, b))
+    return _Fraction(() if operand == 1.0 else (operand,))
 
 
-def roots(factors: Fraction, see: See) -> Iterator[tuple[Operand, Operand]]:
-    """The factors that divide by the root of something, and that."""
+def _roots(factors: _Fraction, context: Context) -> Iterator[tuple[Operand, Operand]]:
+    """Each factor that divides by the square root of something, and this something."""
     for operand in factors.above:
-        match see(operand):
+        match context.producer(operand):
             case Node(op="rsqrt", inputs=(argument,)) | Node(op="pow", inputs=(argument, -0.5)):
                 yield operand, argument
     for operand in factors.below:
-        match see(operand):
+        match context.producer(operand):
             case Node(op="sqrt", inputs=(argument,)) | Node(op="pow", inputs=(argument, 0.5)):
                 yield operand, argument
 
 
-def deviations(argument: Operand, factors: Fraction, see: See
-               ) -> Iterator[tuple[Value, tuple[int, ...], float]]:
+def _mean_squares(argument: Operand, factors: _Fraction, context: Context
+                  ) -> Iterator[tuple[Value, Axes, float]]:
     """Each x with its axes and eps for which the argument is mean(x * x) + eps."""
-    match see(argument):
+    match context.producer(argument):
         case Node(op="add", inputs=inputs):
             sums = both_ways(inputs)
         case _:
             return
     for squares, eps in sums:
-        if not isinstance(eps, float) or not LEAST_EPS <= eps < float("inf"):
+        if not isinstance(eps, float) or not _LEAST_EPS <= eps < float("inf"):
             continue
-        if (averaged := mean_of(squares, see)) is not None:
-            x = square_of(averaged[0], see)
+        if (averaged := _mean_of(squares, context)) is not None:
+            x = _square_of(averaged[0], context)
             if x is not None:
                 yield x, averaged[1], eps
         for c in factors.above:
-            axes = difference_of_moments(squares, c, see)
+            axes = _axes_of_variance(squares, c, context)
             if isinstance(c, Value) and axes is not None:
                 yield c, axes, eps
 
 
-def difference_of_moments(operand: Operand, c: Operand, see: See) -> tuple[int, ...] | None:
+def _axes_of_variance(operand: Operand, c: Operand, context: Context) -> Axes | None:
     """The axes where the operand is mean(x * x) - mean(x) * mean(x) and c is x - mean(x)."""
-    match see(operand), centred(c, see):
+    match context.producer(operand), centred(c, context):
         case Node(op="sub", inputs=(squares, square)), (x, axes):
-            averaged, mean = mean_of(squares, see), square_of(square, see)
+            averaged, mean = _mean_of(squares, context), _square_of(square, context)
             if averaged is not None and averaged[1] == axes and mean is not None \
-                    and square_of(averaged[0], see) is x and mean_of(mean, see) == (x, axes):
+                    and _square_of(averaged[0], context) is x \
+                    and _mean_of(mean, context) == (x, axes):
                 return axes
     return None
 
 
-def centred(operand: Operand, see: See) -> tuple[Value, tuple[int, ...]] | None:
+def centred(operand: Operand, context: Context) -> tuple[Value, Axes] | None:
     """x and the axes where the operand is x - mean(x)."""
-    match see(operand):
+    match context.producer(operand):
         case Node(op="sub", inputs=(Value() as x, mean)):
-            averaged = mean_of(mean, see)
+            averaged = _mean_of(mean, context)
             if averaged is not None and averaged[0] is x:
                 return x, averaged[1]
     return None
 
 
-def mean_of(operand: Operand, see: See) -> tuple[Value, tuple[int, ...]] | None:
-    """x and the axes where the operand is its mean over them, or its sum times one over their
-    size; the axes stay, with size 1."""
-    match see(operand):
+def _mean_of(operand: Operand, context: Context) -> tuple[Value, Axes] | None:
+    """x and the axes where the operand is the mean of x, which keeps these axes with size 1.
+
+    A sum times one over the number of its elements is a mean too.
+    """
+    match context.producer(operand):
         case Node(op="mean", inputs=(Value() as x,), attrs={"axes": axes, "keepdims": True}):
             return x, tuple(axes)
         case Node(op="mul", inputs=inputs):
             for total, factor in both_ways(inputs):
-                match see(total):
+                match context.producer(total):
                     case Node(op="sum", inputs=(Value() as x,),
                               attrs={"axes": axes, "keepdims": True}):
                         size = product(x.type.shape[axis] for axis in axes)
@@ -132,8 +140,9 @@ def mean_of(operand: Operand, see: See) -> tuple[Value, tuple[int, ...]] | None:
     return None
 
 
-def square_of(operand: Operand, see: See) -> Value | None:
-    match see(operand):
+def _square_of(operand: Operand, context: Context) -> Value | None:
+    """x where the operand is x * x."""
+    match context.producer(operand):
         case Node(op="mul", inputs=(Value() as x, other)) if other is x:
             return x
         case Node(op="pow", inputs=(Value() as x, 2.0)):
@@ -141,8 +150,12 @@ def square_of(operand: Operand, see: See) -> Value | None:
     return None
 
 
-def others(factors: Fraction, root: Operand, x: Value) -> tuple[Value, ...] | None:
-    """The values beside x and the root, if these are there once and nothing else is below."""
+def _other_factors(factors: _Fraction, root: Operand, x: Value) -> tuple[Value, ...] | None:
+    """The factors beside x and the root.
+
+    None where one of these two is not there exactly once, where a number is among the others, and
+    where anything but the root is divided by.
+    """
     everything = factors.above + factors.below
     if [o for o in factors.below if o is not root] or any(
             sum(o is part for o in everything) != 1 for part in (root, x)):
@@ -152,23 +165,25 @@ def others(factors: Fraction, root: Operand, x: Value) -> tuple[Value, ...] | No
     return values if len(values) == len(rest) else None
 
 
-def fits(weight: tuple[Value, ...], x: Value, axes: tuple[int, ...]) -> bool:
-    """Whether a norm over these axes of x can have this weight, or none."""
+def _fits(weight: tuple[Value, ...], x: Value, axes: Axes) -> bool:
+    """Whether these are the last axes of x, and the weight, if there is one, has their shape."""
     last = tuple(range(x.type.ndim - len(axes), x.type.ndim))
     shape = x.type.shape[x.type.ndim - len(axes):]
     return axes == last and len(weight) <= 1 and all(same(w.type.shape, shape) for w in weight)
 
 
-def affine(node: Node, see: See, op: str, step: str, operands: int) -> Node | None:
-    """The norm `op`, which has so many operands, with one more: what `step`, mul or add, joins to
-    it here."""
+def with_operand(node: Node, context: Context, op: str, step: str, operands: int) -> Node | None:
+    """The norm `op` of so many operands with one more, which the node joins to it by `step`.
+
+    `step` is "mul" for the weight of a norm, "add" for its bias.
+    """
     if node.op != step:
         return None
-    for made, w in both_ways(node.inputs):
-        match see(made):
+    for normed, w in both_ways(node.inputs):
+        match context.producer(normed):
             case Node(op=found, inputs=(Value() as x, *_) as inputs, attrs=attrs) if (
                     found == op and len(inputs) == operands and isinstance(w, Value)
-                    and w is not made and x.type == node.result.type
-                    and fits((w,), x, tuple(attrs["axes"]))):
+                    and w is not normed and x.type == node.result.type
+                    and _fits((w,), x, tuple(attrs["axes"]))):
                 return Node(node.result, op, (*inputs, w), attrs, node.where)
     return None

@@ -1,0 +1,56 @@
+"""Activations as people write them: x and a function t of x, put together by arithmetic."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ir import Node
+from ir.rewrite import Context
+from nncompile.passes.support.polynomials import (
+    Polynomial,
+    T,
+    X,
+    is_polynomial,
+    polynomial,
+    values_behind,
+)
+
+HALF: Polynomial = {(1, 0): 0.5, (1, 1): 0.5}    # x / 2 * (1 + t)
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way to write an activation: outside(x, t), where t = function(inside(x))."""
+
+    function: str
+    inside: Polynomial
+    outside: Polynomial
+    activation: str                              # the op that computes it
+
+
+def find_form(node: Node, context: Context, forms: Sequence[Form]) -> Node | None:
+    """The activation that the node computes in one of these forms, if it does."""
+    if node.op not in ("mul", "div", "add"):
+        return None
+    functions = {form.function for form in forms}
+    for value in values_behind(node, context):
+        function = context.producer(value)
+        if function is not None and function.op in functions \
+                and (found := _by_function(node, function, context, forms)) is not None:
+            return found
+    return None
+
+
+def _by_function(node: Node, function: Node, context: Context, forms: Sequence[Form]
+                 ) -> Node | None:
+    """The activation that the node computes in a form that has this function in it."""
+    for x in values_behind(function, context):
+        if x.type != node.result.type:
+            continue
+        inside = polynomial(function.inputs[0], context, {x: X})
+        for form in forms:
+            if form.function == function.op and is_polynomial(inside, form.inside) \
+                    and is_polynomial(polynomial(node.result, context, {x: X, function.result: T}),
+                                      form.outside):
+                return Node(node.result, form.activation, (x,), {}, node.where)
+    return None

@@ -1,0 +1,62 @@
+"""Matching several nodes at once, and the comparisons of numbers that patterns need."""
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from math import frexp, isclose
+
+from ir import Graph, Node, Value, rewrite
+from ir.graph import Operand
+from ir.rewrite import Context
+
+Pattern = Callable[[Node, Context], Node | None]
+
+
+def recognise(graph: Graph, pattern: Pattern) -> Graph:
+    """Replace what the pattern matches, several nodes that end in the one it is given, by the node
+    that it returns.
+
+    A match is not replaced where anything else uses a value inside of it: that value would still
+    have to be computed, and the new node would come on top.
+    """
+    def rule(node: Node, context: Context) -> Node | None:
+        new = pattern(node, context)
+        return new if new is not None and _is_closed(node, new, context) else None
+
+    return rewrite(graph, rule)
+
+
+def _is_closed(node: Node, new: Node, context: Context) -> bool:
+    """Whether the values between the node and the operands of the new one are used only there."""
+    found: Counter[Value] = Counter()
+    waiting = [node]
+    while waiting:
+        inner = [o for o in waiting.pop().inputs if isinstance(o, Value) and o not in new.inputs]
+        for value in dict.fromkeys(inner):
+            producer = context.producer(value)
+            if producer is None:
+                return False                     # an input or a param, which stays
+            if value not in found:
+                waiting.append(producer)
+        found.update(inner)
+    return all(context.uses(value) == count for value, count in found.items())
+
+
+def both_ways(inputs: Sequence[Operand]) -> list[tuple[Operand, Operand]]:
+    """Two operands in the order they have, and in the other."""
+    first, second = inputs
+    return [(first, second), (second, first)]
+
+
+def is_close(a: float, b: float) -> bool:
+    """Whether the number a, as somebody wrote it down, is meant to be b.
+
+    The tolerance is far above the rounding of double precision, because the number may be the
+    result of a few operations, and far below that of float32.
+    """
+    return isclose(a, b, rel_tol=1e-11)
+
+
+def is_power_of_two(c: float) -> bool:
+    """Whether 1 / c is exact in float32, and neither it nor c is subnormal there."""
+    return abs(frexp(c)[0]) == 0.5 and 2.0**-126 <= abs(c) <= 2.0**126
