@@ -46,10 +46,6 @@ ROOMS = (
 
 # Imports that go down, or that close a circle, and are to be mended.  What is mended is taken out.
 KNOWN = {
-    # arrays' families name the class Array, which is made of them, in their types
-    *((f"nncompile.array.{family}", "nncompile.array")
-      for family in ("core", "creation", "elementwise", "inplace", "products", "random",
-                     "reductions", "selection", "shapes")),
     ("nncompile.cpu.runtime.costs", "nncompile.cpu.runtime.executable"),
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
@@ -13,13 +13,14 @@ from numpy.typing import DTypeLike, NDArray
 from ir import DimExpr, Error, TensorType, Value, type_of
 from ir.types import DTYPES, product
 from nncompile.array.dispatch import Change, Payload, current
-from nncompile.array.dtypes import Scalar, category, name_of, result_type
+from nncompile.array.dtypes import category, name_of, result_type, scalar_type
 from nncompile.array.gradients import grad_enabled
 from nncompile.array.indexing import axis_of
 from nncompile.array.storage import VIEWS, Step, Storage, before
+from nncompile.errors import InputError
 
-if TYPE_CHECKING:
-    from nncompile.array import Array
+Axes = int | Sequence[int] | None
+DType = DTypeLike | None
 
 LARGEST_EXACT = 2**53                            # a literal of the IR is a double
 _SHARED = {"_storage", "_steps", "_version", "_payload", "_leaf"}
@@ -42,10 +43,20 @@ class Device(str):
         return int(number) if number else None
 
 
-class Core(NDArrayOperatorsMixin):
-    """The state of an Array, without the operations, which subclasses add file by file."""
+def check_device(device: Any) -> None:
+    """Raises InputError unless the device is None or the CPU."""
+    if device is not None and str(device) != "cpu":
+        raise InputError(f"device={device!r}: arrays are on the CPU, leave it out")
 
-    array: ClassVar[type[Array]]                 # the whole class; nncompile.array sets it
+
+class Core(NDArrayOperatorsMixin):
+    """The state of an Array, without the operations, which subclasses add file by file.
+
+    Their results are of the class `array`, which they cannot name.  Its methods return `Self`, by
+    which mypy knows an Array's results as Arrays; also a Parameter's results are Arrays only.
+    """
+
+    array: ClassVar[type[Any]]                   # Array, which is made of these; it is set there
 
     __hash__ = object.__hash__
 
@@ -82,23 +93,23 @@ class Core(NDArrayOperatorsMixin):
         """The payload, about to be an operand of an op."""
         return self.payload
 
-    def share(self, other: Core, *steps: Step) -> Array:
+    def share(self, other: Core, *steps: Step) -> Self:
         """Makes this array a view of `other`: the result of these view ops on it."""
         self._storage, self._steps = other._storage, other._steps + steps
         self._version, self._leaf = other._storage.version, other.leaf
-        return self.itself()
+        return self
 
     @property
     def leaf(self) -> Core | None:
         """The Parameter that this array is, or is a view of; otherwise None."""
         return self._leaf
 
-    def apart(self) -> Array:
+    def apart(self) -> Self:
         """Returns a copy, which no later change of this array reaches."""
         payload = self.payload
         return Core.array(payload.copy() if isinstance(payload, np.ndarray) else payload)
 
-    def perhaps_apart(self, whole: Core) -> Array:
+    def perhaps_apart(self, whole: Core) -> Self:
         """Returns this view, where torch leaves open whether it is a view of `whole` or a copy.
 
         In torch it depends on the memory layout, which the IR does not have. The result is usable
@@ -108,7 +119,7 @@ class Core(NDArrayOperatorsMixin):
         result._storage.relate(whole._storage)
         return result
 
-    def write(self, name: str, given: Core) -> Array:
+    def write(self, name: str, given: Core) -> Self:
         """Replaces the elements in place, for all arrays that share them.
 
         given: of this array's shape and dtype. name: the operation, for messages.
@@ -123,7 +134,7 @@ class Core(NDArrayOperatorsMixin):
         self._storage.change(value, self._steps)
         if isinstance(given.payload, Value):     # known without repeating the steps
             self._payload, self._version = given.payload, self._storage.version
-        return self.itself()
+        return self
 
     def __getstate__(self) -> dict[str, Any]:
         kept = {name: v for name, v in vars(self).items() if name not in _SHARED}
@@ -199,13 +210,13 @@ class Core(NDArrayOperatorsMixin):
             raise TypeError("an array without dimensions has no len()")
         return operator.index(self.shape[0])
 
-    def __iter__(self) -> Iterator[Array]:
+    def __iter__(self) -> Iterator[Self]:
         return (self[i] for i in range(len(self)))   # type: ignore[index]
 
-    def requires_grad_(self, requires_grad: bool = True) -> Array:
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Sets `requires_grad` and returns the array. No gradient is computed."""
         self.requires_grad = requires_grad
-        return self.itself()
+        return self
 
     # -- numbers: refused while the model is traced ------------------------------------------------
 
@@ -222,11 +233,11 @@ class Core(NDArrayOperatorsMixin):
         return self.numbers("numpy()")
 
     @property
-    def data(self) -> Array:
+    def data(self) -> Self:
         """The same array as a view that may be changed in place even where this is a Parameter."""
         return self.detach()
 
-    def detach(self) -> Array:
+    def detach(self) -> Self:
         """Returns a view that no longer counts as a part of a Parameter."""
         result = Core.array(self.payload).share(self)
         result._leaf = None
@@ -255,18 +266,14 @@ class Core(NDArrayOperatorsMixin):
     def __bool__(self) -> bool:
         return bool(self.numbers("`if`, `while`, `and`, `or` or `not`"))
 
-    def cast(self, dtype: str) -> Array:
+    def cast(self, dtype: str) -> Self:
         """Returns the array in the dtype that the IR calls `dtype`; itself if that is its dtype."""
-        return self.itself() if self.type.dtype == dtype else apply("cast", self, dtype=dtype)
-
-    def itself(self) -> Array:
-        """Returns self, typed as Array: each Core is one, which the mixins cannot express."""
-        return self                              # type: ignore[return-value]
+        return self if self.type.dtype == dtype else apply("cast", self, dtype=dtype)
 
 
 # -- operands --------------------------------------------------------------------------------------
 
-def apply(name: str, *operands: Core | float, **attrs: Any) -> Array:
+def apply(name: str, *operands: Core | float, **attrs: Any) -> Any:
     """Returns the result of an op of the IR, computed or recorded by the current dispatcher.
 
     The operands have the dtypes that the op needs; a Python number is a float literal. The result
@@ -277,12 +284,12 @@ def apply(name: str, *operands: Core | float, **attrs: Any) -> Array:
     whole = operands[0] if name in VIEWS else None
     if not isinstance(whole, Core):
         return Core.array(payload)
-    result = Core.array.__new__(Core.array)      # with no storage of its own
+    result = object.__new__(Core.array)      # with no storage of its own
     result._payload = payload
     return result.share(whole, (name, attrs))
 
 
-def operand(name: str, given: Any) -> Array | Scalar:
+def operand(name: str, given: Any) -> Any:
     """Returns an Array, or a Python number, which takes the dtype of the arrays beside it.
 
     Zero-dimensional NumPy values count as Python numbers: `x * numpy.sqrt(2.0)` stays float32.
@@ -299,16 +306,16 @@ def operand(name: str, given: Any) -> Array | Scalar:
     raise Error(f"{name} takes arrays and real numbers, not {describe(given)}")
 
 
-def as_array(name: str, given: Any) -> Array:
+def as_array(name: str, given: Any) -> Any:
     """Returns an Array or ndarray as an Array. Raises Error where it is neither."""
     if isinstance(given, Core):
-        return given.itself()
+        return given
     if isinstance(given, np.ndarray):
         return Core.array(given)
     raise Error(f"{name} takes arrays, not {describe(given)}")
 
 
-def arrays(name: str, first: Any, *others: Any) -> list[Array]:
+def arrays(name: str, first: Any, *others: Any) -> list[Any]:
     """Returns the operands as Arrays, leaving out those that are None."""
     return [as_array(name, first), *(as_array(name, o) for o in others if o is not None)]
 
@@ -322,7 +329,7 @@ def together(name: str, *given: Any, least: str = "bool") -> tuple[Any, ...]:
     return tuple(in_type(o, dtype) for o in operands)
 
 
-def in_type(given: Array | Scalar, dtype: str) -> Array | float:
+def in_type(given: Any, dtype: str) -> Any:
     """Returns an operand as an op of this dtype takes it: cast, or a number as a float literal."""
     if isinstance(given, Core):
         return given.cast(dtype)
@@ -331,7 +338,7 @@ def in_type(given: Array | Scalar, dtype: str) -> Array | float:
     return float(given)
 
 
-def constant(value: Any, dtype: str) -> Array:
+def constant(value: Any, dtype: str) -> Any:
     """Returns an Array of known numbers. Raises Error where a value does not fit into the dtype."""
     try:
         return Core.array(np.array(value, DTYPES[dtype]))
@@ -339,7 +346,23 @@ def constant(value: Any, dtype: str) -> Array:
         raise Error(f"{value} does not fit into {DTYPES[dtype]}") from None
 
 
-def floating(name: str, given: Any) -> Array:
+def filled(size: Sequence[Any], value: Any, dtype: DType) -> Any:
+    """Returns an Array with one number everywhere; without a dtype, in the number's own.
+
+    Raises Error where the value is not a number.
+    """
+    if not isinstance(value, bool | int | float | np.generic):
+        raise Error(f"full takes a number, not {describe(value)}")
+    number = value.item() if isinstance(value, np.generic) else value
+    name = scalar_type(number) if dtype is None else name_of(dtype)
+    if category(name) < 2:
+        number = np.asarray(number).astype(DTYPES[name]).item()
+    if isinstance(number, int) and abs(number) > LARGEST_EXACT:
+        return constant(number, name).expand(size).apart()
+    return apply("full", float(number), shape=tuple(size), dtype=name)
+
+
+def floating(name: str, given: Any) -> Any:
     """Returns the operand as an Array of floats; integers and bools become the default float."""
     x = as_array(name, given)
     return x if x.is_floating_point() else x.cast(name_of(float))
@@ -362,7 +385,3 @@ def to_array(leaf: Any) -> Any:
 def to_numpy(leaf: Any) -> Any:
     """Returns an Array as an ndarray, and anything else as it is."""
     return leaf.numpy() if isinstance(leaf, Core) else leaf
-
-
-Axes = int | Sequence[int] | None
-DType = DTypeLike | None

@@ -4,34 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ir import DimExpr, Error
 from ir.types import DTYPES, same
-from nncompile.array.core import (
-    LARGEST_EXACT,
-    Core,
-    DType,
-    apply,
-    arrays,
-    constant,
-    describe,
-)
+from nncompile.array.array import Array, apply, arrays, constant
+from nncompile.array.core import DType, check_device, describe, filled
 from nncompile.array.dtypes import (
     DEFAULT_FLOAT,
     Scalar,
-    category,
     name_of,
     result_type,
-    scalar_type,
 )
 from nncompile.array.indexing import axis_of, flat
 from nncompile.errors import InputError
-
-if TYPE_CHECKING:
-    from nncompile.array import Array
 
 
 def zeros(*size: Any, dtype: DType = None, device: Any = None, requires_grad: bool = False
@@ -54,16 +42,7 @@ def full(size: Sequence[Any], fill_value: Scalar, *, dtype: DType = None, device
     Raises Error where fill_value is not a number.
     """
     check_device(device)
-    if not isinstance(fill_value, bool | int | float | np.generic):
-        raise Error(f"full takes a number, not {describe(fill_value)}")
-    value = fill_value.item() if isinstance(fill_value, np.generic) else fill_value
-    name = scalar_type(value) if dtype is None else name_of(dtype)
-    if category(name) < 2:
-        value = np.asarray(value).astype(DTYPES[name]).item()
-    if isinstance(value, int) and abs(value) > LARGEST_EXACT:
-        return constant(value, name).expand(size).apart().requires_grad_(requires_grad)
-    filled = apply("full", float(value), shape=tuple(size), dtype=name)
-    return filled.requires_grad_(requires_grad)
+    return filled(size, fill_value, dtype).requires_grad_(requires_grad)
 
 
 def empty(*size: Any, dtype: DType = None, device: Any = None, requires_grad: bool = False
@@ -147,7 +126,7 @@ def tensor(data: Any, *, dtype: DType = None, device: Any = None, requires_grad:
     By default the dtype is the data's own; Python's floats become float32 and integers int64.
     """
     check_device(device)
-    if isinstance(data, Core):
+    if isinstance(data, Array):
         copied = data.cast(data.type.dtype if dtype is None else name_of(dtype)).apart()
         return copied.requires_grad_(requires_grad)
     values = np.asarray(data)
@@ -155,15 +134,15 @@ def tensor(data: Any, *, dtype: DType = None, device: Any = None, requires_grad:
         kind = values.dtype.kind if values.size else "f"
         dtype = DTYPES[{"b": "bool", "i": "i64", "f": DEFAULT_FLOAT}.get(kind, DEFAULT_FLOAT)]
     kept = values.dtype if dtype is None else DTYPES[name_of(dtype)]
-    return Core.array(np.array(values, kept)).requires_grad_(requires_grad)
+    return Array(np.array(values, kept)).requires_grad_(requires_grad)
 
 
 def as_tensor(data: Any, dtype: DType = None, device: Any = None) -> Array:
     """Returns the data as an Array, without a copy where it is an Array or ndarray of that dtype.
     """
     if isinstance(data, np.ndarray):
-        data = Core.array(data)
-    if isinstance(data, Core):
+        data = Array(data)
+    if isinstance(data, Array):
         check_device(device)
         return data.cast(data.type.dtype if dtype is None else name_of(dtype))
     return tensor(data, dtype=dtype, device=device)
@@ -173,13 +152,7 @@ def from_numpy(ndarray: Any) -> Array:
     """Returns an Array that shares the ndarray's memory. Raises TypeError for anything else."""
     if not isinstance(ndarray, np.ndarray):
         raise TypeError(f"from_numpy takes an ndarray, not {describe(ndarray)}")
-    return Core.array(ndarray)
-
-
-def check_device(device: Any) -> None:
-    """Raises InputError unless the device is None or the CPU."""
-    if device is not None and str(device) != "cpu":
-        raise InputError(f"device={device!r}: arrays are on the CPU, leave it out")
+    return Array(ndarray)
 
 
 # -- joined ----------------------------------------------------------------------------------------

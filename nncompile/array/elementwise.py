@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from ir import Error
 from nncompile.array.core import (
@@ -23,11 +23,7 @@ from nncompile.array.core import (
 )
 from nncompile.array.dtypes import DEFAULT_FLOAT, Scalar, category, result_type
 
-if TYPE_CHECKING:
-    from nncompile.array import Array
-
-_Unary = Callable[[Any], "Array"]
-_Binary = Callable[[Any, Any], "Array"]
+_A = TypeVar("_A", bound=Core)
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 _PROMOTES = "The operands broadcast and are brought to one dtype."
 
@@ -40,37 +36,38 @@ def _named(method: _Method, name: str, dtypes: str) -> _Method:
     return method
 
 
-def _unary(op: str, prepared: Callable[[str, Any], Array], dtypes: str) -> _Unary:
+def _unary(op: str, prepared: Callable[[str, Any], Any], dtypes: str
+           ) -> Callable[[_A], _A]:
     """Makes the method for a function of one array, which `prepared` brings into its dtype."""
-    def method(x: Any) -> Array:
+    def method(x: _A) -> _A:
         return apply(op, prepared(op, x))
     return _named(method, op, dtypes)
 
 
-def _function(op: str) -> _Unary:
+def _function(op: str) -> Callable[[_A], _A]:
     """Makes the method for a function of floats; integers and bools are converted to floats."""
     return _unary(op, floating, "Integers and bools are converted to float32.")
 
 
-def _of_numbers(op: str) -> _Unary:
+def _of_numbers(op: str) -> Callable[[_A], _A]:
     """Makes the method for a function whose result has the dtype of its operand."""
     return _unary(op, as_array, "The dtype stays.")
 
 
-def _rounding(op: str) -> _Unary:
+def _rounding(op: str) -> Callable[[_A], _A]:
     """Makes the method for a rounding function, which leaves integers as they are."""
-    def method(x: Any) -> Array:
+    def method(x: _A) -> _A:
         x = as_array(op, x)
         return x.apart() if category(x.type.dtype) == 1 else apply(op, x)
     return _named(method, op, "Integers stay as they are.")
 
 
-def _arithmetic(op: str, of_bools: str | None = None) -> _Binary:
+def _arithmetic(op: str, of_bools: str | None = None) -> Callable[[_A, Any], _A]:
     """Makes the method for an operation on two numbers.
 
     of_bools: the op that takes its place where both operands are bool.
     """
-    def method(x: Any, other: Any) -> Array:
+    def method(x: _A, other: Any) -> _A:
         a, b = together(op, x, other)
         if of_bools is not None and _any_bool(a, b):
             return apply(of_bools, _as_bool(op, x), _as_bool(op, other))
@@ -78,24 +75,24 @@ def _arithmetic(op: str, of_bools: str | None = None) -> _Binary:
     return _named(method, op, _PROMOTES)
 
 
-def _comparison(op: str) -> _Binary:
+def _comparison(op: str) -> Callable[[_A, Any], _A]:
     """Makes the method for a comparison, whose result is bool."""
-    def method(x: Any, other: Any) -> Array:
+    def method(x: _A, other: Any) -> _A:
         return apply(op, *together(op, x, other))
     return _named(method, op, "The result is bool.")
 
 
-def _logical(op: str) -> _Binary:
+def _logical(op: str) -> Callable[[_A, Any], _A]:
     """Makes the method for a logical operation: operands of any dtype, in which all but 0 is true.
     """
-    def method(x: Any, other: Any) -> Array:
+    def method(x: _A, other: Any) -> _A:
         return apply(op, _as_bool(op, x), _as_bool(op, other))
     return _named(method, op, "What differs from 0 is true; the result is bool.")
 
 
-def _bitwise(op: str) -> _Binary:
+def _bitwise(op: str) -> Callable[[_A, Any], _A]:
     """Makes the method for `&`, `|` or `^` of bools, which raises Error for other dtypes."""
-    def method(x: Any, other: Any) -> Array:
+    def method(x: _A, other: Any) -> _A:
         operands = [operand(op, o) for o in (x, other)]
         if result_type(operands) != "bool":
             raise Error("&, | and ^ take arrays of bool, not of integers or floats")
@@ -107,14 +104,14 @@ def _any_bool(*operands: Any) -> bool:
     return any(isinstance(o, Core) and o.type.dtype == "bool" for o in operands)
 
 
-def _as_bool(name: str, given: Any) -> Array:
+def _as_bool(name: str, given: Any) -> Any:
     o = operand(name, given)
     if isinstance(o, Core):
         return o.cast("bool")
     return apply("full", float(bool(o)), shape=(), dtype="bool")
 
 
-def power(base: Any, exponent: Any) -> Array:
+def power(base: _A, exponent: Any) -> _A:
     """Returns base ** exponent; a small constant exponent becomes a product, quotient or root.
 
     Raises Error where integers have a negative constant exponent.
@@ -125,7 +122,7 @@ def power(base: Any, exponent: Any) -> Array:
         if not is_float and n < 0:
             raise Error(f"integers cannot be raised to a negative exponent, got {n:g}")
         if n in _SMALL_POWERS and (is_float or n in (1, 2, 3)):
-            return _SMALL_POWERS[n](x)           # type: ignore[no-any-return]
+            return _SMALL_POWERS[n](x)
     return apply("pow", x, n)
 
 
@@ -140,7 +137,7 @@ _SMALL_POWERS: dict[float, Callable[[Any], Any]] = {
 }
 
 
-def where(condition: Any, input: Any, other: Any) -> Array:
+def where(condition: Any, input: _A, other: Any) -> _A:
     """Returns `input` where the condition is true and `other` elsewhere; all three broadcast."""
     a, b = together("where", input, other)
     if isinstance(a, float) and isinstance(b, float):
@@ -149,7 +146,7 @@ def where(condition: Any, input: Any, other: Any) -> Array:
     return apply("where", as_array("where", condition).cast("bool"), a, b)
 
 
-def bounded(x: Any, low: Any, high: Any) -> Array:
+def bounded(x: _A, low: Any, high: Any) -> _A:
     """Returns x limited to [low, high], either of which may be None; where low > high, high.
 
     Raises Error where both are None.
@@ -164,7 +161,7 @@ def bounded(x: Any, low: Any, high: Any) -> Array:
         if bound is not None:
             limit = in_type(operand("clamp", bound), dtype)
             result = apply(of_bools.get(op, op), result, limit)
-    return result                                # type: ignore[return-value]
+    return result
 
 
 # -- the methods -----------------------------------------------------------------------------------
@@ -173,7 +170,8 @@ class Elementwise(Core):
     """The elementwise methods of Array."""
 
     exp, expm1, exp2 = _function("exp"), _function("expm1"), _function("exp2")
-    log, log1p, log2, log10 = map(_function, ("log", "log1p", "log2", "log10"))
+    log, log1p = _function("log"), _function("log1p")
+    log2, log10 = _function("log2"), _function("log10")
     sqrt, rsqrt = _function("sqrt"), _function("rsqrt")
     sin, cos, tan = _function("sin"), _function("cos"), _function("tan")
     asin, acos, atan = _function("asin"), _function("acos"), _function("atan")
@@ -202,19 +200,19 @@ class Elementwise(Core):
     negative, multiply = neg, mul
     greater, greater_equal, less, less_equal, not_equal = gt, ge, lt, le, ne
 
-    def add(self, other: Any, *, alpha: Scalar = 1) -> Array:
+    def add(self, other: Any, *, alpha: Scalar = 1) -> Self:
         """Returns self + alpha * other, in the common dtype. Of bools it is the logical or."""
         if _any_bool(self) and _any_bool(other):
             alpha = bool(alpha)
         return plus(self, _scaled(other, alpha))
 
-    def sub(self, other: Any, *, alpha: Scalar = 1) -> Array:
+    def sub(self, other: Any, *, alpha: Scalar = 1) -> Self:
         """Returns self - alpha * other, in the common dtype. Raises Error for bools."""
         return minus(self, _scaled(other, alpha))
 
     subtract = sub
 
-    def div(self, other: Any, *, rounding_mode: str | None = None) -> Array:
+    def div(self, other: Any, *, rounding_mode: str | None = None) -> Self:
         """Returns self / other; integers and bools are divided as float32.
 
         rounding_mode: with "trunc" or "floor" the quotient is rounded to a whole number, and
@@ -239,24 +237,24 @@ class Elementwise(Core):
 
     divide = true_divide = div
 
-    def reciprocal(self) -> Array:
+    def reciprocal(self) -> Self:
         """Returns 1 / self; integers and bools as float32."""
         return apply("div", 1.0, floating("reciprocal", self))
 
-    def square(self) -> Array:
+    def square(self) -> Self:
         """Returns self * self."""
         return power(self, 2)
 
-    def sign(self) -> Array:
+    def sign(self) -> Self:
         """Returns -1, 0 or 1 by the sign of each element; 0 for NaN. Bools stay."""
         x = as_array("sign", self)
         return x.apart() if x.type.dtype == "bool" else apply("sign", x)
 
-    def positive(self) -> Array:
+    def positive(self) -> Self:
         """Returns the array itself."""
         return as_array("positive", self)
 
-    def round(self, *, decimals: int = 0) -> Array:
+    def round(self, *, decimals: int = 0) -> Self:
         """Returns each element rounded to `decimals` places, halves to even. Integers stay."""
         if decimals == 0:
             return _to_whole(self)
@@ -265,11 +263,11 @@ class Elementwise(Core):
             return apply("mul", _to_whole(apply("div", self, scale)), scale)
         return apply("div", _to_whole(apply("mul", self, scale)), scale)
 
-    def logical_not(self) -> Array:
+    def logical_not(self) -> Self:
         """Returns whether each element is 0, as bool."""
         return apply("logical_not", as_array("logical_not", self).cast("bool"))
 
-    def bitwise_not(self) -> Array:
+    def bitwise_not(self) -> Self:
         """Returns the complement of integers or bools. Raises Error for floats."""
         if category(self.type.dtype) == 1:
             return apply("sub", 255.0 if self.type.dtype == "u8" else -1.0, self)
@@ -277,7 +275,7 @@ class Elementwise(Core):
             raise Error(f"~ takes an array of bool or of integers, not {self.type}")
         return apply("logical_not", self)
 
-    def clamp(self, min: Any = None, max: Any = None) -> Array:
+    def clamp(self, min: Any = None, max: Any = None) -> Self:
         """Returns self limited to [min, max]: numbers, arrays, or None for no limit. NaN stays.
 
         Raises Error where both are None.
@@ -286,19 +284,19 @@ class Elementwise(Core):
 
     clip = clamp
 
-    def clamp_min(self, min: Any) -> Array:
+    def clamp_min(self, min: Any) -> Self:
         """Returns the larger of self and min."""
         return bounded(self, min, None)
 
-    def clamp_max(self, max: Any) -> Array:
+    def clamp_max(self, max: Any) -> Self:
         """Returns the smaller of self and max."""
         return bounded(self, None, max)
 
-    def frac(self) -> Array:
+    def frac(self) -> Self:
         """Returns self - trunc(self), the fractional part, which has the sign of self."""
         return minus(self, Elementwise.trunc(self))
 
-    def logaddexp(self, other: Any) -> Array:
+    def logaddexp(self, other: Any) -> Self:
         """Returns log(exp(self) + exp(other)), computed as max + log1p(exp(-|self - other|))."""
         a, b = together("logaddexp", self, other, least=DEFAULT_FLOAT)
         high = apply("maximum", a, b)
@@ -307,7 +305,7 @@ class Elementwise(Core):
                      apply("add", high, rest))
 
     def isclose(self, other: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
-                ) -> Array:
+                ) -> Self:
         """Returns whether |self - other| <= atol + rtol * |other|, as bool.
 
         Infinities are close to themselves alone; NaN is close to NaN where equal_nan is set.
@@ -320,16 +318,16 @@ class Elementwise(Core):
         both = equal_nan and self.is_floating_point()
         return close.logical_or(self.isnan().logical_and(right.isnan())) if both else close
 
-    def relu(self) -> Array:
+    def relu(self) -> Self:
         """Returns max(self, 0). NaN stays."""
         x = as_array("relu", self)
         return apply("relu", x) if x.is_floating_point() else apply("maximum", x, 0.0)
 
-    def where(self, condition: Any, other: Any) -> Array:
+    def where(self, condition: Any, other: Any) -> Self:
         """Returns self where the condition is true and `other` elsewhere."""
         return where(condition, self, other)
 
-    def masked_fill(self, mask: Any, value: Any) -> Array:
+    def masked_fill(self, mask: Any, value: Any) -> Self:
         """Returns `value` where the mask is true and self elsewhere, in self's dtype.
 
         mask: bool, broadcasts with self. value: a number or a zero-dimensional array.
@@ -348,7 +346,7 @@ class Elementwise(Core):
         whole = category(dtype) == 1
         return apply("where", mask, in_type(int(filler) if whole else filler, dtype), self)
 
-    def lerp(self, end: Any, weight: Any) -> Array:
+    def lerp(self, end: Any, weight: Any) -> Self:
         """Returns self + weight * (end - self), evaluated from the nearer end, as torch does.
 
         Raises Error unless self and end have one float dtype.
@@ -365,25 +363,25 @@ class Elementwise(Core):
         return where(part.abs().lt(0.5), part.mul(step).add(self),
                      other.sub(step.mul(1 - part)))
 
-    def addcmul(self, tensor1: Any, tensor2: Any, *, value: Scalar = 1) -> Array:
+    def addcmul(self, tensor1: Any, tensor2: Any, *, value: Scalar = 1) -> Self:
         """Returns self + value * tensor1 * tensor2."""
         product = as_array("addcmul", tensor1).mul(tensor2)
         whole = category(result_type([self, product])) < 2
         return self.add(product, alpha=int(value) if whole else value)
 
-    def addcdiv(self, tensor1: Any, tensor2: Any, *, value: Scalar = 1) -> Array:
+    def addcdiv(self, tensor1: Any, tensor2: Any, *, value: Scalar = 1) -> Self:
         """Returns self + value * tensor1 / tensor2."""
         return self.add(as_array("addcdiv", tensor1).div(tensor2), alpha=value)
 
-    def nan_to_num(self, nan: Scalar = 0.0) -> Array:
+    def nan_to_num(self, nan: Scalar = 0.0) -> Self:
         """Returns the array with `nan` in place of NaN. Unlike torch's, it keeps infinities."""
         if not self.is_floating_point():
             return self.apart()
         return apply("where", apply("isnan", self), float(nan), self)
 
 
-plus: _Binary = _arithmetic("add", of_bools="logical_or")
-_to_whole: _Unary = _rounding("round")
+plus = _arithmetic("add", of_bools="logical_or")
+_to_whole = _rounding("round")
 
 
 def _scaled(other: Any, alpha: Scalar) -> Any:
@@ -392,7 +390,7 @@ def _scaled(other: Any, alpha: Scalar) -> Any:
     return Elementwise.mul(other, alpha) if isinstance(other, Core) else other * alpha
 
 
-def minus(x: Any, other: Any) -> Array:
+def minus(x: _A, other: Any) -> _A:
     """Returns x - other, in the common dtype. Raises Error for bools."""
     a, b = together("sub", x, other)
     if _any_bool(x, other) or isinstance(x, bool) or isinstance(other, bool):

@@ -7,29 +7,27 @@ dtype and the shape of the array stay.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.random import Generator
 
 from ir import Error
 from ir.types import product, same
-from nncompile.array.core import Core, apply, as_array, operand
-from nncompile.array.creation import full
+from nncompile.array.core import Core, apply, as_array, filled, operand
 from nncompile.array.dispatch import current
 from nncompile.array.dtypes import Scalar, category
+from nncompile.array.generator import default_generator
 from nncompile.array.indexing import as_tuple, axis_of, index_items
 from nncompile.array.products import Products
-from nncompile.array.random import default_generator
 from nncompile.array.selection import flat_ids, in_graph, indices, is_array
 
-if TYPE_CHECKING:
-    from nncompile.array import Array
+_A = TypeVar("_A", bound=Products)
 
 
-def _changing(name: str) -> Callable[..., Array]:
+def _changing(name: str) -> Callable[..., Any]:
     """Makes the in-place form of the method of that name."""
-    def method(self: Inplace, *args: Any, **kwargs: Any) -> Array:
+    def method(self: Inplace, *args: Any, **kwargs: Any) -> Any:
         return self.become(f"{name}_", getattr(self, name)(*args, **kwargs))
 
     method.__name__ = method.__qualname__ = f"{name}_"
@@ -61,12 +59,12 @@ class Inplace(Products):
     __ifloordiv__, __imod__, __ipow__ = floor_divide_, remainder_, pow_
     __iand__, __ior__, __ixor__ = map(_changing, ("bitwise_and", "bitwise_or", "bitwise_xor"))
 
-    def __imatmul__(self, other: Any) -> Array:
+    def __imatmul__(self, other: Any) -> Self:
         """Returns self @ other: as in torch, `x @= y` assigns to the name x and changes no array.
         """
         return self.matmul(other)
 
-    def become(self, name: str, result: Array) -> Array:
+    def become(self, name: str, result: Self) -> Self:
         """Writes the result of an operation in place of these elements, in their dtype.
 
         Raises Error where the shape would change, or where the result's dtype is of a higher
@@ -80,30 +78,30 @@ class Inplace(Products):
                         "it: cast one of them, or write x = f(x)")
         return self.write(name, result.cast(self.type.dtype))
 
-    def copy_(self, src: Any, non_blocking: bool = False) -> Array:
+    def copy_(self, src: Any, non_blocking: bool = False) -> Self:
         """Writes the elements of src, which broadcasts, converted to this array's dtype."""
         given = operand("copy_", src)
         if isinstance(given, Core) and given.ndim > self.ndim:
             raise Error(f"{given.type} does not fit into {self.type}")
         return self.write("copy_", self._filled(given))
 
-    def fill_(self, value: Any) -> Array:
+    def fill_(self, value: Any) -> Self:
         """Writes one number everywhere. Raises Error for an array with dimensions."""
         given = operand("fill_", value)
         if isinstance(given, Core) and given.ndim:
             raise Error(f"fill_ takes one number, not {given.type}")
         return self.write("fill_", self._filled(given))
 
-    def zero_(self) -> Array:
+    def zero_(self) -> Self:
         """Writes 0 everywhere."""
         return self.fill_(0)
 
     def normal_(self, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None
-                ) -> Array:
+                ) -> Self:
         """Writes numbers from the normal distribution. Raises Error in a trace."""
         return self._drawn("normal_", generator, lambda g: g.normal(mean, std, self.shape))
 
-    def uniform_(self, *bounds: float, generator: Generator | None = None, **to: float) -> Array:
+    def uniform_(self, *bounds: float, generator: Generator | None = None, **to: float) -> Self:
         """Writes numbers from the uniform distribution on [from, to), by default [0, 1).
 
         Raises Error in a trace.
@@ -114,12 +112,12 @@ class Inplace(Products):
             raise Error(f"uniform_ needs from <= to, got {low} and {high}")
         return self._drawn("uniform_", generator, lambda g: g.uniform(low, high, self.shape))
 
-    def bernoulli_(self, p: float = 0.5, *, generator: Generator | None = None) -> Array:
+    def bernoulli_(self, p: float = 0.5, *, generator: Generator | None = None) -> Self:
         """Writes 1 with probability p and otherwise 0. Raises Error in a trace."""
         return self._drawn("bernoulli_", generator, lambda g: g.random(self.shape) < p)
 
     def random_(self, low: int, high: int | None = None, *, generator: Generator | None = None
-                ) -> Array:
+                ) -> Self:
         """Writes random integers from low to high - 1; random_(high) starts at 0.
 
         Raises Error in a trace.
@@ -128,22 +126,22 @@ class Inplace(Products):
         return self._drawn("random_", generator, lambda g: g.integers(first, end, self.shape))
 
     def _drawn(self, name: str, generator: Generator | None, draw: Callable[[Generator], Any]
-               ) -> Array:
+               ) -> Self:
         current.get().check_random(name)
         values = draw(generator or default_generator())
         return self.write(name, Core.array(np.asarray(values, self.dtype)))
 
-    def _filled(self, given: Any) -> Array:
+    def _filled(self, given: Any) -> Self:
         """Returns a number or an array in the shape and the dtype of this one."""
         if not isinstance(given, Inplace):
             number = np.asarray(given).astype(self.dtype).item()
-            return full(self.shape, number, dtype=self.dtype)
+            return filled(self.shape, number, self.dtype)
         if given.ndim > self.ndim:               # leading axes of size 1 are dropped
             extra = given.ndim - self.ndim
             if not same(given.shape[:extra], [1] * extra):
                 raise Error(f"{given.type} does not fit into {self.type}")
             given = given.reshape(given.shape[extra:])
-        result: Array = given.cast(self.type.dtype).expand(self.shape)
+        result: Self = given.cast(self.type.dtype).expand(self.shape)
         return result
 
     # -- items -------------------------------------------------------------------------------------
@@ -187,7 +185,7 @@ class Inplace(Products):
             raise Error(f"the mask {mask.type} does not fit {place.type}, which it is to select "
                         "from")
         rest = place.ndim - end
-        if isinstance(given, Core) and given.ndim > rest:
+        if isinstance(given, Inplace) and given.ndim > rest:
             if product(given.shape[: given.ndim - rest]) != 1:
                 raise Error(f"a mask selects a number of elements that depends on the data, so "
                             f"{given.type} cannot be assigned to them: use where")
@@ -225,7 +223,7 @@ class Inplace(Products):
         if isinstance(given, Core) and ids.ndim and given.type.dtype != self.type.dtype:
             raise Error(f"items of {self.type} that are chosen by numbers cannot be {given.type}: "
                         "cast it")
-        values = full(wanted, 0, dtype=self.dtype)._filled(given)
+        values = filled(wanted, 0, self.dtype)._filled(given)
         values = values.flatten(first, first + ids.ndim - 1) if ids.ndim else (
             values.unsqueeze(first))
         placed = _put(flat, first, ids.ravel(), values).reshape(moved.shape)
@@ -234,7 +232,7 @@ class Inplace(Products):
     # -- by number ---------------------------------------------------------------------------------
 
     def scatter(self, dim: int, index: Any, src: Any = None, *, value: Any = None,
-                reduce: str | None = None) -> Array:
+                reduce: str | None = None) -> Self:
         """Returns self with src[i, j] at [index[i, j], j] for dim 0; other ranks and dims likewise.
 
         src: an array of self's dtype, or one number as src or value. Where several elements go to
@@ -250,7 +248,7 @@ class Inplace(Products):
         taken = apply("take_along", _one_more(source, axis), _last_of(hits, axis), axis=axis)
         return apply("where", hits.any(axis), taken, self)
 
-    def scatter_add(self, dim: int, index: Any, src: Any) -> Array:
+    def scatter_add(self, dim: int, index: Any, src: Any) -> Self:
         """Returns self with src[i, j] added at [index[i, j], j] for dim 0; otherwise as scatter."""
         hits, source = self._targets("scatter_add", dim, index, src)
         axis = axis_of(self.type, dim)
@@ -258,7 +256,7 @@ class Inplace(Products):
         return self.add(apply("where", hits, source.unsqueeze(axis + 1), zero).sum(
             axis, dtype=self.dtype))
 
-    def index_add(self, dim: int, index: Any, source: Any, *, alpha: Scalar = 1) -> Array:
+    def index_add(self, dim: int, index: Any, source: Any, *, alpha: Scalar = 1) -> Self:
         """Returns self with alpha * source[k] added at index[k] along dim."""
         axis, ids, given = axis_of(self.type, dim), as_array("index_add", index), as_array(
             "index_add", source)
@@ -268,7 +266,7 @@ class Inplace(Products):
         wide = ids.view(-1, *[1] * (self.ndim - 1 - axis)).expand(given.shape)
         return self.scatter_add(axis, wide, given if alpha == 1 else given.mul(alpha))
 
-    def _targets(self, name: str, dim: int, index: Any, src: Any) -> tuple[Array, Array]:
+    def _targets(self, name: str, dim: int, index: Any, src: Any) -> tuple[Self, Self]:
         """Returns which places each index hits, bool [.., K, size, ..], and what goes there."""
         axis, ids = axis_of(self.type, dim), as_array(name, index)
         others = [a for i, a in enumerate(self.shape) if i != axis]
@@ -277,7 +275,7 @@ class Inplace(Products):
             raise Error(f"{name} along axis {dim} of {self.type} needs an index with the same "
                         f"other sizes, not {ids.type}")
         given = operand(name, src)
-        if isinstance(given, Core):
+        if isinstance(given, Inplace):
             if given.type.dtype != self.type.dtype:
                 raise Error(f"{name} takes two arrays of one type, not {self.type} and "
                             f"{given.type}")
@@ -285,7 +283,7 @@ class Inplace(Products):
                 raise Error(f"{name} needs as many axes in {given.type} as in {ids.type}")
             given = given[tuple(slice(0, size) for size in ids.shape)]
         else:
-            given = full(ids.shape, 0, dtype=self.dtype)._filled(given)
+            given = filled(ids.shape, 0, self.dtype)._filled(given)
         places = apply("iota", shape=(self.shape[axis],), axis=0, dtype="i64")
         ids = apply("take", places, ids.cast("i64"), axis=0)     # an index out of range raises
         wide = places.reshape(-1, *[1] * (self.ndim - 1 - axis))
@@ -298,7 +296,7 @@ def _is_mask(item: Any) -> bool:
     return isinstance(item, Core | np.ndarray) and item.dtype.kind == "b"
 
 
-def _put(x: Array, axis: int, ids: Array, values: Array) -> Array:
+def _put(x: _A, axis: int, ids: Any, values: Any) -> _A:
     """Returns x with values[.., k, ..] at ids[k] along the axis; the last one for each place."""
     size = x.shape[axis]
     column = [-1, *[1] * (x.ndim - 1 - axis)]
@@ -317,15 +315,13 @@ def _put(x: Array, axis: int, ids: Array, values: Array) -> Array:
     return apply("where", hit.reshape(column), taken, x)
 
 
-
-
-def _last_of(hits: Array, axis: int) -> Array:
+def _last_of(hits: _A, axis: int) -> _A:
     """Returns the index of the last hit along the axis, from 1; unspecified without a hit."""
     padded = _one_more(hits.cast("u8"), axis)
     return padded.flip(axis).argmax(axis).neg().add(in_graph(padded.shape[axis]) - 1)
 
 
-def _one_more(x: Array, axis: int) -> Array:
+def _one_more(x: _A, axis: int) -> _A:
     """Returns x with one element of padding in front along the axis, so that it is not empty."""
     low = tuple(int(i == axis) for i in range(x.ndim))
     return apply("pad", x, low=low, high=(0,) * x.ndim, value=0.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self, TypeVar
 
 from ir import Error
 from ir.types import product, same
@@ -12,14 +12,13 @@ from nncompile.array.dtypes import Scalar
 from nncompile.array.indexing import axes_of
 from nncompile.array.selection import Selection
 
-if TYPE_CHECKING:
-    from nncompile.array import Array
+_A = TypeVar("_A", bound=Selection)
 
 
 class Products(Selection):
     """The methods of Array that multiply matrices; dtypes have to be equal, as in torch."""
 
-    def matmul(self, other: Any) -> Array:
+    def matmul(self, other: Any) -> Self:
         """Returns the matrix product [..., M, K] @ [..., K, N], with leading dimensions broadcast.
 
         A vector counts as a row on the left and as a column on the right, and its dimension goes.
@@ -36,42 +35,42 @@ class Products(Selection):
             return self.matmul(right.unsqueeze(1)).squeeze(-1)
         return apply("matmul", self, right)
 
-    def mm(self, mat2: Any) -> Array:
+    def mm(self, mat2: Any) -> Self:
         """Returns the product of two matrices."""
         return self._ranked("mm", mat2, 2, 2)
 
-    def bmm(self, mat2: Any) -> Array:
+    def bmm(self, mat2: Any) -> Self:
         """Returns the products of two batches of matrices, [B, M, K] @ [B, K, N]."""
         right = as_array("bmm", mat2)
         if self.ndim == right.ndim == 3 and not same(self.shape[0], right.shape[0]):
             raise Error(f"bmm takes equally many matrices, got {self.type} @ {right.type}")
         return self._ranked("bmm", right, 3, 3)
 
-    def mv(self, vec: Any) -> Array:
+    def mv(self, vec: Any) -> Self:
         """Returns the product of a matrix [M, K] and a vector [K]."""
         return self._ranked("mv", vec, 2, 1)
 
-    def dot(self, tensor: Any) -> Array:
+    def dot(self, tensor: Any) -> Self:
         """Returns the inner product of two vectors."""
         return self._ranked("dot", tensor, 1, 1)
 
-    def outer(self, vec2: Any) -> Array:
+    def outer(self, vec2: Any) -> Self:
         """Returns the outer product [M, N] of vectors [M] and [N]."""
         right = as_array("outer", vec2)
         if (self.ndim, right.ndim) != (1, 1):
             raise Error(f"outer takes two vectors, got {self.type} and {right.type}")
         return self.unsqueeze(1).mul(right)
 
-    def addmm(self, mat1: Any, mat2: Any, *, beta: Scalar = 1, alpha: Scalar = 1) -> Array:
+    def addmm(self, mat1: Any, mat2: Any, *, beta: Scalar = 1, alpha: Scalar = 1) -> Self:
         """Returns beta * self + alpha * (mat1 @ mat2); self broadcasts."""
         return _scaled_sum(self, as_array("addmm", mat1).mm(mat2), beta, alpha)
 
-    def baddbmm(self, batch1: Any, batch2: Any, *, beta: Scalar = 1, alpha: Scalar = 1) -> Array:
+    def baddbmm(self, batch1: Any, batch2: Any, *, beta: Scalar = 1, alpha: Scalar = 1) -> Self:
         """Returns beta * self + alpha * (batch1 @ batch2) of batches of matrices; self broadcasts.
         """
         return _scaled_sum(self, as_array("baddbmm", batch1).bmm(batch2), beta, alpha)
 
-    def tensordot(self, other: Any, dims: Any = 2) -> Array:
+    def tensordot(self, other: Any, dims: Any = 2) -> Self:
         """Returns the tensor product summed over pairs of dimensions.
 
         dims: the number of last dimensions of self and first ones of `other`, or two lists of
@@ -92,7 +91,7 @@ class Products(Selection):
         result = left.mm(right.permute([*there, *columns]).reshape(deep, product(of_columns)))
         return result.reshape([*of_rows, *of_columns])
 
-    def _ranked(self, name: str, other: Any, left: int, right: int) -> Array:
+    def _ranked(self, name: str, other: Any, left: int, right: int) -> Self:
         b = as_array(name, other)
         if (self.ndim, b.ndim) != (left, right):
             raise Error(f"{name} takes arrays of {left} and {right} axes, got {self.type} and "
@@ -100,7 +99,7 @@ class Products(Selection):
         return self.matmul(b)
 
 
-def _scaled_sum(x: Products, y: Array, beta: Scalar, alpha: Scalar) -> Array:
+def _scaled_sum(x: _A, y: _A, beta: Scalar, alpha: Scalar) -> _A:
     """Returns beta * x + alpha * y; with beta 0, NaN and infinities in x do not count, as in torch.
     """
     scaled = y if alpha == 1 else y.mul(alpha)
@@ -112,7 +111,7 @@ def _scaled_sum(x: Products, y: Array, beta: Scalar, alpha: Scalar) -> Array:
 _Terms = tuple[str, ...]
 
 
-def einsum(equation: str, *operands: Any) -> Array:
+def einsum(equation: str, *operands: Any) -> Any:
     """Returns the sum of products that an equation such as "bij,bjk->bik" describes.
 
     A letter names a dimension; `...` stands for leading dimensions, which broadcast; a letter twice
@@ -136,7 +135,7 @@ def einsum(equation: str, *operands: Any) -> Array:
     x, names = _summed(total, set(result))
     if missing := [name for name in result if name not in names]:
         raise Error(f"einsum: {missing[0]} of the result is in no operand of {equation!r}")
-    return x.permute([names.index(name) for name in result])     # type: ignore[no-any-return]
+    return x.permute([names.index(name) for name in result])
 
 
 def _parsed(equation: str, arrays: Sequence[Any]) -> tuple[list[_Terms], _Terms]:

@@ -8,7 +8,7 @@ for the same seed.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.random import Generator
@@ -16,28 +16,12 @@ from numpy.typing import DTypeLike
 
 from ir import Error
 from ir.types import DTYPES
-from nncompile.array.core import Core, DType, as_array
-from nncompile.array.creation import check_device
+from nncompile.array.array import Array, as_array
+from nncompile.array.core import DType, check_device
 from nncompile.array.dispatch import current
 from nncompile.array.dtypes import category, name_of
+from nncompile.array.generator import default_generator
 from nncompile.array.indexing import flat
-
-if TYPE_CHECKING:
-    from nncompile.array import Array
-
-_default = np.random.default_rng()
-
-
-def manual_seed(seed: int) -> Generator:
-    """Seeds the default generator, and returns it."""
-    global _default
-    _default = np.random.default_rng(seed)
-    return _default
-
-
-def default_generator() -> Generator:
-    """Returns the generator that draws where none is given."""
-    return _default
 
 
 def _drawn(name: str, size: Sequence[Any], dtype: DType, generator: Generator | None,
@@ -45,7 +29,7 @@ def _drawn(name: str, size: Sequence[Any], dtype: DType, generator: Generator | 
     current.get().check_random(name)
     shape = tuple(map(int, size))
     values = draw(generator or default_generator(), shape)
-    return Core.array(np.asarray(values, DTYPES[name_of(default if dtype is None else dtype)]))
+    return Array(np.asarray(values, DTYPES[name_of(default if dtype is None else dtype)]))
 
 
 def _floats(name: str, dtype: DType) -> None:
@@ -118,7 +102,7 @@ def normal(mean: Any, std: Any, size: Any = None, *, generator: Generator | None
     size: the shape; by default the one that mean and std broadcast to.
     """
     if size is None:
-        given = [a.numpy() if isinstance(a, Core) else a for a in (mean, std)]
+        given = [a.numpy() if isinstance(a, Array) else a for a in (mean, std)]
         size = np.broadcast_shapes(*(np.shape(a) for a in given))
         mean, std = given
     return _drawn("normal", size, None, generator, lambda g, shape: g.normal(mean, std, shape))

@@ -7,7 +7,7 @@ they stay as dimensions of size 1.
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Self, TypeVar
 
 from ir import DimExpr, Error
 from ir.types import product, same
@@ -17,8 +17,7 @@ from nncompile.array.elementwise import power
 from nncompile.array.indexing import axes_of, axis_of
 from nncompile.array.shapes import Shapes
 
-if TYPE_CHECKING:
-    from nncompile.array import Array
+_A = TypeVar("_A", bound=Shapes)
 
 
 class ValuesAndIndices(NamedTuple):
@@ -39,23 +38,23 @@ class Reductions(Shapes):
     """The methods of Array that reduce it, and those that run along a dimension."""
 
     def sum(self, dim: Axes = None, keepdim: bool = False, *, dtype: DType = None,
-            axis: Axes = None, keepdims: bool = False) -> Array:
+            axis: Axes = None, keepdims: bool = False) -> Self:
         """Returns the sum; integers and bools as int64, unless a dtype is given."""
         return self._total(dtype)._reduced("sum", dim, axis, keepdim or keepdims)
 
     def prod(self, dim: Axes = None, keepdim: bool = False, *, dtype: DType = None,
-             axis: Axes = None, keepdims: bool = False) -> Array:
+             axis: Axes = None, keepdims: bool = False) -> Self:
         """Returns the product; integers and bools as int64, unless a dtype is given."""
         return self._total(dtype)._reduced("prod", dim, axis, keepdim or keepdims)
 
     def mean(self, dim: Axes = None, keepdim: bool = False, *, dtype: DType = None,
-             axis: Axes = None, keepdims: bool = False) -> Array:
+             axis: Axes = None, keepdims: bool = False) -> Self:
         """Returns the mean. Raises Error for integers and bools, unless a float dtype is given."""
         x = self if dtype is None else self.cast(name_of(dtype))
         return _floats_only("mean", x)._reduced("mean", dim, axis, keepdim or keepdims)
 
     def amax(self, dim: Axes = None, keepdim: bool = False, *, axis: Axes = None,
-             keepdims: bool = False) -> Array:
+             keepdims: bool = False) -> Self:
         """Returns the largest element; NaN where there is one.
 
         Raises Error for a dimension of size 0.
@@ -63,7 +62,7 @@ class Reductions(Shapes):
         return self._extreme("max", dim, axis, keepdim or keepdims)
 
     def amin(self, dim: Axes = None, keepdim: bool = False, *, axis: Axes = None,
-             keepdims: bool = False) -> Array:
+             keepdims: bool = False) -> Self:
         """Returns the smallest element; NaN where there is one.
 
         Raises Error for a dimension of size 0.
@@ -85,7 +84,7 @@ class Reductions(Shapes):
         return self._max_or_min("amin", "argmin", "minimum", dim, axis, keepdim or keepdims)
 
     def argmax(self, dim: int | None = None, keepdim: bool = False, *, axis: int | None = None,
-               keepdims: bool = False) -> Array:
+               keepdims: bool = False) -> Self:
         """Returns the index of the first largest element, int64; by default in the flattened one.
 
         Raises Error for bools.
@@ -93,7 +92,7 @@ class Reductions(Shapes):
         return self._place("argmax", dim, axis, keepdim or keepdims, numbers=True)
 
     def argmin(self, dim: int | None = None, keepdim: bool = False, *, axis: int | None = None,
-               keepdims: bool = False) -> Array:
+               keepdims: bool = False) -> Self:
         """Returns the index of the first smallest element, int64; by default in the flattened one.
 
         Raises Error for bools.
@@ -101,23 +100,23 @@ class Reductions(Shapes):
         return self._place("argmin", dim, axis, keepdim or keepdims, numbers=True)
 
     def any(self, dim: Axes = None, keepdim: bool = False, *, axis: Axes = None,
-            keepdims: bool = False) -> Array:
+            keepdims: bool = False) -> Self:
         """Returns whether any element differs from 0, as bool; of uint8 as uint8."""
         return self._truth("any", dim, axis, keepdim or keepdims)
 
     def all(self, dim: Axes = None, keepdim: bool = False, *, axis: Axes = None,
-            keepdims: bool = False) -> Array:
+            keepdims: bool = False) -> Self:
         """Returns whether all elements differ from 0, as bool; of uint8 as uint8."""
         return self._truth("all", dim, axis, keepdim or keepdims)
 
-    def count_nonzero(self, dim: Axes = None) -> Array:
+    def count_nonzero(self, dim: Axes = None) -> Self:
         """Returns the number of elements that differ from 0, as int64."""
         return self.cast("bool").sum(dim)
 
     # -- spread and length -------------------------------------------------------------------------
 
     def var(self, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *,
-            correction: Scalar | None = None, axis: Axes = None, keepdims: bool = False) -> Array:
+            correction: Scalar | None = None, axis: Axes = None, keepdims: bool = False) -> Self:
         """Returns the variance, sum((x - mean)^2) / max(0, n - correction).
 
         correction: 1 if unbiased, else 0, unless it is given. var(False) is the biased variance of
@@ -137,20 +136,20 @@ class Reductions(Shapes):
         return total.div(_above_zero(x.count(axes) - by))
 
     def std(self, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *,
-            correction: Scalar | None = None, axis: Axes = None, keepdims: bool = False) -> Array:
+            correction: Scalar | None = None, axis: Axes = None, keepdims: bool = False) -> Self:
         """Returns the standard deviation, the square root of var."""
         return self.var(dim, unbiased, keepdim, correction=correction, axis=axis,
                         keepdims=keepdims).sqrt()
 
     def var_mean(self, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *,
-                 correction: Scalar | None = None) -> tuple[Array, Array]:
+                 correction: Scalar | None = None) -> tuple[Self, Self]:
         """Returns the variance, as by var, and the mean."""
         if isinstance(dim, bool):
             dim, unbiased = None, dim
         return (self.var(dim, unbiased, keepdim, correction=correction), self.mean(dim, keepdim))
 
     def std_mean(self, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *,
-                 correction: Scalar | None = None) -> tuple[Array, Array]:
+                 correction: Scalar | None = None) -> tuple[Self, Self]:
         """Returns the standard deviation, as by std, and the mean."""
         variance, mean = self.var_mean(dim, unbiased, keepdim, correction=correction)
         return variance.sqrt(), mean
@@ -171,7 +170,7 @@ class Reductions(Shapes):
         return apply("sum", ones, axes=tuple(range(len(sizes))), keepdims=False)
 
     def norm(self, p: Any = "fro", dim: Axes = None, keepdim: bool = False, *,
-             axis: Axes = None, keepdims: bool = False) -> Array:
+             axis: Axes = None, keepdims: bool = False) -> Self:
         """Returns the p-norm of vectors, (sum of |x|^p)^(1/p).
 
         p: "fro" is 2; inf and -inf give the largest and smallest |x|; 0 the number of elements that
@@ -186,7 +185,7 @@ class Reductions(Shapes):
             raise Error(f"norm with p='fro' takes one or two axes, not {dim}")
         return _vector_norm(x, float(order), axes, keepdim or keepdims)
 
-    def logsumexp(self, dim: Axes, keepdim: bool = False) -> Array:
+    def logsumexp(self, dim: Axes, keepdim: bool = False) -> Self:
         """Returns log(sum(exp(x))), shifted by the largest element so that nothing overflows."""
         x, axes = floating("logsumexp", self), self._axes("logsumexp", dim, None)
         if product(x.shape[axis] for axis in axes) == 0:
@@ -198,19 +197,19 @@ class Reductions(Shapes):
 
     # -- along one axis ----------------------------------------------------------------------------
 
-    def cumsum(self, dim: int, *, dtype: DType = None) -> Array:
+    def cumsum(self, dim: int, *, dtype: DType = None) -> Self:
         """Returns the cumulative sums along dim; integers and bools as int64, by default."""
         x = self._total(dtype)
         return x.apart() if x.ndim == 0 else apply("cumsum", x, axis=axis_of(x.type, dim))
 
-    def softmax(self, dim: int, dtype: DType = None) -> Array:
+    def softmax(self, dim: int, dtype: DType = None) -> Self:
         """Returns exp(x) / sum(exp(x)) along dim, computed from x - max(x).
 
         A row of -inf gives NaN.
         """
         return self._along("softmax", dim, dtype, scale=1.0)
 
-    def log_softmax(self, dim: int, dtype: DType = None) -> Array:
+    def log_softmax(self, dim: int, dtype: DType = None) -> Self:
         """Returns x - log(sum(exp(x))) along dim, computed from x - max(x)."""
         return self._along("log_softmax", dim, dtype)
 
@@ -226,10 +225,10 @@ class Reductions(Shapes):
         everything = given is None or (isinstance(given, tuple | list) and not given)
         return tuple(sorted(axes_of(self.type, range(self.ndim) if everything else given)))
 
-    def _reduced(self, op: str, dim: Axes, axis: Axes, keep: bool) -> Array:
+    def _reduced(self, op: str, dim: Axes, axis: Axes, keep: bool) -> Self:
         return apply(op, self, axes=self._axes(op, dim, axis), keepdims=bool(keep))
 
-    def _extreme(self, op: str, dim: Axes, axis: Axes, keep: bool) -> Array:
+    def _extreme(self, op: str, dim: Axes, axis: Axes, keep: bool) -> Self:
         if self.type.dtype == "bool":
             if any(same(self.shape[a], 0) for a in self._axes(op, dim, axis)):
                 raise Error(f"nothing of {self.type} has no largest and no smallest element")
@@ -248,13 +247,13 @@ class Reductions(Shapes):
             indices, result = indices.squeeze(dim), result.squeeze(dim)
         return ValuesAndIndices(result, indices)
 
-    def _at(self, indices: Array, dim: int) -> Array:
+    def _at(self, indices: Self, dim: int) -> Self:
         if self.ndim == 0:
             return self.apart()
         return apply("take_along", self, indices, axis=axis_of(self.type, dim))
 
     def _place(self, op: str, dim: int | None, axis: int | None, keep: bool, numbers: bool = False
-               ) -> Array:
+               ) -> Self:
         given = axis if dim is None else dim
         if numbers and self.type.dtype == "bool":
             raise Error(f"{op} takes numbers, not {self.type}")
@@ -264,34 +263,34 @@ class Reductions(Shapes):
             return place.reshape([1] * self.ndim) if keep else place
         return apply(op, x, axis=axis_of(self.type, given), keepdims=bool(keep))
 
-    def _truth(self, op: str, dim: Axes, axis: Axes, keep: bool) -> Array:
+    def _truth(self, op: str, dim: Axes, axis: Axes, keep: bool) -> Self:
         result = self.cast("bool")._reduced(op, dim, axis, keep)
         return result.cast("u8") if self.type.dtype == "u8" else result
 
-    def _total(self, dtype: DType) -> Array:
+    def _total(self, dtype: DType) -> Self:
         if dtype is not None:
             return self.cast(name_of(dtype))
         return self.cast(self.type.dtype if self.is_floating_point() else "i64")
 
-    def _along(self, op: str, dim: int, dtype: DType, **attrs: Any) -> Array:
+    def _along(self, op: str, dim: int, dtype: DType, **attrs: Any) -> Self:
         x = _floats_only(op, self if dtype is None else self.cast(name_of(dtype)))
         if x.ndim == 0 and dim in (0, -1):
             return apply(op, x.reshape(1), axis=0, **attrs).reshape(())
         return apply(op, x, axis=axis_of(x.type, dim), **attrs)
 
 
-def _floats_only(name: str, x: Core) -> Array:
+def _floats_only(name: str, x: _A) -> _A:
     if not x.is_floating_point():
         raise Error(f"{name} takes floats, not {x.type}: cast it, or give a dtype of floats")
-    return x.itself()
+    return x
 
 
 def _above_zero(count: Any) -> Any:
     return count.clamp(min=0) if isinstance(count, Shapes) else max(count, 0)
 
 
-def _vector_norm(x: Array, p: float, axes: tuple[int, ...], keep: bool) -> Array:
-    def reduced(op: str, values: Core) -> Array:
+def _vector_norm(x: _A, p: float, axes: tuple[int, ...], keep: bool) -> _A:
+    def reduced(op: str, values: _A) -> _A:
         return apply(op, values, axes=axes, keepdims=bool(keep))
 
     if p == 2:

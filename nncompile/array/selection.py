@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -14,14 +14,11 @@ from nncompile.array.core import Core, apply, as_array, constant
 from nncompile.array.indexing import axes_of, axis_of, bounds, index_items
 from nncompile.array.reductions import Reductions, ValuesAndIndices
 
-if TYPE_CHECKING:
-    from nncompile.array import Array
-
 
 class Selection(Reductions):
     """The methods of Array that select elements."""
 
-    def __getitem__(self, index: Any) -> Array:
+    def __getitem__(self, index: Any) -> Self:
         """Returns the elements at an index, as in NumPy.
 
         index: integers, slices, None, `...`, and arrays or lists of integers, or a tuple of these.
@@ -31,7 +28,7 @@ class Selection(Reductions):
         Raises Error for an integer that is out of range, and for an array of bool, whose result
         would have a shape that depends on data.
         """
-        result = self.itself()
+        result = self
         shape: list[Dim] = []
         chosen: list[tuple[int, Any]] = []       # (axis of the result, indices)
         axis = 0
@@ -58,11 +55,11 @@ class Selection(Reductions):
         alone = all(ids.ndim == 0 for _, ids in chosen)
         return picked.perhaps_apart(result) if alone else picked
 
-    def select(self, dim: int, index: int) -> Array:
+    def select(self, dim: int, index: int) -> Self:
         """Returns the view at one index along dim, without that dimension."""
         return self[(*self._before(dim), index)]
 
-    def narrow(self, dim: int, start: int, length: int) -> Array:
+    def narrow(self, dim: int, start: int, length: int) -> Self:
         """Returns the view of `length` elements along dim, from `start` on.
 
         Raises Error where there are fewer.
@@ -75,12 +72,12 @@ class Selection(Reductions):
                         f"of {self.type}")
         return self[(*self._before(dim), slice(first, first + length))]
 
-    def unbind(self, dim: int = 0) -> tuple[Array, ...]:
+    def unbind(self, dim: int = 0) -> tuple[Self, ...]:
         """Returns the views at each index along dim, without that dimension."""
         before = self._before(dim)
         return tuple(self[(*before, i)] for i in range(operator.index(self.size(dim))))
 
-    def split(self, split_size: int | Sequence[Any], dim: int = 0) -> tuple[Array, ...]:
+    def split(self, split_size: int | Sequence[Any], dim: int = 0) -> tuple[Self, ...]:
         """Returns views of split_size elements along dim, the last one maybe of fewer.
 
         split_size: a number, or a list of all sizes. Raises Error where the sizes do not add up.
@@ -100,7 +97,7 @@ class Selection(Reductions):
         return tuple(self[(*before, slice(at, at + size))]
                      for at, size in zip(starts, sizes, strict=True))
 
-    def chunk(self, chunks: int, dim: int = 0) -> tuple[Array, ...]:
+    def chunk(self, chunks: int, dim: int = 0) -> tuple[Self, ...]:
         """Returns at most `chunks` views along dim, of equal sizes except for the last.
 
         Raises Error where a symbolic size is not divisible by `chunks`.
@@ -120,7 +117,7 @@ class Selection(Reductions):
 
     # -- by number ---------------------------------------------------------------------------------
 
-    def index_select(self, dim: int, index: Any) -> Array:
+    def index_select(self, dim: int, index: Any) -> Self:
         """Returns the elements at the indices along dim, given as a vector of int32 or int64.
 
         Raises Error for other indices; one that is negative or too large raises it where it runs.
@@ -130,7 +127,7 @@ class Selection(Reductions):
             raise Error(f"index_select takes a vector of numbers, not {ids.type}")
         return apply("take", self, ids.reshape(-1), axis=axis_of(self.type, dim))
 
-    def gather(self, dim: int, index: Any) -> Array:
+    def gather(self, dim: int, index: Any) -> Self:
         """Returns result[i, j] = self[index[i, j], j] for dim 0; other ranks and dims likewise.
 
         index: int32 or int64, of self's rank; along the dimensions other than dim it may be
@@ -147,7 +144,7 @@ class Selection(Reductions):
             return apply("take", self.reshape(1), ids, axis=0)
         return apply("take_along", self, ids, axis=axis_of(self.type, dim))
 
-    def take_along_dim(self, indices: Any, dim: int | None = None) -> Array:
+    def take_along_dim(self, indices: Any, dim: int | None = None) -> Self:
         """Returns what gather does, but broadcasts other dimensions and takes negative indices.
 
         Without dim both are flattened.
@@ -164,7 +161,7 @@ class Selection(Reductions):
         ids = ids.expand(*wide[:axis], ids.shape[axis], *wide[axis + 1 :])
         return apply("take_along", x, _from_end(ids, self.shape[axis]), axis=axis)
 
-    def take(self, index: Any) -> Array:
+    def take(self, index: Any) -> Self:
         """Returns the elements of the flattened array at the indices, which may be negative."""
         return self.ravel()[as_array("take", index)]
 
@@ -191,17 +188,17 @@ class Selection(Reductions):
         if self.ndim == 0:
             return ValuesAndIndices(*(r.reshape(()) for r in self.reshape(1).sort()))
         axis = axis_of(self.type, dim)
-        ordered = self.cast("u8") if self.type.dtype == "bool" else self.itself()
+        ordered = self.cast("u8") if self.type.dtype == "bool" else self
         ids = apply("topk_ids", ordered, axis=axis, k=self.shape[axis], largest=bool(descending),
                     sorted=True)
         return ValuesAndIndices(apply("take_along", self, ids, axis=axis), ids)
 
-    def argsort(self, dim: int = -1, descending: bool = False, stable: bool = False) -> Array:
+    def argsort(self, dim: int = -1, descending: bool = False, stable: bool = False) -> Self:
         """Returns the indices that sort the array along dim, as int64."""
-        indices: Array = self.sort(dim, descending, stable).indices
+        indices: Self = self.sort(dim, descending, stable).indices
         return indices
 
-    def diagonal(self, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Array:
+    def diagonal(self, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Self:
         """Returns a view of a diagonal of the dimensions dim1 and dim2, as the last dimension.
 
         offset: how far the diagonal lies above the main one; negative for below.
@@ -217,7 +214,7 @@ class Selection(Reductions):
         step = columns + 1
         return line[..., start : start + (count - 1) * step + 1 : step] if count else line[..., :0]
 
-    def diag(self, diagonal: int = 0) -> Array:
+    def diag(self, diagonal: int = 0) -> Self:
         """Returns a matrix's diagonal, or the matrix with a vector as its diagonal.
 
         Raises Error for more than two dimensions.
@@ -228,7 +225,7 @@ class Selection(Reductions):
             raise Error(f"diag takes a vector or a matrix, not {self.type}")
         return self.diag_embed(diagonal)
 
-    def diag_embed(self, offset: int = 0) -> Array:
+    def diag_embed(self, offset: int = 0) -> Self:
         """Returns matrices with the last dimension on a diagonal, and 0 elsewhere."""
         if self.ndim == 0:
             raise Error("diag_embed takes an array with dimensions")
@@ -243,24 +240,24 @@ class Selection(Reductions):
 
     # -- parts that are zero -----------------------------------------------------------------------
 
-    def tril(self, diagonal: int = 0) -> Array:
+    def tril(self, diagonal: int = 0) -> Self:
         """Returns the lower triangle of the last two dimensions, below a diagonal, and 0 elsewhere.
         """
         below = self._rows() + diagonal >= self._columns()
         return apply("where", below, self, self._cast_literal(0.0))
 
-    def triu(self, diagonal: int = 0) -> Array:
+    def triu(self, diagonal: int = 0) -> Self:
         """Returns the upper triangle of the last two dimensions, above a diagonal, and 0 elsewhere.
         """
         above = self._rows() + diagonal <= self._columns()
         return apply("where", above, self, self._cast_literal(0.0))
 
-    def _rows(self) -> Array:
+    def _rows(self) -> Self:
         if self.ndim < 2:
             raise Error(f"tril and triu take a matrix or more, not {self.type}")
         return apply("iota", shape=(self.shape[-2], 1), axis=0, dtype="i64")
 
-    def _columns(self) -> Array:
+    def _columns(self) -> Self:
         return apply("iota", shape=(self.shape[-1],), axis=0, dtype="i64")
 
     def _cast_literal(self, value: float) -> Any:
@@ -319,7 +316,7 @@ def in_graph(size: Dim) -> Any:
     return apply("sum", ones, axes=(0,), keepdims=False)
 
 
-def _chosen_from(x: Any, chosen: list[tuple[int, Any]]) -> Array:
+def _chosen_from(x: Any, chosen: list[tuple[int, Any]]) -> Any:
     """Returns x indexed by arrays of indices at some of its axes."""
     axes = [axis for axis, _ in chosen]
     place = axes[0] if axes == list(range(axes[0], axes[-1] + 1)) else 0

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self, TypeVar
 
 from ir import DimExpr, Error
 from ir.types import Dim, product, same
-from nncompile.array.core import Axes, apply
+from nncompile.array.core import Axes, Core, apply
 from nncompile.array.elementwise import Elementwise
 from nncompile.array.indexing import axes_of, axis_of, flat, quotient, without_wildcard
 
-if TYPE_CHECKING:
-    from nncompile.array import Array
+_A = TypeVar("_A", bound=Core)
 
 
 class Shapes(Elementwise):
     """The methods of Array about shapes; sizes are given one by one or as one sequence."""
 
-    def view(self, *shape: Any) -> Array:
+    def view(self, *shape: Any) -> Self:
         """Returns a view of the same elements, in row-major order, in another shape.
 
         One size may be -1: the one that fits. Unlike in torch, every array has a view of every
@@ -28,10 +27,10 @@ class Shapes(Elementwise):
         """
         sizes = without_wildcard(self.type, flat(shape))
         if same(sizes, self.shape):
-            return self.itself()
+            return self
         return apply("reshape", self, shape=sizes)
 
-    def reshape(self, *shape: Any) -> Array:
+    def reshape(self, *shape: Any) -> Self:
         """Returns the same elements in another shape, as view does.
 
         Whether the result shares memory depends on strides in torch, so that after a change in
@@ -40,15 +39,15 @@ class Shapes(Elementwise):
         result = self.view(*shape)
         return result if result is self else result.perhaps_apart(self)
 
-    def view_as(self, other: Array) -> Array:
+    def view_as(self, other: Self) -> Self:
         """Returns a view in the shape of `other`."""
         return self.view(other.shape)
 
-    def reshape_as(self, other: Array) -> Array:
+    def reshape_as(self, other: Self) -> Self:
         """Returns the same elements in the shape of `other`."""
         return self.reshape(other.shape)
 
-    def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Array:
+    def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Self:
         """Returns the array with dimensions start_dim to end_dim, both included, merged into one.
         """
         if self.ndim == 0:
@@ -61,11 +60,11 @@ class Shapes(Elementwise):
         one = product(self.shape[start : end + 1])
         return self.reshape(*self.shape[:start], one, *self.shape[end + 1 :])
 
-    def ravel(self) -> Array:
+    def ravel(self) -> Self:
         """Returns the array with all dimensions merged into one."""
         return self.reshape(-1) if self.ndim != 1 else self.reshape(self.shape)
 
-    def unflatten(self, dim: int, sizes: Any) -> Array:
+    def unflatten(self, dim: int, sizes: Any) -> Self:
         """Returns the array with one dimension split into several, of which one size may be -1.
 
         Raises Error where the product of the sizes is not the size of the dimension.
@@ -82,12 +81,12 @@ class Shapes(Elementwise):
         sizes = [fit if same(s, -1) else s for s in sizes]
         return self.view(*self.shape[:axis], *sizes, *self.shape[axis + 1 :])
 
-    def unsqueeze(self, dim: int) -> Array:
+    def unsqueeze(self, dim: int) -> Self:
         """Returns a view with a dimension of size 1 inserted at dim."""
         axis = axis_of(self.type, dim, extra=1)
         return self.view(*self.shape[:axis], 1, *self.shape[axis:])
 
-    def squeeze(self, dim: Axes = None) -> Array:
+    def squeeze(self, dim: Axes = None) -> Self:
         """Returns a view without the given dimensions of size 1; by default without all of them.
 
         Raises Error where it depends on a symbolic size whether it is 1.
@@ -98,14 +97,14 @@ class Shapes(Elementwise):
         return self.view([size for i, size in enumerate(self.shape)
                           if not (i in axes and size == 1)])
 
-    def permute(self, *dims: Any) -> Array:
+    def permute(self, *dims: Any) -> Self:
         """Returns a view with the dimensions in another order."""
         axes = axes_of(self.type, flat(dims))
         if axes == tuple(range(self.ndim)):
-            return self.itself()
+            return self
         return apply("transpose", self, axes=axes)
 
-    def transpose(self, dim0: int, dim1: int) -> Array:
+    def transpose(self, dim0: int, dim1: int) -> Self:
         """Returns a view with two dimensions swapped, as in torch (not as in NumPy)."""
         if self.ndim == 0 and {dim0, dim1} <= {0, -1}:
             return self.permute(())
@@ -116,10 +115,10 @@ class Shapes(Elementwise):
 
     swapaxes = swapdims = transpose
 
-    def movedim(self, source: Any, destination: Any) -> Array:
+    def movedim(self, source: Any, destination: Any) -> Self:
         """Returns a view with dimensions moved to other places; the others keep their order."""
         if self.ndim == 0 and source in (0, -1) and destination in (0, -1):
-            return self.itself()
+            return self
         sources, targets = axes_of(self.type, source), axes_of(self.type, destination)
         if len(sources) != len(targets):
             raise Error(f"movedim: {source} and {destination} are not equally many axes")
@@ -129,7 +128,7 @@ class Shapes(Elementwise):
 
     moveaxis = movedim
 
-    def t(self) -> Array:
+    def t(self) -> Self:
         """Returns a matrix transposed, and a vector as it is.
 
         Raises Error for more than two dimensions.
@@ -139,28 +138,28 @@ class Shapes(Elementwise):
         return self.T
 
     @property
-    def T(self) -> Array:
+    def T(self) -> Self:
         """A view with the dimensions in reverse order."""
         return self.permute(range(self.ndim)[::-1])
 
     @property
-    def mT(self) -> Array:
+    def mT(self) -> Self:
         """A view with the last two dimensions swapped. Raises Error for a vector."""
         if self.ndim == 1:
             raise Error(f"mT needs a matrix, got {self.type}")
-        return self.transpose(-2, -1) if self.ndim else self.itself()
+        return self.transpose(-2, -1) if self.ndim else self
 
-    def contiguous(self) -> Array:
+    def contiguous(self) -> Self:
         """Returns the array; see is_contiguous."""
-        return self.perhaps_apart(self) if self._steps else self.itself()
+        return self.perhaps_apart(self) if self._steps else self
 
-    def clone(self) -> Array:
+    def clone(self) -> Self:
         """Returns a copy."""
         return self.apart()
 
     # -- elements more than once -------------------------------------------------------------------
 
-    def expand(self, *sizes: Any) -> Array:
+    def expand(self, *sizes: Any) -> Self:
         """Returns a view in which dimensions of size 1, and new ones in front, are repeated.
 
         A size of -1 keeps the size there is.
@@ -173,18 +172,18 @@ class Shapes(Elementwise):
         shape = [old if same(size, -1) else size
                  for size, old in zip(wanted, (*wanted[:new], *self.shape), strict=True)]
         if same(shape, list(self.shape)):
-            return self.itself()
+            return self
         return apply("expand", self, shape=tuple(shape))
 
-    def expand_as(self, other: Array) -> Array:
+    def expand_as(self, other: Self) -> Self:
         """Returns a view expanded to the shape of `other`."""
         return self.expand(other.shape)
 
-    def broadcast_to(self, *shape: Any) -> Array:
+    def broadcast_to(self, *shape: Any) -> Self:
         """Returns a view expanded to the given shape; see expand."""
         return self.expand(*shape)
 
-    def repeat(self, *repeats: Any) -> Array:
+    def repeat(self, *repeats: Any) -> Self:
         """Returns the array repeated as a whole, so many times along each dimension.
 
         More numbers than dimensions add dimensions in front; fewer raise Error.
@@ -198,12 +197,12 @@ class Shapes(Elementwise):
         return apart.expand([d for pair in pairs for d in pair]).reshape(
             [count * size for count, size in pairs]).apart()
 
-    def tile(self, *dims: Any) -> Array:
+    def tile(self, *dims: Any) -> Self:
         """Returns the array repeated along its last dimensions, as by repeat."""
         times = flat(dims)
         return self.repeat([1] * (self.ndim - len(times)) + times)
 
-    def repeat_interleave(self, repeats: int, dim: int | None = None) -> Array:
+    def repeat_interleave(self, repeats: int, dim: int | None = None) -> Self:
         """Returns each element repeated along dim; by default along the flattened array."""
         if dim is None:
             return self.ravel().repeat_interleave(repeats, 0)
@@ -211,22 +210,22 @@ class Shapes(Elementwise):
         wide = [*self.shape[: axis + 1], operator.index(repeats), *self.shape[axis + 1 :]]
         return self.unsqueeze(axis + 1).expand(wide).flatten(axis, axis + 1).apart()
 
-    def flip(self, *dims: Any) -> Array:
+    def flip(self, *dims: Any) -> Self:
         """Returns the array with the order of elements reversed along the given dimensions."""
-        result = self.itself()
+        result = self
         for axis in axes_of(self.type, flat(dims)) if self.ndim else ():
             result = apply("slice", result, axis=axis, start=self.shape[axis] - 1, stop=-1, step=-1)
         return result.apart()
 
-    def fliplr(self) -> Array:
+    def fliplr(self) -> Self:
         """Returns the array reversed along its second dimension."""
         return self.flip(1)
 
-    def flipud(self) -> Array:
+    def flipud(self) -> Self:
         """Returns the array reversed along its first dimension."""
         return self.flip(0)
 
-    def roll(self, shifts: Any, dims: Any = None) -> Array:
+    def roll(self, shifts: Any, dims: Any = None) -> Self:
         """Returns the array rotated along dimensions; by default along the flattened array.
 
         Raises Error unless there is one shift for each dimension.
@@ -242,12 +241,12 @@ class Shapes(Elementwise):
         return result.apart()
 
 
-def _rolled(x: Shapes, shift: int, axis: int) -> Array:
+def _rolled(x: _A, shift: int, axis: int) -> _A:
     size: Dim = x.shape[axis]
     if isinstance(size, int):
         shift = shift % size if size else 0
     if shift == 0:
-        return x.itself()
+        return x
     cut = size - shift if shift > 0 else -shift
     parts = [apply("slice", x, axis=axis, start=start, stop=stop, step=1)
              for start, stop in ((cut, size), (0, cut))]

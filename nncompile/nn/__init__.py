@@ -1,6 +1,6 @@
 """Layers and containers with the names, arguments, weights and text of torch.nn's."""
 
-from nncompile.array.random import manual_seed
+from nncompile.array.generator import manual_seed
 from nncompile.nn import functional, init, parameter
 from nncompile.nn.activation import (
     CELU,

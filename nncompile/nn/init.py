@@ -20,9 +20,9 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from nncompile.array import Array
+from nncompile.array.generator import default_generator
+from nncompile.array.generator import manual_seed as manual_seed
 from nncompile.array.gradients import no_grad
-from nncompile.array.random import default_generator
-from nncompile.array.random import manual_seed as manual_seed
 from nncompile.errors import InputError
 
 Tensor = TypeVar("Tensor", Array, NDArray[Any])

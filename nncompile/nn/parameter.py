@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -27,7 +27,7 @@ class _Owned(Array):
         return self.payload
 
     @property
-    def data(self) -> Array:
+    def data(self) -> Self:
         """The same array as a view that may be changed in place. Assigning replaces the numbers."""
         return self.detach()
 

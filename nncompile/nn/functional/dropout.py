@@ -13,7 +13,7 @@ from numpy.random import Generator
 
 from ir import Error
 from nncompile.array import Array, apply, as_array
-from nncompile.array.random import default_generator
+from nncompile.array.generator import default_generator
 from nncompile.errors import InputError
 from nncompile.nn.calls import from_outside, placed
 

@@ -1,0 +1,130 @@
+"""The class Array, made of its families of methods, and the functions that make operands of ops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from ir import Error
+from nncompile.array import core
+from nncompile.array.core import Core, check_device, filled
+from nncompile.array.dtypes import Scalar, name_of
+from nncompile.array.indexing import flat
+from nncompile.array.inplace import Inplace
+
+
+class Array(Inplace):
+    """An n-dimensional array: numbers, or a stand-in for them while a model is traced.
+
+    The methods are named as torch.Tensor's, take the same arguments and return the same values;
+    where one differs, its docstring says so. Operands broadcast as in NumPy and are brought to one
+    dtype by torch's promotion rules, in which a Python number does not widen an array of its own
+    category (float32 + 2.0 is float32). Element types are bool, uint8, int8, int32, int64, float32,
+    float64. In a trace, sizes in `shape` may be symbolic.
+    """
+
+    # How NumPy's own functions act on arrays: from nncompile.array.numpys, which knows this class.
+    numpy_ufunc: ClassVar[Callable[[np.ufunc, str, Any, Any], Any]]
+    numpy_function: ClassVar[Callable[[Callable[..., Any], Any, Any], Any]]
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        """Computes a NumPy ufunc, which is also where the operators + - * / @ < == arrive."""
+        return Array.numpy_ufunc(ufunc, method, inputs, options)
+
+    def __array_function__(
+        self, function: Callable[..., Any], _: Any, args: Any, kwargs: Any
+    ) -> Any:
+        """Computes a function of NumPy's that was called on this array, such as numpy.concatenate.
+        """
+        return Array.numpy_function(function, args, kwargs)
+
+    # -- other types -------------------------------------------------------------------------------
+
+    def to(self, *args: Any, dtype: Any = None, device: Any = None, non_blocking: bool = False,
+           copy: bool = False) -> Self:
+        """Returns the array in another dtype: to(dtype), to(other) in the dtype of another array.
+
+        The only device is the CPU, so to("cpu") returns the array itself. Without copy=True, so
+        does a conversion to the dtype that the array has. Raises Error for another device.
+        """
+        for given in args:
+            if isinstance(given, Core | np.ndarray):
+                dtype = given.dtype
+            elif given == "cpu" or given is None or isinstance(given, bool):
+                check_device(given if isinstance(given, str) else None)
+            else:
+                dtype = given
+        check_device(device)
+        result = self if dtype is None else self.cast(name_of(dtype))
+        return result.apart() if copy and result is self else result
+
+    def type_as(self, other: Any) -> Self:
+        """Returns the array in the dtype of `other`."""
+        return self.to(other)
+
+    astype = to
+
+    def cpu(self) -> Self:
+        """Returns the array itself: it is on the CPU."""
+        return self
+
+    def new_zeros(self, *size: Any, dtype: Any = None) -> Self:
+        """Returns zeros of the given shape, in this array's dtype unless another is given."""
+        return self.new_full(flat(size), 0, dtype=dtype)
+
+    def new_ones(self, *size: Any, dtype: Any = None) -> Self:
+        """Returns ones of the given shape, in this array's dtype unless another is given."""
+        return self.new_full(flat(size), 1, dtype=dtype)
+
+    def new_full(self, size: Any, fill_value: Scalar, *, dtype: Any = None) -> Self:
+        """Returns one number everywhere, in this array's dtype unless another is given."""
+        return filled(size, fill_value, self.dtype if dtype is None else dtype)
+
+    def half(self) -> Self:
+        """Raises Error: float16 and bfloat16 are not supported."""
+        raise Error("float16 and bfloat16 are not supported: float32 and float64 are")
+
+    bfloat16 = half
+
+    # These are last: below them, `float`, `int` and `bool` in this class body mean the methods.
+    def double(self) -> Self:
+        """Returns the array as float64."""
+        return self.cast("f64")
+
+    def char(self) -> Self:
+        """Returns the array as int8."""
+        return self.cast("i8")
+
+    def byte(self) -> Self:
+        """Returns the array as uint8."""
+        return self.cast("u8")
+
+    def long(self) -> Self:
+        """Returns the array as int64; floats are truncated towards zero."""
+        return self.cast("i64")
+
+    def int(self) -> Self:
+        """Returns the array as int32; floats are truncated towards zero."""
+        return self.cast("i32")
+
+    def float(self) -> Self:
+        """Returns the array as float32."""
+        return self.cast("f32")
+
+    def bool(self) -> Self:
+        """Returns the array as bool: whether each element differs from 0."""
+        return self.cast("bool")
+
+
+Core.array = Array
+
+# The functions of core, which cannot name the class that they return.
+apply: Callable[..., Array] = core.apply
+as_array: Callable[[str, Any], Array] = core.as_array
+arrays: Callable[..., list[Array]] = core.arrays
+constant: Callable[[Any, str], Array] = core.constant
+floating: Callable[[str, Any], Array] = core.floating
+in_type: Callable[[Any, str], Array | float] = core.in_type
+operand: Callable[[str, Any], Array | Scalar] = core.operand
