@@ -6,7 +6,6 @@ that include 0 and 1 and that differ from each other, so that mixed-up sizes sho
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from functools import cached_property
 from zlib import crc32
 
@@ -15,6 +14,7 @@ import numpy as np
 from ir.graph import SIGILS, Graph, Node, Value, named_sizes
 from ir.interpret import interpret
 from ir.ops import at_sizes
+from ir.records import replace
 from ir.types import DTYPES, FLOATS, Error, NDArray, evaluate_dim
 from ir.verify import verify
 

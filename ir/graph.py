@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import ClassVar
 
 from ir.ops import Attrs, is_symbolic
+from ir.records import dataclass, field, replace
 from ir.types import NDArray, TensorType, symbol_name
 
 SIGILS = {"input": "%", "result": "%", "parameter": "@", "constant": "$"}

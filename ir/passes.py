@@ -2,13 +2,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from itertools import count
 from time import perf_counter
 from typing import Protocol
 
 from ir.graph import Graph, Node, Value, substitute
 from ir.ops import evaluate, is_symbolic
+from ir.records import dataclass, replace
 from ir.rewrite import Context, remove_dead, rewrite
 from ir.types import Error, NDArray, product
 

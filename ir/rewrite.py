@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 
 from ir.graph import Graph, Node, Operand, Value, depends_only_on, load_time_values, substitute
+from ir.records import replace
 from ir.types import Error
 
 Replacement = Node | Value | Sequence[Node]

@@ -8,7 +8,6 @@ for one batch size and used for another.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache, reduce, wraps
 from keyword import iskeyword
 from math import inf, prod
@@ -17,6 +16,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+
+from ir.records import dataclass
 
 NDArray = npt.NDArray[Any]
 Monomial = tuple[str, ...]                       # ("B", "T") is B*T, () is 1

@@ -7,7 +7,6 @@ path is the one other place, and is tested against this one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -15,6 +14,7 @@ import numpy as np
 
 import ir
 from ir.graph import Node
+from ir.records import dataclass
 from ir.types import DTYPES, Dim, NDArray, TensorType, bind_sizes, evaluate_dim, symbol_name
 from nncompile.errors import InputError
 from nncompile.schedule import Program, TargetTraits

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 
 import ir
 from ir.check import check_same
+from ir.records import replace
 from ir.types import NDArray
 from nncompile.backend import Backend
 from nncompile.collection import paused_collection

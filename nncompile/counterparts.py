@@ -15,12 +15,12 @@ This module imports none of these libraries but NumPy.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from ir import Error, Value
+from ir.records import dataclass, replace
 from ir.types import DTYPES, NDArray
 
 Language = Literal["numpy", "torch", "jax", "onnx"]

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 import ir
 from ir.graph import Value
 from ir.interpret import outputs_of
+from ir.records import dataclass
 from ir.types import DTYPES, NDArray, bind_sizes
 from nncompile.backend import Backend, CallSpec, Shape
 from nncompile.errors import InputError

@@ -9,12 +9,11 @@ What is no array is part of the structure: it is the same in every call.
 
 from __future__ import annotations
 
-import dataclasses
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from ir.records import dataclass
 from nncompile.errors import InputError
 
 
@@ -175,8 +174,9 @@ def parts_of(tree: Any) -> tuple[type, tuple[Any, ...], list[Any]] | None:
     if isinstance(tree, dict):
         ordered = isinstance(tree, OrderedDict)
         return OrderedDict if ordered else dict, tuple(tree), list(tree.values())
-    if dataclasses.is_dataclass(type(tree)):
-        names = tuple(field.name for field in dataclasses.fields(tree) if field.init)
+    if hasattr(type(tree), "__dataclass_fields__"):
+        from dataclasses import fields
+        names = tuple(field.name for field in fields(tree) if field.init)
         return type(tree), names, [getattr(tree, name) for name in names]
     return None
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from math import inf
 from typing import Any, Literal, TypeVar
@@ -23,6 +22,7 @@ from ir.ops import elementwise as of_one
 from ir.ops import references as ref
 from ir.ops import rules
 from ir.ops.attributes import FORMS
+from ir.records import dataclass
 from ir.types import DimExpr, Error, NDArray, TensorType, evaluate_dim
 
 Attrs = Mapping[str, Any]                        # bool, int, float, str, size, a tuple of sizes

@@ -2,10 +2,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import ir
 from ir.printer import name_values, print_call
+from ir.records import dataclass
 from ir.types import evaluate_dim
 from nncompile.schedule import Program
 from nncompile.schedule.cost import products

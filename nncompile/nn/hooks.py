@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import count
 from typing import Any, Protocol
 
+from ir.records import dataclass
 from nncompile.errors import InputError
 
 

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 from ir import Error, Graph, Node, Value, rewrite
 from ir.graph import Operand, joined, types_of
 from ir.ops import OPS, infer
+from ir.records import dataclass, replace
 from ir.rewrite import Context
 from ir.types import Dim, extent, same
 from nncompile.passes.support.views import viewed_alike

@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ir import Graph, Node, Value, rewrite
 from ir.graph import Operand, joined
+from ir.records import dataclass
 from ir.rewrite import Context
 from ir.types import Dim, product, same
 from nncompile.passes.support.building import NewNodes

@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ir import Graph, Node, TensorType, Value
 from ir.graph import Operand
+from ir.records import dataclass
 from ir.types import same
 from nncompile.passes.support.epilogue import fuse_steps
 

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from math import isfinite
 
 from ir import Graph, Node, Value, rewrite
 from ir.graph import Operand, joined
 from ir.ops import OPS
+from ir.records import dataclass, replace
 from ir.rewrite import Context
 from ir.types import FLOATS, product
 from nncompile.passes.support.matching import both_ways, is_power_of_two

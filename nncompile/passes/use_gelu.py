@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import pi, sqrt
 
 from ir import Graph
+from ir.records import dataclass
 from nncompile.passes.support.activations import HALF, Form, find_form
 from nncompile.passes.support.matching import recognise
 from nncompile.passes.support.polynomials import Polynomial

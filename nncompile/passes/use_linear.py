@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 from ir import Graph, Node, Value, rewrite
 from ir.graph import joined
+from ir.records import dataclass, replace
 from ir.rewrite import Context
 from ir.types import same
 from nncompile.passes.support.building import new_node

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ir import Error, Graph, Node, Value, rewrite
 from ir.graph import Operand, types_of
 from ir.ops import OPS, infer
+from ir.records import dataclass, replace
 from ir.rewrite import Context
 from ir.types import MAX_WHOLE, NDArray
 

@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ir import Graph, Node, Value
 from ir.graph import Operand
+from ir.records import dataclass
 from ir.rewrite import Context
 from nncompile.passes.support.matching import both_ways, recognise
 

@@ -2,9 +2,9 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from dataclasses import replace
 
 from ir.graph import Graph, Value, load_time_values
+from ir.records import replace
 from ir.rewrite import remove_dead
 from nncompile.schedule.batch import batch_size
 from nncompile.schedule.constants import VECTOR_TRAITS, TargetTraits, store_constants

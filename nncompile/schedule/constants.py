@@ -2,9 +2,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 from ir.graph import Value
+from ir.records import dataclass, replace
 from nncompile.schedule.names import fixed
 from nncompile.schedule.program import Constant, Operand, Place, Step, View
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
+from ir.records import replace
 from ir.types import Dim, TensorType, product, same
 from nncompile.schedule.ops import KINDS
 from nncompile.schedule.program import Place, Step, View, as_matrix, collapsed, is_narrow

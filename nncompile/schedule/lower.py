@@ -6,11 +6,11 @@ operand does not lie in memory as the step's kernel needs it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from ir.graph import Node, Value
 from ir.ops import OPS
+from ir.records import replace
 from ir.types import Dim, TensorType, extent, product, same
 from nncompile.schedule.program import (
     Operand,

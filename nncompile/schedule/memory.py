@@ -6,8 +6,8 @@ lives do not meet share a slot.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 
+from ir.records import dataclass, replace
 from ir.types import Dim, DimExpr, TensorType, same
 from nncompile.schedule.ops import KINDS
 from nncompile.schedule.program import Operand, Place, Step, View, words

@@ -6,9 +6,9 @@ more than an addition.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 
 from ir.ops import with_trait
+from ir.records import dataclass, replace
 from nncompile.schedule import lower, rows
 from nncompile.schedule.program import View
 from nncompile.schedule.rows import Attrs, Rule

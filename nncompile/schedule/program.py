@@ -9,12 +9,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
 from ir.graph import Graph, Node
 from ir.printer import name_values
+from ir.records import dataclass, replace
 from ir.types import DTYPES, Dim, TensorType, product, same, terms
 
 NARROW = 4                     # inner dimensions below this are not vectorised

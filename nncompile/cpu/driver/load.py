@@ -5,9 +5,9 @@ One cached object for each kernel, and one for each structure of a model.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 
+from ir.records import dataclass
 from nncompile.cpu.driver.values import Driver
 from nncompile.cpu.objects.cache import cached
 from nncompile.cpu.objects.compile import Function, compile_functions, execute, source_hash

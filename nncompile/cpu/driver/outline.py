@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import NamedTuple
 
+from ir.records import dataclass, replace
 from ir.types import DimExpr, symbol, terms
 from nncompile.cpu.driver.values import (
     WEIGHTS,

@@ -4,9 +4,9 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ir.graph import named_sizes
+from ir.records import dataclass
 from ir.types import Dim, DimExpr, divide, same, symbol
 from nncompile.cpu.driver.text import Names, Printer
 from nncompile.cpu.driver.weights import LINE

@@ -2,8 +2,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
+from ir.records import replace
 from ir.types import INTEGERS, Dim, product, same
 from nncompile.cpu import kernels
 from nncompile.cpu.driver.values import FAULT, Argument, Call, Number, Pointer, StepNumber

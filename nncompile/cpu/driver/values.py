@@ -12,9 +12,9 @@ function that takes blocks of rows, and by its own name in the other one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
+from ir.records import dataclass
 from ir.types import Dim
 from nncompile.cpu.kernels import Kernel
 from nncompile.schedule import Place

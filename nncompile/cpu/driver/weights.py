@@ -6,12 +6,12 @@ models of one structure share their code, and new weights need no new code.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 import numpy.typing as npt
 
+from ir.records import dataclass
 from ir.types import DTYPES, NDArray
 from nncompile.cpu.driver.values import Number
 from nncompile.cpu.kernels import pack_linear, packed_size

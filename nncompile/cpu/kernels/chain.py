@@ -11,12 +11,12 @@ is bool.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 
 from ir import ops
+from ir.records import dataclass
 from ir.types import DTYPES, INTEGERS, Error, NDArray, TensorType
 from nncompile.cpu.vector import math
 from nncompile.cpu.vector.builder import Emit, Value

@@ -8,9 +8,9 @@ goes down, in spans, wherever the column is and however many there are beside it
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from ir.records import dataclass
 from nncompile.cpu.kernels.kernel import Arguments, Units, outer_axes, outer_count, outer_places
 from nncompile.cpu.kernels.rows import SPAN, Combine
 from nncompile.cpu.vector.builder import I64, Emit, Value

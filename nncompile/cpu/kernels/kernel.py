@@ -14,12 +14,12 @@ others, and then takes what they have not begun: one may come late, or lose its 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from ir.records import dataclass, field
 from ir.types import DTYPES, NDArray
 from nncompile.cpu.vector.builder import I64, PTR, Emit, Value, define
 from nncompile.cpu.vector.target import Target

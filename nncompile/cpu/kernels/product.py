@@ -10,12 +10,12 @@ y must not overlap any operand, not even the further operands of the chain.
 """
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from llvmlite import ir as ll
 
 import nncompile.cpu.kernels.chain as chains
+from ir.records import dataclass
 from ir.types import DTYPES, FLOATS
 from nncompile.cpu.kernels.chain import Chain
 from nncompile.cpu.kernels.kernel import (

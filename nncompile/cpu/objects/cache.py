@@ -17,13 +17,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 import llvmlite
 import numpy as np
 
+from ir.records import dataclass
 from nncompile import options
 from nncompile.cpu.vector.target import Target
 

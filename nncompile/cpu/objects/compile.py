@@ -12,11 +12,11 @@ import hashlib
 import linecache
 import types
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import llvmlite.binding as llvm
 
+from ir.records import dataclass, replace
 from nncompile.collection import paused_collection
 from nncompile.cpu.objects.primitives import PRIMITIVES, Primitive, symbol
 from nncompile.cpu.vector.target import Target, machine

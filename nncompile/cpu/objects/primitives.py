@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from llvmlite import ir as ll
 
+from ir.records import dataclass
 from ir.types import DTYPES
 from nncompile.cpu.kernels.kernel import PHASE_WORDS, typed
 from nncompile.cpu.vector.builder import retyped

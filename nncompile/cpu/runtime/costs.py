@@ -8,10 +8,10 @@ from __future__ import annotations
 import ctypes
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
+from ir.records import dataclass
 from nncompile.cpu.machine.ceilings import kept, peak, seconds_of
 from nncompile.cpu.objects.compile import runtime
 from nncompile.cpu.objects.library import load_functions

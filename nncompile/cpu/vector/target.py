@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from dataclasses import dataclass
 from typing import Any
 
 import llvmlite.binding as llvm
 
+from ir.records import dataclass
 from ir.types import Error
 from nncompile import options
 

@@ -2,9 +2,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ir import Node
+from ir.records import dataclass
 from ir.rewrite import Context
 from nncompile.passes.support.polynomials import (
     Polynomial,

@@ -2,11 +2,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from ir import Node, Value
 from ir.graph import Operand
+from ir.records import dataclass
 from ir.rewrite import Context
 from ir.types import product, same
 from nncompile.passes.support.matching import both_ways, is_close

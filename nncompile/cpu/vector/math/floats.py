@@ -5,12 +5,12 @@ A function takes an Emit whose dtype, "f32" or "f64", is its operands'.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import wraps
 from typing import TypeAlias
 
 from llvmlite import ir as ll
 
+from ir.records import dataclass
 from nncompile.cpu.vector.builder import F32, I32, Emit, Value
 
 Function: TypeAlias = Callable[..., Value]

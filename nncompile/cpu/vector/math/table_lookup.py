@@ -5,11 +5,10 @@ tanh gains half of its time by it; gelu, in the kernels of products, nothing.
 """
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from llvmlite import ir as ll
 
+from ir.records import dataclass
 from nncompile.cpu.vector.builder import Emit, Value, number
 
 HALF_OCTAVE = 22                  # bits to the right of it in a float32
