@@ -1,4 +1,4 @@
-"""python -m nncompile"""
+"""Runs the command line: `python -m nncompile`."""
 import sys
 
 from nncompile.cli import main

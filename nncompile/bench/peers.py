@@ -41,7 +41,7 @@ def _numpy_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[W
 
 
 def _torch_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[Way]:
-    """torch's own functions, eager, in inference mode."""
+    """The functions of torch, eager, in inference mode."""
     torch = needed("torch")
     torch.set_num_threads(threads)
     functional = needed("torch.nn.functional")

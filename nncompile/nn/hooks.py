@@ -21,6 +21,7 @@ class _HasForward(Protocol):
 @dataclass(frozen=True)
 class Hook:
     """A function that is called before or after a module's forward, and how it is called."""
+
     function: Callable[..., Any]
     with_kwargs: bool
     always_call: bool = False
