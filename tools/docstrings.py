@@ -7,7 +7,7 @@ A paragraph of a docstring may be a list of arguments:
     check:   evaluate the graph                       - `check`: evaluate the graph
 
 A pass shows a graph before and after, with `-->` at the margin between the two: it belongs to their
-code block.
+code block.  Asterisks and underscores of names, as in call(*inputs), are no emphasis.
 """
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from typing import Any
 
 from griffe import Extension, Object
 
-ITEM = re.compile(r"([a-z_*][\w*]*(?:, \w+)*=?): +(?=\S)")
+NO_EMPHASIS = re.compile(r"(?<!\w)_|\*(?=\w)(?![\w ]*\*)")      # but *this* is
+ITEM = re.compile(r"\\?([a-z_*][\w*]*(?:, \w+)*=?): +(?=\S)")
 
 
 class Docstrings(Extension):
@@ -25,7 +26,17 @@ class Docstrings(Extension):
     def on_object(self, *, obj: Object, **_: Any) -> None:
         if obj.docstring is not None:
             text = re.sub(r"^-->$", "    -->", obj.docstring.value, flags=re.MULTILINE)
-            obj.docstring.value = "\n\n".join(map(as_list, text.split("\n\n")))
+            paragraphs = map(as_list, map(escaped, text.split("\n\n")))
+            obj.docstring.value = "\n\n".join(paragraphs)
+
+
+def escaped(paragraph: str) -> str:
+    """The paragraph, if it is no code, with what is no emphasis outside of its `code` escaped."""
+    if paragraph.startswith("    "):
+        return paragraph
+    parts = paragraph.split("`")
+    parts[::2] = [NO_EMPHASIS.sub(r"\\\g<0>", part) for part in parts[::2]]
+    return "`".join(parts)
 
 
 def as_list(paragraph: str) -> str:
