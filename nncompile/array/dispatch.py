@@ -44,7 +44,7 @@ class Dispatcher:
 
         Raises Error where the op's type rule refuses the operands.
         """
-        arrays = [o if isinstance(o, float) else self.numbers(o, name) for o in operands]
+        arrays = [self.numbers(o, name) if isinstance(o, Value) else o for o in operands]
         # The same type rules as in a trace, so that what runs here can also be compiled.
         infer(name, [type_of(a) if isinstance(a, np.ndarray) else a for a in arrays], attrs)
         return evaluate(name, arrays, attrs)
