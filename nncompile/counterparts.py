@@ -15,6 +15,7 @@ This module imports none of these libraries but NumPy.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -92,6 +93,11 @@ def expression(op: str, language: Language, operands: Sequence[str],
     if callable(entry):
         return entry(*operands, **attrs)
     return entry.format(*operands, all=", ".join(operands), **attrs)
+
+
+def literal(number: float) -> str:
+    """A plain number as an operand of an expression."""
+    return f"({number!r})" if isfinite(number) else f"(float('{number}'))"
 
 
 def is_literal(operand: str) -> bool:

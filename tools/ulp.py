@@ -7,7 +7,7 @@
     python tools/ulp.py --peers ...         torch's and ONNX Runtime's, measured the same way, too
 
 Prints a row of docs/accuracy.md for each function as it is done.  The exact results are of
-tests/cpu/math_reference.py: numpy's and scipy's in float64 for float32, numpy's in long double (64
+tests/exact.py: numpy's and scipy's in float64 for float32, numpy's in long double (64
 bits of mantissa on x86) and mpmath's for float64.  Float64 is exact enough to judge a float32 by:
 tests/cpu/test_math.py compares it with those.  Errors of up to half a unit, those of rounding,
 count as one half.  NNCOMPILE_TARGET chooses the target.
@@ -15,6 +15,7 @@ count as one half.  NNCOMPILE_TARGET chooses the target.
 from __future__ import annotations
 
 import argparse
+import functools
 import multiprocessing
 import os
 import sys
@@ -27,10 +28,13 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from nncompile.cpu import target as targets  # noqa: E402
+import ir  # noqa: E402
+from nncompile import counterparts  # noqa: E402
+from nncompile.bench.onnx_model import onnx_model  # noqa: E402
 from nncompile.cpu.kernels import elementwise  # noqa: E402
+from nncompile.cpu.vector import target as targets  # noqa: E402
 from tests.cpu.kernel_harness import Compiled  # noqa: E402
-from tests.cpu.math_reference import BY_MPMATH, EXACT, PARAMETERS, Array, exact, ulps  # noqa: E402
+from tests.exact import BY_MPMATH, EXACT, PARAMETERS, Array, exact, ulps  # noqa: E402
 
 CHUNK = 2 ** 14                                                       # stays in the cache
 HALF = 0.5
@@ -47,7 +51,8 @@ def main() -> None:
     parser.add_argument("--peers", action="store_true", help="torch and ONNX Runtime, too")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     options = parser.parse_args()
-    for name in options.functions or EXACT:
+    every = [name for name in EXACT if ir.OPS[name].arity[0] == 1 + len(PARAMETERS.get(name, ()))]
+    for name in options.functions or every:
         cells = " | ".join(f"{error:.3g} at {place:.9g}" for error, place in measure(name, options))
         print(f"| {name} | {cells} |", flush=True)
 
@@ -106,7 +111,7 @@ def doubles(generator: np.random.Generator, count: int) -> Iterable[Array]:
 
 
 def ours(name: str, dtype: str) -> Function:
-    parameters = PARAMETERS.get(name, ())
+    parameters = [values[0] for values in PARAMETERS.get(name, ())]
     kernel = Compiled(elementwise(((name, "v" * (1 + len(parameters))),), 0, dtype), targets.host())
 
     def function(x: Array) -> Array:
@@ -117,44 +122,39 @@ def ours(name: str, dtype: str) -> Function:
 
 
 def torchs(name: str) -> Function:
-    """torch's function of that name."""
+    """torch's function, as the table of counterparts has it."""
     import torch
     from torch.nn import functional as F
 
-    names = {"gelu_tanh": "gelu", "log_sigmoid": "logsigmoid"}
-    home = torch if hasattr(torch, name) else F
-    call: Any = getattr(home, names.get(name, name))
-    options = {"approximate": "tanh"} if name == "gelu_tanh" else {}
+    operands = ["x", *(counterparts.literal(values[0]) for values in PARAMETERS.get(name, ()))]
+    code = compile(counterparts.expression(name, "torch", operands, {}), name, "eval")
     torch.set_num_threads(1)
-    return lambda x: np.asarray(call(torch.from_numpy(x), **options).numpy())
-
-
-# The ops of ONNX whose names are not ours in capitals.
-ONNX: dict[str, tuple[str, dict[str, Any]]] = {
-    "gelu": ("Gelu", {}), "gelu_tanh": ("Gelu", {"approximate": "tanh"}), "silu": ("Swish", {}),
-    "hardsigmoid": ("HardSigmoid", {"alpha": 1 / 6}), "hardswish": ("HardSwish", {}),
-}
+    return lambda x: np.asarray(
+        eval(code, {"torch": torch, "F": F, "x": torch.from_numpy(x)}).numpy())
 
 
 def onnxs(name: str, dtype: str) -> Function:
-    """ONNX Runtime's op of that name; NaN where it has none."""
+    """ONNX Runtime's function; NaN where it has none."""
     import onnxruntime
-    from onnx import TensorProto, helper
 
-    kind, attributes = ONNX.get(name, (name.capitalize(), {}))
-    element = TensorProto.FLOAT if dtype == "f32" else TensorProto.DOUBLE
-    x, y = (helper.make_tensor_value_info(n, element, ["n"]) for n in "xy")
-    graph = helper.make_graph([helper.make_node(kind, ["x"], ["y"], **attributes)], name, [x], [y])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 24)], ir_version=10)
+    builder = ir.Builder()
+    x = builder.declare("input", "x", ir.parse_type(f"{dtype}[N]"))
+    y = builder.add(name, x, *(values[0] for values in PARAMETERS.get(name, ())))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
-    try:
-        session = onnxruntime.InferenceSession(model.SerializeToString(), options,
-                                               providers=["CPUExecutionProvider"])
-    except Exception:                          # its errors have no common base; it has no such op
-        return lambda x: np.full_like(x, np.nan)
-    return lambda x: np.asarray(session.run(None, {"x": x})[0])
+
+    @functools.cache
+    def session(count: int) -> Any:
+        model = onnx_model(builder.build(name, [y]), {"N": count})
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+    def function(x: Array) -> Array:
+        try:
+            return np.asarray(session(x.size).run(None, {"x0": x})[0])
+        except Exception:                      # its errors have no common base; it has no such op
+            return np.full_like(x, np.nan)
+    return function
 
 
 if __name__ == "__main__":

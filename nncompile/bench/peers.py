@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from ir import Error, Graph, Value
 from ir.ops import at_sizes
 from ir.types import NDArray, bind_sizes
 from nncompile.bench.onnx_model import onnx_model
-from nncompile.counterparts import Language, expression
+from nncompile.counterparts import Language, expression, literal
 
 Way = Callable[[], Sequence[NDArray]]
 Peer = Callable[[Graph, Sequence[NDArray], int], list[Way]]
@@ -129,7 +128,7 @@ def write_python(graph: Graph, sizes: Mapping[str, int], language: Language,
     last = {o: n for n in graph.nodes for o in (*n.inputs, n.result) if isinstance(o, Value)}
     lines = [f"def run({', '.join(inputs)}):"]
     for node in graph.nodes:
-        operands = [names[o] if isinstance(o, Value) else _literal(o) for o in node.inputs]
+        operands = [names[o] if isinstance(o, Value) else literal(o) for o in node.inputs]
         attrs = {k: at_sizes(v, sizes) for k, v in node.attrs.items()}
         lines.append(f"{names[node.result]} = {expression(node.op, language, operands, attrs)}")
         dead = [names[v] for v, user in last.items()
@@ -137,11 +136,6 @@ def write_python(graph: Graph, sizes: Mapping[str, int], language: Language,
         lines += [f"del {', '.join(dead)}"] if dead else []
     lines.append(f"return [{', '.join(names[v] for v in graph.outputs)}]")
     return "\n    ".join(lines) + "\n"
-
-
-def _literal(number: float) -> str:
-    """Returns a number in parentheses, which tells it from a name."""
-    return f"({number!r})" if isfinite(number) else f"(float('{number}'))"
 
 
 def load_python(source: str, names: Mapping[str, Any], data: Sequence[Any]) -> Callable[..., Any]:

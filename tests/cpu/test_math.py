@@ -10,12 +10,12 @@ import itertools
 import numpy as np
 import pytest
 
-from ir.ops import OPS
+from ir.ops import OPS, with_trait
 from ir.types import DTYPES
 from nncompile.cpu.kernels import LANE_OPS, elementwise
 from nncompile.cpu.objects.link import in_process
 from tests.cpu.kernel_harness import LEVELS, TARGETS, compiled
-from tests.cpu.math_reference import BY_MPMATH, EXACT, PARAMETERS, exact, ulps
+from tests.exact import BY_MPMATH, PARAMETERS, exact, ulps
 
 LEVEL = pytest.mark.parametrize("level", LEVELS)
 FLOAT = pytest.mark.parametrize("dtype", ["f32", "f64"])
@@ -30,25 +30,14 @@ ROUNDED = {"exp2": 1.2, "log2": 0.501, "log10": 0.501, "sin": 0.501, "cos": 0.50
            "exp": 1.17, "log": 0.82, "tanh": 1.36, "sigmoid": 1.95, "log_sigmoid": 1.25,
            "gelu": 3.85}
 
-UNARY = [name for name, op in LANE_OPS.items() if op.arity == 1 and "f32" in op.dtypes
-         and name not in ("copy", "cast", "isnan", "isinf", "isfinite")]
-FURTHER = {                     # operands behind the first, of ops of several: one call for each
-    "add": [()], "sub": [()], "mul": [()], "div": [()], "maximum": [()], "minimum": [()],
-    "floor_div": [()], "remainder": [()], "pow": [()],
-    "softplus": [(1.0, 20.0), (0.5, 3.0), (4.0, 100.0), (0.75, 20.0)], "elu": [(1.0,), (0.3,)],
-    "celu": [(1.0,), (0.5,)], "leaky_relu": [(0.01,), (-0.5,), (0.0,)],
-    "hardshrink": [(0.5,), (0.0,)], "softshrink": [(0.5,), (0.0,)], "threshold": [(0.1, 20.0)],
-}
-TRUTH_AND_TYPES = {"eq", "ne", "lt", "le", "gt", "ge", "isnan", "isinf", "isfinite", "where",
-                   "cast", "copy", "logical_and", "logical_or", "logical_xor", "logical_not"}
+# test_math_types.py has the others
+NUMBERS = [name for name, op in LANE_OPS.items() if "f32" in op.dtypes
+           and name not in {"copy", "cast", "where"} | with_trait("predicate")]
+UNARY = [name for name in NUMBERS if LANE_OPS[name].arity == 1]
+SEVERAL = [name for name in NUMBERS if name not in UNARY]
+JUDGED = [*UNARY, "softplus", "elu", "celu"]
 
 INF, NAN = np.inf, np.nan
-
-
-def test_every_op_is_tested():
-    assert LANE_OPS.keys() == {name for name, op in OPS.items() if op.elementwise} | {"copy"}
-    assert {*UNARY, *FURTHER} | TRUTH_AND_TYPES == LANE_OPS.keys()
-    assert {*UNARY} | PARAMETERS.keys() == EXACT.keys()
 
 
 def run(name, level, dtype, *operands):
@@ -92,7 +81,7 @@ def test_error(name, dtype, level):
     assert error[worst] <= bound, (error[worst], x[worst], y[worst], wanted[worst])
 
 
-@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize("name", JUDGED)
 def test_float64_judges_float32(name):
     """What tools/ulp.py measures float32 by is right to a small part of a unit."""
     pytest.importorskip("mpmath")
@@ -139,11 +128,11 @@ def test_special_values(name, dtype, level):
 
 @LEVEL
 @FLOAT
-@pytest.mark.parametrize("name", FURTHER)
+@pytest.mark.parametrize("name", SEVERAL)
 def test_special_values_of_several_operands(name, dtype, level):
     """Every pair, or the usual parameters; as the reference has it in float64."""
     kind, x = DTYPES[dtype], special(dtype)
-    for parameters in FURTHER[name]:
+    for parameters in itertools.product(*PARAMETERS.get(name, ())):
         if parameters:
             operands = [x, *(np.full(x.size, p, kind) for p in parameters)]
         else:

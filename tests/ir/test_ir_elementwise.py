@@ -9,70 +9,25 @@ from hypothesis import strategies as st
 
 import ir
 from ir import OPS
-from ir.ops import evaluate, infer
+from ir.ops import evaluate, infer, with_trait
 from ir.types import DTYPES, FLOATS, INTEGERS, type_of
+from nncompile.counterparts import expression, literal
 
 special = pytest.importorskip("scipy.special")
+from tests.exact import EXACT, PARAMETERS  # noqa: E402
+
 inf, nan = math.inf, math.nan
 
 EDGES = [-inf, -1e30, -200, -90, -40, -30.5, -12.5, -9, -3, -2.5, -1, -0.5, -1e-5, -1e-30, -1e-42,
          -0.0, 0.0, 1e-42, 1e-7, 0.3, 0.5, 1, 1.5, 5, 17, 88, 90, 200, 1e30, inf, nan]
 FEW = [-inf, -4.0, -1.5, -1.0, -0.0, 0.0, 1.0, 2.5, 4.0, inf, nan]
 
-
-def limit(at_minus_infinity: float, f: Any, at_infinity: float = inf) -> Any:
-    """f, and what it tends to at the infinities, where the formula alone gives NaN."""
-    def g(x: np.ndarray) -> np.ndarray:
-        inside = np.where(np.isposinf(x), at_infinity, f(x))
-        return np.where(np.isneginf(x), at_minus_infinity, inside)
-    return g
-
-
-def softplus(x: Any) -> Any:
-    return np.logaddexp(x, 0)
-
-
-# name: the function in double precision, and its further operands
+# name: the function in double precision, and the values of its further operands
+FEWER = with_trait("division") | with_trait("predicate") | {"pow"}
 ORACLES: dict[str, tuple[Any, ...]] = {
-    "add": (np.add, EDGES), "sub": (np.subtract, EDGES), "mul": (np.multiply, EDGES),
-    "maximum": (np.maximum, EDGES), "minimum": (np.minimum, EDGES),
-    "neg": (np.negative,), "abs": (np.abs,),
-    "sign": (lambda x: np.where(np.isnan(x), 0, np.sign(x)),),
-    "floor_div": (np.floor_divide, FEW), "remainder": (np.remainder, FEW), "pow": (np.power, FEW),
-    "div": (np.divide, EDGES),
-    "exp": (np.exp,), "expm1": (np.expm1,), "exp2": (np.exp2,),
-    "log": (np.log,), "log1p": (np.log1p,), "log2": (np.log2,), "log10": (np.log10,),
-    "sqrt": (np.sqrt,), "rsqrt": (lambda x: 1 / np.sqrt(x),),
-    "sin": (np.sin,), "cos": (np.cos,), "tan": (np.tan,),
-    "asin": (np.arcsin,), "acos": (np.arccos,), "atan": (np.arctan,),
-    "sinh": (np.sinh,), "cosh": (np.cosh,), "tanh": (np.tanh,),
-    "asinh": (np.arcsinh,), "acosh": (np.arccosh,), "atanh": (np.arctanh,),
-    "erf": (special.erf,), "erfc": (special.erfc,),
-    "floor": (np.floor,), "ceil": (np.ceil,), "round": (np.rint,), "trunc": (np.trunc,),
-    "sigmoid": (special.expit,),
-    "relu": (lambda x: np.maximum(x, 0),),
-    "gelu": (limit(-0.0, lambda x: x * special.ndtr(x)),),
-    "gelu_tanh": (limit(-0.0, lambda x: x * special.expit(
-        2 * np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),),
-    "silu": (limit(-0.0, lambda x: x * special.expit(x)),),
-    "mish": (limit(-0.0, lambda x: x * np.tanh(softplus(x))),),
-    "softplus": (lambda x, b, t: np.where(x * b > t, x, softplus(x * b) / b), [1.0, 0.5], [20, 3]),
-    "elu": (lambda x, a: np.where(x < 0, a * np.expm1(x), x), [1.0, 0.25]),
-    "celu": (lambda x, a: np.where(x < 0, a * np.expm1(x / a), x), [1.0, 0.25]),
-    "selu": (lambda x: 1.0507009873554805 * np.where(x < 0, 1.6732632423543772 * np.expm1(x), x),),
-    "leaky_relu": (lambda x, s: np.where(x > 0, x, s * x), [0.01, -0.25]),
-    "hardsigmoid": (lambda x: np.clip(x / 6 + 0.5, 0, 1),),
-    "hardswish": (limit(-0.0, lambda x: x * np.clip(x / 6 + 0.5, 0, 1)),),
-    "hardshrink": (lambda x, b: np.where((x < -b) | (x > b) | np.isnan(x), x, 0), [0.5, 2]),
-    "softshrink": (lambda x, b: x - np.clip(x, -b, b), [0.5, 2]),
-    "tanhshrink": (lambda x: x - np.tanh(x),),
-    "log_sigmoid": (special.log_expit,),
-    "softsign": (limit(-1, lambda x: x / (1 + np.abs(x)), 1),),
-    "threshold": (lambda x, b, v: np.where(x <= b, v, x), [0.1, -1], [7, nan]),
-    "eq": (np.equal, FEW), "ne": (np.not_equal, FEW), "lt": (np.less, FEW),
-    "le": (np.less_equal, FEW), "gt": (np.greater, FEW), "ge": (np.greater_equal, FEW),
-    "isnan": (np.isnan,), "isinf": (np.isinf,), "isfinite": (np.isfinite,),
-}
+    name: (function, *PARAMETERS.get(name, [FEW if name in FEWER else EDGES]
+                                     * (int(OPS[name].arity[0]) - 1)))
+    for name, function in EXACT.items()}
 BOOLS = ["logical_and", "logical_or", "logical_xor", "logical_not"]
 CANCELS = ["tanhshrink", "softshrink"]           # as the formulas do: exact to the operand's size
 SQUARES = ["gelu", "gelu_tanh", "erfc"]          # the rounding of the operand counts x^2 times
@@ -262,27 +217,20 @@ def test_cast_of_odd_numbers() -> None:
 
 # -- torch -----------------------------------------------------------------------------------------
 
-NAMES = {"floor_div": "floor_divide"}
-OF_F = ["relu", "gelu", "gelu_tanh", "silu", "mish", "softplus", "elu", "celu", "selu",
-        "leaky_relu", "hardsigmoid", "hardswish", "hardshrink", "softshrink", "tanhshrink",
-        "log_sigmoid", "softsign", "threshold"]
 # Where torch's formula is NaN, or overflows, and the function has a limit: we give the limit.
 BETTER = {"gelu": "not finite or large", "gelu_tanh": "not finite", "silu": "not finite",
           "mish": "not finite", "hardswish": "not finite or large", "softsign": "not finite"}
-PARAMETERS = {"softplus": ("beta", "threshold"), "elu": ("alpha",), "celu": ("alpha",),
-              "leaky_relu": ("negative_slope",), "hardshrink": ("lambd",),
-              "softshrink": ("lambd",), "threshold": ("threshold", "value")}
 
 
 def torch_function(torch: Any, name: str) -> Any:
-    """(tensor, *further) -> tensor, the further operands of an activation being numbers."""
-    if name not in OF_F:
-        return getattr(torch, NAMES.get(name, name))
-    torch_name = {"gelu_tanh": "gelu", "log_sigmoid": "logsigmoid"}.get(name, name)
-    function = getattr(torch.nn.functional, torch_name)
-    extra = {"approximate": "tanh"} if name == "gelu_tanh" else {}
-    return lambda x, *further: function(
-        x, **dict(zip(PARAMETERS.get(name, ()), further, strict=True)), **extra)
+    """(tensor, *further) -> tensor, by the table of counterparts; parameters are plain numbers."""
+    def function(x: Any, *further: Any) -> Any:
+        operands = [literal(y) if isinstance(y, float) else f"y{i}" for i, y in enumerate(further)]
+        text = expression(name, "torch", ["x", *operands], {})
+        names = {"torch": torch, "F": torch.nn.functional, "x": x}
+        return eval(text, names | {f"y{i}": y for i, y in enumerate(further)})
+
+    return function
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -297,7 +245,7 @@ def test_as_torch(name: str, dtype: str) -> None:
         further = np.array(np.meshgrid(*ORACLES[name][1:])).reshape(len(ORACLES[name]) - 1, -1).T
     for numbers in further:
         rest = [float(n) for n in numbers]
-        if name in OF_F:
+        if name in PARAMETERS:
             expected = function(torch.from_numpy(x), *rest).numpy()
         else:
             others = [torch.full((x.size,), n, dtype=torch.from_numpy(x).dtype) for n in rest]
@@ -331,7 +279,7 @@ def test_as_torch(name: str, dtype: str) -> None:
 def test_integers_as_torch(name: str, dtype: str) -> None:
     torch = pytest.importorskip("torch", reason="the oracle is not installed")
     x = np.arange(256).astype(DTYPES[dtype])
-    function = getattr(torch, NAMES.get(name, name))
+    function = torch_function(torch, name)
     if OPS[name].arity[0] == 1:
         got = [evaluate(name, [x], {})]
         expected = [function(torch.from_numpy(x))]

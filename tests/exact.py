@@ -1,4 +1,8 @@
-"""Exact results of the functions of one float, to measure our own by; and the measure."""
+"""Exact results of the elementwise ops of floats, to measure our own by; and the measure.
+
+The functions are NumPy's and SciPy's, or formulas in them.  They give the limit at an infinity,
+and take float64 or, but for BY_MPMATH, long double.
+"""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -8,7 +12,7 @@ import numpy as np
 from scipy import special
 
 Array = np.ndarray[Any, Any]
-Function = Callable[[Array], Array]
+Function = Callable[..., Array]
 
 SELU_SCALE = np.longdouble("1.0507009873554804934193349852946")
 SELU_ALPHA = np.longdouble("1.6732632423543772848170429916717")
@@ -19,21 +23,14 @@ TANH = [float(2.0 ** n * (2.0 ** n - 1) * special.bernoulli(n)[n] / special.fact
         for n in range(4, 44, 2)]
 
 
-def sigmoid(x: Array) -> Array:
-    p = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1 / (1 + p), p / (1 + p))
-
-
 def silu(x: Array) -> Array:
     x = np.maximum(x, -11000)
-    return x * sigmoid(x)
+    return x * special.expit(x)
 
 
 def mish(x: Array) -> Array:
     x = np.maximum(x, -11000)
-    p = np.exp(-np.abs(x))
-    n, d = np.where(x >= 0, 1 + 2 * p, p * (p + 2)), np.where(x >= 0, 2 * p * p, 2)
-    return x * (n / (n + d))
+    return x * np.tanh(np.logaddexp(x, 0))
 
 
 def gelu(x: Array) -> Array:
@@ -45,7 +42,7 @@ def gelu_tanh(x: Array) -> Array:
     above = np.maximum(x, -40)
     z = np.minimum(above, 40)
     z = 2 * SQRT_2_OVER_PI.astype(x.dtype) * (z + x.dtype.type(0.044715) * z * z * z)
-    return above * sigmoid(z)
+    return above * special.expit(z)
 
 
 def tanhshrink(x: Array) -> Array:
@@ -57,16 +54,8 @@ def tanhshrink(x: Array) -> Array:
     return np.where(a < 0.25, -x * square * series, np.copysign(far, x))
 
 
-def log_sigmoid(x: Array) -> Array:
-    return np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x)))
-
-
-def softplus(x: Array) -> Array:
-    return np.where(x > 20, x, np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))))
-
-
-def elu(x: Array) -> Array:
-    return np.where(x < 0, np.expm1(x), x)
+def softplus(x: Array, beta: Array, threshold: Array) -> Array:
+    return np.where(x * beta > threshold, x, np.logaddexp(x * beta, 0) / beta)
 
 
 def softsign(x: Array) -> Array:
@@ -82,34 +71,48 @@ def hardsigmoid(x: Array) -> Array:
     return np.clip(x + 3, 0, 6) / 6
 
 
-# For float32 they are given float64.  For float64 they are given long double, but for BY_MPMATH.
 EXACT: dict[str, Function] = {
+    "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide,
+    "maximum": np.maximum, "minimum": np.minimum, "floor_div": np.floor_divide,
+    "remainder": np.remainder, "pow": np.power, "neg": np.negative, "abs": np.abs,
+    "sign": lambda x: np.where(np.isnan(x), 0, np.sign(x)),
     "exp": np.exp, "exp2": np.exp2, "expm1": np.expm1, "log": np.log, "log1p": np.log1p,
     "log2": np.log2, "log10": np.log10, "sqrt": np.sqrt, "rsqrt": lambda x: 1 / np.sqrt(x),
     "sin": np.sin, "cos": np.cos, "tan": np.tan, "asin": np.arcsin, "acos": np.arccos,
     "atan": np.arctan, "sinh": np.sinh, "cosh": np.cosh, "tanh": np.tanh, "asinh": np.arcsinh,
     "acosh": np.arccosh, "atanh": np.arctanh, "erf": special.erf, "erfc": special.erfc,
-    "floor": np.floor, "ceil": np.ceil, "round": np.rint, "trunc": np.trunc, "neg": np.negative,
-    "abs": np.abs, "sign": lambda x: np.where(np.isnan(x), 0, np.sign(x)),
-    "relu": lambda x: np.where(x < 0, 0, x), "sigmoid": sigmoid, "gelu": gelu,
+    "floor": np.floor, "ceil": np.ceil, "round": np.rint, "trunc": np.trunc,
+    "relu": lambda x: np.maximum(x, 0), "sigmoid": special.expit, "gelu": gelu,
     "gelu_tanh": gelu_tanh, "silu": silu, "mish": mish, "selu": selu, "hardsigmoid": hardsigmoid,
     "hardswish": lambda x: np.maximum(x, -3) * hardsigmoid(x), "tanhshrink": tanhshrink,
-    "log_sigmoid": log_sigmoid, "softsign": softsign, "softplus": softplus, "elu": elu,
-    "celu": elu,
+    "log_sigmoid": special.log_expit, "softsign": softsign, "softplus": softplus,
+    "elu": lambda x, a: np.where(x < 0, a * np.expm1(x), x),
+    "celu": lambda x, a: np.where(x < 0, a * np.expm1(x / a), x),
+    "leaky_relu": lambda x, s: np.where(x > 0, x, s * x),
+    "hardshrink": lambda x, b: np.where((x < -b) | (x > b) | np.isnan(x), x, 0),
+    "softshrink": lambda x, b: x - np.clip(x, -b, b),
+    "threshold": lambda x, b, v: np.where(x <= b, v, x),
+    "eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater,
+    "ge": np.greater_equal, "isnan": np.isnan, "isinf": np.isinf, "isfinite": np.isfinite,
 }
-# What follows the first operand, where it is not the only one.
-PARAMETERS = {"softplus": (1.0, 20.0), "elu": (1.0,), "celu": (1.0,)}
+# Values of the operands behind the first, where they are parameters: not any number makes sense.
+# The first ones are the usual ones.
+PARAMETERS = {
+    "softplus": ([1.0, 0.5, 4.0, 0.75], [20.0, 3.0, 60.0]), "elu": ([1.0, 0.3],),
+    "celu": ([1.0, 0.5],), "leaky_relu": ([0.01, -0.5, 0.0],), "hardshrink": ([0.5, 0.0, 2.0],),
+    "softshrink": ([0.5, 0.0, 2.0],), "threshold": ([0.1, -1.0], [20.0, np.nan]),
+}
 BY_MPMATH = ("erf", "erfc", "gelu", "gelu_tanh", "tanhshrink")
 
 
 def exact(name: str, x: Array) -> Array:
-    """The function of float32 in float64, of float64 in long double."""
+    """The function of float32 in float64, of float64 in long double; with its usual parameters."""
+    if x.dtype != np.float32 and name in BY_MPMATH:
+        return by_mpmath(name, x)
+    wide = np.float64 if x.dtype == np.float32 else np.longdouble
+    usual = [x.dtype.type(values[0]).astype(wide) for values in PARAMETERS.get(name, ())]
     with np.errstate(all="ignore"):
-        if x.dtype == np.float32:
-            return np.asarray(EXACT[name](x.astype(np.float64)))
-        if name in BY_MPMATH:
-            return by_mpmath(name, x)
-        return np.asarray(EXACT[name](x.astype(np.longdouble)))
+        return np.asarray(EXACT[name](x.astype(wide), *usual))
 
 
 def by_mpmath(name: str, x: Array) -> Array:
