@@ -405,7 +405,7 @@ def test_a_contender_elsewhere_has_as_many_cpus_as_threads(
 
 def test_who_used_the_machine() -> None:
     mine = ticks(os.getpid())
-    assert mine > 0 and 0 <= others_seconds([os.getppid()]) <= others_seconds()
+    assert mine > 0 and 0 <= others_seconds([os.getppid()]) <= others_seconds() + 0.1   # of ticks
     assert set(cores()) == os.sched_getaffinity(0)
 
 
