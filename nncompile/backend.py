@@ -12,10 +12,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-import ir
 from ir.graph import Node
 from ir.records import dataclass
-from ir.types import DTYPES, Dim, NDArray, TensorType, bind_sizes, evaluate_dim, symbol_name
+from ir.types import DTYPES, Dim, NDArray, TensorType, evaluate_dim, symbol_name
 from nncompile.errors import InputError
 from nncompile.schedule import Program, TargetTraits
 
@@ -146,8 +145,14 @@ class CallSpec:
     @cached_property
     def sizes(self) -> tuple[str, ...]:
         """The named sizes, in the order in which the inputs have them."""
-        names = (symbol_name(dim) for type_ in self.inputs for dim in type_.shape)
-        return tuple(dict.fromkeys(name for name in names if name is not None))
+        return tuple(dict.fromkeys(dim for dims in self.input_dims for dim in dims
+                                   if isinstance(dim, str)))
+
+    @cached_property
+    def input_dims(self) -> tuple[tuple[int | str, ...], ...]:
+        """Of each input: each dim is a number or the name of a size."""
+        return tuple(tuple(symbol_name(dim) or int(dim) for dim in type_.shape)
+                     for type_ in self.inputs)
 
     @cached_property
     def input_dtypes(self) -> tuple[np.dtype[Any], ...]:
@@ -172,10 +177,14 @@ class CallSpec:
         dtypes = self.input_dtypes
         if len(inputs) != len(dtypes) or not all(map(is_plain, inputs, dtypes)):
             return None
-        try:
-            return bind_sizes(self.inputs, inputs)
-        except ir.Error:
-            return None
+        sizes: dict[str, int] = {}
+        for array, dims in zip(inputs, self.input_dims, strict=True):
+            if array.ndim != len(dims):
+                return None
+            for size, dim in zip(array.shape, dims, strict=True):
+                if size != (sizes.setdefault(dim, size) if isinstance(dim, str) else dim):
+                    return None
+        return sizes
 
     def takes_outputs(self, outs: Sequence[Any], shapes: Sequence[Shape],
                       inputs: Sequence[NDArray]) -> bool:
@@ -188,14 +197,19 @@ class CallSpec:
         return not any(np.may_share_memory(out, other) for i, out in enumerate(outs)
                        for other in (*inputs, *outs[:i]))
 
-    def check_sizes(self, sizes: Mapping[str, int], who: str = "the program") -> None:
+    def check_sizes(self, sizes: Mapping[str, int], who: object = "the program") -> None:
         """Raises InputError where no call can have these sizes."""
-        given = ", ".join(f"{name} = {size}" for name, size in sizes.items())
         for room, node in self.requirements:
             if evaluate_dim(room, sizes) < 0:
-                raise InputError(f"{node.op} needs {room} >= 0, and {given}{node.where.note}")
-        if any(evaluate_dim(dim, sizes) >= TOO_MANY for dim in self.dims):
-            raise InputError(f"{who} would need more memory than there is: {given}")
+                raise InputError(f"{node.op} needs {room} >= 0, and {_in_words(sizes)}"
+                                 f"{node.where.note}")
+        if any((dim if isinstance(dim, int) else evaluate_dim(dim, sizes)) >= TOO_MANY
+               for dim in self.dims):
+            raise InputError(f"{who} would need more memory than there is: {_in_words(sizes)}")
+
+
+def _in_words(sizes: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} = {size}" for name, size in sizes.items())
 
 
 def is_plain(array: Any, dtype: np.dtype[Any]) -> bool:

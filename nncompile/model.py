@@ -221,7 +221,7 @@ class CompiledModel:
             sizes = bind_sizes([v.type for v in values], arrays)
         except ir.Error as error:
             raise InputError(f"{self!r}: {error}") from None
-        self._spec.check_sizes(sizes, repr(self))
+        self._spec.check_sizes(sizes, self)
         return arrays, sizes
 
     def _as_array(self, value: Value, given: Any) -> NDArray:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nncompile.cpu.runtime import compiled_call as call
-from nncompile.cpu.runtime import launch
+from nncompile.cpu.runtime import launch, output_memory
 from nncompile.cpu.runtime.buffer_call import MOST, BufferCall
 from nncompile.cpu.runtime.executable import Executable, PythonExecutable
 from nncompile.errors import Error, InputError
@@ -63,6 +63,45 @@ def test_new_outputs_are_the_callers(kind):
     kept = first.copy()
     second[:] = -1
     assert np.array_equal(first, kept)
+
+
+def test_large_outputs_take_the_same_road(kind, monkeypatch):
+    monkeypatch.setattr(output_memory, "LARGE", 100)       # bytes
+    def fails(*_, **__):
+        raise AssertionError("the fallback was called")
+
+    fast, small = mlp(kind=kind, fallback=fails), mlp(kind=kind, fallback=fails).call(X[:1])
+    x, want = rows_of(WIDTHS, 8), mlp(kind=kind).call(rows_of(WIDTHS, 8)).copy()
+    seen = set()
+    for _ in range(6):
+        y = fast.call(x)
+        seen.add(y.ctypes.data)
+        assert np.array_equal(y, want) and sys.getrefcount(y) == 2
+        assert y.ctypes.data % output_memory.PAGE == 0 and y.flags.writeable
+        y[:] = -1
+    assert len(seen) == 2
+    assert small.flags.owndata
+    both, a = pair(kind, fallback=fails), np.ones((9, 4), np.float32)
+    total, sums = both.call(a, a)                          # the one is large, the other is not
+    assert not total.flags.owndata and sums.flags.owndata
+    assert np.array_equal(total, a + a) and np.array_equal(sums, np.full(9, 8, np.float32))
+
+
+def test_no_memory_for_a_large_output_is_the_callers_error(kind, monkeypatch):
+    monkeypatch.setattr(output_memory, "LARGE", 20)
+    both, a = pair(kind), np.ones((9, 4), np.float32)
+    make = both._results._memory
+    def fails(size):
+        if size < output_memory.PAGE + 50:                 # the second, when the first is there
+            raise MemoryError("none is left")
+        return make(size)
+
+    monkeypatch.setattr(both._results, "_memory", fails)
+    for _ in range(3):
+        with pytest.raises(MemoryError, match="none is left"):
+            both.call(a, a)
+    monkeypatch.setattr(both._results, "_memory", make)
+    assert np.array_equal(both.call(a, a)[0], a + a)
 
 
 def test_out(kind):

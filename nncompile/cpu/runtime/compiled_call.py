@@ -47,8 +47,8 @@ NEW_ARRAY_INDEX = 93                          # of PyArray_New in numpy's table 
 
 # A model's state, continued: objects of Python, and counts
 (ARRAY_CLASS, NEW_ARRAY, ARENA, FALLBACK, RESTART, ON_FAULT, OUT_NAME, RELEASE, INPUTS, OUTPUTS,
- SIZES, DIMS, MOST_BYTES) = range(launch.LAUNCH_WORDS, launch.LAUNCH_WORDS + 13)
-SPECS = launch.LAUNCH_WORDS + 13
+ SIZES, DIMS, LARGE, NEW_LARGE) = range(launch.LAUNCH_WORDS, launch.LAUNCH_WORDS + 14)
+SPECS = launch.LAUNCH_WORDS + 14
 # A spec: the dtype's object, its type number and another of the same layout, its bytes, the rank.
 # After an input's come its dims: a size, or -1 - k for named size k.  Outputs' dims are facts.
 S_DESCR, S_TYPE, S_OTHER_TYPE, S_BYTES, S_RANK, S_DIMS = range(6)
@@ -87,7 +87,7 @@ def call(self: Pointer, args: Pointer, count: int, keywords: Pointer) -> Pointer
     if same(specs, null()):
         return vectorcall(load_pointer(state, FALLBACK), args, count, keywords)
     call_plan(load_pointer(state, PLAN), sizes, facts)
-    if load(facts, ROOM) < 0 or (out_given == 0 and has_large_output(state, specs, facts)):
+    if load(facts, ROOM) < 0:
         return vectorcall(load_pointer(state, FALLBACK), args, count, keywords)
     if out_given:
         if take_outputs(state, words(args, inputs), specs, facts, arrays, results) == 0:
@@ -223,31 +223,20 @@ def overlaps_earlier(arrays: Pointer, count: int, i: int) -> int:
 
 
 @runtime
-def has_large_output(state: Pointer, spec: Pointer, facts: Pointer) -> int:
-    """Is one so large that its memory is worth keeping?  See results.py."""
-    dims = words(facts, FACTS)
-    for _ in range(load(state, OUTPUTS)):
-        rank = load(spec, S_RANK)
-        size = load(spec, S_BYTES)
-        for axis in range(rank):
-            size *= load(dims, axis)
-        if size >= load(state, MOST_BYTES):
-            return 1
-        dims = words(dims, rank)
-        spec = words(spec, S_DIMS)
-    return 0
-
-
-@runtime
 def make_outputs(state: Pointer, spec: Pointer, facts: Pointer, arrays: Pointer, results: Pointer
                  ) -> int:
     """Make new arrays.  0 if Python's error is set instead."""
     inputs, outputs = load(state, INPUTS), load(state, OUTPUTS)
     dims = words(facts, FACTS)
     for i in range(outputs):
-        rank = load(spec, S_RANK)
-        array = new_array(load_pointer(state, NEW_ARRAY), load_pointer(state, ARRAY_CLASS), rank,
-                          dims, load(spec, S_TYPE), null(), null(), 0, 0, null())
+        rank, size = load(spec, S_RANK), load(spec, S_BYTES)
+        for axis in range(rank):
+            size *= load(dims, axis)
+        if size < load(state, LARGE):
+            array = new_array(load_pointer(state, NEW_ARRAY), load_pointer(state, ARRAY_CLASS),
+                              rank, dims, load(spec, S_TYPE), null(), null(), 0, 0, null())
+        else:
+            array = new_large_array(state, i, dims, rank)
         if same(array, null()):
             release(results, i)
             return 0
@@ -256,6 +245,16 @@ def make_outputs(state: Pointer, spec: Pointer, facts: Pointer, arrays: Pointer,
         dims = words(dims, rank)
         spec = words(spec, S_DIMS)
     return 1
+
+
+@runtime
+def new_large_array(state: Pointer, i: int, dims: Pointer, rank: int) -> Pointer:
+    """new_large(i, *dims): an array in memory that Python keeps; see output_memory.py."""
+    numbers = stack(1 + rank)
+    store(numbers, 0, i)
+    for axis in range(rank):
+        store(numbers, 1 + axis, load(dims, axis))
+    return call_python(load_pointer(state, NEW_LARGE), numbers, 1 + rank)
 
 
 @runtime
@@ -300,21 +299,28 @@ def release(results: Pointer, outputs: int) -> None:
 @runtime
 def refuse(state: Pointer, fault: Pointer) -> Pointer:
     """on_fault(step, index, size), which raises the error."""
-    numbers = stack(3)
-    for i in range(3):
-        value = new_int(load(fault, i) - (1 if i == 0 else 0))       # steps are noted from 1
+    store(fault, 0, load(fault, 0) - 1)       # steps are noted from 1
+    return call_python(load_pointer(state, ON_FAULT), fault, 3)
+
+
+@runtime
+def call_python(function: Pointer, numbers: Pointer, count: int) -> Pointer:
+    """function(*numbers); null if Python's error is set instead."""
+    objects = stack(count)
+    for i in range(count):
+        value = new_int(load(numbers, i))
         if same(value, null()):
-            release(numbers, i)
+            release(objects, i)
             return value
-        store_pointer(numbers, i, value)
-    result = vectorcall(load_pointer(state, ON_FAULT), numbers, 3, null())
-    release(numbers, 3)
+        store_pointer(objects, i, value)
+    result = vectorcall(function, objects, count, null())
+    release(objects, count)
     return result
 
 
 COMPILED = (call, has_out, read_inputs, is_plain, bind_sizes, note_array, take_outputs,
-            overlaps_earlier, has_large_output, make_outputs, run_released, returned, release,
-            refuse)
+            overlaps_earlier, make_outputs, new_large_array, run_released, returned, release,
+            refuse, call_python)
 
 
 # -- Python ----------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ir.types import NDArray, symbol_name
+from ir.types import NDArray
 from nncompile.backend import CallSpec, Fallback, Shape
 from nncompile.cpu.driver import Addresses, Driver, load, queue_words
 from nncompile.cpu.machine.topology import cache_of
@@ -24,11 +24,11 @@ from nncompile.cpu.objects.compile import execute
 from nncompile.cpu.objects.link import linker
 from nncompile.cpu.objects.primitives import PRIMITIVES
 from nncompile.cpu.runtime import compiled_call as call_path
-from nncompile.cpu.runtime import launch
+from nncompile.cpu.runtime import launch, output_memory
 from nncompile.cpu.runtime.buffer_call import BufferCall, Plan
 from nncompile.cpu.runtime.compiled_call import State
 from nncompile.cpu.runtime.load import load_runtime, load_sharing, load_short_call
-from nncompile.cpu.runtime.output_memory import LARGE, Results, is_large
+from nncompile.cpu.runtime.output_memory import Results, is_large
 from nncompile.cpu.runtime.pool import WORTH, Pool, check_threads, default_threads
 from nncompile.cpu.vector.target import Target, host
 from nncompile.errors import Error, InputError
@@ -265,7 +265,8 @@ class Executable(Portable):
         state = memory.view(State)
         state.arena = self._arena
         fallback, restart, on_fault = self._fallback, self._restart, self._on_fault
-        state.objects = (fallback, restart, on_fault, self.spec)
+        new_large = self._new_large
+        state.objects = (fallback, restart, on_fault, new_large, self.spec)
         state[launch.POOL], state[launch.PLAN] = POOL.address, driver.plan
         state[launch.ROW_BLOCKS], state[launch.PHASES] = driver.row_blocks, driver.phases
         state[launch.QUEUE_WORDS] = driver.queue_words
@@ -276,7 +277,7 @@ class Executable(Portable):
         state[call_path.FALLBACK], state[call_path.RESTART] = id(fallback), id(restart)
         state[call_path.ON_FAULT], state[call_path.OUT_NAME] = id(on_fault), id(OUT)
         state[call_path.RELEASE] = call_path.RELEASE_FLOPS
-        state[call_path.MOST_BYTES] = LARGE
+        state[call_path.LARGE], state[call_path.NEW_LARGE] = output_memory.LARGE, id(new_large)
         state[call_path.INPUTS] = len(self.spec.inputs)
         state[call_path.OUTPUTS] = len(self.spec.outputs)
         state[call_path.SIZES] = max(1, len(self.spec.sizes))
@@ -291,11 +292,10 @@ class Executable(Portable):
     def _spec_words(self) -> list[int]:
         """What compiled_call.py says of specs."""
         words = []
-        for type_, dtype in zip(self.spec.inputs, self.spec.input_dtypes, strict=True):
-            words += [*dtype_words(dtype), type_.ndim]
-            for dim in type_.shape:
-                name = symbol_name(dim)
-                words.append(int(dim) if name is None else -1 - self.spec.sizes.index(name))
+        for dims, dtype in zip(self.spec.input_dims, self.spec.input_dtypes, strict=True):
+            words += [*dtype_words(dtype), len(dims)]
+            words += [-1 - self.spec.sizes.index(dim) if isinstance(dim, str) else dim
+                      for dim in dims]
         for type_, dtype in zip(self.spec.outputs, self.spec.output_dtypes, strict=True):
             words += [*dtype_words(dtype), type_.ndim]
         return words
@@ -310,6 +310,10 @@ class Executable(Portable):
         return Plan(self._state, *fit, [] if arrays[count:] else [
             (self._results.new if is_large(shape, dtype) else np.empty, shape, dtype)
             for shape, dtype in outputs])
+
+    def _new_large(self, i: int, *dims: int) -> NDArray:
+        """A new output number i of these dims, if it is large."""
+        return self._results.new(dims, self.spec.output_dtypes[i])
 
     def _restart(self, *args: Any, **keywords: Any) -> Any:
         """A call found too few workers: none were started yet, or this process is a fork."""
