@@ -44,7 +44,7 @@ def leave(*args: Any, **keywords: Any) -> Any:
 
 @cache
 def loaded(path: str) -> tuple[Loaded, CallSpec]:
-    program = schedule(ir.parse(GRAPH), vectors=BACKEND.vectors)
+    program = schedule(ir.parse(GRAPH), BACKEND.traits)
     spec = CallSpec.of(program)
     with options.override(**PATHS[path]):
         return BACKEND.load(program, spec, [], 1, leave), spec
