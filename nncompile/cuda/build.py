@@ -5,7 +5,7 @@
         # %0: f32[B, 128] = linear(%x, @0.weight, @0.bias) then relu
         product_64x64_...[blocks(...), 256, stream](x, 0, 64, W0, 0, 128, scratch_f32, h0, 128, ...)
 
-A kind of step has one entry in STEPS (emitters.py), a function from the step to its launches.
+A kind of step has one entry in STEPS (steps.py), a function from the step to its launches.
 """
 from __future__ import annotations
 

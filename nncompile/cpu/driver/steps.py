@@ -3,8 +3,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from ir.ops import OPS
 from ir.records import replace
-from ir.types import INTEGERS, Dim, product, same
+from ir.types import Dim, product, same
 from nncompile.cpu import kernels
 from nncompile.cpu.driver.values import FAULT, Argument, Call, Number, Pointer, StepNumber
 from nncompile.schedule import Constant, Operand, Program, Step, View
@@ -138,9 +139,10 @@ def elementwise(step: Step, context: Context) -> Call:
             dtype = source if operands is step.operands and source else y.dtype
             further += [pointer(o, dtype), *(own[-1:] if kind == "g" else ()), *own[:-1]]
         chain.append((op, kinds))
-    if y.dtype in INTEGERS and any(op in ("floor_div", "remainder") for op, _ in chain):
+    kernel = kernels.elementwise(tuple(chain), len(dims) - 1, y.dtype, source)
+    if "fault" in kernel.arguments:
         further += context.fault
-    return Call(kernels.elementwise(tuple(chain), len(dims) - 1, y.dtype, source), (
+    return Call(kernel, (
         pointer(y), dims[-1], *dims[:-1], *strides[0][:-1], *further))
 
 
@@ -209,8 +211,8 @@ def reduce(step: Step, _: Context) -> Call:
     if is_columns(step):
         return Call(kernels.reduce_columns(op, len(x.shape) - 2, x.dtype),
                     columns(x, step.result))
-    kernel = (kernels.arg if op in ("argmax", "argmin") else kernels.reduce)(op, x.dtype)
-    return Call(kernel, (*matrix(x), pointer(step.result), *x.shape))
+    kernel = kernels.arg if "arg_reduction" in OPS[op].traits else kernels.reduce
+    return Call(kernel(op, x.dtype), (*matrix(x), pointer(step.result), *x.shape))
 
 
 def embedding(step: Step, context: Context) -> Call:
