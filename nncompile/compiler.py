@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -11,15 +11,16 @@ import numpy as np
 
 import ir
 from ir.check import check_same
+from ir.printer import name_value
 from ir.records import replace
 from ir.types import NDArray
 from nncompile.backend import Backend
 from nncompile.collection import paused_collection
-from nncompile.errors import CompileError
+from nncompile.errors import CompileError, InputError
 from nncompile.inspect.dump import dump
 from nncompile.model import CompiledModel, PassRun
 from nncompile.nn import Module
-from nncompile.passes import DEFAULT_PIPELINE
+from nncompile.passes import DEFAULT_PIPELINE, checked_pipeline
 from nncompile.schedule import schedule
 from nncompile.structure import Nesting
 from nncompile.targets import TARGETS
@@ -29,7 +30,7 @@ from nncompile.trace import trace_structured
 @paused_collection()
 def compile(model: Module | ir.Graph, *inputs: Any, threads: int | None = None,
             target: str | None = None, check: bool = False, precision: str | None = None,
-            **keywords: Any) -> CompiledModel:
+            passes: Sequence[ir.Pass] = DEFAULT_PIPELINE, **keywords: Any) -> CompiledModel:
     """One fast callable for a model, at every batch size.
 
     model:   an `nn.Module` in eval mode, or an `ir.Graph` with its data (then without inputs).
@@ -40,39 +41,56 @@ def compile(model: Module | ir.Graph, *inputs: Any, threads: int | None = None,
     target:  "cpu" or "cuda"; None: what `model.to(target)` said, or "cpu".
     precision: None: products are of the arrays' own type.  "tf32" is refused: no target has it.
     check:   evaluate the graph before and after every pass, and raise PassError on a difference.
+    passes:  what rewrites the graph, in this order: `nncompile.passes` has the passes, each with
+             its options, and DEFAULT_PIPELINE.  Without any, `()`, the ops run one by one.
 
     The weights are copied: later changes of the model do not reach the result (see load_weights).
-    Raises TraceError where `forward` cannot be traced, CompileError where the graph cannot be
-    compiled for the target.
+    Raises InputError for passes that are none, and for a graph that lacks data or is given inputs,
+    TraceError where `forward` cannot be traced, CompileError where the graph cannot be compiled for
+    the target.
     """
     name = target or str(getattr(model, "_target", "cpu"))
     backend_of(name)                  # an unknown one is refused before anything is traced
     if precision is not None:
         raise CompileError(f"precision={precision!r} cannot be had of the {name} target: it "
                            "computes in the arrays' own type\n  do: leave precision out")
+    pipeline = checked_pipeline(passes)
     if isinstance(model, ir.Graph):
-        ir.verify(model)
-        return compile_graph(model, None, {}, threads, name, check)
+        check_graph(model, [*inputs, *keywords])
+        return compile_graph(model, None, {}, threads, name, check, pipeline)
     graph, nesting = trace_structured(model, *inputs, **keywords)
-    return compile_graph(graph, nesting, parameter_names(model, graph), threads, name, check)
+    names = parameter_names(model, graph)
+    return compile_graph(graph, nesting, names, threads, name, check, pipeline)
 
 
 @paused_collection()
 def compile_graph(graph: ir.Graph, nesting: Nesting | None, names: Mapping[str, str],
-                  threads: int | None, target: str, check: bool) -> CompiledModel:
+                  threads: int | None, target: str, check: bool, passes: Sequence[ir.Pass]
+                  ) -> CompiledModel:
     """`graph` is legal.  `nesting`: how calls nest its arrays, or None if they do not.  `names`:
     each name of a state dict -> the name of the graph's parameter that it is."""
     graph = replace(graph, data=copied(graph.data))
     write = dump(graph.name)
-    runs = run_passes(graph, check, lambda run: write(f"{run.name}.ir", run.graph))
+    runs = run_passes(graph, passes, check, lambda run: write(f"{run.name}.ir", run.graph))
     backend = backend_of(target)
     program = schedule(runs[-1].graph, backend.traits)
     write("program.txt", program)
     compile_again = partial(compile_graph, nesting=nesting, names=names, threads=threads,
-                            target=target, check=check)
+                            target=target, check=check, passes=passes)
     compiled = CompiledModel(runs, program, backend, nesting, names, threads, compile_again)
     write("source.py", compiled.source)
     return compiled
+
+
+def check_graph(graph: ir.Graph, inputs: Sequence[Any]) -> None:
+    """Raise an Error unless the graph is legal and has its data, and nobody gave inputs as well."""
+    ir.verify(graph)
+    if inputs:
+        raise InputError(f"{graph.name} is a graph, which has its inputs: leave {len(inputs)} out")
+    if missing := [v for v in graph.params if v not in graph.data]:
+        names = ", ".join(map(name_value, missing[:3])) + ", ..." * (len(missing) > 3)
+        raise InputError(f"{graph.name} has no data for {names}: the text of a graph has types only"
+                         "\n  do: ir.check.with_data(graph) gives a graph with random numbers")
 
 
 def backend_of(target: str) -> Backend:
@@ -102,7 +120,7 @@ def room(array: NDArray) -> int:
     return -(-array.nbytes // 64) * 64
 
 
-def run_passes(graph: ir.Graph, check: bool = False,
+def run_passes(graph: ir.Graph, passes: Sequence[ir.Pass] = DEFAULT_PIPELINE, check: bool = False,
                watch: Callable[[PassRun], None] = lambda _: None) -> list[PassRun]:
     """The graph as traced and after each pass; one that runs again is called "cse:2".
 
@@ -122,12 +140,15 @@ def run_passes(graph: ir.Graph, check: bool = False,
         add(step.name, after, seconds)
         if after is before:
             return
-        ir.verify(after, like=before)
+        try:
+            ir.verify(after, like=before)
+        except ir.VerifyError as error:
+            raise ir.VerifyError(f"{step.name} made an illegal graph: {error}") from None
         if check:
             check_same(step.name, before, after)
 
     add("traced", graph, 0.0)
-    ir.run(DEFAULT_PIPELINE, graph, after_pass)
+    ir.run(passes, graph, after_pass)
     return runs
 
 

@@ -1,5 +1,8 @@
 """The compiler's middle, in the order it runs: clean, recognise, move, fold, fuse."""
+from collections.abc import Iterable
+
 from ir import CSE, DCE, FoldConstants, Pass
+from nncompile.errors import InputError
 from nncompile.passes.compose_views import ComposeViews
 from nncompile.passes.fold_batch_norm import FoldBatchNorm
 from nncompile.passes.fuse_attention import FuseAttention
@@ -53,9 +56,27 @@ DEFAULT_PIPELINE: tuple[Pass, ...] = (
     FuseElementwise(),   # last: what is left
 )
 
+
+def checked_pipeline(passes: Iterable[Pass]) -> tuple[Pass, ...]:
+    """The passes as a tuple.  Raises InputError where one is no pass, and says which."""
+    if isinstance(passes, str) or not isinstance(passes, Iterable):
+        raise InputError("passes= takes passes in their order, such as (*DEFAULT_PIPELINE, "
+                         f"CSE()), not {passes!r}")
+    pipeline = tuple(passes)
+    for i, step in enumerate(pipeline):
+        if isinstance(step, type):
+            raise InputError(f"passes[{i}] is the class {step.__name__}, not a pass\n"
+                             f"  do: {step.__name__}(), which takes the pass's options")
+        name = getattr(step, "name", None)
+        if not callable(step) or not isinstance(name, str) or not name.isidentifier():
+            raise InputError(f"passes[{i}] is {step!r}, not a pass: a function of a graph to a "
+                             "graph that has a name, which is a Python identifier")
+    return pipeline
+
+
 __all__ = [
     "DEFAULT_PIPELINE", "ComposeViews", "FoldBatchNorm", "FuseAttention", "FuseElementwise",
     "FuseLinear", "FuseSoftmax", "JoinLinear", "MergeLinear", "ReduceStrength", "RemoveIdentity",
     "SinkViews", "UseGELU", "UseLayerNorm", "UseLinear", "UseLiterals", "UseLogSoftmax",
-    "UseRMSNorm", "UseSiLU",
+    "UseRMSNorm", "UseSiLU", "checked_pipeline",
 ]
