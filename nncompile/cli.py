@@ -17,24 +17,28 @@ import numpy.typing as npt
 
 import ir
 import nncompile
+from ir.check import with_data
 from ir.printer import name_values, print_node
 from nncompile.compiler import backend_of, run_passes
 from nncompile.errors import Error, InputError
 from nncompile.model import PassRun
-from nncompile.modelfile import guessed_inputs, load_model
+from nncompile.modelfile import guessed_inputs, is_graph_file, load_graph, load_model
 from nncompile.nn import Module
+from nncompile.passes import DEFAULT_PIPELINE
+from nncompile.passes.parser import parse_passes
 from nncompile.targets import TARGETS
 
 DESCRIPTION = """\
 Compiles a neural network model, defined the torch.nn way, to one fast callable on NumPy arrays.
 
 MODEL is file.py:name: a Module, a Module class that takes no arguments, or a function that
-returns a Module.  It is put into eval mode."""
+returns a Module.  It is put into eval mode.  Or MODEL is file.ir, the text of a graph."""
 
 EXAMPLES = f"""\
 examples:
   nncompile show model.py:net                        the IR, and what each pass makes of it
   nncompile show model.py:net --source               the Python that is generated
+  nncompile show model.ir --passes cse,fuse_linear   what these passes make of a graph
   nncompile run model.py:net --input x.npy --output y.npy
   nncompile bench model.py:net --batch 1,64,1024 --threads 1,2
   nncompile bench model.py:net --target {[*TARGETS][-1]} --vs torch,torch.compile
@@ -94,12 +98,15 @@ def parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=about, description=about, parents=[common])
         sub.set_defaults(command=command)
         if model:
-            sub.add_argument("model", metavar="MODEL", help="file.py:name")
+            sub.add_argument("model", metavar="MODEL", help="file.py:name, or file.ir")
         return sub
 
     sub = add("show", show, "show the IR at any stage, what each pass changed, the source, or the "
                             "machine code")
     sub.add_argument("--input", action="append", metavar="TYPE", help=INPUT_HELP)
+    sub.add_argument("--passes", metavar="PASS,PASS",
+                     help="these passes in place of the default ones, each with its options if "
+                          "there are any: dce,fold_constants{max_elements=10}")
     what = sub.add_mutually_exclusive_group()
     what.add_argument("--stage", metavar="STAGE",
                       help="traced, fused, the name of a pass (the IR after it), or all; "
@@ -169,12 +176,16 @@ def size(text: str) -> tuple[str, int]:
 # -- show ------------------------------------------------------------------------------------------
 
 def show(args: argparse.Namespace) -> int:
+    passes = DEFAULT_PIPELINE if args.passes is None else parse_passes(args.passes)
     model, inputs = model_and_inputs(args)
     if args.source or args.asm:
-        compiled = nncompile.compile(model, *inputs, target=args.target)
+        if isinstance(model, ir.Graph):
+            model = with_data(model)             # a text has no numbers, and these two show none
+        compiled = nncompile.compile(model, *inputs, target=args.target, passes=passes)
         print(compiled.source if args.source else compiled.asm())
         return 0
-    runs = run_passes(nncompile.trace(model, *inputs))
+    graph = model if isinstance(model, ir.Graph) else nncompile.trace(model, *inputs)
+    runs = run_passes(graph, passes)
     if args.stage is None and not args.dot:
         show_changes(runs)
     elif args.stage == "all":
@@ -226,7 +237,13 @@ def node_lines(graph: ir.Graph, known: dict[ir.Value, str]) -> list[str]:
     return [print_node(node, names) for node in graph.nodes]
 
 
-def model_and_inputs(args: argparse.Namespace) -> tuple[Module, list[Any]]:
+def model_and_inputs(args: argparse.Namespace) -> tuple[Module | ir.Graph, list[Any]]:
+    """The model, or the graph without data of an IR text, and its inputs, of which a graph needs
+    none."""
+    if is_graph_file(args.model):
+        if args.input:
+            raise InputError(f"{args.model} says what its inputs are: leave --input out")
+        return load_graph(args.model), []
     model, declared = load_model(args.model)
     return model, args.input or declared or guessed_inputs(model, args.model.rpartition(":")[2])
 
@@ -234,9 +251,17 @@ def model_and_inputs(args: argparse.Namespace) -> tuple[Module, list[Any]]:
 # -- run -------------------------------------------------------------------------------------------
 
 def run(args: argparse.Namespace) -> int:
-    model, declared = load_model(args.model)
     arrays = [read_array(path) for path in args.input]
-    compiled = nncompile.compile(model, *(declared or arrays), threads=args.threads)
+    if is_graph_file(args.model):
+        graph = load_graph(args.model)
+        if graph.params:
+            raise InputError(f"{args.model} has no numbers for its weights, so "
+                             "its outputs would mean nothing\n"
+                             "  do: run the model, as file.py:name, or compile the graph in Python")
+        compiled = nncompile.compile(graph, threads=args.threads)
+    else:
+        model, declared = load_model(args.model)
+        compiled = nncompile.compile(model, *(declared or arrays), threads=args.threads)
     results = compiled(*arrays)
     outputs = results if isinstance(results, tuple) else (results,)
     if len(outputs) != len(args.output):
@@ -298,6 +323,9 @@ def bench(args: argparse.Namespace) -> int:
         print(*[report.header()] * (len(report.rows) == 1), report.row(row), sep="\n", flush=True)
 
     model, inputs = model_and_inputs(args)
+    if isinstance(model, ir.Graph) and model.params:
+        model = with_data(model)
+        print(f"weights: {args.model} has none, so these are seeded random numbers\n")
     same = {"peers": peers, "sizes": dict(args.size), "rounds": args.rounds, "title": args.model,
             "watch": watch}
     report = (bench_cpu(model, inputs, batches=args.batch or [1, 64, 1024], threads=args.threads,

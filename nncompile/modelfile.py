@@ -1,4 +1,4 @@
-"""`file.py:name` -> a model in eval mode and its inputs, for the command line."""
+"""Models for the command line: `file.py:name` -> a Module in eval mode, `file.ir` -> a graph."""
 from __future__ import annotations
 
 import inspect
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+import ir
 from nncompile.errors import InputError
 from nncompile.nn import LayerNorm, Linear, Module
 
@@ -30,13 +31,33 @@ def load_model(text: str) -> tuple[Module, list[Any] | None]:
     if not colon:
         file, name = text, ""
     if not Path(file).is_file():
-        raise InputError(f"there is no file {file!r}; a model is given as file.py:name")
+        raise InputError(f"there is no file {file!r}; a model is given as file.py:name or file.ir")
     module = load_file(Path(file))
     if not hasattr(module, name):
         wrong = f"{file} has no {name!r}" if name else "a model is given as file.py:name"
         there = ", ".join(f"{file}:{found}" for found in candidates(module))
         raise InputError(f"{wrong}; there is {there or 'no model in it'}")
     return made(getattr(module, name), name).eval(), declared_inputs(module, name)
+
+
+def is_graph_file(text: str) -> bool:
+    """Whether a model is given as the text of a graph."""
+    return text.endswith(".ir")
+
+
+def load_graph(file: str) -> ir.Graph:
+    """The graph that the text in this file describes; its params have no data.
+
+    Raises InputError, with file and line, where the text is no graph.
+    """
+    if not Path(file).is_file():
+        raise InputError(f"there is no file {file!r}; a model is given as file.py:name or file.ir")
+    try:
+        return ir.parse(Path(file).read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise InputError(f"{file} is not the text of a graph: it is not even UTF-8") from None
+    except ir.ParseError as error:
+        raise InputError(f"{file}, {error}") from None
 
 
 def load_file(path: Path) -> ModuleType:

@@ -147,6 +147,84 @@ def test_an_unknown_stage_lists_them(file: str, capsys: pytest.CaptureFixture[st
     assert "no stage 'nothing'" in err and "traced, " in err and ", fused" in err
 
 
+def test_show_with_other_passes(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["show", f"{file}:net", "--passes", "cse,fuse_linear{steps=0},dce"]
+    assert main([*command, "--stage", "all"]) == 0
+    text = capsys.readouterr().out
+    assert [line for line in text.splitlines() if line.startswith("# ")] == [
+        "# traced", "# cse", "# fuse_linear", "# dce"]
+    assert "then" not in text
+    assert main([*command, "--source"]) == 0
+    assert "linear_relu" not in capsys.readouterr().out
+    err = failing(capsys, "show", "nowhere.py:net", "--passes", "nothing")
+    assert "there is no pass 'nothing'; there are dce, " in err
+
+
+# -- the text of a graph ---------------------------------------------------------------------------
+
+GRAPH = """\
+graph net(%x: f32[N, 6]) -> f32[N, 3] {
+  @w: f32[3, 6]
+  %0: f32[N, 3] = linear(%x, @w)  # 0 Linear  elsewhere.py:3
+  %1: f32[N, 3] = relu(%0)
+  return %1
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def graph_file(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("graphs") / "model.ir"
+    path.write_text(GRAPH)
+    return str(path)
+
+
+def test_show_takes_the_text_of_a_graph(graph_file: str,
+                                        capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", graph_file, "--stage", "traced"]) == 0
+    assert capsys.readouterr().out == str(ir.parse(GRAPH)) + "\n"
+    assert main(["show", graph_file, "--stage", "fused"]) == 0
+    assert "linear(%x, @w) then relu  # 0 Linear" in capsys.readouterr().out
+    assert main(["show", graph_file, "--source"]) == 0
+    assert "linear_relu" in capsys.readouterr().out
+    assert "leave --input out" in failing(capsys, "show", graph_file, "--input", "f32[B, 6]")
+
+
+def test_bench_says_that_weights_are_random(graph_file: str,
+                                            capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", graph_file, "--batch", "2", "--vs", "none", "--rounds", "1"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"weights: {graph_file} has none, so these are seeded random numbers\n")
+
+
+def test_run_computes_only_what_has_no_weights(graph_file: str, tmp_path: Path,
+                                               capsys: pytest.CaptureFixture[str]) -> None:
+    x = np.random.default_rng(0).standard_normal((4, 6), np.float32)
+    np.save(tmp_path / "x.npy", x)
+    files = ["--input", str(tmp_path / "x.npy"), "--output", str(tmp_path / "y.npy")]
+    assert "has no numbers for its weights" in failing(capsys, "run", graph_file, *files)
+    path = tmp_path / "relu.ir"
+    path.write_text("graph g(%x: f32[B, 6]) -> f32[B, 6] {\n%0: f32[B, 6] = relu(%x)\nreturn %0\n}")
+    assert main(["run", str(path), *files]) == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), np.maximum(x, 0))
+
+
+@pytest.mark.parametrize(("content", "match"), [
+    (GRAPH.replace("%0)", "%3)").encode(), "wrong.ir, line 4: %3 is used before it is defined"),
+    (b"", "wrong.ir, line 1: the text ends where `graph` should be"),
+    (b"\xff\x00", "wrong.ir is not the text of a graph"),
+])
+def test_a_file_that_is_no_graph(content: bytes, match: str, tmp_path: Path,
+                                 capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "wrong.ir"
+    path.write_bytes(content)
+    for command in (["show"], ["bench"], ["run", "--input", "x.npy", "--output", "y.npy"]):
+        np.save(tmp_path / "x.npy", np.ones(3, np.float32))
+        argv = [word if word != "x.npy" else str(tmp_path / "x.npy") for word in command]
+        assert match in failing(capsys, *argv, str(path))
+    assert "no file 'none.ir'" in failing(capsys, "show", "none.ir")
+
+
 # -- run -------------------------------------------------------------------------------------------
 
 def test_run_writes_what_the_model_says(file: str, tmp_path: Path,

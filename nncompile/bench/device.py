@@ -82,7 +82,7 @@ class _DeviceReport(Report):
         return line([str(row.batch), "yes" if row.copies else "no", *self.cells(row)])
 
 
-def bench_device(model: Module, inputs: Sequence[str | NDArray], *, target: str,
+def bench_device(model: Module | ir.Graph, inputs: Sequence[str | NDArray], *, target: str,
                  batches: Sequence[int], peers: Sequence[str],
                  sizes: Mapping[str, int] | None = None, rounds: int = 9, seconds: float = 0.05,
                  title: str = "",

@@ -45,7 +45,7 @@ Key: TypeAlias = tuple[str, int]              # a contender, and which of its wa
 Timed: TypeAlias = Callable[[int], Lap]       # a number of calls -> what one took
 
 
-def bench(model: Module, inputs: Sequence[str | NDArray], *, batches: Sequence[int],
+def bench(model: Module | ir.Graph, inputs: Sequence[str | NDArray], *, batches: Sequence[int],
           threads: Sequence[int], peers: Sequence[str] = DEFAULT_PEERS,
           sizes: Mapping[str, int] | None = None, rounds: int = 9, seconds: float = 0.02,
           park: float = PARK, title: str = "",

@@ -1,0 +1,56 @@
+"""Reads pipelines as text: `dce,fold_constants{max_elements=10},fuse_linear`."""
+from __future__ import annotations
+
+import re
+from dataclasses import MISSING, fields
+from typing import Any
+
+from ir import Pass
+from nncompile.errors import InputError
+from nncompile.passes import DEFAULT_PIPELINE
+
+_PASS = re.compile(r"\s*(\w+)\s*(?:\{([^{}]*)\}\s*)?(?:,|$)")    # its name, what is in its braces
+_KINDS: dict[str, Any] = {step.name: type(step) for step in DEFAULT_PIPELINE}
+
+
+def parse_passes(text: str) -> tuple[Pass, ...]:
+    """The passes of these names, in this order, with their options in braces; none for "".
+
+    Raises InputError for an unknown pass or option, and lists those that there are.
+    """
+    passes, place = [], 0
+    while place < len(text.rstrip()):
+        match = _PASS.match(text, place)
+        if match is None:
+            raise InputError(f"cannot read the passes from {text[place:]!r} on: passes are written "
+                             "as dce,fold_constants{max_elements=10},fuse_linear")
+        passes.append(_pass(match[1], match[2] or ""))
+        place = match.end()
+    return tuple(passes)
+
+
+def _pass(name: str, options: str) -> Pass:
+    if name not in _KINDS:
+        raise InputError(f"there is no pass {name!r}; there are {', '.join(_KINDS)}")
+    kind = _KINDS[name]
+    defaults = {field.name: field.default for field in fields(kind) if field.default is not MISSING}
+    given: dict[str, bool | int] = {}
+    for option in filter(None, map(str.strip, options.split(","))):
+        key, _, value = map(str.strip, option.partition("="))
+        if key not in defaults:
+            known = ", ".join(f"{k}={str(v).lower()}" for k, v in defaults.items())
+            raise InputError(f"{name} has no option {key!r}; it has {known or 'none'}")
+        given[key] = _value(f"{key} of {name}", value, defaults[key])
+    made: Pass = kind(**given)
+    return made
+
+
+def _value(what: str, text: str, default: bool | int) -> bool | int:
+    """The value of an option that has a default of the same type."""
+    if isinstance(default, bool):
+        if text not in ("true", "false"):
+            raise InputError(f"{what} is true or false, not {text!r}")
+        return text == "true"
+    if not re.fullmatch("[0-9]{1,18}", text):
+        raise InputError(f"{what} is a whole number, not {text!r}")
+    return int(text)
