@@ -78,5 +78,5 @@ __all__ = [
     "DEFAULT_PIPELINE", "ComposeViews", "FoldBatchNorm", "FuseAttention", "FuseElementwise",
     "FuseLinear", "FuseSoftmax", "JoinLinear", "MergeLinear", "ReduceStrength", "RemoveIdentity",
     "SinkViews", "UseGELU", "UseLayerNorm", "UseLinear", "UseLiterals", "UseLogSoftmax",
-    "UseRMSNorm", "UseSiLU", "checked_pipeline",
+    "UseRMSNorm", "UseSiLU",
 ]
