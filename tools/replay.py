@@ -26,7 +26,7 @@ from nncompile.nn import Module
 from tests.end_to_end.models import CASES
 
 BATCHES = (0, 1, 3, 17, 64)
-SECONDS = re.compile(r"\d+\.\d\d$", re.MULTILINE)         # of passes, in explain()
+SECONDS = re.compile(r" +\d+\.\d\d$", re.MULTILINE)      # of passes, in explain()
 
 
 def models() -> Iterator[tuple[str, Module, tuple[str, ...], Any]]:
