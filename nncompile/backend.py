@@ -52,6 +52,10 @@ class Loaded(Protocol):
         """Use other constants, as many and of the same types, from the next call on.  Calls that
         are running keep those they began with."""
 
+    def constant(self, number: int) -> NDArray:
+        """The array that `constants` had at this place, bit for bit: read from where the program
+        has it, in row-major order, and only to be read."""
+
     @property
     def source(self) -> str:
         """The generated Python that runs."""

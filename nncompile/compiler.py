@@ -7,13 +7,9 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
-import numpy as np
-
 import ir
 from ir.check import check_same
 from ir.printer import name_value
-from ir.records import replace
-from ir.types import NDArray
 from nncompile.backend import Backend
 from nncompile.collection import paused_collection
 from nncompile.errors import CompileError, InputError
@@ -69,7 +65,6 @@ def compile_graph(graph: ir.Graph, nesting: Nesting | None, names: Mapping[str, 
                   ) -> CompiledModel:
     """`graph` is legal.  `nesting`: how calls nest its arrays, or None if they do not.  `names`:
     each name of a state dict -> the name of the graph's parameter that it is."""
-    graph = replace(graph, data=copied(graph.data))
     write = dump(graph.name)
     runs = run_passes(graph, passes, check, lambda run: write(f"{run.name}.ir", run.graph))
     backend = backend_of(target)
@@ -99,25 +94,6 @@ def backend_of(target: str) -> Backend:
         raise CompileError(f"there is no target {target!r}; there are {', '.join(TARGETS)}")
     backend: Backend = import_module(TARGETS[target]).BACKEND
     return backend
-
-
-def copied(data: Mapping[ir.Value, NDArray]) -> dict[ir.Value, NDArray]:
-    """Each array again, in one block of memory: the system hands that out in large pages, and the
-    small ones of as many blocks as arrays take longer than the numbers in them."""
-    block = np.empty(sum(map(room, data.values())), np.uint8)
-    copies, start = {}, 0
-    for value, array in data.items():
-        place = block[start:start + array.nbytes].view(array.dtype)
-        # in the layout it has: NumPy's matrix product rounds otherwise for another
-        copies[value] = place.reshape(array.shape) if array.flags.c_contiguous else np.array(array)
-        copies[value][...] = array
-        start += room(array)
-    return copies
-
-
-def room(array: NDArray) -> int:
-    """Bytes of the cache lines that an array takes."""
-    return -(-array.nbytes // 64) * 64
 
 
 def run_passes(graph: ir.Graph, passes: Sequence[ir.Pass] = DEFAULT_PIPELINE, check: bool = False,

@@ -10,13 +10,14 @@ import numpy as np
 import ir
 from ir.graph import Value
 from ir.interpret import outputs_of
-from ir.records import dataclass
+from ir.records import dataclass, replace
 from ir.types import DTYPES, NDArray, bind_sizes
 from nncompile.backend import Backend, CallSpec, Shape
 from nncompile.errors import InputError
 from nncompile.inspect.explain import Profile, explain
 from nncompile.schedule import Program
 from nncompile.structure import Nesting
+from nncompile.weights import Weights, without_data
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,15 @@ class CompiledModel:
                  nesting: Nesting | None, names: Mapping[str, str], threads: int | None,
                  compile_again: Callable[[ir.Graph], CompiledModel]) -> None:
         """compile_again: makes the same model of the traced graph; it can be pickled."""
-        self._runs, self._program, self._names = tuple(runs), program, dict(names)
+        self._names = dict(names)
         self._nesting = None if nesting is None or nesting.is_flat else nesting
         self._compile_again = compile_again
+        constants = outputs_of(program.preparation, [])
+        self._program = program = without_data(program)
         self._spec = CallSpec.of(program)
-        self._loaded = backend.load(program, self._spec, self._constants(), threads, self._convert)
+        self._loaded = backend.load(program, self._spec, constants, threads, self._convert)
+        self._weights = Weights([run.graph for run in runs], program.preparation, self._loaded)
+        self._runs = [replace(run, graph=self._weights.of(run.graph)) for run in runs]
         self.__call__ = self._loaded.call if self._nesting is None else self._nested_call
 
     # -- calls -----------------------------------------------------------------------------------
@@ -106,20 +111,15 @@ class CompiledModel:
         odd = {"missing": names.keys() - state.keys(), "unexpected": state.keys() - names.keys()}
         wrong = [f"{what} {', '.join(sorted(map(repr, found)))}" for what, found in odd.items()
                  if found]
-        data, new = self.ir("traced").data, []
+        new = {}
         for name, param in ((n, params[p]) for n, p in names.items() if p and n in state):
             array = np.asarray(state[name], DTYPES[param.type.dtype])
             if array.shape != param.type.shape:
                 wrong.append(f"{name!r} has the shape {array.shape}, not {param.type.shape}")
-            new.append((data[param], array))
+            new[param] = array
         if wrong:
             raise InputError("these weights do not fit the model: " + "; ".join(wrong))
-        for own, array in new:
-            own[...] = array                  # our own copies, which the graphs of all stages share
-        self._loaded.load(self._constants())
-
-    def _constants(self) -> list[NDArray]:
-        return outputs_of(self._program.preparation, [])
+        self._weights.load(new)
 
     # -- reading ---------------------------------------------------------------------------------
 

@@ -37,7 +37,7 @@ ROOMS = (
     ("nncompile.cpu",),
     ("nncompile.cuda",),
     ("nncompile.inspect",),
-    ("nncompile.model",),
+    ("nncompile.weights", "nncompile.model"),
     ("nncompile.compiler",),
     ("nncompile",),                              # the package itself: what a user imports
     ("nncompile.counterparts", "nncompile.bench"),

@@ -84,6 +84,9 @@ class CpuProgram:
         self._arena = self._layout.pack(constants)
         self._executable.swap_weights(self._arena)
 
+    def constant(self, number: int) -> NDArray:
+        return self._layout.unpack(self._arena, number)
+
     def profile(self, inputs: Sequence[NDArray], outputs: Sequence[NDArray]) -> list[float]:
         if isinstance(self._executable, PythonExecutable):
             raise InputError("there is nothing to time with NNCOMPILE_JIT=0")

@@ -34,7 +34,7 @@ from nncompile.cuda.primitives import aligned
 from nncompile.cuda.profile import profile
 from nncompile.cuda.stopwatch import Stopwatch
 from nncompile.cuda.target import target_of
-from nncompile.cuda.weights import upload
+from nncompile.cuda.weights import download, upload
 from nncompile.errors import InputError
 from nncompile.faults import fault
 from nncompile.schedule import Program, TargetTraits
@@ -120,6 +120,9 @@ class CudaProgram:
         weights = upload(self.program.constants, constants, self.cuda.module)
         with self._lock:
             self._weights, self._version = weights, self._version + 1
+
+    def constant(self, number: int) -> NDArray:
+        return download(self.program.constants, self._weights, number)
 
     def call(self, *args: Any, **options: Any) -> Any:
         count = len(self.spec.inputs)

@@ -6,6 +6,7 @@ share their kernels, and new weights need no new code.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -31,3 +32,12 @@ def upload(constants: Sequence[Constant], sources: Sequence[NDArray], cuda: Any)
     arrays = [np.ascontiguousarray(sources[c.sources[0]].T if c.layout == "transposed"
                                    else sources[c.sources[0]]).ravel() for c in constants]
     return [cuda.to_device(a if a.size else np.zeros(1, a.dtype)) for a in arrays]
+
+
+def download(constants: Sequence[Constant], weights: Sequence[Any], source: int) -> NDArray:
+    """The source of this number, as `upload` was given it."""
+    k, constant = next((k, c) for k, c in enumerate(constants) if source in c.sources)
+    transposed = constant.layout == "transposed"
+    shape = constant.shape[::-1] if transposed else constant.shape
+    array: NDArray = weights[k].copy_to_host()[:prod(shape)].reshape(shape)
+    return np.ascontiguousarray(array.T) if transposed else array

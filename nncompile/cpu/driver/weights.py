@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ir.records import dataclass
 from ir.types import DTYPES, NDArray
 from nncompile.cpu.driver.values import Number
-from nncompile.cpu.kernels import pack_linear, packed_size
+from nncompile.cpu.kernels import pack_linear, packed_size, unpack_linear
 from nncompile.cpu.vector.target import Target
 from nncompile.schedule import Constant, Place
 
@@ -65,9 +65,25 @@ class Arena:
         arena = aligned_zeros(self.size)
         with np.errstate(over="ignore"):
             for entry in self.entries.values():
-                place = arena[entry.offset:].view(np.uint8)[:entry.bytes]
-                self._fill(entry.content, sources, place.view(DTYPES[entry.dtype]))
+                self._fill(entry.content, sources, self._place(arena, entry))
         return arena
+
+    def _place(self, arena: Floats, entry: Entry) -> NDArray:
+        """The elements of an entry, as a 1-D view of the memory."""
+        return arena[entry.offset:].view(np.uint8)[:entry.bytes].view(DTYPES[entry.dtype])
+
+    def unpack(self, arena: Floats, source: int) -> NDArray:
+        """The source of this number, as `pack` was given it: where it lies as it is, that place."""
+        holding = [(entry, c) for entry in self.entries.values()
+                   if isinstance(c := entry.content, Constant) and source in c.sources]
+        entry, constant = min(holding, key=lambda pair: pair[1].layout != "rows")
+        place = self._place(arena, entry)
+        place.flags.writeable = False
+        if constant.layout == "panels":
+            N, K = constant.shape
+            weight, bias = unpack_linear(place, N, K, self.target, constant.dtype)
+            return np.ascontiguousarray(weight.T) if source == constant.sources[0] else bias
+        return place.reshape(constant.shape)
 
     def _fill(self, content: Constant | Number, sources: Sequence[NDArray], out: NDArray) -> None:
         if isinstance(content, Number):

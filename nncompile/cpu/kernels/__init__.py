@@ -22,7 +22,7 @@ from nncompile.cpu.kernels.elementwise import elementwise, iota
 from nncompile.cpu.kernels.gathers import embedding_bag, take, take_along
 from nncompile.cpu.kernels.kernel import Kernel
 from nncompile.cpu.kernels.norms import layer_norm, rms_norm
-from nncompile.cpu.kernels.packing import pack_linear, packed_size
+from nncompile.cpu.kernels.packing import pack_linear, packed_size, unpack_linear
 from nncompile.cpu.kernels.product import linear, matmul
 from nncompile.cpu.kernels.reductions import arg, reduce, reduce_columns
 from nncompile.cpu.kernels.scans import cumsum, cumsum_columns, topk
@@ -32,4 +32,4 @@ from nncompile.cpu.kernels.transpose import transpose
 __all__ = ["LANE_OPS", "Chain", "Kernel", "arg", "cumsum", "cumsum_columns", "dot", "elementwise",
            "embedding_bag", "iota", "layer_norm", "linear", "matmul", "pack_linear", "packed_size",
            "reduce", "reduce_columns", "rms_norm", "softmax", "softmax_columns", "take",
-           "take_along", "topk", "transpose"]
+           "take_along", "topk", "transpose", "unpack_linear"]
