@@ -93,8 +93,9 @@ def without_data(program: Program) -> Program:
 
 
 def _sources(preparation: Graph) -> dict[Value, Source]:
-    """Which parameters and constants are outputs of the preparation, or can be computed back from
-    one, because it is the parameter under another shape or order of axes.
+    """Which parameters and constants can be computed back from an output of the preparation.
+
+    The output is the parameter itself, or the parameter under another shape or order of axes.
     """
     makers = {node.result: node for node in preparation.nodes}
     found: dict[Value, Source] = {}

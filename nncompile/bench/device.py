@@ -1,7 +1,7 @@
 """The benchmark of a target that has a device: with arrays that stay there, and with copies.
 
 It works as measure.py does, with time taken by the device's own events. Peers run the same graph:
-torch eager, torch.compile (mode "reduce-overhead", which replays launches as one CUDA graph), CuPy
+torch eager, torch.compile (mode "reduce-overhead", which replays launches as one graph), CuPy
 and jax.jit, all in float32 without TF32.
 """
 from __future__ import annotations

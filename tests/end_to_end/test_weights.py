@@ -1,0 +1,120 @@
+"""The numbers of a compiled model: held once, and the same bits wherever they are read."""
+import gc
+import pickle
+import tracemalloc
+import weakref
+
+import numpy as np
+import pytest
+
+import ir
+import nncompile
+import nncompile.nn.functional as F
+from nncompile import nn
+
+
+class Everything(nn.Module):
+    """Weights in every layout, some that are folded, turned or used twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(11, 24)
+        self.up, self.down = nn.Linear(24, 40), nn.Linear(40, 24, bias=False)
+        self.norm, self.batch_norm = nn.LayerNorm(24), nn.BatchNorm1d(24)
+        self.turned = nn.Parameter(nncompile.randn(24, 32))
+        self.tied, self.one = nn.Linear(24, 11), nn.Linear(11, 1)
+        self.tied.weight = self.table.weight
+        self.register_buffer("offsets", nncompile.arange(24))
+
+    def forward(self, ids, x):
+        x = self.table(ids) + x + self.offsets
+        x = self.batch_norm(self.down(F.gelu(self.up(self.norm(x)))))
+        y = (x @ self.turned).tanh()
+        return self.one(self.tied(x).relu()), y
+
+
+TYPES = ("i64[B]", "f32[B, 24]")
+
+
+def made(seed: int) -> nn.Module:
+    nn.manual_seed(seed)
+    model = Everything().eval()
+    with nncompile.no_grad():
+        for array in model.state_dict().values():
+            if array.dtype == np.float32:
+                array[...] = np.random.default_rng(seed).uniform(0.5, 1.5, array.shape)
+    return model
+
+
+def inputs(rows: int = 5) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 11, rows), rng.standard_normal((rows, 24), np.float32)]
+
+
+def given(model: nn.Module) -> dict[str, np.ndarray]:
+    return {name: np.array(array) for name, array in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("jit", ["0", "1"])
+def test_every_stage_has_the_model_s_own_bits(jit, monkeypatch):
+    monkeypatch.setenv("NNCOMPILE_JIT", jit)
+    for seed in (0, 1):
+        model = made(seed)
+        own, wanted = given(model), [np.array(y) for y in model(*inputs())]
+        fast = nncompile.compile(model, *TYPES)
+        for p in model.parameters():                       # later changes do not reach it
+            p.data[...] = 0
+        for stage in fast.stages:
+            graph = fast.ir(stage)
+            for value, array in graph.data.items():
+                assert (array.dtype, array.shape) == (own.get(value.name, array).dtype,
+                                                      value.type.shape)
+                if value.kind == "parameter":
+                    np.testing.assert_array_equal(array, own[value.name])
+            for got, want in zip(ir.interpret(graph, inputs()), wanted, strict=True):
+                np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+
+
+def test_other_weights_are_read_in_every_stage():
+    fast, other = nncompile.compile(made(0), *TYPES), made(7)
+    fast.load_weights(other.state_dict())
+    again = nncompile.compile(other, *TYPES)
+    for stage in fast.stages:
+        for value, array in fast.ir(stage).data.items():
+            if value.kind == "parameter":
+                np.testing.assert_array_equal(array, given(other)[value.name])
+    for got, want in zip(fast(*inputs()), again(*inputs()), strict=True):
+        np.testing.assert_array_equal(got, want)
+    for got, want in zip(pickle.loads(pickle.dumps(fast))(*inputs()), again(*inputs()),
+                         strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+def test_what_is_read_cannot_change_what_runs():
+    fast = nncompile.compile(nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 8)).eval(), "f32[B, 8]")
+    graph = fast.ir()
+    before = fast(np.ones((2, 8), np.float32))
+    for array in graph.data.values():
+        if array.flags.writeable:
+            array[...] = 0
+    np.testing.assert_array_equal(fast(np.ones((2, 8), np.float32)), before)
+
+
+def test_weights_are_held_once():
+    """As memory that NumPy asks for: what the allocator keeps behind is not the model's."""
+    model = nn.Sequential(*(nn.Sequential(nn.LayerNorm(128), nn.Linear(128, 256), nn.ReLU(),
+                                          nn.Linear(256, 128)) for _ in range(8))).eval()
+    size = sum(p.numel() * 4 for p in model.parameters())
+    weight = weakref.ref(model[0][1].weight.payload)
+    nncompile.compile(model, "f32[B, 128]")                # what is made once a process
+    tracemalloc.start()
+    try:
+        fast = nncompile.compile(model, "f32[B, 128]")
+        held = sum(t.size for t in tracemalloc.take_snapshot().traces if t.size > 10_000)
+    finally:
+        tracemalloc.stop()
+    del model
+    gc.collect()
+    assert weight() is None
+    assert size <= held < 1.1 * size
+    assert fast(np.ones((1, 128), np.float32)).shape == (1, 128)
