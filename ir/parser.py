@@ -5,7 +5,6 @@ proportion to its length, executes nothing, and ends in a graph or in a ParseErr
 """
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -114,6 +113,7 @@ def _shortened(text: str) -> str:
 def _unquoted(name: str) -> str:
     if not name.startswith('"'):
         return name
+    import json
     try:
         return str(json.loads(name))
     except ValueError:

@@ -10,7 +10,6 @@ README.md has the grammar.  Results are numbered when a graph is printed, in the
 """
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -102,7 +101,10 @@ def _print_attr(value: Any) -> str:
 
 def _quoted(name: str, plain: str) -> str:
     """The name as it is, or as a JSON string in ASCII, so that nothing in it breaks a line."""
-    return name if re.fullmatch(plain, name) else json.dumps(name)
+    if re.fullmatch(plain, name):
+        return name
+    import json  # which few graphs need
+    return json.dumps(name)
 
 
 def columns(rows: Iterable[Sequence[str]]) -> list[str]:

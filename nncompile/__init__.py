@@ -3,10 +3,15 @@
     from nncompile import nn
     fast = nncompile.compile(model, "f32[B, 64]")
     y = fast(x)
+
+The compiler itself is imported when it is first asked for: a script that only runs models, or looks
+at them, does without it.
 """
 from __future__ import annotations
 
+from importlib import import_module as _import_module
 from math import inf, nan, pi
+from typing import TYPE_CHECKING
 from typing import Any as _Any
 
 from numpy import dtype, finfo, iinfo
@@ -22,12 +27,14 @@ from nncompile.array.gradients import (
     no_grad,
     set_grad_enabled,
 )
-from nncompile.compiler import compile
 from nncompile.errors import CompileError, Error, InputError, TraceError
 from nncompile.functions import *  # noqa: F403
-from nncompile.model import CompiledModel
 from nncompile.nn import manual_seed
 from nncompile.trace import trace, trace_structured
+
+if TYPE_CHECKING:
+    from nncompile.compiler import compile
+    from nncompile.model import CompiledModel
 
 Size = tuple[_Any, ...]                       # of sizes, which torch has a type for
 Tensor = Array                                # the name that models written for torch know it by
@@ -41,10 +48,26 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> str:
-    """`__version__`: what looks it up takes a quarter of the time that all else takes to import."""
-    if name != "__version__":
+# What is imported when it is asked for: names of other modules, and modules.
+_LATER = {"compile": "compiler", "CompiledModel": "model", "compiler": "", "model": "",
+          "passes": "", "schedule": ""}
+
+
+def __getattr__(name: str) -> _Any:
+    if name == "__version__":
+        return _version()
+    if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = _import_module(f"nncompile.{_LATER[name] or name}")
+    value = globals()[name] = getattr(module, name) if _LATER[name] else module
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER, "__version__"})
+
+
+def _version() -> str:
     from importlib.metadata import PackageNotFoundError, version
     try:
         return version("nncompile")

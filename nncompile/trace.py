@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from traceback import walk_tb
 from types import FrameType, TracebackType
 from typing import Any, NamedTuple, NoReturn
 
@@ -332,6 +331,7 @@ def frames_of(traceback: TracebackType | None) -> Iterator[tuple[FrameType, int 
     around it."""
     if traceback is None:
         return outwards(sys._getframe())
+    from traceback import walk_tb
     inner = list(walk_tb(traceback))[::-1]
     return chain(inner, outwards(traceback.tb_frame.f_back))
 

@@ -10,7 +10,6 @@ the composition of its parts', so that fusing never adds a row.
 """
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from math import inf
@@ -66,19 +65,21 @@ class OpDef:
         return "elementwise" in self.traits
 
 
+_VAR_POSITIONAL = 4                              # inspect.CO_VARARGS: it has *operands
+
+
 def op(name: str, infer: Callable[..., TensorType], reference: Callable[..., Any],
        *traits: Trait) -> OpDef:
-    """A row of the table; arity and attributes are read off the reference's signature."""
+    """A row of the table; arity and attributes are read off the reference's signature, which
+    `inspect.signature` would take far longer to read."""
     if isinstance(reference, np.ufunc):
         return OpDef(name, infer, reference, (reference.nin, reference.nin), (), {},
                      frozenset(traits))
-    parameters = inspect.signature(reference).parameters.values()
-    operands = [p for p in parameters if p.kind is not p.KEYWORD_ONLY]
-    most = inf if any(p.kind is p.VAR_POSITIONAL for p in operands) else len(operands)
-    fewest = sum(p.kind is not p.VAR_POSITIONAL and p.default is p.empty for p in operands)
-    attrs = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
-    defaults = {p.name: p.default for p in attrs if p.default is not p.empty}
-    return OpDef(name, infer, reference, (fewest, most), tuple(p.name for p in attrs), defaults,
+    code, count = reference.__code__, reference.__code__.co_argcount
+    fewest = count - len(reference.__defaults__ or ())
+    most = inf if code.co_flags & _VAR_POSITIONAL else count
+    attrs = code.co_varnames[count:count + code.co_kwonlyargcount]
+    return OpDef(name, infer, reference, (fewest, most), attrs, reference.__kwdefaults__ or {},
                  frozenset(traits))
 
 

@@ -7,10 +7,9 @@ dtype and the shape of the array stay.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
-from numpy.random import Generator
 
 from ir import Error
 from ir.types import product, same
@@ -21,6 +20,9 @@ from nncompile.array.generator import default_generator
 from nncompile.array.indexing import as_tuple, axis_of, index_items
 from nncompile.array.products import Products
 from nncompile.array.selection import flat_ids, in_graph, indices, is_array
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
 
 _A = TypeVar("_A", bound=Products)
 

@@ -8,10 +8,9 @@ for the same seed.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.random import Generator
 from numpy.typing import DTypeLike
 
 from ir import Error
@@ -22,6 +21,9 @@ from nncompile.array.dispatch import current
 from nncompile.array.dtypes import category, name_of
 from nncompile.array.generator import default_generator
 from nncompile.array.indexing import flat
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
 
 
 def _drawn(name: str, size: Sequence[Any], dtype: DType, generator: Generator | None,

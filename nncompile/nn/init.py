@@ -13,10 +13,9 @@ import math
 import warnings
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
-from numpy.random import Generator
 from numpy.typing import NDArray
 
 from nncompile.array import Array
@@ -24,6 +23,9 @@ from nncompile.array.generator import default_generator
 from nncompile.array.generator import manual_seed as manual_seed
 from nncompile.array.gradients import no_grad
 from nncompile.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
 
 Tensor = TypeVar("Tensor", Array, NDArray[Any])
 _P = ParamSpec("_P")

@@ -11,6 +11,7 @@ is bool.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -28,38 +29,41 @@ DIVISIONS, PREDICATES = ops.with_trait("division"), ops.with_trait("predicate")
 
 @dataclass(frozen=True)
 class LaneOp:
-    """How an elementwise op is emitted; `long` ones are too much code to repeat for each sum.
+    """How one of ir's elementwise ops is emitted, or "copy", which is no op.
 
-    `emit` takes an Emit of the operands' dtype (of a `where`, of its last two's).
+    emit: takes an Emit of the operands' dtype (of a `where`, of its last two's).
+    long: it is too much code to repeat for each sum.
     """
 
-    arity: int
+    name: str
     emit: Callable[..., Value]
-    dtypes: tuple[str, ...]
     long: bool = False
 
+    @cached_property
+    def arity(self) -> int:
+        return 1 if self.name == "copy" else int(ops.OPS[self.name].arity[0])
 
-def lane_op(name: str, emit: Callable[..., Value], *, long: bool = False) -> LaneOp:
-    """The entry of one of ir's ops, for the dtypes that its type rule allows."""
-    definition = ops.OPS[name]
-    arity = int(definition.arity[0])
+    @cached_property
+    def dtypes(self) -> tuple[str, ...]:
+        """Those that the type rule of the op allows."""
+        return tuple(filter(self._allows, DTYPES))
 
-    def allows(dtype: str) -> bool:
-        types = [TensorType(dtype, ())] * arity
-        if name == "where":
+    def _allows(self, dtype: str) -> bool:
+        if self.name == "copy":
+            return True
+        types = [TensorType(dtype, ())] * self.arity
+        if self.name == "where":
             types[0] = TensorType("bool", ())
         try:
-            definition.infer(*types, **({"dtype": dtype} if name == "cast" else {}))
+            ops.OPS[self.name].infer(*types, **({"dtype": dtype} if self.name == "cast" else {}))
         except Error:
             return False
         return True
 
-    return LaneOp(arity, emit, tuple(filter(allows, DTYPES)), long)
 
-
-LANE_OPS = {"copy": LaneOp(1, lambda e, x: x, tuple(DTYPES))} | {
-    name: lane_op(name, emit) for name, emit in math.SHORT.items()} | {
-    name: lane_op(name, emit, long=True) for name, emit in math.LONG.items()}
+LANE_OPS = {"copy": LaneOp("copy", lambda e, x: x)} | {
+    name: LaneOp(name, emit) for name, emit in math.SHORT.items()} | {
+    name: LaneOp(name, emit, long=True) for name, emit in math.LONG.items()}
 
 
 def check(chain: Chain, allowed: str, *, starts: bool = False, dtype: str = "f32",

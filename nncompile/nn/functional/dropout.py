@@ -7,15 +7,16 @@ Error in a trace in training with p > 0, since a graph has no randomness.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
-
-from numpy.random import Generator
+from typing import TYPE_CHECKING, Any
 
 from ir import Error
 from nncompile.array import Array, apply, as_array
 from nncompile.array.generator import default_generator
 from nncompile.errors import InputError
 from nncompile.nn.calls import from_outside, placed
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
 
 # The limit of selu at -inf, by which alpha dropout replaces what it drops.
 # Klambauer et al. (2017), arXiv:1706.02515.

@@ -1,0 +1,95 @@
+"""The start of a process: which modules are loaded when, and that what is loaded late is all there.
+
+A module more costs every process of every user a tenth of a millisecond or more.  Before one is
+added to a list here: does a process need it that does not reach the code which asks for it?
+"""
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import nncompile
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Our modules that `import nncompile` loads: what defining and running a model takes.
+IMPORTED = """
+ir ir.builder ir.graph ir.interpret ir.ops ir.ops.attributes ir.ops.elementwise ir.ops.references
+ir.ops.rules ir.parser ir.passes ir.printer ir.records ir.rewrite ir.types ir.verify
+nncompile nncompile.array nncompile.array.array nncompile.array.core nncompile.array.creation
+nncompile.array.dispatch nncompile.array.dtypes nncompile.array.elementwise
+nncompile.array.generator nncompile.array.gradients nncompile.array.indexing
+nncompile.array.inplace nncompile.array.numpys nncompile.array.products nncompile.array.random
+nncompile.array.reductions nncompile.array.selection nncompile.array.shapes
+nncompile.array.storage nncompile.errors nncompile.functions nncompile.nn nncompile.nn.activation
+nncompile.nn.attention nncompile.nn.calls nncompile.nn.containers nncompile.nn.distance
+nncompile.nn.dropout nncompile.nn.embedding nncompile.nn.flatten nncompile.nn.functional
+nncompile.nn.functional.activation nncompile.nn.functional.attention
+nncompile.nn.functional.dropout nncompile.nn.functional.linear
+nncompile.nn.functional.normalization nncompile.nn.functional.shapes
+nncompile.nn.functional.sparse nncompile.nn.hooks nncompile.nn.init nncompile.nn.linear
+nncompile.nn.module nncompile.nn.normalization nncompile.nn.parameter nncompile.nn.running
+nncompile.nn.state nncompile.nn.transformer nncompile.structure nncompile.targets nncompile.trace
+"""
+
+# Modules of Python and NumPy that it may load, beyond those that `import numpy` loads.
+OTHERS = {"copy", "inspect", "linecache", "numpy._typing._add_docstring", "numpy.typing"}
+
+# The same of a process that draws weights, compiles a model and finds everything in the cache,
+# beyond those that numpy.random and llvmlite load.
+OTHERS_CACHED = OTHERS | {"gc", "numpy.ctypeslib", "numpy.ctypeslib._ctypeslib", "signal"}
+
+CACHED = """
+model = nncompile.nn.Sequential(nncompile.nn.Linear(4, 3), nncompile.nn.ReLU())
+nncompile.compile(model, "f32[B, 4]", threads=1)(numpy.ones((2, 4), numpy.float32))
+"""
+
+
+def loaded(code: str, known: str = "numpy") -> list[str]:
+    """The modules that the code loads beyond those that others load, in a process of its own."""
+    whole = (f"import sys, {known}\nknown = set(sys.modules)\n{code}\n"
+             "print(*set(sys.modules) - known)")
+    done = subprocess.run([sys.executable, "-W", "error", "-c", whole], cwd=ROOT, check=True,
+                          capture_output=True, text=True)
+    return sorted(done.stdout.split())
+
+
+def ours(module: str) -> bool:
+    return module.partition(".")[0] in ("ir", "nncompile")
+
+
+def test_what_the_import_loads() -> None:
+    modules = loaded("import nncompile")
+    assert [m for m in modules if ours(m)] == IMPORTED.split()
+    assert {m for m in modules if not ours(m)} <= OTHERS
+
+
+def test_what_a_cached_process_loads() -> None:
+    """No compiler of numba's, and nothing that only a first compilation needs."""
+    code = "import nncompile\n" + CACHED
+    known = "numpy, numpy.random, llvmlite.binding, llvmlite.ir"
+    loaded(code)                                       # which fills the cache
+    assert {m for m in loaded(code, known) if not ours(m)} <= OTHERS_CACHED
+
+
+def test_what_is_imported_later_is_there() -> None:
+    for name in ("compile", "CompiledModel", "compiler", "passes"):
+        code = f"import nncompile\nassert {name!r} in dir(nncompile)\nnncompile.{name}"
+        assert "nncompile.model" in loaded(code) or name == "passes"
+    assert "nncompile.compiler" in loaded("from nncompile import *\ncompile, CompiledModel")
+    assert loaded("import nncompile\nassert isinstance(nncompile.__version__, str)")
+    with pytest.raises(AttributeError, match="module 'nncompile' has no attribute 'compiled'"):
+        _ = nncompile.compiled
+    assert set(nncompile.__all__) <= set(dir(nncompile))
+    for name in nncompile.__all__:
+        assert getattr(nncompile, name) is not None
+
+
+def test_what_is_imported_later_pickles() -> None:
+    for value in (nncompile.compile, nncompile.CompiledModel):
+        code = f"import pickle\nassert callable(pickle.loads({pickle.dumps(value)!r}))"
+        assert "nncompile.model" in loaded(code)
