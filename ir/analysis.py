@@ -1,4 +1,4 @@
-"""Views of a graph in networkx; derived when asked for, never stored."""
+"""Views of a graph in networkx, derived on request and never stored."""
 from __future__ import annotations
 
 import json
@@ -11,7 +11,10 @@ from ir.printer import name_values, print_call
 
 
 def dataflow(graph: Graph) -> nx.DiGraph:
-    """The values, with an edge from each operand to the result; a result carries its `node`."""
+    """Returns the values, with an edge from each operand to the result.
+
+    The attribute `node` of a result is its node, and None for inputs and params.
+    """
     flow = nx.DiGraph()
     flow.add_nodes_from([*graph.inputs, *graph.params], node=None)
     for node in graph.nodes:
@@ -21,14 +24,15 @@ def dataflow(graph: Graph) -> nx.DiGraph:
 
 
 def users(graph: Graph, value: Value) -> list[Node]:
-    """The nodes that have a value as an operand, in order, each one once."""
+    """Returns the nodes that have a value as an operand, in order, each one once."""
     return [node for node in graph.nodes if value in node.inputs]
 
 
 def dominators(graph: Graph) -> dict[Value, Value | None]:
-    """For each result, the nearest other value that everything it depends on goes through.
+    """Returns for each result its immediate dominator.
 
-    None where there is none, because inputs and params reach it on separate ways.
+    That is the nearest other value that every path from inputs and params passes through; None
+    where there is no such value.
     """
     flow, entry = dataflow(graph), object()
     sources = [value for value in flow if flow.in_degree(value) == 0]
@@ -40,10 +44,11 @@ def dominators(graph: Graph) -> dict[Value, Value | None]:
 
 
 def convex_groups(graph: Graph, belongs: Callable[[Node], bool]) -> list[list[Node]]:
-    """The nodes that belong, in groups as large as a walk in order finds them.
+    """Returns groups of connected nodes that can each be computed as one.
 
-    The nodes of a group are connected, and each group can be computed at once: no way leaves it and
-    comes back, not even through other groups.  Groups and their nodes are in graph order.
+    belongs: says which nodes can be in a group. The groups are as large as one walk in graph order
+    finds them, and convex: no path leaves a group and comes back, not even through other groups.
+    Groups, and the nodes in them, are in graph order.
     """
     flow = dataflow(graph)
     groups = {node.result: [node] for node in graph.nodes if belongs(node)}
@@ -53,7 +58,7 @@ def convex_groups(graph: Graph, belongs: Callable[[Node], bool]) -> list[list[No
             if node.result not in member:
                 break
             here, there = member[node.result], member[operand]
-            if here is not there and only_way(flow, there, here):
+            if here is not there and _only_way(flow, there, here):
                 nx.contracted_nodes(flow, there, here, self_loops=False, copy=False)
                 groups[there] += groups.pop(here)
                 member.update({n.result: there for n in groups[there]})
@@ -62,26 +67,27 @@ def convex_groups(graph: Graph, belongs: Callable[[Node], bool]) -> list[list[No
                   key=lambda group: order[group[0].result])
 
 
-def only_way(flow: nx.DiGraph, start: Value, end: Value) -> bool:
-    """Whether an edge is the only way from its start to its end."""
+def _only_way(flow: nx.DiGraph, start: Value, end: Value) -> bool:
+    """Whether an edge is the only path from its start to its end."""
     others = set(flow.successors(start)) - {end}
     return not any(end in nx.descendants(flow, other) for other in others)
 
 
 def to_dot(graph: Graph) -> str:
-    """Graphviz text; `dot -Tsvg` draws it."""
+    """Returns the graph as Graphviz text, which `dot -Tsvg` draws."""
     names, flow = name_values(graph), dataflow(graph)
     ids = {value: f"v{i}" for i, value in enumerate(flow)}
     lines = ["node [shape=box, fontname=monospace]"]
     for value, node in flow.nodes(data="node"):
         call = f"\n{print_call(node, names)}" if node is not None else ""
         bold = ", style=bold" if value in graph.outputs else ""
-        label = dot_string(f"{names[value]}: {value.type}{call}")
+        label = _dot_string(f"{names[value]}: {value.type}{call}")
         lines.append(f"{ids[value]} [label={label}{bold}]")
     lines += [f"{ids[a]} -> {ids[b]}" for a, b in flow.edges]
-    return "\n  ".join([f"digraph {dot_string(graph.name)} {{", *lines]) + "\n}\n"
+    return "\n  ".join([f"digraph {_dot_string(graph.name)} {{", *lines]) + "\n}\n"
 
 
-def dot_string(text: str) -> str:
-    r"""JSON and DOT quote alike; DOT has no \u escapes, so those are left as characters."""
+def _dot_string(text: str) -> str:
+    r"""A DOT string. JSON quotes alike; DOT has no \u escapes, so characters are left as they are.
+    """
     return json.dumps(text, ensure_ascii=False)

@@ -4,6 +4,8 @@
     x = builder.declare("input", "x", parse_type("f32[B, 64]"))
     y = builder.add("mul", builder.add("exp", x), 0.5)
     graph = builder.build("example", [y])
+
+Parameters and constants may be declared with their data, which the graph then has.
 """
 from __future__ import annotations
 
@@ -17,11 +19,11 @@ from ir.graph import SIGILS, Graph, Node, Operand, Value, Where, types_of
 from ir.ops import infer_normal, normal
 from ir.types import Error, NDArray, TensorType, type_of
 
-NOWHERE = Where()
+_NOWHERE = Where()
 
 
 class Builder:
-    """Collects the values and nodes of one graph.  `data` holds the arrays of its params."""
+    """Collects the values and nodes of one graph. `data` has the arrays of its params."""
 
     def __init__(self) -> None:
         self.declared: list[Value] = []
@@ -31,8 +33,11 @@ class Builder:
 
     def declare(self, kind: str, name: str, type_: TensorType,
                 data: NDArray | None = None) -> Value:
-        """A new input, parameter or constant.  Raises Error for a name that is taken, or data that
-        are not of the type."""
+        """Returns a new input, parameter or constant of this type.
+
+        kind: "input", "parameter" or "constant". data: the array of a param, which is not copied.
+        Raises Error for a name that is taken, and for data of another type.
+        """
         if kind not in SIGILS or kind == "result":
             raise Error(f"an input, parameter or constant can be declared, not a {kind!r}")
         if (SIGILS[kind], name) in self._taken:
@@ -46,23 +51,29 @@ class Builder:
             self.data[value] = data
         return value
 
-    def add(self, op: str, *inputs: Operand, where: Where = NOWHERE, **attrs: Any) -> Value:
-        """The result of a new node.  Raises Error where the op does not take these operands or
-        attributes."""
-        operands = tuple(map(operand, inputs))
+    def add(self, op: str, *inputs: Operand, where: Where = _NOWHERE, **attrs: Any) -> Value:
+        """Returns the result of a new node, whose type is inferred.
+
+        Raises Error where the op does not take these operands or attributes.
+        """
+        operands = tuple(map(_operand, inputs))
         attrs = normal(op, attrs)
         result = Value(infer_normal(op, types_of(operands), attrs))
         self.nodes.append(Node(result, op, operands, attrs, where))
         return result
 
     def build(self, name: str, outputs: Sequence[Value]) -> Graph:
+        """Returns the graph of what was declared and added, with these outputs."""
         inputs = tuple(v for v in self.declared if v.kind == "input")
         params = tuple(v for v in self.declared if v.kind != "input")
         return Graph(name, inputs, params, tuple(self.nodes), tuple(outputs), dict(self.data))
 
 
-def operand(given: object) -> Operand:
-    """A value or a plain float; a number of another kind, or a truth value, becomes one."""
+def _operand(given: object) -> Operand:
+    """A value, or a float that a number of any kind becomes.
+
+    Raises Error for anything else, and for a number that no float is equal to.
+    """
     if isinstance(given, Value):
         return given
     if not isinstance(given, Real | np.bool_):

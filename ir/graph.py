@@ -5,8 +5,8 @@
     operand = Value | float
     Value   = input %x | result %0 | parameter @fc.weight | constant $0
 
-A node refers to values, never to other nodes.  So a pass that puts another node in the list under
-the same result leaves everything behind it untouched, and a graph is changed by building a list.
+A node refers to values, never to other nodes. So a pass can replace a node by another one with the
+same result, and no later node has to change; a graph is rewritten by building another list.
 """
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SIGILS = {"input": "%", "result": "%", "parameter": "@", "constant": "$"}
 
 @dataclass(frozen=True, eq=False)
 class Value:
-    """What an operand names.  Compared by identity; a result gets its number when it is printed."""
+    """What an operand names. Values are compared by identity; results are numbered when printed."""
 
     type: TensorType
     kind: str = "result"                         # a key of SIGILS
@@ -36,21 +36,25 @@ Operand = Value | float                          # a float is weak: it takes the
 
 @dataclass(frozen=True)
 class Where:
-    """Where a node comes from: `0 Linear`, the layer's path and class, and `digits.py:21`."""
+    """Where a node comes from: the path and class of its layer, and the line of the user's code.
+
+    layer: such as `0 Linear`. line: such as `digits.py:21`. Each may be empty.
+    """
 
     layer: str = ""
     line: str = ""
 
     @property
     def note(self) -> str:
-        """What an error adds: a line for each of the two that is known, or nothing."""
+        """The lines that an error message adds: one for each of the two that is known."""
         known = (("layer: ", self.layer), ("line:  ", self.line))
         return "".join(f"\n  {what}{text}" for what, text in known if text)
 
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """One equation.  Operands, then the `then` steps' further operands, are in `inputs`."""
+    """One equation. `inputs` has the op's operands, then the further operands of its `then` steps.
+    """
 
     result: Value
     op: str
@@ -61,7 +65,7 @@ class Node:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Graph:
-    """A function from inputs and params to outputs.  It is never changed, only replaced."""
+    """A function from inputs and params to outputs. It is never changed, only replaced."""
 
     name: str
     inputs: tuple[Value, ...]
@@ -87,12 +91,12 @@ class Graph:
 
 
 def types_of(operands: Sequence[Operand]) -> list[TensorType | float]:
-    """The type of each operand; a float stands for itself."""
+    """Returns the type of each operand; a float stands for itself."""
     return [o.type if isinstance(o, Value) else o for o in operands]
 
 
 def named_sizes(graph: Graph) -> dict[str, tuple[Value, int]]:
-    """Each named size, with the first input and axis it can be read from, in that order."""
+    """Returns each named size with the first input and axis that it can be read from, in order."""
     places: dict[str, tuple[Value, int]] = {}
     for value in graph.inputs:
         for axis, dim in enumerate(value.type.shape):
@@ -102,10 +106,10 @@ def named_sizes(graph: Graph) -> dict[str, tuple[Value, int]]:
 
 
 def load_time_values(graph: Graph) -> frozenset[Value]:
-    """The values that the params alone determine, the params themselves included.
+    """Returns the values that the params alone determine, the params themselves included.
 
-    They are computed once, when the weights are loaded, and cost a call nothing.  A slice of a
-    parameter that ends at B is not among them: it changes from call to call.
+    They are computed once, when the weights are loaded, and not in each call. A slice of a
+    parameter that ends at B is not among them: it depends on the call.
     """
     known = set(graph.params)
     for node in graph.nodes:
@@ -115,7 +119,7 @@ def load_time_values(graph: Graph) -> frozenset[Value]:
 
 
 def depends_only_on(node: Node, known: Set[Operand]) -> bool:
-    """Whether known values, and no named size, determine what the node computes."""
+    """Returns whether known values, and no named size, determine what the node computes."""
     for operand in node.inputs:
         if isinstance(operand, Value) and operand not in known:
             return False
@@ -123,7 +127,7 @@ def depends_only_on(node: Node, known: Set[Operand]) -> bool:
 
 
 def substitute(node: Node, instead: Mapping[Value, Operand]) -> Node:
-    """The node with some operands exchanged; the same node where none is."""
+    """Returns the node with some operands exchanged, or the same node where none is."""
     if instead.keys().isdisjoint(node.inputs):
         return node
     inputs = tuple(instead.get(o, o) if isinstance(o, Value) else o for o in node.inputs)
@@ -131,6 +135,6 @@ def substitute(node: Node, instead: Mapping[Value, Operand]) -> Node:
 
 
 def joined(first: Where, second: Where) -> Where:
-    """The origin of a node made of two: the layers of both, and the later line."""
+    """Returns the origin of a node made of two: the layers of both, and the later line."""
     layers = [*first.layer.split(", "), *second.layer.split(", ")]
     return Where(", ".join(filter(None, dict.fromkeys(layers))), second.line or first.line)

@@ -1,4 +1,4 @@
-"""Evaluate a graph by the references of its ops: the oracle for everything else."""
+"""Evaluates a graph by the references of its ops: the oracle for everything else."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from ir.types import DTYPES, FLOATS, Error, NDArray, TensorType, bind_sizes
 
 
 def interpret(graph: Graph, arrays: Sequence[Any], dtype: Any = None) -> list[NDArray]:
-    """The outputs for these inputs, as new arrays; inputs and params are only read.
+    """Returns the outputs for these inputs as new arrays; inputs and params are only read.
 
-    With no `dtype`, each op computes in the type the graph says: an f32 graph is rounded to float32
-    after each op, and takes float32 inputs only.  dtype=numpy.float64 computes the same graph in
-    double precision, float inputs of either precision and params converted: the oracle.  Integers
-    and bools keep their types.
+    dtype: None: each op computes in the type that the graph says; an f32 graph is rounded to
+           float32 after each op, and takes float32 inputs only.
+           numpy.float64: the same graph in double precision; float inputs of either precision, and
+           params, are converted. This is the oracle. Integers and bools keep their types.
 
     Raises Error for inputs that do not fit, params without data, and values that are illegal, such
     as an id outside its table.
@@ -27,7 +27,10 @@ def interpret(graph: Graph, arrays: Sequence[Any], dtype: Any = None) -> list[ND
 
 
 def outputs_of(graph: Graph, arrays: Sequence[Any], dtype: Any = None) -> list[NDArray]:
-    """The same, but outputs may be inputs and params or views of them: they are only to be read."""
+    """Returns the outputs as `interpret` does, but not copied.
+
+    They may be inputs, params or views of these, and so are only to be read.
+    """
     if dtype is not None and np.dtype(dtype) not in (np.float32, np.float64):
         raise Error(f"a graph computes in float32 or float64, not {np.dtype(dtype)}")
     names = name_values(graph)
@@ -38,18 +41,18 @@ def outputs_of(graph: Graph, arrays: Sequence[Any], dtype: Any = None) -> list[N
         raise Error(f"{graph.name} takes {len(graph.inputs)} inputs ({wanted}), not {len(arrays)}")
     given = [*map(np.asarray, arrays), *(graph.data[p] for p in graph.params)]
     declared = [*graph.inputs, *graph.params]
-    known = {v: checked(names[v], v.type, a, dtype) for v, a in zip(declared, given, strict=True)}
+    known = {v: _checked(names[v], v.type, a, dtype) for v, a in zip(declared, given, strict=True)}
     sizes = bind_sizes([v.type for v in declared], given, [names[v] for v in declared])
     for node in graph.nodes:
         try:
-            known[node.result] = evaluate_node(node, known, sizes, dtype)
+            known[node.result] = _evaluate_node(node, known, sizes, dtype)
         except Error as error:
             raise Error(f"{error}\n  node: {print_node(node, names)}") from None
     return [known[v] for v in graph.outputs]
 
 
-def checked(name: str, type_: TensorType, array: NDArray, dtype: Any) -> NDArray:
-    """The array in the element type to compute with."""
+def _checked(name: str, type_: TensorType, array: NDArray, dtype: Any) -> NDArray:
+    """The array in the element type to compute with. Raises Error where it has another."""
     expected = DTYPES[type_.dtype]
     if dtype is not None and expected.kind == array.dtype.kind == "f":
         return array.astype(dtype, copy=False)
@@ -61,8 +64,9 @@ def checked(name: str, type_: TensorType, array: NDArray, dtype: Any) -> NDArray
     return array
 
 
-def evaluate_node(node: Node, values: dict[Value, NDArray], sizes: dict[str, int],
-                  dtype: Any) -> NDArray:
+def _evaluate_node(node: Node, values: dict[Value, NDArray], sizes: dict[str, int],
+                   dtype: Any) -> NDArray:
+    """The value of a node, whose dtype and shape have to be the inferred ones."""
     operands = [values[o] if isinstance(o, Value) else o for o in node.inputs]
     attrs = {key: at_sizes(value, sizes) for key, value in node.attrs.items()}
     if dtype is not None and attrs.get("dtype") in FLOATS:

@@ -25,7 +25,7 @@ from ir.types import (
 
 _KINDS = {"%": "input", "@": "parameter", "$": "constant"}
 
-_STRING = r'"[^"\\]*(?:\\.[^"\\]*)*"'             # a JSON string
+_STRING = r'"[^"\\]*(?:\\.[^"\\]*)*"'            # a JSON string
 _TOKEN = re.compile(rf"""\s*(?:
     (?P<value>  [%@$](?:[\w.]+|{_STRING}) )
   | (?P<string> {_STRING} )
@@ -316,7 +316,7 @@ def _key(written: str) -> str:
 
 
 def parse(text: str) -> Graph:
-    """Return the graph that a text describes; its params have no data yet.
+    """Returns the graph that a text describes; its params have no data yet.
 
     The type of each result is inferred again and compared with the type in the text.
     Raises ParseError, with the number of the line, where the text is no graph.
@@ -333,7 +333,7 @@ def parse(text: str) -> Graph:
 
 
 def parse_type(text: str) -> TensorType:
-    """Return the type that a text such as "f32[B, 784]" describes.
+    """Returns the type that a text such as "f32[B, 784]" describes.
 
     Raises ParseError, whose message shows the grammar, where the text is no type.
     """

@@ -24,7 +24,7 @@ PLACE = r"[\w.:/\\<>()-]+(?:,? [\w.:/\\<>()-]+)*"    # the layer or the line of 
 
 
 def print_graph(graph: Graph) -> str:
-    """Return the text of a graph.
+    """Returns the text of a graph.
 
     An illegal graph prints too; a value that it does not define is written %?.
     """
@@ -40,7 +40,7 @@ def print_graph(graph: Graph) -> str:
 
 
 def name_values(graph: Graph) -> dict[Value, str]:
-    """Return what each value of a graph is called in its text.
+    """Returns what each value of a graph is called in its text.
 
     A result is called by the position of its node: %0, %1, ...
     """
@@ -49,7 +49,7 @@ def name_values(graph: Graph) -> dict[Value, str]:
 
 
 def name_value(value: Value) -> str:
-    """Return what an input, a parameter or a constant is called in the text."""
+    """Returns what an input, a parameter or a constant is called in the text."""
     return SIGILS[value.kind] + _quoted(value.name, _plain_name(value))
 
 
@@ -59,13 +59,13 @@ def _plain_name(value: Value) -> str:
 
 
 def print_node(node: Node, names: Mapping[Value, str]) -> str:
-    """Return the line of one node, whose values are called as `names` says."""
+    """Returns the line of one node, whose values are called as `names` says."""
     left = f"{names.get(node.result, '%?')}: {node.result.type} = {print_call(node, names)}"
     return " ".join([left, *_print_where(node.where)])
 
 
 def print_call(node: Node, names: Mapping[Value, str]) -> str:
-    """Return the right-hand side of a node's line: `linear(%x, @w) then relu, add(%0)`."""
+    """Returns the right-hand side of a node's line: `linear(%x, @w) then relu, add(%0)`."""
     def call(op: str, operands: Sequence[Operand]) -> str:
         inside = ", ".join(names.get(o, "%?") if isinstance(o, Value) else repr(o)
                            for o in operands)
@@ -108,7 +108,7 @@ def _quoted(name: str, plain: str) -> str:
 
 
 def columns(rows: Iterable[Sequence[str]]) -> list[str]:
-    """Return lines with their cells in aligned columns.
+    """Returns lines with their cells in aligned columns.
 
     A cell of more than 120 characters does not widen its column.
     """

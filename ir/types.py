@@ -1,9 +1,9 @@
-"""Types: an element type and a shape.  f32[B, 784] has one size that only the run knows, B.
+"""Tensor types: an element type and a shape. In f32[B, 784] the size B is known in a call only.
 
 A symbolic size is an integer polynomial in named sizes (B, B*T, 2*B + 1) in canonical form: two
-sizes are the same exactly when their terms are.  Named sizes are any integers from 0 on, and a
-question whose answer depends on which ones (is B 1?) is refused, so that nothing can be decided
-for one batch size and used for another.
+sizes are the same exactly when their terms are. Named sizes are any integers from 0 on. A question
+whose answer depends on their values (is B 1?) is refused, so that nothing can be decided for one
+batch size and used for another.
 """
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ import numpy.typing as npt
 from ir.records import dataclass
 
 NDArray = npt.NDArray[Any]
-Monomial = tuple[str, ...]                       # ("B", "T") is B*T, () is 1
-Term = tuple[Monomial, int]
-Answer = TypeVar("Answer")
+_Monomial = tuple[str, ...]                      # ("B", "T") is B*T, () is 1
+Term = tuple[_Monomial, int]
+_Answer = TypeVar("_Answer")
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "f32": np.dtype("float32"),
@@ -37,22 +37,22 @@ FLOATS = ("f32", "f64")
 INTEGERS = ("i8", "u8", "i32", "i64")
 NUMBERS = FLOATS + INTEGERS                      # of which a bool is none
 MAX_WHOLE = 2**53                                # up to here a float is every whole number
-MAX_RANK = 64                                    # NumPy's own limit
-MAX_TERMS = 256                                  # a text from anywhere must not explode here
-MAX_DEGREE = 256
+_MAX_RANK = 64                                   # NumPy's own limit
+_MAX_TERMS = 256                                 # a text from anywhere must not explode here
+_MAX_DEGREE = 256
 MAX_COEFFICIENT = 2**63 - 1
 
 
 class Error(Exception):
-    """Base of every error raised by ir."""
+    """The base of every error that ir raises."""
 
 
 # -- sizes -----------------------------------------------------------------------------------------
 
-def on_sizes(method: Callable[[DimExpr, Dim], Answer]) -> Callable[[DimExpr, object], Answer]:
-    """Let a binary method see ints and sizes only; Python reports anything else as unsupported."""
+def _on_sizes(method: Callable[[DimExpr, Dim], _Answer]) -> Callable[[DimExpr, object], _Answer]:
+    """Lets a binary method see ints and sizes only; Python reports anything else as unsupported."""
     @wraps(method)
-    def checked(self: DimExpr, other: object) -> Answer:
+    def checked(self: DimExpr, other: object) -> _Answer:
         if isinstance(other, (int, DimExpr)):
             return method(self, other)
         return method(self, int(other)) if isinstance(other, np.integer) else NotImplemented
@@ -61,38 +61,41 @@ def on_sizes(method: Callable[[DimExpr, Dim], Answer]) -> Callable[[DimExpr, obj
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DimExpr:
-    """A symbolic size.  It computes like an int, and answers a comparison only where the answer
-    is the same for every size: B + 1 > B and B >= 0 are True, B == 1 raises Error."""
+    """A symbolic size, which computes like an int.
+
+    A comparison is answered only where the answer is the same for every size: B + 1 > B and B >= 0
+    are True, and B == 1 raises Error.
+    """
 
     terms: tuple[Term, ...]                      # highest degree first, no coefficient 0
 
     __array_ufunc__ = None                       # numpy.int64(2) * B comes here, not to NumPy
 
-    @on_sizes
+    @_on_sizes
     def __add__(self, other: Dim) -> Dim:
-        return canonical(self.terms + terms(other))
+        return _canonical(self.terms + terms(other))
 
-    @on_sizes
+    @_on_sizes
     def __mul__(self, other: Dim) -> Dim:
-        return multiplied(self.terms, terms(other))
+        return _multiplied(self.terms, terms(other))
 
-    @on_sizes
+    @_on_sizes
     def __sub__(self, other: Dim) -> Dim:
         return self + other * -1
 
-    @on_sizes
+    @_on_sizes
     def __rsub__(self, other: Dim) -> Dim:
         return self * -1 + other
 
-    @on_sizes
+    @_on_sizes
     def __floordiv__(self, other: Dim) -> Dim:
-        return exact_quotient(self, other)
+        return _exact_quotient(self, other)
 
-    @on_sizes
+    @_on_sizes
     def __rfloordiv__(self, other: Dim) -> Dim:
-        return exact_quotient(other, self)
+        return _exact_quotient(other, self)
 
-    @on_sizes
+    @_on_sizes
     def __mod__(self, other: Dim) -> Dim:
         return self - self // other * other
 
@@ -101,30 +104,30 @@ class DimExpr:
 
     __radd__, __rmul__ = __add__, __mul__
 
-    @on_sizes
+    @_on_sizes
     def __eq__(self, other: Dim) -> bool:
         low, high = extent(self - other)
-        return self.decided(other, yes=low == high == 0, no=low > 0 or high < 0)
+        return self._decided(other, yes=low == high == 0, no=low > 0 or high < 0)
 
-    @on_sizes
+    @_on_sizes
     def __lt__(self, other: Dim) -> bool:
         low, high = extent(self - other)
-        return self.decided(other, yes=high < 0, no=low >= 0)
+        return self._decided(other, yes=high < 0, no=low >= 0)
 
-    @on_sizes
+    @_on_sizes
     def __le__(self, other: Dim) -> bool:
         low, high = extent(self - other)
-        return self.decided(other, yes=high <= 0, no=low > 0)
+        return self._decided(other, yes=high <= 0, no=low > 0)
 
-    @on_sizes
+    @_on_sizes
     def __gt__(self, other: Dim) -> bool:
         return not self <= other
 
-    @on_sizes
+    @_on_sizes
     def __ge__(self, other: Dim) -> bool:
         return not self < other
 
-    def decided(self, other: Dim, *, yes: bool, no: bool) -> bool:
+    def _decided(self, other: Dim, *, yes: bool, no: bool) -> bool:
         if yes or no:
             return yes
         raise Error(f"how {self} compares with {other} is not known before run time")
@@ -153,15 +156,18 @@ Dim = int | DimExpr
 
 @lru_cache(maxsize=256)
 def symbol(name: str) -> DimExpr:
-    """The size with this name.  Raises Error unless it is a capitalised ASCII identifier: those
-    are never mistaken for `true`, `inf` or an op, and generated code can use them as they are."""
+    """Returns the size with this name.
+
+    Raises Error unless the name is a capitalised ASCII identifier: such a name is never mistaken
+    for `true`, `inf` or an op, and generated code can use it as it is.
+    """
     if not (name.isascii() and name.isidentifier() and name[0].isupper()) or iskeyword(name):
         raise Error(f"{name!r} cannot name a size: a capitalised word such as B or Batch can")
     return DimExpr((((name,), 1),))
 
 
 def symbol_name(dim: Dim) -> str | None:
-    """The name of a size that is nothing but a name; None for 4 and for 2*B."""
+    """Returns the name of a size that is nothing but a name; None for 4 and for 2*B."""
     match dim:
         case DimExpr(terms=(((name,), 1),)):
             return name
@@ -169,23 +175,29 @@ def symbol_name(dim: Dim) -> str | None:
 
 
 def names_in(dim: Dim) -> set[str]:
-    """The names a size is computed from."""
+    """Returns the names that a size is computed from."""
     return {name for monomial, _ in terms(dim) for name in monomial}
 
 
 def terms(dim: Dim) -> tuple[Term, ...]:
-    """A size as a sum: (names multiplied, coefficient) for each part; a number has no names."""
+    """Returns a size as a sum: the names multiplied and the coefficient of each term.
+
+    A number is one term without names; 0 has no terms.
+    """
     return dim.terms if isinstance(dim, DimExpr) else (((), dim),) if dim else ()
 
 
 def polynomial(parts: Iterable[Term]) -> Dim:
-    """The sum of the parts in canonical form: graded lexicographic order; a constant is an int."""
-    return canonical(tuple(parts))
+    """Returns the sum of the terms in canonical form: an int if no names are left.
+
+    The terms are in graded lexicographic order. Raises Error for a size that is too complicated.
+    """
+    return _canonical(tuple(parts))
 
 
 @lru_cache(maxsize=4096)                         # a model computes the same few sizes all the time
-def canonical(parts: tuple[Term, ...]) -> Dim:
-    total: dict[Monomial, int] = {}
+def _canonical(parts: tuple[Term, ...]) -> Dim:
+    total: dict[_Monomial, int] = {}
     for monomial, coefficient in parts:
         key = tuple(sorted(monomial))
         total[key] = total.get(key, 0) + coefficient
@@ -193,25 +205,27 @@ def canonical(parts: tuple[Term, ...]) -> Dim:
     if not any(m for m, _ in kept):
         return sum(c for _, c in kept)
     largest = max(abs(c) for _, c in kept)
-    if len(kept) > MAX_TERMS or len(kept[0][0]) > MAX_DEGREE or largest > MAX_COEFFICIENT:
+    if len(kept) > _MAX_TERMS or len(kept[0][0]) > _MAX_DEGREE or largest > MAX_COEFFICIENT:
         raise Error(f"a size of {len(kept)} terms, degree {len(kept[0][0])} is too complicated")
     return DimExpr(tuple(kept))
 
 
 @lru_cache(maxsize=4096)
-def multiplied(a: tuple[Term, ...], b: tuple[Term, ...]) -> Dim:
+def _multiplied(a: tuple[Term, ...], b: tuple[Term, ...]) -> Dim:
     return polynomial((m + n, c * d) for m, c in a for n, d in b)
 
 
 def divide(a: Dim, b: Dim) -> Dim | None:
-    """The exact quotient a / b, or None where there is none."""
-    return divided(terms(a), terms(b))
+    """Returns the exact quotient a / b, or None where there is none."""
+    return _divided(terms(a), terms(b))
 
 
 @lru_cache(maxsize=4096)
-def divided(a: tuple[Term, ...], b: tuple[Term, ...]) -> Dim | None:
-    """Long division by leading terms.  The graded order is a monomial order, so each step makes the
-    rest smaller and the loop ends."""
+def _divided(a: tuple[Term, ...], b: tuple[Term, ...]) -> Dim | None:
+    """Long division by leading terms, or None.
+
+    The graded order is a monomial order, so each step makes the rest smaller and the loop ends.
+    """
     if not b:
         return None
     (divisor, d), quotient = b[0], []
@@ -225,26 +239,29 @@ def divided(a: tuple[Term, ...], b: tuple[Term, ...]) -> Dim | None:
         if c % d:
             return None
         quotient.append((tuple(rest), c // d))
-        taken = multiplied(b, ((tuple(rest), -(c // d)),))
-        a = terms(canonical(a + terms(taken)))
+        taken = _multiplied(b, ((tuple(rest), -(c // d)),))
+        a = terms(_canonical(a + terms(taken)))
     return polynomial(quotient)
 
 
-def exact_quotient(a: Dim, b: Dim) -> Dim:
-    """a / b.  Raises Error where that is no whole size for every value of the names."""
+def _exact_quotient(a: Dim, b: Dim) -> Dim:
+    """Returns a / b. Raises Error where it is not a whole size for every value of the names."""
     if (quotient := divide(a, b)) is None:
         raise Error(f"{a} is not divisible by {b} for every size")
     return quotient
 
 
 def product(dims: Iterable[Dim]) -> Dim:
-    """The number of elements of a shape; 1 for a scalar's."""
+    """Returns the number of elements of a shape; 1 for a scalar."""
     one: Dim = 1
     return reduce(mul, dims, one)
 
 
 def extent(dim: Dim) -> tuple[float, float]:
-    """Bounds that hold for all named sizes from 0 on: (1, inf) for B + 1, (-inf, inf) for B - T."""
+    """Returns bounds that hold for all values of the names from 0 on.
+
+    (1, inf) for B + 1, and (-inf, inf) for B - T.
+    """
     constant = sum(c for m, c in terms(dim) if not m)
     others = [c for m, c in terms(dim) if m]
     low = -inf if any(c < 0 for c in others) else constant
@@ -253,8 +270,10 @@ def extent(dim: Dim) -> tuple[float, float]:
 
 
 def same(a: object, b: object) -> bool:
-    """Whether two sizes, shapes (tuples or lists) or types are the same whatever B is.  Never
-    raises, unlike ==, which asks whether they are the same for the B of this run."""
+    """Returns whether two sizes, shapes (tuples or lists) or types are equal for every B.
+
+    Never raises, unlike ==, which refuses to answer where it depends on B.
+    """
     if a is b:
         return True
     if isinstance(a, int) and isinstance(b, int):          # most are
@@ -267,7 +286,7 @@ def same(a: object, b: object) -> bool:
 
 
 def evaluate_dim(dim: Dim, sizes: Mapping[str, int]) -> int:
-    """The size as a number.  Raises Error for a name that has none."""
+    """Returns a size as a number. Raises Error for a name that has no value in `sizes`."""
     if unknown := names_in(dim) - sizes.keys():
         raise Error(f"the size {min(unknown)} is not a size of any input")
     return sum(c * prod(sizes[name] for name in m) for m, c in terms(dim))
@@ -277,7 +296,11 @@ def evaluate_dim(dim: Dim, sizes: Mapping[str, int]) -> int:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class TensorType:
-    """An element type, a key of DTYPES, and a shape.  Two are equal where they are `same`."""
+    """An element type, which is a key of DTYPES, and a shape.
+
+    Two types are equal where they are `same`. Raises Error for an unknown element type, more axes
+    than NumPy has, and a size below 0.
+    """
 
     dtype: str
     shape: tuple[Dim, ...]
@@ -287,14 +310,15 @@ class TensorType:
             raise Error(f"there is no element type {self.dtype!r}, only {', '.join(DTYPES)}")
         shape = tuple([d if isinstance(d, DimExpr) else index(d) for d in self.shape])
         object.__setattr__(self, "shape", shape)
-        if len(shape) > MAX_RANK:
-            raise Error(f"a shape has at most {MAX_RANK} axes, not {len(shape)}")
+        if len(shape) > _MAX_RANK:
+            raise Error(f"a shape has at most {_MAX_RANK} axes, not {len(shape)}")
         for dim in shape:
             if isinstance(dim, int) and not 0 <= dim <= MAX_COEFFICIENT:
                 raise Error(f"{dim} is no size of an axis")
 
     @property
     def ndim(self) -> int:
+        """The number of axes."""
         return len(self.shape)
 
     def __eq__(self, other: object) -> bool:
@@ -312,10 +336,10 @@ class TensorType:
 
 
 def check_number(number: float, dtype: str) -> None:
-    """Raise Error where a plain number cannot stand for an element of this type.
+    """Raises Error where a plain number cannot stand for an element of this dtype.
 
-    It is rounded to a float type.  For an integer type it has to be a whole number in the type's
-    range, and at most 2**53, above which not every whole number is a float; for a bool 0 or 1.
+    A number is rounded to a float dtype. For an integer dtype it has to be whole, in the range of
+    the dtype and at most 2**53, above which not every whole number is a float; for bool, 0 or 1.
     """
     if dtype in FLOATS:
         return
@@ -329,12 +353,12 @@ def check_number(number: float, dtype: str) -> None:
 
 
 def type_of(array: NDArray) -> TensorType:
-    """The type of an array.  Raises Error for an element type that is not one of DTYPES."""
-    return type_of_arrays(array.dtype, array.shape)
+    """Returns the type of an array. Raises Error for an element type that is not one of DTYPES."""
+    return _type_of_arrays(array.dtype, array.shape)
 
 
 @lru_cache(maxsize=4096)                         # of one parameter asked for again and again
-def type_of_arrays(kind: np.dtype[Any], shape: tuple[int, ...]) -> TensorType:
+def _type_of_arrays(kind: np.dtype[Any], shape: tuple[int, ...]) -> TensorType:
     for name, dtype in DTYPES.items():
         if kind == dtype:
             return TensorType(name, shape)
@@ -344,16 +368,16 @@ def type_of_arrays(kind: np.dtype[Any], shape: tuple[int, ...]) -> TensorType:
 
 def bind_sizes(types: Sequence[TensorType], arrays: Sequence[NDArray],
                names: Sequence[str] = ()) -> dict[str, int]:
-    """Read the named sizes off the arrays' shapes: f32[B, 64] with (3, 64) gives {"B": 3}.
+    """Reads the named sizes off the arrays' shapes: f32[B, 64] with (3, 64) gives {"B": 3}.
 
-    Raises Error, which begins with the array's name where `names` are given, for a shape that does
-    not fit its type or does not agree with another array's.  Element types are not looked at.
+    Raises Error for a shape that does not fit its type or does not agree with another array's; the
+    message begins with the array's name where `names` are given. Element types are not compared.
     """
     rows = list(zip(types, arrays, names or [""] * len(types), strict=True))
     sizes: dict[str, int] = {}
     for expected, array, name in rows:
         if array.ndim != expected.ndim:
-            raise misfit(name, expected, array)
+            raise _misfit(name, expected, array)
         for dim, actual in zip(expected.shape, array.shape, strict=True):
             if (size := symbol_name(dim)) is not None:
                 sizes.setdefault(size, actual)
@@ -361,10 +385,11 @@ def bind_sizes(types: Sequence[TensorType], arrays: Sequence[NDArray],
         for dim, actual in zip(expected.shape, array.shape, strict=True):
             if (number := evaluate_dim(dim, sizes)) != actual:
                 known = f" with {dim} = {number}" if isinstance(dim, DimExpr) else ""
-                raise misfit(name, expected, array, known)
+                raise _misfit(name, expected, array, known)
     return sizes
 
 
-def misfit(name: str, expected: TensorType, array: NDArray, known: str = "") -> Error:
+def _misfit(name: str, expected: TensorType, array: NDArray, known: str = "") -> Error:
+    """The error for an array that does not fit its type; `known` says the value of a size."""
     prefix = f"{name}: " if name else ""
     return Error(f"{prefix}expected {expected}{known}, got an array of shape {array.shape}")

@@ -1,4 +1,4 @@
-"""What makes a graph legal: a value is defined once, before its use, with the type inferred."""
+"""What makes a graph legal: each value is defined once, before its use, with the inferred type."""
 from __future__ import annotations
 
 from collections import Counter
@@ -12,30 +12,30 @@ from ir.types import DimExpr, Error, NDArray, names_in, symbol_name, type_of
 
 
 class VerifyError(Error):
-    """A graph is not legal; says which rule it breaks and shows the node's line."""
+    """A graph is not legal; the message says which rule it breaks and shows the node's line."""
 
 
 def verify(graph: Graph, like: Graph | None = None, *, built: bool = False) -> None:
-    """Raise VerifyError unless the graph is legal.  Params may lack data, as after parsing.
+    """Raises VerifyError unless the graph is legal. Params may lack data, as after parsing.
 
-    like:  a graph that is legal, such as the one before a pass.  Data that it has too, and nodes if
-           the inputs are the same, are not looked into again, only whether they stand where they
-           may.
-    built: the nodes are a Builder's, which has inferred their types: not looked into again either.
+    like:  a graph that is known to be legal, such as the one before a pass. Data that both have,
+           and nodes if the inputs are the same, are only checked for being at a legal position.
+    built: the nodes were made by a Builder, which has inferred their types: they are not inferred
+           again.
     """
     checked = set(like.nodes) if like is not None and like.inputs == graph.inputs else set()
     if like is None or (graph.inputs, graph.params) != (like.inputs, like.params):
-        check_declared(graph)
-    check_data(graph, like.data if like is not None else {})
+        _check_declared(graph)
+    _check_data(graph, like.data if like is not None else {})
     sizes = named_sizes(graph).keys()
     defined: set[Value] = {*graph.inputs, *graph.params}
     for node in graph.nodes:
         try:
-            check_operands(node, defined)
+            _check_operands(node, defined)
             if node not in checked:
                 if not built:
-                    check_node(node)
-                check_sizes(node.attrs.values(), sizes)
+                    _check_node(node)
+                _check_sizes(node.attrs.values(), sizes)
             if node.result in defined:
                 raise VerifyError("its result is defined twice")
         except Error as error:
@@ -47,15 +47,17 @@ def verify(graph: Graph, like: Graph | None = None, *, built: bool = False) -> N
             raise VerifyError(f"{graph.name} returns a value, which it does not define")
 
 
-def check_declared(graph: Graph) -> None:
-    """Each value once, under a name of its own.  Inputs have numbers and names as sizes, params
-    numbers only."""
+def _check_declared(graph: Graph) -> None:
+    """Each value is declared once, under a name of its own.
+
+    The sizes of inputs are numbers and names; those of params are numbers.
+    """
     declared = Counter((*graph.inputs, *graph.params))
     twice = [name_value(value) for value, count in declared.items() if count > 1]
-    check(not twice, f"{graph.name} declares {', '.join(twice)} twice")
+    _check(not twice, f"{graph.name} declares {', '.join(twice)} twice")
     names = Counter((SIGILS[value.kind], value.name) for value in declared)
     twice = [name_value(value) for value in declared if names[SIGILS[value.kind], value.name] > 1]
-    check(not twice, f"two values of {graph.name} are named {', '.join(dict.fromkeys(twice))}")
+    _check(not twice, f"two values of {graph.name} are named {', '.join(dict.fromkeys(twice))}")
     for value in graph.inputs:
         if value.kind != "input":
             raise VerifyError(f"the input {name_value(value)} is of the kind {value.kind!r}")
@@ -70,15 +72,16 @@ def check_declared(graph: Graph) -> None:
             raise VerifyError(f"{name_value(value)}: {value.type}: only inputs have symbolic sizes")
 
 
-def check_data(graph: Graph, known: Mapping[Value, NDArray]) -> None:
-    """Data are of their params' types, unless they are known to be."""
+def _check_data(graph: Graph, known: Mapping[Value, NDArray]) -> None:
+    """Data have the types of their params; those that are `known` do."""
     for value in graph.params:
         data = graph.data.get(value)
         if data is not None and known.get(value) is not data and type_of(data) != value.type:
             raise VerifyError(f"{name_value(value)} is {value.type}, its data are {type_of(data)}")
 
 
-def check_operands(node: Node, defined: set[Value]) -> None:
+def _check_operands(node: Node, defined: set[Value]) -> None:
+    """Operands are floats and values that are defined."""
     for operand in node.inputs:
         if isinstance(operand, Value):
             if operand not in defined:
@@ -87,9 +90,9 @@ def check_operands(node: Node, defined: set[Value]) -> None:
             raise VerifyError(f"an operand is a value or a float, not {type(operand).__name__}")
 
 
-def check_node(node: Node) -> None:
-    """Attributes are in normal form, the type is the one inferred."""
-    check(node.result.kind == "result", f"its result is of the kind {node.result.kind!r}")
+def _check_node(node: Node) -> None:
+    """Attributes are in normal form, and the type is the inferred one."""
+    _check(node.result.kind == "result", f"its result is of the kind {node.result.kind!r}")
     given, form = dict(node.attrs), normal(node.op, node.attrs)
     if repr(given) != repr(form):
         raise VerifyError(f"its attributes are {given}, in normal form {form}")
@@ -98,13 +101,14 @@ def check_node(node: Node) -> None:
         raise VerifyError(f"{node.op} gives {inferred}, not {node.result.type}")
 
 
-def check_sizes(values: Iterable[Any], known: Iterable[str]) -> None:
+def _check_sizes(values: Iterable[Any], known: Iterable[str]) -> None:
+    """Symbolic sizes are computed from sizes of the inputs."""
     for value in values:
         for dim in value if isinstance(value, tuple) else (value,):
             if isinstance(dim, DimExpr) and (unknown := names_in(dim).difference(known)):
                 raise VerifyError(f"the size {min(unknown)} is not a size of any input")
 
 
-def check(holds: bool, message: str) -> None:
+def _check(holds: bool, message: str) -> None:
     if not holds:
         raise VerifyError(message)

@@ -1,12 +1,13 @@
-"""The ops.  One op is one row of OPS: a name, a type rule, a NumPy reference, its traits.
+"""The ops. One op is one row of OPS: its name, type rule, NumPy reference and traits.
 
-The three views of an op share one signature, operands positional and attributes by keyword:
+The type rule and the reference have one signature, with operands positional and attributes by
+keyword:
 
     infer(*types, **attrs) -> type        reference(*arrays, **attrs) -> array
 
-A fused op is any op with one more attribute, `then`: elementwise ops applied to its result one
-after another, each taking its further operands from the tail of the node's.  Its type and value are
-the composition of its parts', so that fusing never adds a row.
+A fused op is any op with one more attribute, `then`: elementwise ops that are applied to its result
+one after another, each taking its further operands from the end of the node's. Its type and value
+are the composition of its parts', so fusing adds no row.
 """
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ from ir.records import dataclass
 from ir.types import DimExpr, Error, NDArray, TensorType, evaluate_dim
 
 Attrs = Mapping[str, Any]                        # bool, int, float, str, size, a tuple of sizes
-AnyOperand = TypeVar("AnyOperand")
+_AnyOperand = TypeVar("_AnyOperand")
 Trait = Literal[                                 # each is explained in OpDef
     "elementwise", "commutative", "idempotent", "involution", "predicate", "division", "reduction",
     "arg_reduction", "extreme", "gather", "view", "same_order", "literal"]
@@ -62,6 +63,7 @@ class OpDef:
 
     @cached_property
     def elementwise(self) -> bool:
+        """Whether the op has the trait "elementwise"."""
         return "elementwise" in self.traits
 
 
@@ -70,8 +72,10 @@ _VAR_POSITIONAL = 4                              # inspect.CO_VARARGS: it has *o
 
 def op(name: str, infer: Callable[..., TensorType], reference: Callable[..., Any],
        *traits: Trait) -> OpDef:
-    """A row of the table; arity and attributes are read off the reference's signature, which
-    `inspect.signature` would take far longer to read."""
+    """Returns a row of the table; arity and attributes are read off the reference's signature.
+
+    They are read off its code object, because `inspect.signature` takes far longer.
+    """
     if isinstance(reference, np.ufunc):
         return OpDef(name, infer, reference, (reference.nin, reference.nin), (), {},
                      frozenset(traits))
@@ -199,16 +203,18 @@ OPS: dict[str, OpDef] = {definition.name: definition for definition in [
 
 
 def with_trait(trait: Trait) -> frozenset[str]:
-    """The names of the ops that have it."""
+    """Returns the names of the ops that have a trait."""
     return frozenset(name for name, definition in OPS.items() if trait in definition.traits)
 
 
 # -- attributes ------------------------------------------------------------------------------------
 
 def normal(name: str, attrs: Attrs) -> dict[str, Any]:
-    """The attributes of an op in their one form and order: lists are tuples, `scale=1` is 1.0, one
-    with a default is there, an empty `then` is not.  Raises Error for one that is missing, unknown
-    or of the wrong kind.
+    """Returns the attributes of an op in normal form and order.
+
+    Lists become tuples and `scale=1` becomes 1.0; an attribute with a default is always there, and
+    an empty `then` is not.
+    Raises Error for an attribute that is missing, unknown or of the wrong kind.
     """
     expected, defaults = known(name).attrs, known(name).defaults
     attrs = {**defaults, **attrs} if defaults else attrs
@@ -228,14 +234,14 @@ def normal(name: str, attrs: Attrs) -> dict[str, Any]:
 
 
 def at_sizes(value: Any, sizes: Mapping[str, int]) -> Any:
-    """An attribute or a shape with each symbolic size replaced by its number."""
+    """Returns an attribute or a shape with each symbolic size replaced by its number."""
     if isinstance(value, tuple):
         return tuple(at_sizes(v, sizes) for v in value)
     return evaluate_dim(value, sizes) if isinstance(value, DimExpr) else value
 
 
 def is_symbolic(value: Any) -> bool:
-    """Whether an attribute, a shape or a tuple of such depends on a named size."""
+    """Returns whether an attribute, a shape or a tuple of these depends on a named size."""
     if isinstance(value, tuple):
         return any(map(is_symbolic, value))
     return isinstance(value, DimExpr)
@@ -244,12 +250,13 @@ def is_symbolic(value: Any) -> bool:
 # -- what a node means -----------------------------------------------------------------------------
 
 def infer(name: str, operands: Sequence[TensorType | float], attrs: Attrs) -> TensorType:
-    """The type of a node, or an Error that says why it has none."""
+    """Returns the type of a node. Raises Error, which says why, where it has none."""
     return infer_normal(name, operands, normal(name, attrs))
 
 
 def infer_normal(name: str, operands: Sequence[TensorType | float], attrs: Attrs) -> TensorType:
-    """The same for attributes that are in normal form."""
+    """Returns the type of a node whose attributes are in normal form. Raises Error as `infer` does.
+    """
     head, own, steps = split_then(name, operands, attrs)
     definition = known(name)
     check_operands(definition, head)
@@ -266,6 +273,7 @@ def infer_normal(name: str, operands: Sequence[TensorType | float], attrs: Attrs
 
 
 def check_operands(definition: OpDef, operands: Sequence[TensorType | float]) -> None:
+    """Raises Error for a wrong number of operands, and for plain numbers in place of arrays."""
     name, (fewest, most), traits = definition.name, definition.arity, definition.traits
     if not fewest <= len(operands) <= most:
         count = f"{fewest}" if fewest == most else f"{fewest} to {most}"
@@ -279,10 +287,10 @@ def check_operands(definition: OpDef, operands: Sequence[TensorType | float]) ->
 
 
 def evaluate(name: str, operands: Sequence[NDArray | float], attrs: Attrs) -> NDArray:
-    """The value of a node by its references: what every kernel is compared with.
+    """Returns the value of a node by the references of its ops: what every kernel is compared with.
 
-    The result may be a view of an operand.  Floating-point exceptions make NaN and infinity, and
-    no warning.  Raises Error where the values themselves are illegal, as an id outside its table.
+    The result may be a view of an operand. Floating-point exceptions give NaN and infinity without
+    a warning. Raises Error for illegal values, such as an id outside its table.
     """
     head, own, steps = split_then(name, operands, attrs)
     with np.errstate(all="ignore"):
@@ -293,7 +301,10 @@ def evaluate(name: str, operands: Sequence[NDArray | float], attrs: Attrs) -> ND
 
 
 def typed(operands: Sequence[NDArray | float]) -> list[Any]:
-    """The operands, plain numbers in the type of the arrays; of a `where`, in that of the last."""
+    """Returns the operands with plain numbers in the dtype of the last array.
+
+    The first array of a `where` is its condition, whose dtype does not count.
+    """
     arrays = [o for o in operands if not isinstance(o, float)]
     if not arrays:
         return list(operands)
@@ -301,9 +312,10 @@ def typed(operands: Sequence[NDArray | float]) -> list[Any]:
     return [number(o) if isinstance(o, float) else o for o in operands]
 
 
-def split_then(name: str, operands: Sequence[AnyOperand], attrs: Attrs) -> tuple[
-        list[AnyOperand], Attrs, list[tuple[str, list[AnyOperand]]]]:
-    """The op's own operands, its own attributes, and each `then` step with its further operands."""
+def split_then(name: str, operands: Sequence[_AnyOperand], attrs: Attrs) -> tuple[
+        list[_AnyOperand], Attrs, list[tuple[str, list[_AnyOperand]]]]:
+    """Returns the op's own operands and attributes, and each `then` step with its further operands.
+    """
     if "then" not in attrs:
         return list(operands), attrs, []
     own = dict(attrs)
@@ -320,7 +332,7 @@ def split_then(name: str, operands: Sequence[AnyOperand], attrs: Attrs) -> tuple
 
 
 def known(name: str) -> OpDef:
-    """The row of an op, or an Error where there is none."""
+    """Returns the row of an op. Raises Error where there is none."""
     if name not in OPS:
         raise Error(f"there is no op named {name}")
     return OPS[name]

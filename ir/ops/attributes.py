@@ -1,4 +1,4 @@
-"""The one form of an attribute: a list is a tuple, `scale = 1` is 1.0, a numpy.int64 is an int."""
+"""The normal form of attributes: lists become tuples, `scale = 1` 1.0, and a numpy.int64 an int."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
@@ -10,43 +10,43 @@ import numpy as np
 from ir.types import DTYPES, Dim, DimExpr
 
 
-def integer(value: Any) -> int:
+def _integer(value: Any) -> int:
     if isinstance(value, bool):
         raise TypeError
     return index(value)
 
 
-def number(value: Any) -> float:
+def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         raise TypeError
     return float(value)
 
 
-def truth(value: Any) -> bool:
+def _truth(value: Any) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise TypeError
     return bool(value)
 
 
-def size(value: Any) -> Dim:
-    return value if isinstance(value, DimExpr) else integer(value)
+def _size(value: Any) -> Dim:
+    return value if isinstance(value, DimExpr) else _integer(value)
 
 
-def word(value: Any) -> str:
+def _word(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError
     return value
 
 
-def one_of(words: Iterable[str]) -> Callable[[Any], str]:
+def _one_of(words: Iterable[str]) -> Callable[[Any], str]:
     def form(value: Any) -> str:
-        if word(value) not in words:
+        if _word(value) not in words:
             raise TypeError
-        return word(value)
+        return _word(value)
     return form
 
 
-def listed(element: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...]]:
+def _listed(element: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...]]:
     def form(value: Any) -> tuple[Any, ...]:
         if not isinstance(value, tuple | list):
             raise TypeError
@@ -56,25 +56,25 @@ def listed(element: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...]]:
 
 # name: what its value is, for an error, and what gives it its one form or raises TypeError
 FORMS: dict[str, tuple[str, Callable[[Any], Any]]] = {
-    "axis": ("an integer", integer),
-    "axes": ("a list of integers", listed(integer)),
-    "keepdims": ("true or false", truth),
-    "scale": ("a number", number),
-    "eps": ("a number", number),
-    "p": ("a number", number),
-    "value": ("a number", number),
-    "dtype": (f"an element type: {', '.join(DTYPES)}", one_of(DTYPES)),
-    "shape": ("a list of sizes", listed(size)),
-    "start": ("a size", size),
-    "stop": ("a size", size),
-    "step": ("an integer", integer),
-    "low": ("a list of sizes", listed(size)),
-    "high": ("a list of sizes", listed(size)),
-    "k": ("a size", size),
-    "largest": ("true or false", truth),
-    "sorted": ("true or false", truth),
-    "mode": ("sum, mean or max", one_of(("sum", "mean", "max"))),
-    "include_last": ("true or false", truth),
-    "padding": ("an integer", integer),
-    "then": ("a list of ops", listed(word)),
+    "axis": ("an integer", _integer),
+    "axes": ("a list of integers", _listed(_integer)),
+    "keepdims": ("true or false", _truth),
+    "scale": ("a number", _number),
+    "eps": ("a number", _number),
+    "p": ("a number", _number),
+    "value": ("a number", _number),
+    "dtype": (f"an element type: {', '.join(DTYPES)}", _one_of(DTYPES)),
+    "shape": ("a list of sizes", _listed(_size)),
+    "start": ("a size", _size),
+    "stop": ("a size", _size),
+    "step": ("an integer", _integer),
+    "low": ("a list of sizes", _listed(_size)),
+    "high": ("a list of sizes", _listed(_size)),
+    "k": ("a size", _size),
+    "largest": ("true or false", _truth),
+    "sorted": ("true or false", _truth),
+    "mode": ("sum, mean or max", _one_of(("sum", "mean", "max"))),
+    "include_last": ("true or false", _truth),
+    "padding": ("an integer", _integer),
+    "then": ("a list of ops", _listed(_word)),
 }

@@ -1,7 +1,7 @@
 """The references of the elementwise ops that are no NumPy ufunc: (*arrays) -> array.
 
-Plain NumPy in the operands' own precision, float32 or float64; sound in both, NaN in NaN out, and
-the value of an infinity is the limit there.  They are called with floating-point warnings off.
+They are plain NumPy in the precision of the operands, float32 or float64, and accurate in both. NaN
+gives NaN, and an infinity gives the limit there. Callers turn floating-point warnings off.
 """
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ import numpy as np
 
 from ir.types import DTYPES, Error, NDArray
 
-LEAST = -100.0                                   # both gelus are -0.0 here, and from here down
-LEAST_EXP = -800.0                               # and so are silu and mish here
-LARGE = 1e30                                     # softsign is 1 here, and from here up
+_LEAST = -100.0                                  # both gelus are -0.0 here, and from here down
+_LEAST_EXP = -800.0                              # and so are silu and mish here
+_LARGE = 1e30                                    # softsign is 1 here, and from here up
 SELU_ALPHA = 1.6732632423543772848170429916717
 SELU_SCALE = 1.0507009873554804934193349852946
 
 
-def one_by_one(function: Callable[[float], float], x: NDArray) -> NDArray:
-    """A function of Python's math module on each element, in double precision."""
+def _one_by_one(function: Callable[[float], float], x: NDArray) -> NDArray:
+    """Returns a function of Python's math module of each element, in double precision."""
     z = np.asarray(x, np.float64)
     return np.fromiter(map(function, z.ravel().tolist()), np.float64, z.size).reshape(z.shape)
 
@@ -30,30 +30,38 @@ def one_by_one(function: Callable[[float], float], x: NDArray) -> NDArray:
 # -- numbers of any type ---------------------------------------------------------------------------
 
 def sign(x: NDArray) -> NDArray:
-    """-1, 0 or 1; of NaN 0, as in torch."""
+    """Returns -1, 0 or 1; of NaN 0, as in torch."""
     return np.asarray((x > 0).astype(x.dtype) - (x < 0).astype(x.dtype))
 
 
 def floor_div(x: NDArray, y: NDArray) -> NDArray:
-    check_divisor(x, y)
+    """Returns floor(x / y). Raises Error where an integer is divided by 0."""
+    _check_divisor(x, y)
     return np.asarray(np.floor_divide(x, y))
 
 
 def remainder(x: NDArray, y: NDArray) -> NDArray:
-    """x - y * floor(x / y), exactly.  It has the sign of y; a zero has the sign of x, as in torch
-    and not as in NumPy."""
-    check_divisor(x, y)
+    """Returns x - y * floor(x / y), exactly.
+
+    The result has the sign of y; where it is 0, the sign of x, as in torch and unlike NumPy.
+    Raises Error where an integer is divided by 0.
+    """
+    _check_divisor(x, y)
     rest = np.fmod(x, y)
     return np.where((rest != 0) & ((rest < 0) != (y < 0)), rest + y, rest)
 
 
-def check_divisor(x: NDArray, y: NDArray) -> None:
+def _check_divisor(x: NDArray, y: NDArray) -> None:
+    """Raises Error where an integer is divided by 0."""
     if y.dtype.kind != "f" and not np.all(y) and np.size(x):
         raise Error("an integer is divided by zero")
 
 
 def pow_(x: NDArray, y: NDArray) -> NDArray:
-    """C's pow; of integers modulo 2^bits, and with a negative exponent 0 unless x is 1 or -1."""
+    """Returns C's pow.
+
+    Integer powers are taken modulo 2^bits; a negative exponent gives 0 unless x is 1 or -1.
+    """
     if x.dtype.kind == "f":
         return np.asarray(np.power(x, y))
     inverse = np.where(np.abs(x) == 1, np.power(x, y & 1), 0)
@@ -63,51 +71,62 @@ def pow_(x: NDArray, y: NDArray) -> NDArray:
 # -- floats ----------------------------------------------------------------------------------------
 
 def rsqrt(x: NDArray) -> NDArray:
+    """Returns 1 / sqrt(x)."""
     return np.asarray(1 / np.sqrt(x))
 
 
 def sigmoid(x: NDArray) -> NDArray:
-    """1 / (1 + exp(-x)), with an exponential that cannot overflow."""
+    """Returns 1 / (1 + exp(-x)), by an exponential that cannot overflow."""
     e = np.exp(-np.abs(x))
     return np.asarray(np.where(x >= 0, 1, e) / (1 + e))
 
 
 def erf(x: NDArray) -> NDArray:
-    return one_by_one(erf_of_one, x).astype(x.dtype)
+    """Returns the error function."""
+    return _one_by_one(erf_of_one, x).astype(x.dtype)
 
 
 def erfc(x: NDArray) -> NDArray:
-    return one_by_one(erfc_of_one, x).astype(x.dtype)
+    """Returns the complementary error function, 1 - erf(x)."""
+    return _one_by_one(erfc_of_one, x).astype(x.dtype)
 
 
 def relu(x: NDArray) -> NDArray:
+    """Returns max(x, 0); NaN stays."""
     return np.where(x < 0, 0, x)
 
 
 def gelu(x: NDArray) -> NDArray:
-    """x * Phi(x), Phi the normal distribution function.  By erfc in double precision, because
-    1 + erf would cancel on the negative side.  gelu(-inf) is the limit, -0.0."""
-    z = np.maximum(np.asarray(x, np.float64), LEAST)
-    return (0.5 * z * one_by_one(erfc_of_one, z * -sqrt(0.5))).astype(x.dtype)
+    """Returns x * Phi(x), Phi the distribution function of the normal distribution.
+
+    It is computed by erfc in double precision, because 1 + erf cancels on the negative side.
+    gelu(-inf) is the limit, -0.0. Hendrycks and Gimpel (2016), arXiv:1606.08415.
+    """
+    z = np.maximum(np.asarray(x, np.float64), _LEAST)
+    return (0.5 * z * _one_by_one(erfc_of_one, z * -sqrt(0.5))).astype(x.dtype)
 
 
 def gelu_tanh(x: NDArray) -> NDArray:
-    """0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), as torch's approximate="tanh"; written
-    with 1 + tanh(u) = 2 sigmoid(2 u), which does not cancel."""
-    z = np.maximum(np.asarray(x, np.float64), LEAST)
+    """Returns 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), as torch's approximate="tanh".
+
+    It is computed as 1 + tanh(u) = 2 sigmoid(2 u), which does not cancel.
+    """
+    z = np.maximum(np.asarray(x, np.float64), _LEAST)
     return (z * sigmoid(2 * sqrt(2 / pi) * (z + 0.044715 * z**3))).astype(x.dtype)
 
 
 def silu(x: NDArray) -> NDArray:
-    """x * sigmoid(x); silu(-inf) is the limit, -0.0."""
-    z = np.maximum(x, LEAST_EXP)
+    """Returns x * sigmoid(x); silu(-inf) is the limit, -0.0."""
+    z = np.maximum(x, _LEAST_EXP)
     return np.asarray(z * sigmoid(z))
 
 
 def mish(x: NDArray) -> NDArray:
-    """x * tanh(log(1 + exp(x))), as the quotient of polynomials in e = exp(-|x|) that it is;
-    mish(-inf) is the limit, -0.0."""
-    z = np.maximum(x, LEAST_EXP)
+    """Returns x * tanh(log(1 + exp(x))); mish(-inf) is the limit, -0.0.
+
+    It is computed as the quotient of polynomials in exp(-|x|) that it equals.
+    """
+    z = np.maximum(x, _LEAST_EXP)
     e = np.exp(-np.abs(z))
     above = (1 + 2 * e) / (1 + 2 * e + 2 * e * e)
     below = e * (e + 2) / (e * (e + 2) + 2)
@@ -115,69 +134,83 @@ def mish(x: NDArray) -> NDArray:
 
 
 def softplus(x: NDArray, beta: NDArray, threshold: NDArray) -> NDArray:
-    """log(1 + exp(beta x)) / beta; x itself where beta x is above the threshold."""
+    """Returns log(1 + exp(beta x)) / beta, or x where beta x is above the threshold."""
     z = x * beta
     return np.where(z > threshold, x, np.logaddexp(z, 0) / beta)
 
 
 def elu(x: NDArray, alpha: NDArray) -> NDArray:
+    """Returns x, or alpha * (exp(x) - 1) where x is negative."""
     return np.where(x < 0, alpha * np.expm1(x), x)
 
 
 def celu(x: NDArray, alpha: NDArray) -> NDArray:
+    """Returns x, or alpha * (exp(x / alpha) - 1) where x is negative."""
     return np.where(x < 0, alpha * np.expm1(x / alpha), x)
 
 
 def selu(x: NDArray) -> NDArray:
+    """Returns scale * elu(x, alpha). Klambauer et al. (2017), arXiv:1706.02515."""
     return np.where(x < 0, SELU_SCALE * SELU_ALPHA * np.expm1(x), SELU_SCALE * x)
 
 
 def leaky_relu(x: NDArray, slope: NDArray) -> NDArray:
+    """Returns x, or slope * x where x is not positive."""
     return np.where(x > 0, x, slope * x)
 
 
 def hardsigmoid(x: NDArray) -> NDArray:
+    """Returns x / 6 + 1 / 2, limited to [0, 1]."""
     return np.asarray(np.clip(x + 3, 0, 6) / 6)
 
 
 def hardswish(x: NDArray) -> NDArray:
-    """x * hardsigmoid(x); -0.0 from -3 down, -inf too."""
+    """Returns x * hardsigmoid(x): -0.0 from -3 down, also at -inf."""
     return np.asarray(np.maximum(x, -3) * hardsigmoid(x))
 
 
 def hardshrink(x: NDArray, bound: NDArray) -> NDArray:
+    """Returns x, or 0 where |x| <= bound."""
     return np.where(np.abs(x) <= bound, 0, x)
 
 
 def softshrink(x: NDArray, bound: NDArray) -> NDArray:
+    """Returns x moved towards 0 by bound, or 0 where |x| <= bound."""
     return np.where(np.abs(x) <= bound, 0, x - np.copysign(bound, x))
 
 
 def tanhshrink(x: NDArray) -> NDArray:
+    """Returns x - tanh(x)."""
     return np.asarray(x - np.tanh(x))
 
 
 def log_sigmoid(x: NDArray) -> NDArray:
+    """Returns log(1 / (1 + exp(-x))), by an exponential that cannot overflow."""
     return np.asarray(np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x))))
 
 
 def softsign(x: NDArray) -> NDArray:
-    """x / (1 + |x|), which is 1 and -1 at the infinities."""
-    z = np.clip(x, -LARGE, LARGE)
+    """Returns x / (1 + |x|): 1 and -1 at the infinities."""
+    z = np.clip(x, -_LARGE, _LARGE)
     return np.asarray(z / (1 + np.abs(z)))
 
 
 def threshold(x: NDArray, bound: NDArray, value: NDArray) -> NDArray:
+    """Returns x, or value where x <= bound."""
     return np.where(x <= bound, value, x)
 
 
 # -- truth and other types -------------------------------------------------------------------------
 
 def where(c: NDArray, a: NDArray, b: NDArray) -> NDArray:
+    """Returns a where c is true and b elsewhere."""
     return np.where(c, a, b)
 
 
 def cast(x: NDArray, *, dtype: str) -> NDArray:
-    """To a bool: whether it is not 0.  A float to an integer: toward zero; what NumPy makes of one
-    that is out of range is not for anyone to rely on."""
+    """Returns x in another dtype.
+
+    A bool is whether x differs from 0. Floats are truncated towards zero to integers; the result is
+    unspecified where it is out of range.
+    """
     return x.astype(DTYPES[dtype])

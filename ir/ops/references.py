@@ -1,7 +1,7 @@
-"""The references that are not elementwise: (*arrays, **attrs) -> array.
+"""The references of the ops that are not elementwise: (*arrays, **attrs) -> array.
 
-Plain NumPy, sound in float32 and float64, NaN in NaN out.  They are called with floating-point
-warnings off, and raise Error where a value is illegal, as an id outside its table.
+They are plain NumPy, accurate in float32 and float64; NaN gives NaN. Callers turn floating-point
+warnings off. Illegal values, such as an id outside its table, raise Error.
 """
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ from ir.types import DTYPES, Error, NDArray
 
 
 def identity(x: NDArray) -> NDArray:
+    """Returns x."""
     return x
 
 
 def dropout(x: NDArray, *, p: float) -> NDArray:
-    """What it is in inference: nothing."""
+    """Returns x: dropout does nothing in inference."""
     return x
 
 
 # -- products --------------------------------------------------------------------------------------
 
 def linear(x: NDArray, w: NDArray, b: NDArray | None = None) -> NDArray:
+    """Returns x @ w.T + b."""
     y: NDArray = x @ w.T
     return y if b is None else y + b
 
@@ -33,24 +35,32 @@ def linear(x: NDArray, w: NDArray, b: NDArray | None = None) -> NDArray:
 # -- rows ------------------------------------------------------------------------------------------
 
 def softmax(x: NDArray, *, axis: int, scale: float) -> NDArray:
-    """exp(s) / sum(exp(s)) with s = x * scale, shifted so that the largest exponent is 0.  A row of
-    -inf is NaN, as in torch."""
+    """Returns exp(s) / sum(exp(s)) with s = x * scale.
+
+    The largest s is subtracted first, so that no exponential overflows. A row of -inf gives NaN, as
+    in torch.
+    """
     s = x * scale
     e = np.exp(s - s.max(axis, keepdims=True, initial=-np.inf))
     return np.asarray(e / e.sum(axis, keepdims=True))
 
 
 def log_softmax(x: NDArray, *, axis: int) -> NDArray:
-    """s - log(sum(exp(s))) with s shifted so that the largest is 0.  A row of -inf is NaN."""
+    """Returns x - log(sum(exp(x))), with the largest x subtracted first.
+
+    A row of -inf gives NaN, as in torch.
+    """
     s = x - x.max(axis, keepdims=True, initial=-np.inf)
     return np.asarray(s - np.log(np.exp(s).sum(axis, keepdims=True)))
 
 
 def layer_norm(x: NDArray, w: NDArray | None = None, b: NDArray | None = None, *,
                axes: Sequence[int], eps: float) -> NDArray:
-    """(x - mean) / sqrt(variance + eps) * w + b, in double precision: a square of float32 cannot
-    overflow there.  The centred values are centred once more: that takes out the rounding of the
-    mean, so that a constant row gives exact zeros."""
+    """Returns (x - mean) / sqrt(variance + eps) * w + b, the variance without a correction.
+
+    It is computed in double precision, where the square of a float32 cannot overflow. The mean is
+    subtracted twice: that removes the rounding of the mean, so a constant row gives exact zeros.
+    """
     c = x - mean(x.astype(np.float64), axes=axes, keepdims=True)
     c = c - mean(c, axes=axes, keepdims=True)
     y: NDArray = c / np.sqrt(mean(c * c, axes=axes, keepdims=True) + eps)
@@ -59,14 +69,18 @@ def layer_norm(x: NDArray, w: NDArray | None = None, b: NDArray | None = None, *
 
 
 def rms_norm(x: NDArray, w: NDArray | None = None, *, axes: Sequence[int], eps: float) -> NDArray:
-    """x / sqrt(mean(x^2) + eps) * w, in double precision: a square of float32 cannot overflow."""
+    """Returns x / sqrt(mean(x^2) + eps) * w.
+
+    It is computed in double precision, where the square of a float32 cannot overflow.
+    """
     z = x.astype(np.float64)
     y: NDArray = z / np.sqrt(mean(z * z, axes=axes, keepdims=True) + eps)
     return (y if w is None else y * w).astype(x.dtype)
 
 
 def cumsum(x: NDArray, *, axis: int) -> NDArray:
-    """Floats are added up in double precision, as in torch."""
+    """Returns the cumulative sum along an axis; floats accumulate in double precision, as in torch.
+    """
     dtype = np.float64 if x.dtype.kind == "f" else x.dtype
     return np.cumsum(x, axis, dtype).astype(x.dtype)
 
@@ -74,71 +88,99 @@ def cumsum(x: NDArray, *, axis: int) -> NDArray:
 # -- reductions ------------------------------------------------------------------------------------
 
 def sum_(x: NDArray, *, axes: Sequence[int], keepdims: bool) -> NDArray:
+    """Returns the sum over the axes, in the dtype of x: integers wrap around."""
     return np.asarray(x.sum(tuple(axes), x.dtype, keepdims=keepdims))
 
 
 def prod_(x: NDArray, *, axes: Sequence[int], keepdims: bool) -> NDArray:
+    """Returns the product over the axes, in the dtype of x: integers wrap around."""
     return np.asarray(x.prod(tuple(axes), x.dtype, keepdims=keepdims))
 
 
 def mean(x: NDArray, *, axes: Sequence[int], keepdims: bool) -> NDArray:
-    """NaN over nothing, as numpy.mean, but with no warning."""
-    return np.asarray(sum_(x, axes=axes, keepdims=keepdims) / count(x, axes))
+    """Returns the mean over the axes; NaN over no elements, like numpy.mean, but with no warning.
+    """
+    return np.asarray(sum_(x, axes=axes, keepdims=keepdims) / _count(x, axes))
 
 
 def max_(x: NDArray, *, axes: Sequence[int], keepdims: bool) -> NDArray:
-    """NaN where there is one; an error over nothing, as in torch."""
-    check_any("max", x, axes)
+    """Returns the maximum over the axes: NaN where there is one.
+
+    Raises Error over no elements, as torch does.
+    """
+    _check_any("max", x, axes)
     return np.asarray(x.max(tuple(axes), keepdims=keepdims))
 
 
 def min_(x: NDArray, *, axes: Sequence[int], keepdims: bool) -> NDArray:
-    check_any("min", x, axes)
+    """Returns the minimum over the axes: NaN where there is one.
+
+    Raises Error over no elements, as torch does.
+    """
+    _check_any("min", x, axes)
     return np.asarray(x.min(tuple(axes), keepdims=keepdims))
 
 
 def any_(x: NDArray, *, axes: Sequence[int], keepdims: bool) -> NDArray:
+    """Returns whether any element over the axes is true; False over no elements."""
     return np.asarray(x.any(tuple(axes), keepdims=keepdims))
 
 
 def all_(x: NDArray, *, axes: Sequence[int], keepdims: bool) -> NDArray:
+    """Returns whether all elements over the axes are true; True over no elements."""
     return np.asarray(x.all(tuple(axes), keepdims=keepdims))
 
 
 def argmax(x: NDArray, *, axis: int, keepdims: bool) -> NDArray:
-    """Where the first of the largest is; the first NaN where there is one."""
-    check_any("argmax", x, [axis])
+    """Returns the index of the first maximum along the axis, or of the first NaN, as int64.
+
+    Raises Error where the axis is empty.
+    """
+    _check_any("argmax", x, [axis])
     return np.asarray(np.argmax(x, axis, keepdims=keepdims), np.int64)
 
 
 def argmin(x: NDArray, *, axis: int, keepdims: bool) -> NDArray:
-    check_any("argmin", x, [axis])
+    """Returns the index of the first minimum along the axis, or of the first NaN, as int64.
+
+    Raises Error where the axis is empty.
+    """
+    _check_any("argmin", x, [axis])
     return np.asarray(np.argmin(x, axis, keepdims=keepdims), np.int64)
 
 
-def check_any(name: str, x: NDArray, axes: Sequence[int]) -> None:
-    if not count(x, axes):
+def _check_any(name: str, x: NDArray, axes: Sequence[int]) -> None:
+    """Raises Error where the axes are empty."""
+    if not _count(x, axes):
         raise Error(f"there is no {name} of {x.shape} over the axes {list(axes)}: they are empty")
 
 
-def count(x: NDArray, axes: Sequence[int]) -> int:
+def _count(x: NDArray, axes: Sequence[int]) -> int:
+    """Returns the number of elements that a reduction over the axes makes one."""
     return prod(x.shape[axis] for axis in axes)
 
 
 # -- by index --------------------------------------------------------------------------------------
 
 def embedding(ids: NDArray, w: NDArray) -> NDArray:
-    """Rows of the table.  A negative id is outside it, as in torch."""
-    check_ids("embedding has no row", ids, len(w), "its table", "rows")
+    """Returns the rows of the table w with these ids.
+
+    Raises Error for an id outside the table; a negative one is outside, as in torch.
+    """
+    _check_ids("embedding has no row", ids, len(w), "its table", "rows")
     return w[ids]
 
 
 def embedding_bag(ids: NDArray, offsets: NDArray, w: NDArray, weights: NDArray | None = None, *,
                   mode: str, include_last: bool, padding: int) -> NDArray:
-    """Rows of the table, times their weights, put together by bags: bag i is of the ids from
-    offsets[i] on, up to offsets[i + 1], where the last bag ends unless that is included in the
-    offsets.  Ids equal to `padding` are left out (-1: none is); a bag of nothing is 0."""
-    check_ids("embedding_bag has no row", ids, len(w), "its table", "rows")
+    """Returns the sum, mean or max of the table's rows in each bag of ids.
+
+    Bag i has the ids from offsets[i] on, up to offsets[i + 1]; the last bag ends with the ids, or
+    at the last offset if `include_last`. Each row is multiplied by its weight first. Ids equal to
+    `padding` are left out; -1 leaves none out. A bag without ids gives zeros.
+    Raises Error for an id outside the table, and for offsets that do not begin with 0 and rise.
+    """
+    _check_ids("embedding_bag has no row", ids, len(w), "its table", "rows")
     edges = offsets if include_last else np.append(offsets, len(ids))
     if not len(edges) or offsets[:1].any() or (np.diff(edges) < 0).any() or edges[-1] > len(ids):
         raise Error(f"embedding_bag needs offsets that begin with 0 and rise up to {len(ids)}, the "
@@ -153,14 +195,20 @@ def embedding_bag(ids: NDArray, offsets: NDArray, w: NDArray, weights: NDArray |
 
 
 def take(x: NDArray, ids: NDArray, *, axis: int) -> NDArray:
-    """The elements with these numbers along an axis; the axes of the ids stand in its place."""
-    check_ids("take has no element", ids, x.shape[axis], f"axis {axis}", "elements")
+    """Returns the elements with these indices along an axis; the axes of the ids take its place.
+
+    Raises Error for an index out of range.
+    """
+    _check_ids("take has no element", ids, x.shape[axis], f"axis {axis}", "elements")
     return np.take(x, ids, axis)
 
 
 def take_along(x: NDArray, ids: NDArray, *, axis: int) -> NDArray:
-    """result[i, j, k] = x[i, ids[i, j, k], k] for axis 1, as torch.gather."""
-    check_ids("take_along has no element", ids, x.shape[axis], f"axis {axis}", "elements")
+    """Returns x[i, ids[i, j, k], k] at [i, j, k], here for axis 1: torch.gather.
+
+    Raises Error for an index out of range.
+    """
+    _check_ids("take_along has no element", ids, x.shape[axis], f"axis {axis}", "elements")
     if any(n > m for i, (n, m) in enumerate(zip(ids.shape, x.shape, strict=True)) if i != axis):
         raise Error(f"take_along: ids of shape {ids.shape} reach outside of {x.shape}")
     places = np.ogrid[tuple(map(slice, ids.shape))]
@@ -168,8 +216,11 @@ def take_along(x: NDArray, ids: NDArray, *, axis: int) -> NDArray:
 
 
 def topk_ids(x: NDArray, *, axis: int, k: int, largest: bool, sorted: bool) -> NDArray:
-    """Where the k largest or smallest are, in order whether `sorted` or not; of equal ones the
-    first comes first, and NaN is the largest."""
+    """Returns the indices of the k largest or smallest elements along an axis, as int64.
+
+    They are ordered by their elements even if `sorted` is false; of equal elements the first one
+    comes first, and NaN counts as the largest. Raises Error where there are fewer than k elements.
+    """
     n = x.shape[axis]
     if not 0 <= k <= n:
         raise Error(f"there are no {k} elements along axis {axis} of an array of shape {x.shape}")
@@ -177,10 +228,11 @@ def topk_ids(x: NDArray, *, axis: int, k: int, largest: bool, sorted: bool) -> N
         ids = n - 1 - np.flip(np.argsort(np.flip(x, axis), axis, kind="stable"), axis)
     else:
         ids = np.argsort(x, axis, kind="stable")
-    return along(axis, slice(k), ids).astype(np.int64)
+    return _along(axis, slice(k), ids).astype(np.int64)
 
 
-def check_ids(what: str, ids: NDArray, size: int, place: str, those: str) -> None:
+def _check_ids(what: str, ids: NDArray, size: int, place: str, those: str) -> None:
+    """Raises Error for an id that is not one of 0 .. size - 1."""
     if ids.size and not 0 <= ids.min() <= ids.max() < size:
         wrong = ids[(ids < 0) | (ids >= size)].flat[0]
         there = f"has the {those} 0..{size - 1}" if size else "is empty"
@@ -190,60 +242,71 @@ def check_ids(what: str, ids: NDArray, size: int, place: str, those: str) -> Non
 # -- made of nothing -------------------------------------------------------------------------------
 
 def iota(*, shape: Sequence[int], axis: int, dtype: str) -> NDArray:
-    """0, 1, 2, ... along an axis."""
-    check_sizes("there is no array of shape", shape)
+    """Returns 0, 1, 2, ... along an axis, and the same along all others."""
+    _check_sizes("there is no array of shape", shape)
     numbers = np.arange(shape[axis]).astype(DTYPES[dtype])
     return np.broadcast_to(numbers.reshape(-1, *[1] * (len(shape) - axis - 1)), shape)
 
 
 def full(value: float, *, shape: Sequence[int], dtype: str) -> NDArray:
-    check_sizes("there is no array of shape", shape)
+    """Returns one number everywhere."""
+    _check_sizes("there is no array of shape", shape)
     return np.broadcast_to(DTYPES[dtype].type(value), shape)
 
 
 # -- shapes ----------------------------------------------------------------------------------------
 
 def reshape(x: NDArray, *, shape: Sequence[int]) -> NDArray:
-    check_sizes(f"cannot reshape {x.shape} to", shape)
+    """Returns x in another shape of as many elements."""
+    _check_sizes(f"cannot reshape {x.shape} to", shape)
     return x.reshape(tuple(shape))
 
 
 def transpose(x: NDArray, *, axes: Sequence[int]) -> NDArray:
+    """Returns x with its axes in the given order."""
     return x.transpose(tuple(axes))
 
 
 def expand(x: NDArray, *, shape: Sequence[int]) -> NDArray:
-    check_sizes(f"cannot expand {x.shape} to", shape)
+    """Returns x with axes of size 1 repeated to another size, and new axes in front."""
+    _check_sizes(f"cannot expand {x.shape} to", shape)
     return np.broadcast_to(x, shape)
 
 
 def slice_(x: NDArray, *, axis: int, start: int, stop: int, step: int = 1) -> NDArray:
-    """The elements start, start + step, ... before stop.  Both are counted from the front, and
-    stop is -1 where a negative step goes on through the first element."""
+    """Returns the elements start, start + step, ... before stop along an axis.
+
+    Both bounds are counted from the front. With a negative step, stop is -1 where the slice
+    includes the first element. Raises Error for bounds outside of the axis.
+    """
     size = x.shape[axis]
     fits = 0 <= start <= stop <= size if step > 0 else -1 <= stop <= start < size
     if not fits:
         raise Error(f"{start}:{stop} is outside axis {axis} of an array of shape {x.shape}")
     end = None if stop < 0 else stop
-    return along(axis, slice(start, end, step) if start != stop else slice(0), x)
+    return _along(axis, slice(start, end, step) if start != stop else slice(0), x)
 
 
-def along(axis: int, part: slice, x: NDArray) -> NDArray:
+def _along(axis: int, part: slice, x: NDArray) -> NDArray:
+    """Returns a part of x along one axis."""
     return x[(slice(None),) * axis + (part,)]
 
 
 def concat(x: NDArray, *others: NDArray, axis: int) -> NDArray:
+    """Returns the operands joined along an axis."""
     return np.concatenate([x, *others], axis)
 
 
 def pad(x: NDArray, *, low: Sequence[int], high: Sequence[int], value: float) -> NDArray:
-    check_sizes("cannot pad by", [*low, *high])
+    """Returns x with `low` more elements before and `high` behind each axis, all of one value."""
+    _check_sizes("cannot pad by", [*low, *high])
     sizes = zip(low, x.shape, high, strict=True)
     padded = np.full([a + n + b for a, n, b in sizes], x.dtype.type(value))
     padded[tuple(slice(a, a + n) for a, n in zip(low, x.shape, strict=True))] = x
     return padded
 
 
-def check_sizes(what: str, sizes: Sequence[int]) -> None:
+def _check_sizes(what: str, sizes: Sequence[int]) -> None:
+    """Raises Error for a negative size, which a symbolic one can turn out to be."""
     if any(size < 0 for size in sizes):
         raise Error(f"{what} {list(sizes)}: a size is negative")

@@ -1,4 +1,4 @@
-"""The type rules: (*types, **attrs) -> type, or an Error that says why there is none."""
+"""The type rules of the ops: (*types, **attrs) -> type, or an Error that says why there is none."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -18,34 +18,40 @@ from ir.types import (
     terms,
 )
 
-IDS = ("i32", "i64")
-KINDS = {FLOATS: "floats", NUMBERS: "numbers", IDS: "i32 or i64 ids", ("bool",): "bools",
-         tuple(DTYPES): "arrays"}
+_IDS = ("i32", "i64")
+_KINDS = {FLOATS: "floats", NUMBERS: "numbers", _IDS: "i32 or i64 ids", ("bool",): "bools",
+          tuple(DTYPES): "arrays"}
 
 
 # -- elementwise -----------------------------------------------------------------------------------
 
 def numbers(*operands: TensorType | float) -> TensorType:
+    """Returns the common numeric type of operands of an elementwise op; shapes broadcast."""
     return elementwise(operands, NUMBERS)
 
 
 def floats(*operands: TensorType | float) -> TensorType:
+    """Returns the common type of float operands of an elementwise op; shapes broadcast."""
     return elementwise(operands, FLOATS)
 
 
 def bools(*operands: TensorType | float) -> TensorType:
+    """Returns the common type of bool operands of an elementwise op; shapes broadcast."""
     return elementwise(operands, ("bool",))
 
 
 def comparison(*operands: TensorType | float) -> TensorType:
+    """Returns bool of the broadcast shape; the operands are of one dtype, whichever it is."""
     return TensorType("bool", elementwise(operands, tuple(DTYPES)).shape)
 
 
 def test(x: TensorType | float) -> TensorType:
+    """Returns bool of the shape of a float operand."""
     return TensorType("bool", floats(x).shape)
 
 
 def where(c: TensorType | float, a: TensorType | float, b: TensorType | float) -> TensorType:
+    """Returns the type of a or b, whose dtypes are equal, broadcast with a bool condition."""
     if not isinstance(c, TensorType) or c.dtype != "bool":
         raise Error(f"where needs a condition of bools, got {c}")
     chosen = elementwise((a, b), tuple(DTYPES))
@@ -53,13 +59,17 @@ def where(c: TensorType | float, a: TensorType | float, b: TensorType | float) -
 
 
 def cast(x: TensorType | float, *, dtype: str) -> TensorType:
+    """Returns the type of x with another dtype."""
     return TensorType(dtype, elementwise((x,), tuple(DTYPES)).shape)
 
 
 def elementwise(operands: Sequence[TensorType | float], allowed: tuple[str, ...]) -> TensorType:
-    """Arrays of one type, which is the plain numbers' too; shapes broadcast."""
+    """Returns the one dtype of the arrays, which is the plain numbers' too, and their shape.
+
+    Shapes broadcast. Raises Error for a dtype that is not allowed.
+    """
     types = [o for o in operands if isinstance(o, TensorType)]
-    dtype = one_type(types, allowed)
+    dtype = _one_type(types, allowed)
     for operand in operands:
         if not isinstance(operand, TensorType):
             check_number(operand, dtype)
@@ -67,7 +77,10 @@ def elementwise(operands: Sequence[TensorType | float], allowed: tuple[str, ...]
 
 
 def broadcast(types: Sequence[TensorType]) -> tuple[Dim, ...]:
-    """NumPy's rule; a symbolic size goes with itself and with a literal 1, with nothing else."""
+    """Returns the shape that NumPy's rule gives.
+
+    A symbolic size broadcasts with itself and with a literal 1, and with nothing else.
+    """
     rank = max(t.ndim for t in types)
     shape: list[Dim] = []
     for dims in zip(*[(1,) * (rank - t.ndim) + t.shape for t in types], strict=True):
@@ -79,33 +92,34 @@ def broadcast(types: Sequence[TensorType]) -> tuple[Dim, ...]:
     return tuple(shape)
 
 
-def one_type(types: Sequence[TensorType], allowed: tuple[str, ...]) -> str:
+def _one_type(types: Sequence[TensorType], allowed: tuple[str, ...]) -> str:
+    """Returns the dtype of all operands. Raises Error where they differ or it is not allowed."""
     dtypes = {t.dtype for t in types}
     if len(dtypes) != 1 or not dtypes <= {*allowed}:
         given = ", ".join(map(str, types)) or "plain numbers only"
-        raise Error(f"expected {KINDS[allowed]} of one type, got {given}")
+        raise Error(f"expected {_KINDS[allowed]} of one type, got {given}")
     return dtypes.pop()
 
 
 # -- products --------------------------------------------------------------------------------------
 
 def linear(x: TensorType, w: TensorType, b: TensorType | None = None) -> TensorType:
-    """x[..., K], weight [N, K] and bias [N] to [..., N]."""
+    """Returns [..., N] for x[..., K], a weight [N, K] and a bias [N], all of one float dtype."""
     if x.ndim < 1 or w.ndim != 2:
         raise Error(f"linear needs x[..., K] and a weight [N, K], got {x} and {w}")
     if not same(x.shape[-1], w.shape[1]):
         raise Error(f"linear expects {w.shape[1]} features, its input has {x.shape[-1]}")
     if b is not None and not same(b.shape, w.shape[:1]):
         raise Error(f"linear has {w.shape[0]} outputs, its bias is {b}")
-    dtype = one_type([x, w] + ([b] if b else []), FLOATS)
+    dtype = _one_type([x, w] + ([b] if b else []), FLOATS)
     return TensorType(dtype, (*x.shape[:-1], w.shape[0]))
 
 
 def matmul(x: TensorType, w: TensorType) -> TensorType:
-    """[..., M, K] and [..., K, N] to [..., M, N]; the leading axes broadcast."""
+    """Returns [..., M, N] for [..., M, K] and [..., K, N]; the leading axes broadcast."""
     if x.ndim < 2 or w.ndim < 2 or not same(x.shape[-1], w.shape[-2]):
         raise Error(f"cannot multiply matrices {x} @ {w}")
-    dtype = one_type([x, w], FLOATS)
+    dtype = _one_type([x, w], FLOATS)
     stack = broadcast([TensorType(dtype, t.shape[:-2]) for t in (x, w)])
     return TensorType(dtype, (*stack, x.shape[-2], w.shape[-1]))
 
@@ -113,90 +127,108 @@ def matmul(x: TensorType, w: TensorType) -> TensorType:
 # -- rows ------------------------------------------------------------------------------------------
 
 def softmax(x: TensorType, *, axis: int, scale: float) -> TensorType:
-    return along(x, axis, FLOATS)
+    """Returns the type of x, which has floats and the axis."""
+    return _along(x, axis, FLOATS)
 
 
 def log_softmax(x: TensorType, *, axis: int) -> TensorType:
-    return along(x, axis, FLOATS)
+    """Returns the type of x, which has floats and the axis."""
+    return _along(x, axis, FLOATS)
 
 
 def cumsum(x: TensorType, *, axis: int) -> TensorType:
-    return along(x, axis, NUMBERS)
+    """Returns the type of x, which has numbers and the axis."""
+    return _along(x, axis, NUMBERS)
 
 
-def along(x: TensorType, axis: int, allowed: tuple[str, ...]) -> TensorType:
-    check_axes(x, [axis])
-    return TensorType(one_type([x], allowed), x.shape)
+def _along(x: TensorType, axis: int, allowed: tuple[str, ...]) -> TensorType:
+    """Returns the type of x. Raises Error where x lacks the axis or has another dtype."""
+    _check_axes(x, [axis])
+    return TensorType(_one_type([x], allowed), x.shape)
 
 
 def layer_norm(x: TensorType, *affine: TensorType, axes: Sequence[int], eps: float) -> TensorType:
-    return normalized("layer_norm", x, affine, axes)
+    """Returns the type of x; weight and bias have the shape of the normalised last axes."""
+    return _normalized("layer_norm", x, affine, axes)
 
 
 def rms_norm(x: TensorType, *affine: TensorType, axes: Sequence[int], eps: float) -> TensorType:
-    return normalized("rms_norm", x, affine, axes)
+    """Returns the type of x; the weight has the shape of the normalised last axes."""
+    return _normalized("rms_norm", x, affine, axes)
 
 
-def normalized(name: str, x: TensorType, affine: Sequence[TensorType],
-               axes: Sequence[int]) -> TensorType:
-    """Over the last axes; weight and bias have their shape."""
+def _normalized(name: str, x: TensorType, affine: Sequence[TensorType],
+                axes: Sequence[int]) -> TensorType:
+    """Returns the type of x, normalised over its last axes.
+
+    Raises Error for other axes, and for a weight or bias whose shape is not that of the axes.
+    """
     if not axes or tuple(axes) != tuple(range(x.ndim - len(axes), x.ndim)):
         raise Error(f"{name} is over the last axes in order, {list(axes)} of {x} are not")
     shape = x.shape[axes[0]:]
     if wrong := [t for t in affine if not same(t.shape, shape)]:
         raise Error(f"{name} over {list(shape)} cannot use a weight or bias {wrong[0]}")
-    return TensorType(one_type([x, *affine], FLOATS), x.shape)
+    return TensorType(_one_type([x, *affine], FLOATS), x.shape)
 
 
 # -- reductions ------------------------------------------------------------------------------------
 
 def total(x: TensorType, *, axes: Sequence[int], keepdims: bool) -> TensorType:
-    return reduced(x, axes, keepdims, NUMBERS)
+    """Returns the type of a sum or product: the dtype of x, which has numbers."""
+    return _reduced(x, axes, keepdims, NUMBERS)
 
 
 def mean(x: TensorType, *, axes: Sequence[int], keepdims: bool) -> TensorType:
-    return reduced(x, axes, keepdims, FLOATS)
+    """Returns the type of a mean: the dtype of x, which has floats."""
+    return _reduced(x, axes, keepdims, FLOATS)
 
 
 def truth(x: TensorType, *, axes: Sequence[int], keepdims: bool) -> TensorType:
-    return reduced(x, axes, keepdims, ("bool",))
+    """Returns the type of any or all: x has bools."""
+    return _reduced(x, axes, keepdims, ("bool",))
 
 
 def extreme(x: TensorType, *, axes: Sequence[int], keepdims: bool) -> TensorType:
-    result = reduced(x, axes, keepdims, NUMBERS)
+    """Returns the type of max or min. Raises Error where the reduced axes are empty."""
+    result = _reduced(x, axes, keepdims, NUMBERS)
     if same(product(x.shape[a] for a in axes), 0):
         raise Error(f"there is no max or min of {x} over the axes {list(axes)}: they are empty")
     return result
 
 
 def place_of_extreme(x: TensorType, *, axis: int, keepdims: bool) -> TensorType:
+    """Returns i64: the index of an extreme along one axis, which is not empty."""
     return TensorType("i64", extreme(x, axes=[axis], keepdims=keepdims).shape)
 
 
-def reduced(x: TensorType, axes: Sequence[int], keepdims: bool,
-            allowed: tuple[str, ...]) -> TensorType:
-    check_axes(x, axes)
+def _reduced(x: TensorType, axes: Sequence[int], keepdims: bool,
+             allowed: tuple[str, ...]) -> TensorType:
+    """Returns x without the axes, or with axes of size 1 in their place."""
+    _check_axes(x, axes)
     kept = [1 if i in axes else d for i, d in enumerate(x.shape) if keepdims or i not in axes]
-    return TensorType(one_type([x], allowed), tuple(kept))
+    return TensorType(_one_type([x], allowed), tuple(kept))
 
 
 # -- by index --------------------------------------------------------------------------------------
 
 def embedding(ids: TensorType, w: TensorType) -> TensorType:
-    """Ids of any shape and a table [V, D] to [..., D]."""
-    if ids.dtype not in IDS or w.ndim != 2:
+    """Returns [..., D] for i32 or i64 ids of any shape and a table [V, D] of floats."""
+    if ids.dtype not in _IDS or w.ndim != 2:
         raise Error(f"embedding needs i32 or i64 ids and a table [V, D], got {ids} and {w}")
-    return TensorType(one_type([w], FLOATS), (*ids.shape, w.shape[1]))
+    return TensorType(_one_type([w], FLOATS), (*ids.shape, w.shape[1]))
 
 
 def embedding_bag(ids: TensorType, offsets: TensorType, w: TensorType,
                   weights: TensorType | None = None, *, mode: str, include_last: bool,
                   padding: int) -> TensorType:
-    """Ids [N], offsets [B] or, the last one included, [B + 1], and a table [V, D] to [B, D]."""
-    if (ids.ndim, offsets.ndim, w.ndim) != (1, 1, 2) or {ids.dtype, offsets.dtype} - {*IDS}:
+    """Returns [B, D] for ids [N], offsets [B] and a table [V, D].
+
+    The offsets are [B + 1] where the last one is included. Weights [N] are allowed for mode="sum".
+    """
+    if (ids.ndim, offsets.ndim, w.ndim) != (1, 1, 2) or {ids.dtype, offsets.dtype} - {*_IDS}:
         raise Error("embedding_bag needs i32 or i64 ids [N] and offsets [B], and a table [V, D], "
                     f"got {ids}, {offsets} and {w}")
-    dtype = one_type([w] + ([weights] if weights else []), FLOATS)
+    dtype = _one_type([w] + ([weights] if weights else []), FLOATS)
     if weights is not None and (mode != "sum" or not same(weights.shape, ids.shape)):
         raise Error(f"embedding_bag of {ids} takes weights of this shape, to sum, not {weights} "
                     f"for its {mode}")
@@ -207,25 +239,26 @@ def embedding_bag(ids: TensorType, offsets: TensorType, w: TensorType,
 
 
 def take(x: TensorType, ids: TensorType, *, axis: int) -> TensorType:
-    """x[..., N, ...] and ids of any shape: that shape in the place of N."""
-    check_axes(x, [axis])
-    one_type([ids], IDS)
+    """Returns x[..., N, ...] with the shape of the ids, which is any, in the place of N."""
+    _check_axes(x, [axis])
+    _one_type([ids], _IDS)
     return TensorType(x.dtype, (*x.shape[:axis], *ids.shape, *x.shape[axis + 1:]))
 
 
 def take_along(x: TensorType, ids: TensorType, *, axis: int) -> TensorType:
-    """The shape of the ids, which is no larger than that of x on the other axes."""
-    check_axes(x, [axis])
-    one_type([ids], IDS)
+    """Returns the shape of the ids, which exceeds that of x on no other axis."""
+    _check_axes(x, [axis])
+    _one_type([ids], _IDS)
     if ids.ndim != x.ndim or any(extent(m - n)[1] < 0 for m, n in zip(
-            around(x, axis), around(ids, axis), strict=True)):
+            _around(x, axis), _around(ids, axis), strict=True)):
         raise Error(f"take_along {ids} reaches outside of {x} on an axis other than {axis}")
     return TensorType(x.dtype, ids.shape)
 
 
 def topk_ids(x: TensorType, *, axis: int, k: Dim, largest: bool, sorted: bool) -> TensorType:
-    check_axes(x, [axis])
-    one_type([x], NUMBERS)
+    """Returns i64 of the shape of x, with k elements along the axis."""
+    _check_axes(x, [axis])
+    _one_type([x], NUMBERS)
     if min(extent(k)[1], extent(x.shape[axis] - k)[1]) < 0:
         raise Error(f"there are no {k} elements along axis {axis} of {x}")
     return TensorType("i64", (*x.shape[:axis], k, *x.shape[axis + 1:]))
@@ -234,28 +267,33 @@ def topk_ids(x: TensorType, *, axis: int, k: Dim, largest: bool, sorted: bool) -
 # -- shapes ----------------------------------------------------------------------------------------
 
 def iota(*, shape: Sequence[Dim], axis: int, dtype: str) -> TensorType:
+    """Returns the given type, which has numbers."""
     result = TensorType(dtype, tuple(shape))
-    check_axes(result, [axis])
-    one_type([result], NUMBERS)
+    _check_axes(result, [axis])
+    _one_type([result], NUMBERS)
     return result
 
 
 def full(value: float, *, shape: Sequence[Dim], dtype: str) -> TensorType:
+    """Returns the given type, which the number fits into."""
     check_number(value, dtype)
     return TensorType(dtype, tuple(shape))
 
 
 def unchanged(x: TensorType) -> TensorType:
+    """Returns the type of x."""
     return x
 
 
 def dropout(x: TensorType, *, p: float) -> TensorType:
+    """Returns the type of x. Raises Error unless p is a probability."""
     if not 0 <= p <= 1:
         raise Error(f"dropout needs a probability, got p = {p}")
     return x
 
 
 def reshape(x: TensorType, *, shape: Sequence[Dim]) -> TensorType:
+    """Returns x in another shape of as many elements."""
     result = TensorType(x.dtype, tuple(shape))
     if not same(product(x.shape), product(result.shape)):
         counts = f"{product(x.shape)} is not {product(result.shape)}"
@@ -264,13 +302,14 @@ def reshape(x: TensorType, *, shape: Sequence[Dim]) -> TensorType:
 
 
 def transpose(x: TensorType, *, axes: Sequence[int]) -> TensorType:
+    """Returns x with its axes in the given order."""
     if sorted(axes) != list(range(x.ndim)):
         raise Error(f"{list(axes)} is not an order of the axes of {x}")
     return TensorType(x.dtype, tuple(x.shape[a] for a in axes))
 
 
 def expand(x: TensorType, *, shape: Sequence[Dim]) -> TensorType:
-    """Axes of size 1 repeated to another size, and new ones put in front."""
+    """Returns x with axes of size 1 repeated to another size, and new axes in front."""
     result = TensorType(x.dtype, tuple(shape))
     if not same(broadcast([x, result]), result.shape):
         raise Error(f"cannot expand {x} to {list(shape)}")
@@ -278,9 +317,11 @@ def expand(x: TensorType, *, shape: Sequence[Dim]) -> TensorType:
 
 
 def slice_(x: TensorType, *, axis: int, start: Dim, stop: Dim, step: int) -> TensorType:
-    """Elements start, start + step, ... before stop along one axis.  Bounds that fit some sizes
-    only are checked when the sizes are known."""
-    check_axes(x, [axis])
+    """Returns x with the elements start, start + step, ... before stop along one axis.
+
+    Bounds that fit only some sizes are accepted here and checked when the sizes are known.
+    """
+    _check_axes(x, [axis])
     if step == 0:
         raise Error("a slice cannot have the step 0")
     size = x.shape[axis]
@@ -290,12 +331,15 @@ def slice_(x: TensorType, *, axis: int, start: Dim, stop: Dim, step: int) -> Ten
     if any(extent(gap)[1] < 0 for gap in gaps):
         steps = f":{step}" * (step != 1)
         raise Error(f"{start}:{stop}{steps} is outside axis {axis} of {x}")
-    count = divided_up(gaps[1], abs(step))
+    count = _divided_up(gaps[1], abs(step))
     return TensorType(x.dtype, (*x.shape[:axis], count, *x.shape[axis + 1:]))
 
 
-def divided_up(length: Dim, step: int) -> Dim:
-    """How many steps a length of 0 or more takes, the last one perhaps shorter."""
+def _divided_up(length: Dim, step: int) -> Dim:
+    """Returns how many steps a length of 0 or more takes, the last one perhaps shorter.
+
+    Raises Error where that depends on the size in a way that no polynomial expresses.
+    """
     constant = sum(c for monomial, c in terms(length) if not monomial)
     whole = divide(length - constant, step)
     if whole is None:
@@ -304,18 +348,19 @@ def divided_up(length: Dim, step: int) -> Dim:
 
 
 def concat(x: TensorType, *others: TensorType, axis: int) -> TensorType:
-    check_axes(x, [axis])
+    """Returns the operands joined along one axis; their other sizes and dtypes are equal."""
+    _check_axes(x, [axis])
     length = x.shape[axis]
     for other in others:
         alike = other.dtype == x.dtype and other.ndim == x.ndim
-        if not alike or not same(around(other, axis), around(x, axis)):
+        if not alike or not same(_around(other, axis), _around(x, axis)):
             raise Error(f"cannot concatenate {x} and {other} along axis {axis}")
         length = length + other.shape[axis]
     return TensorType(x.dtype, (*x.shape[:axis], length, *x.shape[axis + 1:]))
 
 
 def pad(x: TensorType, *, low: Sequence[Dim], high: Sequence[Dim], value: float) -> TensorType:
-    """So many elements more, all of one value, before and behind each axis."""
+    """Returns x with `low` more elements before and `high` behind each axis."""
     check_number(value, x.dtype)
     if {len(low), len(high)} != {x.ndim} or any(extent(n)[1] < 0 for n in (*low, *high)):
         raise Error(f"cannot pad {x} by {list(low)} and {list(high)}: it takes a size of 0 or more "
@@ -323,11 +368,13 @@ def pad(x: TensorType, *, low: Sequence[Dim], high: Sequence[Dim], value: float)
     return TensorType(x.dtype, tuple(a + d + b for a, d, b in zip(low, x.shape, high, strict=True)))
 
 
-def around(x: TensorType, axis: int) -> tuple[Dim, ...]:
+def _around(x: TensorType, axis: int) -> tuple[Dim, ...]:
+    """Returns the sizes of the other axes."""
     return x.shape[:axis] + x.shape[axis + 1:]
 
 
-def check_axes(x: TensorType, axes: Sequence[int]) -> None:
+def _check_axes(x: TensorType, axes: Sequence[int]) -> None:
+    """Raises Error for an axis that x lacks and for one that is given twice."""
     if wrong := [axis for axis in axes if not 0 <= axis < x.ndim]:
         raise Error(f"{x} has no axis {wrong[0]}")
     if len(set(axes)) != len(axes):

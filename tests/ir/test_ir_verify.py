@@ -102,14 +102,14 @@ def test_illegal(case: str, like: ir.Graph | None) -> None:
 
 def test_what_a_legal_graph_has_is_not_looked_into_again(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    monkeypatch.setattr(sys.modules["ir.verify"], "check_node", seen.append)
+    monkeypatch.setattr(sys.modules["ir.verify"], "_check_node", seen.append)
     new = Node(Value(F32), "exp", (SECOND.result,))
     verify(replace(GRAPH, nodes=(*GRAPH.nodes, new)), like=GRAPH)
     assert seen == [new]
 
 
 def test_what_a_builder_made_is_not_inferred_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules["ir.verify"], "check_node", pytest.fail)
+    monkeypatch.setattr(sys.modules["ir.verify"], "_check_node", pytest.fail)
     verify(GRAPH, built=True)
     for case in ("a use before the definition", "a size from nowhere", "one input twice"):
         graph, message = ILLEGAL[case]
