@@ -210,16 +210,20 @@ def _row(layer: str) -> str:
 _PAGE = """\
 # Threads
 
-How work is shared is said in [architecture.md](architecture.md) and at the head of
-`nncompile/cpu/runtime/pool.py`. Here it stands beside the three threading layers of numba
-(`python -m benchmarks.layers` measures this page anew).
+[Use threads](how-to/threads.md) and the head of `nncompile/cpu/runtime/pool.py` say how a call is
+shared among threads. This page compares our pool of worker threads with the three threading layers of
+numba; `python -m benchmarks.layers` measures it anew.
 
-Two threads share two equal pieces of work, and everybody's pieces are the same loop, compiled by
-numba. The first three columns are microseconds that a region takes beyond one piece, one region
-after the other (a piece is half of what both take in the same code on one thread); then that of an
-empty region after 10 ms of rest; then the CPU seconds that the process burns in a second of rest.
-The last two columns: do two threads that share work at a time get along, and can a forked child
-share work?
+Two threads share two equal pieces of work. A piece is the same loop, compiled by numba, for every
+layer. The columns are:
+
+- **nothing, 5 us, 50 us**: the microseconds that a parallel region takes longer than one piece of work,
+  where a piece takes no time, 5 us or 50 us, and one region follows the other. The time of a piece is
+  half of what both pieces take in the same code on one thread.
+- **after a pause**: the same for an empty region after 10 ms of rest.
+- **idle**: the CPU seconds that the process uses in one second of rest.
+- **two callers**: whether two threads may share work at the same time.
+- **after fork**: whether a forked child can share work.
 
 | layer | nothing, us | 5 us | 50 us | after a pause | idle, CPU s | two callers | after fork |
 |---|---|---|---|---|---|---|---|
@@ -227,9 +231,10 @@ share work?
 
 Measured on: **{machine}**. {libraries}.
 
-A second caller does not wait for the first one's workers: it computes alone, and the rows are the
-same bits. Workers spin for half a millisecond after a job, which makes the next call cheap, and
-sleep then; numba's OpenMP layer spins or sleeps as its runtime is told to (`OMP_WAIT_POLICY`).
+A second caller does not wait for the workers while the first one uses them: it computes alone, and its
+rows have the same bits. Our workers spin for half a millisecond after a job, which makes the next call
+cheap, and then sleep; numba's OpenMP layer spins or sleeps as its runtime is told to
+(`OMP_WAIT_POLICY`).
 """
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from griffe import Extension, Object
+from griffe import Alias, Extension, Object
 
 NO_EMPHASIS = re.compile(r"(?<!\w)_|\*(?=\w)(?![\w ]*\*)")      # but *this* is
 ITEM = re.compile(r"\\?([a-z_*][\w*]*(?:, \w+)*=?): +(?=\S)")
@@ -22,6 +22,10 @@ ITEM = re.compile(r"\\?([a-z_*][\w*]*(?:, \w+)*=?): +(?=\S)")
 
 class Docstrings(Extension):
     """Rewrites each docstring when griffe has read the object that has it."""
+
+    def on_alias_instance(self, *, alias: Alias, **_: Any) -> None:
+        """Import of a name: griffe knows no dataclasses but those of the standard library."""
+        alias.target_path = alias.target_path.replace("ir.records.", "dataclasses.")
 
     def on_object(self, *, obj: Object, **_: Any) -> None:
         if obj.docstring is not None:

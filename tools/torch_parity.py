@@ -156,12 +156,14 @@ def table() -> str:
 HEAD = """\
 # Beside torch.nn
 
-Every public name of torch.nn, torch.nn.functional and torch.nn.init in torch {version}, and what
-it is here: the *same* (name, arguments, defaults and meaning), it *differs* in what is said, is
-*not yet* there, or is *out of scope*. `tools/torch_parity.py` writes it, and a test compares it.
+This table has every public name of torch.nn, torch.nn.functional and torch.nn.init in torch {version},
+and says what it is here. *same* means the same name, arguments, defaults and meaning; *differs* is
+followed by the difference; *not yet* and *out of scope* are not here. `tools/torch_parity.py` writes the
+table, and a test compares it with the code.
 
-What holds for all of them: arrays are NumPy's on the CPU, no gradient is kept, and what is changed
-in place is an Array's own: an ndarray that a model is given stays as it is.
+These differences hold for all names. Arrays are NumPy arrays on the CPU, and no gradient is kept. An
+operation in place changes an Array that the model made itself; an ndarray that is passed to a model is
+never changed.
 """
 
 if __name__ == "__main__":
