@@ -175,6 +175,20 @@ def test_the_picture_of_the_house_is_the_house() -> None:
     assert named == here - unsaid
 
 
+def test_the_architecture_names_every_package() -> None:
+    page = (ROOT / "docs/architecture.md").read_text()
+    packages = [path.parent.relative_to(ROOT) for room in ("ir", "nncompile")
+                for path in (ROOT / room).rglob("__init__.py")]
+    assert [str(path) for path in packages if f"{path.name}/" not in page] == []
+
+
+def test_the_glossary_is_short_and_in_order() -> None:
+    glossary = (ROOT / "docs/architecture.md").read_text().partition("\n## Glossary\n")[2]
+    terms = re.findall(r"^\| ([\w ,]+) \|", glossary, re.MULTILINE)[1:]
+    assert 0 < len(terms) <= 40
+    assert terms == sorted(set(terms), key=str.lower)
+
+
 def test_the_site_builds_and_fetches_nothing(tmp_path: Path) -> None:
     if importlib.util.find_spec("mkdocstrings") is None:
         pytest.skip("mkdocs and mkdocstrings are not installed")
