@@ -8,7 +8,7 @@ from ir.graph import Graph, Node, Value
 from ir.ops import split_then
 from ir.types import Dim, DimExpr, TensorType, divide, symbol
 from nncompile.schedule.ops import ROWS
-from nncompile.schedule.rows import MIXED, Axes, aligned
+from nncompile.schedule.rows import Axes, MixedRows, aligned
 
 
 def batch_size(graph: Graph) -> str | None:
@@ -23,26 +23,30 @@ def batch_size(graph: Graph) -> str | None:
     if batch is None:
         return None
     axes: dict[Value, int | None] = dict.fromkeys(graph.params)
-    for value in graph.inputs:
-        axes[value] = _axis_with(value.type, batch)
-        if axes[value] not in (None, 0):
-            return None
-    for node in graph.nodes:
-        axes[node.result] = _rows_of(node, batch, axes)
-        if axes[node.result] == MIXED:
-            return None
+    try:
+        for value in graph.inputs:
+            axes[value] = _axis_with(value.type, batch)
+            if axes[value] not in (None, 0):
+                return None
+        for node in graph.nodes:
+            axes[node.result] = _rows_of(node, batch, axes)
+    except MixedRows:
+        return None
     return batch if all(axes[v] == 0 for v in graph.outputs) else None
 
 
 def _axis_with(type_: TensorType, batch: str) -> int | None:
-    """The axis that is a multiple of the size; None if no dim depends on it, MIXED if the dims
-    depend on it in another way."""
+    """The axis that is a multiple of the size, or None if no dim depends on it.
+
+    Raises MixedRows where the dims depend on it in another way.
+    """
     found = [axis for axis, dim in enumerate(type_.shape) if _mentions(dim, batch)]
     if not found:
         return None
     rest = divide(type_.shape[found[0]], symbol(batch))
-    alone = len(found) == 1 and rest is not None and not _mentions(rest, batch)
-    return found[0] if alone else MIXED
+    if len(found) > 1 or rest is None or _mentions(rest, batch):
+        raise MixedRows
+    return found[0]
 
 
 def _mentions(dim: Dim, name: str) -> bool:
@@ -50,12 +54,19 @@ def _mentions(dim: Dim, name: str) -> bool:
 
 
 def _rows_of(node: Node, batch: str, axes: Axes) -> int | None:
-    """The axis of the result's rows; None if it is the same for all rows.  An op without a rule
-    makes no rows."""
+    """The axis of the result's rows, or None if it is the same for all rows.
+
+    Raises MixedRows where a row of the result is not computed from one row of each operand; an op
+    without a rule makes no rows.
+    """
     axis, row = _axis_with(node.result.type, batch), ROWS[node.op]
     own, attrs, then = split_then(node.op, node.inputs, node.attrs)
     further = [o for _, others in then for o in others]
     if all(axes.get(o) is None for o in (*own, *further)):
-        return axis if axis is None or row.repeats(attrs, axis) else MIXED
+        if axis is not None and not row.repeats(attrs, axis):
+            raise MixedRows
+        return axis
     kept = row.rows is not None and row.rows(node.result.type, own, attrs, axes) in (axis, None)
-    return axis if kept and aligned(node.result.type, further, {}, axes) in (axis, None) else MIXED
+    if not kept or aligned(node.result.type, further, {}, axes) not in (axis, None):
+        raise MixedRows
+    return axis

@@ -149,7 +149,7 @@ def along_axis(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> V
             shape, (steps, own) = found
             out = low.result(node)
             low.step(node.op, node, out.laid_out(shape, own), [x.laid_out(shape, steps)],
-                     kept | {"axis": -2})
+                     kept | {"columns": True})
             return out
     return _along_axes(low, node, x, [axis], [], kept)
 
@@ -243,7 +243,7 @@ def _reduce_to(low: Lowering, node: Node, x: View, axes: list[int], out: View) -
         if found := _as_columns(x.shape, [x.strides, wide], axes):
             shape, (down, own) = found
             y = out.laid_out((*shape[:-2], shape[-1]), (*own[:-2], 1))
-            low.step("reduce", node, y, [x.laid_out(shape, down)], {"op": node.op, "axis": -2})
+            low.step("reduce", node, y, [x.laid_out(shape, down)], {"op": node.op, "columns": True})
             return
     rows = low.matrix(node, x.permuted([*kept, *axes]), len(axes))
     low.step("reduce", node, replace(out, shape=(rows.shape[0],), strides=(1,)), [rows],

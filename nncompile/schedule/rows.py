@@ -1,7 +1,7 @@
 """Rules of independent rows: which axis of a result has rows, given the axes of the operands'.
 
 A rule is a function (result's type, operands, attributes, axis of each operand's rows) -> the axis
-of the result's rows.  It is None if no operand has rows, and MIXED where a row of the result
+of the result's rows, or None if no operand has rows.  It raises MixedRows where a row of the result
 depends on several rows of an operand.  batch.py says what rows are.
 """
 from __future__ import annotations
@@ -15,25 +15,34 @@ Operands = Sequence[Any]                              # Values and floats
 Attrs = Mapping[str, Any]
 Axes = Mapping[Any, int | None]                       # of a value: the axis of its rows
 Rule = Callable[[TensorType, Operands, Attrs, Axes], int | None]
-MIXED = -1
+
+
+class MixedRows(Exception):
+    """Rows of a value that are not independent of each other."""
 
 
 def aligned(result: TensorType, operands: Operands, _: Attrs, axes: Axes) -> int | None:
     """Row i meets row i: the operands' axes are one, counted from the last as they broadcast."""
     found = {axis + result.ndim - o.type.ndim for o in operands
              if (axis := axes.get(o)) is not None}
-    return None if not found else found.pop() if len(found) == 1 else MIXED
+    if len(found) > 1:
+        raise MixedRows
+    return found.pop() if found else None
 
 
 def first_only(_: TensorType, operands: Operands, attrs: Attrs, axes: Axes) -> int:
     """The axis of the first operand's rows, if no other has any."""
     axis: int | None = axes[operands[0]]
-    return axis if axis is not None and all(axes.get(o) is None for o in operands[1:]) else MIXED
+    if axis is None or any(axes.get(o) is not None for o in operands[1:]):
+        raise MixedRows
+    return axis
 
 
 def linear(result: TensorType, operands: Operands, attrs: Attrs, axes: Axes) -> int:
     axis = first_only(result, operands, attrs, axes)
-    return axis if axis < operands[0].type.ndim - 1 else MIXED
+    if axis == operands[0].type.ndim - 1:
+        raise MixedRows
+    return axis
 
 
 def transpose(result: TensorType, operands: Operands, attrs: Attrs, axes: Axes) -> int:
@@ -46,19 +55,25 @@ def matmul(result: TensorType, operands: Operands, attrs: Attrs, axes: Axes) -> 
     left, right = operands
     if axes[left] == left.type.ndim - 2 and axes[right] is None:
         return result.ndim - 2
-    stacked = all((axes[o] or 0) < o.type.ndim - 2 or axes[o] is None for o in operands)
-    return aligned(result, operands, attrs, axes) if stacked else MIXED
+    if any((axes[o] or 0) >= o.type.ndim - 2 and axes[o] is not None for o in operands):
+        raise MixedRows
+    return aligned(result, operands, attrs, axes)
 
 
 def not_over_rows(result: TensorType, operands: Operands, attrs: Attrs, axes: Axes) -> int:
     axis = first_only(result, operands, attrs, axes)
-    return MIXED if axis in attrs.get("axes", (attrs.get("axis"),)) else axis
+    if axis in _axes_of(attrs):
+        raise MixedRows
+    return axis
+
+
+def _axes_of(attrs: Attrs) -> Sequence[int]:
+    return attrs["axes"] if "axes" in attrs else (attrs["axis"],)
 
 
 def reduction(result: TensorType, operands: Operands, attrs: Attrs, axes: Axes) -> int:
     axis = not_over_rows(result, operands, attrs, axes)
-    over = attrs.get("axes", (attrs.get("axis"),))
-    return axis if axis == MIXED or attrs["keepdims"] else axis - sum(a < axis for a in over)
+    return axis if attrs["keepdims"] else axis - sum(a < axis for a in _axes_of(attrs))
 
 
 def take(result: TensorType, operands: Operands, attrs: Attrs, axes: Axes) -> int:
@@ -71,17 +86,22 @@ def take(result: TensorType, operands: Operands, attrs: Attrs, axes: Axes) -> in
 
 def take_along(result: TensorType, operands: Operands, attrs: Attrs, axes: Axes) -> int | None:
     axis = aligned(result, operands, attrs, axes)
-    return axis if axis != attrs["axis"] else MIXED
+    if axis == attrs["axis"]:
+        raise MixedRows
+    return axis
 
 
 def concat(result: TensorType, operands: Operands, attrs: Attrs, axes: Axes) -> int | None:
-    return MIXED if any(axes[o] is None for o in operands) else take_along(
-        result, operands, attrs, axes)
+    if any(axes[o] is None for o in operands):
+        raise MixedRows
+    return take_along(result, operands, attrs, axes)
 
 
 def pad(result: TensorType, operands: Operands, attrs: Attrs, axes: Axes) -> int:
     axis = first_only(result, operands, attrs, axes)
-    return axis if same(attrs["low"][axis], 0) and same(attrs["high"][axis], 0) else MIXED
+    if not (same(attrs["low"][axis], 0) and same(attrs["high"][axis], 0)):
+        raise MixedRows
+    return axis
 
 
 def reshape(result: TensorType, operands: Operands, attrs: Attrs, axes: Axes) -> int:
@@ -89,4 +109,6 @@ def reshape(result: TensorType, operands: Operands, attrs: Attrs, axes: Axes) ->
     axis, shape = first_only(result, operands, attrs, axes), operands[0].type.shape
     before = product(shape[:axis])
     places = [p for p in range(result.ndim) if same(product(result.shape[:p]), before)]
-    return places[-1] if places else MIXED               # dims of size 1 may stand before it
+    if not places:
+        raise MixedRows
+    return places[-1]                                 # dims of size 1 may stand before it

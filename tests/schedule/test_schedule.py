@@ -274,17 +274,17 @@ def test_larger_answers_only_what_holds_for_every_size():
 
 DOWN = {
     "a softmax": ("%0: f32[B, T, 8] = softmax(%x) {axis = 1, scale = 2.0}",
-                  ["out0 [B, T, 8]  = softmax(in0 [B, T, 8]) {scale = 2.0, axis = -2}"]),
+                  ["out0 [B, T, 8]  = softmax(in0 [B, T, 8]) {scale = 2.0, columns = True}"]),
     "a sum": ("%0: f32[B, 1, 8] = sum(%x) {axes = [1], keepdims = true}",
-              ["out0 [B, 8]  = reduce(in0 [B, T, 8]) {op = sum, axis = -2}"]),
+              ["out0 [B, 8]  = reduce(in0 [B, T, 8]) {op = sum, columns = True}"]),
     "leading axes": ("%0: f32[8] = max(%x) {axes = [0, 1], keepdims = false}",
-                     ["out0 [8]  = reduce(in0 [B*T, 8]) {op = max, axis = -2}"]),
+                     ["out0 [8]  = reduce(in0 [B*T, 8]) {op = max, columns = True}"]),
     "axes apart": ("%0: f32[T] = sum(%x) {axes = [0, 2], keepdims = false}",
                    ["h0 [B*T]  = reduce(in0 [B*T, 8]) {op = sum}",
-                    "out0 [T]  = reduce(h0 [B, T]) {op = sum, axis = -2}"]),
+                    "out0 [T]  = reduce(h0 [B, T]) {op = sum, columns = True}"]),
     "behind the columns": ("%1: f32[B, 8, T] = transpose(%x) {axes = [0, 2, 1]}\n"
                            "%0: f32[B, 8] = sum(%1) {axes = [2], keepdims = false}",
-                           ["out0 [B, 8]  = reduce(in0 [B, T, 8]) {op = sum, axis = -2}"]),
+                           ["out0 [B, 8]  = reduce(in0 [B, T, 8]) {op = sum, columns = True}"]),
 }
 
 

@@ -275,8 +275,8 @@ def rows(x: View, y: View) -> tuple[Argument, ...]:
 
 
 def is_columns(step: Step) -> bool:
-    """Whether the step's axis is the last but one of its operand."""
-    return step.attrs.get("axis") == -2
+    """Whether the step works down the last axis but one of its operand."""
+    return bool(step.attrs.get("columns"))
 
 
 def columns(x: View, y: View) -> tuple[Argument, ...]:
