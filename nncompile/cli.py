@@ -28,13 +28,13 @@ from nncompile.passes import DEFAULT_PIPELINE
 from nncompile.passes.parser import parse_passes
 from nncompile.targets import TARGETS
 
-DESCRIPTION = """\
+_DESCRIPTION = """\
 Compiles a neural network model, defined the torch.nn way, to one fast callable on NumPy arrays.
 
 MODEL is file.py:name: a Module, a Module class that takes no arguments, or a function that
 returns a Module.  It is put into eval mode.  Or MODEL is file.ir, the text of a graph."""
 
-EXAMPLES = f"""\
+_EXAMPLES = f"""\
 examples:
   nncompile show model.py:net                        the IR, and what each pass makes of it
   nncompile show model.py:net --source               the Python that is generated
@@ -44,7 +44,7 @@ examples:
   nncompile bench model.py:net --target {[*TARGETS][-1]} --vs torch,torch.compile
 """
 
-INPUT_HELP = """type of an input, one for each argument of forward, as "f32[B, 64]" or "i64[B, T]";
+_INPUT_HELP = """type of an input, one for each argument of forward, as "f32[B, 64]" or "i64[B, T]";
 without it, the file's `<name>_inputs` or `inputs`, or what the first layer takes"""
 
 
@@ -62,12 +62,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if getattr(args, "debug", False):
             raise
-        print(f"nncompile: error: {message(error)}", file=sys.stderr)
+        print(f"nncompile: error: {_message(error)}", file=sys.stderr)
         return 1
     return status
 
 
-def message(error: Exception) -> str:
+def _message(error: Exception) -> str:
     """What a person needs of an exception; for one that is not ours, where it came from too."""
     notes = getattr(error, "__notes__", [])
     if isinstance(error, Error):
@@ -88,7 +88,7 @@ def parser() -> argparse.ArgumentParser:
     common.add_argument("--debug", action="store_true", default=argparse.SUPPRESS,
                         help="show the traceback of an error")
     top = argparse.ArgumentParser(
-        "nncompile", description=DESCRIPTION, epilog=EXAMPLES, parents=[common],
+        "nncompile", description=_DESCRIPTION, epilog=_EXAMPLES, parents=[common],
         formatter_class=argparse.RawDescriptionHelpFormatter)
     top.add_argument("--version", action="version", version=nncompile.__version__)
     commands = top.add_subparsers(required=True, metavar="COMMAND")
@@ -101,9 +101,9 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument("model", metavar="MODEL", help="file.py:name, or file.ir")
         return sub
 
-    sub = add("show", show, "show the IR at any stage, what each pass changed, the source, or the "
-                            "machine code")
-    sub.add_argument("--input", action="append", metavar="TYPE", help=INPUT_HELP)
+    sub = add("show", _show, "show the IR at any stage, what each pass changed, the source, or the "
+                             "machine code")
+    sub.add_argument("--input", action="append", metavar="TYPE", help=_INPUT_HELP)
     sub.add_argument("--passes", metavar="PASS,PASS",
                      help="these passes in place of the default ones, each with its options if "
                           "there are any: dce,fold_constants{max_elements=10}")
@@ -118,16 +118,16 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--dot", action="store_true",
                      help="the stage (fused unless --stage says) as Graphviz text, for dot -Tsvg")
 
-    sub = add("run", run, "compile a model and run it on arrays in .npy files")
+    sub = add("run", _run, "compile a model and run it on arrays in .npy files")
     sub.add_argument("--input", action="append", required=True, metavar="X.npy",
                      help="one for each argument of forward; float64 is rounded to float32")
     sub.add_argument("--output", action="append", required=True, metavar="Y.npy",
                      help="one for each output; replaced in one step if it exists")
-    sub.add_argument("--threads", type=positive, metavar="N", help="threads of a call")
+    sub.add_argument("--threads", type=_positive, metavar="N", help="threads of a call")
 
-    sub = add("bench", bench, "time a model beside NumPy, torch and ONNX Runtime; outputs are "
-                              "compared with float64 before any time is taken")
-    sub.add_argument("--input", action="append", metavar="TYPE", help=INPUT_HELP)
+    sub = add("bench", _bench, "time a model beside NumPy, torch and ONNX Runtime; outputs are "
+                               "compared with float64 before any time is taken")
+    sub.add_argument("--input", action="append", metavar="TYPE", help=_INPUT_HELP)
     sub.add_argument("--target", choices=list(TARGETS), default="cpu", help="cpu; others: on "
                      "a device, by its own events, with arrays that are there and with copies")
     sub.add_argument("--batch", type=positives, metavar="N,N",
@@ -138,46 +138,46 @@ def parser() -> argparse.ArgumentParser:
                      help="of numpy,torch,onnxruntime,torch.compile,openvino,jax, or none; "
                           "the first three without it; "
                           "on a device: torch,torch.compile,cupy,jax, or none")
-    sub.add_argument("--size", type=size, action="append", default=[], metavar="T=16",
+    sub.add_argument("--size", type=_size, action="append", default=[], metavar="T=16",
                      help="a number for each named size but the first, which is the batch")
-    sub.add_argument("--rounds", type=positive, default=9, metavar="N", help="rounds: 9")
+    sub.add_argument("--rounds", type=_positive, default=9, metavar="N", help="rounds: 9")
     sub.add_argument("--json", type=Path, metavar="FILE", help="write every figure there too")
 
-    sub = add("cache", cache, "the compiled code on this machine's disk", model=False)
+    sub = add("cache", _cache, "the compiled code on this machine's disk", model=False)
     sub.add_argument("action", choices=["info", "clear"])
-    sub = add("hw", hw, "what this machine is to the compiler, and what it can do at most",
+    sub = add("hw", _hw, "what this machine is to the compiler, and what it can do at most",
               model=False)
     sub.add_argument("--again", action="store_true",
                      help="measure the ceilings again; otherwise those measured once are shown")
     return top
 
 
-def positive(text: str) -> int:
+def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
     return int(text)
 
 
 def positives(text: str) -> list[int]:
-    return [positive(part.strip()) for part in text.split(",")]
+    return [_positive(part.strip()) for part in text.split(",")]
 
 
 def names(text: str) -> list[str]:
     return [] if text == "none" else [part.strip() for part in text.split(",")]
 
 
-def size(text: str) -> tuple[str, int]:
+def _size(text: str) -> tuple[str, int]:
     name, equals, number = text.partition("=")
     if not name or not equals:
         raise argparse.ArgumentTypeError(f"{text!r} is not a name and a number, as T=16")
-    return name, positive(number)
+    return name, _positive(number)
 
 
 # -- show ------------------------------------------------------------------------------------------
 
-def show(args: argparse.Namespace) -> int:
+def _show(args: argparse.Namespace) -> int:
     passes = DEFAULT_PIPELINE if args.passes is None else parse_passes(args.passes)
-    model, inputs = model_and_inputs(args)
+    model, inputs = _model_and_inputs(args)
     if args.source or args.asm:
         if isinstance(model, ir.Graph):
             model = with_data(model)             # a text has no numbers, and these two show none
@@ -187,35 +187,35 @@ def show(args: argparse.Namespace) -> int:
     graph = model if isinstance(model, ir.Graph) else nncompile.trace(model, *inputs)
     runs = run_passes(graph, passes)
     if args.stage is None and not args.dot:
-        show_changes(runs)
+        _show_changes(runs)
     elif args.stage == "all":
-        print("\n\n".join(f"# {run.name}\n{drawn(run.graph, args.dot)}" for run in runs))
+        print("\n\n".join(f"# {run.name}\n{_drawn(run.graph, args.dot)}" for run in runs))
     else:
-        print(drawn(stage(runs, args.stage or "fused"), args.dot))
+        print(_drawn(_stage(runs, args.stage or "fused"), args.dot))
     return 0
 
 
-def stage(runs: list[PassRun], name: str) -> ir.Graph:
+def _stage(runs: list[PassRun], name: str) -> ir.Graph:
     named = {run.name: run.graph for run in runs} | {"fused": runs[-1].graph}
     if name not in named:
         raise InputError(f"there is no stage {name!r}; there are {', '.join(named)}, all")
     return named[name]
 
 
-def drawn(graph: ir.Graph, dot: bool) -> str:
+def _drawn(graph: ir.Graph, dot: bool) -> str:
     if not dot:
         return str(graph)
     from ir.analysis import to_dot
     return to_dot(graph)
 
 
-def show_changes(runs: list[PassRun]) -> None:
+def _show_changes(runs: list[PassRun]) -> None:
     """The first graph, what each pass changed, the last graph."""
     known: dict[ir.Value, str] = {}
     idle = []
     print(f"# traced\n{runs[0].graph}\n")
     for before, after in pairwise(runs):
-        lines = unified_diff(node_lines(before.graph, known), node_lines(after.graph, known), n=0,
+        lines = unified_diff(_node_lines(before.graph, known), _node_lines(after.graph, known), n=0,
                              lineterm="")
         changes = [f"{line[0]} {line[1:]}" for line in lines if line[:2] not in ("--", "++", "@@")]
         if changes:
@@ -228,7 +228,7 @@ def show_changes(runs: list[PassRun]) -> None:
     print(f"# fused\n{runs[-1].graph}")
 
 
-def node_lines(graph: ir.Graph, known: dict[ir.Value, str]) -> list[str]:
+def _node_lines(graph: ir.Graph, known: dict[ir.Value, str]) -> list[str]:
     """A line a node.  `known` keeps a value's number from pass to pass, where the text of a graph
     counts anew: so a diff has only the lines that changed."""
     for node in graph.nodes:
@@ -237,7 +237,7 @@ def node_lines(graph: ir.Graph, known: dict[ir.Value, str]) -> list[str]:
     return [print_node(node, names) for node in graph.nodes]
 
 
-def model_and_inputs(args: argparse.Namespace) -> tuple[Module | ir.Graph, list[Any]]:
+def _model_and_inputs(args: argparse.Namespace) -> tuple[Module | ir.Graph, list[Any]]:
     """The model, or the graph without data of an IR text, and its inputs, of which a graph needs
     none."""
     if is_graph_file(args.model):
@@ -250,8 +250,8 @@ def model_and_inputs(args: argparse.Namespace) -> tuple[Module | ir.Graph, list[
 
 # -- run -------------------------------------------------------------------------------------------
 
-def run(args: argparse.Namespace) -> int:
-    arrays = [read_array(path) for path in args.input]
+def _run(args: argparse.Namespace) -> int:
+    arrays = [_read_array(path) for path in args.input]
     if is_graph_file(args.model):
         graph = load_graph(args.model)
         if graph.params:
@@ -268,12 +268,12 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--output is given {len(args.output)} times, and the model's outputs "
                          f"are {len(outputs)}")
     for path, array in zip(args.output, outputs, strict=True):
-        write_array(Path(path), array)
+        _write_array(Path(path), array)
         print(f"{path}: {array.dtype} {list(array.shape)}")
     return 0
 
 
-def read_array(path: str) -> npt.NDArray[Any]:
+def _read_array(path: str) -> npt.NDArray[Any]:
     """The array in a .npy file; float64, NumPy's own default, as the float32 that models take."""
     try:
         array = np.load(path, allow_pickle=False)
@@ -285,7 +285,7 @@ def read_array(path: str) -> npt.NDArray[Any]:
     return array.astype(np.float32) if array.dtype == np.float64 else array
 
 
-def write_array(path: Path, array: npt.NDArray[Any]) -> None:
+def _write_array(path: Path, array: npt.NDArray[Any]) -> None:
     """All of it or nothing: a reader never sees half a file."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -300,7 +300,7 @@ def write_array(path: Path, array: npt.NDArray[Any]) -> None:
 
 # -- bench -----------------------------------------------------------------------------------------
 
-def bench(args: argparse.Namespace) -> int:
+def _bench(args: argparse.Namespace) -> int:
     from nncompile.bench import (
         DEFAULT_PEERS,
         DEVICE_PEERS,
@@ -322,7 +322,7 @@ def bench(args: argparse.Namespace) -> int:
     def watch(report: Report, row: Row) -> None:
         print(*[report.header()] * (len(report.rows) == 1), report.row(row), sep="\n", flush=True)
 
-    model, inputs = model_and_inputs(args)
+    model, inputs = _model_and_inputs(args)
     if isinstance(model, ir.Graph) and model.params:
         model = with_data(model)
         print(f"weights: {args.model} has none, so these are seeded random numbers\n")
@@ -340,7 +340,7 @@ def bench(args: argparse.Namespace) -> int:
 
 # -- cache, hw -------------------------------------------------------------------------------------
 
-def cache(args: argparse.Namespace) -> int:
+def _cache(args: argparse.Namespace) -> int:
     from nncompile.cpu.objects import cache as disk
 
     if args.action == "clear":
@@ -354,7 +354,7 @@ def cache(args: argparse.Namespace) -> int:
     return 0
 
 
-def hw(args: argparse.Namespace) -> int:
+def _hw(args: argparse.Namespace) -> int:
     from nncompile.bench.machine import caches, cpu_name
     from nncompile.cpu.machine.ceilings import ceilings
     from nncompile.cpu.runtime.costs import costs_here

@@ -19,10 +19,10 @@ from pathlib import Path
 from nncompile import options
 from nncompile.errors import CompileError
 
-Write = Callable[[str, object], None]            # (file name, what str() makes the text of)
+_Write = Callable[[str, object], None]           # (file name, what str() makes the text of)
 
 
-def dump(name: str) -> Write:
+def dump(name: str) -> _Write:
     """What writes the stages of a compilation of this name; it does nothing unless asked to.
 
     Raises CompileError, and so does what it returns, where the folder cannot be written.
@@ -32,22 +32,22 @@ def dump(name: str) -> Write:
         return lambda *_: None
     numbers = count()
     try:
-        folder = new_folder(Path(asked).expanduser(), safe(name))
+        folder = _new_folder(Path(asked).expanduser(), _safe(name))
     except OSError as error:
-        raise refused(error) from None
+        raise _refused(error) from None
 
     def write(file: str, content: object) -> None:
-        path = folder / f"{next(numbers):02}-{safe(file)}"
+        path = folder / f"{next(numbers):02}-{_safe(file)}"
         try:
             number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with open(number, "w", encoding="utf-8") as opened:
                 opened.write(str(content).rstrip("\n") + "\n")
         except OSError as error:
-            raise refused(error) from None
+            raise _refused(error) from None
     return write
 
 
-def new_folder(parent: Path, name: str) -> Path:
+def _new_folder(parent: Path, name: str) -> Path:
     """The next free number: `mkdir` finds it taken, whoever has taken it."""
     parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     for number in count(1 + sum(1 for _ in parent.iterdir())):
@@ -60,12 +60,12 @@ def new_folder(parent: Path, name: str) -> Path:
     raise AssertionError("numbers do not end")
 
 
-def safe(name: str) -> str:
+def _safe(name: str) -> str:
     """The name as part of a file's: no separators, nothing hidden, not too long."""
     return re.sub(r"[^A-Za-z0-9_.]+", "_", name)[:80].lstrip(".") or "_"
 
 
-def refused(error: OSError) -> CompileError:
+def _refused(error: OSError) -> CompileError:
     where = f": {error.filename}" if error.filename else ""
     return CompileError(f"{options.DUMP.variable} asks for files that cannot be written{where}: "
                         f"{error.strerror or error}\n"

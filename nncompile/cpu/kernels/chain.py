@@ -23,12 +23,12 @@ from nncompile.cpu.vector import math
 from nncompile.cpu.vector.builder import Emit, Value
 
 Chain: TypeAlias = tuple[tuple[str, str], ...]
-Faults: TypeAlias = Callable[[Value], None]
-DIVISIONS, PREDICATES = ops.with_trait("division"), ops.with_trait("predicate")
+_Faults: TypeAlias = Callable[[Value], None]
+_DIVISIONS, _PREDICATES = ops.with_trait("division"), ops.with_trait("predicate")
 
 
 @dataclass(frozen=True)
-class LaneOp:
+class _LaneOp:
     """How one of ir's elementwise ops is emitted, or "copy", which is no op.
 
     emit: takes an Emit of the operands' dtype (of a `where`, of its last two's).
@@ -61,9 +61,9 @@ class LaneOp:
         return True
 
 
-LANE_OPS = {"copy": LaneOp("copy", lambda e, x: x)} | {
-    name: LaneOp(name, emit) for name, emit in math.SHORT.items()} | {
-    name: LaneOp(name, emit, long=True) for name, emit in math.LONG.items()}
+LANE_OPS = {"copy": _LaneOp("copy", lambda e, x: x)} | {
+    name: _LaneOp(name, emit) for name, emit in math.SHORT.items()} | {
+    name: _LaneOp(name, emit, long=True) for name, emit in math.LONG.items()}
 
 
 def check(chain: Chain, allowed: str, *, starts: bool = False, dtype: str = "f32",
@@ -99,7 +99,7 @@ def _check_dtypes(op: str, dtype: str, source: str, first: bool) -> None:
 
 
 def result_dtype(op: str, source: str) -> str:
-    return "bool" if op in PREDICATES else source
+    return "bool" if op in _PREDICATES else source
 
 
 def kinds(chain: Chain) -> str:
@@ -118,7 +118,7 @@ def is_long(chain: Chain) -> bool:
 
 def may_fault(chain: Chain, dtype: str) -> bool:
     """Whether the chain divides integers, so that a divisor may be 0."""
-    return dtype in INTEGERS and any(op in DIVISIONS for op, _ in chain)
+    return dtype in INTEGERS and any(op in _DIVISIONS for op, _ in chain)
 
 
 def operand_dtypes(chain: Chain, dtype: str = "f32", source: str | None = None) -> tuple[str, ...]:
@@ -134,7 +134,7 @@ def operand_dtypes(chain: Chain, dtype: str = "f32", source: str | None = None) 
 
 
 def emit(e: Emit, chain: Chain, value: Value | None, operand: Callable[[int], Value],
-         dtype: str = "f32", source: str | None = None, fault: Faults | None = None) -> Value:
+         dtype: str = "f32", source: str | None = None, fault: _Faults | None = None) -> Value:
     """Apply the chain to `value` (None where it starts from its operands); `operand(i)` emits the
     i-th further operand's vector.  Where integers are divided, `fault` is given the lanes whose
     divisor is 0 (their result is 0); lanes outside a mask may be among them."""
@@ -146,7 +146,7 @@ def emit(e: Emit, chain: Chain, value: Value | None, operand: Callable[[int], Va
         if op == "cast":
             value = math.cast(e, vectors[0], source or dtype, dtype)
             continue
-        if op in DIVISIONS and dtype in INTEGERS and fault is not None:
+        if op in _DIVISIONS and dtype in INTEGERS and fault is not None:
             fault(e.b.icmp_signed("==", vectors[1], e.const(0, dtype)))
         starts = place == 0 and op != "where"
         value = LANE_OPS[op].emit(e.of(source or dtype if starts else dtype), *vectors)
@@ -166,7 +166,7 @@ def evaluate(chain: Chain, value: NDArray | None, operands: list[NDArray], dtype
                 value = arrays[0]
             elif op == "cast":
                 value = ops.OPS[op].reference(*arrays, dtype=dtype)
-            elif op in DIVISIONS and dtype in INTEGERS:
+            elif op in _DIVISIONS and dtype in INTEGERS:
                 value = _divided(op, arrays[0], arrays[1], fault)
             else:
                 value = ops.OPS[op].reference(*arrays)

@@ -67,7 +67,7 @@ class _Elementwise:
                           + " fault:words step" * self.may_fault)
         name = name_for("_".join((*chains.names(self.chain), str(self.outer))), self.dtype)
         name += f"_of_{self.source}" if self.source else ""
-        units = self.rows() if self.outer else self.pieces()
+        units = self.rows() if self.outer else self._pieces()
         # There is one lane count for all vectors: that of the largest elements.
         widest = max((self.dtype, *self.dtypes), key=lambda dtype: DTYPES[dtype].itemsize)
         return make(name, types, units, self.plain, widest)
@@ -80,18 +80,18 @@ class _Elementwise:
                 offsets = outer_places(e, a, self.outer, unit.index, [*dtypes])
                 moved = {name: e.at(a[name], offset, dtype=dtypes[name])
                          for name, offset in offsets.items()}
-                self.span(e, a | moved, 0, a["N"])
+                self._span(e, a | moved, 0, a["N"])
 
         return Units(lambda e, a: outer_count(e, a, self.outer), run)
 
-    def pieces(self) -> Units:
+    def _pieces(self) -> Units:
         def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
             with e.loop(first, stop) as unit:
-                self.span(e, a, *chunk(e, a, unit.index))
+                self._span(e, a, *chunk(e, a, unit.index))
 
         return Units(chunks, run)
 
-    def span(self, e: Emit, a: Arguments, start: Int, count: Value) -> None:
+    def _span(self, e: Emit, a: Arguments, start: Int, count: Value) -> None:
         """Elements start..start+count of a row whose operands begin at a[...]."""
         def body(index: Value, mask: Value | None) -> None:
             place = e.b.add(e.i64(start), index)

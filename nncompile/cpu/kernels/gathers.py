@@ -29,8 +29,8 @@ from nncompile.cpu.kernels.kernel import (
 from nncompile.cpu.kernels.rows import chunk, chunks, for_row
 from nncompile.cpu.vector.builder import I64, Emit, Int, Value
 
-IDS = ("i64", "i32")
-MODES = ("sum", "mean", "max")
+_IDS = ("i64", "i32")
+_MODES = ("sum", "mean", "max")
 
 
 def take(index: str, outer: int, dtype: str = "f32") -> Kernel:
@@ -41,7 +41,7 @@ def take(index: str, outer: int, dtype: str = "f32") -> Kernel:
     ids are int64 or int32 (`index` is "i64" or "i32") from 0 to V - 1, their strides counted in
     ids.  A unit is one outer index.
     """
-    check_dtype("an id", index, IDS)
+    check_dtype("an id", index, _IDS)
     check_dtype("take", dtype, tuple(DTYPES))
     types = signature(f"y:{dtype} x:{dtype} ids:{index} V ldx N fault:words step "
                       + outer_axes(outer, "y", "x", "ids"))
@@ -77,7 +77,7 @@ def take_along(index: str, outer: int, dtype: str = "f32") -> Kernel:
 
     ids are as in take.  A unit is one outer index, or CHUNK elements where there is no outer axis.
     """
-    check_dtype("an id", index, IDS)
+    check_dtype("an id", index, _IDS)
     check_dtype("take_along", dtype, tuple(DTYPES))
     types = signature(f"y:{dtype} x:{dtype} ids:{index} V ldx N x_inner ids_inner fault:words step "
                       + outer_axes(outer, "y", "x", "ids"))
@@ -159,13 +159,13 @@ def embedding_bag(mode: str, index: str, weighted: bool, dtype: str = "f32",
     Offsets that do not begin with 0 and rise up to at most `count` leave zeros, and the fault
     step + 1, offset, -1 - count.  A unit is a bag.
     """
-    if mode not in MODES:
-        raise ValueError(f"no mode {mode!r} of embedding_bag; there are {', '.join(MODES)}")
+    if mode not in _MODES:
+        raise ValueError(f"no mode {mode!r} of embedding_bag; there are {', '.join(_MODES)}")
     if weighted and mode != "sum":
         raise ValueError(f"rows with weights are summed; there is no {mode}")
     of_offsets = offsets or index
-    check_dtype("an id", index, IDS)
-    check_dtype("an offset", of_offsets, IDS)
+    check_dtype("an id", index, _IDS)
+    check_dtype("an offset", of_offsets, _IDS)
     check_dtype("embedding_bag", dtype, FLOATS)
     types = signature(f"ids:{index} offsets:{of_offsets} table:{dtype} V D y:{dtype} ldy bags "
                       f"count {f'weights:{dtype}' * weighted} padding fault:words step last")

@@ -26,7 +26,7 @@ from nncompile.cpu.vector.target import Target
 
 Arguments: TypeAlias = dict[str, Value]
 Values: TypeAlias = dict[str, Any]         # in numpy: arrays for pointers, ints
-Run: TypeAlias = Callable[[Value], None]   # emits the work on a lot of units, by its number
+_Run: TypeAlias = Callable[[Value], None]  # emits the work on a lot of units, by its number
 
 # Words of a worker's queue, on two cache lines.  In each call it writes its number, the number of
 # the others, the words from one's queue to the next one's, and the BASE that its counts start from.
@@ -35,12 +35,12 @@ Run: TypeAlias = Callable[[Value], None]   # emits the work on a lot of units, b
 # queue of zeros is that of one worker alone.
 ME, OTHERS, STRIDE, BASE, CLAIMED, DONE, PHASE_WORDS = 0, 1, 2, 3, 4, 8, 16
 NEXT_BASE = 1 << 20                        # more than there are lots: fewer than 2 * MOST_LOTS
-MOST_LOTS = 1 << 16
-LOTS = 64                                  # rows are claimed in about so many lots, not one by one
-STEAL_AFTER = 16                           # pauses, 0.4 us: about the time in which a worker starts
-YIELD_AFTER = 2_000                        # pauses, some 50 us: who holds a unit may have no CPU
+_MOST_LOTS = 1 << 16
+_LOTS = 64                                 # rows are claimed in about so many lots, not one by one
+_STEAL_AFTER = 16                          # pauses, 0.4 us: about the time in which a worker starts
+_YIELD_AFTER = 2_000                       # pauses, some 50 us: who holds a unit may have no CPU
 
-WORDS, INT = "words", "int"                # types of arguments that point to no numbers
+_WORDS, INT = "words", "int"               # types of arguments that point to no numbers
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Kernel:
         """The other entry point; both are in the object file of either."""
         def python(queue: NDArray, *arguments: Any) -> None:
             self.python(*arguments)
-        return Kernel("shared_" + self.name, ("queue", *self.arguments), (WORDS, *self.types),
+        return Kernel("shared_" + self.name, ("queue", *self.arguments), (_WORDS, *self.types),
                       self.emit, python)
 
     def __call__(self, *arguments: Any) -> None:
@@ -96,10 +96,10 @@ def make(name: str, types: dict[str, str], units: Units, plain: Callable[[Values
     """A kernel of its arguments' types by name, its units, and its body in numpy.  It computes in
     lanes of the dtype."""
     def emit(module: Any, target: Target) -> None:
-        emit_entry_points(module, target, kernel, units, dtype)
+        _emit_entry_points(module, target, kernel, units, dtype)
 
     def python(*values: Any) -> None:
-        plain({name: value if kind == INT else typed(value, "i64" if kind == WORDS else kind)
+        plain({name: value if kind == INT else typed(value, "i64" if kind == _WORDS else kind)
                for (name, kind), value in zip(types.items(), values, strict=True)})
 
     kernel = Kernel(name, tuple(types), tuple(types.values()), emit, python)
@@ -126,8 +126,8 @@ def check_dtype(what: str, dtype: str, allowed: Sequence[str]) -> None:
         raise ValueError(f"{what} is there for {', '.join(allowed)}, not for {dtype!r}")
 
 
-def emit_entry_points(module: Any, target: Target, kernel: Kernel, units: Units,
-                      dtype: str) -> None:
+def _emit_entry_points(module: Any, target: Target, kernel: Kernel, units: Units,
+                       dtype: str) -> None:
     """Add a kernel's two entry points to the module."""
     types = dict(zip(kernel.arguments, kernel.llvm_types, strict=True))
     run, a = define(module, f"{kernel.name}_units", {"first": I64, "stop": I64, **types},
@@ -145,7 +145,7 @@ def emit_entry_points(module: Any, target: Target, kernel: Kernel, units: Units,
     e = Emit(shared, target, dtype)
     queue = a.pop("queue")
     count = units.count(e, a)
-    lot = e.greatest(I64(1), e.b.udiv(count, I64(LOTS if units.lots else MOST_LOTS)))
+    lot = e.greatest(I64(1), e.b.udiv(count, I64(_LOTS if units.lots else _MOST_LOTS)))
 
     def run_lot(number: Value) -> None:
         first = e.b.mul(number, lot)
@@ -154,7 +154,7 @@ def emit_entry_points(module: Any, target: Target, kernel: Kernel, units: Units,
     _work_until_done(e, queue, e.quotient_up(count, lot), run_lot)
 
 
-def _work_until_done(e: Emit, queue: Value, lots: Value, run: Run) -> None:
+def _work_until_done(e: Emit, queue: Value, lots: Value, run: _Run) -> None:
     """Do the lots of one's own part; wait a moment until all are done; then do what there is left
     in the parts of others, and wait until all are done."""
     b = e.b
@@ -188,17 +188,17 @@ def _work_until_done(e: Emit, queue: Value, lots: Value, run: Run) -> None:
             e.pause()
 
     take(me)
-    wait(STEAL_AFTER)
+    wait(_STEAL_AFTER)
     with b.if_then(missing(), likely=False):
         with e.loop(1, workers) as turn, b.if_then(missing()):
             take(b.urem(b.add(me, turn.index), workers))
-        wait(YIELD_AFTER)
+        wait(_YIELD_AFTER)
         with e.loop_while(lambda _: missing()):
             e.give_way()
     b.ret_void()
 
 
-def _claim(e: Emit, claimed: Value, base: Value, lots: Value, run: Run) -> Value:
+def _claim(e: Emit, claimed: Value, base: Value, lots: Value, run: _Run) -> Value:
     """Run those of a part's lots that nobody has claimed, one by one; how many there were."""
     b = e.b
 

@@ -102,7 +102,7 @@ def _squared(e: Emit, term: Term) -> Term:
     return square
 
 
-def _divide(e: Emit, a: Arguments, term: Term, attempt: Attempt) -> None:
+def _divide(e: Emit, a: Arguments, term: Term, attempt: _Attempt) -> None:
     """y = term / sqrt(the mean square that the attempt has found + eps) * gamma + beta."""
     b = e.b
     eps = _scaled_eps(e, e.broadcast(a["eps"]), attempt.scale)
@@ -122,7 +122,7 @@ def _divide(e: Emit, a: Arguments, term: Term, attempt: Attempt) -> None:
 
 # -- squares that overflow ------------------------------------------------------------------------
 
-class Attempt:
+class _Attempt:
     """A computation on a row scaled by `scale`; set `result`, which tells whether it overflowed."""
 
     def __init__(self, scale: Value):
@@ -131,7 +131,7 @@ class Attempt:
 
 
 @contextmanager
-def _again_if_infinite(e: Emit, x: Value, N: Value) -> Iterator[Attempt]:
+def _again_if_infinite(e: Emit, x: Value, N: Value) -> Iterator[_Attempt]:
     """Emit a computation that runs once with scale 1 and, where its result is not finite, once more
     with the power of two that brings the row below 2."""
     b = e.b
@@ -142,7 +142,7 @@ def _again_if_infinite(e: Emit, x: Value, N: Value) -> Iterator[Attempt]:
     again, scale = b.phi(I1), b.phi(e.vector)
     again.add_incoming(I1(0), before)
     scale.add_incoming(e.const(1.0), before)
-    attempt = Attempt(scale)
+    attempt = _Attempt(scale)
     yield attempt
     finite = b.fcmp_ordered("<", attempt.result, e.const(math.inf))
     b.cbranch(b.or_(b.extract_element(finite, I64(0)), again), done, smaller)

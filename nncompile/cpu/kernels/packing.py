@@ -16,10 +16,10 @@ from ir.types import DTYPES, NDArray
 from nncompile.cpu.vector.builder import lanes
 from nncompile.cpu.vector.target import Target
 
-LINE = 16                         # numbers: a row's end is not its neighbour's beginning
+_LINE = 16                        # numbers: a row's end is not its neighbour's beginning
 
 
-def padded_columns(N: int, target: Target, dtype: str = "f32") -> int:
+def _padded_columns(N: int, target: Target, dtype: str = "f32") -> int:
     """N rounded up to whole vectors."""
     W = lanes(target, dtype)
     return -(-N // W) * W
@@ -27,7 +27,7 @@ def padded_columns(N: int, target: Target, dtype: str = "f32") -> int:
 
 def packed_size(N: int, K: int, target: Target, dtype: str = "f32") -> int:
     """How many numbers pack_linear returns."""
-    return (K + 1) * padded_columns(N, target, dtype)
+    return (K + 1) * _padded_columns(N, target, dtype)
 
 
 def pack_linear(weight: NDArray, bias: NDArray | None, target: Target,
@@ -37,7 +37,7 @@ def pack_linear(weight: NDArray, bias: NDArray | None, target: Target,
     N, K = weight.shape
     dtype = "f64" if weight.dtype == np.float64 else "f32"
     W, P = lanes(target, dtype), target.panel * lanes(target, dtype)
-    padded, wide, whole = padded_columns(N, target, dtype), N - N % P, N - N % W
+    padded, wide, whole = _padded_columns(N, target, dtype), N - N % P, N - N % W
     if out is None:
         out = np.zeros(packed_size(N, K, target, dtype), DTYPES[dtype])
     edges = out[K * wide:K * whole]
@@ -54,7 +54,7 @@ def _transpose_panels(rows: NDArray, panels: NDArray) -> None:
     """By way of a buffer: where K is a power of two, the numbers of a column of `rows` fall on few
     lines of the cache, and turn each other out."""
     _, K, width = panels.shape
-    buffer = np.empty((width, K + LINE), rows.dtype)[:, :K]
+    buffer = np.empty((width, K + _LINE), rows.dtype)[:, :K]
     for i, panel in enumerate(panels):
         buffer[...] = rows[i * width:(i + 1) * width]
         panel[...] = buffer.T
@@ -64,7 +64,7 @@ def unpack_linear(packed: NDArray, N: int, K: int, target: Target,
                   dtype: str = "f32") -> tuple[NDArray, NDArray]:
     """The packed layout -> the weight's transpose [K, N], and bias[N]."""
     W, P = lanes(target, dtype), target.panel * lanes(target, dtype)
-    padded, wide = padded_columns(N, target, dtype), N - N % P
+    padded, wide = _padded_columns(N, target, dtype), N - N % P
     columns = np.concatenate([_columns(packed[:K * wide], K, P, wide),
                               _columns(packed[K * wide:K * padded], K, W, padded - wide)], axis=1)
     return columns[:, :N], packed[K * padded:K * padded + N]

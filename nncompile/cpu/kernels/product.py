@@ -38,14 +38,14 @@ from nncompile.cpu.kernels.packing import unpack_linear
 from nncompile.cpu.vector.builder import I1, I64, PTR, Emit, Int, Value, define
 from nncompile.cpu.vector.target import Target, host
 
-CHUNK = 512           # steps of k between which sums are stored: a chunk's panel stays in L2
+_CHUNK = 512          # steps of k between which sums are stored: a chunk's panel stays in L2
 UNROLL = 2            # steps of k in one turn of a wide tile's loop
 SPLIT = 4             # sums of an element in edge tiles, which have too few of them to hide latency
-STREAMED = 1 << 19    # weights of a layer, 2 MiB in float32: its panels' first tiles wait for them
-AHEAD = 16            # steps of k that the tallest tile prefetches packed weights ahead
-LINE = 64             # bytes of a cache line
-LINEAR_ROWS = 96      # rows of a unit of linear: a panel is read once for so many
-MATMUL_TILES = 4      # row tiles of a unit of matmul: heads and matrices are units already
+_STREAMED = 1 << 19   # weights of a layer, 2 MiB in float32: its panels' first tiles wait for them
+_AHEAD = 16           # steps of k that the tallest tile prefetches packed weights ahead
+_LINE = 64            # bytes of a cache line
+_LINEAR_ROWS = 96     # rows of a unit of linear: a panel is read once for so many
+_MATMUL_TILES = 4     # row tiles of a unit of matmul: heads and matrices are units already
 
 
 def linear(then: Chain = (), dtype: str = "f32") -> Kernel:
@@ -113,7 +113,7 @@ def _operands(then: Chain) -> list[str]:
 
 def _linear_units(name: str, then: Chain) -> Units:
     def blocks(e: Emit, a: Arguments) -> Value:
-        return e.quotient_up(a["rows"], LINEAR_ROWS)
+        return e.quotient_up(a["rows"], _LINEAR_ROWS)
 
     def count(e: Emit, a: Arguments) -> Value:
         width = _panel_width(e)
@@ -122,15 +122,15 @@ def _linear_units(name: str, then: Chain) -> Units:
         return e.b.mul(e.b.add(wide, edge), blocks(e, a))
 
     def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
-        product = Product(e.module, e.target, name, then, True, e.dtype)
+        product = _Product(e.module, e.target, name, then, True, e.dtype)
         b, N, width = e.b, a["N"], _panel_width(e)
         wide, in_panel = b.udiv(N, I64(width)), blocks(e, a)
         columns = b.mul(e.quotient_up(N, e.width), I64(e.width))
         bias = e.at(a["w"], b.mul(a["K"], columns))
         with e.loop(first, stop) as unit:
             panel, block = b.udiv(unit.index, in_panel), b.urem(unit.index, in_panel)
-            row = b.mul(block, I64(LINEAR_ROWS))
-            height = e.least(I64(LINEAR_ROWS), b.sub(a["rows"], row))
+            row = b.mul(block, I64(_LINEAR_ROWS))
+            height = e.least(I64(_LINEAR_ROWS), b.sub(a["rows"], row))
             with b.if_else(b.icmp_signed("<", panel, wide)) as (inside, right):
                 with inside:
                     at = product.place(e, a, row, b.mul(panel, I64(width)), bias)
@@ -147,7 +147,7 @@ def _matmul_units(name: str, then: Chain, outer: int) -> Units:
     operands = ("x", "w", "y", *_operands(then))
 
     def height(e: Emit) -> int:
-        return MATMUL_TILES * e.target.tile_rows
+        return _MATMUL_TILES * e.target.tile_rows
 
     def blocks(e: Emit, a: Arguments) -> Value:
         return e.quotient_up(a["M"], height(e))
@@ -156,7 +156,7 @@ def _matmul_units(name: str, then: Chain, outer: int) -> Units:
         return e.b.mul(outer_count(e, a, outer), blocks(e, a))
 
     def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
-        product = Product(e.module, e.target, name, then, False, e.dtype)
+        product = _Product(e.module, e.target, name, then, False, e.dtype)
         b, width, in_matrix = e.b, _panel_width(e), blocks(e, a)
         zeros = _zeros(e, width)
         inside = e.whole(a["N"], width)
@@ -189,13 +189,13 @@ def _zeros(e: Emit, count: int) -> Value:
 
 def _line(e: Emit) -> int:
     """Numbers of a cache line."""
-    return LINE // DTYPES[e.dtype].itemsize
+    return _LINE // DTYPES[e.dtype].itemsize
 
 
 # -- tiles --------------------------------------------------------------------------------------
 
 @dataclass(frozen=True)
-class Product:
+class _Product:
     """The tile functions of one kernel, emitted into its module as they are asked for."""
 
     module: Any
@@ -210,7 +210,7 @@ class Product:
         return tuple(_operands(self.chain))
 
     @property
-    def prefetches(self) -> bool:
+    def _prefetches(self) -> bool:
         """Do tall tiles prefetch packed weights?  Without it those of AVX2 take 1.1 times as long
         on a Zen 4.  With AVX-512, whose panels are four lines wide, the CPU does better by itself:
         a tile of 6 rows took 1.2 times as long with ours, where the weights came from memory."""
@@ -237,26 +237,26 @@ class Product:
         b, K = e.b, a["K"]
         tallest = self.target.tile_rows if vectors > 1 else self.target.edge_rows
         tiles = e.quotient_up(count, tallest)
-        waits = b.icmp_signed(">", b.mul(K, a["N"]), I64(STREAMED))
+        waits = b.icmp_signed(">", b.mul(K, a["N"]), I64(_STREAMED))
         length = e.greatest(K, I64(1))                                   # K = 0 is one empty chunk
-        with e.loop(0, length, CHUNK) as chunk, e.loop(0, tiles, 1, [I64(0)]) as tile:
+        with e.loop(0, length, _CHUNK) as chunk, e.loop(0, tiles, 1, [I64(0)]) as tile:
             row = tile.values[0]
             left = b.sub(count, row)
             even = e.quotient_up(left, b.sub(tiles, tile.index))
             rows = b.select(waits, e.least(left, I64(tallest)), even)
             for height in range(1, tallest + 1):
                 with b.if_then(b.icmp_signed("==", rows, I64(height))):
-                    self.call_tile(e, a, height, vectors, tile.index, row, chunk.index)
+                    self._call_tile(e, a, height, vectors, tile.index, row, chunk.index)
             tile.next = [b.add(row, rows)]
 
-    def call_tile(self, e: Emit, a: Arguments, height: int, vectors: int, tile: Value, row: Value,
-                  k: Value) -> None:
+    def _call_tile(self, e: Emit, a: Arguments, height: int, vectors: int, tile: Value, row: Value,
+                   k: Value) -> None:
         """`height` rows of a panel, for the chunk of K that begins at k."""
         b = e.b
-        depth = e.least(I64(CHUNK), b.sub(a["K"], k))
+        depth = e.least(I64(_CHUNK), b.sub(a["K"], k))
         again = b.icmp_signed(">", k, I64(0))                            # go on from stored sums
         y = e.at(a["y"], b.mul(row, a["ldy"]))
-        distance = self.distance(e, a, vectors)
+        distance = self._distance(e, a, vectors)
         w = e.at(a["w"], b.mul(k, distance))
         values = {
             "depth": depth, "x": e.at(a["x"], b.mul(row, a["ldx"]), k), "ldx": a["ldx"], "w": w,
@@ -264,7 +264,7 @@ class Product:
             "start": b.select(again, y, a["start"]), "lds": b.select(again, a["ldy"], I64(0)),
             "last": b.icmp_signed("==", b.add(k, depth), a["K"]),
         }
-        if self.prefetches:
+        if self._prefetches:
             # Each tile fetches its share of the next chunk: a line every UNROLL steps.
             share = b.mul(tile, b.mul(depth, I64(_line(e) // UNROLL)))
             values["ahead"] = e.at(w, b.mul(depth, distance), share)
@@ -276,7 +276,7 @@ class Product:
         function = self.tile(height, vectors)
         b.call(function, [values[argument.name] for argument in function.args])
 
-    def distance(self, e: Emit, a: Arguments, vectors: int) -> Value:
+    def _distance(self, e: Emit, a: Arguments, vectors: int) -> Value:
         """Elements from one step of k to the next in the right operand."""
         return I64(vectors * e.width) if self.packed else a["ldw"]
 
@@ -285,27 +285,27 @@ class Product:
         name = f"{self.name}_{rows}x{vectors}"
         if name in self.module.globals:
             return self.module.globals[name]
-        function, a = define(self.module, name, self.tile_types(), internal=True)
+        function, a = define(self.module, name, self._tile_types(), internal=True)
         e = Emit(function, self.target, self.dtype)
         mask = e.mask(a["lanes"]) if vectors == 1 else None
         if chains.is_long(self.chain):
-            self.prefetch_result(e, a, rows, vectors)
-        sums = self.accumulate(e, a, rows, vectors, mask)
-        self.finish(e, a, sums, mask)
+            self._prefetch_result(e, a, rows, vectors)
+        sums = self._accumulate(e, a, rows, vectors, mask)
+        self._finish(e, a, sums, mask)
         e.b.ret_void()
         return function
 
-    def tile_types(self) -> dict[str, Any]:
+    def _tile_types(self) -> dict[str, Any]:
         types = {"depth": I64, "x": PTR, "ldx": I64, "w": PTR, "start": PTR, "lds": I64,
                  "last": I1, "y": PTR, "ldy": I64, "lanes": I64}
-        types |= {"ahead": PTR} if self.prefetches else {}
+        types |= {"ahead": PTR} if self._prefetches else {}
         types |= {} if self.packed else {"ldw": I64}
         for r in self.operands:
             types |= {r: PTR, f"ld{r}": I64}
         return types
 
-    def accumulate(self, e: Emit, a: Arguments, rows: int, vectors: int,
-                   mask: Value | None) -> list[list[Value]]:
+    def _accumulate(self, e: Emit, a: Arguments, rows: int, vectors: int,
+                    mask: Value | None) -> list[list[Value]]:
         """start + x @ w over the chunk: the sums, by row and vector."""
         b, W = e.b, e.width
         split = SPLIT if vectors == 1 else 1
@@ -313,9 +313,9 @@ class Product:
         weights_mask = None if self.packed else mask                     # packed ones are padded
         # Lower tiles wait for weights, and the CPU's own prefetcher reads a stream best if left
         # alone: with ours they took up to 1.3 times as long on a Zen 4 (L3 and memory).
-        fetch = self.prefetches and (rows, vectors) == (self.target.tile_rows, self.target.panel)
+        fetch = self._prefetches and (rows, vectors) == (self.target.tile_rows, self.target.panel)
         x = [e.at(a["x"], b.mul(a["ldx"], I64(i))) for i in range(rows)]
-        distance = self.distance(e, a, vectors)
+        distance = self._distance(e, a, vectors)
         sums = []                                                        # [row][split][vector]
         for i in range(rows):
             start = e.at(a["start"], b.mul(a["lds"], I64(i)))
@@ -330,7 +330,7 @@ class Product:
                 here = e.at(line, b.mul(distance, I64(d)))
                 weights = [e.load(e.at(here, W * j), weights_mask) for j in range(vectors)]
                 if fetch:
-                    self.prefetch_line(e, here)
+                    self._prefetch_line(e, here)
                 for i in range(rows):
                     value = e.broadcast(e.at(x[i], k, d))
                     for j in range(vectors):
@@ -354,12 +354,12 @@ class Product:
         quads = [sums[i * split:(i + 1) * split] for i in range(rows)]
         return [[b.fadd(b.fadd(q[0], q[1]), b.fadd(q[2], q[3]))] for q in quads]
 
-    def prefetch_line(self, e: Emit, line: Value) -> None:
+    def _prefetch_line(self, e: Emit, line: Value) -> None:
         distance = _panel_width(e)
         for place in range(0, distance, _line(e)):
-            e.prefetch(e.at(line, place + AHEAD * distance), level=1)
+            e.prefetch(e.at(line, place + _AHEAD * distance), level=1)
 
-    def prefetch_result(self, e: Emit, a: Arguments, rows: int, vectors: int) -> None:
+    def _prefetch_result(self, e: Emit, a: Arguments, rows: int, vectors: int) -> None:
         """While the sums are added up.  A long chain stores them and at once loads them again; with
         a result larger than the caches that took 2 % of the time."""
         for i in range(rows):
@@ -367,7 +367,7 @@ class Product:
                 place = e.at(a["y"], e.b.mul(a["ldy"], I64(i)), j * e.width)
                 e.prefetch(place, level=1, to_write=True)
 
-    def finish(self, e: Emit, a: Arguments, sums: list[list[Value]], mask: Value | None) -> None:
+    def _finish(self, e: Emit, a: Arguments, sums: list[list[Value]], mask: Value | None) -> None:
         """Store the sums; where they are complete, with the chain applied.
 
         A chain of cheap ops works in the registers.  A long one works on the tile just stored,
@@ -386,7 +386,7 @@ class Product:
         elif chains.is_long(self.chain):
             write(())
             with b.if_then(a["last"]):
-                self.call_after(e, a, rows, vectors)
+                self._call_after(e, a, rows, vectors)
         else:
             with b.if_else(a["last"]) as (complete, partial):
                 with complete:
@@ -405,7 +405,7 @@ class Product:
             return e.load(e.at(place, column), mask)
         return chains.emit(e, then, value, operand, self.dtype)
 
-    def call_after(self, e: Emit, a: Arguments, rows: int, vectors: int) -> None:
+    def _call_after(self, e: Emit, a: Arguments, rows: int, vectors: int) -> None:
         """Apply the chain to a stored tile."""
         function = self.after(vectors)
         values = a | {"rows": I64(rows)}

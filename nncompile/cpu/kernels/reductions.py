@@ -25,8 +25,8 @@ from nncompile.cpu.vector.builder import I64, Emit, Value
 
 REDUCTIONS = {"sum": NUMBERS, "prod": NUMBERS, "mean": FLOATS, "max": NUMBERS, "min": NUMBERS,
               "any": ("bool",), "all": ("bool",)}
-EXTREMES = {"argmax": "max", "argmin": "min"}
-PANEL = 8             # vectors of a panel of columns
+_EXTREMES = {"argmax": "max", "argmin": "min"}
+_PANEL = 8            # vectors of a panel of columns
 
 
 def reduce(op: str, dtype: str = "f32") -> Kernel:
@@ -88,7 +88,7 @@ def reduce_columns(op: str, outer: int, dtype: str = "f32") -> Kernel:
 
     types = signature(column_types(dtype, dtype, outer, rows=False))
     return make(name_for(f"reduce_columns_{op}_{outer}", dtype), types,
-                column_units(column, outer, PANEL, x=lanes, y=lanes), plain, lanes)
+                column_units(column, outer, _PANEL, x=lanes, y=lanes), plain, lanes)
 
 
 def _check(op: str, dtype: str) -> None:
@@ -135,10 +135,10 @@ def arg(op: str, dtype: str = "f32") -> Kernel:
 
     Of no numbers it is 0.  The extreme is found first, then where it is.  A unit is a row.
     """
-    if op not in EXTREMES:
-        raise ValueError(f"no reduction to a place {op!r}; there are {', '.join(EXTREMES)}")
+    if op not in _EXTREMES:
+        raise ValueError(f"no reduction to a place {op!r}; there are {', '.join(_EXTREMES)}")
     check_dtype(op, dtype, NUMBERS)
-    extreme = EXTREMES[op]
+    extreme = _EXTREMES[op]
 
     def row(e: Emit, a: Arguments) -> None:
         b, N = e.b, a["N"]

@@ -21,7 +21,7 @@ from nncompile.cpu.kernels.kernel import (
 from nncompile.cpu.kernels.rows import row_units
 from nncompile.cpu.vector.builder import F64, I64, PTR, Emit, Value, define
 
-PANEL = 4             # vectors of a panel of columns
+_PANEL = 4            # vectors of a panel of columns
 
 
 def cumsum(dtype: str = "f32") -> Kernel:
@@ -84,7 +84,7 @@ def cumsum_columns(outer: int, dtype: str = "f32") -> Kernel:
 
     types = signature(column_types(dtype, dtype, outer, rows=True))
     return make(name_for(f"cumsum_columns_{outer}", dtype), types,
-                column_units(column, outer, PANEL, x=dtype, y=dtype), plain, dtype)
+                column_units(column, outer, _PANEL, x=dtype, y=dtype), plain, dtype)
 
 
 # -- topk -----------------------------------------------------------------------------------------

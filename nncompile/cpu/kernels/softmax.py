@@ -24,7 +24,7 @@ from nncompile.cpu.vector.builder import Emit, Value
 from nncompile.cpu.vector.math import exp
 from nncompile.cpu.vector.math import log as logarithm
 
-PANEL = 4             # vectors of a panel of columns
+_PANEL = 4            # vectors of a panel of columns
 
 
 def softmax(scaled: bool, dtype: str = "f32", log: bool = False) -> Kernel:
@@ -60,7 +60,7 @@ def softmax_columns(scaled: bool, outer: int, dtype: str = "f32", log: bool = Fa
     check_dtype("softmax", dtype, FLOATS)
     types = signature(column_types(dtype, dtype, outer, rows=True) + f" scale:{dtype}" * scaled)
     name = name_for("log_" * log + "softmax_columns" + "_scaled" * scaled + f"_{outer}", dtype)
-    units = column_units(_log_softmax_columns if log else _softmax_columns, outer, PANEL,
+    units = column_units(_log_softmax_columns if log else _softmax_columns, outer, _PANEL,
                          x=dtype, y=dtype)
 
     def plain(a: Values) -> None:

@@ -19,7 +19,7 @@ from nncompile.cpu.kernels.kernel import (
 )
 from nncompile.cpu.vector.builder import I64, Emit, Value
 
-TILES = 4             # side by side in a unit, so that it reads several cache lines of a row
+_TILES = 4            # side by side in a unit, so that it reads several cache lines of a row
 
 
 def transpose(outer: int, dtype: str = "f32") -> Kernel:
@@ -36,7 +36,7 @@ def transpose(outer: int, dtype: str = "f32") -> Kernel:
     name = name_for(f"transpose_{outer}", dtype)
 
     def blocks(e: Emit, a: Arguments) -> Value:
-        return e.quotient_up(a["M"], TILES * e.width)
+        return e.quotient_up(a["M"], _TILES * e.width)
 
     def count(e: Emit, a: Arguments) -> Value:
         return e.b.mul(outer_count(e, a, outer), blocks(e, a))
@@ -47,8 +47,8 @@ def transpose(outer: int, dtype: str = "f32") -> Kernel:
         with e.loop(first, stop) as unit:
             index, block = b.udiv(unit.index, in_matrix), b.urem(unit.index, in_matrix)
             places = outer_places(e, a, outer, index, ("y", "x"))
-            start = b.mul(block, I64(TILES * W))
-            end = e.least(a["M"], b.add(start, I64(TILES * W)))
+            start = b.mul(block, I64(_TILES * W))
+            end = e.least(a["M"], b.add(start, I64(_TILES * W)))
             with e.loop(0, a["N"], W) as row, e.loop(start, end, W) as column:
                 tile = a | {"x": e.at(a["x"], places["x"], b.mul(row.index, a["ldx"]),
                                       column.index),

@@ -1,0 +1,1 @@
+"""The machine: its caches and cores, and its limits."""

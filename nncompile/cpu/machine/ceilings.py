@@ -1,8 +1,8 @@
-"""What this machine can do at most: multiply-adds a second, and bytes a second from each cache.
+"""The machine's limits: multiply-adds a second, and bytes read a second from each cache.
 
-Measured by two kernels of our own, on any number of threads.  Ceilings belong beside what they are
-compared with: a core alone and cool runs faster than in the midst of other work, so a benchmark
-calls `peak` and `reader` in its own rounds.  What `nncompile hw` shows is measured once and kept.
+They are measured by two kernels on any number of threads. A core that is alone and cool runs faster
+than one in the midst of other work, so that a benchmark calls `peak` and `reader` in its own rounds
+and compares with those. `nncompile hw` shows limits that are measured once and stored.
 """
 from __future__ import annotations
 
@@ -31,18 +31,21 @@ from nncompile.cpu.vector.target import Target, host, object_code
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-CHAINS = {32: 20, 16: 12}     # registers -> sums that do not wait for each other: latency x units
-UNROLL = 16                   # vectors of a step of the reading loop
-KIND = "ceilings"
+_CHAINS = {32: 20, 16: 12}    # registers -> independent sums: latency x units
+_UNROLL = 16                  # vectors read in an iteration
+_KIND = "ceilings"
 
-Call = Callable[[], None]
-Figures = TypeVar("Figures", bound="DataclassInstance")
+_Call = Callable[[], None]
+_Figures = TypeVar("_Figures", bound="DataclassInstance")
 
 
 @dataclass(frozen=True)
 class Ceilings:
-    """flops: a second.  bytes: a second, by level, "L1", "L2", "L3" and "memory".  Of `threads`
-    threads together, each with data of its own."""
+    """The limits of `threads` threads together, each with its own data.
+
+    flops: floating-point operations a second. bytes: bytes a second by level, "L1", "L2", "L3" and
+    "memory".
+    """
 
     threads: int
     flops: float
@@ -58,22 +61,25 @@ class Ceilings:
 
 @functools.cache
 def kernels(target: Target) -> tuple[Any, Any]:
-    """fma(buffer, n): n rounds of multiply-adds in registers.  read(buffer, n, times, out): n
-    floats, a multiple of UNROLL vectors, so many times.  ctypes lets other threads run meanwhile.
+    """Returns the compiled kernels fma and read.
+
+    fma(buffer, n) runs n rounds of multiply-adds in registers; read(buffer, n, times, out) reads n
+    floats, a multiple of `_UNROLL` vectors, so many times. ctypes lets other threads run meanwhile.
     """
-    module = ll.Module(KIND)
-    emit_fma(Emit(define(module, f"{KIND}_fma", {"buffer": PTR, "n": I64})[0], target))
-    emit_read(Emit(define(module, f"{KIND}_read", {"buffer": PTR, "n": I64, "times": I64,
-                                                   "out": PTR})[0], target))
+    module = ll.Module(_KIND)
+    emit_fma(Emit(define(module, f"{_KIND}_fma", {"buffer": PTR, "n": I64})[0], target))
+    emit_read(Emit(define(module, f"{_KIND}_read", {"buffer": PTR, "n": I64, "times": I64,
+                                                    "out": PTR})[0], target))
     own = linker(target)
-    if f"{KIND}_fma" not in own:
-        own.add(cache.cached(KIND, str(module), target, lambda: object_code(module, target)))
+    if f"{_KIND}_fma" not in own:
+        own.add(cache.cached(_KIND, str(module), target, lambda: object_code(module, target)))
     pointer, number = ctypes.c_void_p, ctypes.c_int64
-    return (ctypes.CFUNCTYPE(None, pointer, number)(own.address(f"{KIND}_fma")),
-            ctypes.CFUNCTYPE(None, pointer, number, number, pointer)(own.address(f"{KIND}_read")))
+    return (ctypes.CFUNCTYPE(None, pointer, number)(own.address(f"{_KIND}_fma")),
+            ctypes.CFUNCTYPE(None, pointer, number, number, pointer)(own.address(f"{_KIND}_read")))
 
 
 def emit_fma(e: Emit) -> None:
+    """Emits independent chains of multiply-adds on vectors in registers."""
     buffer, n = e.function.args
     x, y = e.load(buffer), e.load(e.at(buffer, e.width))
     with e.loop(0, n, carried=[x] * chains(e.target)) as loop:
@@ -83,9 +89,12 @@ def emit_fma(e: Emit) -> None:
 
 
 def emit_read(e: Emit) -> None:
-    """Two halves side by side: one stream alone leaves a third of the memory's bandwidth."""
+    """Emits reads of two halves side by side.
+
+    One stream would use only two thirds of the memory bandwidth.
+    """
     buffer, n, times, out = e.function.args
-    half, vectors = e.b.udiv(n, I64(2)), UNROLL // 2
+    half, vectors = e.b.udiv(n, I64(2)), _UNROLL // 2
     with e.loop(0, times, carried=[e.const(0.0)] * vectors) as again:
         with e.loop(0, half, vectors * e.width, carried=again.values) as loop:
             first = e.at(buffer, loop.index)
@@ -99,61 +108,70 @@ def emit_read(e: Emit) -> None:
 
 
 def chains(target: Target) -> int:
-    return CHAINS[32 if target.avx512 or target.aarch64 else 16]
+    """Returns the number of independent sums that hide the latency of multiply-adds."""
+    return _CHAINS[32 if target.avx512 or target.aarch64 else 16]
 
 
 # -- calls of them ---------------------------------------------------------------------------------
 
-def peak(threads: int, seconds: float = 0.01) -> tuple[Call, int]:
-    """A call that does nothing but multiply-adds for about so long, and how many operations they
-    are, a multiply-add as two."""
+def peak(threads: int, seconds: float = 0.01) -> tuple[_Call, int]:
+    """Returns a call of multiply-adds for about so many seconds, and its number of operations.
+
+    A multiply-add counts as two operations.
+    """
     target = host()
     fma, _ = kernels(target)
     random = np.random.default_rng(0)
     buffers = [random.standard_normal(2 * target.width, np.float32) for _ in range(threads)]
 
-    def call(buffer: Any, rounds: int) -> Call:
+    def call(buffer: Any, rounds: int) -> _Call:
         return lambda: fma(buffer.ctypes.data, rounds)
 
     few = 20_000
     rounds = int(few * seconds / min(seconds_of(call(buffers[0], few)) for _ in range(3))) + 1
     work = threads * rounds * 2 * chains(target) * target.width
-    return together([call(buffer, rounds) for buffer in buffers]), work
+    return _together([call(buffer, rounds) for buffer in buffers]), work
 
 
-def reader(size: int, threads: int, seconds: float = 0.01) -> tuple[Call, int]:
-    """A call that reads `size` bytes again and again for about so long, each thread its share of
-    them; and how many bytes it reads in all."""
+def reader(size: int, threads: int, seconds: float = 0.01) -> tuple[_Call, int]:
+    """Returns a call that reads `size` bytes repeatedly for about so many seconds.
+
+    Also returns the number of bytes that it reads in all. Each thread reads its share of them.
+    """
     target = host()
     _, read = kernels(target)
-    step = UNROLL * target.width
+    step = _UNROLL * target.width
     count = max(1, size // (4 * threads * step)) * step
-    buffers = [aligned(count + target.width) for _ in range(threads)]
+    buffers = [_aligned(count + target.width) for _ in range(threads)]
 
-    def call(buffer: Any, times: int) -> Call:
+    def call(buffer: Any, times: int) -> _Call:
         return lambda: read(buffer.ctypes.data, count, times, buffer[count:].ctypes.data)
 
     call(buffers[0], 1)()
     taken = min(seconds_of(call(buffers[0], 10)) for _ in range(3)) / 10
     times = int(seconds / taken) + 1
     work = [call(buffer, times) for buffer in buffers]
-    return together(work), threads * times * 4 * count
+    return _together(work), threads * times * 4 * count
 
 
-def aligned(count: int) -> Any:
-    """So many random floats from a cache line's start on: pages of zeros may be one shared page."""
+def _aligned(count: int) -> Any:
+    """Returns random floats from the start of a cache line; pages of zeros may be one shared page.
+    """
     whole = np.random.default_rng(count).standard_normal(count + 16, np.float32)
     skip = -whole.ctypes.data % 64 // 4
     return whole[skip:skip + count]
 
 
-def together(work: Sequence[Call]) -> Call:
-    """A call of all of them at once.  Each has a thread, which is kept on a core of its own: Linux
-    may wake it on the CPU of who wakes it, and then two take turns for milliseconds."""
+def _together(work: Sequence[_Call]) -> _Call:
+    """Returns a call of all of them at once, each in a thread that is bound to its own core.
+
+    Unbound, Linux may wake a thread on the CPU of the one that wakes it, and the two then take
+    turns for milliseconds.
+    """
     if len(work) == 1:
         return work[0]
     cpus = cores() if hasattr(os, "sched_setaffinity") else []
-    threads = [ThreadPoolExecutor(1, initializer=keep_on, initargs=(cpus[i:i + 1],))
+    threads = [ThreadPoolExecutor(1, initializer=_keep_on, initargs=(cpus[i:i + 1],))
                for i in range(len(work))]
 
     def call() -> None:
@@ -163,13 +181,14 @@ def together(work: Sequence[Call]) -> Call:
     return call
 
 
-def keep_on(cpus: Sequence[int]) -> None:
-    """Keep the calling thread on these, if there are any."""
+def _keep_on(cpus: Sequence[int]) -> None:
+    """Binds the calling thread to these CPUs, if there are any."""
     if cpus:
         os.sched_setaffinity(0, cpus)
 
 
-def seconds_of(call: Call) -> float:
+def seconds_of(call: _Call) -> float:
+    """Returns the seconds that a call takes."""
     begin = time.perf_counter()
     call()
     return time.perf_counter() - begin
@@ -178,13 +197,14 @@ def seconds_of(call: Call) -> float:
 # -- measured once and kept ------------------------------------------------------------------------
 
 def ceilings(threads: int, *, again: bool = False) -> Ceilings:
-    """Of this machine: what was kept since it started, or measured now, which takes a second."""
-    return kept(f"{KIND}-{threads}", Ceilings, lambda: measure(threads), again)
+    """Returns the limits that were stored since the machine started, or measures them in a second.
+    """
+    return kept(f"{_KIND}-{threads}", Ceilings, lambda: measure(threads), again)
 
 
-def kept(name: str, kind: Callable[..., Figures], measure: Callable[[], Figures],
-         again: bool = False) -> Figures:
-    """Figures of this machine and target: what was kept since it started, or measured now."""
+def kept(name: str, kind: Callable[..., _Figures], measure: Callable[[], _Figures],
+         again: bool = False) -> _Figures:
+    """Returns figures of this machine that were stored since it started, or measures them."""
     folder, _ = cache.usable_folder()
     target = host()
     path = folder and folder / f"{name}-{target.cpu}-{target.level}.json"
@@ -201,7 +221,8 @@ def kept(name: str, kind: Callable[..., Figures], measure: Callable[[], Figures]
 
 
 def boot() -> str:
-    """Another one after each start of the system: a virtual machine may then be elsewhere."""
+    """Returns the identity of this start of the system; a virtual machine may move between starts.
+    """
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -209,7 +230,7 @@ def boot() -> str:
 
 
 def measure(threads: int, rounds: int = 9) -> Ceilings:
-    """The best of several rounds, in which everything is measured once."""
+    """Returns the best of several rounds, in each of which everything is measured once."""
     calls = {"flops": peak(threads)} | {
         level: reader(size, threads) for level, size in level_sizes(threads).items()}
     rates: dict[str, list[float]] = {name: [] for name in calls}
@@ -221,9 +242,11 @@ def measure(threads: int, rounds: int = 9) -> Ceilings:
 
 
 def level_sizes(threads: int, folder: Path = caches.FOLDER) -> dict[str, int]:
-    """Bytes that sit in each level for certain: half of it for each thread, half of the last level
-    for all together; and for memory four times the last level."""
-    own = {"L1": 32 << 10, "L2": 512 << 10, "L3": 8 << 20}       # where the system does not tell
+    """Returns a number of bytes that certainly fits each level, and for memory one that does not.
+
+    It is half of L1 and L2 for each thread, half of L3 for all threads, and four times L3.
+    """
+    own = {"L1": 32 << 10, "L2": 512 << 10, "L3": 8 << 20}       # where none are reported
     own |= {f"L{level}": size for level, size in caches.cache_bytes(folder).items()}
     halves = {level: own[level] // 2 * threads for level in ("L1", "L2")}
     return halves | {"L3": max(own["L3"] // 2, 2 * halves["L2"]), "memory": 4 * own["L3"]}

@@ -1,4 +1,4 @@
-"""The CPU's caches and cores, as Linux reports them, and the cache that a model's weights stay in.
+"""The CPU's caches and cores, as Linux reports them, and the cache that a model's weights fit into.
 """
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 
 FOLDER = Path("/sys/devices/system/cpu/cpu0/cache")
 L2, L3, MEMORY = 2, 3, 4
-OWN_L2 = 1 << 20                              # where the system does not tell
+_OWN_L2 = 1 << 20                             # where none is reported
 
 
 @functools.cache
 def cache_bytes(folder: Path = FOLDER) -> Mapping[int, int]:
-    """Bytes of each level of the first CPU's data caches; empty where the system does not tell."""
+    """Returns the bytes of each level of the first CPU's data caches, as far as reported."""
     sizes = {}
-    for index in indices(folder):
+    for index in _indices(folder):
         try:
-            level, kind, size = (text_of(os.path.join(folder, index, name))
+            level, kind, size = (_text_of(os.path.join(folder, index, name))
                                  for name in ("level", "type", "size"))
         except OSError:
             continue
@@ -27,32 +27,34 @@ def cache_bytes(folder: Path = FOLDER) -> Mapping[int, int]:
     return sizes
 
 
-def indices(folder: Path) -> list[str]:
+def _indices(folder: Path) -> list[str]:
     try:
         return sorted(name for name in os.listdir(folder) if name.startswith("index"))
     except OSError:
         return []
 
 
-def text_of(path: str) -> str:
-    with open(path) as file:                   # not pathlib's, which takes as long again
+def _text_of(path: str) -> str:
+    with open(path) as file:                   # pathlib's would take twice as long
         return file.read().strip()
 
 
 def l2_bytes(folder: Path = FOLDER) -> int:
-    """Of one core's L2 cache."""
-    return cache_bytes(folder).get(L2, OWN_L2)
+    """Returns the bytes of one core's L2 cache."""
+    return cache_bytes(folder).get(L2, _OWN_L2)
 
 
 def cache_of(size: int, folder: Path = FOLDER) -> int:
-    """Where so many bytes, read by each core again and again, come from: L2, L3, or MEMORY."""
+    """Returns where data of this size, read by each core repeatedly, come from: L2, L3 or MEMORY.
+    """
     if size <= l2_bytes(folder):
         return L2
     return L3 if size <= cache_bytes(folder).get(L3, 0) else MEMORY
 
 
 def cores() -> list[int]:
-    """The CPUs that this process may use, one of every core before any core's second one."""
+    """Returns the CPUs that this process may use, one of every core before any core's second one.
+    """
     usable = sorted(os.sched_getaffinity(0))
 
     def place(cpu: int) -> tuple[int, int]:

@@ -1,0 +1,1 @@
+"""Vector code: the CPU as a value, vectors as LLVM IR, and elementwise functions on them."""

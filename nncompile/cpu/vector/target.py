@@ -1,7 +1,7 @@
-"""What the machine offers, and object code for it.
+"""The CPU as a value, and object code for it.
 
-A `Target` is a value: everything that decides which instructions are emitted is in it, so a test
-runs all of a machine's levels side by side, and a cache key is made of its fields.
+Everything that decides which instructions are emitted is in a `Target`, so that a test can run all
+of a machine's levels side by side, and a cache key is made of its fields.
 """
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from nncompile import options
 
 llvm.initialize_native_target()
 llvm.initialize_native_asmprinter()
-with contextlib.suppress(RuntimeError):            # other C libraries have it in themselves
+with contextlib.suppress(RuntimeError):            # other C libraries contain it
     llvm.load_library_permanently("libm.so.6")     # kernels call fmod, pow and the like
 
 LEVELS = ("avx512", "avx2", "generic")
 
-# What x86-64-v4 and x86-64-v3 ask of a CPU, as far as our kernels use it.
-NEEDS = {
+# The features of x86-64-v4 and x86-64-v3 that our kernels use.
+_NEEDS = {
     "avx512": ("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"),
     "avx2": ("avx2", "fma"),
     "generic": (),
@@ -36,17 +36,18 @@ class TargetError(Error):
 
 @dataclass(frozen=True)
 class Target:
-    """A CPU, and the shape of the register tiles that suit it.
+    """A CPU, and the shapes of register tiles that suit it.
 
-    The tile of a matrix product has up to `tile_rows` x `panel` vectors of sums.  The right edge of
-    a matrix is computed one vector wide, with four sums to an element, up to `edge_rows` rows at a
-    time.  There is a tile of every height; the tallest fit the vector registers without spilling.
+    The tile of a matrix product has up to `tile_rows` x `panel` vectors of sums. The columns that
+    do not fill a panel are computed one vector wide, with four sums for each element, up to
+    `edge_rows` rows at a time. There is a tile of every height up to these; the tallest fit the
+    vector registers without spilling.
     """
 
     level: str                 # "avx512", "avx2", "neon" or "generic"
     triple: str
     cpu: str                   # LLVM's name
-    features: str              # LLVM's list, "" for what the CPU's name says
+    features: str              # LLVM's list; "" for the CPU's own
     width: int                 # float32 lanes of one vector
     panel: int                 # vectors in a panel of packed weights
     tile_rows: int
@@ -55,30 +56,37 @@ class Target:
 
     @property
     def panel_width(self) -> int:
-        """Columns of a panel of packed weights."""
+        """The number of columns of a panel of packed weights."""
         return self.panel * self.width
 
     @property
     def x86(self) -> bool:
+        """Whether it is a 64-bit x86 CPU."""
         return self.triple.startswith("x86_64")
 
     @property
     def aarch64(self) -> bool:
+        """Whether it is a 64-bit Arm CPU."""
         return self.triple.startswith(("aarch64", "arm64"))
 
     @property
     def avx512(self) -> bool:
+        """Whether it has AVX-512."""
         return self.level == "avx512"
 
     @property
     def has_sched_yield(self) -> bool:
-        """POSIX has it as a function of libc; Windows has not."""
+        """Whether libc has sched_yield, a function of POSIX that Windows lacks."""
         return any(name in self.triple for name in ("linux", "darwin", "bsd"))
 
 
 def of_level(level: str, cpu: str, features: str = "", triple: str = "") -> Target:
-    """The target of a level.  32 registers hold 24 sums, 4 weights and what is broadcast.  16 sums
-    hide all latency, so taller tiles of edges would be code for nothing."""
+    """Returns the target of a level.
+
+    The 32 registers of AVX-512 and NEON hold 24 sums, 4 vectors of weights and the broadcast
+    inputs. At the edges 16 sums hide the latency of multiply-adds, so that taller tiles would gain
+    nothing.
+    """
     triple = triple or llvm.get_process_triple()
     if level == "avx512":
         return Target(level, triple, cpu, features, width=16, panel=4, tile_rows=6, edge_rows=4,
@@ -94,7 +102,7 @@ def of_level(level: str, cpu: str, features: str = "", triple: str = "") -> Targ
 
 
 def host() -> Target:
-    """The target to compile for: this CPU, or the level that NNCOMPILE_TARGET names.
+    """Returns the target to compile for: this CPU, or the level that NNCOMPILE_TARGET names.
 
     Raises Error where the variable names no level, or one that this machine cannot run.
     """
@@ -103,7 +111,7 @@ def host() -> Target:
 
 
 def named(level: str) -> Target:
-    """The target of "avx512", "avx2" or "generic" with a portable CPU name, the same everywhere.
+    """Returns the target "avx512", "avx2" or "generic" with a portable CPU name.
 
     Raises TargetError where this machine cannot run it.
     """
@@ -118,22 +126,23 @@ def named(level: str) -> Target:
 
 @functools.cache
 def available() -> tuple[str, ...]:
-    """The levels that this machine can run, best first."""
+    """Returns the levels that this machine can run, best first."""
     if not _x86():
         return ("generic",)
-    has = host_features()
-    return tuple(level for level in LEVELS if all(has.get(f, False) for f in NEEDS[level]))
+    has = _host_features()
+    return tuple(level for level in LEVELS if all(has.get(f, False) for f in _NEEDS[level]))
 
 
 @functools.cache
 def _native() -> Target:
     level = available()[0] if _x86() else "neon" if _aarch64() else "generic"
-    return of_level(level, llvm.get_host_cpu_name(), host_features().flatten())
+    return of_level(level, llvm.get_host_cpu_name(), _host_features().flatten())
 
 
 @functools.cache
-def host_features() -> Any:
-    """What LLVM finds that this CPU has: to ask takes as long as to trace a small layer."""
+def _host_features() -> Any:
+    """Returns the CPU's features as LLVM finds them, which takes as long as tracing a small layer.
+    """
     return llvm.get_host_cpu_features()
 
 
@@ -147,19 +156,24 @@ def _aarch64() -> bool:
 
 @functools.cache
 def machine(target: Target) -> Any:
-    """LLVM's code generator for the target, one for all: not for an engine, which would own it."""
+    """Returns LLVM's code generator for the target.
+
+    It is shared: an execution engine, which takes ownership, needs another one.
+    """
     return llvm.Target.from_triple(target.triple).create_target_machine(
         cpu=target.cpu, features=target.features, opt=2, reloc="pic", codemodel="small")
 
 
 def object_code(module: Any, target: Target) -> bytes:
-    """An object file of an llvmlite module.  The kernels are emitted as they should run and need
-    no passes over the IR."""
+    """Returns the object file of an llvmlite module, without passes over the IR.
+
+    Kernels are emitted in the form they are to have, so optimisation passes would only cost time.
+    """
     return bytes(machine(target).emit_object(_parsed(module, target)))
 
 
 def assembly(module: Any, target: Target) -> str:
-    """The same code as text."""
+    """Returns the code of an llvmlite module as assembly text."""
     return str(machine(target).emit_assembly(_parsed(module, target)))
 
 

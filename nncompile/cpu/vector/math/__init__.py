@@ -1,10 +1,10 @@
-"""Mathematics on vectors of lanes, as LLVM emitters: (Emit, *vectors) -> vector.
+"""Elementwise functions as LLVM emitters: (Emit, *vectors) -> vector.
 
-An entry for each elementwise op of `ir`.  NaN gives NaN, infinities and overflow give what IEEE
-arithmetic says, and denormal results are not flushed to zero, on every target.  docs/accuracy.md
-has the largest error of each function; they stay within 2 units in the last place in float32 (those
-of error.py 4) and 4 in float64.  Most functions of float32 that are rare in a model are computed in
-float64 and rounded once.
+There is an entry for each elementwise op of `ir`. NaN gives NaN, infinities and overflow give what
+IEEE 754 says, and denormal results are not flushed to zero, on every target. docs/accuracy.md has
+the largest error of each function: at most 2 units in the last place in float32 (4 for those of
+error.py) and 4 in float64. Most float32 functions that are rare in models are computed in float64
+and rounded once.
 """
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
-"""Activations, made of the rest.  The polynomials are of tools/coefficients.py.  What they are at
-NaN and the infinities is as ir's references (ir/ops/elementwise.py)."""
+"""Activation functions, composed of the other functions.
+
+The polynomials come from tools/coefficients.py. Values at NaN and infinities are those of ir's
+references (ir/ops/elementwise.py).
+"""
 from __future__ import annotations
 
 from nncompile.cpu.vector.builder import Emit, Value
@@ -17,13 +20,13 @@ from nncompile.cpu.vector.math.floats import (
     with_sign_of,
 )
 
-SELU_ALPHA = 1.6732632423543772848170429916717
-SELU_SCALE = 1.0507009873554804934193349852946
-FAR = 800.0                                # silu and mish are x from here up, -0.0 from -800 down
-LARGE = 1e30                               # softsign is 1 from here up
+_SELU_ALPHA = 1.6732632423543772848170429916717
+_SELU_SCALE = 1.0507009873554804934193349852946
+_FAR = 800.0                               # silu and mish are x from here up, -0.0 from -800 down
+_LARGE = 1e30                              # softsign is 1 from here up
 
 # (1 - log(1 + p) / p) / p for 0 <= p <= 1, in powers of p - 1/2
-LOG_RATIO = {
+_LOG_RATIO = {
     "f32": (0.37813955545425415, -0.1792249083518982, 0.09323247522115707, -0.051088541746139526,
             0.02889113873243332, -0.016656504943966866, 0.010265910997986794, -0.006951711140573025,
             0.003171068849042058),
@@ -38,22 +41,25 @@ LOG_RATIO = {
 
 
 def relu(e: Emit, x: Value) -> Value:
+    """Emits max(x, 0), of which NaN stays NaN."""
     return e.larger(e.const(0.0), x)                                       # NaN stays NaN
 
 
 def silu(e: Emit, x: Value) -> Value:
-    inside = e.larger(e.const(-FAR), x)                                    # -inf * 0 would be NaN
+    """Emits x sigmoid(x); x is limited from below, since -inf * 0 would be NaN."""
+    inside = e.larger(e.const(-_FAR), x)                                   # -inf * 0 would be NaN
     return _or_itself(e, x, times_sigmoid(e, inside, inside))
 
 
 def mish(e: Emit, x: Value) -> Value:
-    """x tanh(log(1 + exp(x))) = x n / d, where with p = exp(-|x|) n is 2p + 1 and d n + 2p^2; or
-    for negative x x p n / d with n = p + 2 and d = n + p^2 + p.
+    """Emits x tanh(log(1 + exp(x))) as a quotient.
 
-    What is lost by rounding is put back, to first order, into the quotient, and what is denormal is
-    rounded once."""
+    With p = exp(-|x|) it is x n / d with n = 2p + 1 and d = n + 2p^2 for x >= 0, and x p n / d with
+    n = p + 2 and d = n + p^2 + p for negative x. The rounding errors of all terms are carried along
+    and corrected in the quotient to first order; a denormal result is rounded once.
+    """
     b, zero, one, two = e.b, e.const(0.0), e.const(1.0), e.const(2.0)
-    inside = e.larger(e.const(-FAR), x)                                    # -inf * 0 would be NaN
+    inside = e.larger(e.const(-_FAR), x)                                   # -inf * 0 would be NaN
     negative = b.fcmp_ordered("<", x, zero)
     least = e.const(FORMATS[e.dtype].least_exp)
     mantissa, mantissa_rest, exponent = exp_in_two(e, e.larger(least, b.fneg(size(e, x))))
@@ -78,19 +84,21 @@ def mish(e: Emit, x: Value) -> Value:
 
 
 def _or_itself(e: Emit, x: Value, y: Value) -> Value:
-    """y, but x from FAR up, where silu and mish are that; with the sign of x, also of -0.0."""
-    y = e.b.select(e.b.fcmp_ordered(">", x, e.const(FAR)), x, y)           # NaN at inf
+    """Returns y, but x above `_FAR`, where silu and mish equal x; with the sign of x, for -0.0."""
+    y = e.b.select(e.b.fcmp_ordered(">", x, e.const(_FAR)), x, y)          # NaN at inf
     return with_sign_of(e, y, x)
 
 
 def softplus(e: Emit, x: Value, beta: Value, threshold: Value) -> Value:
-    """log(1 + exp(beta x)) / beta; x itself where beta x is above the threshold.
+    """Emits log(1 + exp(beta x)) / beta, and x where beta x is above the threshold.
 
-    It is x + log(1 + exp(-beta x)) / beta where beta x is positive, beta x in two parts."""
+    For positive beta x it is x + log(1 + exp(-beta x)) / beta. beta x is a product of two parts,
+    since the exponential magnifies its rounding error.
+    """
     b, zero = e.b, e.const(0.0)
     z, rest = two_product(e, x, beta)
     inside = b.fcmp_ordered("<", size(e, z), e.const(-FORMATS[e.dtype].least_exp))
-    rest = b.select(inside, rest, zero)                                    # else inf - inf, maybe
+    rest = b.select(inside, rest, zero)                                    # may be inf - inf
     part, part_rest = _log_of_one_plus_exp(e, z, rest, beta)
     above = b.select(b.fcmp_ordered(">", z, zero), x, zero)
     y = b.fadd(part, b.fadd(above, part_rest))
@@ -98,23 +106,25 @@ def softplus(e: Emit, x: Value, beta: Value, threshold: Value) -> Value:
 
 
 def log_sigmoid(e: Emit, x: Value) -> Value:
+    """Emits log(sigmoid(x)) = min(x, 0) - log(1 + exp(-|x|))."""
     part, part_rest = _log_of_one_plus_exp(e, x)
     return e.b.fsub(e.b.fsub(e.smaller(e.const(0.0), x), part_rest), part)
 
 
 def _log_of_one_plus_exp(e: Emit, z: Value, rest: Value | None = None,
                          divisor: Value | None = None) -> Sum:
-    """log(1 + exp(-|z + rest|)), over the divisor; |rest| is much smaller than |z|.
+    """Returns log(1 + exp(-|z + rest|)) / divisor as a sum of two parts, for |rest| much below |z|.
 
-    With p the exponential it is p (1 - t), t = p polynomial(p - 1/2), which counts for less the
-    smaller p is; what is denormal is rounded once."""
+    With p the exponential it is p (1 - t), where t = p polynomial(p - 1/2): the smaller p is, the
+    less t and its error count. A denormal result is rounded once.
+    """
     b = e.b
     if rest is not None:
         rest = b.select(b.fcmp_ordered("<", z, e.const(0.0)), rest, b.fneg(rest))
     least = e.const(FORMATS[e.dtype].least_exp)
     mantissa, mantissa_rest, exponent = exp_in_two(e, e.larger(least, b.fneg(size(e, z))), rest)
     p = scale(e, mantissa, exponent)
-    ratio = polynomial(e, b.fsub(p, e.const(0.5)), LOG_RATIO[e.dtype])
+    ratio = polynomial(e, b.fsub(p, e.const(0.5)), _LOG_RATIO[e.dtype])
     t, t_rest = two_product(e, p, ratio)
     minus = b.fneg(mantissa)
     y = e.fma(minus, t, mantissa)
@@ -127,59 +137,71 @@ def _log_of_one_plus_exp(e: Emit, z: Value, rest: Value | None = None,
 
 
 def _divided(e: Emit, x: Sum, divisor: Value) -> Sum:
-    """x / divisor, of whose inverse there is one for many x: it often is the same for all lanes."""
+    """Returns x / divisor by the inverse, corrected to first order.
+
+    The divisor is often the same for all lanes, and then its inverse is computed once for many x.
+    """
     b = e.b
     inverse = b.fdiv(e.const(1.0), divisor)
     y = b.fmul(x[0], inverse)
     whole, whole_rest = two_product(e, y, divisor)
     rest = b.fmul(b.fadd(b.fsub(b.fsub(x[0], whole), whole_rest), x[1]), inverse)
-    is_number = b.fcmp_ordered("ord", rest, rest)                          # not where that is 0
+    is_number = b.fcmp_ordered("ord", rest, rest)                     # NaN where the divisor is 0
     return y, b.select(is_number, rest, e.const(0.0))
 
 
 def elu(e: Emit, x: Value, alpha: Value) -> Value:
+    """Emits x, or alpha (exp(x) - 1) where x is negative."""
     below = e.b.fmul(alpha, expm1(e, x))
     return e.b.select(e.b.fcmp_ordered("<", x, e.const(0.0)), below, x)
 
 
 @in_double
 def celu(e: Emit, x: Value, alpha: Value) -> Value:
+    """Emits x, or alpha (exp(x / alpha) - 1) where x is negative."""
     below = e.b.fmul(alpha, expm1(e, e.b.fdiv(x, alpha)))
     return e.b.select(e.b.fcmp_ordered("<", x, e.const(0.0)), below, x)
 
 
 def selu(e: Emit, x: Value) -> Value:
-    below = e.b.fmul(e.const(SELU_SCALE * SELU_ALPHA), expm1(e, x))
-    above = e.b.fmul(e.const(SELU_SCALE), x)
+    """Emits scale x, or scale alpha (exp(x) - 1) where x is negative."""
+    below = e.b.fmul(e.const(_SELU_SCALE * _SELU_ALPHA), expm1(e, x))
+    above = e.b.fmul(e.const(_SELU_SCALE), x)
     return e.b.select(e.b.fcmp_ordered("<", x, e.const(0.0)), below, above)
 
 
 def leaky_relu(e: Emit, x: Value, slope: Value) -> Value:
+    """Emits x, or slope x where x is not positive."""
     return e.b.select(e.b.fcmp_ordered(">", x, e.const(0.0)), x, e.b.fmul(slope, x))
 
 
 def hardsigmoid(e: Emit, x: Value) -> Value:
+    """Emits min(max(x + 3, 0), 6) / 6."""
     return e.b.fdiv(clamp(e, e.b.fadd(x, e.const(3.0)), 0.0, 6.0), e.const(6.0))
 
 
 def hardswish(e: Emit, x: Value) -> Value:
+    """Emits x hardsigmoid(x); x is limited from below, since -inf * 0 would be NaN."""
     return e.b.fmul(e.larger(e.const(-3.0), x), hardsigmoid(e, x))
 
 
 def hardshrink(e: Emit, x: Value, bound: Value) -> Value:
+    """Emits x, or 0 where |x| <= bound."""
     return e.b.select(e.b.fcmp_ordered("<=", size(e, x), bound), e.const(0.0), x)
 
 
 def softshrink(e: Emit, x: Value, bound: Value) -> Value:
+    """Emits x moved towards 0 by the bound, or 0 where |x| <= bound."""
     less = e.b.fsub(x, with_sign_of(e, bound, x))
     return e.b.select(e.b.fcmp_ordered("<=", size(e, x), bound), e.const(0.0), less)
 
 
 def softsign(e: Emit, x: Value) -> Value:
-    """x / (1 + |x|)"""
-    x = clamp(e, x, -LARGE, LARGE)                                         # inf / inf would be NaN
+    """Emits x / (1 + |x|); x is limited on both sides, since inf / inf would be NaN."""
+    x = clamp(e, x, -_LARGE, _LARGE)                                       # inf / inf would be NaN
     return e.b.fdiv(x, e.b.fadd(e.const(1.0), size(e, x)))
 
 
 def threshold(e: Emit, x: Value, bound: Value, value: Value) -> Value:
+    """Emits x, or the value where x <= bound."""
     return e.b.select(e.b.fcmp_ordered("<=", x, bound), value, x)

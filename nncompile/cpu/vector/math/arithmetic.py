@@ -1,6 +1,6 @@
-"""What takes a few instructions: arithmetic, rounding, comparisons, truth, division, casts.
+"""Functions of a few instructions: arithmetic, rounding, division, comparisons, logic, casts.
 
-An Emit's dtype is the operands'; integers wrap.
+The Emit's dtype is that of the operands; integers wrap.
 """
 from __future__ import annotations
 
@@ -14,41 +14,46 @@ from nncompile.cpu.vector.math.floats import Function, libm, libm_where, size, w
 from nncompile.cpu.vector.math.power import rint
 
 
-def by_kind(floats: str, integers: str) -> Function:
-    """The instruction of two operands that bears the one name or the other."""
+def _by_kind(floats: str, integers: str) -> Function:
+    """Returns the emitter of the instruction of one name for floats and of the other for integers.
+    """
     def emit(e: Emit, x: Value, y: Value) -> Value:
         return getattr(e.b, floats if e.dtype in FLOATS else integers)(x, y)
     return emit
 
 
-add, sub, mul = by_kind("fadd", "add"), by_kind("fsub", "sub"), by_kind("fmul", "mul")
+add, sub, mul = _by_kind("fadd", "add"), _by_kind("fsub", "sub"), _by_kind("fmul", "mul")
 
 
 def div(e: Emit, x: Value, y: Value) -> Value:
+    """Emits x / y of floats."""
     return e.b.fdiv(x, y)
 
 
 def maximum(e: Emit, x: Value, y: Value) -> Value:
+    """Emits the larger, and NaN where either is NaN."""
     return e.maximum(x, y)
 
 
 def minimum(e: Emit, x: Value, y: Value) -> Value:
+    """Emits the smaller, and NaN where either is NaN."""
     return e.minimum(x, y)
 
 
 def neg(e: Emit, x: Value) -> Value:
+    """Emits -x; the least integer stays."""
     return e.b.fneg(x) if e.dtype in FLOATS else e.b.sub(e.const(0), x)
 
 
 def abs_(e: Emit, x: Value) -> Value:
-    """Of the least integer itself."""
+    """Emits |x|; the least integer stays."""
     if e.dtype in FLOATS:
         return size(e, x)
     return e.larger(x, neg(e, x)) if e.dtype != "u8" else x
 
 
 def sign(e: Emit, x: Value) -> Value:
-    """-1, 0 or 1; of NaN 0."""
+    """Emits -1, 0 or 1; 0 for NaN."""
     zero = e.const(0)
     positive = e.b.select(e.compare(">", x, zero), e.const(1), zero)
     if e.dtype == "u8":
@@ -57,18 +62,23 @@ def sign(e: Emit, x: Value) -> Value:
 
 
 def sqrt(e: Emit, x: Value) -> Value:
+    """Emits the square root, correctly rounded."""
     return e.intrinsic("sqrt", x)
 
 
 def rsqrt(e: Emit, x: Value) -> Value:
+    """Emits 1 / sqrt(x), rounded twice."""
     return e.b.fdiv(e.const(1.0), sqrt(e, x))
 
 
 # -- rounding -----------------------------------------------------------------------------------
 
-def rounding(intrinsic: str, too_far: str, back: float) -> Function:
-    """floor, ceil or trunc: LLVM's, or where the target has no instruction for it the nearest
-    whole number, taken one back where it is too far."""
+def _rounding(intrinsic: str, too_far: str, back: float) -> Function:
+    """Returns the emitter of floor, ceil or trunc.
+
+    It is LLVM's where the target has an instruction for it. Otherwise it is the nearest whole
+    number, plus `back` where that compares as `too_far` with x; no comparison with NaN is true.
+    """
     def emit(e: Emit, x: Value) -> Value:
         if e.target.level != "generic":
             return e.intrinsic(intrinsic, x)
@@ -78,19 +88,22 @@ def rounding(intrinsic: str, too_far: str, back: float) -> Function:
         else:
             a = x
         moved = b.fadd(whole, e.const(back))
-        # NaN is nothing's too far
+        # no comparison with NaN is true, so that NaN stays
         return with_sign_of(e, b.select(b.fcmp_ordered(too_far, whole, a), moved, whole), x)
     return emit
 
 
-floor, ceil, trunc = (rounding("floor", ">", -1.0), rounding("ceil", "<", 1.0),
-                      rounding("trunc", ">", -1.0))
+floor, ceil, trunc = (_rounding("floor", ">", -1.0), _rounding("ceil", "<", 1.0),
+                      _rounding("trunc", ">", -1.0))
 
 
 # -- division -----------------------------------------------------------------------------------
 
 def floor_div(e: Emit, x: Value, y: Value) -> Value:
-    """Of floats as Python's divmod and torch: from x - fmod(x, y), which y divides."""
+    """Emits floor(x / y); of floats as Python's divmod and torch compute it.
+
+    From x - fmod(x, y), which y divides exactly, the quotient is corrected to a whole number.
+    """
     if e.dtype not in FLOATS:
         return _divided(e, x, y, quotient=True)
     b, zero, one = e.b, e.const(0.0), e.const(1.0)
@@ -106,7 +119,7 @@ def floor_div(e: Emit, x: Value, y: Value) -> Value:
 
 
 def remainder(e: Emit, x: Value, y: Value) -> Value:
-    """C's fmod, moved to the sign of y: exact in the sense that fmod is."""
+    """Emits C's fmod, plus y where the signs differ, so that the result has the sign of y."""
     if e.dtype not in FLOATS:
         return _divided(e, x, y, quotient=False)
     rest = _fmod(e, x, y)
@@ -114,10 +127,12 @@ def remainder(e: Emit, x: Value, y: Value) -> Value:
 
 
 def _fmod(e: Emit, x: Value, y: Value) -> Value:
-    """C's fmod: what is left of x when a whole multiple of y is taken away, exactly.
+    """Emits C's fmod, the exact remainder of x by y, with the sign of x.
 
-    Of float32 in double precision where the quotient is below 2^28: it is at least 2^-24 from a
-    whole number that it is not, which rounding cannot bridge, and the multiple has 52 bits.
+    Of float32 it is computed in float64 where the quotient is below 2^28, and by libm elsewhere.
+    Such a quotient differs from a whole number, if at all, by at least 2^-24, so that its rounding
+    in float64 does not reach the whole number, and the multiple of y has at most 52 bits and is
+    exact.
     """
     if e.dtype == "f64":
         return libm(e, "fmod", x, y)
@@ -133,15 +148,18 @@ def _fmod(e: Emit, x: Value, y: Value) -> Value:
 
 
 def _other_sign(e: Emit, rest: Value, y: Value) -> Value:
-    """Whether rest is not 0 and has not the sign of y."""
+    """Returns whether rest is not 0 and its sign is not that of y."""
     b, zero = e.b, e.const(0)
     differ = b.xor(e.compare("<", rest, zero), e.compare("<", y, zero))
     return b.and_(e.compare("!=", rest, zero), differ)
 
 
 def _divided(e: Emit, x: Value, y: Value, *, quotient: bool) -> Value:
-    """Integers' floor_div or remainder; 0 where y is 0.  The least integer by -1 is itself: both
-    would trap, so 1 divides instead."""
+    """Emits floor_div or remainder of integers; 0 where y is 0.
+
+    The division of the least integer by -1 would trap, as a division by 0 does, so that 1 is the
+    divisor there; the quotient is then the least integer itself, which is what wrapping gives.
+    """
     b, zero, one = e.b, e.const(0), e.const(1)
     by_zero = e.compare("==", y, zero)
     if e.dtype == "u8":
@@ -161,39 +179,48 @@ def _divided(e: Emit, x: Value, y: Value, *, quotient: bool) -> Value:
 # -- truth --------------------------------------------------------------------------------------
 
 def comparison(sign: str) -> Function:
+    """Returns the emitter of a comparison."""
     def emit(e: Emit, x: Value, y: Value) -> Value:
         return e.compare(sign, x, y)
     return emit
 
 
 def isnan(e: Emit, x: Value) -> Value:
+    """Emits whether x is NaN."""
     return e.compare("!=", x, x)
 
 
 def isinf(e: Emit, x: Value) -> Value:
+    """Emits whether x is an infinity."""
     return e.compare("==", size(e, x), e.const(float("inf")))
 
 
 def isfinite(e: Emit, x: Value) -> Value:
+    """Emits whether x is neither NaN nor an infinity."""
     return e.compare("<", size(e, x), e.const(float("inf")))
 
 
 def logical(instruction: str) -> Function:
+    """Returns the emitter of an instruction on bools."""
     def emit(e: Emit, *operands: Value) -> Value:
         return getattr(e.b, instruction)(*operands)
     return emit
 
 
 def where(e: Emit, c: Value, a: Value, b: Value) -> Value:
+    """Emits a where c is true and b elsewhere."""
     return e.b.select(c, a, b)
 
 
 # -- casts --------------------------------------------------------------------------------------
 
 def cast(e: Emit, x: Value, source: str, dtype: str) -> Value:
-    """To a bool: whether it is not 0.  Integers to integers wrap.  A float to an integer: toward
-    zero.  One that is out of range, or NaN, is the least i64 or i32, and in narrower integers the
-    low bits of that i32, as x86's cvttss2si and NumPy there have it."""
+    """Emits a conversion between dtypes.
+
+    To bool: whether x is not 0. Integers to integers wrap. Floats to integers are truncated towards
+    zero; one that is out of range, or NaN, becomes the least i64 or i32, of which narrower integers
+    take the low bits, as with x86's cvttss2si and in NumPy on x86.
+    """
     b, vector = e.b, e.vector_of(dtype)
     if source == dtype:
         return x
@@ -219,11 +246,14 @@ def _resized(e: Emit, x: Value, vector: Any, *, unsigned: bool = False) -> Value
 
 
 def _truncated(e: Emit, x: Value, dtype: str) -> Value:
-    """A float toward zero.  LLVM leaves it open what one out of range is: it is kept away."""
+    """Emits a float truncated towards zero; out of range it is the least integer.
+
+    LLVM leaves conversions out of range undefined, so 0 is converted there.
+    """
     b, vector = e.b, e.vector_of(dtype)
     bits = 8 * DTYPES[dtype].itemsize
     limit = 2.0 ** (bits - 1)
-    # float64 has numbers between -2^31 - 1 and -2^31, which truncation brings into range
+    # float64 numbers between -2^31 - 1 and -2^31 are in range once they are truncated
     low = b.fcmp_ordered(">", x, e.const(-limit - 1)) if (e.dtype, dtype) == ("f64", "i32") else (
         b.fcmp_ordered(">=", x, e.const(-limit)))
     inside = b.and_(low, b.fcmp_ordered("<", x, e.const(limit)))

@@ -1,8 +1,8 @@
-"""Error functions, and both gelus.
+"""The error functions, and both forms of gelu.
 
-Phi is the normal distribution function.  PHI in float32 is a minimax fit of relative error (least
-squares with Lawson's weights, on Chebyshev points, in float64), rounded; the others are of
-tools/coefficients.py.
+Phi is the standard normal distribution function. The float32 coefficients of `_PHI` are a minimax
+fit of the relative error (least squares with Lawson's weights, on Chebyshev points, in float64),
+rounded; the others come from tools/coefficients.py.
 """
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from nncompile.cpu.vector.math.floats import (
     with_sign_of,
 )
 
-# Phi(-a) exp(a^2/2) (a + shift) in powers of a / (a + shift) - centre, for 0 <= a <= end.  Of the
-# shifts and centres tried these need the lowest degree and lose least in Horner's rule.
-PHI = {
+# Phi(-a) exp(a^2/2) (a + shift) in powers of a / (a + shift) - centre, for 0 <= a <= end.  Among
+# the shifts and centres tried, these need the lowest degree and round least in Horner's rule.
+_PHI = {
     "f32": (0.9544039964675903, -1.1028873920440674, 0.38951992988586426, 0.2682553231716156,
             -0.10649693012237549, -0.1484948694705963, -0.025386402383446693, 0.06558751314878464,
             0.10159020870923996, -0.08052080124616623),
@@ -34,10 +34,10 @@ PHI = {
         0.028386330914734637, 0.005541067979497845, -0.01728635643488429, -0.004882988266593221,
         0.00803531317655376, 0.0036764089611100764, -0.0006659493101294684),
 }
-PHI_SHIFT, PHI_CENTRE = {"f32": 2.5, "f64": 5.0}, {"f32": 0.25, "f64": 0.5}
-PHI_END = {"f32": 14.5, "f64": 39.0}       # a Phi(-a) is 0 from there on
+_PHI_SHIFT, _PHI_CENTRE = {"f32": 2.5, "f64": 5.0}, {"f32": 0.25, "f64": 0.5}
+_PHI_END = {"f32": 14.5, "f64": 39.0}      # a Phi(-a) is 0 beyond
 # erf(x) / x - 1 in powers of x^2, for |x| <= 1
-ERF = {
+_ERF = {
     "f32": (
         0.12837916612625122, -0.37612637877464294, 0.11283791065216064, -0.026866132393479347,
         0.005223783664405346, -0.0008542637806385756, 0.00011956562229897827,
@@ -50,28 +50,29 @@ ERF = {
         -6.7038645696110264e-12, 4.4143876160686014e-13, -2.565756308325045e-14,
         1.0234910735667391e-15),
 }
-# 2 sqrt(2/pi) (1, 0.044715), each with what its dtype leaves of it
-TANH_X = {"f32": (1.5957691669464111, -4.534068032135963e-08),
-          "f64": (1.5957691216057308, -9.96930880911092e-17)}
-TANH_X3 = {"f32": (0.07135481387376785, 2.3988323966106506e-09),
-           "f64": (0.07135481627260025, -6.175149918155315e-19)}
-# sqrt(1/2), likewise
-ROOT_HALF = {"f32": (0.7071067690849304, 1.2101617485882343e-08),
-             "f64": (0.7071067811865476, -4.833646656726457e-17)}
-GELU_TANH_END = {"f32": 20.0, "f64": 22.5}               # gelu_tanh(-x) is 0, gelu_tanh(x) is x
+# 2 sqrt(2/pi) and 0.044715 times that, each as a rounded number and its rounding error
+_TANH_X = {"f32": (1.5957691669464111, -4.534068032135963e-08),
+           "f64": (1.5957691216057308, -9.96930880911092e-17)}
+_TANH_X3 = {"f32": (0.07135481387376785, 2.3988323966106506e-09),
+            "f64": (0.07135481627260025, -6.175149918155315e-19)}
+# sqrt(1/2), in the same form
+_ROOT_HALF = {"f32": (0.7071067690849304, 1.2101617485882343e-08),
+              "f64": (0.7071067811865476, -4.833646656726457e-17)}
+_GELU_TANH_END = {"f32": 20.0, "f64": 22.5}              # gelu_tanh(-x) is 0, gelu_tanh(x) is x
 
 
 def gelu(e: Emit, x: Value) -> Value:
-    """x Phi(x), as relu(x) - a Phi(-a) with a = |x|: 1 + erf would cancel for negative x.
+    """Emits x Phi(x) = relu(x) - a Phi(-a) with a = |x|, since 1 + erf would cancel for negative x.
 
-    Phi(-a) = exp(-a^2/2) g(a) with a smooth g.  a^2 is kept in two parts, because exp magnifies
-    what rounding it leaves.  float64 rounds too often on this way for small |x|, and has erf there:
-    it does not cancel much."""
+    Phi(-a) = exp(-a^2 / 2) g(a) with a smooth g. a^2 is kept in two parts, since the exponential
+    magnifies its rounding error. For small |x| the float64 form rounds too often; there x (1 + erf)
+    / 2 is used, which cancels little.
+    """
     b = e.b
-    a = e.smaller(e.const(PHI_END[e.dtype]), size(e, x))                   # NaN stays NaN
+    a = e.smaller(e.const(_PHI_END[e.dtype]), size(e, x))                  # NaN stays NaN
     half = b.fmul(a, e.const(-0.5))
     power, exponent = exp_parts(e, *two_product(e, half, a))
-    part = b.fdiv(a, b.fadd(a, e.const(PHI_SHIFT[e.dtype])))
+    part = b.fdiv(a, b.fadd(a, e.const(_PHI_SHIFT[e.dtype])))
     tail = b.fmul(_phi(e, part), part)
     y = b.fsub(e.larger(e.const(-0.0), x), scale(e, b.fmul(tail, power), exponent))
     if e.dtype == "f32":
@@ -82,15 +83,16 @@ def gelu(e: Emit, x: Value) -> Value:
 
 
 def _phi(e: Emit, part: Value) -> Value:
-    return polynomial(e, e.b.fsub(part, e.const(PHI_CENTRE[e.dtype])), PHI[e.dtype])
+    return polynomial(e, e.b.fsub(part, e.const(_PHI_CENTRE[e.dtype])), _PHI[e.dtype])
 
 
 def gelu_tanh(e: Emit, x: Value) -> Value:
-    """x (1 + tanh(u)) / 2 = x sigmoid(2u), with 2u = x (c + d x^2) in two parts as in gelu."""
-    end = GELU_TANH_END[e.dtype]
+    """Emits x (1 + tanh(u)) / 2 = x sigmoid(2u), with 2u = x (c + d x^2) in two parts as in gelu.
+    """
+    end = _GELU_TANH_END[e.dtype]
     inside = e.larger(e.const(-end), x)                                    # -inf * 0 would be NaN
-    c, c_rest = map(e.const, TANH_X[e.dtype])
-    d, d_rest = map(e.const, TANH_X3[e.dtype])
+    c, c_rest = map(e.const, _TANH_X[e.dtype])
+    d, d_rest = map(e.const, _TANH_X3[e.dtype])
     square, square_rest = two_product(e, inside, inside)
     cubic, cubic_rest = two_product(e, square, d)
     cubic_rest = e.fma(square_rest, d, cubic_rest)
@@ -100,15 +102,17 @@ def gelu_tanh(e: Emit, x: Value) -> Value:
     u, rest = two_product(e, inside, factor)
     y = times_sigmoid(e, inside, u, e.fma(inside, factor_rest, rest))
     y = e.b.select(e.b.fcmp_ordered(">", x, e.const(end)), x, y)           # NaN at inf
-    return with_sign_of(e, y, x)                                           # also of -0.0
+    return with_sign_of(e, y, x)                                           # -0.0 too
 
 
 def _erfc_of_size(e: Emit, a: Value) -> Value:
-    """erfc(a) = 2 Phi(-sqrt(2) a) for a >= 0: a polynomial, over a sqrt(1/2) + shift / 2, times an
-    exponential.  What the quotient and the exponential lose by rounding is put back, to first
-    order, into their product."""
-    b, shift, root = e.b, PHI_SHIFT[e.dtype], ROOT_HALF[e.dtype]
-    a = e.smaller(e.const(PHI_END[e.dtype] * sqrt(0.5)), a)
+    """Returns erfc(a) = 2 Phi(-sqrt(2) a) for a >= 0.
+
+    It is a polynomial over a sqrt(1/2) + shift / 2, times an exponential. The rounding errors of
+    the quotient and of the exponential are corrected in their product to first order.
+    """
+    b, shift, root = e.b, _PHI_SHIFT[e.dtype], _ROOT_HALF[e.dtype]
+    a = e.smaller(e.const(_PHI_END[e.dtype] * sqrt(0.5)), a)
     power, power_rest, exponent = exp_in_two(e, *two_product(e, b.fneg(a), a))
     above = _phi(e, b.fdiv(a, b.fadd(a, e.const(shift * sqrt(0.5)))))
     product, product_rest = two_product(e, a, e.const(root[0]))
@@ -124,11 +128,12 @@ def _erfc_of_size(e: Emit, a: Value) -> Value:
 
 
 def _erf_near(e: Emit, x: Value) -> Value:
-    """erf(x) for |x| <= 1"""
-    return e.fma(polynomial(e, e.b.fmul(x, x), ERF[e.dtype]), x, x)
+    """Returns erf(x) for |x| <= 1."""
+    return e.fma(polynomial(e, e.b.fmul(x, x), _ERF[e.dtype]), x, x)
 
 
 def erf(e: Emit, x: Value) -> Value:
+    """Emits erf(x): a polynomial for |x| < 1, and 1 - erfc(|x|) with the sign of x beyond."""
     b = e.b
     a = size(e, x)
     far = b.fsub(e.const(1.0), _erfc_of_size(e, a))
@@ -138,6 +143,7 @@ def erf(e: Emit, x: Value) -> Value:
 
 @in_double
 def erfc(e: Emit, x: Value) -> Value:
+    """Emits erfc(x): 1 - erf(x) for |x| < 1/2, and beyond erfc(|x|) or 2 - erfc(|x|)."""
     b = e.b
     a = size(e, x)
     tail = _erfc_of_size(e, a)

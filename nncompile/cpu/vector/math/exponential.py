@@ -1,8 +1,8 @@
 """Exponentials, hyperbolic functions and the sigmoid.
 
-The polynomials in float32 are minimax fits of relative error (least squares with Lawson's weights,
-on Chebyshev points, in float64), their coefficients then rounded; those in float64, and EXP2, are
-of tools/coefficients.py.
+The float32 polynomials are minimax fits of the relative error (least squares with Lawson's weights,
+on Chebyshev points, in float64) with coefficients rounded afterwards; the float64 ones and `_EXP2`
+come from tools/coefficients.py.
 """
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from nncompile.cpu.vector.math.floats import (
 )
 from nncompile.cpu.vector.math.table_lookup import TANH_PIECES, by_pieces, has_lookup
 
-# log 2 in two parts, the first of 15 (32) bits: its products with exponents are exact
-LN2_HIGH = {"f32": 0.693145751953125, "f64": 6.93147180369123816490e-01}
-LN2_LOW = {"f32": 1.42860682030941723e-06, "f64": 1.90821492927058770002e-10}
+# log 2 in two parts; the first has 15 (32) bits, so that its products with exponents are exact
+_LN2_HIGH = {"f32": 0.693145751953125, "f64": 6.93147180369123816490e-01}
+_LN2_LOW = {"f32": 1.42860682030941723e-06, "f64": 1.90821492927058770002e-10}
 
 # exp(r) for |r| <= log(2) / 2
-EXP = {
+_EXP = {
     "f32": (1.0, 1.0, 0.4999999403953552, 0.1666651964187622, 0.041668400168418884,
             0.008368851616978645, 0.0013814318226650357),
     "f64": (
@@ -37,7 +37,7 @@ EXP = {
         2.511120325747114e-08),
 }
 # 2^r for |r| <= 1/2
-EXP2 = {
+_EXP2 = {
     "f32": (
         1.0, 0.6931471824645996, 0.24022650718688965, 0.0555032379925251, 0.009618054144084454,
         0.0013401774922385812, 0.0001546261046314612),
@@ -48,7 +48,7 @@ EXP2 = {
         4.4560247551334643e-10),
 }
 # (tanh(x) - x) / x^3 in powers of x^2, for |x| <= 0.625 (1)
-TANH = {
+_TANH = {
     "f32": (-0.3333328068256378, 0.13331441581249237, -0.05373971536755562, 0.020639091730117798,
             -0.005704990588128567),
     "f64": (
@@ -59,20 +59,22 @@ TANH = {
         1.9216974143833895e-06, -5.122767150793262e-07, 9.364144622965759e-08,
         -8.538161901212156e-09),
 }
-NEAR_TANH = {"f32": 0.625, "f64": 1.0}
+_NEAR_TANH = {"f32": 0.625, "f64": 1.0}
 
 
 def exp_parts(e: Emit, x: Value, rest: Value | None = None) -> tuple[Value, Value]:
-    """p and a whole number n with exp(x + rest) = p 2^n, for |x| < 128 (1100) and |rest| much
-    smaller."""
+    """Returns p and a whole number n with exp(x + rest) = p 2^n, for |rest| much below |x|.
+
+    |x| is below 128 in float32 and 1100 in float64.
+    """
     r, n = _reduced(e, x, rest)
     if e.target.fma:
-        return polynomial(e, r, EXP[e.dtype]), n
+        return polynomial(e, r, _EXP[e.dtype]), n
     return e.b.fadd(e.const(1.0), _expm1_near(e, r)), n          # rounds less than Horner's rule
 
 
 def exp_in_two(e: Emit, x: Value, rest: Value | None = None) -> tuple[Value, Value, Value]:
-    """As exp_parts, with what p loses by rounding behind it."""
+    """Returns what exp_parts does, with the rounding error of p as a second part."""
     r, n = _reduced(e, x, rest)
     t, one = _expm1_near(e, r), e.const(1.0)
     p = e.b.fadd(one, t)
@@ -80,38 +82,44 @@ def exp_in_two(e: Emit, x: Value, rest: Value | None = None) -> tuple[Value, Val
 
 
 def _expm1_near(e: Emit, r: Value) -> Value:
-    """exp(r) - 1 for |r| <= log(2) / 2"""
-    _, _, *further = EXP[e.dtype]
+    """Returns exp(r) - 1 for |r| <= log(2) / 2."""
+    _, _, *further = _EXP[e.dtype]
     return e.fma(e.b.fmul(r, r), polynomial(e, r, further), r)
 
 
 def _reduced(e: Emit, x: Value, rest: Value | None = None) -> tuple[Value, Value]:
-    """r and a whole number n with x + rest = r + n log 2, |r| <= log(2) / 2.
+    """Returns r and a whole number n with x + rest = r + n log 2 and |r| <= log(2) / 2.
 
-    n = round((x + rest) log2 e); what is left, x - n log 2, is exact but for its last product."""
+    n = round((x + rest) / log 2). log 2 is in two parts, of which n times the first is exact.
+    """
     b = e.b
     round_ = e.const(FORMATS[e.dtype].round)
     n = b.fsub(e.fma(x, e.const(LOG2_E), round_), round_)
-    r = e.fma(n, e.const(-LN2_HIGH[e.dtype]), x)
+    r = e.fma(n, e.const(-_LN2_HIGH[e.dtype]), x)
     if rest is not None:
         r = b.fadd(r, rest)
-    return e.fma(n, e.const(-LN2_LOW[e.dtype]), r), n
+    return e.fma(n, e.const(-_LN2_LOW[e.dtype]), r), n
 
 
 def exp(e: Emit, x: Value) -> Value:
+    """Emits exp(x); overflow gives inf, and underflow denormals and then 0."""
     form = FORMATS[e.dtype]
     return scale(e, *exp_parts(e, clamp(e, x, form.least_exp, form.most_exp)))
 
 
 def exp2(e: Emit, x: Value) -> Value:
+    """Emits 2^x as a polynomial of the distance to the nearest whole number, scaled."""
     b, form = e.b, FORMATS[e.dtype]
     x = clamp(e, x, -form.bias - form.mantissa - 2.0, form.bias + 1.0)
     n = b.fsub(b.fadd(x, e.const(form.round)), e.const(form.round))
-    return scale(e, polynomial(e, b.fsub(x, n), EXP2[e.dtype]), n)
+    return scale(e, polynomial(e, b.fsub(x, n), _EXP2[e.dtype]), n)
 
 
 def expm1(e: Emit, x: Value) -> Value:
-    """2^n t + (2^n - 1) with t = exp(r) - 1; everything halved, because 2^n may be too large."""
+    """Emits exp(x) - 1 = 2^n t + (2^n - 1) with t = exp(r) - 1.
+
+    All of it is halved and doubled at the end, since 2^n may overflow.
+    """
     b, form = e.b, FORMATS[e.dtype]
     r, n = _reduced(e, clamp(e, x, -40.0, form.most_exp))
     t = _expm1_near(e, r)
@@ -123,30 +131,35 @@ def expm1(e: Emit, x: Value) -> Value:
 
 
 def tanh(e: Emit, x: Value) -> Value:
-    """A polynomial for small |x|, else 1 - 2 / (exp(2|x|) + 1)."""
+    """Emits tanh(x): a polynomial for small |x|, and 1 - 2 / (exp(2|x|) + 1) beyond.
+
+    With AVX-512, float32 takes polynomials from a table instead.
+    """
     b = e.b
     a = size(e, x)
-    if has_lookup(e):                                                      # up to where it is 1
+    if has_lookup(e):                                                      # beyond 9.1 it is 1
         return with_sign_of(e, by_pieces(e, e.smaller(e.const(9.1), a), TANH_PIECES), x)
     power = exp(e, e.smaller(e.const(40.0), b.fadd(a, a)))
     far = b.fsub(e.const(1.0), b.fdiv(e.const(2.0), b.fadd(power, e.const(1.0))))
     square = b.fmul(x, x)
-    near = e.fma(b.fmul(polynomial(e, square, TANH[e.dtype]), square), x, x)
-    is_near = b.fcmp_ordered("<", a, e.const(NEAR_TANH[e.dtype]))
-    return with_sign_of(e, b.select(is_near, near, far), x)                # also of -0.0
+    near = e.fma(b.fmul(polynomial(e, square, _TANH[e.dtype]), square), x, x)
+    is_near = b.fcmp_ordered("<", a, e.const(_NEAR_TANH[e.dtype]))
+    return with_sign_of(e, b.select(is_near, near, far), x)                # -0.0 too
 
 
 @in_double
 def tanhshrink(e: Emit, x: Value) -> Value:
-    """x - tanh(x), which would cancel: -x^3 times tanh's polynomial for small |x|, else
-    (|x| - 1) + 2 / (exp(2|x|) + 1)."""
+    """Emits x - tanh(x) without cancellation.
+
+    For small |x| it is -x^3 times tanh's polynomial, and beyond (|x| - 1) + 2 / (exp(2|x|) + 1).
+    """
     b = e.b
     a = size(e, x)
     power = exp(e, e.smaller(e.const(80.0), b.fadd(a, a)))
     rest = b.fdiv(e.const(2.0), b.fadd(power, e.const(1.0)))
     far = b.fadd(b.fsub(a, e.const(1.0)), rest)
     square = b.fmul(x, x)
-    near = b.fneg(b.fmul(b.fmul(polynomial(e, square, TANH["f64"]), square), a))
+    near = b.fneg(b.fmul(b.fmul(polynomial(e, square, _TANH["f64"]), square), a))
     is_near = b.fcmp_ordered("<", a, e.const(1.0))
     y = with_sign_of(e, b.select(is_near, near, far), x)
     return b.fadd(y, e.const(0.0))                                         # -0.0 - -0.0 is 0.0
@@ -154,7 +167,10 @@ def tanhshrink(e: Emit, x: Value) -> Value:
 
 @in_double
 def sinh(e: Emit, x: Value) -> Value:
-    """For |x| < 1 of t = exp(|x|) - 1, as (t + t / (t + 1)) / 2, which cancels nothing."""
+    """Emits sinh(x) without cancellation.
+
+    For |x| < 1 it is (t + t / (t + 1)) / 2 with t = exp(|x|) - 1.
+    """
     b = e.b
     a = size(e, x)
     t = expm1(e, e.smaller(e.const(1.0), a))
@@ -167,34 +183,36 @@ def sinh(e: Emit, x: Value) -> Value:
 
 @in_double
 def cosh(e: Emit, x: Value) -> Value:
+    """Emits cosh(x) = exp(|x|) / 2 + exp(-|x|) / 2."""
     return e.b.fadd(*_exp_halves(e, size(e, x)))
 
 
 def _exp_halves(e: Emit, a: Value) -> tuple[Value, Value]:
-    """exp(a) / 2 and exp(-a) / 2, for a >= 0."""
+    """Returns exp(a) / 2 and exp(-a) / 2 for a >= 0."""
     mantissa, exponent = exp_parts(e, e.smaller(e.const(711.0), a))
     half = scale(e, mantissa, e.b.fsub(exponent, e.const(1.0)))
     return half, e.b.fdiv(e.const(0.25), half)
 
 
 def sigmoid(e: Emit, x: Value) -> Value:
+    """Emits 1 / (1 + exp(-x))."""
     return times_sigmoid(e, None, x)
 
 
 def times_sigmoid(e: Emit, x: Value | None, z: Value, rest: Value | None = None) -> Value:
-    """x sigmoid(z + rest), for finite x and |rest| much smaller than |z|; None stands for x = 1.
-    With p = exp(-|z + rest|) it is x / (1 + p), or for negative z x p / (1 + p), where nothing
-    overflows or cancels.
+    """Returns x sigmoid(z + rest), for finite x and |rest| much below |z|; None stands for x = 1.
 
-    What 1 + p and x p lose by rounding is put back, to first order, into the quotient; what is
-    denormal is rounded once."""
+    With p = exp(-|z + rest|) it is x / (1 + p), or x p / (1 + p) for negative z, of which nothing
+    overflows or cancels. The rounding errors of 1 + p and x p are corrected in the quotient to
+    first order; a denormal result is rounded once.
+    """
     b, one, zero = e.b, e.const(1.0), e.const(0.0)
     negative = b.fcmp_ordered("<", z, zero)
     if rest is not None:
         rest = b.select(negative, rest, b.fneg(rest))
     least = e.const(FORMATS[e.dtype].least_exp)
     power = e.larger(least, b.fneg(size(e, z)))
-    if x is None:                                                          # few enough roundings
+    if x is None:                                                          # no correction is needed
         p = scale(e, *exp_parts(e, power, rest))
         above, above_rest = b.select(negative, p, one), zero
     else:
@@ -206,5 +224,5 @@ def times_sigmoid(e: Emit, x: Value | None, z: Value, rest: Value | None = None)
         above_rest = b.select(negative, scale(e, product_rest, exponent), zero)
     below, below_rest = ordered_sum(e, one, p)
     quotient = b.fdiv(above, below)
-    inverse = e.fma(below, e.const(-8 / 17), e.const(24 / 17))             # of 1 to 2, to 1 / 17
+    inverse = e.fma(below, e.const(-8 / 17), e.const(24 / 17))           # 1 / below, within 1 / 17
     return e.fma(e.fma(b.fneg(quotient), below_rest, above_rest), inverse, quotient)

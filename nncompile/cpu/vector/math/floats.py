@@ -1,6 +1,7 @@
-"""What the mathematics is made of: formats of floats, polynomials, sums and products in two parts.
+"""Building blocks: formats of floats, polynomials, and double-double sums and products.
 
-A function takes an Emit whose dtype, "f32" or "f64", is its operands'.
+A function takes an Emit whose dtype, "f32" or "f64", is that of its operands. A number in two parts
+is a rounded number and its rounding error.
 """
 from __future__ import annotations
 
@@ -15,30 +16,32 @@ from nncompile.cpu.vector.builder import F32, I32, Emit, Value
 
 Function: TypeAlias = Callable[..., Value]
 
-Sum: TypeAlias = tuple[Value, Value]       # a rounded number, and what rounding took away
+Sum: TypeAlias = tuple[Value, Value]       # a rounded number and its rounding error
 
 LOG2_E = 1.4426950408889634
 
 
 @dataclass(frozen=True)
-class Format:
+class _Format:
     """IEEE 754's binary32 or binary64."""
 
-    mantissa: int                # bits, without the one that is not stored
+    mantissa: int                # stored bits
     bias: int
     round: float                 # 1.5 * 2^mantissa: round + x has round(x) in its last bits
     round_bits: int
-    least_exp: float             # exp(x) and x exp(x) are 0 from there down
-    most_exp: float              # exp is inf from there up
+    least_exp: float             # exp(x) and x exp(x) are 0 below
+    most_exp: float              # exp(x) is inf above
 
 
-FORMATS = {"f32": Format(23, 127, 1.5 * 2.0 ** 23, 0x4B400000, -120.0, 89.0),
-           "f64": Format(52, 1023, 1.5 * 2.0 ** 52, 0x4338000000000000, -760.0, 710.0)}
+FORMATS = {"f32": _Format(23, 127, 1.5 * 2.0 ** 23, 0x4B400000, -120.0, 89.0),
+           "f64": _Format(52, 1023, 1.5 * 2.0 ** 52, 0x4338000000000000, -760.0, 710.0)}
 
 
 def in_double(function: Function) -> Function:
-    """Decorator: a function in float64, that of float32 operands being computed in float64 too and
-    rounded once."""
+    """Decorates a function of float64, so that float32 operands are computed in float64, too.
+
+    The result is rounded to float32 once.
+    """
     @wraps(function)
     def emit(e: Emit, *operands: Value) -> Value:
         if e.dtype == "f64":
@@ -50,14 +53,14 @@ def in_double(function: Function) -> Function:
 
 
 def libm(e: Emit, name: str, *operands: Value) -> Value:
-    """C's function of that name, lane by lane; with an f behind the name for float32."""
+    """Emits C's function of that name, lane by lane; for float32 the name gets an f."""
     element = operands[0].type.element
     symbol = name + "f" if element == F32 else name
     return e.each(lambda *scalars: e.call(symbol, element, *scalars), *operands)
 
 
 def libm_where(e: Emit, mask: Value, name: str, otherwise: Value, *operands: Value) -> Value:
-    """C's function where the mask is true; it is called only where that is so in any lane."""
+    """Emits C's function where the mask is true, behind a branch: it may be true nowhere."""
     b = e.b
     before = b.block
     with b.if_then(e.any(mask), likely=False):
@@ -70,20 +73,22 @@ def libm_where(e: Emit, mask: Value, name: str, otherwise: Value, *operands: Val
 
 
 def clamp(e: Emit, x: Value, low: float, high: float) -> Value:
-    """x between low and high; NaN stays NaN."""
+    """Returns x limited to [low, high]; NaN stays NaN."""
     return e.larger(e.const(low), e.smaller(e.const(high), x))
 
 
 def size(e: Emit, x: Value) -> Value:
+    """Returns |x|."""
     return e.intrinsic("fabs", x)
 
 
 def with_sign_of(e: Emit, size: Value, x: Value) -> Value:
+    """Returns the size with the sign of x, that of a zero included."""
     return e.intrinsic("copysign", size, x)
 
 
 def polynomial(e: Emit, x: Value, coefficients: Sequence[float]) -> Value:
-    """coefficients[0] + coefficients[1] x + ..., by Horner's rule."""
+    """Returns coefficients[0] + coefficients[1] x + ..., by Horner's rule."""
     value = e.const(coefficients[-1])
     for coefficient in coefficients[-2::-1]:
         value = e.fma(value, x, e.const(coefficient))
@@ -91,7 +96,8 @@ def polynomial(e: Emit, x: Value, coefficients: Sequence[float]) -> Value:
 
 
 def scale(e: Emit, x: Value, n: Value) -> Value:
-    """x 2^n for a whole number n, |n| < 2 bias, rounded once where the result is denormal."""
+    """Returns x 2^n for a whole number n, |n| < 2 bias, rounded once where the result is denormal.
+    """
     b, form = e.b, FORMATS[e.dtype]
     if e.target.avx512 and e.width == {"f32": 16, "f64": 8}[e.dtype]:
         name = {"f32": "ps", "f64": "pd"}[e.dtype]
@@ -104,24 +110,25 @@ def scale(e: Emit, x: Value, n: Value) -> Value:
 
 
 def power_of_two(e: Emit, n: Value) -> Value:
-    """2^n for whole numbers -bias < n <= bias."""
+    """Returns 2^n for whole numbers -bias < n <= bias."""
     form = FORMATS[e.dtype]
     bits = e.b.bitcast(e.b.fadd(n, e.const(form.round)), e.ints)
     return _power_of_two(e, e.b.sub(bits, e.const_ints(form.round_bits)))
 
 
 def _power_of_two(e: Emit, n: Value) -> Value:
-    """2^n for integers -bias <= n <= bias (at -bias it is 0)."""
+    """Returns 2^n for integers -bias <= n <= bias, by its bits; at -bias it is 0."""
     form = FORMATS[e.dtype]
     return e.b.bitcast(e.b.shl(e.b.add(n, e.const_ints(form.bias)), e.const_ints(form.mantissa)),
                        e.vector)
 
 
 def two_product(e: Emit, x: Value, y: Value) -> Sum:
-    """x * y rounded, and what rounding took away.
+    """Returns x * y rounded, and its rounding error.
 
-    Without fma both factors are split into their first half and the rest (Dekker), whose products
-    are exact."""
+    Without fused multiply-add both factors are split into halves, whose products are exact (Dekker,
+    1971).
+    """
     b = e.b
     product = b.fmul(x, y)
     if e.target.fma:
@@ -134,7 +141,7 @@ def two_product(e: Emit, x: Value, y: Value) -> Sum:
 
 
 def _split(e: Emit, x: Value) -> tuple[Value, Value]:
-    """x as its first 12 (26) bits and the rest."""
+    """Returns x as its first 12 (26) bits and the rest."""
     low_bits = {"f32": 12, "f64": 27}[e.dtype]
     kept = e.const_ints(-1 << low_bits)
     high = e.b.bitcast(e.b.and_(e.b.bitcast(x, e.ints), kept), e.vector)
@@ -142,7 +149,7 @@ def _split(e: Emit, x: Value) -> tuple[Value, Value]:
 
 
 def two_sum(e: Emit, x: Value, y: Value) -> Sum:
-    """x + y rounded, and what rounding took away (Knuth)."""
+    """Returns x + y rounded, and its rounding error (Knuth)."""
     b = e.b
     total = b.fadd(x, y)
     from_y = b.fsub(total, x)
@@ -150,6 +157,6 @@ def two_sum(e: Emit, x: Value, y: Value) -> Sum:
 
 
 def ordered_sum(e: Emit, x: Value, y: Value) -> Sum:
-    """two_sum for |x| >= |y|, in fewer instructions (Dekker)."""
+    """Returns what two_sum does for |x| >= |y|, in fewer instructions (Dekker, 1971)."""
     total = e.b.fadd(x, y)
     return total, e.b.fsub(y, e.b.fsub(total, x))

@@ -9,8 +9,11 @@ from nncompile.cpu.vector.math.logarithm import log2
 
 
 def power(e: Emit, x: Value, y: Value) -> Value:
-    """float64 is C's, lane by lane; float32 is computed in float64, which has bits enough for y
-    log2 |x|."""
+    """Emits x to the power of y.
+
+    float64 calls C's pow, lane by lane. float32 is exp2(y log2 |x|) in float64, which has bits
+    enough for the product, with the cases of C's pow selected afterwards.
+    """
     if e.dtype == "f64":
         return libm(e, "pow", x, y)
     if e.dtype == "f32":
@@ -39,9 +42,11 @@ def _float_power(single: Emit, x: Value, y: Value) -> Value:
 
 
 def rint(e: Emit, x: Value) -> Value:
-    """The nearest whole number, of two the even one, with the sign of x.
+    """Emits the nearest whole number, halves to even, with the sign of x.
 
-    Below 2^mantissa it is found by adding that number; all larger ones are whole."""
+    Below 2^mantissa it is found by adding that number and subtracting it again; all larger floats
+    are whole.
+    """
     assert e.dtype in FLOATS
     if e.target.level != "generic":
         return e.intrinsic("roundeven", x)
@@ -53,8 +58,10 @@ def rint(e: Emit, x: Value) -> Value:
 
 
 def _integer_power(e: Emit, x: Value, y: Value) -> Value:
-    """By squaring, bit by bit of y.  With y < 0 it is 0 but for x = 1 and -1, whose powers depend
-    on the last bit of y alone."""
+    """Emits a power by repeated squaring, bit by bit of y.
+
+    With y < 0 it is 0 except for x = 1 and -1, whose powers depend on the last bit of y alone.
+    """
     b = e.b
     zero, one = e.const(0), e.const(1)
     bits = x.type.element.width
@@ -64,7 +71,7 @@ def _integer_power(e: Emit, x: Value, y: Value) -> Value:
         unit = b.or_(e.compare("==", x, one), e.compare("==", x, minus_one))
         y = b.select(negative, b.and_(y, one), y)
         x = b.select(b.and_(negative, b.not_(unit)), zero, x)
-        # what is left of 0 to the power of an even y < 0 is 0 to the power of 0, which is 1
+        # its exponent is 1, since an even y < 0 would leave 0 to the power of 0, which is 1
         y = b.select(b.and_(negative, b.not_(unit)), one, y)
     with e.loop(0, bits, 1, [x, y, one]) as loop:
         square, left, result = loop.values

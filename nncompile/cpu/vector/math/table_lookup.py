@@ -1,7 +1,7 @@
-"""Functions by pieces, for AVX-512: one instruction looks up numbers in a table of 16.
+"""Piecewise polynomials for AVX-512, where one instruction looks numbers up in a table of 16.
 
-There is no division, and what looks up is not what multiplies and adds: they go on side by side.
-tanh gains half of its time by it; gelu, in the kernels of products, nothing.
+There is no division, and look-ups run beside multiply-adds on other ports. tanh takes half of the
+time; for gelu, within the kernels of products, it gained nothing.
 """
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from llvmlite import ir as ll
 from ir.records import dataclass
 from nncompile.cpu.vector.builder import Emit, Value, number
 
-HALF_OCTAVE = 22                  # bits to the right of it in a float32
+_HALF_OCTAVE = 22                 # bits below the half octave in a float32
 
 
 @dataclass(frozen=True)
-class Pieces:
-    """The first piece begins at 0 and ends at `start`; of the others, two make an octave.
+class _Pieces:
+    """The pieces of a function of x >= 0.
 
-    numbers: of each piece its centre c, then the coefficients of a polynomial of x - c.
+    The first piece begins at 0 and ends at `start`; beyond, each octave has two. numbers: for each
+    piece its centre c, then the coefficients of a polynomial of x - c.
     """
 
     start: float
     numbers: tuple[tuple[float, ...], ...]
 
 
-# By tools/coefficients.py
-TANH_PIECES = Pieces(start=0.075, numbers=(            # up to 9.6
+# From tools/coefficients.py
+TANH_PIECES = _Pieces(start=0.075, numbers=(           # up to 9.6
         (0.0, 0.09062219, 0.12812577, 0.18124484, 0.25625613, 0.3624994, 0.5125027,
          0.7250206, 1.0250062, 1.4500046, 2.0500057, 2.900016, 4.100017, 5.799287,
          8.115196),
@@ -55,16 +56,20 @@ TANH_PIECES = Pieces(start=0.075, numbers=(            # up to 9.6
 
 
 def has_lookup(e: Emit) -> bool:
+    """Returns whether the target and the dtype have the look-up."""
     return e.target.avx512 and e.dtype == "f32" and e.width in (8, 16)
 
 
-def by_pieces(e: Emit, x: Value, pieces: Pieces) -> Value:
-    """The function for 0 <= x, x in the last piece at most; NaN stays NaN."""
+def by_pieces(e: Emit, x: Value, pieces: _Pieces) -> Value:
+    """Returns the function of x >= 0 that is not beyond the last piece; NaN stays NaN.
+
+    The bits of a float above `_HALF_OCTAVE` number the pieces.
+    """
     b = e.b
-    before = int(np.float32(pieces.start).view(np.int32)) - (1 << HALF_OCTAVE)
-    piece = b.ashr(b.sub(b.bitcast(x, e.ints), e.const_ints(before)), e.const_ints(HALF_OCTAVE))
+    before = int(np.float32(pieces.start).view(np.int32)) - (1 << _HALF_OCTAVE)
+    piece = b.ashr(b.sub(b.bitcast(x, e.ints), e.const_ints(before)), e.const_ints(_HALF_OCTAVE))
     piece = b.select(b.icmp_signed(">", piece, e.const_ints(0)), piece, e.const_ints(0))
-    centre, *coefficients = (look_up(e, numbers, piece) for numbers in pieces.numbers)
+    centre, *coefficients = (_look_up(e, numbers, piece) for numbers in pieces.numbers)
     r = b.fsub(x, centre)
     y = coefficients[-1]
     for coefficient in coefficients[-2::-1]:
@@ -72,10 +77,10 @@ def by_pieces(e: Emit, x: Value, pieces: Pieces) -> Value:
     return y
 
 
-def look_up(e: Emit, numbers: tuple[float, ...], index: Value) -> Value:
-    """numbers[index], lane by lane; only the last four bits of an index count."""
+def _look_up(e: Emit, numbers: tuple[float, ...], index: Value) -> Value:
+    """Returns numbers[index], lane by lane; only the last four bits of an index count."""
     padded = [number(n, e.dtype) for n in numbers] + [0.0] * (16 - len(numbers))
     first, *second = (ll.Constant(e.vector, padded[i:i + e.width]) for i in range(0, 16, e.width))
-    if second:                                # lanes as many as those of 64-bit elements
+    if second:                                # eight lanes, as with 64-bit elements
         return e.call("llvm.x86.avx512.vpermi2var.ps.256", e.vector, first, index, *second)
     return e.call("llvm.x86.avx512.permvar.sf.512", e.vector, first, index)
