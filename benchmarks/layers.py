@@ -211,15 +211,15 @@ _PAGE = """\
 # Threads
 
 [Use threads](how-to/threads.md) and the head of `nncompile/cpu/runtime/pool.py` say how a call is
-shared among threads. This page compares our pool of worker threads with the three threading layers of
-numba; `python -m benchmarks.layers` measures it anew.
+shared among threads. This page compares our pool of worker threads with the three threading layers
+of numba; `python -m benchmarks.layers` measures it anew.
 
 Two threads share two equal pieces of work. A piece is the same loop, compiled by numba, for every
 layer. The columns are:
 
-- **nothing, 5 us, 50 us**: the microseconds that a parallel region takes longer than one piece of work,
-  where a piece takes no time, 5 us or 50 us, and one region follows the other. The time of a piece is
-  half of what both pieces take in the same code on one thread.
+- **nothing, 5 us, 50 us**: the microseconds that a parallel region takes longer than one piece of
+  work, where a piece takes no time, 5 us or 50 us, and one region follows the other. The time of a
+  piece is half of what both pieces take in the same code on one thread.
 - **after a pause**: the same for an empty region after 10 ms of rest.
 - **idle**: the CPU seconds that the process uses in one second of rest.
 - **two callers**: whether two threads may share work at the same time.
@@ -231,9 +231,9 @@ layer. The columns are:
 
 Measured on: **{machine}**. {libraries}.
 
-A second caller does not wait for the workers while the first one uses them: it computes alone, and its
-rows have the same bits. Our workers spin for half a millisecond after a job, which makes the next call
-cheap, and then sleep; numba's OpenMP layer spins or sleeps as its runtime is told to
+A second caller does not wait for the workers while the first one uses them: it computes alone, and
+its rows have the same bits. Our workers spin for half a millisecond after a job, which makes the
+next call cheap, and then sleep; numba's OpenMP layer spins or sleeps as its runtime is told to
 (`OMP_WAIT_POLICY`).
 """
 

@@ -17,33 +17,33 @@ _FINDINGS = Path(__file__).with_name("findings.md")     # why, where a row is be
 _INTRODUCTION = """\
 # Benchmarks
 
-Compiled models beside every peer, each at its best documented settings, all in float32.
-`make bench` measures this page anew, which takes some hours; `python -m benchmarks --help` tells how to
+Compiled models beside every peer, each at its best documented settings, all in float32. `make
+bench` measures this page anew, which takes some hours; `python -m benchmarks --help` tells how to
 measure a part of it.
 
 ## How it is measured
 
-- The outputs are first compared with the float64 interpreter. A contender that is off by more than 2e-5
-  of the largest value is marked "wrong" and gets no time. The inputs are random numbers.
-- Each contender runs in a process of its own, which may use as many CPUs as the row has threads, because
-  some libraries respect nothing else. Only one contender works at a time. They take turns, in
-  another order in each round; with two threads there is a pause of 150 ms before each turn, so that the
-  threads of the previous contender have gone to sleep.
-- Ours is the plain call `y = fast(x)`, which checks its arguments and allocates its result. A peer that
-  can be called in several ways is called in the fastest of them.
-- Every ratio is the time of the peer divided by ours, in the same round. The table shows the median,
-  and in brackets the second smallest and the second largest ratio; `=` marks rows where that range
-  includes 1.
-- *share* compares a row with the machine's ceiling, measured by kernels of our own in the same rounds.
-  "peak" is the rate of multiply-adds. "reads" is the bandwidth of reading as many bytes as the model has
-  weights, again and again, on as many threads, so it is the bandwidth of the cache that they fit into.
-  The larger of the two shares is shown.
+- The outputs are first compared with the float64 interpreter. A contender that is off by more than
+  2e-5 of the largest value is marked "wrong" and gets no time. The inputs are random numbers.
+- Each contender runs in a process of its own, which may use as many CPUs as the row has threads,
+  because some libraries respect nothing else. Only one contender works at a time. They take turns,
+  in another order in each round; with two threads there is a pause of 150 ms before each turn, so
+  that the threads of the previous contender have gone to sleep.
+- Ours is the plain call `y = fast(x)`, which checks its arguments and allocates its result. A peer
+  that can be called in several ways is called in the fastest of them.
+- Every ratio is the time of the peer divided by ours, in the same round. The table shows the
+  median, and in brackets the second smallest and the second largest ratio; `=` marks rows where
+  that range includes 1.
+- *share* compares a row with the machine's ceiling, measured by kernels of our own in the same
+  rounds. "peak" is the rate of multiply-adds. "reads" is the bandwidth of reading as many bytes as
+  the model has weights, again and again, on as many threads, so it is the bandwidth of the cache
+  that they fit into. The larger of the two shares is shown.
 - A row during which other processes used more than {busy} CPUs does not count, and is marked.
 - Rows of more than 200 GFLOP or 1 GiB of results per call are left out.
 
 | peer | settings |
 |---|---|
-| numpy | plain expressions, as one writes them by hand; the threads of its BLAS are set by threadpoolctl |
+| numpy | plain expressions, as one writes them by hand; threadpoolctl sets the threads of BLAS |
 | torch | eager, `inference_mode`, `set_num_threads` |
 | torch.compile | freezing, static sizes, full graph; mode `default` or `max-autotune` |
 | onnxruntime | all graph optimizations, static sizes; `run` or `run_with_iobinding` |

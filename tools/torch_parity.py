@@ -156,14 +156,14 @@ def table() -> str:
 HEAD = """\
 # Beside torch.nn
 
-This table has every public name of torch.nn, torch.nn.functional and torch.nn.init in torch {version},
-and says what it is here. *same* means the same name, arguments, defaults and meaning; *differs* is
-followed by the difference; *not yet* and *out of scope* are not here. `tools/torch_parity.py` writes the
-table, and a test compares it with the code.
+This table has every public name of torch.nn, torch.nn.functional and torch.nn.init in torch
+{version}, and says what it is here. *same* means the same name, arguments, defaults and meaning;
+*differs* is followed by the difference; *not yet* and *out of scope* are not here.
+`tools/torch_parity.py` writes the table, and a test compares it with the code.
 
-These differences hold for all names. Arrays are NumPy arrays on the CPU, and no gradient is kept. An
-operation in place changes an Array that the model made itself; an ndarray that is passed to a model is
-never changed.
+These differences hold for all names. Arrays are NumPy arrays on the CPU, and no gradient is kept.
+An operation in place changes an Array that the model made itself; an ndarray that is passed to a
+model is never changed.
 """
 
 if __name__ == "__main__":
