@@ -4,7 +4,7 @@
     structure.unflatten([x, y])                                 the same again
     structure.flatten({"a": p, "b": (q, None)})                 [p, q], or an InputError
 
-What is no array is part of the structure: it is the same in every call.
+Anything that is no array is part of the structure, and has to be the same in every call.
 """
 
 from __future__ import annotations
@@ -19,31 +19,35 @@ from nncompile.errors import InputError
 
 @dataclass(frozen=True)
 class Structure:
-    """One value: an array, something else that is always the same, or a container of such."""
+    """How one value is nested: an array, a constant, or a container of such.
+
+    A constant is anything else; it is the same in every call.
+    """
 
     container: type | None = None                # None for an array and for anything else
     keys: tuple[Any, ...] = ()                   # an index, a key or the name of a field for each
     children: tuple[Structure, ...] = ()
-    constant: tuple[Any, ...] = ()               # (the value,) of what is neither
+    constant: tuple[Any, ...] = ()               # (the value,) where it is neither
 
     @property
     def is_array(self) -> bool:
+        """Whether the value is an array."""
         return self.container is None and not self.constant
 
     @property
     def count(self) -> int:
-        """How many arrays there are."""
+        """The number of arrays in the value."""
         return 1 if self.is_array else sum(child.count for child in self.children)
 
     def names(self, prefix: str) -> Iterator[str]:
-        """A name for each array: `pair`, `pair.0`, `batch.ids`."""
+        """Yields a name for each array: `pair`, `pair.0`, `batch.ids`."""
         if self.is_array:
             yield prefix
         for key, child in zip(self.keys, self.children, strict=True):
             yield from child.names(f"{prefix}.{key}" if prefix else str(key))
 
     def unflatten(self, leaves: Sequence[Any]) -> Any:
-        """The nested value around these arrays, of which there are `count`."""
+        """Returns the nested value with these arrays in it, of which there are `count`."""
         return self._built(iter(leaves))
 
     def _built(self, leaves: Iterator[Any]) -> Any:
@@ -51,21 +55,22 @@ class Structure:
             return self.constant[0]
         if self.container is None:
             return next(leaves)
-        return rebuilt(self.container, self.keys, [c._built(leaves) for c in self.children])
+        return _rebuilt(self.container, self.keys, [c._built(leaves) for c in self.children])
 
     def flatten(self, tree: Any, name: str = "the input") -> list[Any]:
-        """The arrays in a value that is nested in this way.
+        """Returns the arrays in a value that is nested in this way.
 
-        Errors: InputError, which says where it is nested in another, or another constant is.
+        name: what messages call the value.
+        Raises InputError, which says where the value is nested differently or has another constant.
         """
         if self.constant:
-            if not alike(tree, self.constant[0]):
+            if not _alike(tree, self.constant[0]):
                 raise InputError(f"{name} was {self.constant[0]!r} when the model was traced, and "
                                  f"cannot be {tree!r} now: trace the model again")
             return []
         if self.container is None:
             return [tree]
-        parts = parts_of(tree)
+        parts = _parts_of(tree)
         if parts is None or not issubclass(parts[0], self.container):
             raise InputError(f"{name} is a {self.container.__name__}, not {type(tree).__name__}")
         given = dict(zip(parts[1], parts[2], strict=True))
@@ -81,7 +86,7 @@ ARRAY = Structure()
 
 @dataclass(frozen=True)
 class Inputs:
-    """The arguments of a call, each with its structure, under the names of forward's parameters.
+    """The arguments of a call: the structure of each, and the name of the forward's parameter.
 
     The first `positional` of them can be given by position; all can be given by name.
     """
@@ -102,9 +107,9 @@ class Inputs:
                      for leaf in part.names(name))
 
     def flatten(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
-        """The arrays of a call, in order.  An argument without arrays can be left out.
+        """Returns the arrays of a call, in order. An argument without arrays may be left out.
 
-        Errors: InputError for arguments that are missing, unexpected or nested in another way.
+        Raises InputError for arguments that are missing, unexpected or nested differently.
         """
         if len(args) > self.positional:
             raise InputError(f"{self.positional} arguments go by position, {len(args)} were given")
@@ -121,7 +126,7 @@ class Inputs:
         return leaves
 
     def unflatten(self, leaves: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
-        """The arguments by position, and those by name, around these arrays."""
+        """Returns the positional and the named arguments with these arrays in them."""
         rest = iter(leaves)
         values = [part._built(rest) for part in self.parts]
         by_name = dict(zip(self.names[self.positional :], values[self.positional :], strict=True))
@@ -137,17 +142,17 @@ class Nesting:
 
     @property
     def is_flat(self) -> bool:
-        """Whether a call takes the arrays themselves and returns one, or a tuple of several."""
+        """Whether a call takes the arrays themselves, and returns one or a tuple of several."""
         several = self.outputs.container is tuple and len(self.outputs.children) > 1 and all(
             child.is_array for child in self.outputs.children)
         return self.inputs.is_flat and (self.outputs.is_array or several)
 
 
 def flatten(tree: Any, is_array: Callable[[Any], bool]) -> tuple[list[Any], Structure]:
-    """The arrays in a value, and how they are nested in it."""
+    """Returns the arrays in a value, and how they are nested in it."""
     if is_array(tree):
         return [tree], ARRAY
-    parts = parts_of(tree)
+    parts = _parts_of(tree)
     if parts is None:
         return [], Structure(constant=(tree,))
     container, keys, values = parts
@@ -157,16 +162,16 @@ def flatten(tree: Any, is_array: Callable[[Any], bool]) -> tuple[list[Any], Stru
 
 
 def mapped(function: Callable[[Any], Any], tree: Any) -> Any:
-    """The same containers around what the function makes of everything else."""
-    parts = parts_of(tree)
+    """Returns the same containers with the function applied to everything else."""
+    parts = _parts_of(tree)
     if parts is None:
         return function(tree)
     container, keys, values = parts
-    return rebuilt(container, keys, [mapped(function, value) for value in values])
+    return _rebuilt(container, keys, [mapped(function, value) for value in values])
 
 
-def parts_of(tree: Any) -> tuple[type, tuple[Any, ...], list[Any]] | None:
-    """What kind of container this is, its keys and what it holds; None for no container."""
+def _parts_of(tree: Any) -> tuple[type, tuple[Any, ...], list[Any]] | None:
+    """The type of a container, its keys and its elements; None for anything else."""
     if isinstance(tree, (tuple, list)):
         if isinstance(tree, tuple) and hasattr(tree, "_fields"):
             return type(tree), tree._fields, list(tree)
@@ -181,7 +186,7 @@ def parts_of(tree: Any) -> tuple[type, tuple[Any, ...], list[Any]] | None:
     return None
 
 
-def rebuilt(container: type, keys: Sequence[Any], values: list[Any]) -> Any:
+def _rebuilt(container: type, keys: Sequence[Any], values: list[Any]) -> Any:
     if container in (tuple, list):
         return container(values)
     if issubclass(container, tuple):
@@ -190,5 +195,5 @@ def rebuilt(container: type, keys: Sequence[Any], values: list[Any]) -> Any:
     return container(pairs) if issubclass(container, dict) else container(**dict(pairs))
 
 
-def alike(a: Any, b: Any) -> bool:
+def _alike(a: Any, b: Any) -> bool:
     return a is b or (type(a) is type(b) and bool(a == b))

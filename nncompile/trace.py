@@ -1,4 +1,4 @@
-"""Tracing: run the model once on arrays that have a type and no numbers, and record each op."""
+"""Tracing: runs a model once on arrays that have a type but no numbers, and records each op."""
 
 from __future__ import annotations
 
@@ -29,47 +29,48 @@ from nncompile.nn.running import Layer, Run, running
 from nncompile.structure import Inputs, Nesting, Structure, flatten, mapped
 
 # Frames of these packages are not the user's.
-OURS = (str(Path(__file__).parent) + os.sep, *(
+_OURS = (str(Path(__file__).parent) + os.sep, *(
     str(Path(str(package.__file__)).parent) + os.sep
     for package in (ir, np)
 ))
 
-Frames = Iterable[tuple[FrameType, int | None]]
+_Frames = Iterable[tuple[FrameType, int | None]]
 
 
 class Traced(NamedTuple):
-    """A graph of arrays only, and how its inputs and outputs were nested in the model's."""
+    """A graph whose inputs and outputs are arrays, and how these were nested in the model's."""
 
     graph: Graph
     nesting: Nesting
 
 
 def trace(model: Module, /, *inputs: Any, **keywords: Any) -> Graph:
-    """The graph of a model's forward.
+    """Returns the graph of a model's forward.
 
     An input is a type text such as "f32[B, 64]" or "i64[B, T]", or an example array, whose first
-    dimension then is dynamic and named B; or a tuple, list, dict, named tuple or dataclass of such;
-    or a number, a truth or None, which then is the same in every call.  Inputs by keyword go to the
-    forward's parameters.  The graph's data are the model's own arrays and copies of constants.
+    dimension becomes dynamic and is named B; or a tuple, list, dict, named tuple or dataclass of
+    these; or a number, bool or None, which is then the same in every call. Inputs by keyword go to
+    the forward's parameters. The data of the graph are the model's own arrays, and copies of
+    constants.
 
-    Errors: InputError for inputs that are no such thing or do not fit the forward; TraceError,
-    with the layer, the types and the user's line, for a forward that cannot be recorded.
+    Raises InputError for inputs that are none of these or do not fit the forward; TraceError, with
+    the layer, the types and the user's line, for a forward that cannot be recorded.
     """
     return trace_structured(model, *inputs, **keywords).graph
 
 
 def trace_structured(model: Module, /, *inputs: Any, **keywords: Any) -> Traced:
-    """The graph of a model's forward, and the structures of its inputs and outputs; see trace."""
+    """Returns the graph of a forward, as `trace`, and how its inputs and outputs are nested."""
     if not isinstance(model, Module):
         hint = f"; {model.__name__}() makes one" if isinstance(model, type) else ""
         raise InputError(f"trace takes a Module, not {describe(model)}{hint}")
-    check_modes(model)
-    given, leaves = bind(model, inputs, keywords)
-    recorder = Trace(model)
+    _check_modes(model)
+    given, leaves = _bind(model, inputs, keywords)
+    recorder = _Recorder(model)
     names = given.leaf_names
     if len(set(names)) < len(names):
         names = tuple(f"x{i}" for i in range(len(names)))
-    types = input_types(dict(zip(names, leaves, strict=True)))
+    types = _input_types(dict(zip(names, leaves, strict=True)))
     values = [recorder.declare("input", name, type_) for name, type_ in types.items()]
     args, kwargs = given.unflatten([Array(v) for v in values])
     recording, run = current.set(recorder), running.set(recorder)
@@ -84,10 +85,13 @@ def trace_structured(model: Module, /, *inputs: Any, **keywords: Any) -> Traced:
     return Traced(graph, Nesting(given, structure))
 
 
-def check_modes(model: Module) -> None:
-    """A graph has no randomness and changes no statistics.  Errors: a layer that would."""
+def _check_modes(model: Module) -> None:
+    """Raises TraceError for a layer in training mode that differs there from inference.
+
+    A graph has no randomness and changes no statistics.
+    """
     training = [path or type(module).__name__ for path, module in model.named_modules()
-              if module._unlike_eval()]
+                if module._unlike_eval()]
     if training:
         raise TraceError("the model is in training mode, in which these layers do something else: "
                          f"call model.eval() first\n  layers:   {', '.join(training)}")
@@ -96,10 +100,12 @@ def check_modes(model: Module) -> None:
 # -- inputs ----------------------------------------------------------------------------------------
 
 
-def bind(model: Module, inputs: Sequence[Any], keywords: dict[str, Any]
-         ) -> tuple[Inputs, list[Any]]:
-    """What trace was given: its structure, each input under the name of the forward's parameter,
-    and the type texts and arrays in it."""
+def _bind(model: Module, inputs: Sequence[Any], keywords: dict[str, Any]
+          ) -> tuple[Inputs, list[Any]]:
+    """The inputs' structure under the names of the forward's parameters, and the leaves in it.
+
+    The leaves are type texts and arrays.
+    """
     signature = inspect.signature(model.forward)
     try:
         bound = signature.bind(*inputs, **keywords)
@@ -116,24 +122,24 @@ def bind(model: Module, inputs: Sequence[Any], keywords: dict[str, Any]
             names.append(name)
     names += keywords
     values = [*inputs, *keywords.values()]
-    flat = [flatten(value, is_input) for value in values]
+    flat = [flatten(value, _is_input) for value in values]
     for name, value, (leaves, part) in zip(names, values, flat, strict=True):
-        if not leaves and not is_constant(part):
+        if not leaves and not _is_constant(part):
             raise InputError(f"the input {name} is a type text such as \"f32[B, 64]\" or an "
                              f"example array, not {describe(value)}")
     arguments = Inputs(tuple(names), tuple(part for _, part in flat), len(inputs))
     return arguments, [leaf for leaves, _ in flat for leaf in leaves]
 
 
-def is_input(leaf: Any) -> bool:
+def _is_input(leaf: Any) -> bool:
     return isinstance(leaf, str | np.ndarray | Array)
 
 
-def is_constant(part: Structure) -> bool:
+def _is_constant(part: Structure) -> bool:
     return len(part.constant) == 1 and isinstance(part.constant[0], bool | int | float | None)
 
 
-def input_types(inputs: dict[str, Any]) -> dict[str, TensorType]:
+def _input_types(inputs: dict[str, Any]) -> dict[str, TensorType]:
     arrays = {name: a.numpy() if isinstance(a, Array) else a for name, a in inputs.items()}
     examples = {n: a for n, a in arrays.items() if isinstance(a, np.ndarray) and a.ndim > 0}
     firsts = {name: array.shape[0] for name, array in examples.items()}
@@ -141,10 +147,10 @@ def input_types(inputs: dict[str, Any]) -> dict[str, TensorType]:
         given = ", ".join(f"{name} has {size}" for name, size in firsts.items())
         raise InputError("the first dimension of every example array is the batch size B, but "
                          f"{given} rows: give a type text such as \"f32[N, 64]\" instead")
-    return {name: input_type(name, given) for name, given in arrays.items()}
+    return {name: _input_type(name, given) for name, given in arrays.items()}
 
 
-def input_type(name: str, given: Any) -> TensorType:
+def _input_type(name: str, given: Any) -> TensorType:
     try:
         if isinstance(given, str):
             return parse_type(given)
@@ -157,7 +163,7 @@ def input_type(name: str, given: Any) -> TensorType:
 # -- the recorder ----------------------------------------------------------------------------------
 
 
-class Trace(Dispatcher, Run):
+class _Recorder(Dispatcher, Run):
     """The dispatcher that records: an op becomes a node, a parameter a named value.
 
     It is also the model's Run, so that each node and each error gets its layer and the user's line.
@@ -171,11 +177,12 @@ class Trace(Dispatcher, Run):
         self.known: set[Value] = set()
         self.constants: dict[tuple[str, tuple[int, ...], bytes], Value] = {}
         self.parameters: dict[str, Value] = {}
-        self.paths = paths_of(model)
+        self.paths = _paths_of(model)
 
     def declare(
         self, kind: str, name: str, type_: TensorType, data: NDArray[Any] | None = None
     ) -> Value:
+        """Returns a new input, parameter or constant of the graph."""
         value = self.builder.declare(kind, name, type_, data)
         self.known.add(value)
         return value
@@ -190,7 +197,10 @@ class Trace(Dispatcher, Run):
         return value
 
     def value(self, payload: Payload) -> Value:
-        """The graph's value for a payload: a result, a parameter by name, or else a constant."""
+        """Returns the graph's value for a payload: a result, a parameter by name, or a constant.
+
+        Raises TraceError for a value of another trace.
+        """
         if isinstance(payload, Value):
             if payload not in self.known:
                 self.fail("an array kept from another trace is used", [payload.type])
@@ -201,20 +211,26 @@ class Trace(Dispatcher, Run):
         """Raises TraceError for a Parameter or buffer that the model does not have."""
         if isinstance(owned.payload, Value) or id(owned.payload) in self.paths:
             return
-        self.paths = paths_of(self.model)        # a lazy layer may have made it just now
+        self.paths = _paths_of(self.model)       # a lazy layer may have made it just now
         if id(owned.payload) not in self.paths:
             self.fail("a Parameter is used that the model does not have: modules kept in a list "
                       "belong into an nn.ModuleList", [owned.type])
 
     def parameter(self, data: NDArray[Any]) -> Value:
-        """Tied parameters are one value, under the first of their names."""
+        """Returns the value of a parameter.
+
+        Tied parameters are one value, under the first of their names.
+        """
         path = self.paths[id(data)]
         if path not in self.parameters:
             self.parameters[path] = self.declare("parameter", path, type_of(data), data)
         return self.parameters[path]
 
     def constant(self, data: NDArray[Any]) -> Value:
-        """A copy: the forward may go on to change its array.  Equal ones are one."""
+        """Returns the value of a constant. Equal ones are one value.
+
+        Its data are a copy: the forward may go on to change its array.
+        """
         key = (str(data.dtype), data.shape, data.tobytes())
         if key not in self.constants:
             name = str(len(self.constants))
@@ -223,13 +239,13 @@ class Trace(Dispatcher, Run):
 
     def numbers(self, payload: Payload, what: str) -> NoReturn:
         self.fail(f"{what} needs the numbers in an array, and while a model is traced there are "
-                  "none: the graph is the same for all data", [typed(payload)])
+                  "none: the graph is the same for all data", [_typed(payload)])
 
     def check_random(self, what: str) -> None:
         self.fail(f"{what} draws at random, and a graph is the same in every call", [])
 
     def check_change(self, change: Change) -> None:
-        """Raises TraceError for an array that was there before this call, the model's state too."""
+        """Raises TraceError for an array from before this call, such as the model's state."""
         if isinstance(change.payload, Value) or change.made_in == self.number:
             return
         path = self.paths.get(id(change.payload))
@@ -238,84 +254,89 @@ class Trace(Dispatcher, Run):
                   "state that changes; clone() it and change that", [change.type])
 
     def layer(self, layer: Layer, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-        """Run the forward of a layer.  Any exception in it becomes a TraceError."""
+        """Runs the forward of a layer. Any exception in it becomes a TraceError."""
         self.layers.append(layer)
         try:
             return layer._run_forward(args, kwargs)
         except TraceError:
             raise
         except Error as error:
-            self.fail(str(error), types_in([*args, *kwargs.values()]), error.__traceback__)
+            self.fail(str(error), _types_in([*args, *kwargs.values()]), error.__traceback__)
         except Exception as error:
             message = f"{type(error).__name__}: {error}"
             if "DimExpr" in message:
                 message += " (a DimExpr is a size that is not known before run time)"
-            operands = types_in([*args, *kwargs.values()])
+            operands = _types_in([*args, *kwargs.values()])
             raise self.error(message, operands, error.__traceback__) from error
         finally:
             self.layers.pop()
 
     def outputs(self, model: Module, result: Any) -> tuple[list[Value], Structure]:
-        """The values that the forward returns, and how they are nested.  Errors: it returns no
-        array."""
+        """Returns the values that the forward returns, and how they are nested.
+
+        Raises TraceError where it returns no array.
+        """
         arrays, structure = flatten(mapped(to_array, result), lambda leaf: isinstance(leaf, Array))
         if arrays:
             return [self.value(a.as_operand()) for a in arrays], structure
         message = f"forward returns {describe(result)}, in which there is no array at all"
         code = getattr(inspect.unwrap(model.forward), "__code__", None)
         place = (code.co_filename, code.co_firstlineno) if code else model._made_at
-        raise TraceError(report(f"{message}: it has to return an array, or arrays in a tuple, "
-                                "list, dict, named tuple or dataclass",
-                                type(model).__name__, types_in([result]), place))
+        raise TraceError(_report(f"{message}: it has to return an array, or arrays in a tuple, "
+                                 "list, dict, named tuple or dataclass",
+                                 type(model).__name__, _types_in([result]), place))
 
     # -- places ------------------------------------------------------------------------------------
 
     def where(self) -> Where:
-        file, line = self.line(frames_of(None))
+        """Returns the running layer and the user's line."""
+        file, line = self.line(_frames_of(None))
         return Where(self.layer_name(), f"{os.path.basename(file)}:{line}")
 
-    def line(self, frames: Frames) -> tuple[str, int]:
-        """The user's line, from the innermost frame outwards.
+    def line(self, frames: _Frames) -> tuple[str, int]:
+        """Returns the user's file and line, searching from the innermost frame outwards.
 
-        It is the nearest line in a forward of theirs; for a layer of an nn.Sequential, and for a
-        layer traced by itself, it is where the layer was made.
+        It is the nearest line in a forward of theirs. For a layer of an nn.Sequential, and for a
+        layer that is traced by itself, it is the line where the layer was made.
         """
         called = len(self.layers)  # the layer whose call the loop has come out to
         for frame, line in frames:
             code = frame.f_code
-            if code is Trace.layer.__code__:
+            if code is _Recorder.layer.__code__:
                 called -= 1
                 if called == 0:
                     break
             elif code is Sequential.forward.__code__:
                 break
-            elif not is_ours(code.co_filename):
+            elif not _is_ours(code.co_filename):
                 return code.co_filename, line or frame.f_lineno
         return self.layers[min(called, len(self.layers) - 1)]._made_at
 
     def fail(
         self, message: str, operands: Iterable[Any], traceback: TracebackType | None = None
     ) -> NoReturn:
+        """Raises TraceError."""
         raise self.error(message, operands, traceback) from None
 
     def error(
         self, message: str, operands: Iterable[Any], traceback: TracebackType | None = None
     ) -> TraceError:
-        place = self.line(frames_of(traceback))
-        return TraceError(report(message, self.layer_name(), operands, place))
+        """Returns a TraceError that names the running layer, the operands and the user's line."""
+        place = self.line(_frames_of(traceback))
+        return TraceError(_report(message, self.layer_name(), operands, place))
 
 
-def paths_of(model: Module) -> dict[int, str]:
-    """The first name of each array in the model's state."""
+def _paths_of(model: Module) -> dict[int, str]:
+    """The first name of each array in the model's state, by the id of its numbers."""
     state = model._arrays_in_state("")
     return {id(array.payload): path for path, array in reversed(state.items())}
 
 
-def typed(payload: Payload) -> TensorType:
+def _typed(payload: Payload) -> TensorType:
     return payload.type if isinstance(payload, Value) else type_of(payload)
 
 
-def report(message: str, layer: str, operands: Iterable[Any], place: tuple[str, int]) -> str:
+def _report(message: str, layer: str, operands: Iterable[Any], place: tuple[str, int]) -> str:
     file, line = place
     source = linecache.getline(file, line).strip()
     return "\n".join([
@@ -326,29 +347,36 @@ def report(message: str, layer: str, operands: Iterable[Any], place: tuple[str, 
     ])
 
 
-def frames_of(traceback: TracebackType | None) -> Iterator[tuple[FrameType, int | None]]:
-    """The frames from the innermost outwards: those of an error, with their lines in it, then those
-    around it."""
+def _frames_of(traceback: TracebackType | None) -> Iterator[tuple[FrameType, int | None]]:
+    """The frames from the innermost outwards.
+
+    Those of an error come first, with the lines in it, and then those around it.
+    """
     if traceback is None:
-        return outwards(sys._getframe())
+        return _outwards(sys._getframe())
     from traceback import walk_tb
     inner = list(walk_tb(traceback))[::-1]
-    return chain(inner, outwards(traceback.tb_frame.f_back))
+    return chain(inner, _outwards(traceback.tb_frame.f_back))
 
 
-def outwards(frame: FrameType | None) -> Iterator[tuple[FrameType, None]]:
-    """The frame and those around it.  Finding its line takes long, and is left to who wants it."""
+def _outwards(frame: FrameType | None) -> Iterator[tuple[FrameType, None]]:
+    """The frame and those around it.
+
+    Their lines are left out: finding one takes long, and few are needed.
+    """
     while frame is not None:
         yield frame, None
         frame = frame.f_back
 
 
 @lru_cache(maxsize=4096)
-def is_ours(file: str) -> bool:
-    """Whether a file belongs to the packages whose frames are not the user's.  Asked about each
-    frame around each op."""
-    return file.startswith(OURS)
+def _is_ours(file: str) -> bool:
+    """Whether a file belongs to the packages whose frames are not the user's.
+
+    It is asked about each frame around each op.
+    """
+    return file.startswith(_OURS)
 
 
-def types_in(args: Iterable[Any]) -> list[str]:
+def _types_in(args: Iterable[Any]) -> list[str]:
     return [str(a.type) if isinstance(a, Array) else describe(a) for a in args]
