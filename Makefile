@@ -34,7 +34,7 @@ test: $(VENV)/installed-test-$(KEY)
 	$(RUN) -m pytest --numprocesses auto --dist loadfile
 
 docs: $(VENV)/installed-docs-$(KEY)
-	$(RUN) -m mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
 
 bench: $(VENV)/installed-bench-$(KEY)
 	$(RUN) -m benchmarks

@@ -4,8 +4,8 @@ How a page's fenced blocks are read, in order, in one namespace a page:
 
     ```python                     is run; with title="model.py" it is that file, too
     ```shell                      lines `nncompile ...`, run as the command line would
-    ```text                       what the blocks since the last ```text have printed, and the last
-                                  line of a traceback if one raised; `...` stands for anything
+    ```text  ```error             what the blocks since the last of these have printed, and what
+                                  they raised, as a traceback ends; `...` stands for anything
     <!-- not run: REASON -->      on the line before a block: it is only shown
     <!-- excerpt of: EXPRESSION -->     the block is a part of that expression's text
 
@@ -74,7 +74,7 @@ class Page:
             assert block.text in whole, f"{self.at(block)}: not found in\n{whole}"
         elif block.marker.startswith("not run: "):
             return
-        elif block.language == "text":
+        elif block.language in ("text", "error"):
             self.compare(block)
         elif block.language == "python":
             self.execute(block)
