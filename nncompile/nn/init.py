@@ -35,19 +35,23 @@ _GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "s
     f"conv{transposed}{rank}d": 1.0 for transposed in ("", "_transpose") for rank in (1, 2, 3)
 }
 
+_PIECE = 8192                                    # numbers drawn at a time
+
 
 def uniform_(
     tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None
 ) -> Tensor:
     """Draws from the uniform distribution on [a, b)."""
-    return _fill(tensor, (generator or default_generator()).uniform(a, b, tensor.shape))
+    draws = generator or default_generator()
+    return _fill(tensor, _drawn(tensor, lambda count: draws.uniform(a, b, count)))
 
 
 def normal_(
     tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None
 ) -> Tensor:
     """Draws from the normal distribution."""
-    return _fill(tensor, (generator or default_generator()).normal(mean, std, tensor.shape))
+    draws = generator or default_generator()
+    return _fill(tensor, _drawn(tensor, lambda count: draws.normal(mean, std, count)))
 
 
 def trunc_normal_(
@@ -238,6 +242,18 @@ def _calculate_correct_fan(tensor: Array | NDArray[Any], mode: str) -> int:
     if mode not in ("fan_in", "fan_out"):
         raise InputError(f"mode is 'fan_in' or 'fan_out', not {mode!r}")
     return _calculate_fan_in_and_fan_out(tensor)[mode == "fan_out"]
+
+
+def _drawn(tensor: Array | NDArray[Any], draw: Callable[[int], NDArray[Any]]) -> NDArray[Any]:
+    """Returns numbers of the tensor's shape and dtype, drawn in float64 so many at a time.
+
+    They are those of one large draw, which would go through memory instead of the cache.
+    """
+    numbers = np.empty(math.prod(tensor.shape), tensor.dtype)
+    for start in range(0, numbers.size, _PIECE):
+        piece = numbers[start:start + _PIECE]
+        piece[...] = draw(piece.size)
+    return numbers.reshape(tensor.shape)
 
 
 def _fill(tensor: Tensor, values: Any) -> Tensor:

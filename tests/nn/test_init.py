@@ -76,6 +76,18 @@ def test_seeds_and_generators():
     assert np.array_equal(*given) and not np.array_equal(first, given[0])
 
 
+def test_numbers_are_those_of_one_large_draw():
+    shape = (123, 321)
+    for draw, whole in ((init.uniform_, lambda g: g.uniform(-2, 3, shape)),
+                        (init.normal_, lambda g: g.normal(-2, 3, shape))):
+        expected = whole(np.random.default_rng(5)).astype(np.float32)
+        for tensor in (nn.Parameter(np.zeros(shape, np.float32)), np.zeros(shape, np.float32),
+                       np.zeros((123, 642), np.float32)[:, ::2]):
+            drawn = draw(tensor, -2, 3, generator=np.random.default_rng(5))
+            assert drawn is tensor
+            np.testing.assert_array_equal(np.asarray(drawn), expected)
+
+
 def test_gains_are_torchs():
     torch = pytest.importorskip("torch", reason="torch, the oracle of the gains, is not installed")
     for args in [("linear",), ("sigmoid",), ("tanh",), ("relu",), ("selu",), ("leaky_relu",),
