@@ -25,9 +25,8 @@ from nncompile.bench.machine import describe
 from nncompile.cpu.objects.compile import compile_functions, runtime, runtime_function
 from nncompile.cpu.objects.link import linker
 from nncompile.cpu.objects.primitives import Pointer, atomic_add, atomic_store, null, store
-from nncompile.cpu.runtime.executable import POOL
 from nncompile.cpu.runtime.load import load_runtime
-from nncompile.cpu.runtime.pool import share
+from nncompile.cpu.runtime.pool import POOL, share
 from nncompile.cpu.vector.target import host
 
 _OURS, _LAYERS = "nncompile", ("nncompile", "omp", "tbb", "workqueue")

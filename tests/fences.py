@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from nncompile import CompiledModel
+from nncompile.cpu import layout
 from nncompile.cpu.objects.primitives import PHASE
-from nncompile.cpu.runtime import compiled_call as call
 from nncompile.cpu.runtime import launch
 from nncompile.cpu.runtime.executable import Executable
 
@@ -62,29 +62,29 @@ def run_fenced(executable: Executable, inputs: Sequence[np.ndarray], at_end: boo
     arrays = [fenced.copy(x) for x in inputs]
     sizes, facts = executable.facts(arrays)
     kept = {word: int(state[word]) for word in (
-        launch.SCRATCH, launch.SCRATCH_BYTES, launch.QUEUES, launch.QUEUES_BYTES, launch.CACHE)}
+        layout.SCRATCH, layout.SCRATCH_BYTES, layout.QUEUES, layout.QUEUES_BYTES, layout.CACHE)}
     outs = [fenced.octets(int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
                           ).view(dtype).reshape(shape)
             for shape, dtype in zip(executable._shapes(facts), executable.spec.output_dtypes,
                                     strict=True)]
     weights = fenced.copy(own)
-    by_rows = bool(state[launch.ROW_BLOCKS]) and at_end       # else the phases: both schedules run
+    by_rows = bool(state[layout.ROW_BLOCKS]) and at_end       # else the phases: both schedules run
     if not by_rows:
-        row_blocks, state[launch.ROW_BLOCKS] = int(state[launch.ROW_BLOCKS]), 0
-        kept[launch.ROW_BLOCKS] = row_blocks
-    words = facts[launch.BLOCK_SCRATCH if by_rows else launch.PHASES_SCRATCH]
-    queue = PHASE + (0 if by_rows else state[launch.QUEUE_WORDS])
+        row_blocks, state[layout.ROW_BLOCKS] = int(state[layout.ROW_BLOCKS]), 0
+        kept[layout.ROW_BLOCKS] = row_blocks
+    words = facts[layout.BLOCK_SCRATCH if by_rows else layout.PHASES_SCRATCH]
+    queue = PHASE + (0 if by_rows else state[layout.QUEUE_WORDS])
     scratch, queues = fenced.octets(int(4 * words)), fenced.octets(int(8 * queue))
-    fault = np.zeros(call.FAULT_WORDS, np.int64)
+    fault = np.zeros(layout.FAULT_WORDS, np.int64)
     try:
-        state[launch.SCRATCH], state[launch.SCRATCH_BYTES] = scratch.ctypes.data, scratch.nbytes
-        state[launch.QUEUES], state[launch.QUEUES_BYTES] = queues.ctypes.data, queues.nbytes
+        state[layout.SCRATCH], state[layout.SCRATCH_BYTES] = scratch.ctypes.data, scratch.nbytes
+        state[layout.QUEUES], state[layout.QUEUES_BYTES] = queues.ctypes.data, queues.nbytes
         table = np.array([a.ctypes.data for a in (*arrays, *outs)], np.int64)
         status = executable._run_code(*(w.ctypes.data for w in (
             state, weights, table, sizes, facts, fault)), 1)
         assert status == launch.DONE
-        assert state[launch.SCRATCH] == scratch.ctypes.data, "it needed more than it said"
-        assert state[launch.QUEUES] == queues.ctypes.data, "it needed more queues than it said"
+        assert state[layout.SCRATCH] == scratch.ctypes.data, "it needed more than it said"
+        assert state[layout.QUEUES] == queues.ctypes.data, "it needed more queues than it said"
     finally:
         for word, value in kept.items():
             state[word] = value

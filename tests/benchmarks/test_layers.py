@@ -4,13 +4,14 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import layers
+from nncompile.cpu import layout
 from nncompile.cpu.runtime import pool
 
 
 @pytest.mark.skipif(not pool.supported(), reason="needs Linux")
 def test_our_regions_run_on_the_pool() -> None:
     region, both = layers.our_region()
-    before = int(layers.POOL.words[pool.NUMBER])
+    before = int(layers.POOL.words[layout.NUMBER])
     region(5, 3)
     both(5)
-    assert layers.POOL.words[pool.NUMBER] - before == 3          # jobs: `both` is none
+    assert layers.POOL.words[layout.NUMBER] - before == 3          # jobs: `both` is none

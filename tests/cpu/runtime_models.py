@@ -12,7 +12,7 @@ from ir import parse_type
 from nncompile.backend import CallSpec
 from nncompile.cpu import kernels
 from nncompile.cpu.driver import Driver, Function
-from nncompile.cpu.driver.build import LETTERS
+from nncompile.cpu.layout import DRIVER_LETTERS, PLAN_LETTERS
 from nncompile.cpu.runtime.executable import Executable
 from nncompile.cpu.vector.target import host
 
@@ -40,7 +40,8 @@ def driver_of(source: str, *used: kernels.Kernel, phases: int = 1) -> Driver:
     """A driver of this source, which calls these kernels."""
     head, *texts = re.split(r"^(?=def )", source, flags=re.MULTILINE)
     names = [text.removeprefix("def ").partition("(")[0] for text in texts]
-    functions = [Function(name, LETTERS[name], text.rstrip() + "\n")
+    letters = {"plan": PLAN_LETTERS, "row_blocks": DRIVER_LETTERS, "phases": DRIVER_LETTERS}
+    functions = [Function(name, letters[name], text.rstrip() + "\n")
                  for name, text in zip(names, texts, strict=True)]
     return Driver(head.rstrip(), functions,
                   {k.name: k for kernel in used for k in (kernel, kernel.shared)}, phases)

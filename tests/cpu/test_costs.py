@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from nncompile.cpu.layout import BUSY
 from nncompile.cpu.runtime import costs as room
 from nncompile.cpu.runtime.costs import LEAST, MOST, Costs, costs, costs_here
-from nncompile.cpu.runtime.executable import POOL
-from nncompile.cpu.runtime.pool import BUSY, DEFAULT_WORTH, supported
+from nncompile.cpu.runtime.pool import DEFAULT_WORTH, POOL, supported
 from nncompile.cpu.vector.target import host
 from nncompile.errors import Error
 
@@ -56,8 +56,8 @@ def test_the_first_call_that_shares_work_sets_the_constant(tmp_path: Path) -> No
         import numpy as np, nncompile
         from nncompile import nn
         from nncompile.cpu.runtime import costs
-        from nncompile.cpu.runtime.executable import POOL
-        from nncompile.cpu.runtime.pool import WORTH
+        from nncompile.cpu.layout import WORTH
+        from nncompile.cpu.runtime.pool import POOL
         costs.measure = lambda *_: costs.Costs(3e-6, 5e10)
         x = np.ones((500, 100), np.float32)
         fast = nncompile.compile(nn.Linear(100, 100), x, threads=2)

@@ -4,10 +4,10 @@ import ast
 import pytest
 
 import ir
+from nncompile.cpu import layout
 from nncompile.cpu.driver import build
 from nncompile.cpu.objects.compile import execute
 from nncompile.cpu.objects.primitives import PRIMITIVES
-from nncompile.cpu.runtime import launch
 from nncompile.cpu.vector.target import of_level
 from nncompile.schedule import schedule
 
@@ -174,5 +174,5 @@ def test_blocks_keep_their_scratch_small(name):
     scope = execute(source(graph), PRIMITIVES)
     facts = [0] * 20
     scope["plan"](list(sizes.values()), facts)
-    assert facts[launch.MOST_ROWS] == rows
-    assert facts[launch.BLOCK_SCRATCH] <= 1 << 18 or rows in (1, 96)
+    assert facts[layout.MOST_ROWS] == rows
+    assert facts[layout.BLOCK_SCRATCH] <= 1 << 18 or rows in (1, 96)

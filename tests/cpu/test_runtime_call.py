@@ -9,8 +9,9 @@ import weakref
 import numpy as np
 import pytest
 
+from nncompile.cpu import layout
 from nncompile.cpu.runtime import compiled_call as call
-from nncompile.cpu.runtime import launch, output_memory
+from nncompile.cpu.runtime import output_memory
 from nncompile.cpu.runtime.buffer_call import MOST, BufferCall
 from nncompile.cpu.runtime.executable import Executable, PythonExecutable
 from nncompile.errors import Error, InputError
@@ -320,11 +321,11 @@ def test_scratch_grows_and_is_reused():
     fast = mlp(by_rows=False)
     state = fast._state
     fast.call(rows_of(WIDTHS, 200))
-    large = int(state[launch.SCRATCH]), int(state[launch.SCRATCH_BYTES])
+    large = int(state[layout.SCRATCH]), int(state[layout.SCRATCH_BYTES])
     assert large[0] % 64 == 0 and large[1] >= 200 * (64 + 32) * 4
     for batch in (1, 0, 199):
         fast.call(rows_of(WIDTHS, batch))
-        assert (int(state[launch.SCRATCH]), int(state[launch.SCRATCH_BYTES])) == large
+        assert (int(state[layout.SCRATCH]), int(state[layout.SCRATCH_BYTES])) == large
 
 
 def test_swapping_weights(kind):

@@ -22,8 +22,8 @@ def test_children_by_fork_have_their_own_workers():
     """Forked while other threads are in the middle of calls."""
     code = """
 import os, threading, numpy as np
-from nncompile.cpu.runtime import pool
-from nncompile.cpu.runtime.executable import POOL
+from nncompile.cpu import layout
+from nncompile.cpu.runtime.pool import POOL
 from tests.cpu.runtime_models import BIG, mlp, rows_of
 fast, x = mlp(BIG, threads=2), rows_of(BIG, 64)
 want = fast.call(x).tobytes()
@@ -39,7 +39,7 @@ for i in range(6):
         same = all(fast.call(x).tobytes() == want for _ in range(50))
         fresh = mlp(BIG, threads=3, seed=1)
         fresh.call(x)
-        os._exit(0 if same and POOL.words[pool.STARTED] == 2 else 1)
+        os._exit(0 if same and POOL.words[layout.STARTED] == 2 else 1)
     assert os.waitpid(child, 0)[1] == 0, i
 stop.set()
 for other in others: other.join()

@@ -14,14 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nncompile.cpu import kernels
+from nncompile.cpu import kernels, layout
 from nncompile.cpu.kernels.kernel import BASE, CLAIMED, DONE, NEXT_BASE
 from nncompile.cpu.machine import topology as caches
 from nncompile.cpu.machine.topology import L2, L3, MEMORY
 from nncompile.cpu.objects.library import load_kernel
 from nncompile.cpu.objects.link import linker
 from nncompile.cpu.runtime import launch, pool
-from nncompile.cpu.runtime.executable import POOL
+from nncompile.cpu.runtime.pool import POOL
 from nncompile.cpu.vector.target import host
 from nncompile.errors import Error
 from tests.cpu.kernel_harness import compiled, worker_queues
@@ -141,7 +141,7 @@ def test_more_threads_than_cpus():
     want = mlp(BIG, threads=1).call(x).tobytes()
     for _ in range(30):
         assert fast.call(x).tobytes() == want
-    assert POOL.words[pool.STARTED] >= 8
+    assert POOL.words[layout.STARTED] >= 8
 
 
 OVERSUBSCRIBED = """
@@ -206,20 +206,20 @@ def test_parked_workers_wake_again():
     fast, x = mlp(BIG, threads=2), rows_of(BIG, 8)
     want = fast.call(x).tobytes()
     for _ in range(5):
-        wait_until(lambda: POOL.words[pool.SLEEPERS] == POOL.words[pool.STARTED])
+        wait_until(lambda: POOL.words[layout.SLEEPERS] == POOL.words[layout.STARTED])
         assert fast.call(x).tobytes() == want
 
 
 def test_few_operations_stay_on_one_thread():
     def useful(flops, rows, by_rows=1, cache=L2, tile=6, workers=8, most=96, steps=4):
-        state, facts = np.zeros(launch.LAUNCH_WORDS, np.int64), np.zeros(8, np.int64)
-        state[launch.ROW_BLOCKS], state[launch.CACHE] = by_rows, cache
-        state[launch.TILE_ROWS] = tile
-        state[launch.QUEUE_WORDS] = 16 * steps
-        facts[launch.FLOPS], facts[launch.MOST_ROWS] = flops, most
+        state, facts = np.zeros(layout.SPECS, np.int64), np.zeros(8, np.int64)
+        state[layout.ROW_BLOCKS], state[layout.CACHE] = by_rows, cache
+        state[layout.TILE_ROWS] = tile
+        state[layout.QUEUE_WORDS] = 16 * steps
+        facts[layout.FLOPS], facts[layout.MOST_ROWS] = flops, most
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(launch, "load", lambda words, i: int(words[i]))
-            patch.setattr(launch, "load_pointer", lambda *_: {pool.WORTH: 150_000})
+            patch.setattr(launch, "load_pointer", lambda *_: {layout.WORTH: 150_000})
             count = launch.useful_workers.python(state, np.array([rows]), facts, workers)
             return count, "rows" if launch.in_row_blocks.python(
                 state, np.array([rows]), facts, count) else "phases"
@@ -276,7 +276,7 @@ def test_swapped_weights_are_the_old_or_the_new():
 
 def test_workers_take_no_signals():
     mlp(BIG, threads=2).call(rows_of(BIG, 64))
-    numbers = POOL.words[pool.THREADS:pool.THREADS + int(POOL.words[pool.STARTED])]
+    numbers = POOL.words[layout.THREADS:layout.THREADS + int(POOL.words[layout.STARTED])]
     wait_until(numbers.all)
     blocked = []
     for number in numbers:

@@ -33,12 +33,12 @@ from nncompile.cpu.driver.values import (
 )
 from nncompile.cpu.driver.weights import Arena
 from nncompile.cpu.kernels import Kernel
+from nncompile.cpu.layout import DRIVER_ARGUMENTS, DRIVER_LETTERS, PLAN_LETTERS
 from nncompile.cpu.vector.target import Target
 from nncompile.schedule import Place, Program
 from nncompile.schedule.names import comment
 
-ARGUMENTS = "args, sizes, weights, scratch, block, queue, fault, worker"
-LETTERS = {"plan": "pp", "row_blocks": "ppppippi", "phases": "ppppippi"}    # types of arguments
+ARGUMENTS = ", ".join(DRIVER_ARGUMENTS)
 
 
 def build(program: Program, target: Target) -> tuple[Driver, Arena]:
@@ -48,7 +48,7 @@ def build(program: Program, target: Target) -> tuple[Driver, Arena]:
     names = Names(program, arena)
     values = name_values(program.graph)
     blocks, lines = fold(lines_of(program, calls, values))
-    functions = [Function("plan", LETTERS["plan"],
+    functions = [Function("plan", PLAN_LETTERS,
                           plan_text(program, names, output_names(program, values)))]
     if program.batch is not None:
         functions += row_blocks(program, names, blocks, lines)
@@ -113,7 +113,7 @@ def row_blocks(program: Program, names: Names, blocks: Sequence[Block], lines: S
     text += [*printer.lines(lines, "        ", shared=False), "",
              "        row = claim(queue, 0) * block", ""]
     return [*block_functions(blocks, printer, shared=False),
-            Function("row_blocks", LETTERS["row_blocks"], "\n".join(text))]
+            Function("row_blocks", DRIVER_LETTERS, "\n".join(text))]
 
 
 def phases(program: Program, names: Names, blocks: Sequence[Block], lines: Sequence[Line]
@@ -128,7 +128,7 @@ def phases(program: Program, names: Names, blocks: Sequence[Block], lines: Seque
              for number, place, _ in arguments(program)]
     text += [*printer.lines(lines, "    ", shared=True), ""]
     return [*block_functions(blocks, printer, shared=True),
-            Function("phases", LETTERS["phases"], "\n".join(text))]
+            Function("phases", DRIVER_LETTERS, "\n".join(text))]
 
 
 def block_functions(blocks: Sequence[Block], printer: Printer, shared: bool) -> Iterator[Function]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ir.graph import named_sizes
 from ir.records import dataclass
 from ir.types import Dim, DimExpr, divide, same, symbol
+from nncompile.cpu import layout
 from nncompile.cpu.driver.text import Names, Printer
 from nncompile.cpu.driver.weights import LINE
 from nncompile.schedule import Place, Program
@@ -86,17 +87,17 @@ def plan_text(program: Program, names: Names, output_names: Sequence[str]) -> st
     """`output_names`: what to call each of Facts.outputs in a comment."""
     facts, printer = facts_of(program), Printer(names, names.sizes)
     whole = names.sizes.get(program.batch or "", "")
-    stated = [
-        (printer.number(facts.operations), "operations"),
-        (scratch_size(program, names, "block") if program.batch else "0",
-         "scratch of a worker in row_blocks"),
-        (scratch_size(program, names, whole), "scratch of phases"),
-        ("block", "most rows of a block"),
-        (room(facts, printer, names), "negative: these sizes are refused"),
-        *((printer.number(dim), about)
-          for dim, about in zip(facts.outputs, output_names, strict=True))]
+    stated = {
+        layout.FLOPS: (printer.number(facts.operations), "operations"),
+        layout.BLOCK_SCRATCH: (scratch_size(program, names, "block") if program.batch else "0",
+                               "scratch of a worker in row_blocks"),
+        layout.PHASES_SCRATCH: (scratch_size(program, names, whole), "scratch of phases"),
+        layout.MOST_ROWS: ("block", "most rows of a block"),
+        layout.ROOM: (room(facts, printer, names), "negative: these sizes are refused")}
+    for i, (dim, about) in enumerate(zip(facts.outputs, output_names, strict=True)):
+        stated[layout.OUTPUT_DIMS + i] = printer.number(dim), about
     lines = [f"    block = {least_quotient(facts.block, printer)}"]
-    for i, (text, about) in enumerate(stated):
+    for i, (text, about) in stated.items():
         put = f"    put(facts, {i}, {text})"
         lines += [f"{put}    # {about}"] if len(put + about) < 93 else [f"    # {about}", put]
     return "\n".join(["def plan(sizes, facts):",

@@ -15,6 +15,19 @@ import numpy.typing as npt
 
 from ir.types import NDArray
 from nncompile.backend import CallSpec, Shape
+from nncompile.cpu.layout import (
+    FAULT_STEP,
+    FAULT_WORDS,
+    FLOPS,
+    INPUTS,
+    OUTPUTS,
+    PLAN_FACTS,
+    PLAN_SIZES,
+    PLAN_STATE,
+    PLAN_WORDS,
+    RELEASE,
+    WORKERS,
+)
 from nncompile.cpu.objects.compile import runtime
 from nncompile.cpu.objects.primitives import (
     Pointer,
@@ -27,22 +40,17 @@ from nncompile.cpu.objects.primitives import (
     words,
 )
 from nncompile.cpu.runtime.compiled_call import (
-    FAULT_WORDS,
-    INPUTS,
-    OUTPUTS,
-    RELEASE,
     get_item,
     overlaps_earlier,
     restore_thread,
     save_thread,
 )
-from nncompile.cpu.runtime.launch import DONE, FLOPS, WORKERS, run
+from nncompile.cpu.runtime.launch import DONE, run
 
 # Py_buffer, in words; flags of a request
 BUFFER_WORDS, B_ADDRESS, B_LENGTH, B_ITEM_SIZE = 10, 0, 2, 3
 C_CONTIGUOUS, WRITABLE = 0x38, 0x01
 
-P_STATE, P_SIZES, P_FACTS = range(3)          # a plan's words: addresses
 UNUSUAL = -1                      # what run_objects returns beside launch's: nothing was computed,
                                   # or a wrong index was met
 get_buffer = symbol("get_buffer", "ppi", "c", "PyObject_GetBuffer")
@@ -55,22 +63,22 @@ clear_error = symbol("clear_error", "", "n", "PyErr_Clear")
 @runtime
 def run_objects(plan: Pointer, weights: Pointer, objects: Pointer) -> int:
     """`launch.run` for a tuple of arrays: the inputs, then the outputs."""
-    state, facts = load_pointer(plan, P_STATE), load_pointer(plan, P_FACTS)
+    state, facts = load_pointer(plan, PLAN_STATE), load_pointer(plan, PLAN_FACTS)
     count = load(state, INPUTS) + load(state, OUTPUTS)
     views, arrays, fault = stack(BUFFER_WORDS * count), stack(2 * count), stack(FAULT_WORDS)
-    store(fault, 0, 0)
+    store(fault, FAULT_STEP, 0)
     held = hold(objects, views, arrays, load(state, INPUTS), count)
     status = UNUSUAL
     if held == count:
         lasts = load(facts, FLOPS) >= load(state, RELEASE)
         thread = save_thread() if lasts else null()
-        status = run(state, weights, arrays, load_pointer(plan, P_SIZES), facts, fault,
+        status = run(state, weights, arrays, load_pointer(plan, PLAN_SIZES), facts, fault,
                      load(state, WORKERS))
         if lasts:
             restore_thread(thread)
     for i in range(held):
         release_buffer(words(views, BUFFER_WORDS * i))
-    return status if load(fault, 0) == 0 else UNUSUAL
+    return status if load(fault, FAULT_STEP) == 0 else UNUSUAL
 
 
 @runtime
@@ -114,7 +122,9 @@ class Plan:
     def __init__(self, state: Words, sizes: Words, facts: Words,
                  outputs: Sequence[tuple[Make, Shape, np.dtype[Any]]]) -> None:
         self.outputs, self._kept = outputs, (sizes, facts)
-        self._words = np.array([w.ctypes.data for w in (state, sizes, facts)], np.int64)
+        self._words = np.zeros(PLAN_WORDS, np.int64)
+        for word, array in ((PLAN_STATE, state), (PLAN_SIZES, sizes), (PLAN_FACTS, facts)):
+            self._words[word] = array.ctypes.data
         self.address = self._words.ctypes.data
 
 

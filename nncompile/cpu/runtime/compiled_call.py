@@ -3,7 +3,7 @@
 It reads the arrays' headers, checks them, makes the outputs, lets go of the interpreter's lock
 around long work, and runs the model.  What it does not take goes to one Python function, the
 fallback.
-`self` of the function is the model's State, an array of words that launch.py and this file lay out.
+`self` of the function is the model's State.
 
 What it knows of numpy's structs is their documented ABI (numpy/ndarraytypes.h, PyArrayObject_fields
 and PyArray_Descr).  `knows_numpy()` compares that with real arrays before it is relied on.
@@ -19,6 +19,36 @@ import numpy as np
 import numpy.typing as npt
 
 from nncompile import options
+from nncompile.cpu.layout import (
+    ARENA,
+    ARRAY_CLASS,
+    FACT_WORDS,
+    FALLBACK,
+    FAULT_STEP,
+    FAULT_WORDS,
+    FLOPS,
+    INPUTS,
+    LARGE,
+    NEW_ARRAY,
+    NEW_LARGE,
+    ON_FAULT,
+    OUT_NAME,
+    OUTPUT_DIMS,
+    OUTPUTS,
+    PLAN,
+    RELEASE,
+    RESTART,
+    ROOM,
+    SIZE_WORDS,
+    SPEC_BYTES,
+    SPEC_DESCR,
+    SPEC_DIMS,
+    SPEC_OTHER_TYPE,
+    SPEC_RANK,
+    SPEC_TYPE,
+    SPECS,
+    WORKERS,
+)
 from nncompile.cpu.objects.compile import runtime
 from nncompile.cpu.objects.primitives import (
     Pointer,
@@ -34,8 +64,7 @@ from nncompile.cpu.objects.primitives import (
     symbol,
     words,
 )
-from nncompile.cpu.runtime import launch
-from nncompile.cpu.runtime.launch import DONE, FACTS, FLOPS, NO_WORKERS, PLAN, ROOM, WORKERS, run
+from nncompile.cpu.runtime.launch import DONE, NO_WORKERS, run
 
 # PyObject, PyArrayObject: offsets in words; PyArrayObject, PyArray_Descr: offsets in bytes
 CLASS, DATA, SHAPE, DESCR = 1, 2, 4, 7
@@ -44,15 +73,6 @@ BYTE_ORDER_BYTE, TYPE_BYTE = 26, 28
 PLAIN, WRITEABLE = 0x101, 0x400               # C order and aligned
 NATIVE, NO_ORDER = ord("="), ord("|")         # the latter of types of one byte
 NEW_ARRAY_INDEX = 93                          # of PyArray_New in numpy's table of functions
-
-# A model's state, continued: objects of Python, and counts
-(ARRAY_CLASS, NEW_ARRAY, ARENA, FALLBACK, RESTART, ON_FAULT, OUT_NAME, RELEASE, INPUTS, OUTPUTS,
- SIZES, DIMS, LARGE, NEW_LARGE) = range(launch.LAUNCH_WORDS, launch.LAUNCH_WORDS + 14)
-SPECS = launch.LAUNCH_WORDS + 14
-# A spec: the dtype's object, its type number and another of the same layout, its bytes, the rank.
-# After an input's come its dims: a size, or -1 - k for named size k.  Outputs' dims are facts.
-S_DESCR, S_TYPE, S_OTHER_TYPE, S_BYTES, S_RANK, S_DIMS = range(6)
-FAULT_WORDS = 8
 
 RELEASE_FLOPS = 2_000_000                     # about 10 us: worth 0.1 us for other threads' sake
 
@@ -79,7 +99,7 @@ def call(self: Pointer, args: Pointer, count: int, keywords: Pointer) -> Pointer
     state = load_pointer(self, DATA)
     inputs, outputs = load(state, INPUTS), load(state, OUTPUTS)
     out_given = has_out(state, count, keywords)
-    sizes, facts = stack(load(state, SIZES)), stack(FACTS + load(state, DIMS))
+    sizes, facts = stack(load(state, SIZE_WORDS)), stack(load(state, FACT_WORDS))
     arrays, results = stack(2 * (inputs + outputs)), stack(outputs)
     specs = null()
     if out_given >= 0:
@@ -95,9 +115,9 @@ def call(self: Pointer, args: Pointer, count: int, keywords: Pointer) -> Pointer
     elif make_outputs(state, specs, facts, arrays, results) == 0:
         return null()
     fault = stack(FAULT_WORDS)
-    store(fault, 0, 0)
+    store(fault, FAULT_STEP, 0)
     status = run_released(state, arrays, sizes, facts, fault)
-    if status == DONE and load(fault, 0) == 0:
+    if status == DONE and load(fault, FAULT_STEP) == 0:
         return returned(results, outputs)
     release(results, outputs)
     if status == DONE:
@@ -126,18 +146,18 @@ def read_inputs(state: Pointer, args: Pointer, sizes: Pointer, arrays: Pointer) 
 
     Returns where the outputs' specs are, or null if an input is not plain or does not fit.
     """
-    for i in range(load(state, SIZES)):
+    for i in range(load(state, SIZE_WORDS)):
         store(sizes, i, -1)
     spec = words(state, SPECS)
     for i in range(load(state, INPUTS)):
         array = load_pointer(args, i)
         if is_plain(state, array, spec, PLAIN) == 0:
             return null()
-        shape, rank = load_pointer(array, SHAPE), load(spec, S_RANK)
-        if bind_sizes(shape, words(spec, S_DIMS), rank, sizes) == 0:
+        shape, rank = load_pointer(array, SHAPE), load(spec, SPEC_RANK)
+        if bind_sizes(shape, words(spec, SPEC_DIMS), rank, sizes) == 0:
             return null()
         note_array(state, arrays, i, array, shape, spec)
-        spec = words(spec, S_DIMS + rank)
+        spec = words(spec, SPEC_DIMS + rank)
     return spec
 
 
@@ -146,18 +166,18 @@ def is_plain(state: Pointer, array: Pointer, spec: Pointer, flags: int) -> int:
     """An ndarray, no subclass, of the spec's dtype and rank, with these flags."""
     if load(array, CLASS) != load(state, ARRAY_CLASS):
         return 0
-    if load_int32(array, RANK_BYTE) != load(spec, S_RANK):
+    if load_int32(array, RANK_BYTE) != load(spec, SPEC_RANK):
         return 0
     if load_int32(array, FLAGS_BYTE) & flags != flags:
         return 0
-    if load(array, DESCR) == load(spec, S_DESCR):
+    if load(array, DESCR) == load(spec, SPEC_DESCR):
         return 1
     descr = load_pointer(array, DESCR)        # an equal dtype, as unpickling makes them
     order = (load_int32(descr, BYTE_ORDER_BYTE - 2) >> 16) & 255
     if order != NATIVE and order != NO_ORDER:
         return 0
     number = load_int32(descr, TYPE_BYTE)
-    return 1 if number == load(spec, S_TYPE) or number == load(spec, S_OTHER_TYPE) else 0
+    return 1 if number == load(spec, SPEC_TYPE) or number == load(spec, SPEC_OTHER_TYPE) else 0
 
 
 @runtime
@@ -180,8 +200,8 @@ def note_array(state: Pointer, arrays: Pointer, i: int, array: Pointer, shape: P
                spec: Pointer) -> None:
     """Where array number i starts, and in the second half of `arrays` how many bytes it has."""
     store(arrays, i, load(array, DATA))
-    size = load(spec, S_BYTES)
-    for axis in range(load(spec, S_RANK)):
+    size = load(spec, SPEC_BYTES)
+    for axis in range(load(spec, SPEC_RANK)):
         size *= load(shape, axis)
     store(arrays, load(state, INPUTS) + load(state, OUTPUTS) + i, size)
 
@@ -191,19 +211,19 @@ def take_outputs(state: Pointer, given: Pointer, spec: Pointer, facts: Pointer, 
                  results: Pointer) -> int:
     """Use the outputs that the caller gave, if they are plain, fit, and overlap nothing."""
     inputs, outputs = load(state, INPUTS), load(state, OUTPUTS)
-    dims = words(facts, FACTS)
+    dims = words(facts, OUTPUT_DIMS)
     for i in range(outputs):
         array = load_pointer(given, i)
         if is_plain(state, array, spec, PLAIN | WRITEABLE) == 0:
             return 0
-        shape, rank = load_pointer(array, SHAPE), load(spec, S_RANK)
+        shape, rank = load_pointer(array, SHAPE), load(spec, SPEC_RANK)
         for axis in range(rank):
             if load(shape, axis) != load(dims, axis):
                 return 0
         note_array(state, arrays, inputs + i, array, shape, spec)
         store_pointer(results, i, array)
         dims = words(dims, rank)
-        spec = words(spec, S_DIMS)
+        spec = words(spec, SPEC_DIMS)
     for i in range(inputs, inputs + outputs):
         if overlaps_earlier(arrays, inputs + outputs, i):
             return 0
@@ -227,14 +247,14 @@ def make_outputs(state: Pointer, spec: Pointer, facts: Pointer, arrays: Pointer,
                  ) -> int:
     """Make new arrays.  0 if Python's error is set instead."""
     inputs, outputs = load(state, INPUTS), load(state, OUTPUTS)
-    dims = words(facts, FACTS)
+    dims = words(facts, OUTPUT_DIMS)
     for i in range(outputs):
-        rank, size = load(spec, S_RANK), load(spec, S_BYTES)
+        rank, size = load(spec, SPEC_RANK), load(spec, SPEC_BYTES)
         for axis in range(rank):
             size *= load(dims, axis)
         if size < load(state, LARGE):
             array = new_array(load_pointer(state, NEW_ARRAY), load_pointer(state, ARRAY_CLASS),
-                              rank, dims, load(spec, S_TYPE), null(), null(), 0, 0, null())
+                              rank, dims, load(spec, SPEC_TYPE), null(), null(), 0, 0, null())
         else:
             array = new_large_array(state, i, dims, rank)
         if same(array, null()):
@@ -243,7 +263,7 @@ def make_outputs(state: Pointer, spec: Pointer, facts: Pointer, arrays: Pointer,
         store_pointer(results, i, array)
         store(arrays, inputs + i, load(array, DATA))
         dims = words(dims, rank)
-        spec = words(spec, S_DIMS)
+        spec = words(spec, SPEC_DIMS)
     return 1
 
 
@@ -299,7 +319,7 @@ def release(results: Pointer, outputs: int) -> None:
 @runtime
 def refuse(state: Pointer, fault: Pointer) -> Pointer:
     """on_fault(step, index, size), which raises the error."""
-    store(fault, 0, load(fault, 0) - 1)       # steps are noted from 1
+    store(fault, FAULT_STEP, load(fault, FAULT_STEP) - 1)            # steps are noted from 1
     return call_python(load_pointer(state, ON_FAULT), fault, 3)
 
 
@@ -325,12 +345,7 @@ COMPILED = (call, has_out, read_inputs, is_plain, bind_sizes, note_array, take_o
 
 # -- Python ----------------------------------------------------------------------------------------
 
-class State(np.ndarray[tuple[int], np.dtype[np.int64]]):
-    """A model's words.  The objects that they point to are attributes: so they live, and the
-    garbage collector sees them, as long as the words."""
-
-    arena: npt.NDArray[np.float32]
-    objects: tuple[Any, ...]
+Words = npt.NDArray[np.int64]
 
 
 class MethodDef(ctypes.Structure):
@@ -345,7 +360,7 @@ def method(address: int) -> MethodDef:
                      b"call(*inputs, out=None): arrays in, arrays out")
 
 
-def builtin(address: int, state: State) -> Any:
+def builtin(address: int, state: Words) -> Any:
     """A builtin function around machine code; it keeps `state` alive."""
     make = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)(
         ("PyCFunction_NewEx", ctypes.pythonapi))

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ir.records import dataclass
+from nncompile.cpu.layout import BUSY
 from nncompile.cpu.machine.ceilings import kept, peak, seconds_of
 from nncompile.cpu.objects.compile import runtime
 from nncompile.cpu.objects.library import load_functions
@@ -24,9 +25,8 @@ from nncompile.cpu.objects.primitives import (
     null,
     relax,
 )
-from nncompile.cpu.runtime.executable import POOL
 from nncompile.cpu.runtime.load import load_runtime
-from nncompile.cpu.runtime.pool import BUSY, SPINS, Pool, share
+from nncompile.cpu.runtime.pool import POOL, SPINS, Pool, share
 from nncompile.cpu.vector.target import Target, host
 from nncompile.errors import Error
 
@@ -39,12 +39,12 @@ LEAST, MOST = 20_000, 1_000_000               # operations, should the machine h
 
 @runtime
 def meet(args: Pointer, sizes: Pointer, weights: Pointer, scratch: Pointer, block: int,
-         queue: Pointer, fault: Pointer, me: int) -> None:
+         queue: Pointer, fault: Pointer, worker: int) -> None:
     """A job without work: it is done when two have come to it."""
     spins = 0
-    if me > 0:
+    if worker > 0:
         atomic_store(queue, 0, 1)
-    while me == 0 and atomic_load(queue, 0) == 0 and spins < SPINS:
+    while worker == 0 and atomic_load(queue, 0) == 0 and spins < SPINS:
         relax()
         spins += 1
 

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import os
 import threading
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +16,7 @@ import numpy.typing as npt
 
 from ir.types import NDArray
 from nncompile.backend import CallSpec, Fallback, Shape
+from nncompile.cpu import layout
 from nncompile.cpu.driver import Addresses, Driver, load, queue_words
 from nncompile.cpu.machine.topology import cache_of
 from nncompile.cpu.objects.compile import execute
@@ -26,15 +25,14 @@ from nncompile.cpu.objects.primitives import PRIMITIVES
 from nncompile.cpu.runtime import compiled_call as call_path
 from nncompile.cpu.runtime import launch, output_memory
 from nncompile.cpu.runtime.buffer_call import BufferCall, Plan
-from nncompile.cpu.runtime.compiled_call import State
 from nncompile.cpu.runtime.load import load_runtime, load_sharing, load_short_call
 from nncompile.cpu.runtime.output_memory import Results, is_large
-from nncompile.cpu.runtime.pool import WORTH, Pool, check_threads, default_threads
+from nncompile.cpu.runtime.pool import POOL, check_threads, default_threads
+from nncompile.cpu.runtime.state import LINE_BYTES, State, Words, fact_words, new_state
 from nncompile.cpu.vector.target import Target, host
 from nncompile.errors import Error, InputError
 
-Words = npt.NDArray[np.int64]
-LINE_BYTES = 64
+OUT = "out"                                   # interned: a keyword is compared by its address
 
 
 class Portable:
@@ -85,7 +83,7 @@ class Portable:
         Never calls the fallback.  Raises InputError where an array is anything else.
         """
         sizes, facts = self.facts(inputs)
-        if facts[launch.ROOM] < 0:
+        if facts[layout.ROOM] < 0:
             raise InputError("the program does not take these sizes: "
                              + ", ".join(map(str, sizes.tolist())))
         shapes = self._shapes(facts)
@@ -101,10 +99,11 @@ class Portable:
         if outs is None:
             outs = [self._results.new(shape, dtype) for shape, dtype in zip(
                 self._shapes(facts), self.spec.output_dtypes, strict=True)]
-        fault = np.zeros(call_path.FAULT_WORDS, np.int64)
+        fault = np.zeros(layout.FAULT_WORDS, np.int64)
         self._run([*inputs, *outs], sizes, facts, fault, threads)
-        if fault[0]:
-            self._on_fault(int(fault[0]) - 1, int(fault[1]), int(fault[2]))
+        if fault[layout.FAULT_STEP]:
+            self._on_fault(int(fault[layout.FAULT_STEP]) - 1, int(fault[layout.FAULT_NUMBER]),
+                           int(fault[layout.FAULT_SIZE]))
         return list(outs)
 
     def facts(self, inputs: Sequence[NDArray]) -> tuple[Words, Words]:
@@ -141,7 +140,7 @@ class Portable:
         if sizes is None:
             return None
         facts = self._plan(sizes)
-        if facts[launch.ROOM] < 0 or (
+        if facts[layout.ROOM] < 0 or (
                 outs and not self.spec.takes_outputs(outs, self._shapes(facts), inputs)):
             return None
         return sizes, facts
@@ -154,15 +153,12 @@ class Portable:
         return np.array([sizes[name] for name in self.spec.sizes] or [0], np.int64)
 
     def _shapes(self, facts: Words) -> list[Shape]:
-        dims = iter(facts[launch.FACTS:].tolist())
+        dims = iter(facts[layout.OUTPUT_DIMS:].tolist())
         return [tuple(next(dims) for _ in type_.shape) for type_ in self.spec.outputs]
 
     def _refused(self, what: str, wanted: Sequence[str], got: Sequence[NDArray]) -> InputError:
         return InputError(f"the {what} must be C-contiguous arrays {', '.join(wanted)}, not "
                           + ", ".join(f"{a.dtype}{list(a.shape)}" for a in got))
-
-    def _fact_words(self) -> int:
-        return launch.FACTS + sum(type_.ndim for type_ in self.spec.outputs)
 
     # -- what the two executables do differently -----------------------------------------------
 
@@ -184,10 +180,10 @@ class PythonExecutable(Portable):
         self._queue_words = queue_words(driver)
 
     def sharing(self, sizes: Words) -> tuple[int, int]:
-        return 1, int(self._plan(sizes)[launch.MOST_ROWS]) if "row_blocks" in self._scope else 0
+        return 1, int(self._plan(sizes)[layout.MOST_ROWS]) if "row_blocks" in self._scope else 0
 
     def _plan(self, sizes: Words) -> Words:
-        facts = np.zeros(self._fact_words(), np.int64)
+        facts = np.zeros(fact_words(self.spec), np.int64)
         self._scope["plan"](sizes, facts)
         return facts
 
@@ -195,11 +191,11 @@ class PythonExecutable(Portable):
              threads: int) -> None:
         by_rows = "row_blocks" in self._scope
         driver = self._scope["row_blocks" if by_rows else "phases"]
-        floats = facts[launch.BLOCK_SCRATCH if by_rows else launch.PHASES_SCRATCH]
+        floats = facts[layout.BLOCK_SCRATCH if by_rows else layout.PHASES_SCRATCH]
         with np.errstate(all="ignore"):
-            driver([a.reshape(-1) for a in arrays], sizes, self._arena,
-                   np.empty(floats, np.float32), int(facts[launch.MOST_ROWS]),
-                   np.zeros(self._queue_words, np.int64), fault, 0)
+            driver(args=[a.reshape(-1) for a in arrays], sizes=sizes, weights=self._arena,
+                   scratch=np.empty(floats, np.float32), block=int(facts[layout.MOST_ROWS]),
+                   queue=np.zeros(self._queue_words, np.int64), fault=fault, worker=0)
 
 
 class Executable(Portable):
@@ -215,7 +211,7 @@ class Executable(Portable):
         self._state = self._new_state(load(driver, self._target))
         address = linker(self._target).address
         pointer = ctypes.c_void_p
-        self._plan_code = ctypes.CFUNCTYPE(None, pointer, pointer)(int(self._state[launch.PLAN]))
+        self._plan_code = ctypes.CFUNCTYPE(None, pointer, pointer)(int(self._state[layout.PLAN]))
         word = ctypes.c_int64
         self._run_code = ctypes.CFUNCTYPE(word, *[pointer] * 6, word)(address("nnc_run"))
         self._worker_code = address("nnc_worker")
@@ -236,17 +232,14 @@ class Executable(Portable):
 
     @threads.setter
     def threads(self, count: int) -> None:
-        self._threads = self._state[launch.WORKERS] = check_threads(count)
+        self._threads = self._state[layout.WORKERS] = check_threads(count)
 
     def swap_weights(self, arena: npt.NDArray[np.float32]) -> None:
         with self._lock:
-            before = self._arena               # lives until the words no longer point to it
             super().swap_weights(arena)
-            self._state.arena = self._arena
-            self._state[call_path.ARENA] = id(self._arena)
+            self._state.hold(layout.ARENA, self._arena)
             if self._buffer_call is not None:
                 self._buffer_call.use(self._arena)
-            del before
 
     def sharing(self, sizes: Words) -> tuple[int, int]:
         load_sharing(self._target)
@@ -260,45 +253,18 @@ class Executable(Portable):
         return workers, block
 
     def _new_state(self, driver: Addresses) -> State:
-        specs = self._spec_words()
-        memory = aligned_words(call_path.SPECS + len(specs))
-        state = memory.view(State)
-        state.arena = self._arena
-        fallback, restart, on_fault = self._fallback, self._restart, self._on_fault
-        new_large = self._new_large
-        state.objects = (fallback, restart, on_fault, new_large, self.spec)
-        state[launch.POOL], state[launch.PLAN] = POOL.address, driver.plan
-        state[launch.ROW_BLOCKS], state[launch.PHASES] = driver.row_blocks, driver.phases
-        state[launch.QUEUE_WORDS] = driver.queue_words
-        state[launch.TILE_ROWS] = self._target.tile_rows
-        state[launch.CACHE] = self._cache
-        state[launch.WORKERS] = self._threads
-        state[call_path.ARRAY_CLASS], state[call_path.ARENA] = id(np.ndarray), id(self._arena)
-        state[call_path.FALLBACK], state[call_path.RESTART] = id(fallback), id(restart)
-        state[call_path.ON_FAULT], state[call_path.OUT_NAME] = id(on_fault), id(OUT)
-        state[call_path.RELEASE] = call_path.RELEASE_FLOPS
-        state[call_path.LARGE], state[call_path.NEW_LARGE] = output_memory.LARGE, id(new_large)
-        state[call_path.INPUTS] = len(self.spec.inputs)
-        state[call_path.OUTPUTS] = len(self.spec.outputs)
-        state[call_path.SIZES] = max(1, len(self.spec.sizes))
-        state[call_path.DIMS] = self._fact_words() - launch.FACTS
-        state[call_path.SPECS:] = specs
+        words = {
+            layout.POOL_ADDRESS: POOL.address, layout.PLAN: driver.plan,
+            layout.ROW_BLOCKS: driver.row_blocks, layout.PHASES: driver.phases,
+            layout.QUEUE_WORDS: driver.queue_words, layout.TILE_ROWS: self._target.tile_rows,
+            layout.CACHE: self._cache, layout.WORKERS: self._threads,
+            layout.RELEASE: call_path.RELEASE_FLOPS, layout.LARGE: output_memory.LARGE}
         if call_path.usable():
-            state[call_path.NEW_ARRAY] = call_path.numpy_new_array()
-        weakref.finalize(state, free_scratch, memory).atexit = False
-        STATES[id(state)] = state
-        return state
-
-    def _spec_words(self) -> list[int]:
-        """What compiled_call.py says of specs."""
-        words = []
-        for dims, dtype in zip(self.spec.input_dims, self.spec.input_dtypes, strict=True):
-            words += [*dtype_words(dtype), len(dims)]
-            words += [-1 - self.spec.sizes.index(dim) if isinstance(dim, str) else dim
-                      for dim in dims]
-        for type_, dtype in zip(self.spec.outputs, self.spec.output_dtypes, strict=True):
-            words += [*dtype_words(dtype), type_.ndim]
-        return words
+            words[layout.NEW_ARRAY] = call_path.numpy_new_array()
+        return new_state(self.spec, words, {
+            layout.ARRAY_CLASS: np.ndarray, layout.ARENA: self._arena, layout.OUT_NAME: OUT,
+            layout.FALLBACK: self._fallback, layout.RESTART: self._restart,
+            layout.ON_FAULT: self._on_fault, layout.NEW_LARGE: self._new_large})
 
     def _new_plan(self, arrays: Sequence[Any]) -> Plan | None:
         """For BufferCall: what calls with arrays of these shapes have in common."""
@@ -325,10 +291,10 @@ class Executable(Portable):
 
         if POOL.start(threads, self._worker_code):
             with contextlib.suppress(Error):   # the workers are busy: the default will do
-                POOL.words[WORTH] = costs(POOL, self._target).worth
+                POOL.words[layout.WORTH] = costs(POOL, self._target).worth
 
     def _plan(self, sizes: Words) -> Words:
-        facts = np.zeros(self._fact_words(), np.int64)
+        facts = np.zeros(fact_words(self.spec), np.int64)
         self._plan_code(sizes.ctypes.data, facts.ctypes.data)
         return facts
 
@@ -345,46 +311,9 @@ class Executable(Portable):
             raise MemoryError
 
 
-# -- pieces ----------------------------------------------------------------------------------------
-
-OUT = "out"                                   # interned: a keyword is compared by its address
-POOL = Pool()
-STATES: weakref.WeakValueDictionary[int, State] = weakref.WeakValueDictionary()
-
-
-def forget_other_threads() -> None:
-    """In a forked child: no other thread uses a model's memory."""
-    for state in list(STATES.values()):
-        state[launch.LOCK] = 0
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=forget_other_threads)
-
-
 def checked_arena(arena: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     if arena.dtype != np.float32 or arena.ndim != 1 or not arena.flags.c_contiguous:
         raise Error("an arena is a contiguous 1-D array of float32")
     if arena.ctypes.data % LINE_BYTES:
         raise Error("an arena starts on a cache line; arena.aligned_zeros makes such arrays")
     return arena
-
-
-def dtype_words(dtype: np.dtype[Any]) -> list[int]:
-    """Its object, its number, the number of the other type that is the same, and its bytes."""
-    same = np.dtype(np.longlong) if dtype == np.longlong else dtype
-    return [id(dtype), dtype.num, same.num, dtype.itemsize]
-
-
-def aligned_words(count: int) -> Words:
-    """Zeros on a cache line."""
-    raw = np.zeros(8 * count + LINE_BYTES, np.uint8)
-    start = -raw.ctypes.data % LINE_BYTES
-    return raw[start:start + 8 * count].view(np.int64)
-
-
-def free_scratch(memory: Words) -> None:
-    free = ctypes.CDLL(None)["free"]
-    free.argtypes, free.restype = [ctypes.c_void_p], None
-    for word in (launch.SCRATCH, launch.QUEUES):
-        free(int(memory[word]))

@@ -1,7 +1,7 @@
 """One run of a model, compiled: choose how the work is shared, find memory, and do it.
 
-A model's *state* is a block of words that describe it to compiled code.  What each call needs is
-said by the generated `plan(sizes, facts)`; what is done with it, by the schedule:
+A model's *state* describes it to compiled code (layout.py).  What each call needs is said by the
+generated `plan(sizes, facts)`; what is done with it, by the schedule:
 
 * `row_blocks`: a worker claims a block of rows and takes it through all steps, and so reads all
   weights.  Used for large batches, and for most if the weights fit in one core's L2 cache.
@@ -14,6 +14,25 @@ takes memory of its own and works alone.
 from __future__ import annotations
 
 from nncompile.cpu.kernels.kernel import NEXT_BASE
+from nncompile.cpu.layout import (
+    BLOCK_SCRATCH,
+    BUSY,
+    CACHE,
+    FLOPS,
+    LOCK,
+    MOST_ROWS,
+    PHASES,
+    PHASES_SCRATCH,
+    POOL_ADDRESS,
+    QUEUE_WORDS,
+    QUEUES,
+    QUEUES_BASE,
+    ROW_BLOCKS,
+    SCRATCH,
+    STARTED,
+    TILE_ROWS,
+    WORTH,
+)
 from nncompile.cpu.machine.topology import L2, L3
 from nncompile.cpu.objects.compile import runtime
 from nncompile.cpu.objects.primitives import (
@@ -32,18 +51,7 @@ from nncompile.cpu.objects.primitives import (
     symbol,
     words,
 )
-from nncompile.cpu.runtime.pool import BUSY, STARTED, WORTH, call_driver, enter, share
-
-# A model's state.  LOCK guards its cache line, which callers write: memory for scratch and for the
-# workers' queues, each with its size, and the BASE of the queues' counts.
-LOCK, SCRATCH, SCRATCH_BYTES, QUEUES, QUEUES_BYTES, BASE = range(6)
-POOL, PLAN, ROW_BLOCKS, PHASES = 8, 9, 10, 11          # addresses; ROW_BLOCKS may be 0
-QUEUE_WORDS, TILE_ROWS, CACHE, WORKERS = 12, 13, 14, 15   # CACHE: the level of the weights
-LAUNCH_WORDS = 16                             # call.py's words follow
-
-# facts that `plan` states; the outputs' dims follow
-FLOPS, BLOCK_SCRATCH, PHASES_SCRATCH, MOST_ROWS, ROOM = range(5)
-FACTS = 5                                     # ROOM is negative where the sizes are not legal
+from nncompile.cpu.runtime.pool import call_driver, enter, share
 
 DONE, NO_MEMORY, NO_WORKERS = 0, 1, 2         # what a run returns
 
@@ -66,7 +74,7 @@ def run(state: Pointer, weights: Pointer, args: Pointer, sizes: Pointer, facts: 
     """
     if exchange(state, LOCK, 1) != 0:
         return run_apart(state, weights, args, sizes, facts, fault)
-    pool = load_pointer(state, POOL)
+    pool = load_pointer(state, POOL_ADDRESS)
     workers = useful_workers(state, sizes, facts, threads)
     if workers > 1 and atomic_load(pool, STARTED) + 1 < workers:
         publish(state, LOCK, 0)
@@ -85,7 +93,7 @@ def run(state: Pointer, weights: Pointer, args: Pointer, sizes: Pointer, facts: 
     if same(queue, null()) or (floats != 0 and same(scratch, null())):
         status = NO_MEMORY
     if status == DONE:
-        base = load(state, BASE)
+        base = load(state, QUEUES_BASE)
         if workers > 1:
             share(pool, workers, driver, args, sizes, weights, scratch, block, queue, stride, base,
                   fault)
@@ -124,7 +132,7 @@ def useful_workers(state: Pointer, sizes: Pointer, facts: Pointer, threads: int)
     """How many of so many threads finish this call soonest."""
     if threads == 1:
         return 1
-    worth = load(load_pointer(state, POOL), WORTH)
+    worth = load(load_pointer(state, POOL_ADDRESS), WORTH)
     workers = max(1, min(threads, 1 + load(facts, FLOPS) // worth))
     if in_row_blocks(state, sizes, facts, workers):
         workers = min(workers, row_workers(state, sizes, facts))
@@ -154,7 +162,7 @@ def in_row_blocks(state: Pointer, sizes: Pointer, facts: Pointer, workers: int) 
         return 1
     row, reading = load(facts, FLOPS) // rows, rows_to_read(state, facts, workers)
     busy = min(workers, row_workers(state, sizes, facts))
-    meeting = load(load_pointer(state, POOL), WORTH) // 2
+    meeting = load(load_pointer(state, POOL_ADDRESS), WORTH) // 2
     blocks = row * max((rows + busy - 1) // busy, reading) + meeting * min(busy - 1, 1)
     phases = row * max(rows, reading) // workers
     return 1 if blocks <= phases + meeting * (1 + load(state, QUEUE_WORDS) // PHASE) else 0
@@ -206,7 +214,7 @@ def empty_queues(state: Pointer, count: int) -> Pointer:
     queues = grown(state, QUEUES, 8 * (PHASE + count), PHASE + count)
     if same(queues, null()):
         return queues
-    store(state, BASE, load(state, BASE) + NEXT_BASE)
+    store(state, QUEUES_BASE, load(state, QUEUES_BASE) + NEXT_BASE)
     if count > 0:
         return words(queues, PHASE)
     store(queues, 0, 0)

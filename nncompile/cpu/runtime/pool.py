@@ -11,8 +11,8 @@ job, then sleep on a futex.  The first half of this file is compiled.  Its rules
 * What describes the job is written only while it is closed and ACTIVE is 0, and read only by
   workers that have joined.
 * Workers that join draw a ticket, so any of them may help, whichever the system woke; a ticket of
-  LIMIT or more does nothing.  If the job is for ALL, each has the same ticket in every call, and so
-  the same part of the weights in its cache.
+  JOB_WORKERS or more does nothing.  If the job is for all of them, each has the same ticket in
+  every call, and so the same part of the weights in its cache.
 * Work inside a job is claimed piece by piece, and the caller waits for workers that have joined
   only.  A worker that sleeps too long, or gets no CPU, costs its help and nothing else.
 * A worker is about to sleep: SLEEPERS += 1, then the system compares NUMBER with what the worker
@@ -37,6 +37,35 @@ import numpy as np
 
 from nncompile import options
 from nncompile.cpu.kernels.kernel import BASE, ME, OTHERS, STRIDE
+from nncompile.cpu.layout import (
+    ACTIVE,
+    ALLOWED,
+    AWAY_FROM,
+    CPU_WORDS,
+    DRIVER_LETTERS,
+    JOB_ARGS,
+    JOB_BASE,
+    JOB_BLOCK,
+    JOB_DRIVER,
+    JOB_FAULT,
+    JOB_FOR_ALL,
+    JOB_JOINED,
+    JOB_QUEUE,
+    JOB_SCRATCH,
+    JOB_SIZES,
+    JOB_STRIDE,
+    JOB_WEIGHTS,
+    JOB_WORKERS,
+    MOST_THREADS,
+    NEXT,
+    NUMBER,
+    OPEN,
+    POOL_WORDS,
+    SLEEPERS,
+    STARTED,
+    THREADS,
+    WORTH,
+)
 from nncompile.cpu.objects.compile import runtime
 from nncompile.cpu.objects.primitives import (
     PHASE,
@@ -59,17 +88,6 @@ from nncompile.cpu.objects.primitives import (
 )
 from nncompile.errors import Error
 
-# The pool's words.  The job is described where its number is: who sees that has the line.  Those
-# that are written at other times lie a cache line apart.
-NUMBER, OPEN, ACTIVE, FUNCTION, ARGS, SIZES, WEIGHTS, QUEUE = range(8)
-SCRATCH, BLOCK, QUEUE_STRIDE, QUEUE_BASE, FAULT, LIMIT, ALL, JOINED = range(8, 16)
-SLEEPERS, BUSY, NEXT = 16, 24, 32
-STARTED, AWAY_FROM = 40, 41                   # threads; 1 + the CPU that they are kept off
-WORTH = 42                                    # operations that are worth another worker
-ALLOWED, CPU_WORDS = 48, 16                   # a bit for each CPU they may use
-THREADS, MOST_THREADS = 64, 1024              # their numbers in Linux, 0 until they run
-POOL_WORDS = THREADS + MOST_THREADS
-
 DEFAULT_WORTH = 50_000                        # until the first use, when costs.py measures it
 SPINS = 20_000                                # of a worker, about half a millisecond
 YIELD_AFTER = 2_000                           # of a caller: then there are more threads than CPUs
@@ -84,7 +102,7 @@ system_call = symbol("system_call", "ipiiip", "i", "syscall")
 current_cpu = symbol("current_cpu", "", "c", "sched_getcpu")
 set_affinity = symbol("set_affinity", "iip", "c", "sched_setaffinity")
 yield_cpu = symbol("yield_cpu", "", "c", "sched_yield")
-call_driver = indirect("call_driver", "ppppippi", "n")
+call_driver = indirect("call_driver", DRIVER_LETTERS, "n")
 
 
 # -- compiled --------------------------------------------------------------------------------------
@@ -108,8 +126,8 @@ def worker(pool: Pointer) -> Pointer:
         seen = atomic_load(pool, NUMBER)
         atomic_add(pool, ACTIVE, 1)
         if atomic_load(pool, OPEN) == seen:
-            ticket = 1 + (number if load(pool, ALL) else atomic_add(pool, JOINED, 1))
-            if ticket < load(pool, LIMIT):
+            ticket = 1 + (number if load(pool, JOB_FOR_ALL) else atomic_add(pool, JOB_JOINED, 1))
+            if ticket < load(pool, JOB_WORKERS):
                 work(pool, ticket)
         atomic_add(pool, ACTIVE, -1)
     return pool
@@ -118,12 +136,13 @@ def worker(pool: Pointer) -> Pointer:
 @runtime
 def work(pool: Pointer, me: int) -> None:
     """Take part in the job as its worker number `me`."""
-    stride = load(pool, QUEUE_STRIDE)
-    queue = words(load_pointer(pool, QUEUE), me * stride)
-    enter(queue, stride, me, load(pool, LIMIT), load(pool, QUEUE_BASE))
-    call_driver(load_pointer(pool, FUNCTION), load_pointer(pool, ARGS), load_pointer(pool, SIZES),
-                load_pointer(pool, WEIGHTS), load_pointer(pool, SCRATCH), load(pool, BLOCK), queue,
-                load_pointer(pool, FAULT), me)
+    stride = load(pool, JOB_STRIDE)
+    queue = words(load_pointer(pool, JOB_QUEUE), me * stride)
+    enter(queue, stride, me, load(pool, JOB_WORKERS), load(pool, JOB_BASE))
+    call_driver(load_pointer(pool, JOB_DRIVER), load_pointer(pool, JOB_ARGS),
+                load_pointer(pool, JOB_SIZES), load_pointer(pool, JOB_WEIGHTS),
+                load_pointer(pool, JOB_SCRATCH), load(pool, JOB_BLOCK), queue,
+                load_pointer(pool, JOB_FAULT), me)
 
 
 @runtime
@@ -137,7 +156,7 @@ def enter(queue: Pointer, stride: int, me: int, workers: int, base: int) -> None
 
 
 @runtime
-def share(pool: Pointer, workers: int, function: Pointer, args: Pointer, sizes: Pointer,
+def share(pool: Pointer, workers: int, driver: Pointer, args: Pointer, sizes: Pointer,
           weights: Pointer, scratch: Pointer, block: int, queue: Pointer, stride: int, base: int,
           fault: Pointer) -> None:
     """Call a driver on this thread and on up to workers - 1 others.  The caller holds BUSY.
@@ -145,19 +164,19 @@ def share(pool: Pointer, workers: int, function: Pointer, args: Pointer, sizes: 
     stride: words from the queue of a worker to the next one's; 0: it is the same one.
     base: what the queues' counts start from.
     """
-    store_pointer(pool, FUNCTION, function)
-    store_pointer(pool, ARGS, args)
-    store_pointer(pool, SIZES, sizes)
-    store_pointer(pool, WEIGHTS, weights)
-    store_pointer(pool, QUEUE, queue)
-    store_pointer(pool, SCRATCH, scratch)
-    store(pool, BLOCK, block)
-    store(pool, QUEUE_STRIDE, stride)
-    store(pool, QUEUE_BASE, base)
-    store_pointer(pool, FAULT, fault)
-    store(pool, LIMIT, workers)
-    store(pool, ALL, load(pool, STARTED) + 1 == workers)
-    store(pool, JOINED, 0)
+    store_pointer(pool, JOB_DRIVER, driver)
+    store_pointer(pool, JOB_ARGS, args)
+    store_pointer(pool, JOB_SIZES, sizes)
+    store_pointer(pool, JOB_WEIGHTS, weights)
+    store_pointer(pool, JOB_QUEUE, queue)
+    store_pointer(pool, JOB_SCRATCH, scratch)
+    store(pool, JOB_BLOCK, block)
+    store(pool, JOB_STRIDE, stride)
+    store(pool, JOB_BASE, base)
+    store_pointer(pool, JOB_FAULT, fault)
+    store(pool, JOB_WORKERS, workers)
+    store(pool, JOB_FOR_ALL, load(pool, STARTED) + 1 == workers)
+    store(pool, JOB_JOINED, 0)
     number = 1 + load(pool, NUMBER)
     publish(pool, OPEN, number)
     atomic_store(pool, NUMBER, number)
@@ -358,3 +377,6 @@ def read_words(path: Path) -> list[str]:
         return path.read_text().split()
     except OSError:
         return []
+
+
+POOL = Pool()                                 # of this process

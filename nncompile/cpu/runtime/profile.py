@@ -13,36 +13,35 @@ from typing import Any
 import numpy as np
 
 from ir.types import NDArray
-from nncompile.cpu.driver import Driver
+from nncompile.cpu import layout
+from nncompile.cpu.driver import Driver, queue_words
 from nncompile.cpu.kernels.kernel import INT, Kernel
 from nncompile.cpu.objects.compile import execute
 from nncompile.cpu.objects.link import linker
-from nncompile.cpu.objects.primitives import PHASE, PRIMITIVES
-from nncompile.cpu.runtime import launch
+from nncompile.cpu.objects.primitives import PRIMITIVES
 from nncompile.cpu.vector.target import Target
 
 RUNS = 7
 
 
-def profile(driver: Driver, target: Target,
-            arrays: Sequence[NDArray], sizes: NDArray, facts: NDArray, arena: NDArray
-            ) -> list[float]:
+def profile(driver: Driver, target: Target, arrays: Sequence[NDArray], sizes: NDArray,
+            facts: NDArray, arena: NDArray) -> list[float]:
     """Seconds of each step for these inputs and outputs, all blocks of rows together: the least of
     several runs.  What calling a kernel from Python costs is taken off."""
     clock = Clock()
     timed = {name: clock.timed(kernel, target) for name, kernel in driver.kernels.items()}
     scope = execute(driver.text, {**PRIMITIVES, **timed})
     by_rows = "row_blocks" in scope
-    floats = int(facts[launch.BLOCK_SCRATCH if by_rows else launch.PHASES_SCRATCH])
+    floats = int(facts[layout.BLOCK_SCRATCH if by_rows else layout.PHASES_SCRATCH])
     scratch = np.empty(floats + 1, np.float32)
     run = scope["row_blocks" if by_rows else "phases"]
     steps = driver.phases
     best = np.full(steps, np.inf)
     for _ in range(RUNS):
         clock.laps.clear()
-        queue = np.zeros(PHASE * steps, np.int64)
-        run([a.reshape(-1) for a in arrays], sizes, arena, scratch, int(facts[launch.MOST_ROWS]),
-            queue, np.zeros(8, np.int64), 0)
+        run(args=[a.reshape(-1) for a in arrays], sizes=sizes, weights=arena, scratch=scratch,
+            block=int(facts[layout.MOST_ROWS]), queue=np.zeros(queue_words(driver), np.int64),
+            fault=np.zeros(layout.FAULT_WORDS, np.int64), worker=0)
         laps = np.array(clock.laps or [0.0] * steps).reshape(-1, steps)
         best = np.minimum(best, laps.sum(axis=0))
     return [float(max(0.0, s)) for s in best]
