@@ -1,7 +1,7 @@
-"""Program -> driver -> text -> machine code.
+"""The driver of a program: the generated function that calls its kernels.
 
-    build(program, target)   the driver as values, and the layout of its constants
-    load(driver, target)     its functions and kernels in this process
+`build` makes it from a program, as values that print as Python source, together with the layout of
+the constants that it reads.  `load` compiles it and finds the addresses of its functions.
 """
 from nncompile.cpu.driver.build import build
 from nncompile.cpu.driver.load import Addresses, load, queue_words

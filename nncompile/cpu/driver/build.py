@@ -5,7 +5,7 @@
             # %0: f32[B, 128] = linear(%x, @0.weight, @0.bias) then relu
             linear_relu(x, 64, at(weights, W0), h0, 128, rows, 64, 128)
 
-`row_blocks` takes a block of rows through all steps; `phases` lets all workers share each step.
+`_row_blocks` takes a block of rows through all steps; `phases` lets all workers share each step.
 Both make the same calls, so a row's bits do not depend on which one ran.
 """
 from __future__ import annotations
@@ -38,28 +38,28 @@ from nncompile.cpu.vector.target import Target
 from nncompile.schedule import Place, Program
 from nncompile.schedule.names import comment
 
-ARGUMENTS = ", ".join(DRIVER_ARGUMENTS)
+_ARGUMENTS = ", ".join(DRIVER_ARGUMENTS)
 
 
 def build(program: Program, target: Target) -> tuple[Driver, Arena]:
     """The driver of a program, and the layout of the constants that it reads."""
     calls = [call_of(program, step, number) for number, step in enumerate(program.steps)]
-    arena = Arena(program.constants, constants_in(calls), target)
+    arena = Arena(program.constants, _constants_in(calls), target)
     names = Names(program, arena)
     values = name_values(program.graph)
-    blocks, lines = fold(lines_of(program, calls, values))
+    blocks, lines = fold(_lines_of(program, calls, values))
     functions = [Function("plan", PLAN_LETTERS,
-                          plan_text(program, names, output_names(program, values)))]
+                          plan_text(program, names, _output_names(program, values)))]
     if program.batch is not None:
-        functions += row_blocks(program, names, blocks, lines)
+        functions += _row_blocks(program, names, blocks, lines)
     functions += phases(program, names, blocks, lines)
     kernels = {call.kernel.name: call.kernel for call in calls}
-    head = header(program, target, kernels.values(), arena)
+    head = _header(program, target, kernels.values(), arena)
     both = {k.name: k for alone in kernels.values() for k in (alone, alone.shared)}
     return Driver(head, functions, both, max(1, len(calls))), arena
 
 
-def constants_in(calls: Sequence[Call]) -> Iterable[Place | Number]:
+def _constants_in(calls: Sequence[Call]) -> Iterable[Place | Number]:
     """The constants and plain numbers that kernels are given, each once."""
     bases = (argument.base for call in calls for argument in call.arguments
              if isinstance(argument, Pointer))
@@ -67,21 +67,21 @@ def constants_in(calls: Sequence[Call]) -> Iterable[Place | Number]:
         isinstance(base, Number) or base.kind == "constant"))
 
 
-def lines_of(program: Program, calls: Sequence[Call], values: dict[Value, str]) -> list[Line]:
+def _lines_of(program: Program, calls: Sequence[Call], values: dict[Value, str]) -> list[Line]:
     """The call of each step."""
     return [Line(number, step.node.where.layer.partition(" ")[0], values[step.node.result],
                  comment(step, values), call.kernel.name, call.arguments)
             for number, (step, call) in enumerate(zip(program.steps, calls, strict=True))]
 
 
-def output_names(program: Program, values: dict[Value, str]) -> list[str]:
+def _output_names(program: Program, values: dict[Value, str]) -> list[str]:
     """For each dim of each output what it belongs to."""
     return [f"{values[v]}: {v.type}" for v in program.graph.outputs for _ in v.type.shape]
 
 
 # -- functions -------------------------------------------------------------------------------------
 
-def header(program: Program, target: Target, kernels: Iterable[Kernel], arena: Arena) -> str:
+def _header(program: Program, target: Target, kernels: Iterable[Kernel], arena: Arena) -> str:
     graph = program.graph
     inputs = ", ".join(str(v.type) for v in graph.inputs)
     outputs = ", ".join(str(v.type) for v in graph.outputs)
@@ -96,23 +96,23 @@ def header(program: Program, target: Target, kernels: Iterable[Kernel], arena: A
         *called, '"""', *places, ""])
 
 
-def row_blocks(program: Program, names: Names, blocks: Sequence[Block], lines: Sequence[Line]
-               ) -> list[Function]:
-    """`row_blocks`, and the functions of equal blocks that it calls."""
+def _row_blocks(program: Program, names: Names, blocks: Sequence[Block], lines: Sequence[Line]
+                ) -> list[Function]:
+    """`_row_blocks`, and the functions of equal blocks that it calls."""
     batch = program.batch or ""
     whole = names.sizes[batch]
     printer = Printer(names, names.sizes | {batch: "rows"})
-    text = [f"def row_blocks({ARGUMENTS}):",
+    text = [f"def row_blocks({_ARGUMENTS}):",
             '    """A worker claims a block of rows and takes it through all steps."""',
             *read_sizes(names), *locate_slots(program, names, "block", "worker"),
             "    row = claim(queue, 0) * block", f"    while row < {whole}:",
             f"        rows = min(block, {whole} - row)"]
     for number, place, value in arguments(program):
-        start = block_start(number, value, batch, printer)
+        start = _block_start(number, value, batch, printer)
         text.append(f"        {names.places[place]} = {start}")
     text += [*printer.lines(lines, "        ", shared=False), "",
              "        row = claim(queue, 0) * block", ""]
-    return [*block_functions(blocks, printer, shared=False),
+    return [*_block_functions(blocks, printer, shared=False),
             Function("row_blocks", DRIVER_LETTERS, "\n".join(text))]
 
 
@@ -120,25 +120,25 @@ def phases(program: Program, names: Names, blocks: Sequence[Block], lines: Seque
            ) -> list[Function]:
     """`phases`, and the functions of equal blocks that it calls."""
     printer = Printer(names, names.sizes)
-    text = [f"def phases({ARGUMENTS}):",
+    text = [f"def phases({_ARGUMENTS}):",
             '    """All workers share the work of a step, then go on to the next."""',
             *read_sizes(names),
             *locate_slots(program, names, names.sizes.get(program.batch or "", ""))]
     text += [f"    {names.places[place]} = pointer(args, {number})"
              for number, place, _ in arguments(program)]
     text += [*printer.lines(lines, "    ", shared=True), ""]
-    return [*block_functions(blocks, printer, shared=True),
+    return [*_block_functions(blocks, printer, shared=True),
             Function("phases", DRIVER_LETTERS, "\n".join(text))]
 
 
-def block_functions(blocks: Sequence[Block], printer: Printer, shared: bool) -> Iterator[Function]:
+def _block_functions(blocks: Sequence[Block], printer: Printer, shared: bool) -> Iterator[Function]:
     for block in blocks:
-        letters = "p" * shared + "".join(map(letter, block.parameters))
+        letters = "p" * shared + "".join(map(_letter, block.parameters))
         yield Function(f"shared_{block.name}" if shared else block.name, letters,
                        printer.block(block, shared))
 
 
-def letter(parameter: Argument) -> str:
+def _letter(parameter: Argument) -> str:
     """The type of a block's parameter: a pointer, or an int64."""
     is_pointer = isinstance(parameter, Variable) or (
         isinstance(parameter, Parameter) and parameter.kind == "p")
@@ -153,7 +153,7 @@ def arguments(program: Program) -> Iterator[tuple[int, Place, Value]]:
         yield number, view.place, value
 
 
-def block_start(number: int, value: Value, batch: str, printer: Printer) -> str:
+def _block_start(number: int, value: Value, batch: str, printer: Printer) -> str:
     """Where the current block starts in an argument; one without the batch is read whole."""
     row = divide(product(value.type.shape), symbol(batch))
     if row is None or not any(batch in monomial for dim in value.type.shape

@@ -1,6 +1,7 @@
-"""A driver and its kernels -> machine code in this process, from the cache if it is there.
+"""Loading a driver and its kernels: from the cache, or compiled now and cached.
 
-One cached object for each kernel, and one for each structure of a model.
+Each kernel is one cached object, which all models share.  Each driver is one too; models of the
+same structure have the same driver.
 """
 from __future__ import annotations
 
@@ -20,8 +21,11 @@ from nncompile.cpu.vector.target import Target
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where a driver's functions are (`row_blocks` is 0 where there is none), and the size of the
-    queue that they claim work from."""
+    """Where the functions of a driver are, and how large their queue is.
+
+    row_blocks:  0 where the driver has no such function.
+    queue_words: words of the queue from which one worker claims its work.
+    """
 
     plan: int
     row_blocks: int
@@ -30,12 +34,12 @@ class Addresses:
 
 
 def queue_words(driver: Driver) -> int:
-    """The words of the queue of one worker."""
+    """How many words the queue of one worker has."""
     return PHASE * driver.phases
 
 
 def load(driver: Driver, target: Target) -> Addresses:
-    """Compile or find the driver's functions and the kernels that it calls.
+    """Load the driver's functions and the kernels that it calls.
 
     Raises CompileError where the source says something that numba cannot compile.
     """

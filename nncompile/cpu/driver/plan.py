@@ -1,4 +1,8 @@
-"""The function `plan` of a driver: what a call of certain sizes needs, whether they are legal."""
+"""The function `plan` of a driver, which a call runs first.
+
+From the named sizes it computes what the call needs: how much work it is, how much scratch memory,
+the shapes of the outputs; and whether the sizes are legal.
+"""
 from __future__ import annotations
 
 import functools
@@ -15,15 +19,15 @@ from nncompile.schedule import Place, Program
 from nncompile.schedule.cost import work
 from nncompile.schedule.names import number_text
 
-BLOCK = 96            # rows that go through all layers together; 48 to 384 measure alike
-SCRATCH = 1 << 18     # floats of a block's scratch, 1 MiB: about an L2 cache
+_BLOCK = 96           # rows of a block; measured: 48 to 384 make no difference
+_SCRATCH = 1 << 18    # floats of a block's scratch, 1 MiB: about an L2 cache
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What `plan` states of a call, from its named sizes.
+class _Facts:
+    """What `plan` computes from the named sizes.
 
-    operations: floating-point operations, roughly.
+    operations: floating-point operations of all steps, roughly.
     block:      the rows of a block are at most the least of these quotients.
     buffers:    words of 4 bytes of each slot of scratch memory.
     limit, powers: the product of the named sizes, each as often as a size of the program has it,
@@ -41,38 +45,41 @@ class Facts:
     outputs: Sequence[Dim]
 
 
-def facts_of(program: Program) -> Facts:
-    return Facts(operations=sum((work(step) for step in program.steps), 0),
-                 block=block_quotients(program), buffers=dict(program.buffers),
-                 limit=size_limit(program), powers=size_powers(program),
-                 requirements=[dim for dim, _ in program.requirements],
-                 outputs=[dim for v in program.graph.outputs for dim in v.type.shape])
+def _facts_of(program: Program) -> _Facts:
+    return _Facts(operations=sum((work(step) for step in program.steps), 0),
+                  block=_block_quotients(program), buffers=dict(program.buffers),
+                  limit=_size_limit(program), powers=_size_powers(program),
+                  requirements=[dim for dim, _ in program.requirements],
+                  outputs=[dim for v in program.graph.outputs for dim in v.type.shape])
 
 
-def block_quotients(program: Program) -> list[tuple[int, Dim]]:
-    """Rows of a block: as many as give its products BLOCK rows, and no more than keep its scratch
-    within SCRATCH, or within the size of the weights if they are larger."""
+def _block_quotients(program: Program) -> list[tuple[int, Dim]]:
+    """The rows of a block are the least of these quotients (dividend, divisor).
+
+    No product of a block has more than _BLOCK rows, and its scratch memory is not larger than
+    _SCRATCH, or than the weights if these are larger.
+    """
     if program.batch is None:
-        return [(BLOCK, 1)]
+        return [(_BLOCK, 1)]
     batch = symbol(program.batch)
     linear = [s for s in program.steps if s.kind == "linear"]
     weights = {constant.sources[0]: constant.shape for constant in
                (program.constants[s.views[1].place.number] for s in linear)}
-    most = max(SCRATCH, sum(map(math.prod, weights.values())))
+    most = max(_SCRATCH, sum(map(math.prod, weights.values())))
     tall = {str(rows): rows for s in linear
             if (rows := divide(s.views[0].shape[0], batch)) is not None}
     scratch = sum((size for d in program.buffers.values()
                    if (size := divide(d, batch)) is not None), 0)
-    return [(BLOCK, 1), *((BLOCK, d) for d in tall.values()), (most, scratch)]
+    return [(_BLOCK, 1), *((_BLOCK, d) for d in tall.values()), (most, scratch)]
 
 
-def size_limit(program: Program) -> int:
+def _size_limit(program: Program) -> int:
     coefficients = [sum(abs(c) for _, c in d.terms) if isinstance(d, DimExpr) else d
                     for d in program.dims]
     return 2**60 // max(1, *coefficients, len(program.buffers))
 
 
-def size_powers(program: Program) -> dict[str, int]:
+def _size_powers(program: Program) -> dict[str, int]:
     """Each named size and the highest power in which it occurs."""
     powers = dict.fromkeys(named_sizes(program.graph), 1)
     for dim in program.dims:
@@ -84,19 +91,22 @@ def size_powers(program: Program) -> dict[str, int]:
 # -- as text ---------------------------------------------------------------------------------------
 
 def plan_text(program: Program, names: Names, output_names: Sequence[str]) -> str:
-    """`output_names`: what to call each of Facts.outputs in a comment."""
-    facts, printer = facts_of(program), Printer(names, names.sizes)
+    """The source of `plan`.
+
+    output_names: for each dim of each output, the name of the output for a comment.
+    """
+    facts, printer = _facts_of(program), Printer(names, names.sizes)
     whole = names.sizes.get(program.batch or "", "")
     stated = {
         layout.FLOPS: (printer.number(facts.operations), "operations"),
-        layout.BLOCK_SCRATCH: (scratch_size(program, names, "block") if program.batch else "0",
+        layout.BLOCK_SCRATCH: (_scratch_size(program, names, "block") if program.batch else "0",
                                "scratch of a worker in row_blocks"),
-        layout.PHASES_SCRATCH: (scratch_size(program, names, whole), "scratch of phases"),
+        layout.PHASES_SCRATCH: (_scratch_size(program, names, whole), "scratch of phases"),
         layout.MOST_ROWS: ("block", "most rows of a block"),
-        layout.ROOM: (room(facts, printer, names), "negative: these sizes are refused")}
+        layout.ROOM: (_room(facts, printer, names), "negative: these sizes are refused")}
     for i, (dim, about) in enumerate(zip(facts.outputs, output_names, strict=True)):
         stated[layout.OUTPUT_DIMS + i] = printer.number(dim), about
-    lines = [f"    block = {least_quotient(facts.block, printer)}"]
+    lines = [f"    block = {_least_quotient(facts.block, printer)}"]
     for i, (text, about) in stated.items():
         put = f"    put(facts, {i}, {text})"
         lines += [f"{put}    # {about}"] if len(put + about) < 93 else [f"    # {about}", put]
@@ -106,11 +116,12 @@ def plan_text(program: Program, names: Names, output_names: Sequence[str]) -> st
 
 
 def read_sizes(names: Names) -> list[str]:
+    """Statements that give each named size its variable."""
     return [f"    {name} = size(sizes, {i})" for i, name in enumerate(names.sizes.values())]
 
 
-def room(facts: Facts, printer: Printer, names: Names) -> str:
-    """How far these sizes are from being illegal."""
+def _room(facts: _Facts, printer: Printer, names: Names) -> str:
+    """An expression that is negative where the sizes are not legal."""
     text = str(facts.limit)
     for name, power in facts.powers.items():
         text += f" // max(1, {names.sizes[name]})" * power
@@ -120,8 +131,11 @@ def room(facts: Facts, printer: Printer, names: Names) -> str:
     return text
 
 
-def least_quotient(quotients: Sequence[tuple[int, Dim]], printer: Printer) -> str:
-    """The least of them, rounded down, but 1 at least; a divisor of 0 counts as 1."""
+def _least_quotient(quotients: Sequence[tuple[int, Dim]], printer: Printer) -> str:
+    """An expression for the least of the quotients, rounded down, and at least 1.
+
+    A divisor of 0 counts as 1.
+    """
     number = min(a // max(1, d) for a, d in quotients if not isinstance(d, DimExpr))
     texts = [f"{a} // max(1, {printer.number(d)})" for a, d in quotients if isinstance(d, DimExpr)]
     if not texts:
@@ -133,36 +147,36 @@ def least_quotient(quotients: Sequence[tuple[int, Dim]], printer: Printer) -> st
 
 # -- scratch memory, of which each slot starts on a cache line -------------------------------------
 
-def scratch_size(program: Program, names: Names, rows: str) -> str:
-    """Words of 4 bytes of all slots for so many rows of the batch."""
-    whole = sum((d for d in program.buffers.values() if fills_lines(d)), 0)
-    parts = [slot_size(program, names, whole, rows)] if not same(whole, 0) else []
-    parts += [slot_size(program, names, d, rows) for d in program.buffers.values()
-              if not fills_lines(d)]
+def _scratch_size(program: Program, names: Names, rows: str) -> str:
+    """An expression for the size of all slots for `rows` rows, in words of 4 bytes."""
+    whole = sum((d for d in program.buffers.values() if _fills_lines(d)), 0)
+    parts = [_slot_size(program, names, whole, rows)] if not same(whole, 0) else []
+    parts += [_slot_size(program, names, d, rows) for d in program.buffers.values()
+              if not _fills_lines(d)]
     return " + ".join(parts) or "0"
 
 
-def slot_size(program: Program, names: Names, size: Dim, rows: str) -> str:
-    """The words of a slot, rounded up to whole cache lines."""
+def _slot_size(program: Program, names: Names, size: Dim, rows: str) -> str:
+    """An expression for the size of a slot, rounded up to whole cache lines."""
     sizes = dict(names.sizes)
     if program.batch is not None:
         sizes[program.batch] = rows
     text = number_text(size, sizes)
-    return text if fills_lines(size) else f"aligned({text})"
+    return text if _fills_lines(size) else f"aligned({text})"
 
 
-def fills_lines(dim: Dim) -> bool:
+def _fills_lines(dim: Dim) -> bool:
     return all(c % LINE == 0 for _, c in dim.terms) if isinstance(dim, DimExpr) else dim % LINE == 0
 
 
 def locate_slots(program: Program, names: Names, rows: str, worker: str = "") -> list[str]:
-    """Statements that give each slot its address: it starts where the one before it ends."""
+    """Statements that give each slot its variable: it starts where the one before it ends."""
     lines, before = [], "scratch"
     if worker and program.buffers:
-        before = f"at(scratch, {worker} * ({scratch_size(program, names, rows)}))"
+        before = f"at(scratch, {worker} * ({_scratch_size(program, names, rows)}))"
     for place, size in program.buffers.items():
         lines.append(f"    {names.places[place]} = {before}")
-        before = f"at({names.places[place]}, {slot_size(program, names, size, rows)})"
+        before = f"at({names.places[place]}, {_slot_size(program, names, size, rows)})"
     return lines
 
 

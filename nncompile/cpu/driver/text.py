@@ -20,24 +20,25 @@ from nncompile.cpu.objects.primitives import PRIMITIVES
 from nncompile.schedule import Place, Program
 from nncompile.schedule.names import factor_text, number_text, place_names, size_names
 
-LOCALS = ("args", "sizes", "weights", "scratch", "block", "queue", "fault", "worker", "facts",
-          "row", "rows", "plan", "row_blocks", "phases", "min")
-COLUMNS = 99
+_LOCALS = ("args", "sizes", "weights", "scratch", "block", "queue", "fault", "worker", "facts",
+           "row", "rows", "plan", "row_blocks", "phases", "min")
+_COLUMNS = 99
 
 
 class Names:
     """The variables of one program's driver.
 
-    sizes: the variable of each named size.
-    places: those of inputs, outputs and slots of scratch memory.
+    sizes:  for each named size.
+    places: for each input, output and slot of scratch memory.
     """
 
     def __init__(self, program: Program, arena: Arena) -> None:
         self.sizes = size_names(program)
-        self.places = place_names(program, {*self.sizes.values(), *LOCALS, *PRIMITIVES})
+        self.places = place_names(program, {*self.sizes.values(), *_LOCALS, *PRIMITIVES})
         self._arena = arena
 
     def constant(self, key: Place | Number) -> str:
+        """The name of the place of a constant or plain number."""
         return self._arena.entries[key].name
 
 
@@ -48,13 +49,15 @@ class Printer:
         self._names, self._sizes = names, sizes
 
     def number(self, dim: Dim) -> str:
+        """A size as an expression."""
         return number_text(dim, self._sizes)
 
     def factor(self, dim: Dim) -> str:
-        """A size that may stand beside * and //."""
+        """A size as an expression that can be an operand of * and //."""
         return factor_text(dim, self._sizes)
 
     def argument(self, argument: Argument) -> str:
+        """An argument of a call."""
         match argument:
             case Pointer(base, dtype, offset):
                 start = self._start(base)
@@ -72,43 +75,48 @@ class Printer:
         return self.number(argument)
 
     def _start(self, base: Base) -> str:
-        """A pointer to where an array starts.  Of a constant the source has the offset."""
+        """A pointer to the start of an array.  A constant's name is its offset in the weights."""
         constant = isinstance(base, Number) or base.kind in ("constant", "w")
         text = self.argument(base)
         return f"at(weights, {text})" if constant else text
 
     def lines(self, lines: Sequence[Line], indent: str, shared: bool) -> list[str]:
-        """The calls, each under its comment; of all workers together, where they are shared."""
+        """Calls, each under its comment.
+
+        shared: all workers make these calls together, and share the work of each.
+        """
         texts = []
         for line in lines:
             name, arguments = line.function, list(map(self.argument, line.arguments))
             if shared:
                 name, arguments = f"shared_{name}", [f"phase(queue, {line.phase})", *arguments]
-            texts += ["", f"{indent}{line.comment}", *wrapped(indent, name, arguments)]
+            texts += ["", f"{indent}{line.comment}", *_wrapped(indent, name, arguments)]
         return texts
 
     def block(self, block: Block, shared: bool) -> str:
-        """The function of steps that repeat; like a kernel, it is shared_<name>(queue, ...) for all
-        workers together."""
+        """The function of an outlined block.
+
+        Like that of a kernel, its name for all workers together is shared_<name>(queue, ...).
+        """
         queue, prefix = (["queue"], "shared_") if shared else ([], "")
         parameters = [*queue, *map(self.argument, block.parameters)]
-        head = wrapped("def ", prefix + block.name, parameters)
+        head = _wrapped("def ", prefix + block.name, parameters)
         return "\n".join([*head[:-1], head[-1] + ":", f'    """{block.about}"""',
                           *self.lines(block.lines, "    ", shared), ""])
 
 
 def at(dtype: str, start: str, offset: str) -> str:
-    """The address of an element of a dtype; float32 goes without saying."""
+    """An expression for the address of an element; `at` counts float32, `at_i64` int64."""
     return f"{'at' if dtype == 'f32' else f'at_{dtype}'}({start}, {offset})"
 
 
-def wrapped(indent: str, name: str, arguments: Sequence[str]) -> list[str]:
-    """The call, broken behind commas at 100 columns."""
+def _wrapped(indent: str, name: str, arguments: Sequence[str]) -> list[str]:
+    """A call, broken after commas at 100 columns."""
     lines, line = [], f"{indent}{name}("
     hang = " " * len(line)
     for i, argument in enumerate(arguments):
         piece = argument + (")" if i == len(arguments) - 1 else ",")
-        if len(line) + len(piece) > COLUMNS and line.strip() and line != hang:
+        if len(line) + len(piece) > _COLUMNS and line.strip() and line != hang:
             lines.append(line.rstrip())
             line = hang
         line += piece + " "

@@ -21,15 +21,20 @@ from nncompile.schedule import Place
 
 
 class Number(NamedTuple):
-    """A plain number of the model in memory, as its `repr`: 0.0 is not -0.0, and NaN is NaN."""
+    """A plain number of the model, which kernels read from memory.
+
+    text: its `repr`, because 0.0 equals -0.0, and NaN does not equal itself.
+    """
 
     text: str
     dtype: str
 
 
 class Parameter(NamedTuple):
-    """What a function of repeated steps is given: "p0" a place, "w0" a constant, "n0" the number of
-    a step."""
+    """A parameter of an outlined block.
+
+    kind: "p": a place.  "w": a constant or a plain number.  "n": the number of a step.
+    """
 
     kind: str
     number: int
@@ -39,7 +44,7 @@ Base = Place | Number | Parameter
 
 
 class Pointer(NamedTuple):
-    """The address of the element `offset` of an array of this dtype."""
+    """The address of element number `offset` of an array of this dtype."""
 
     base: Base
     dtype: str
@@ -47,13 +52,13 @@ class Pointer(NamedTuple):
 
 
 class StepNumber(NamedTuple):
-    """The number of a step, by which its kernel reports a fault."""
+    """The number of a step: its kernel reports it together with a fault."""
 
     number: int
 
 
 class Variable(NamedTuple):
-    """A variable that the function has from its caller."""
+    """A variable that a function gets from its caller."""
 
     name: str
 
@@ -65,7 +70,7 @@ Argument = Pointer | Base | StepNumber | Variable | Dim
 
 @dataclass(frozen=True)
 class Call:
-    """A kernel and what it is called with."""
+    """A kernel and the arguments of one call of it."""
 
     kernel: Kernel
     arguments: tuple[Argument, ...]
@@ -92,7 +97,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Block:
-    """A function of several lines, whose phases count from 0: equal blocks of a network call it."""
+    """An outlined function: what equal blocks of a network have in common.  Phases count from 0."""
 
     name: str
     about: str
@@ -101,7 +106,10 @@ class Block:
 
 
 class Function(NamedTuple):
-    """A function of generated source.  `letters` are the types of its arguments; see primitives."""
+    """A function of generated source.
+
+    letters: the types of its arguments; see primitives.py.
+    """
 
     name: str
     letters: str
@@ -110,9 +118,11 @@ class Function(NamedTuple):
 
 @dataclass(frozen=True)
 class Driver:
-    """Generated source, function by function, and what has to be known to load it.
+    """Generated source, function by function, and what loading it takes.
 
-    phases: how many counters for claiming work its queue has.
+    functions: a function stands behind those that it calls.
+    kernels:   both entry points of each kernel, by the names that the source uses.
+    phases:    how many steps claim their work from a worker's queue.
     """
 
     header: str
@@ -122,4 +132,5 @@ class Driver:
 
     @property
     def text(self) -> str:
+        """All of the source."""
         return "\n\n".join([self.header, *(function.text for function in self.functions)])

@@ -19,12 +19,12 @@ from nncompile.cpu.vector.target import Target
 from nncompile.schedule import Constant, Place
 
 LINE = 16                                     # words of a cache line: every entry starts on one
-Floats = npt.NDArray[np.float32]
+_Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Entry:
-    """Where so many numbers of a dtype lie; the offset counts words of 4 bytes."""
+class _Entry:
+    """Where `count` numbers of a dtype lie; the offset counts words of 4 bytes."""
 
     name: str
     offset: int
@@ -35,45 +35,54 @@ class Entry:
 
     @property
     def bytes(self) -> int:
+        """Bytes of its numbers."""
         return self.count * DTYPES[self.dtype].itemsize
 
     @property
     def stop(self) -> int:
-        """The first cache line behind it, in words."""
+        """The offset of the first cache line behind it."""
         return self.offset + -(-self.bytes // 4 // LINE) * LINE
 
 
 class Arena:
-    """The layout of this memory: an entry for each constant and plain number that is `used`, in
-    that order."""
+    """The layout of this memory: an entry for each constant and plain number.
+
+    used: the keys of the entries, in their order.
+    """
 
     def __init__(self, constants: Sequence[Constant], used: Iterable[Place | Number],
                  target: Target) -> None:
         self.target = target
-        self.entries: dict[Place | Number, Entry] = {}
+        self.entries: dict[Place | Number, _Entry] = {}
         self.size = 0                         # words of 4 bytes
         for key in used:
             content = key if isinstance(key, Number) else constants[key.number]
             about, count = _described(content, target)
             about += f" of {content.dtype}" * (content.dtype != "f32")
-            entry = Entry(f"W{len(self.entries)}", self.size, count, content.dtype, about, content)
+            entry = _Entry(f"W{len(self.entries)}", self.size, count, content.dtype, about, content)
             self.entries[key], self.size = entry, entry.stop
         self.size = max(LINE, self.size)      # one line at least, for a model without weights
 
-    def pack(self, sources: Sequence[NDArray]) -> Floats:
-        """The memory, starting on a cache line: float32, or what lies there as such."""
-        arena = aligned_zeros(self.size)
+    def pack(self, sources: Sequence[NDArray]) -> _Floats:
+        """Fill new memory, which starts on a cache line, with these sources.
+
+        The array is float32; the numbers of other dtypes lie in it as their bits.
+        """
+        arena = _aligned_zeros(self.size)
         with np.errstate(over="ignore"):
             for entry in self.entries.values():
                 self._fill(entry.content, sources, self._place(arena, entry))
         return arena
 
-    def _place(self, arena: Floats, entry: Entry) -> NDArray:
+    def _place(self, arena: _Floats, entry: _Entry) -> NDArray:
         """The elements of an entry, as a 1-D view of the memory."""
         return arena[entry.offset:].view(np.uint8)[:entry.bytes].view(DTYPES[entry.dtype])
 
-    def unpack(self, arena: Floats, source: int) -> NDArray:
-        """The source of this number, as `pack` was given it: where it lies as it is, that place."""
+    def unpack(self, arena: _Floats, source: int) -> NDArray:
+        """The source of this number, bit for bit as `pack` was given it.
+
+        It is a read-only view of the memory where the layout allows it, and a copy otherwise.
+        """
         holding = [(entry, c) for entry in self.entries.values()
                    if isinstance(c := entry.content, Constant) and source in c.sources]
         entry, constant = min(holding, key=lambda pair: pair[1].layout != "rows")
@@ -106,7 +115,7 @@ def _described(content: Constant | Number, target: Target) -> tuple[str, int]:
     return f"array {list(content.shape)}", prod(content.shape)
 
 
-def aligned_zeros(count: int) -> Floats:
+def _aligned_zeros(count: int) -> _Floats:
     """`count` float32 zeros on a 64-byte boundary."""
     raw = np.zeros(4 * count + 64, np.uint8)
     start = -raw.ctypes.data % 64
