@@ -163,3 +163,15 @@ def test_imports_go_up_the_flow() -> None:
 
 def test_no_module_imports_itself_in_a_circle() -> None:
     assert list(nx.simple_cycles(all_imports())) == []
+
+
+def test_no_package_imports_itself_in_a_circle() -> None:
+    """Where each package inside of another one counts as a whole."""
+    for outer in {name.rpartition(".")[0] for name in MODULES} - {""}:
+        def part(module: str, outer: str = outer) -> str | None:
+            return module[len(outer) + 1:].partition(".")[0] if inside(module, outer) else None
+
+        edges = {(part(name), part(target)) for name, target in all_imports().edges}
+        graph = nx.DiGraph((here, there) for here, there in edges if here and there)
+        graph.remove_edges_from(nx.selfloop_edges(graph))
+        assert list(nx.simple_cycles(graph)) == [], outer
