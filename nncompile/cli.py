@@ -357,8 +357,8 @@ def _cache(args: argparse.Namespace) -> int:
 def _hw(args: argparse.Namespace) -> int:
     from nncompile.bench.machine import caches, cpu_name
     from nncompile.cpu.machine.ceilings import ceilings
+    from nncompile.cpu.runtime import default_threads
     from nncompile.cpu.runtime.costs import costs_here
-    from nncompile.cpu.runtime.pool import default_threads
 
     print(f"CPU      {cpu_name()}\n"
           f"caches   {', '.join(caches()) or 'unknown'}\n"

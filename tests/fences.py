@@ -18,8 +18,7 @@ import pytest
 from nncompile import CompiledModel
 from nncompile.cpu import layout
 from nncompile.cpu.objects.primitives import PHASE
-from nncompile.cpu.runtime import launch
-from nncompile.cpu.runtime.executable import Executable
+from nncompile.cpu.runtime import Executable, launch
 
 PAGE = mmap.PAGESIZE
 protect = ctypes.CDLL(None, use_errno=True).mprotect

@@ -1,11 +1,13 @@
-"""The CPU target: Program -> source text -> machine code -> callable.
+"""The CPU target: Program -> driver -> source text -> machine code -> callable.
 
-    engine.py    all of it, for one program: the way in
-    emit.py      Program -> Python source          emitters.py, scope.py: its lines, its names
-    arena.py     the weights as kernels read them
-    kernels/     what the source calls             lanes.py, math/, target.py: what they stand on
-    jit.py       source -> object code, by numba   load.py, cache.py, link.py: kept, and linked
-    executable.py, call.py, launch.py, pool.py     from a call to the workers
-    profile.py   time of each step                 progress.py: what a terminal shows meanwhile
-    ceilings.py, costs.py, cores.py                what the machine can do, and what sharing costs
+    backend.py   all of it for one program: the way in
+    driver/      Program -> the driver, as values and as the text that numba compiles
+    kernels/     what a driver calls: one unit of work each, as LLVM and in NumPy
+    vector/      what kernels are written with: the target, vector code, elementwise functions
+    objects/     functions and kernels -> object code, kept on disk, linked into the process
+    layout.py    the records that compiled code and Python share
+    runtime/     from a call to the workers, and back with the results
+    machine/     the caches, cores and ceilings of this machine
+
+This package imports none of them: the machine's rooms are of use without a code generator.
 """

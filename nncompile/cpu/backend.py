@@ -12,8 +12,7 @@ from nncompile.backend import Backend, CallSpec, Fallback, Loaded, Stopwatch
 from nncompile.cpu.driver import build
 from nncompile.cpu.machine.topology import L2, L3, MEMORY, cache_of, l2_bytes
 from nncompile.cpu.objects.library import kernel_module
-from nncompile.cpu.runtime.executable import Executable, PythonExecutable
-from nncompile.cpu.runtime.profile import profile
+from nncompile.cpu.runtime import Executable, PythonExecutable
 from nncompile.cpu.vector.target import assembly, available, host
 from nncompile.errors import CompileError, InputError
 from nncompile.faults import fault
@@ -90,6 +89,8 @@ class CpuProgram:
     def profile(self, inputs: Sequence[NDArray], outputs: Sequence[NDArray]) -> list[float]:
         if isinstance(self._executable, PythonExecutable):
             raise InputError("there is nothing to time with NNCOMPILE_JIT=0")
+        from nncompile.cpu.runtime.profile import profile  # here: no call needs it
+
         sizes, facts = self._executable.facts(inputs)
         return profile(self._driver, self.target,
                        [*inputs, *outputs], sizes, facts, self._arena)

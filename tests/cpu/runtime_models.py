@@ -13,7 +13,7 @@ from nncompile.backend import CallSpec
 from nncompile.cpu import kernels
 from nncompile.cpu.driver import Driver, Function
 from nncompile.cpu.layout import DRIVER_LETTERS, PLAN_LETTERS
-from nncompile.cpu.runtime.executable import Executable
+from nncompile.cpu.runtime import Executable
 from nncompile.cpu.vector.target import host
 
 WIDTHS = (17, 64, 32, 6)                      # weights fit a cache; BIG ones are shared in phases

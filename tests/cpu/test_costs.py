@@ -57,7 +57,7 @@ def test_the_first_call_that_shares_work_sets_the_constant(tmp_path: Path) -> No
         from nncompile import nn
         from nncompile.cpu.runtime import costs
         from nncompile.cpu.layout import WORTH
-        from nncompile.cpu.runtime.pool import POOL
+        from nncompile.cpu.runtime import POOL
         costs.measure = lambda *_: costs.Costs(3e-6, 5e10)
         x = np.ones((500, 100), np.float32)
         fast = nncompile.compile(nn.Linear(100, 100), x, threads=2)

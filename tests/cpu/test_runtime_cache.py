@@ -20,7 +20,7 @@ from nncompile.cpu.objects.compile import Function, compile_functions, execute, 
 from nncompile.cpu.objects.library import kernel_primitive
 from nncompile.cpu.objects.link import Linker, LinkError, linker
 from nncompile.cpu.objects.primitives import PRIMITIVES, declared, symbol
-from nncompile.cpu.runtime.executable import PythonExecutable
+from nncompile.cpu.runtime import PythonExecutable
 from nncompile.cpu.vector.target import host, object_code
 from nncompile.errors import CompileError
 from tests.cpu.runtime_models import (
@@ -250,7 +250,7 @@ import sys, numpy as np
 import llvmlite.binding as llvm
 def refuse(*_, **__): raise AssertionError("compiled something")
 llvm.parse_assembly = llvm.create_mcjit_compiler = refuse
-from nncompile.cpu.runtime.executable import PythonExecutable
+from nncompile.cpu.runtime import PythonExecutable
 from tests.cpu.runtime_models import WIDTHS, mlp, mlp_float64, rows_of
 x = rows_of(WIDTHS, 100)
 y = mlp(kind=PythonExecutable).call(x)

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 from nncompile.cpu import layout
+from nncompile.cpu.runtime import Executable, PythonExecutable, output_memory
 from nncompile.cpu.runtime import compiled_call as call
-from nncompile.cpu.runtime import output_memory
 from nncompile.cpu.runtime.buffer_call import MOST, BufferCall
-from nncompile.cpu.runtime.executable import Executable, PythonExecutable
 from nncompile.errors import Error, InputError
 from tests.cpu.runtime_models import (
     BIG,

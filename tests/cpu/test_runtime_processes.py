@@ -23,7 +23,7 @@ def test_children_by_fork_have_their_own_workers():
     code = """
 import os, threading, numpy as np
 from nncompile.cpu import layout
-from nncompile.cpu.runtime.pool import POOL
+from nncompile.cpu.runtime import POOL
 from tests.cpu.runtime_models import BIG, mlp, rows_of
 fast, x = mlp(BIG, threads=2), rows_of(BIG, 64)
 want = fast.call(x).tobytes()

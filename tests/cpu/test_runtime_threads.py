@@ -20,8 +20,7 @@ from nncompile.cpu.machine import topology as caches
 from nncompile.cpu.machine.topology import L2, L3, MEMORY
 from nncompile.cpu.objects.library import load_kernel
 from nncompile.cpu.objects.link import linker
-from nncompile.cpu.runtime import launch, pool
-from nncompile.cpu.runtime.pool import POOL
+from nncompile.cpu.runtime import POOL, launch, pool
 from nncompile.cpu.vector.target import host
 from nncompile.errors import Error
 from tests.cpu.kernel_harness import compiled, worker_queues

@@ -199,7 +199,7 @@ class PythonExecutable(Portable):
 
 
 class Executable(Portable):
-    """Runs the source as machine code.  `call` is the fast way in; see call.py."""
+    """Runs the source as machine code.  `call` is the fast way in; see compiled_call.py."""
 
     def __init__(self, driver: Driver, spec: CallSpec,
                  arena: npt.NDArray[np.float32], *, target: Target | None = None, **options: Any
