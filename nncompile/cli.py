@@ -49,7 +49,11 @@ without it, the file's `<name>_inputs` or `inputs`, or what the first layer take
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status: 0, or 1 after an error (said on stderr), or 2 for a wrong command line."""
+    """Run a command and return its exit status.
+
+    It is 0, or 1 after an error, which is printed on stderr.  argparse exits with 2 where the
+    command line is wrong.
+    """
     args = parser().parse_args(argv)
     try:
         status: int = args.command(args)
@@ -68,7 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _message(error: Exception) -> str:
-    """What a person needs of an exception; for one that is not ours, where it came from too."""
+    """What is printed of an exception: its message, and for one that is not ours also its type and
+    the line that raised it."""
     notes = getattr(error, "__notes__", [])
     if isinstance(error, Error):
         return "\n".join([str(error), *notes])
@@ -84,6 +89,7 @@ def _message(error: Exception) -> str:
 
 
 def parser() -> argparse.ArgumentParser:
+    """The parser of the command line; each command sets `command` to its function."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--debug", action="store_true", default=argparse.SUPPRESS,
                         help="show the traceback of an error")
@@ -159,10 +165,12 @@ def _positive(text: str) -> int:
 
 
 def positives(text: str) -> list[int]:
+    """The numbers of a list such as 1,64,1024.  Raises ArgumentTypeError for any below 1."""
     return [_positive(part.strip()) for part in text.split(",")]
 
 
 def names(text: str) -> list[str]:
+    """The names of a list such as numpy,torch; none for the text "none"."""
     return [] if text == "none" else [part.strip() for part in text.split(",")]
 
 
@@ -210,7 +218,7 @@ def _drawn(graph: ir.Graph, dot: bool) -> str:
 
 
 def _show_changes(runs: list[PassRun]) -> None:
-    """The first graph, what each pass changed, the last graph."""
+    """Print the first graph, what each pass changed, and the last graph."""
     known: dict[ir.Value, str] = {}
     idle = []
     print(f"# traced\n{runs[0].graph}\n")
@@ -229,8 +237,11 @@ def _show_changes(runs: list[PassRun]) -> None:
 
 
 def _node_lines(graph: ir.Graph, known: dict[ir.Value, str]) -> list[str]:
-    """A line a node.  `known` keeps a value's number from pass to pass, where the text of a graph
-    counts anew: so a diff has only the lines that changed."""
+    """The text of the graph's nodes, one line each, to be compared with the next pass's.
+
+    known: each value's name so far, to which new ones are added.  The text of a graph numbers the
+           values anew, so that a pass that removes a node would change every line after it.
+    """
     for node in graph.nodes:
         known.setdefault(node.result, f"%{len(known)}")
     names = name_values(graph) | {node.result: known[node.result] for node in graph.nodes}
@@ -274,10 +285,10 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _read_array(path: str) -> npt.NDArray[Any]:
-    """The array in a .npy file; float64, NumPy's own default, as the float32 that models take."""
+    """The array in a .npy file; float64, the default of NumPy, is rounded to float32."""
     try:
         array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError):               # what it says is about unsafe ways to load pickles
+    except (ValueError, EOFError):               # its message tells how to load pickles, unsafely
         raise InputError(f"{path} is not a whole .npy file of numbers, as numpy.save writes one"
                          ) from None
     if not isinstance(array, np.ndarray):
@@ -286,7 +297,7 @@ def _read_array(path: str) -> npt.NDArray[Any]:
 
 
 def _write_array(path: Path, array: npt.NDArray[Any]) -> None:
-    """All of it or nothing: a reader never sees half a file."""
+    """Write the file in one step, so that a reader never sees half of it."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as file:

@@ -15,29 +15,31 @@ import ir
 from nncompile.errors import InputError
 from nncompile.nn import LayerNorm, Linear, Module
 
-HOW_TO_SAY_INPUTS = """\
+_HOW_TO_SAY_INPUTS = """\
 say what goes in, one --input for each argument of forward, as in --input "f32[B, 64]",
 or write it into the file: {name}_inputs = "f32[B, 64]\""""
 
 
 def load_model(text: str) -> tuple[Module, list[Any] | None]:
-    """The model that `file.py:name` names, and its inputs (type texts or arrays) where the file
-    says them, as `<name>_inputs` or `inputs`.
+    """The model that `file.py:name` names, in eval mode, and the inputs that the file declares.
 
-    `name` is a Module, a Module class that takes no arguments, or a function that returns one.
-    Raises InputError; an exception of the file's own code comes through as it is.
+    `name` is a Module, a Module class that takes no arguments, or a function that returns one.  The
+    inputs are type texts or arrays, in a variable `<name>_inputs` or `inputs`; None without it.
+
+    Raises InputError where there is no such model.  An exception of the file's own code is passed
+    on.
     """
     file, colon, name = text.rpartition(":")
     if not colon:
         file, name = text, ""
     if not Path(file).is_file():
         raise InputError(f"there is no file {file!r}; a model is given as file.py:name or file.ir")
-    module = load_file(Path(file))
+    module = _load_file(Path(file))
     if not hasattr(module, name):
         wrong = f"{file} has no {name!r}" if name else "a model is given as file.py:name"
-        there = ", ".join(f"{file}:{found}" for found in candidates(module))
+        there = ", ".join(f"{file}:{found}" for found in _candidates(module))
         raise InputError(f"{wrong}; there is {there or 'no model in it'}")
-    return made(getattr(module, name), name).eval(), declared_inputs(module, name)
+    return _made(getattr(module, name), name).eval(), _declared_inputs(module, name)
 
 
 def is_graph_file(text: str) -> bool:
@@ -60,8 +62,8 @@ def load_graph(file: str) -> ir.Graph:
         raise InputError(f"{file}, {error}") from None
 
 
-def load_file(path: Path) -> ModuleType:
-    """Run a Python file as a module; its own imports find the files beside it, as in a script."""
+def _load_file(path: Path) -> ModuleType:
+    """Run a Python file as a module, whose imports find the files beside it, as a script's do."""
     name = f"_model_file_{path.stem}"
     spec = spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -77,12 +79,12 @@ def load_file(path: Path) -> ModuleType:
     return module
 
 
-def made(found: Any, name: str) -> Module:
+def _made(found: Any, name: str) -> Module:
     if isinstance(found, Module):
         return found
     if not callable(found):
         raise InputError(f"{name} is a {type(found).__name__}, not a model or a function of one")
-    if not takes_nothing(found):
+    if not _takes_nothing(found):
         raise InputError(f"{name}{inspect.signature(found)} needs arguments: write a function "
                          "without any that returns the model")
     model = found()
@@ -91,7 +93,7 @@ def made(found: Any, name: str) -> Module:
     return model
 
 
-def takes_nothing(function: Callable[..., Any]) -> bool:
+def _takes_nothing(function: Callable[..., Any]) -> bool:
     try:
         inspect.signature(function).bind()
     except TypeError:
@@ -99,19 +101,19 @@ def takes_nothing(function: Callable[..., Any]) -> bool:
     return True
 
 
-def candidates(module: ModuleType) -> list[str]:
-    """What the file itself offers: models, and the classes and functions that may make one."""
+def _candidates(module: ModuleType) -> list[str]:
+    """The names of the models in a file, and of its classes and functions that may make one."""
     def offers(value: Any) -> bool:
         if isinstance(value, Module):
             return True
         is_class = inspect.isclass(value) and issubclass(value, Module)
-        return ((is_class or inspect.isfunction(value)) and takes_nothing(value)
+        return ((is_class or inspect.isfunction(value)) and _takes_nothing(value)
                 and value.__module__ == module.__name__)
     return [name for name, value in vars(module).items()
             if not name.startswith("_") and name != "main" and offers(value)]
 
 
-def declared_inputs(module: ModuleType, name: str) -> list[Any] | None:
+def _declared_inputs(module: ModuleType, name: str) -> list[Any] | None:
     given = getattr(module, f"{name}_inputs", getattr(module, "inputs", None))
     if isinstance(given, str | np.ndarray):
         return [given]
@@ -119,7 +121,10 @@ def declared_inputs(module: ModuleType, name: str) -> list[Any] | None:
 
 
 def guessed_inputs(model: Module, name: str) -> list[str]:
-    """The input that the first layer with parameters takes, where that says it."""
+    """The type of the model's input, where its first layer with parameters says what it takes.
+
+    Raises InputError where it does not, or the model has several inputs.
+    """
     if len(inspect.signature(model.forward).parameters) == 1:
         first = next((m for m in model.modules() if list(m.parameters(recurse=False))), None)
         match first:
@@ -127,4 +132,4 @@ def guessed_inputs(model: Module, name: str) -> list[str]:
                 return [f"f32[B, {first.in_features}]"]
             case LayerNorm():
                 return [f"f32[B, {', '.join(map(str, first.normalized_shape))}]"]
-    raise InputError(f"the inputs of {name} are not known: {HOW_TO_SAY_INPUTS.format(name=name)}")
+    raise InputError(f"the inputs of {name} are not known: {_HOW_TO_SAY_INPUTS.format(name=name)}")

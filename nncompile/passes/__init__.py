@@ -1,4 +1,7 @@
-"""The compiler's middle, in the order it runs: clean, recognise, move, fold, fuse."""
+"""The passes, and the order in which they run: clean, recognise, move, fold, fuse.
+
+The comment beside a pass gives the reason for its position.
+"""
 from collections.abc import Iterable
 
 from ir import CSE, DCE, FoldConstants, Pass
@@ -23,37 +26,39 @@ from nncompile.passes.use_rms_norm import UseRMSNorm
 from nncompile.passes.use_silu import UseSiLU
 
 DEFAULT_PIPELINE: tuple[Pass, ...] = (
-    # clean: what is the same looks the same
-    DCE(),               # first: a dead user would keep its operand from fusing
-    FoldConstants(),     # before UseLiterals: it makes some of the constants that are one number
-    UseLiterals(),       # before ReduceStrength and the patterns: they know numbers, not arrays
-    RemoveIdentity(),    # before the patterns: an identity hides its two neighbours from each other
-    CSE(),               # before the patterns: a thing written twice has all its users on one node
-    ComposeViews(),      # before the patterns: a norm's mean may get its axes back by a reshape
-    ReduceStrength(),    # before the patterns: fewer ways to write a thing
-    RemoveIdentity(),    # again: two signs may have met
-    CSE(),               # again: what was written in two ways
+    # clean: equal things come to look the same
+    DCE(),               # first: a dead node that uses a value would keep that from being fused
+    FoldConstants(),     # before UseLiterals: folding makes constants that are one number
+    UseLiterals(),       # before ReduceStrength and the patterns, which look for plain numbers
+    RemoveIdentity(),    # before the patterns, which do not look through an identity
+    CSE(),               # before the patterns: what is written twice becomes one node, and its uses
+                         # are all counted there
+    ComposeViews(),      # before the patterns: a reshape may restore the axes of a norm's mean
+    ReduceStrength(),    # before the patterns: they need to know fewer ways to write arithmetic
+    RemoveIdentity(),    # again: ReduceStrength may leave two negations in a row
+    CSE(),               # again: ReduceStrength has made equal what was written in two ways
     # recognise
     UseLayerNorm(),      # before UseRMSNorm: a layer norm is an RMS norm of what it centres
     UseRMSNorm(),
-    UseSiLU(),           # before UseGELU: it finds sigmoids, and one form of a GELU has one
+    UseSiLU(),           # before UseGELU: it finds the sigmoid that one form of a GELU contains
     UseGELU(),
-    UseLogSoftmax(),     # before FuseSoftmax: they share the exponentials
-    FuseSoftmax(),       # before the chains: they would take the scale, and parts of the softmax
-    FuseAttention(),     # after FuseSoftmax, before SinkViews: the queries lose their scale to it
+    UseLogSoftmax(),     # before FuseSoftmax: both begin with the same exponentials
+    FuseSoftmax(),       # before FuseElementwise, which would take the scale and the exponentials
+    FuseAttention(),     # after FuseSoftmax, whose softmax takes the scale of the queries; before
+                         # SinkViews, which would move that scale to the queries' linear
     # move and fold
-    SinkViews(),         # before UseLinear: a bias and a scale come next to their product
-    ComposeViews(),      # after SinkViews: views have met
-    UseLinear(),         # before what looks for linears: a matmul packs no weights, takes no bias
+    SinkViews(),         # before UseLinear: it brings a bias or a scale next to its product
+    ComposeViews(),      # after SinkViews, which brings views together
+    UseLinear(),         # before the passes that look for linears
     FoldBatchNorm(),     # before MergeLinear: a scale may stand between two linears
-    MergeLinear(),       # before FuseLinear: a step between two would end it
+    MergeLinear(),       # before FuseLinear: a linear with a step is not merged
     # fuse
-    FuseLinear(),        # before the other chains: a step costs least in a product's registers
-    JoinLinear(),        # after FuseLinear: a step that a linear took, a slice of one could not
-    ComposeViews(),      # after JoinLinear: its weights may be slices of one parameter
-    FoldConstants(),     # again: weights were turned, folded and joined, and some are constants
-    CSE(),               # again: what was written in two ways, the last ones have made equal
-    FuseElementwise(),   # last: what is left
+    FuseLinear(),        # before FuseElementwise: a step costs least in a product's registers
+    JoinLinear(),        # after FuseLinear: a step cannot be fused into a slice of a joined linear
+    ComposeViews(),      # after JoinLinear: the weights it joins may be slices of one parameter
+    FoldConstants(),     # again: weights that were transposed, folded or joined may be constants
+    CSE(),               # again: the passes since the last one have made more things equal
+    FuseElementwise(),   # last: it fuses what no other pass has taken
 )
 
 
