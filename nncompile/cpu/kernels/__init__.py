@@ -14,7 +14,9 @@
     embedding_bag(mode, index, weighted)
     pack_linear(weight, bias, target)                         packing.py
 
-All take a dtype too, float32 where none is given.
+Each function returns the kernel of these options, and takes a dtype, float32 by default. `outer` is
+the number of a tensor's axes before those that the kernel works along, `then` a chain of
+elementwise ops that is applied to the result.
 """
 from nncompile.cpu.kernels.chain import LANE_OPS, Chain
 from nncompile.cpu.kernels.dot import dot

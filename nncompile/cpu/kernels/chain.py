@@ -1,12 +1,12 @@
-"""Chains of elementwise ops, applied to a value while it is at hand.
+"""Chains of elementwise ops, which are applied to a value while it is in a register.
 
-A chain is a tuple of (op, kinds).  An op's first operand is the chain's value; `kinds` has a letter
-for each further one:  v a vector, one value an element of the last dim;  s a single value a row;
-g a gather, any stride along the last dim (elementwise kernels only).
+A chain is a tuple of (op, kinds). An op's first operand is the chain's value; `kinds` has a letter
+for each further one: v for a vector, one element for each of the last axis; s for a single element
+for a row; g for a gather, with any stride along the last axis (elementwise kernels only).
 
-All of a chain has one dtype, but for the first op of a chain that starts from its operands: theirs
-may be another, `source`, where it is a comparison, a test or a cast; and the condition of a `where`
-is bool.
+All of a chain has one dtype, except for the first op of a chain that starts from its operands:
+where it is a comparison, a test or a cast, its operands may have another dtype, `source`. The
+condition of a `where` is bool.
 """
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _DIVISIONS, _PREDICATES = ops.with_trait("division"), ops.with_trait("predicate"
 
 @dataclass(frozen=True)
 class _LaneOp:
-    """How one of ir's elementwise ops is emitted, or "copy", which is no op.
+    """How an elementwise op of ir is emitted, or "copy", which is no op.
 
-    emit: takes an Emit of the operands' dtype (of a `where`, of its last two's).
-    long: it is too much code to repeat for each sum.
+    emit: takes an Emit of the operands' dtype (for `where`, that of the last two).
+    long: whether it is too much code to repeat for each sum.
     """
 
     name: str
@@ -45,7 +45,7 @@ class _LaneOp:
 
     @cached_property
     def dtypes(self) -> tuple[str, ...]:
-        """Those that the type rule of the op allows."""
+        """The dtypes of operands that the op's type rule allows."""
         return tuple(filter(self._allows, DTYPES))
 
     def _allows(self, dtype: str) -> bool:
@@ -68,10 +68,9 @@ LANE_OPS = {"copy": _LaneOp("copy", lambda e, x: x)} | {
 
 def check(chain: Chain, allowed: str, *, starts: bool = False, dtype: str = "f32",
           source: str | None = None) -> None:
-    """Raise ValueError where the chain names no op of ours, gives it operands it cannot take, or
-    has an op for which there are no such dtypes.
+    """Raises ValueError for an unknown op, and for operands or dtypes that an op cannot take.
 
-    With `starts` the chain has no value to begin with: its first op is given all its operands.
+    starts: whether the chain has no value to begin with, so that its first op gets all operands.
     """
     for place, (op, kinds) in enumerate(chain):
         first = starts and place == 0
@@ -85,7 +84,7 @@ def check(chain: Chain, allowed: str, *, starts: bool = False, dtype: str = "f32
 
 
 def _check_dtypes(op: str, dtype: str, source: str, first: bool) -> None:
-    """Whether op makes dtype of source, in the first place or further on."""
+    """Raises ValueError unless the op makes `dtype` of `source`, as the first op or a later one."""
     operand = dtype if op == "where" else source
     if operand not in LANE_OPS[op].dtypes:
         raise ValueError(f"{op} is not for {operand}, only for {', '.join(LANE_OPS[op].dtypes)}")
@@ -99,34 +98,36 @@ def _check_dtypes(op: str, dtype: str, source: str, first: bool) -> None:
 
 
 def result_dtype(op: str, source: str) -> str:
+    """Returns the dtype of an op's result."""
     return "bool" if op in _PREDICATES else source
 
 
 def kinds(chain: Chain) -> str:
-    """The kinds of all operands, in order."""
+    """Returns the kinds of all operands, in order."""
     return "".join(kinds for _, kinds in chain)
 
 
 def names(chain: Chain) -> tuple[str, ...]:
-    """The name parts that tell a kernel with this chain from others: its ops, its kinds."""
+    """Returns the parts of a kernel's name that tell its chain: the ops and the kinds."""
     return (*(op for op, _ in chain), *([kinds(chain)] if kinds(chain) else []))
 
 
 def is_long(chain: Chain) -> bool:
+    """Returns whether the chain is too much code to repeat for each sum."""
     return any(LANE_OPS[op].long for op, _ in chain)
 
 
 def may_fault(chain: Chain, dtype: str) -> bool:
-    """Whether the chain divides integers, so that a divisor may be 0."""
+    """Returns whether the chain divides integers, whose divisor may be 0."""
     return dtype in INTEGERS and any(op in _DIVISIONS for op, _ in chain)
 
 
 def operand_dtypes(chain: Chain, dtype: str = "f32", source: str | None = None) -> tuple[str, ...]:
-    """The dtype of every operand that `kinds` has a letter for, in order."""
+    """Returns the dtype of each operand that `kinds` has a letter for, in order."""
     dtypes = [dtype] * len(kinds(chain))
     if chain:
         op, letters = chain[0]
-        if len(letters) == LANE_OPS[op].arity:                        # it starts the chain
+        if len(letters) == LANE_OPS[op].arity:                        # it has all its operands here
             dtypes[:len(letters)] = [source or dtype] * len(letters)
             if op == "where":
                 dtypes[:3] = ["bool", dtype, dtype]
@@ -135,9 +136,12 @@ def operand_dtypes(chain: Chain, dtype: str = "f32", source: str | None = None) 
 
 def emit(e: Emit, chain: Chain, value: Value | None, operand: Callable[[int], Value],
          dtype: str = "f32", source: str | None = None, fault: _Faults | None = None) -> Value:
-    """Apply the chain to `value` (None where it starts from its operands); `operand(i)` emits the
-    i-th further operand's vector.  Where integers are divided, `fault` is given the lanes whose
-    divisor is 0 (their result is 0); lanes outside a mask may be among them."""
+    """Applies the chain to `value`, or to its operands alone where that is None.
+
+    operand: operand(i) emits the vector of the i-th further operand. fault: is called with the
+    lanes whose integer divisor is 0, for which the result is 0; lanes outside of a mask may be
+    among them.
+    """
     used = 0
     for place, (op, letters) in enumerate(chain):
         operands = [operand(used + i) for i in range(len(letters))]
@@ -155,8 +159,11 @@ def emit(e: Emit, chain: Chain, value: Value | None, operand: Callable[[int], Va
 
 def evaluate(chain: Chain, value: NDArray | None, operands: list[NDArray], dtype: str = "f32",
              fault: Callable[[NDArray], None] | None = None) -> NDArray:
-    """The same in numpy, with the ops' reference semantics.  Integers divided by 0 give 0; `fault`
-    is given an array that tells where they are."""
+    """Returns the chain's result in NumPy, by the ops' references.
+
+    fault: is called with an array that is true where an integer divisor is 0, for which the result
+    is 0.
+    """
     rest = iter(operands)
     with np.errstate(all="ignore"):
         for op, letters in chain:

@@ -1,9 +1,9 @@
-"""Work down columns: what a kernel of rows does along a row, for as many rows side by side as
-vectors hold.  y[o, :, n] is computed of x[o, :, n], for outer indices o and n < N.
+"""Work down columns: y[o, :, n] is computed from x[o, :, n], for outer indices o and n < N.
 
-Both are K rows of N numbers, `ldx` and `ldy` from one to the next.  A unit is a panel of columns of
-one outer index.  The order of every sum depends on K alone: there is one for each column, and it
-goes down, in spans, wherever the column is and however many there are beside it.
+It is what a kernel of rows does along a row, for as many columns at a time as vectors have lanes.
+x and y are K rows of N elements, `ldx` and `ldy` from one row to the next. A unit is a panel of
+columns of one outer index. Each column has its own sum, which runs down in spans, so that its order
+depends on K alone: not on where the column is or how many are beside it.
 """
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Vectors: TypeAlias = list[Value]
 
 
 def column_types(x: str, y: str, outer: int, *, rows: bool) -> str:
-    """The description of a kernel's first arguments; y has rows, or is one row itself."""
+    """Returns the signature of a kernel's first arguments; y has rows, or is one row itself."""
     return f"x:{x} ldx y:{y} {'ldy' * rows} K N {outer_axes(outer, 'x', 'y')}"
 
 
@@ -33,24 +33,25 @@ class Panel:
     mask: Value | None
 
     def load(self, k: Value) -> Vectors:
-        """Row k of x."""
+        """Returns row k of x."""
         e = self.e
         row = e.at(self.a["x"], e.b.mul(k, self.a["ldx"]))
         return [e.load(e.at(row, i * e.width), self.mask) for i in range(self.vectors)]
 
     def load_result(self, k: Value) -> Vectors:
+        """Returns row k of y."""
         row = self._result(k)
         return [self.e.load(self.e.at(row, i * self.e.width), self.mask)
                 for i in range(self.vectors)]
 
     def store(self, k: Value, values: Sequence[Value]) -> None:
-        """Row k of y; if y is one row, that."""
+        """Stores row k of y, or y itself where it is one row."""
         row = self._result(k)
         for i, value in enumerate(values):
             self.e.store(value, self.e.at(row, i * self.e.width), self.mask)
 
     def fold(self, term: Callable[[Value], Vectors], combine: Combine, neutral: Value) -> Vectors:
-        """The terms of all rows k combined, in spans that are combined in a total."""
+        """Returns the terms of all rows k combined, in spans that are then combined."""
         e, K, start = self.e, self.a["K"], [neutral] * self.vectors
         with e.loop(0, K, SPAN, start) as spans:
             end = e.least(K, e.b.add(spans.index, I64(SPAN)))
@@ -65,8 +66,11 @@ class Panel:
 
 def column_units(column: Callable[[Panel], None], outer: int, vectors: int, *, x: str = "f32",
                  y: str = "f32") -> Units:
-    """Units of what `column` emits for a panel of so many vectors, and for one that is narrower,
-    vector by vector."""
+    """Returns the units of what `column` emits for a panel.
+
+    It emits two: of a panel of `vectors` vectors, and of the narrower ones at the right edge, which
+    are computed vector by vector.
+    """
     def panels(e: Emit, a: Arguments) -> Value:
         return e.quotient_up(a["N"], vectors * e.width)
 

@@ -1,4 +1,4 @@
-"""Products with a single vector: matmul and linear of one column."""
+"""Products with a single vector: matmul and linear with one column."""
 from __future__ import annotations
 
 import numpy as np
@@ -30,8 +30,9 @@ def dot(then: Chain = (), outer: int = 0, dtype: str = "f32") -> Kernel:
 
         dot_add_s_1(x, ldx, w, y, ldy, M, K, d0, x_d0, w_d0, y_d0, r0, ldr0, r0_d0)
 
-    x[o] is M rows of K numbers and w[o] one; y has a number every ldy.  Further operands have one
-    every ldr.  The sum is over vectors along a row; its order depends on K alone.  A unit is a row.
+    x[o] is M rows of K elements and w[o] one row; y has an element every ldy, and further operands
+    have one every ldr. The sum runs along a row in vectors; its order depends on K alone. A unit is
+    a row.
     """
     check_dtype("a product", dtype, FLOATS)
     chains.check(then, "s", dtype=dtype)

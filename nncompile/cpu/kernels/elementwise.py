@@ -1,4 +1,4 @@
-"""Chains of elementwise ops over tensors of any strides, and numbers made of nothing."""
+"""Chains of elementwise ops over tensors of any strides, and iota."""
 from __future__ import annotations
 
 import numpy as np
@@ -36,13 +36,14 @@ def elementwise(chain: Chain, outer: int, dtype: str = "f32", source: str | None
         lt_vs_0_bool_of_f32(y, N, r0, r1)
         floor_div_vv_0_i64(y, N, r0, r1, fault, step)
 
-    The kinds of the chain's first op are of *all* its operands, and their dtype is `source` where
-    it is not that of y.  y has stride 1 along the last dim, as has a v operand; an s operand is one
-    number along it; a g operand has the stride r_inner.  y may be one of the v operands of its
-    dtype, place for place.
+    The kinds of the chain's first op are those of *all* its operands, whose dtype is `source` where
+    it is not that of y. Along the last axis, y and v operands have stride 1, an s operand is one
+    element, and a g operand has the stride r_inner. y may be one of the v operands of its dtype,
+    with the same strides.
 
-    An integer divided by 0 is 0, and the first one writes step + 1, 0, 0 to fault, whose first word
-    was 0.  A unit is one outer index, or CHUNK elements where there is no outer axis.
+    An integer divided by 0 gives 0, and the first one writes step + 1, 0, 0 to fault, whose first
+    word has to be 0 before. A unit is one outer index, or CHUNK elements where there is no outer
+    axis.
     """
     source = None if source == dtype else source
     chains.check(chain, "vsg", starts=True, dtype=dtype, source=source)
@@ -50,7 +51,7 @@ def elementwise(chain: Chain, outer: int, dtype: str = "f32", source: str | None
 
 
 class _Elementwise:
-    """An elementwise kernel, and what is known of its operands r0, r1, ..."""
+    """An elementwise kernel, and the kinds and dtypes of its operands r0, r1, ..."""
 
     def __init__(self, chain: Chain, outer: int, dtype: str, source: str | None):
         self.chain, self.outer, self.dtype, self.source = chain, outer, dtype, source
@@ -92,7 +93,7 @@ class _Elementwise:
         return Units(chunks, run)
 
     def _span(self, e: Emit, a: Arguments, start: Int, count: Value) -> None:
-        """Elements start..start+count of a row whose operands begin at a[...]."""
+        """Emits the elements start..start+count of a row whose operands begin at a[...]."""
         def body(index: Value, mask: Value | None) -> None:
             place = e.b.add(e.i64(start), index)
 
@@ -130,7 +131,7 @@ class _Elementwise:
 
 
 def iota(dtype: str = "i64") -> Kernel:
-    """y = 0, 1, 2, ..., N - 1; integers modulo 2^bits.
+    """y[n] = n for n < N; integers modulo 2^bits.
 
         iota_i64(y, N)
 

@@ -1,7 +1,7 @@
-"""Numbers by their ids: take, take_along and embedding_bag.
+"""Elements by index: take, take_along and embedding_bag.
 
-An id is checked before anything is read with it.  A wrong one leaves zeros, and the first found is
-written to fault as step + 1, id, V: fault[0] is 0 where all ids are good, if it was before.
+An index is checked before anything is read with it. A wrong one leaves zeros, and the first one
+found is written to fault as step + 1, index, V. fault[0] stays 0 where all are right.
 """
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def take(index: str, outer: int, dtype: str = "f32") -> Kernel:
 
         take_i64_1(y, x, ids, V, ldx, N, fault, step, d0, y_d0, x_d0, ids_d0)
 
-    ids are int64 or int32 (`index` is "i64" or "i32") from 0 to V - 1, their strides counted in
-    ids.  A unit is one outer index.
+    ids are int64 or int32 (`index` is "i64" or "i32") from 0 to V - 1, with strides counted in ids.
+    A unit is one outer index.
     """
     check_dtype("an id", index, _IDS)
     check_dtype("take", dtype, tuple(DTYPES))
@@ -75,7 +75,7 @@ def take_along(index: str, outer: int, dtype: str = "f32") -> Kernel:
         take_along_i64_1(y, x, ids, V, ldx, N, x_inner, ids_inner, fault, step, d0, y_d0, x_d0,
                          ids_d0)
 
-    ids are as in take.  A unit is one outer index, or CHUNK elements where there is no outer axis.
+    ids are as in take. A unit is one outer index, or CHUNK elements where there is no outer axis.
     """
     check_dtype("an id", index, _IDS)
     check_dtype("take_along", dtype, tuple(DTYPES))
@@ -125,11 +125,11 @@ def _id(e: Emit, place: Value, index: str) -> Value:
 
 
 def _known(e: Emit, number: Value, a: Arguments) -> Value:
-    return e.b.icmp_unsigned("<", number, a["V"])                      # a negative id is above V
+    return e.b.icmp_unsigned("<", number, a["V"])      # as unsigned, a negative id is above V
 
 
 def _gather_plain(a: Values, outer: int, ids: NDArray, inner: int) -> None:
-    """y[o, n] = x[o, n * inner + ids[o, n] * ldx], ids broadcast along n."""
+    """Computes y[o, n] = x[o, n * inner + ids[o, n] * ldx] in NumPy, ids broadcast along n."""
     V, N = a["V"], a["N"]
     known = (ids >= 0) & (ids < V)
     y = outer_view(a, outer, "y", (N,), (1,))
@@ -145,19 +145,19 @@ def _gather_plain(a: Values, outer: int, ids: NDArray, inner: int) -> None:
 
 def embedding_bag(mode: str, index: str, weighted: bool, dtype: str = "f32",
                   offsets: str | None = None) -> Kernel:
-    """y[i] = the sum, mean or max of the rows table[ids[n]], times weights[n], of bag i.
+    """y[i] = the sum, mean or maximum of the rows table[ids[n]], times weights[n], of bag i.
 
         embedding_bag_sum_i64(ids, offsets, table, V, D, y, ldy, bags, count, padding, fault, step,
                               last)
         embedding_bag_sum_weighted_i64(ids, offsets, table, V, D, y, ldy, bags, count, weights,
                                        padding, fault, step, last)
 
-    Bag i is of n from offsets[i] up to offsets[i + 1]; the last one up to `count`, the number of
-    ids, unless `last` is 1: then there is one more offset.  Ids equal to `padding` (-1: none) are
-    left out; a bag of nothing is 0.  All is contiguous but for y, with a row every ldy numbers.
-    ids are i64 or i32, and so are the offsets (`offsets` is their dtype where it is another).
-    Offsets that do not begin with 0 and rise up to at most `count` leave zeros, and the fault
-    step + 1, offset, -1 - count.  A unit is a bag.
+    Bag i has n from offsets[i] up to offsets[i + 1], and the last bag up to `count`, the number of
+    ids; with `last` = 1 there is one more offset instead. Ids equal to `padding` (-1: none) are
+    left out; an empty bag gives 0. All operands are contiguous but y, which has a row every ldy
+    elements. ids are int64 or int32, and so are offsets, whose dtype is `offsets` where it differs.
+    Offsets that do not begin with 0 and rise to at most `count` leave zeros, and the fault step +
+    1, offset, -1 - count. A unit is a bag.
     """
     if mode not in _MODES:
         raise ValueError(f"no mode {mode!r} of embedding_bag; there are {', '.join(_MODES)}")
@@ -190,7 +190,7 @@ def embedding_bag(mode: str, index: str, weighted: bool, dtype: str = "f32",
 
 
 def _bag(e: Emit, a: Arguments, bag: Value, of_offsets: str) -> tuple[Value, Value]:
-    """The places of a bag's ids; none where its offsets are wrong, which is reported."""
+    """Returns the range of a bag's ids, which is empty where its offsets are wrong, a fault."""
     b, zero = e.b, I64(0)
 
     def offset(number: Value) -> Value:
@@ -210,7 +210,7 @@ def _bag(e: Emit, a: Arguments, bag: Value, of_offsets: str) -> tuple[Value, Val
 
 def _add_row(e: Emit, a: Arguments, mode: str, y: Value, place: Value, number: Value,
              count: Value) -> Value:
-    """Put a row of the table to those in y, of which there are `count`; how many there are then."""
+    """Combines a row of the table with y, which holds `count` rows; returns the new count."""
     b, known = e.b, _known(e, number, a)
     with b.if_then(b.not_(known)):
         report(e, a, number, a["V"])

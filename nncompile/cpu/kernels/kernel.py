@@ -1,15 +1,16 @@
-"""A kernel: a symbol in an object file that all models share, and the same in numpy.
+"""A kernel: functions in an object file that all models share, and their counterpart in NumPy.
 
-A kernel is described once, by how many *units* its work has and by the code that runs a range of
-them.  Two entry points are made of that, so that every kernel serves both schedules:
+A kernel is described once, by the number of *units* of its work and by the code that runs a range
+of them. Two entry points are made of that, so that every kernel serves both schedules:
 
     nnc_<name>(...)                  all units, on this thread
-    nnc_shared_<name>(queue, ...)    the same by several workers, each with a queue of its own;
-                                     returns when *all* units are done, whoever did them
+    nnc_shared_<name>(queue, ...)    the same by several workers, each with its own queue; returns
+                                     when *all* units are done, by whichever worker
 
-Each worker has its part of the units, the same in every call: so its part of the weights stays in
-its cache, and nobody waits for a counter that others write.  Who is done waits a moment for the
-others, and then takes what they have not begun: one may come late, or lose its CPU.
+Each worker has a part of the units, the same in every call, so that its part of the weights stays
+in its cache and it does not wait for a counter that others write. Within its part it claims lots of
+units one after the other. A worker that has finished waits a moment for the others, and then takes
+lots that they have not begun, since one of them may start late or lose its CPU.
 """
 from __future__ import annotations
 
@@ -25,32 +26,32 @@ from nncompile.cpu.vector.builder import I64, PTR, Emit, Value, define
 from nncompile.cpu.vector.target import Target
 
 Arguments: TypeAlias = dict[str, Value]
-Values: TypeAlias = dict[str, Any]         # in numpy: arrays for pointers, ints
-_Run: TypeAlias = Callable[[Value], None]  # emits the work on a lot of units, by its number
+Values: TypeAlias = dict[str, Any]         # in NumPy: arrays for pointers, ints
+_Run: TypeAlias = Callable[[Value], None]  # emits the work on the lot of that number
 
-# Words of a worker's queue, on two cache lines.  In each call it writes its number, the number of
-# the others, the words from one's queue to the next one's, and the BASE that its counts start from.
-# That grows from call to call: a count below it is of an earlier one, so nobody has to clear them.
-# CLAIMED: lots of its part that somebody has claimed.  DONE: lots that it has done, of any part.  A
-# queue of zeros is that of one worker alone.
+# The int64 words of a worker's queue, on two cache lines. In each call the worker writes its
+# number, the number of other workers, the distance in words between their queues, and the BASE that
+# its counts start from. BASE grows from call to call: a count below it belongs to an earlier call,
+# so that counts need not be cleared. CLAIMED: lots of its part that have been claimed. DONE: lots
+# of any part that it has done. A queue of zeros is that of a single worker.
 ME, OTHERS, STRIDE, BASE, CLAIMED, DONE, PHASE_WORDS = 0, 1, 2, 3, 4, 8, 16
-NEXT_BASE = 1 << 20                        # more than there are lots: fewer than 2 * MOST_LOTS
+NEXT_BASE = 1 << 20                        # above the number of lots, at most 2 * _MOST_LOTS
 _MOST_LOTS = 1 << 16
-_LOTS = 64                                 # rows are claimed in about so many lots, not one by one
-_STEAL_AFTER = 16                          # pauses, 0.4 us: about the time in which a worker starts
-_YIELD_AFTER = 2_000                       # pauses, some 50 us: who holds a unit may have no CPU
+_LOTS = 64              # about so many lots of rows, which are not claimed one by one
+_STEAL_AFTER = 16       # pauses, 0.4 us: about the time that a worker needs to start
+_YIELD_AFTER = 2_000    # pauses, some 50 us: a worker with a unit may have lost its CPU
 
-_WORDS, INT = "words", "int"               # types of arguments that point to no numbers
+_WORDS, INT = "words", "int"               # types of arguments that are no pointers to elements
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """A function for generated source.
+    """A function that generated source calls.
 
-    `types` has for each argument the dtype that it points to ("f32", "i64", ...), "words" for a
-    pointer to int64 words of the call, or "int" for an int64.  `emit` adds both entry points to a
-    module.  `python` is the same in numpy: for a pointer it takes a 1-D array that starts at its
-    place, of whatever dtype the memory has.
+    types: for each argument the dtype that it points to ("f32", "i64", ...), "words" for a pointer
+    to int64 words of the call, or "int" for an int64. emit: adds both entry points to a module.
+    python: the same in NumPy; for a pointer it takes a 1-D array that starts where the pointer
+    points, of whatever dtype the memory has.
     """
 
     name: str
@@ -61,15 +62,17 @@ class Kernel:
 
     @property
     def symbol(self) -> str:
+        """The name of the entry point that runs all units on the calling thread."""
         return "nnc_" + self.name
 
     @property
     def llvm_types(self) -> list[Any]:
+        """LLVM's types of the arguments."""
         return [I64 if kind == INT else PTR for kind in self.types]
 
     @property
     def shared(self) -> Kernel:
-        """The other entry point; both are in the object file of either."""
+        """The entry point for several workers; one object file has both."""
         def python(queue: NDArray, *arguments: Any) -> None:
             self.python(*arguments)
         return Kernel("shared_" + self.name, ("queue", *self.arguments), (_WORDS, *self.types),
@@ -81,9 +84,10 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Units:
-    """How a kernel's work is cut: `count` emits the number of units, `run` the units first..stop.
+    """How a kernel's work is divided.
 
-    Small units, such as rows, are claimed many at a time (`lots`); panels one by one.
+    count: emits the number of units. run: emits the units first..stop. lots: whether several units
+    are claimed at a time, as with small units such as rows; panels are claimed one by one.
     """
 
     count: Callable[[Emit, Arguments], Value]
@@ -93,8 +97,10 @@ class Units:
 
 def make(name: str, types: dict[str, str], units: Units, plain: Callable[[Values], None],
          dtype: str = "f32") -> Kernel:
-    """A kernel of its arguments' types by name, its units, and its body in numpy.  It computes in
-    lanes of the dtype."""
+    """Returns a kernel of its arguments' types by name, its units, and its body in NumPy.
+
+    dtype: the dtype whose lanes it computes in.
+    """
     def emit(module: Any, target: Target) -> None:
         _emit_entry_points(module, target, kernel, units, dtype)
 
@@ -107,28 +113,29 @@ def make(name: str, types: dict[str, str], units: Units, plain: Callable[[Values
 
 
 def signature(text: str) -> dict[str, str]:
-    """The types of arguments by name: "x:f32 ldx" is {"x": "f32", "ldx": "int"}."""
+    """Returns the types of arguments by name: "x:f32 ldx" is {"x": "f32", "ldx": "int"}."""
     return {name: kind or INT for name, _, kind in (a.partition(":") for a in text.split())}
 
 
 def name_for(name: str, dtype: str) -> str:
-    """The name of a kernel for numbers of a dtype; float32 goes without saying."""
+    """Returns the name of a kernel for numbers of a dtype, which is left out for float32."""
     return name if dtype == "f32" else f"{name}_{dtype}"
 
 
 def stored(dtype: str) -> str:
-    """The type to move a dtype's elements as."""
+    """Returns the dtype to move a dtype's elements as."""
     return "u8" if dtype == "bool" else dtype
 
 
 def check_dtype(what: str, dtype: str, allowed: Sequence[str]) -> None:
+    """Raises ValueError where there is no kernel for the dtype."""
     if dtype not in allowed:
         raise ValueError(f"{what} is there for {', '.join(allowed)}, not for {dtype!r}")
 
 
 def _emit_entry_points(module: Any, target: Target, kernel: Kernel, units: Units,
                        dtype: str) -> None:
-    """Add a kernel's two entry points to the module."""
+    """Adds a kernel's two entry points to the module."""
     types = dict(zip(kernel.arguments, kernel.llvm_types, strict=True))
     run, a = define(module, f"{kernel.name}_units", {"first": I64, "stop": I64, **types},
                     internal=True)
@@ -155,8 +162,11 @@ def _emit_entry_points(module: Any, target: Target, kernel: Kernel, units: Units
 
 
 def _work_until_done(e: Emit, queue: Value, lots: Value, run: _Run) -> None:
-    """Do the lots of one's own part; wait a moment until all are done; then do what there is left
-    in the parts of others, and wait until all are done."""
+    """Emits a worker's part of a shared call.
+
+    It runs the lots of its own part, waits a moment until all are done, then runs the lots that are
+    left in the parts of others, and waits until all are done.
+    """
     b = e.b
     me, others, stride, base = (b.load(e.word(queue, i), typ=I64)
                                 for i in (ME, OTHERS, STRIDE, BASE))
@@ -172,8 +182,11 @@ def _work_until_done(e: Emit, queue: Value, lots: Value, run: _Run) -> None:
         return b.icmp_signed("<", loop.values[0], lots)
 
     def take(worker: Value) -> None:
-        """Each has as many lots, or the last ones have one more: a product's last units are the
-        narrow ones."""
+        """Claims and runs the lots of a worker's part.
+
+        All parts have the same number of lots, or the last parts one more: a product's last units
+        are narrow ones.
+        """
         begin, end = (b.udiv(b.mul(lots, number), workers)
                       for number in (worker, b.add(worker, I64(1))))
         mine = _claim(e, word(worker, CLAIMED), base, b.sub(end, begin),
@@ -199,7 +212,12 @@ def _work_until_done(e: Emit, queue: Value, lots: Value, run: _Run) -> None:
 
 
 def _claim(e: Emit, claimed: Value, base: Value, lots: Value, run: _Run) -> Value:
-    """Run those of a part's lots that nobody has claimed, one by one; how many there were."""
+    """Emits a loop that claims and runs the remaining lots of a part; returns how many it ran.
+
+    `claimed` counts the claimed lots from `base` on. A compare-and-exchange raises it by one: who
+    succeeds runs the lot, who fails reads the count that the other worker has written and tries
+    again.
+    """
     b = e.b
 
     def count(word: Value) -> Value:
@@ -222,8 +240,10 @@ def _claim(e: Emit, claimed: Value, base: Value, lots: Value, run: _Run) -> Valu
 # -- faults: what a step may find wrong with the values that it is given ---------------------------
 
 def report(e: Emit, a: Arguments, value: Value, limit: Value) -> None:
-    """Write step + 1, value, limit to the arguments' fault, unless another one is there: who
-    changes fault[0] from 0 writes the rest."""
+    """Writes step + 1, value, limit to the arguments' fault, unless another fault is there.
+
+    The thread that changes fault[0] from 0, by compare-and-exchange, writes the other words.
+    """
     b = e.b
     mine = b.cmpxchg(a["fault"], I64(0), b.add(a["step"], I64(1)), "acq_rel", "acquire")
     with b.if_then(b.extract_value(mine, 1)):
@@ -232,7 +252,7 @@ def report(e: Emit, a: Arguments, value: Value, limit: Value) -> None:
 
 
 def report_plain(a: Values, values: NDArray, limit: int) -> None:
-    """The same in numpy, of the first of these values, if there is one."""
+    """Reports the first of these values in NumPy, if there is one; see report."""
     if values.size and a["fault"][0] == 0:
         a["fault"][:3] = a["step"] + 1, values.ravel()[0], limit
 
@@ -240,16 +260,19 @@ def report_plain(a: Values, values: NDArray, limit: int) -> None:
 # -- outer indices: the axes of a tensor before those that a kernel works along -----------------
 
 def outer_axes(outer: int, *operands: str) -> str:
-    """For a signature: the sizes d0, d1, ..., then every operand's strides y_d0, y_d1, ..."""
+    """Returns a part of a signature: sizes d0, d1, ..., then each operand's strides y_d0, y_d1, ...
+    """
     axes = [f"d{i}" for i in range(outer)]
     return " ".join([*axes, *(outer_strides(outer, operand) for operand in operands)])
 
 
 def outer_strides(outer: int, operand: str) -> str:
+    """Returns a part of a signature: an operand's strides along the outer axes."""
     return " ".join(f"{operand}_d{i}" for i in range(outer))
 
 
 def outer_count(e: Emit, a: Arguments, outer: int) -> Value:
+    """Returns the number of outer indices, the product of their sizes."""
     count = I64(1)
     for axis in range(outer):
         count = e.b.mul(count, a[f"d{axis}"])
@@ -258,12 +281,12 @@ def outer_count(e: Emit, a: Arguments, outer: int) -> Value:
 
 def outer_places(e: Emit, a: Arguments, outer: int, index: Value,
                  operands: Sequence[str]) -> dict[str, Value]:
-    """Where each operand's part of outer index number `index` starts: its offset in elements."""
+    """Returns the offset, in elements, of each operand's part of outer index number `index`."""
     b = e.b
     offsets: dict[str, Value] = dict.fromkeys(operands, I64(0))
     for axis in reversed(range(outer)):
         size = a[f"d{axis}"]
-        here = b.urem(index, size) if axis else index      # the first axis has what is left
+        here = b.urem(index, size) if axis else index      # the first axis takes the rest
         index = b.udiv(index, size) if axis else index
         for name in operands:
             offsets[name] = b.add(offsets[name], b.mul(here, a[f"{name}_d{axis}"]))
@@ -273,7 +296,7 @@ def outer_places(e: Emit, a: Arguments, outer: int, index: Value,
 # -- numpy's side -------------------------------------------------------------------------------
 
 def typed(flat: NDArray, dtype: str) -> NDArray:
-    """The memory of a 1-D array as elements of a dtype, as many as it has in full."""
+    """Returns the memory of a 1-D array as elements of a dtype, without an incomplete last one."""
     wanted = DTYPES[dtype]
     if flat.dtype == wanted:
         return flat
@@ -282,14 +305,14 @@ def typed(flat: NDArray, dtype: str) -> NDArray:
 
 
 def strided(flat: NDArray, shape: Sequence[int], strides: Sequence[int]) -> NDArray:
-    """A view of a 1-D array that starts at its first element; strides are counted in elements."""
+    """Returns a view of a 1-D array from its first element on; strides are counted in elements."""
     size = flat.itemsize
     return as_strided(flat, tuple(shape), tuple(size * s for s in strides))
 
 
 def outer_view(a: Values, outer: int, operand: str, shape: Sequence[int],
                strides: Sequence[int]) -> NDArray:
-    """An operand with its outer axes in front."""
+    """Returns an operand with its outer axes in front."""
     dims = [a[f"d{i}"] for i in range(outer)]
     own = [a[f"{operand}_d{i}"] for i in range(outer)]
     return strided(a[operand], (*dims, *shape), (*own, *strides))

@@ -1,6 +1,6 @@
-"""layer_norm and rms_norm.  A unit is a row.
+"""The kernels layer_norm and rms_norm. A unit is a row.
 
-A row whose squares overflow is done again scaled by a power of two, which is exact.
+A row whose squares overflow is computed again, scaled by a power of two, which is exact.
 """
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def layer_norm(weight: bool, bias: bool, dtype: str = "f32") -> Kernel:
         layer_norm_weight(x, ldx, gamma, eps, y, ldy, rows, N)
         layer_norm_weight_bias(x, ldx, gamma, beta, eps, y, ldy, rows, N)
 
-    eps points to one number.  A row is centred on x[0], then on its mean: a large mean costs no
-    accuracy, and a constant row has variance 0 exactly.
+    eps points to one element. A row is centred on x[0] and then on its mean, so that a large mean
+    costs no accuracy and a constant row has variance 0 exactly.
     """
     if bias and not weight:
         raise ValueError("a layer_norm with a bias has a weight")
@@ -49,6 +49,8 @@ def rms_norm(weight: bool, dtype: str = "f32") -> Kernel:
     """y[i] = x[i] / sqrt(mean(x[i]^2) + eps) * gamma; y may be x itself.
 
         rms_norm_weight(x, ldx, gamma, eps, y, ldy, rows, N)
+
+    eps points to one element.
     """
     check_dtype("rms_norm", dtype, FLOATS)
     types = signature(f"x:{dtype} ldx" + f" gamma:{dtype}" * weight
@@ -87,7 +89,7 @@ def _rms_norm_row(e: Emit, a: Arguments) -> None:
 
 
 def _mean(e: Emit, N: Value) -> Callable[[Term], Value]:
-    """What emits the mean of a row's terms."""
+    """Returns a function that emits the mean of a row's terms."""
     length = e.splat(e.b.sitofp(N, e.element))
 
     def mean(term: Term) -> Value:
@@ -103,7 +105,7 @@ def _squared(e: Emit, term: Term) -> Term:
 
 
 def _divide(e: Emit, a: Arguments, term: Term, attempt: _Attempt) -> None:
-    """y = term / sqrt(the mean square that the attempt has found + eps) * gamma + beta."""
+    """Emits y = term / sqrt(mean square + eps) * gamma + beta, with the attempt's mean square."""
     b = e.b
     eps = _scaled_eps(e, e.broadcast(a["eps"]), attempt.scale)
     inverse = b.fdiv(e.const(1.0), e.intrinsic("sqrt", b.fadd(attempt.result, eps)))
@@ -123,7 +125,8 @@ def _divide(e: Emit, a: Arguments, term: Term, attempt: _Attempt) -> None:
 # -- squares that overflow ------------------------------------------------------------------------
 
 class _Attempt:
-    """A computation on a row scaled by `scale`; set `result`, which tells whether it overflowed."""
+    """A computation on a row that is scaled by `scale`; its `result` tells whether it overflowed.
+    """
 
     def __init__(self, scale: Value):
         self.scale = scale
@@ -132,8 +135,10 @@ class _Attempt:
 
 @contextmanager
 def _again_if_infinite(e: Emit, x: Value, N: Value) -> Iterator[_Attempt]:
-    """Emit a computation that runs once with scale 1 and, where its result is not finite, once more
-    with the power of two that brings the row below 2."""
+    """Emits a computation that runs with scale 1, and once more where its result is not finite.
+
+    The second time the scale is the power of two that brings the row below 2.
+    """
     b = e.b
     start, smaller, done = (e.function.append_basic_block(n) for n in ("start", "smaller", "done"))
     before = b.block
@@ -158,24 +163,25 @@ def _again_if_infinite(e: Emit, x: Value, N: Value) -> Iterator[_Attempt]:
 
 
 def _power_of_two_below(e: Emit, size: Value) -> Value:
-    """2^-n <= 1 that brings numbers up to `size` below 2 (4 for the largest); 1 where they are."""
+    """Returns 2^-n <= 1 that brings numbers up to `size` below 2 (the largest below 4)."""
     b = e.b
     bias, const = _bias(e), e.const_ints
-    fraction = const(23 if e.dtype == "f32" else 52)                      # its bits
-    exponent = b.lshr(b.bitcast(size, e.ints), fraction)                  # with the bias on it
+    fraction = const(23 if e.dtype == "f32" else 52)       # stored bits of the fraction
+    exponent = b.lshr(b.bitcast(size, e.ints), fraction)                  # biased
     for limit, beyond in ((const(bias), "<"), (const(2 * bias - 1), ">")):
         exponent = b.select(b.icmp_signed(beyond, exponent, limit), limit, exponent)
     return b.bitcast(b.shl(b.sub(const(2 * bias), exponent), fraction), e.vector)
 
 
 def _scaled_eps(e: Emit, eps: Value, scale: Value) -> Value:
-    """eps for a row scaled by `scale`, kept above 0 where it is: a constant row is not NaN."""
+    """Returns eps for a scaled row, above 0 where eps is, so that a constant row does not give NaN.
+    """
     tiny = e.smaller(eps, e.const(2.0 ** (1 - _bias(e))))
     return e.larger(tiny, e.b.fmul(e.b.fmul(eps, scale), scale))
 
 
 def _bias(e: Emit) -> int:
-    """Of the exponents of e's floats."""
+    """Returns the bias of the exponents of e's floats."""
     return 127 if e.dtype == "f32" else 1023
 
 

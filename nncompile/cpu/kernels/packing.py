@@ -1,12 +1,12 @@
 """The layout of a linear layer's weights that the product kernel reads.
 
-With W lanes a vector (of float64 half as many) and panels of P columns (P = W x the target's panel
-vectors), weight[N, K] is stored by columns of its transpose:
+With W lanes in a vector (for float64 half as many) and panels of P columns (P = W x the target's
+panel vectors), weight[N, K] is stored by columns of its transpose:
 
     [N // P] wide panels of [K][P], [rest / W] edge panels of [K][W], bias[N]
 
-The last edge panel and the bias are padded with zeros to a whole vector.  A tile thus reads its
-weights as one stream.  The block should start on a cache line (64 bytes).
+The last edge panel and the bias are padded with zeros to a whole vector. A tile thus reads its
+weights as one stream. The block should start on a cache line (64 bytes).
 """
 from __future__ import annotations
 
@@ -16,24 +16,27 @@ from ir.types import DTYPES, NDArray
 from nncompile.cpu.vector.builder import lanes
 from nncompile.cpu.vector.target import Target
 
-_LINE = 16                        # numbers: a row's end is not its neighbour's beginning
+_LINE = 16                        # elements between the buffer's rows
 
 
 def _padded_columns(N: int, target: Target, dtype: str = "f32") -> int:
-    """N rounded up to whole vectors."""
+    """Returns N rounded up to whole vectors."""
     W = lanes(target, dtype)
     return -(-N // W) * W
 
 
 def packed_size(N: int, K: int, target: Target, dtype: str = "f32") -> int:
-    """How many numbers pack_linear returns."""
+    """Returns the number of elements that pack_linear returns."""
     return (K + 1) * _padded_columns(N, target, dtype)
 
 
 def pack_linear(weight: NDArray, bias: NDArray | None, target: Target,
                 out: NDArray | None = None) -> NDArray:
-    """weight[N, K] and bias[N] (None: zeros) -> 1-D in the packed layout, float64 where the weight
-    is, or else float32.  `out`: zeros of that size and type, to write to and return."""
+    """Returns weight[N, K] and bias[N] as a 1-D array in the packed layout.
+
+    bias: None stands for zeros. The dtype is float64 where the weight's is, otherwise float32.
+    out: zeros of that size and dtype to write to, which are returned.
+    """
     N, K = weight.shape
     dtype = "f64" if weight.dtype == np.float64 else "f32"
     W, P = lanes(target, dtype), target.panel * lanes(target, dtype)
@@ -51,8 +54,11 @@ def pack_linear(weight: NDArray, bias: NDArray | None, target: Target,
 
 
 def _transpose_panels(rows: NDArray, panels: NDArray) -> None:
-    """By way of a buffer: where K is a power of two, the numbers of a column of `rows` fall on few
-    lines of the cache, and turn each other out."""
+    """Writes the transposes of rows to panels, by way of a buffer.
+
+    Where K is a power of two, the elements of a column of `rows` fall on few lines of the cache and
+    evict each other; the rows of the buffer are `_LINE` elements longer, so that they do not.
+    """
     _, K, width = panels.shape
     buffer = np.empty((width, K + _LINE), rows.dtype)[:, :K]
     for i, panel in enumerate(panels):
@@ -62,7 +68,7 @@ def _transpose_panels(rows: NDArray, panels: NDArray) -> None:
 
 def unpack_linear(packed: NDArray, N: int, K: int, target: Target,
                   dtype: str = "f32") -> tuple[NDArray, NDArray]:
-    """The packed layout -> the weight's transpose [K, N], and bias[N]."""
+    """Returns the weight's transpose [K, N] and bias[N] of a packed layout."""
     W, P = lanes(target, dtype), target.panel * lanes(target, dtype)
     padded, wide = _padded_columns(N, target, dtype), N - N % P
     columns = np.concatenate([_columns(packed[:K * wide], K, P, wide),

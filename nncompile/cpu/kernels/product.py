@@ -1,10 +1,10 @@
-"""linear and matmul: one register tile over two layouts of the right operand.
+"""The products linear and matmul: one register tile over two layouts of the right operand.
 
-A tile is a few rows by a panel of columns whose sums stay in registers.  Every sum starts from the
-bias (or 0) and adds k = 0, 1, 2, ... by one fma each; along the right edge, where a panel is one
-vector wide, it is SPLIT such sums, added at the end.  K is cut into chunks between which the sums
-are stored in y, which loses nothing.  So a row's bits depend on K and on its column alone, not on
-the height of its tile: not on the rows beside it, nor on who computes them.
+A tile is some rows by a panel of columns, whose sums stay in registers. Every sum starts from the
+bias, or 0, and adds k = 0, 1, 2, ... by one fused multiply-add each. Along the right edge, where a
+panel is one vector wide, an element has SPLIT such sums, which are added at the end. K is divided
+into chunks, between which the sums are stored in y, without loss. A row's bits therefore depend on
+K and on its column alone: not on the height of its tile, the rows beside it, or the worker.
 
 y must not overlap any operand, not even the further operands of the chain.
 """
@@ -39,13 +39,13 @@ from nncompile.cpu.vector.builder import I1, I64, PTR, Emit, Int, Value, define
 from nncompile.cpu.vector.target import Target, host
 
 _CHUNK = 512          # steps of k between which sums are stored: a chunk's panel stays in L2
-UNROLL = 2            # steps of k in one turn of a wide tile's loop
+UNROLL = 2            # steps of k in one iteration of a wide tile's loop
 SPLIT = 4             # sums of an element in edge tiles, which have too few of them to hide latency
-_STREAMED = 1 << 19   # weights of a layer, 2 MiB in float32: its panels' first tiles wait for them
-_AHEAD = 16           # steps of k that the tallest tile prefetches packed weights ahead
+_STREAMED = 1 << 19   # weights above which a panel's first tile waits for memory: 2 MiB in float32
+_AHEAD = 16           # the tallest tile prefetches packed weights so many steps of k ahead
 _LINE = 64            # bytes of a cache line
-_LINEAR_ROWS = 96     # rows of a unit of linear: a panel is read once for so many
-_MATMUL_TILES = 4     # row tiles of a unit of matmul: heads and matrices are units already
+_LINEAR_ROWS = 96     # rows of a unit of linear, for which a panel is read once
+_MATMUL_TILES = 4     # row tiles of a unit of matmul; each matrix has units of its own
 
 
 def linear(then: Chain = (), dtype: str = "f32") -> Kernel:
@@ -53,9 +53,9 @@ def linear(then: Chain = (), dtype: str = "f32") -> Kernel:
 
         linear_relu_add_v(x, ldx, w, y, ldy, rows, K, N, r0, ldr0)
 
-    Row i of x is K numbers at x + i*ldx, of y N at y + i*ldy; w is of pack_linear.  A further
-    operand of the chain is at r + i*ldr: N numbers (kind v) or one (kind s).
-    A unit is a panel of columns for up to LINEAR_ROWS rows.
+    Row i of x is K numbers at x + i*ldx, and of y N numbers at y + i*ldy; w is what pack_linear
+    returns. A further operand of the chain is at r + i*ldr: N numbers (kind v) or one (kind s).
+    A unit is a panel of columns for up to `_LINEAR_ROWS` rows.
     """
     check_dtype("a product", dtype, FLOATS)
     chains.check(then, "vs", dtype=dtype)
@@ -80,9 +80,9 @@ def matmul(then: Chain = (), outer: int = 0, dtype: str = "f32") -> Kernel:
 
         matmul_mul_s_1(x, ldx, w, ldw, y, ldy, M, K, N, d0, x_d0, w_d0, y_d0, r0, ldr0, r0_d0)
 
-    w[o] is K rows of N numbers, ldw from one to the next.  Strides of the outer axes (0: the same
-    matrix for all) are named after their operand.  Further operands are as in linear.
-    A unit is MATMUL_TILES row tiles of one matrix, all columns.
+    w[o] is K rows of N numbers, ldw from one to the next. Strides along the outer axes are named
+    after their operand; 0 uses the same matrix for all. Further operands are as in linear. A unit
+    is `_MATMUL_TILES` row tiles of one matrix, with all columns.
     """
     check_dtype("a product", dtype, FLOATS)
     chains.check(then, "vs", dtype=dtype)
@@ -105,7 +105,7 @@ def matmul(then: Chain = (), outer: int = 0, dtype: str = "f32") -> Kernel:
 
 
 def _operands(then: Chain) -> list[str]:
-    """Names of the chain's further operands."""
+    """Returns the names of the chain's further operands."""
     return [f"r{i}" for i in range(len(chains.kinds(then)))]
 
 
@@ -175,12 +175,12 @@ def _matmul_units(name: str, then: Chain, outer: int) -> Units:
 
 
 def _panel_width(e: Emit) -> int:
-    """Columns of a panel of weights."""
+    """Returns the number of columns of a panel of weights."""
     return e.target.panel * e.width
 
 
 def _zeros(e: Emit, count: int) -> Value:
-    """What sums of a product without bias start from."""
+    """Returns the constant that sums start from in a product without a bias."""
     kind = ll.ArrayType(e.element, count)
     zeros = ll.GlobalVariable(e.module, kind, "zeros")
     zeros.linkage, zeros.global_constant, zeros.initializer = "internal", True, kind(None)
@@ -188,7 +188,7 @@ def _zeros(e: Emit, count: int) -> Value:
 
 
 def _line(e: Emit) -> int:
-    """Numbers of a cache line."""
+    """Returns the number of elements in a cache line."""
     return _LINE // DTYPES[e.dtype].itemsize
 
 
@@ -196,13 +196,14 @@ def _line(e: Emit) -> int:
 
 @dataclass(frozen=True)
 class _Product:
-    """The tile functions of one kernel, emitted into its module as they are asked for."""
+    """The tile functions of one kernel, which are emitted into its module when they are asked for.
+    """
 
     module: Any
     target: Target
     name: str
     chain: Chain
-    packed: bool              # the right operand is of pack_linear, or else rows with a stride
+    packed: bool              # whether the right operand is packed, or rows with a stride
     dtype: str
 
     @property
@@ -211,13 +212,16 @@ class _Product:
 
     @property
     def _prefetches(self) -> bool:
-        """Do tall tiles prefetch packed weights?  Without it those of AVX2 take 1.1 times as long
-        on a Zen 4.  With AVX-512, whose panels are four lines wide, the CPU does better by itself:
-        a tile of 6 rows took 1.2 times as long with ours, where the weights came from memory."""
+        """Whether tall tiles prefetch packed weights.
+
+        Without it the tiles of AVX2 take 1.1 times as long on a Zen 4. With AVX-512, whose panels
+        are four cache lines wide, the CPU's own prefetcher is better: a tile of 6 rows took 1.2
+        times as long with ours where the weights came from memory.
+        """
         return self.packed and not self.target.avx512
 
     def place(self, e: Emit, a: Arguments, row: Value, column: Value, start: Value) -> Arguments:
-        """The kernel's arguments, moved to where a panel's rows begin."""
+        """Returns the kernel's arguments, moved to the beginning of a panel's rows."""
         b = e.b
         at = dict(a, lanes=b.sub(a["N"], column))
         at["x"] = e.at(a["x"], b.mul(row, a["ldx"]))
@@ -229,11 +233,13 @@ class _Product:
         return at
 
     def rows(self, e: Emit, a: Arguments, count: Value, vectors: int) -> None:
-        """All rows of a panel, chunk by chunk, in as few tiles as there can be.
+        """Emits all rows of a panel, chunk by chunk, in as few tiles as possible.
 
-        They are of even height, 4 and 4 rows, not 6 and 2: the L2 cache yields half a vector of
-        weights a cycle, and a tile of 2 rows uses each of them in two cycles only.  But where the
-        first tile waits for weights from memory, it is the tallest: less is left to do after it."""
+        The tiles are of equal height, 4 and 4 rows rather than 6 and 2: the L2 cache delivers half
+        a vector of weights a cycle, and a tile of 2 rows uses each vector in only two cycles. But
+        where the first tile waits for weights from memory, it is the tallest, so that less work is
+        left after it.
+        """
         b, K = e.b, a["K"]
         tallest = self.target.tile_rows if vectors > 1 else self.target.edge_rows
         tiles = e.quotient_up(count, tallest)
@@ -251,10 +257,10 @@ class _Product:
 
     def _call_tile(self, e: Emit, a: Arguments, height: int, vectors: int, tile: Value, row: Value,
                    k: Value) -> None:
-        """`height` rows of a panel, for the chunk of K that begins at k."""
+        """Emits the call of a tile of `height` rows for the chunk of K that begins at k."""
         b = e.b
         depth = e.least(I64(_CHUNK), b.sub(a["K"], k))
-        again = b.icmp_signed(">", k, I64(0))                            # go on from stored sums
+        again = b.icmp_signed(">", k, I64(0))                            # continue stored sums
         y = e.at(a["y"], b.mul(row, a["ldy"]))
         distance = self._distance(e, a, vectors)
         w = e.at(a["w"], b.mul(k, distance))
@@ -265,7 +271,7 @@ class _Product:
             "last": b.icmp_signed("==", b.add(k, depth), a["K"]),
         }
         if self._prefetches:
-            # Each tile fetches its share of the next chunk: a line every UNROLL steps.
+            # Each tile prefetches its share of the next chunk, a line every UNROLL steps.
             share = b.mul(tile, b.mul(depth, I64(_line(e) // UNROLL)))
             values["ahead"] = e.at(w, b.mul(depth, distance), share)
         if not self.packed:
@@ -277,11 +283,14 @@ class _Product:
         b.call(function, [values[argument.name] for argument in function.args])
 
     def _distance(self, e: Emit, a: Arguments, vectors: int) -> Value:
-        """Elements from one step of k to the next in the right operand."""
+        """Returns the distance in elements from one step of k to the next in the right operand."""
         return I64(vectors * e.width) if self.packed else a["ldw"]
 
     def tile(self, rows: int, vectors: int) -> Any:
-        """A tile of `rows` x `vectors` sums; one vector wide it is an edge, with masked lanes."""
+        """Returns the function of a tile of `rows` x `vectors` sums.
+
+        One that is a single vector wide is an edge tile, with masked lanes.
+        """
         name = f"{self.name}_{rows}x{vectors}"
         if name in self.module.globals:
             return self.module.globals[name]
@@ -306,13 +315,14 @@ class _Product:
 
     def _accumulate(self, e: Emit, a: Arguments, rows: int, vectors: int,
                     mask: Value | None) -> list[list[Value]]:
-        """start + x @ w over the chunk: the sums, by row and vector."""
+        """Emits start + x @ w over the chunk, and returns the sums, by row and vector."""
         b, W = e.b, e.width
         split = SPLIT if vectors == 1 else 1
         together = SPLIT if vectors == 1 else UNROLL
-        weights_mask = None if self.packed else mask                     # packed ones are padded
-        # Lower tiles wait for weights, and the CPU's own prefetcher reads a stream best if left
-        # alone: with ours they took up to 1.3 times as long on a Zen 4 (L3 and memory).
+        weights_mask = None if self.packed else mask                     # packed weights are padded
+        # Only the tallest tiles prefetch. Lower ones wait for weights, and the CPU's own prefetcher
+        # reads a stream best alone: with ours they took up to 1.3 times as long on a Zen 4, with
+        # weights in L3 and in memory.
         fetch = self._prefetches and (rows, vectors) == (self.target.tile_rows, self.target.panel)
         x = [e.at(a["x"], b.mul(a["ldx"], I64(i))) for i in range(rows)]
         distance = self._distance(e, a, vectors)
@@ -323,7 +333,7 @@ class _Product:
             sums += [e.const(0.0)] * (split - 1) * vectors
 
         def step(k: Value, line: Value, sums: list[Value], depth: int) -> list[Value]:
-            """sums += x[:, k:k+depth] @ w[k:k+depth]; the weights of k begin at `line`."""
+            """Returns sums + x[:, k:k+depth] @ w[k:k+depth]; the weights of k begin at `line`."""
             out = list(sums)
             for d in range(depth):
                 part = d if split > 1 else 0
@@ -360,18 +370,22 @@ class _Product:
             e.prefetch(e.at(line, place + _AHEAD * distance), level=1)
 
     def _prefetch_result(self, e: Emit, a: Arguments, rows: int, vectors: int) -> None:
-        """While the sums are added up.  A long chain stores them and at once loads them again; with
-        a result larger than the caches that took 2 % of the time."""
+        """Emits prefetches of the tile's part of y while the sums are added up.
+
+        A long chain stores the sums and loads them again at once; with a result larger than the
+        caches that took 2 % of the time.
+        """
         for i in range(rows):
             for j in range(vectors):
                 place = e.at(a["y"], e.b.mul(a["ldy"], I64(i)), j * e.width)
                 e.prefetch(place, level=1, to_write=True)
 
     def _finish(self, e: Emit, a: Arguments, sums: list[list[Value]], mask: Value | None) -> None:
-        """Store the sums; where they are complete, with the chain applied.
+        """Emits the stores of the sums, with the chain applied where they are complete.
 
-        A chain of cheap ops works in the registers.  A long one works on the tile just stored,
-        still in L1, so that its code is there once and not once a sum."""
+        A chain of cheap ops works in registers. A long one works on the tile that was just stored,
+        which is still in L1, so that its code is there once and not once for each sum.
+        """
         b, rows, vectors = e.b, len(sums), len(sums[0])
 
         def write(then: Chain) -> None:
@@ -396,7 +410,7 @@ class _Product:
 
     def apply(self, e: Emit, a: Arguments, then: Chain, value: Value, row: Value, column: Int,
               mask: Value | None) -> Value:
-        """The chain on one vector of the tile."""
+        """Returns one vector of the tile with the chain applied."""
         def operand(number: int) -> Value:
             r = self.operands[number]
             place = e.at(a[r], e.b.mul(a[f"ld{r}"], row))
@@ -406,12 +420,13 @@ class _Product:
         return chains.emit(e, then, value, operand, self.dtype)
 
     def _call_after(self, e: Emit, a: Arguments, rows: int, vectors: int) -> None:
-        """Apply the chain to a stored tile."""
+        """Emits the call that applies the chain to a stored tile."""
         function = self.after(vectors)
         values = a | {"rows": I64(rows)}
         e.b.call(function, [values[argument.name] for argument in function.args])
 
     def after(self, vectors: int) -> Any:
+        """Returns the function that applies the chain to a stored tile."""
         name = f"{self.name}_after_{vectors}"
         if name in self.module.globals:
             return self.module.globals[name]

@@ -1,4 +1,4 @@
-"""Reductions: reduce, of rows or of columns, and arg for the place of an extreme."""
+"""Reductions of rows or of columns, and arg for the index of an extreme."""
 from __future__ import annotations
 
 import math
@@ -30,13 +30,13 @@ _PANEL = 8            # vectors of a panel of columns
 
 
 def reduce(op: str, dtype: str = "f32") -> Kernel:
-    """y[i] = the sum, prod, mean, max, min, any or all of x[i] over the last dim; y has stride 1.
+    """y[i] = the sum, prod, mean, max, min, any or all of x[i] over the last axis; y has stride 1.
 
         reduce_sum(x, ldx, y, rows, N)
 
-    Sums and products of integers are modulo 2^bits.  Of no numbers a reduction is what it starts
-    from (0, 1, the lowest or highest number), the mean NaN.  The max and the min of a row with a
-    NaN are NaN.  A unit is a row.
+    Sums and products of integers are modulo 2^bits. Without elements the result is the neutral
+    element (0, 1, the lowest or highest number), and the mean is NaN. The max and the min of a row
+    with a NaN are NaN. A unit is a row.
     """
     _check(op, dtype)
     lanes = stored(dtype)                              # a bool is a byte of 0 or 1
@@ -63,11 +63,11 @@ def reduce(op: str, dtype: str = "f32") -> Kernel:
 
 
 def reduce_columns(op: str, outer: int, dtype: str = "f32") -> Kernel:
-    """y[o, n] = the same of x[o, :K, n], for outer indices o of `outer` axes; y has stride 1.
+    """y[o, n] = the reduction of x[o, :K, n], for outer indices o of `outer` axes; y has stride 1.
 
         reduce_columns_sum_1(x, ldx, y, K, N, d0, x_d0, y_d0)
 
-    A unit is PANEL vectors of columns.
+    A unit is `_PANEL` vectors of columns.
     """
     _check(op, dtype)
     lanes = stored(dtype)
@@ -106,7 +106,7 @@ def _combine(e: Emit, op: str) -> Combine:
 
 
 def _neutral(op: str, dtype: str) -> float:
-    """What combining with it leaves as it is."""
+    """Returns the neutral element of the reduction."""
     if op in ("max", "min"):
         if dtype in FLOATS:
             return -math.inf if op == "max" else math.inf
@@ -128,12 +128,12 @@ def _reduced(op: str, x: NDArray) -> NDArray:
 
 
 def arg(op: str, dtype: str = "f32") -> Kernel:
-    """y[i] = the place of the first largest (argmax) or smallest (argmin) of x[i]; the first NaN
-    where there is one.  y has stride 1.
+    """y[i] = the index of the first largest (argmax) or smallest (argmin) element of x[i].
 
         argmax(x, ldx, y, rows, N)
 
-    Of no numbers it is 0.  The extreme is found first, then where it is.  A unit is a row.
+    It is that of the first NaN where there is one, and 0 without elements. y has stride 1. The
+    extreme is found first, then its index. A unit is a row.
     """
     if op not in _EXTREMES:
         raise ValueError(f"no reduction to a place {op!r}; there are {', '.join(_EXTREMES)}")
@@ -170,6 +170,6 @@ def arg(op: str, dtype: str = "f32") -> Kernel:
 
 
 def _is_extreme(e: Emit, x: Value, extreme: Value) -> Value:
-    """Equal to the extreme, or NaN: then the extreme is NaN."""
+    """Returns whether x equals the extreme or is NaN, in which case the extreme is NaN."""
     found = e.compare("==", x, extreme)
     return e.b.or_(found, e.b.fcmp_unordered("uno", x, x)) if e.dtype in FLOATS else found

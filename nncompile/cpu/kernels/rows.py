@@ -1,4 +1,4 @@
-"""Work along rows: the units of kernels that take rows, and what is done with a row's vectors.
+"""Work along rows: the units of kernels that take rows, and loops over a row's vectors.
 
 The order of every sum over a row depends on the row's length alone.
 """
@@ -11,16 +11,19 @@ from nncompile.cpu.kernels.kernel import Arguments, Units
 from nncompile.cpu.vector.builder import I64, Emit, Value
 
 Combine: TypeAlias = Callable[[Value, Value], Value]
-Term: TypeAlias = Callable[[Value, Value | None], Value]      # (place in the row, mask) -> vector
+Term: TypeAlias = Callable[[Value, Value | None], Value]      # (position, mask) -> vector
 
-WAYS = 4              # sums of a row kept side by side, to hide the latency of addition
-CHUNK = 4096          # elements of a unit, where a single row is cut into units
-SPAN = 64             # vectors a way adds up before its sum joins the total, for accuracy
+WAYS = 4              # independent sums of a row, which hide the latency of addition
+CHUNK = 4096          # elements of a unit, where a single row is divided into units
+SPAN = 64             # vectors that each sum adds before it joins the total, for accuracy
 
 
 def row_units(row: Callable[[Emit, Arguments], None], *, x: str = "f32", y: str = "f32") -> Units:
-    """Units of what `row` emits for one row, given the arguments with x and y, of these dtypes,
-    moved to it.  Where y has rows (ldy), there is nothing to do for rows without elements."""
+    """Returns the units of what `row` emits for one row.
+
+    `row` gets the arguments with x and y, of these dtypes, moved to the row. Where y has rows
+    (ldy), rows without elements have no units.
+    """
     def count(e: Emit, a: Arguments) -> Value:
         if "ldy" not in a:
             return a["rows"]
@@ -35,18 +38,18 @@ def row_units(row: Callable[[Emit, Arguments], None], *, x: str = "f32", y: str 
 
 
 def chunks(e: Emit, a: Arguments) -> Value:
-    """How many chunks there are in a row of N elements, each a unit."""
+    """Returns the number of chunks in a row of N elements, each of them a unit."""
     return e.quotient_up(a["N"], CHUNK)
 
 
 def chunk(e: Emit, a: Arguments, index: Value) -> tuple[Value, Value]:
-    """Where a chunk starts, and its elements."""
+    """Returns the start of a chunk and the number of its elements."""
     start = e.b.mul(index, I64(CHUNK))
     return start, e.least(I64(CHUNK), e.b.sub(a["N"], start))
 
 
 def for_row(e: Emit, N: Value, body: Callable[[Value, Value | None], None]) -> None:
-    """body(place, mask) for every vector of a row; the mask is None but for the last lanes."""
+    """Emits body(position, mask) for every vector of a row; only the last one may have a mask."""
     b = e.b
     whole = b.and_(N, I64(-e.width))
     with e.loop(0, whole, e.width) as loop:
@@ -57,11 +60,10 @@ def for_row(e: Emit, N: Value, body: Callable[[Value, Value | None], None]) -> N
 
 def fold_row(e: Emit, N: Value, term: Term, combine: Combine, neutral: Value, *,
              ways: int) -> Value:
-    """The terms of a row's vectors combined into one number, in every lane of the result, from a
-    neutral vector on.
+    """Returns the terms of a row's vectors combined into one number, in every lane of the result.
 
-    `ways` vectors are kept side by side, over spans that are combined in a total.  Where N is not a
-    multiple of the vector, the lanes outside the mask keep what they had.
+    `ways` vectors are combined independently, over spans whose results are then combined. Where N
+    is no multiple of the vector, the lanes outside of the last mask keep their value.
     """
     b, W = e.b, e.width
     start = [neutral] * ways

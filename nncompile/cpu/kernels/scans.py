@@ -1,4 +1,4 @@
-"""cumsum and topk: work that goes along a row, or down columns, number by number."""
+"""The kernels cumsum and topk, which go along a row, or down columns, element by element."""
 from __future__ import annotations
 
 from typing import Any
@@ -29,7 +29,7 @@ def cumsum(dtype: str = "f32") -> Kernel:
 
         cumsum(x, ldx, y, ldy, rows, N)
 
-    Floats are added up in double precision, as in torch; integers modulo 2^bits.  A unit is a row.
+    Floats are added in double precision, as in torch, and integers modulo 2^bits. A unit is a row.
     """
     check_dtype("cumsum", dtype, NUMBERS)
     floats = dtype in FLOATS
@@ -60,7 +60,7 @@ def cumsum_columns(outer: int, dtype: str = "f32") -> Kernel:
 
         cumsum_columns_1(x, ldx, y, ldy, K, N, d0, x_d0, y_d0)
 
-    A unit is PANEL vectors of columns.
+    A unit is `_PANEL` vectors of columns.
     """
     check_dtype("cumsum", dtype, NUMBERS)
     wide = "f64" if dtype in FLOATS else dtype
@@ -90,12 +90,13 @@ def cumsum_columns(outer: int, dtype: str = "f32") -> Kernel:
 # -- topk -----------------------------------------------------------------------------------------
 
 def topk(largest: bool, dtype: str = "f32") -> Kernel:
-    """y[i, :k] = the places of the k largest (or smallest) of x[i], in order, for 0 <= k <= N.
+    """y[i, :k] = the indices of the k largest or smallest elements of x[i], in order; 0 <= k <= N.
 
         topk_largest(x, ldx, y, ldy, rows, N, k)
 
-    Of equal ones the first comes first; NaN is the largest.  y is a heap with the last of them on
-    top, until the row has been gone through; then the heap is taken apart.  A unit is a row.
+    Of equal elements the first comes first; NaN counts as the largest. y is a heap of the k best
+    indices so far, with the worst on top. Each further element that is better replaces the top. At
+    the end the heap is sorted in place. A unit is a row.
     """
     check_dtype("topk", dtype, NUMBERS)
 
@@ -119,7 +120,7 @@ def topk(largest: bool, dtype: str = "f32") -> Kernel:
 
         stop = b.select(b.icmp_signed("==", k, I64(0)), I64(0), a["N"])
         whole = b.add(k, e.whole(e.greatest(b.sub(stop, k), I64(0)), e.width))
-        with e.loop(k, whole, e.width) as block:           # few vectors have one to put on the heap
+        with e.loop(k, whole, e.width) as block:        # few vectors have an element for the heap
             top = e.broadcast(e.at(x, b.load(y, typ=I64)))
             better = _better(e, largest, e.load(e.at(x, block.index)), top)
             end = b.add(block.index, I64(e.width))
@@ -149,8 +150,11 @@ def topk(largest: bool, dtype: str = "f32") -> Kernel:
 
 
 def _sift(e: Emit, largest: bool) -> Any:
-    """The function that puts a place into the hole of a heap y[:size], or further down: there the
-    parent of two comes behind both."""
+    """Returns the function that inserts an index into a hole of the heap y[:size].
+
+    It moves the hole down while one of its two children comes later in order than the index to
+    insert: in the heap a parent comes after both of its children.
+    """
     function, a = define(e.module, "sift", {"x": PTR, "y": PTR, "size": I64, "hole": I64,
                                             "place": I64}, internal=True)
     e = Emit(function, e.target, e.dtype)
@@ -185,7 +189,7 @@ def _sift(e: Emit, largest: bool) -> Any:
 
 
 def _before(e: Emit, largest: bool, x: Value, i: Value, j: Value) -> Value:
-    """Whether x[i] comes before x[j]."""
+    """Returns whether x[i] comes before x[j] in order."""
     b = e.b
     p, q = (e.load_one(e.at(x, place)) for place in (i, j))
     return b.or_(_better(e, largest, p, q),
@@ -193,7 +197,9 @@ def _before(e: Emit, largest: bool, x: Value, i: Value, j: Value) -> Value:
 
 
 def _better(e: Emit, largest: bool, p: Value, q: Value) -> Value:
-    """Whether p comes before q wherever they are: numbers or vectors, of which NaN is the largest.
+    """Returns whether p comes before q whatever their indices; NaN counts as the largest.
+
+    p and q are elements or vectors.
     """
     high, low = (p, q) if largest else (q, p)
     if e.dtype not in FLOATS:

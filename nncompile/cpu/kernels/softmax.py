@@ -1,4 +1,4 @@
-"""softmax and log_softmax, of rows or of columns."""
+"""The kernels softmax and log_softmax, of rows or of columns."""
 from __future__ import annotations
 
 import math
@@ -28,13 +28,13 @@ _PANEL = 4            # vectors of a panel of columns
 
 
 def softmax(scaled: bool, dtype: str = "f32", log: bool = False) -> Kernel:
-    """y[i] = softmax(x[i] * scale) over the last dim, or its logarithm; y may be x itself.
+    """y[i] = softmax(x[i] * scale) over the last axis, or its logarithm; y may be x itself.
 
         softmax(x, ldx, y, ldy, rows, N)
-        softmax_scaled(x, ldx, y, ldy, rows, N, scale)       scale points to one number
+        softmax_scaled(x, ldx, y, ldy, rows, N, scale)       scale points to one element
         log_softmax_scaled_f64(x, ldx, y, ldy, rows, N, scale)
 
-    As torch does, a row with a NaN or +inf, or of -inf alone, is NaN.  A unit is a row.
+    As in torch, a row with a NaN or +inf, or of -inf alone, is NaN. A unit is a row.
     """
     check_dtype("softmax", dtype, FLOATS)
     types = signature(f"x:{dtype} ldx y:{dtype} ldy rows N" + f" scale:{dtype}" * scaled)
@@ -50,12 +50,12 @@ def softmax(scaled: bool, dtype: str = "f32", log: bool = False) -> Kernel:
 
 
 def softmax_columns(scaled: bool, outer: int, dtype: str = "f32", log: bool = False) -> Kernel:
-    """y[o, :, n] = the same of x[o, :K, n], for outer indices o of `outer` axes; y may be x.
+    """y[o, :, n] = softmax of x[o, :K, n] * scale, for outer indices o of `outer` axes; y may be x.
 
         softmax_columns_1(x, ldx, y, ldy, K, N, d0, x_d0, y_d0)
         log_softmax_columns_scaled_0(x, ldx, y, ldy, K, N, scale)
 
-    A unit is PANEL vectors of columns.
+    A unit is `_PANEL` vectors of columns.
     """
     check_dtype("softmax", dtype, FLOATS)
     types = signature(column_types(dtype, dtype, outer, rows=True) + f" scale:{dtype}" * scaled)
@@ -107,7 +107,7 @@ def _log_softmax_row(e: Emit, a: Arguments) -> None:
 
 
 def _scores(e: Emit, a: Arguments) -> tuple[Term, Value]:
-    """The scaled elements of a row, and the largest of them."""
+    """Returns the scaled elements of a row, as a term, and the largest of them."""
     scale = e.broadcast(a["scale"]) if "scale" in a else None
 
     def score(index: Value, mask: Value | None) -> Value:
@@ -146,7 +146,8 @@ def _log_softmax_columns(panel: Panel) -> None:
 
 
 def _column_scores(panel: Panel) -> tuple[Callable[[Value], Vectors], Vectors]:
-    """The scaled elements of a row of the panel, and the largest of each column."""
+    """Returns the scaled elements of a row of the panel, as a term, and the largest of each column.
+    """
     e = panel.e
     scale = e.broadcast(panel.a["scale"]) if "scale" in panel.a else None
 
@@ -158,7 +159,7 @@ def _column_scores(panel: Panel) -> tuple[Callable[[Value], Vectors], Vectors]:
 
 
 def _softmax_plain(a: Values, x: NDArray, log: bool) -> NDArray:
-    """Along the last axis of x."""
+    """Returns the softmax in NumPy along the last axis of x, or its logarithm."""
     value = x * a["scale"][0] if "scale" in a else x
     with np.errstate(invalid="ignore"):
         value = value - value.max(axis=-1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Copies that turn rows to columns."""
+"""Copies that exchange rows and columns."""
 from __future__ import annotations
 
 from ir.types import DTYPES
@@ -19,7 +19,7 @@ from nncompile.cpu.kernels.kernel import (
 )
 from nncompile.cpu.vector.builder import I64, Emit, Value
 
-_TILES = 4            # side by side in a unit, so that it reads several cache lines of a row
+_TILES = 4            # side by side in a unit, which then reads several cache lines of a row
 
 
 def transpose(outer: int, dtype: str = "f32") -> Kernel:
@@ -27,9 +27,9 @@ def transpose(outer: int, dtype: str = "f32") -> Kernel:
 
         transpose_1(y, ldy, x, ldx, M, N, d0, y_d0, x_d0)
 
-    x has N rows, ldx from one to the next, and y has M, ldy apart.  It goes by tiles of as many
-    rows as a vector has lanes, which are turned in registers.  A unit is TILES tiles wide in x,
-    all of its rows.
+    x has N rows, ldx from one to the next, and y has M rows, ldy apart. Square tiles of as many
+    rows as a vector has lanes are transposed in registers. A unit is `_TILES` tiles of x in width,
+    with all of its rows.
     """
     check_dtype("transpose", dtype, tuple(DTYPES))
     types = signature(f"y:{dtype} ldy x:{dtype} ldx M N {outer_axes(outer, 'y', 'x')}")
@@ -77,7 +77,10 @@ def _whole_tile(e: Emit, a: Arguments) -> None:
 
 
 def _edge_tile(e: Emit, a: Arguments, rows: Value, columns: Value) -> None:
-    """Of fewer rows, the last is read again in place of those that there are not."""
+    """Emits a tile at an edge.
+
+    Where it has fewer rows, the last one is read again in their place.
+    """
     b = e.b
     last, mask = b.sub(rows, I64(1)), e.mask(columns)
     vectors = [e.load(e.at(a["x"], b.mul(a["ldx"], e.least(I64(i), last))), mask)
@@ -89,8 +92,10 @@ def _edge_tile(e: Emit, a: Arguments, rows: Value, columns: Value) -> None:
 
 
 def _turned(e: Emit, vectors: list[Value]) -> list[Value]:
-    """The transpose of as many vectors as they have lanes: blocks of 1, 2, 4, ... lanes change
-    places across the diagonal."""
+    """Returns the transpose of as many vectors as they have lanes.
+
+    Blocks of 1, 2, 4, ... lanes are exchanged across the diagonal: log2(lanes) rounds of shuffles.
+    """
     W = e.width
     size = 1
     while size < W:
