@@ -27,7 +27,7 @@ from nncompile.bench.peers import Peer, Unavailable, Way
 from nncompile.bench.report import OURS
 from nncompile.compiler import compile
 from nncompile.counterparts import NoCounterpart
-from nncompile.cpu.machine.topology import cores
+from nncompile.cpu.machine import cores
 from nncompile.errors import Error
 from nncompile.model import CompiledModel
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from nncompile.cpu.machine.topology import cache_bytes
+from nncompile.cpu.machine import cache_bytes
 
 
 def describe() -> str:

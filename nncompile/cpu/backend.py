@@ -10,10 +10,10 @@ from ir.types import NDArray
 from nncompile import options
 from nncompile.backend import Backend, CallSpec, Fallback, Loaded, Stopwatch
 from nncompile.cpu.driver import build
-from nncompile.cpu.machine.topology import L2, L3, MEMORY, cache_of, l2_bytes
-from nncompile.cpu.objects.library import kernel_module
+from nncompile.cpu.machine import L2, L3, MEMORY, cache_of, l2_bytes
+from nncompile.cpu.objects import kernel_module
 from nncompile.cpu.runtime import Executable, PythonExecutable
-from nncompile.cpu.vector.target import assembly, available, host
+from nncompile.cpu.vector import assembly, available, host
 from nncompile.errors import CompileError, InputError
 from nncompile.faults import fault
 from nncompile.schedule import VECTOR_TRAITS, Program

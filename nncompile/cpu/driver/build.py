@@ -34,7 +34,7 @@ from nncompile.cpu.driver.values import (
 from nncompile.cpu.driver.weights import Arena
 from nncompile.cpu.kernels import Kernel
 from nncompile.cpu.layout import DRIVER_ARGUMENTS, DRIVER_LETTERS, PLAN_LETTERS
-from nncompile.cpu.vector.target import Target
+from nncompile.cpu.vector import Target
 from nncompile.schedule import Place, Program
 from nncompile.schedule.names import comment
 

@@ -10,13 +10,21 @@ from functools import partial
 
 from ir.records import dataclass
 from nncompile.cpu.driver.values import Driver
-from nncompile.cpu.objects.cache import cached
-from nncompile.cpu.objects.compile import Function, compile_functions, execute, source_hash
-from nncompile.cpu.objects.library import compiling, entry_points, kernel_primitive, load_kernel
-from nncompile.cpu.objects.link import linker
+from nncompile.cpu.objects import (
+    Function,
+    cached,
+    compile_functions,
+    compiling,
+    do_all,
+    entry_points,
+    execute,
+    kernel_primitive,
+    linker,
+    load_kernel,
+    source_hash,
+)
 from nncompile.cpu.objects.primitives import PHASE, PRIMITIVES, symbol
-from nncompile.cpu.objects.progress import do_all
-from nncompile.cpu.vector.target import Target
+from nncompile.cpu.vector import Target
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from ir.records import dataclass
 from ir.types import DTYPES, NDArray
 from nncompile.cpu.driver.values import Number
 from nncompile.cpu.kernels import pack_linear, packed_size, unpack_linear
-from nncompile.cpu.vector.target import Target
+from nncompile.cpu.vector import Target
 from nncompile.schedule import Constant, Place
 
 LINE = 16                                     # words of a cache line: every entry starts on one

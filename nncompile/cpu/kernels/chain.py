@@ -19,8 +19,7 @@ import numpy as np
 from ir import ops
 from ir.records import dataclass
 from ir.types import DTYPES, INTEGERS, Error, NDArray, TensorType
-from nncompile.cpu.vector import math
-from nncompile.cpu.vector.builder import Emit, Value
+from nncompile.cpu.vector import Emit, Value, math
 
 Chain: TypeAlias = tuple[tuple[str, str], ...]
 _Faults: TypeAlias = Callable[[Value], None]

@@ -13,7 +13,7 @@ from typing import TypeAlias
 from ir.records import dataclass
 from nncompile.cpu.kernels.kernel import Arguments, Units, outer_axes, outer_count, outer_places
 from nncompile.cpu.kernels.rows import SPAN, Combine
-from nncompile.cpu.vector.builder import I64, Emit, Value
+from nncompile.cpu.vector import I64, Emit, Value
 
 Vectors: TypeAlias = list[Value]
 

@@ -22,7 +22,7 @@ from nncompile.cpu.kernels.kernel import (
     signature,
 )
 from nncompile.cpu.kernels.rows import WAYS, fold_row
-from nncompile.cpu.vector.builder import I64, Emit, Value
+from nncompile.cpu.vector import I64, Emit, Value
 
 
 def dot(then: Chain = (), outer: int = 0, dtype: str = "f32") -> Kernel:

@@ -25,7 +25,7 @@ from nncompile.cpu.kernels.kernel import (
     signature,
 )
 from nncompile.cpu.kernels.rows import chunk, chunks, for_row
-from nncompile.cpu.vector.builder import I64, Emit, Int, Value
+from nncompile.cpu.vector import I64, Emit, Int, Value
 
 
 def elementwise(chain: Chain, outer: int, dtype: str = "f32", source: str | None = None) -> Kernel:

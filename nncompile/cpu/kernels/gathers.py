@@ -27,7 +27,7 @@ from nncompile.cpu.kernels.kernel import (
     strided,
 )
 from nncompile.cpu.kernels.rows import chunk, chunks, for_row
-from nncompile.cpu.vector.builder import I64, Emit, Int, Value
+from nncompile.cpu.vector import I64, Emit, Int, Value
 
 _IDS = ("i64", "i32")
 _MODES = ("sum", "mean", "max")

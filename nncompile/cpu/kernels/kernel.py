@@ -22,8 +22,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from ir.records import dataclass, field
 from ir.types import DTYPES, NDArray
-from nncompile.cpu.vector.builder import I64, PTR, Emit, Value, define
-from nncompile.cpu.vector.target import Target
+from nncompile.cpu.vector import I64, PTR, Emit, Target, Value, define
 
 Arguments: TypeAlias = dict[str, Value]
 Values: TypeAlias = dict[str, Any]         # in NumPy: arrays for pointers, ints

@@ -22,7 +22,7 @@ from nncompile.cpu.kernels.kernel import (
     strided,
 )
 from nncompile.cpu.kernels.rows import WAYS, Term, fold_row, for_row, row_units
-from nncompile.cpu.vector.builder import I1, I64, Emit, Value
+from nncompile.cpu.vector import I1, I64, Emit, Value
 
 
 def layer_norm(weight: bool, bias: bool, dtype: str = "f32") -> Kernel:

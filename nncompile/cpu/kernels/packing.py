@@ -13,8 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from ir.types import DTYPES, NDArray
-from nncompile.cpu.vector.builder import lanes
-from nncompile.cpu.vector.target import Target
+from nncompile.cpu.vector import Target, lanes
 
 _LINE = 16                        # elements between the buffer's rows
 

@@ -35,8 +35,7 @@ from nncompile.cpu.kernels.kernel import (
     strided,
 )
 from nncompile.cpu.kernels.packing import unpack_linear
-from nncompile.cpu.vector.builder import I1, I64, PTR, Emit, Int, Value, define
-from nncompile.cpu.vector.target import Target, host
+from nncompile.cpu.vector import I1, I64, PTR, Emit, Int, Target, Value, define, host
 
 _CHUNK = 512          # steps of k between which sums are stored: a chunk's panel stays in L2
 UNROLL = 2            # steps of k in one iteration of a wide tile's loop

@@ -21,7 +21,7 @@ from nncompile.cpu.kernels.kernel import (
     strided,
 )
 from nncompile.cpu.kernels.rows import WAYS, Combine, fold_row, row_units
-from nncompile.cpu.vector.builder import I64, Emit, Value
+from nncompile.cpu.vector import I64, Emit, Value
 
 REDUCTIONS = {"sum": NUMBERS, "prod": NUMBERS, "mean": FLOATS, "max": NUMBERS, "min": NUMBERS,
               "any": ("bool",), "all": ("bool",)}

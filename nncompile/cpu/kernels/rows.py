@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from nncompile.cpu.kernels.kernel import Arguments, Units
-from nncompile.cpu.vector.builder import I64, Emit, Value
+from nncompile.cpu.vector import I64, Emit, Value
 
 Combine: TypeAlias = Callable[[Value, Value], Value]
 Term: TypeAlias = Callable[[Value, Value | None], Value]      # (position, mask) -> vector

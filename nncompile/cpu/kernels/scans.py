@@ -19,7 +19,7 @@ from nncompile.cpu.kernels.kernel import (
     strided,
 )
 from nncompile.cpu.kernels.rows import row_units
-from nncompile.cpu.vector.builder import F64, I64, PTR, Emit, Value, define
+from nncompile.cpu.vector import F64, I64, PTR, Emit, Value, define
 
 _PANEL = 4            # vectors of a panel of columns
 

@@ -20,7 +20,7 @@ from nncompile.cpu.kernels.kernel import (
     strided,
 )
 from nncompile.cpu.kernels.rows import WAYS, Term, fold_row, for_row, row_units
-from nncompile.cpu.vector.builder import Emit, Value
+from nncompile.cpu.vector import Emit, Value
 from nncompile.cpu.vector.math import exp
 from nncompile.cpu.vector.math import log as logarithm
 

@@ -17,7 +17,7 @@ from nncompile.cpu.kernels.kernel import (
     signature,
     stored,
 )
-from nncompile.cpu.vector.builder import I64, Emit, Value
+from nncompile.cpu.vector import I64, Emit, Value
 
 _TILES = 4            # side by side in a unit, which then reads several cache lines of a row
 

@@ -23,10 +23,8 @@ from llvmlite import ir as ll
 
 from nncompile.cpu.machine import topology as caches
 from nncompile.cpu.machine.topology import cores
-from nncompile.cpu.objects import cache
-from nncompile.cpu.objects.link import linker
-from nncompile.cpu.vector.builder import I64, PTR, Emit, define
-from nncompile.cpu.vector.target import Target, host, object_code
+from nncompile.cpu.objects import cache, linker
+from nncompile.cpu.vector import I64, PTR, Emit, Target, define, host, object_code
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -25,7 +25,7 @@ import numpy as np
 
 from ir.records import dataclass
 from nncompile import options
-from nncompile.cpu.vector.target import Target
+from nncompile.cpu.vector import Target
 
 MAX_BYTES = 256 << 20             # of the whole folder; the entries used longest ago go first
 MAGIC = b"nncompile object 1\n"

@@ -19,7 +19,7 @@ import llvmlite.binding as llvm
 from ir.records import dataclass, replace
 from nncompile.collection import paused_collection
 from nncompile.cpu.objects.primitives import PRIMITIVES, Primitive, symbol
-from nncompile.cpu.vector.target import Target, machine
+from nncompile.cpu.vector import Target, machine
 from nncompile.errors import CompileError
 
 

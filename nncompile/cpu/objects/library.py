@@ -8,12 +8,12 @@ from typing import Any
 
 from llvmlite import ir as ll
 
-from nncompile.cpu.kernels.kernel import INT, Kernel
+from nncompile.cpu.kernels import INT, Kernel
 from nncompile.cpu.objects.cache import cached
 from nncompile.cpu.objects.compile import compile_functions, runtime_function
 from nncompile.cpu.objects.link import linker
 from nncompile.cpu.objects.primitives import Primitive, symbol
-from nncompile.cpu.vector.target import Target, object_code
+from nncompile.cpu.vector import Target, object_code
 
 compiling = threading.RLock()                  # held by who compiles and loads
 if hasattr(os, "register_at_fork"):            # a child never starts in the middle of a compilation

@@ -12,7 +12,7 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-from nncompile.cpu.vector.target import Target
+from nncompile.cpu.vector import Target
 from nncompile.errors import Error
 
 

@@ -19,7 +19,7 @@ from numba.core.typing import builtins, context, templates
 from numba.core.typing.templates import signature
 
 from nncompile.cpu.objects.primitives import POINTER, Primitive
-from nncompile.cpu.vector.builder import retyped
+from nncompile.cpu.vector import retyped
 
 INT, TRUTH, ADDRESS = types.int64, types.boolean, types.voidptr
 KINDS = {"p": ADDRESS, "i": INT, "c": INT, "n": types.void}

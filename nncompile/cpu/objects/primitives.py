@@ -19,8 +19,8 @@ from llvmlite import ir as ll
 
 from ir.records import dataclass
 from ir.types import DTYPES
-from nncompile.cpu.kernels.kernel import PHASE_WORDS, typed
-from nncompile.cpu.vector.builder import retyped
+from nncompile.cpu.kernels import PHASE_WORDS, typed
+from nncompile.cpu.vector import retyped
 
 F32, I8, I32, I64 = ll.FloatType(), ll.IntType(8), ll.IntType(32), ll.IntType(64)
 POINTER, VOID = ll.PointerType(), ll.VoidType()

@@ -28,7 +28,7 @@ from nncompile.cpu.layout import (
     RELEASE,
     WORKERS,
 )
-from nncompile.cpu.objects.compile import runtime
+from nncompile.cpu.objects import runtime
 from nncompile.cpu.objects.primitives import (
     Pointer,
     load,

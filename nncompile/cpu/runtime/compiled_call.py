@@ -49,7 +49,7 @@ from nncompile.cpu.layout import (
     SPECS,
     WORKERS,
 )
-from nncompile.cpu.objects.compile import runtime
+from nncompile.cpu.objects import runtime
 from nncompile.cpu.objects.primitives import (
     Pointer,
     indirect,

@@ -14,9 +14,7 @@ import numpy as np
 from ir.records import dataclass
 from nncompile.cpu.layout import BUSY
 from nncompile.cpu.machine.ceilings import kept, peak, seconds_of
-from nncompile.cpu.objects.compile import runtime
-from nncompile.cpu.objects.library import load_functions
-from nncompile.cpu.objects.link import linker
+from nncompile.cpu.objects import linker, load_functions, runtime
 from nncompile.cpu.objects.primitives import (
     Pointer,
     atomic_load,
@@ -27,7 +25,7 @@ from nncompile.cpu.objects.primitives import (
 )
 from nncompile.cpu.runtime.load import load_runtime
 from nncompile.cpu.runtime.pool import POOL, SPINS, Pool, share
-from nncompile.cpu.vector.target import Target, host
+from nncompile.cpu.vector import Target, host
 from nncompile.errors import Error
 
 KIND = "costs"

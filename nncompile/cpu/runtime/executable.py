@@ -18,9 +18,8 @@ from ir.types import NDArray
 from nncompile.backend import CallSpec, Fallback, Shape
 from nncompile.cpu import layout
 from nncompile.cpu.driver import Addresses, Driver, load, queue_words
-from nncompile.cpu.machine.topology import cache_of
-from nncompile.cpu.objects.compile import execute
-from nncompile.cpu.objects.link import linker
+from nncompile.cpu.machine import cache_of
+from nncompile.cpu.objects import execute, linker
 from nncompile.cpu.objects.primitives import PRIMITIVES
 from nncompile.cpu.runtime import compiled_call as call_path
 from nncompile.cpu.runtime import launch, output_memory
@@ -29,7 +28,7 @@ from nncompile.cpu.runtime.load import load_runtime, load_sharing, load_short_ca
 from nncompile.cpu.runtime.output_memory import Results, is_large
 from nncompile.cpu.runtime.pool import POOL, check_threads, default_threads
 from nncompile.cpu.runtime.state import LINE_BYTES, State, Words, fact_words, new_state
-from nncompile.cpu.vector.target import Target, host
+from nncompile.cpu.vector import Target, host
 from nncompile.errors import Error, InputError
 
 OUT = "out"                                   # interned: a keyword is compared by its address

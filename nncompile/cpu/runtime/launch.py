@@ -13,7 +13,7 @@ takes memory of its own and works alone.
 """
 from __future__ import annotations
 
-from nncompile.cpu.kernels.kernel import NEXT_BASE
+from nncompile.cpu.kernels import NEXT_BASE
 from nncompile.cpu.layout import (
     BLOCK_SCRATCH,
     BUSY,
@@ -33,8 +33,8 @@ from nncompile.cpu.layout import (
     TILE_ROWS,
     WORTH,
 )
-from nncompile.cpu.machine.topology import L2, L3
-from nncompile.cpu.objects.compile import runtime
+from nncompile.cpu.machine import L2, L3
+from nncompile.cpu.objects import runtime
 from nncompile.cpu.objects.primitives import (
     PHASE,
     Pointer,

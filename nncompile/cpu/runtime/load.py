@@ -1,9 +1,9 @@
 """The runtime's compiled functions in this process."""
 from __future__ import annotations
 
-from nncompile.cpu.objects.library import load_functions
+from nncompile.cpu.objects import load_functions
 from nncompile.cpu.runtime import buffer_call, compiled_call, launch, pool
-from nncompile.cpu.vector.target import Target
+from nncompile.cpu.vector import Target
 
 # What Python, and code that is compiled by itself, find by their symbols.
 EXPORTED = (pool.worker, pool.share, launch.run, compiled_call.call)

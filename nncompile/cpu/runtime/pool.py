@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 
 from nncompile import options
-from nncompile.cpu.kernels.kernel import BASE, ME, OTHERS, STRIDE
+from nncompile.cpu.kernels import BASE, ME, OTHERS, STRIDE
 from nncompile.cpu.layout import (
     ACTIVE,
     ALLOWED,
@@ -66,7 +66,7 @@ from nncompile.cpu.layout import (
     THREADS,
     WORTH,
 )
-from nncompile.cpu.objects.compile import runtime
+from nncompile.cpu.objects import runtime
 from nncompile.cpu.objects.primitives import (
     PHASE,
     Pointer,

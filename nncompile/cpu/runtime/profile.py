@@ -15,11 +15,10 @@ import numpy as np
 from ir.types import NDArray
 from nncompile.cpu import layout
 from nncompile.cpu.driver import Driver, queue_words
-from nncompile.cpu.kernels.kernel import INT, Kernel
-from nncompile.cpu.objects.compile import execute
-from nncompile.cpu.objects.link import linker
+from nncompile.cpu.kernels import INT, Kernel
+from nncompile.cpu.objects import execute, linker
 from nncompile.cpu.objects.primitives import PRIMITIVES
-from nncompile.cpu.vector.target import Target
+from nncompile.cpu.vector import Target
 
 RUNS = 7
 
