@@ -5,7 +5,7 @@
             # %0: f32[B, 128] = linear(%x, @0.weight, @0.bias) then relu
             linear_relu(x, 64, at(weights, W0), h0, 128, rows, 64, 128)
 
-`_row_blocks` takes a block of rows through all steps; `phases` lets all workers share each step.
+`row_blocks` takes a block of rows through all steps; `phases` lets all workers share each step.
 Both make the same calls, so a row's bits do not depend on which one ran.
 """
 from __future__ import annotations
@@ -21,12 +21,12 @@ from nncompile.cpu.driver.steps import call_of
 from nncompile.cpu.driver.text import Names, Printer, at
 from nncompile.cpu.driver.values import (
     Argument,
-    Block,
     Call,
     Driver,
     Function,
     Line,
     Number,
+    Outlined,
     Parameter,
     Pointer,
     Variable,
@@ -47,12 +47,12 @@ def build(program: Program, target: Target) -> tuple[Driver, Arena]:
     arena = Arena(program.constants, _constants_in(calls), target)
     names = Names(program, arena)
     values = name_values(program.graph)
-    blocks, lines = fold(_lines_of(program, calls, values))
+    outlined, lines = fold(_lines_of(program, calls, values))
     functions = [Function("plan", PLAN_LETTERS,
                           plan_text(program, names, _output_names(program, values)))]
     if program.batch is not None:
-        functions += _row_blocks(program, names, blocks, lines)
-    functions += phases(program, names, blocks, lines)
+        functions += _row_blocks(program, names, outlined, lines)
+    functions += _phases(program, names, outlined, lines)
     kernels = {call.kernel.name: call.kernel for call in calls}
     head = _header(program, target, kernels.values(), arena)
     both = {k.name: k for alone in kernels.values() for k in (alone, alone.shared)}
@@ -96,9 +96,9 @@ def _header(program: Program, target: Target, kernels: Iterable[Kernel], arena: 
         *called, '"""', *places, ""])
 
 
-def _row_blocks(program: Program, names: Names, blocks: Sequence[Block], lines: Sequence[Line]
-                ) -> list[Function]:
-    """`_row_blocks`, and the functions of equal blocks that it calls."""
+def _row_blocks(program: Program, names: Names, outlined: Sequence[Outlined],
+                lines: Sequence[Line]) -> list[Function]:
+    """The function `row_blocks`, and the outlined functions that it calls."""
     batch = program.batch or ""
     whole = names.sizes[batch]
     printer = Printer(names, names.sizes | {batch: "rows"})
@@ -112,13 +112,13 @@ def _row_blocks(program: Program, names: Names, blocks: Sequence[Block], lines: 
         text.append(f"        {names.places[place]} = {start}")
     text += [*printer.lines(lines, "        ", shared=False), "",
              "        row = claim(queue, 0) * block", ""]
-    return [*_block_functions(blocks, printer, shared=False),
+    return [*_outlined_functions(outlined, printer, shared=False),
             Function("row_blocks", DRIVER_LETTERS, "\n".join(text))]
 
 
-def phases(program: Program, names: Names, blocks: Sequence[Block], lines: Sequence[Line]
-           ) -> list[Function]:
-    """`phases`, and the functions of equal blocks that it calls."""
+def _phases(program: Program, names: Names, outlined: Sequence[Outlined], lines: Sequence[Line]
+            ) -> list[Function]:
+    """The function `phases`, and the outlined functions that it calls."""
     printer = Printer(names, names.sizes)
     text = [f"def phases({_ARGUMENTS}):",
             '    """All workers share the work of a step, then go on to the next."""',
@@ -127,19 +127,20 @@ def phases(program: Program, names: Names, blocks: Sequence[Block], lines: Seque
     text += [f"    {names.places[place]} = pointer(args, {number})"
              for number, place, _ in arguments(program)]
     text += [*printer.lines(lines, "    ", shared=True), ""]
-    return [*_block_functions(blocks, printer, shared=True),
+    return [*_outlined_functions(outlined, printer, shared=True),
             Function("phases", DRIVER_LETTERS, "\n".join(text))]
 
 
-def _block_functions(blocks: Sequence[Block], printer: Printer, shared: bool) -> Iterator[Function]:
-    for block in blocks:
-        letters = "p" * shared + "".join(map(_letter, block.parameters))
-        yield Function(f"shared_{block.name}" if shared else block.name, letters,
-                       printer.block(block, shared))
+def _outlined_functions(outlined: Sequence[Outlined], printer: Printer, shared: bool
+                        ) -> Iterator[Function]:
+    for function in outlined:
+        letters = "p" * shared + "".join(map(_letter, function.parameters))
+        yield Function(f"shared_{function.name}" if shared else function.name, letters,
+                       printer.function(function, shared))
 
 
 def _letter(parameter: Argument) -> str:
-    """The type of a block's parameter: a pointer, or an int64."""
+    """The type of an outlined function's parameter: a pointer, or an int64."""
     is_pointer = isinstance(parameter, Variable) or (
         isinstance(parameter, Parameter) and parameter.kind == "p")
     return "p" if is_pointer else "i"

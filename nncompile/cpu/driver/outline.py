@@ -21,9 +21,9 @@ from ir.types import DimExpr, symbol, terms
 from nncompile.cpu.driver.values import (
     WEIGHTS,
     Argument,
-    Block,
     Line,
     Number,
+    Outlined,
     Parameter,
     Pointer,
     StepNumber,
@@ -34,13 +34,13 @@ from nncompile.schedule.names import sizes_in_order
 
 _REPETITIONS = 3      # at least so many, of at least so many steps, are worth a function
 _STEPS = 2
-_LONGEST = 100        # steps of a block; the time of the search grows with it
+_LONGEST = 100        # steps of a repetition; the time of the search grows with it
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.]+")           # names of layers come from outside
 
 
 class _Run(NamedTuple):
-    """Equal blocks that follow each other: first step, steps of a block, number of blocks."""
+    """Repetitions that follow each other: the first step, the steps of each, how many there are."""
 
     first: int
     size: int
@@ -51,21 +51,21 @@ class _Run(NamedTuple):
         return self.first + self.size * self.times
 
 
-def fold(lines: Sequence[Line]) -> tuple[list[Block], list[Line]]:
+def fold(lines: Sequence[Line]) -> tuple[list[Outlined], list[Line]]:
     """Find repetitions; returns the functions made of them, and the lines that are left.
 
     Among these, one line calls the function for each repetition.
     """
-    blocks: list[Block] = []
+    outlined: list[Outlined] = []
     folded: list[Line] = []
     done = 0
     for run in runs(list(map(_pattern, lines)), [line.layer for line in lines]):
         repetitions = [lines[i:i + run.size] for i in range(run.first, run.stop, run.size)]
-        block, calls = _outline(f"steps_{len(blocks)}", repetitions)
-        blocks.append(block)
+        function, calls = _outline(f"steps_{len(outlined)}", repetitions)
+        outlined.append(function)
         folded += [*lines[done:run.first], *calls]
         done = run.stop
-    return blocks, [*folded, *lines[done:]]
+    return outlined, [*folded, *lines[done:]]
 
 
 # -- what may differ between repetitions -----------------------------------------------------------
@@ -124,7 +124,7 @@ def _runs_within(start: int, stop: int, keys: Sequence[int], layers: Sequence[st
 
 
 def _longest_run(start: int, stop: int, keys: Sequence[int], size: int) -> _Run | None:
-    """The longest run of blocks of `size` steps; of several, the first."""
+    """The longest run of repetitions of `size` steps; of several, the first."""
     first, times = None, _REPETITIONS
     alike = 0                                      # so many steps from i on are those `size` later
     for i in reversed(range(start, stop - size)):
@@ -135,10 +135,10 @@ def _longest_run(start: int, stop: int, keys: Sequence[int], size: int) -> _Run 
 
 
 def _moved_to_layers(run: _Run, stop: int, keys: Sequence[int], layers: Sequence[str]) -> _Run:
-    """The same number of blocks, each within one layer if that is possible.
+    """The same number of repetitions, each within one layer if that is possible.
 
-    Where the step behind the last block is again the first step of a block, all blocks may as well
-    begin one step later.
+    Where the step behind the last repetition is again the first step of one, all of them may as
+    well begin one step later.
     """
     moved = [run]
     while (end := moved[-1].stop) < stop and keys[end] == keys[end - run.size]:
@@ -156,13 +156,13 @@ def _common_path(layers: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class _Hole:
-    """What stands at one place of a block, in each of its repetitions."""
+    """What stands at one place of the steps, in each repetition."""
 
     kind: str
     contents: tuple[Argument, ...]
 
 
-def _outline(name: str, repetitions: Sequence[Sequence[Line]]) -> tuple[Block, list[Line]]:
+def _outline(name: str, repetitions: Sequence[Sequence[Line]]) -> tuple[Outlined, list[Line]]:
     """One function for these repetitions, and the calls that replace them."""
     first, last = repetitions[0], repetitions[-1]
     holes = _holes_of(repetitions)
@@ -172,11 +172,11 @@ def _outline(name: str, repetitions: Sequence[Sequence[Line]]) -> tuple[Block, l
     calls = [_call(name, own, (*known, *(hole.contents[i] for hole in parameters)))
              for i, own in enumerate(repetitions)]
     about = f"{len(calls)} times, {_span(first[0], last[-1])}; the comments are the first time's."
-    return Block(name, about, (*known, *parameters.values()), lines), calls
+    return Outlined(name, about, (*known, *parameters.values()), lines), calls
 
 
 def _holes_of(repetitions: Sequence[Sequence[Line]]) -> list[_Hole]:
-    """All holes of a block, in the order of its arguments."""
+    """All holes, in the order of the arguments."""
     contents = [[_hole(a) for line in own for a in line.arguments if _hole_kind(_hole(a))]
                 for own in repetitions]
     return [_Hole(_hole_kind(found[0]), found) for found in zip(*contents, strict=True)]
@@ -197,7 +197,7 @@ def _parameters_of(holes: Sequence[_Hole]) -> dict[_Hole, Parameter]:
 
 
 def _variables(lines: Sequence[Line]) -> Iterable[Argument]:
-    """The variables of the caller that a block reads, in the order of its text."""
+    """The variables of the caller that these lines read, in the order of their text."""
     found: dict[str, Argument] = {}
     for line in lines:
         for argument in line.arguments:
@@ -217,7 +217,7 @@ def _variables_in(argument: Argument) -> Iterator[tuple[str, Argument]]:
 
 
 def _filled(lines: Sequence[Line], contents: Iterable[Argument]) -> tuple[Line, ...]:
-    """The lines of a block, with these contents in its holes; phases count from 0."""
+    """The lines with these contents in their holes; phases count from 0."""
     following = iter(contents)
 
     def argument(old: Argument) -> Argument:

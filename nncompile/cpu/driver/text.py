@@ -7,9 +7,9 @@ from ir.types import Dim, same
 from nncompile.cpu.driver.values import (
     Argument,
     Base,
-    Block,
     Line,
     Number,
+    Outlined,
     Parameter,
     Pointer,
     StepNumber,
@@ -93,16 +93,16 @@ class Printer:
             texts += ["", f"{indent}{line.comment}", *_wrapped(indent, name, arguments)]
         return texts
 
-    def block(self, block: Block, shared: bool) -> str:
-        """The function of an outlined block.
+    def function(self, function: Outlined, shared: bool) -> str:
+        """An outlined function.
 
         Like that of a kernel, its name for all workers together is shared_<name>(queue, ...).
         """
         queue, prefix = (["queue"], "shared_") if shared else ([], "")
-        parameters = [*queue, *map(self.argument, block.parameters)]
-        head = _wrapped("def ", prefix + block.name, parameters)
-        return "\n".join([*head[:-1], head[-1] + ":", f'    """{block.about}"""',
-                          *self.lines(block.lines, "    ", shared), ""])
+        parameters = [*queue, *map(self.argument, function.parameters)]
+        head = _wrapped("def ", prefix + function.name, parameters)
+        return "\n".join([*head[:-1], head[-1] + ":", f'    """{function.about}"""',
+                          *self.lines(function.lines, "    ", shared), ""])
 
 
 def at(dtype: str, start: str, offset: str) -> str:

@@ -31,7 +31,7 @@ class Number(NamedTuple):
 
 
 class Parameter(NamedTuple):
-    """A parameter of an outlined block.
+    """A parameter of an outlined function.
 
     kind: "p": a place.  "w": a constant or a plain number.  "n": the number of a step.
     """
@@ -84,7 +84,7 @@ class Line:
     layer:    the path of the layer that it computes.
     result:   the name of the value that it computes.
     comment:  the line of the graph that it comes from.
-    function: the name of a kernel or of a block.
+    function: the name of a kernel or of an outlined function.
     """
 
     phase: int
@@ -96,8 +96,8 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Block:
-    """An outlined function: what equal blocks of a network have in common.  Phases count from 0."""
+class Outlined:
+    """An outlined function: what repetitions have in common.  Its phases count from 0."""
 
     name: str
     about: str
