@@ -16,21 +16,24 @@ from typing import Any as _Any
 
 from numpy import dtype, finfo, iinfo
 
-from nncompile import functions, nn
-from nncompile.array import Array
-from nncompile.array.core import Device as device
-from nncompile.array.dtypes import bool_, float32, float64, int8, int32, int64, uint8
-from nncompile.array.gradients import (
-    enable_grad,
-    inference_mode,
-    is_grad_enabled,
-    no_grad,
-    set_grad_enabled,
-)
-from nncompile.errors import CompileError, Error, InputError, TraceError
-from nncompile.functions import *  # noqa: F403
-from nncompile.nn import manual_seed
-from nncompile.trace import trace, trace_structured
+from nncompile.collection import paused_collection as _paused_collection
+
+with _paused_collection():
+    from nncompile import functions, nn
+    from nncompile.array import Array
+    from nncompile.array.core import Device as device
+    from nncompile.array.dtypes import bool_, float32, float64, int8, int32, int64, uint8
+    from nncompile.array.gradients import (
+        enable_grad,
+        inference_mode,
+        is_grad_enabled,
+        no_grad,
+        set_grad_enabled,
+    )
+    from nncompile.errors import CompileError, Error, InputError, TraceError
+    from nncompile.functions import *  # noqa: F403
+    from nncompile.nn import manual_seed
+    from nncompile.trace import trace, trace_structured
 
 if TYPE_CHECKING:
     from nncompile.compiler import compile
@@ -58,7 +61,8 @@ def __getattr__(name: str) -> _Any:
         return _version()
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = _import_module(f"nncompile.{_LATER[name] or name}")
+    with _paused_collection():
+        module = _import_module(f"nncompile.{_LATER[name] or name}")
     value = globals()[name] = getattr(module, name) if _LATER[name] else module
     return value
 

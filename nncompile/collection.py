@@ -1,4 +1,4 @@
-"""Python's garbage collector while a model is compiled."""
+"""Python's garbage collector while modules are imported and models are compiled."""
 from __future__ import annotations
 
 import gc
@@ -8,10 +8,12 @@ from contextlib import contextmanager
 
 @contextmanager
 def paused_collection() -> Iterator[None]:
-    """Compiling makes many small objects, some thousands for each hundred nodes and a hundred
+    """Pause garbage collection.
+
+    Compiling makes many small objects, some thousands for each hundred nodes and a hundred
     thousand of numba's, nearly all of which live until it is done; looking through them again and
-    again, and through all that was imported, is a tenth of its time.  What it leaves is looked
-    through once, when objects are made behind it.
+    again, and through all that was imported, is a tenth of its time.  It is as much of the time of
+    an import, whose objects live for good.  The collector looks at them once, later.
     """
     collects = gc.isenabled()
     gc.disable()

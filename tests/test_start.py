@@ -25,7 +25,8 @@ nncompile.array.dispatch nncompile.array.dtypes nncompile.array.elementwise
 nncompile.array.generator nncompile.array.gradients nncompile.array.indexing
 nncompile.array.inplace nncompile.array.numpys nncompile.array.products nncompile.array.random
 nncompile.array.reductions nncompile.array.selection nncompile.array.shapes
-nncompile.array.storage nncompile.errors nncompile.functions nncompile.nn nncompile.nn.activation
+nncompile.array.storage nncompile.collection nncompile.errors nncompile.functions nncompile.nn
+nncompile.nn.activation
 nncompile.nn.attention nncompile.nn.calls nncompile.nn.containers nncompile.nn.distance
 nncompile.nn.dropout nncompile.nn.embedding nncompile.nn.flatten nncompile.nn.functional
 nncompile.nn.functional.activation nncompile.nn.functional.attention
@@ -37,11 +38,11 @@ nncompile.nn.state nncompile.nn.transformer nncompile.structure nncompile.target
 """
 
 # Modules of Python and NumPy that it may load, beyond those that `import numpy` loads.
-OTHERS = {"copy", "inspect", "linecache", "numpy._typing._add_docstring", "numpy.typing"}
+OTHERS = {"copy", "gc", "inspect", "linecache", "numpy._typing._add_docstring", "numpy.typing"}
 
 # The same of a process that draws weights, compiles a model and finds everything in the cache,
 # beyond those that numpy.random and llvmlite load.
-OTHERS_CACHED = OTHERS | {"gc", "numpy.ctypeslib", "numpy.ctypeslib._ctypeslib", "signal"}
+OTHERS_CACHED = OTHERS | {"numpy.ctypeslib", "numpy.ctypeslib._ctypeslib", "signal"}
 
 CACHED = """
 model = nncompile.nn.Sequential(nncompile.nn.Linear(4, 3), nncompile.nn.ReLU())
