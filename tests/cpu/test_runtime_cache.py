@@ -2,6 +2,7 @@
 import ctypes
 import inspect
 import os
+import py_compile
 import stat
 import subprocess
 import sys
@@ -96,6 +97,30 @@ def test_a_key_has_all_that_decides(folder, monkeypatch):
     assert builds.count == len(list(folder.iterdir())) == 4
     monkeypatch.undo()
     assert len(cache.environment().split()[0]) == 64 and np.__version__ in cache.environment()
+
+
+def test_the_digest_of_modules(tmp_path):
+    """It tells sources apart, and byte code where a distribution has no sources."""
+    digest = lambda: cache.digest_of_modules(str(tmp_path))            # noqa: E731
+    assert digest() != digest()                                        # nothing to tell apart
+    (tmp_path / "kernels").mkdir()
+    file, seen = tmp_path / "kernels/sum.py", set()
+    for text in ("UNROLL = 4", "UNROLL = 8"):
+        file.write_text(text)
+        seen.add(digest())
+        assert digest() in seen
+    py_compile.compile(str(file), doraise=True)                        # into __pycache__
+    assert digest() in seen
+    for text in ("UNROLL = 4", "UNROLL = 8"):
+        file.write_text(text)
+        py_compile.compile(str(file), str(file) + "c", doraise=True)
+        file.unlink()
+        seen.add(digest())
+        assert digest() in seen
+    file.with_suffix(".pyc").rename(tmp_path / "sum.pyc")
+    seen.add(digest())
+    assert len(seen) == 5
+    assert cache.digest_of_modules(str(tmp_path / "no.zip/nncompile/cpu")) not in seen
 
 
 @pytest.mark.parametrize("damage", [

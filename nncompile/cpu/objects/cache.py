@@ -82,16 +82,30 @@ def clear() -> int:
 @functools.cache
 def environment() -> str:
     """What decides, besides the target, which code is made."""
-    sources = hashlib.sha256()
-    # not pathlib, which takes as long as the rest
-    here = os.path.dirname(os.path.dirname(__file__))
-    for path in sorted(os.path.join(folder, name) for folder, _, names in os.walk(here)
-                       for name in names if name.endswith(".py")):
-        with open(path, "rb") as file:
-            sources.update(f"{path.removeprefix(here)}\n".encode() + file.read())
+    sources = digest_of_modules(os.path.dirname(os.path.dirname(__file__)))
     versions = (llvmlite.__version__, numba_version(), np.__version__, sys.version,
                 sys.implementation.cache_tag, getattr(sys, "abiflags", ""))
-    return f"{sources.hexdigest()} {versions}"
+    return f"{sources} {versions}"
+
+
+def digest_of_modules(folder: str) -> str:
+    """Of the sources in the folder and those below it, or of the byte code of a distribution
+    without sources.  Where neither can be read, as in a zip file, nothing is shared with another
+    process."""
+    digest, folders, found = hashlib.sha256(), [folder], False
+    with contextlib.suppress(OSError):
+        for place in folders:                     # which grows meanwhile
+            for entry in sorted(os.scandir(place), key=lambda e: e.name):
+                if entry.name.endswith((".py", ".pyc")):
+                    with open(entry.path, "rb", buffering=0) as file:
+                        text = file.read()
+                    digest.update(f"{entry.path[len(folder):]} {len(text)}\n".encode() + text)
+                    found = True
+                elif entry.name != "__pycache__" and entry.is_dir():
+                    folders.append(entry.path)
+        if found:
+            return digest.hexdigest()
+    return os.urandom(32).hex()
 
 
 def numba_version() -> str:

@@ -26,7 +26,6 @@ import ctypes
 import math
 import os
 import platform
-import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -224,7 +223,7 @@ class Pool:
         self.address = allocate(size)
         ctypes.memset(self.address, 0, size)
         memory = (ctypes.c_int64 * POOL_WORDS).from_address(self.address)
-        self.words: np.ndarray[Any, np.dtype[np.int64]] = np.ctypeslib.as_array(memory)
+        self.words: np.ndarray[Any, np.dtype[np.int64]] = np.asarray(memory)
         self.words[WORTH] = DEFAULT_WORTH
         self._lock = threading.Lock()
         if hasattr(os, "register_at_fork"):
@@ -265,6 +264,7 @@ def allocate(size: int) -> int:
 
 def start_thread(entry: int, argument: int) -> None:
     """Start a detached pthread that takes no signals: those are for Python's threads."""
+    import signal
     attributes = ctypes.create_string_buffer(128)          # pthread_attr_t: 56 to 64 bytes
     size = ctypes.c_size_t(STACK_BYTES)
     thread = ctypes.c_ulong()
