@@ -17,6 +17,7 @@ from nncompile.cuda.kernels import FUNCTIONS
 from nncompile.cuda.steps import STEPS as CUDA_STEPS
 from nncompile.schedule.ops import KINDS, ROWS
 from tests.exact import EXACT
+from tests.strategies import JUMPS, JUMPS_OF_TWO
 from tests.test_bench import CASES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,7 +49,7 @@ TABLES: dict[str, tuple[Collection[str], Collection[str]]] = {
     "cuda/kernels/chain.py FUNCTIONS": (ELEMENTWISE, FUNCTIONS),
     "counterparts.py": (OPS, COUNTERPARTS),
     "tests/exact.py EXACT": (OF_FLOATS, EXACT),
-    "tests/strategies.py": (OPS, quoted("tests/strategies.py")),
+    "tests/strategies.py": (OPS, quoted("tests/strategies.py") | {*JUMPS, *JUMPS_OF_TWO}),
     "tests/test_bench.py CASES": (OPS, {op for op, _, _ in CASES}),
     "tests/cuda/device_*.py": (OPS.keys() - ELEMENTWISE, quoted("tests/cuda/device_*.py")),
 }

@@ -84,7 +84,7 @@ def reduce_columns(op: str, outer: int, dtype: str = "f32") -> Kernel:
         x = outer_view(a, outer, "x", (a["N"], a["K"]), (1, a["ldx"]))
         y = outer_view(a, outer, "y", (a["N"],), (1,))
         with np.errstate(all="ignore"):
-            y[...] = _reduced(op, x.reshape(-1, a["K"])).reshape(y.shape)
+            y[...] = _reduced(op, x.reshape(y.size, a["K"])).reshape(y.shape)
 
     types = signature(column_types(dtype, dtype, outer, rows=False))
     return make(name_for(f"reduce_columns_{op}_{outer}", dtype), types,
