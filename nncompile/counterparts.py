@@ -360,6 +360,7 @@ COUNTERPARTS: dict[str, Row] = {
     "pow": _infix("**", "Pow"),
     # elementwise: floats
     "div": _infix("/", "Div"),
+    "copysign": _function("copysign", _NO_OPERATOR),
     "exp": _function("exp", "Exp"),
     "expm1": _function("expm1", _NO_OPERATOR),
     "exp2": _function("exp2", _NO_OPERATOR),

@@ -70,7 +70,8 @@ logical_xor = _of_two("logical_xor")
 where = from_outside(of_elements.where)
 clamp_min, clamp_max = _function("clamp_min"), _function("clamp_max")
 frac, isclose, logaddexp = _function("frac"), _function("isclose"), _function("logaddexp")
-lerp, addcmul, addcdiv = _function("lerp"), _function("addcmul"), _function("addcdiv")
+copysign, lerp = _function("copysign"), _function("lerp")
+addcmul, addcdiv = _function("addcmul"), _function("addcdiv")
 
 # reductions
 sum, mean, prod, norm = _function("sum"), _function("mean"), _function("prod"), _function("norm")
@@ -158,10 +159,10 @@ __all__ = [
     "amax", "amin", "aminmax", "any", "arange", "argmax", "argmin", "argsort", "as_tensor", "asin",
     "asinh", "atan", "atanh", "baddbmm", "bernoulli", "bmm", "broadcast_tensors", "broadcast_to",
     "cat", "ceil", "chunk", "clamp", "clamp_max", "clamp_min", "clip", "clone", "concat",
-    "concatenate", "cos", "cosh", "count_nonzero", "cumsum", "detach", "diag", "diag_embed",
-    "diagonal", "div", "divide", "dot", "einsum", "empty", "empty_like", "eq", "equal", "erf",
-    "erfc", "exp", "exp2", "expm1", "eye", "flatten", "flip", "fliplr", "flipud", "floor",
-    "floor_divide", "frac", "from_numpy", "full", "full_like", "gather", "ge", "greater",
+    "concatenate", "copysign", "cos", "cosh", "count_nonzero", "cumsum", "detach", "diag",
+    "diag_embed", "diagonal", "div", "divide", "dot", "einsum", "empty", "empty_like", "eq",
+    "equal", "erf", "erfc", "exp", "exp2", "expm1", "eye", "flatten", "flip", "fliplr", "flipud",
+    "floor", "floor_divide", "frac", "from_numpy", "full", "full_like", "gather", "ge", "greater",
     "greater_equal", "gt", "hstack", "index_add", "index_select", "is_tensor", "isclose",
     "isfinite", "isinf", "isnan", "le", "lerp", "less", "less_equal", "linspace", "log", "log1p",
     "log2", "log10", "log_softmax", "logaddexp", "logical_and", "logical_not", "logical_or",

@@ -74,7 +74,8 @@ def hardsigmoid(x: Array) -> Array:
 EXACT: dict[str, Function] = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide,
     "maximum": np.maximum, "minimum": np.minimum, "floor_div": np.floor_divide,
-    "remainder": np.remainder, "pow": np.power, "neg": np.negative, "abs": np.abs,
+    "remainder": np.remainder, "pow": np.power, "copysign": np.copysign,
+    "neg": np.negative, "abs": np.abs,
     "sign": lambda x: np.where(np.isnan(x), 0, np.sign(x)),
     "exp": np.exp, "exp2": np.exp2, "expm1": np.expm1, "log": np.log, "log1p": np.log1p,
     "log2": np.log2, "log10": np.log10, "sqrt": np.sqrt, "rsqrt": lambda x: 1 / np.sqrt(x),

@@ -102,6 +102,7 @@ OPS: dict[str, OpDef] = {definition.name: definition for definition in [
     op("pow", rules.numbers, of_one.pow_, "elementwise"),
     # elementwise: floats
     op("div", rules.floats, np.divide, "elementwise"),
+    op("copysign", rules.floats, np.copysign, "elementwise"),
     op("exp", rules.floats, np.exp, "elementwise"),
     op("expm1", rules.floats, np.expm1, "elementwise"),
     op("exp2", rules.floats, np.exp2, "elementwise"),

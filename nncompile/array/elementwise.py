@@ -304,6 +304,13 @@ class Elementwise(Core):
         return apply("where", apply("eq", a, b), apply("add", high, math.log(2)),
                      apply("add", high, rest))
 
+    def copysign(self, other: Any) -> Self:
+        """Returns |self| with the sign of `other`, which a zero and NaN have too.
+
+        Integers and bools as float32.
+        """
+        return apply("copysign", *together("copysign", self, other, least=DEFAULT_FLOAT))
+
     def isclose(self, other: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
                 ) -> Self:
         """Returns whether |self - other| <= atol + rtol * |other|, as bool.

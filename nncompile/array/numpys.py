@@ -48,6 +48,7 @@ _UFUNCS: Mapping[np.ufunc, _Function] = {
     np.logical_and: P.logical_and, np.logical_or: P.logical_or, np.logical_xor: P.logical_xor,
     np.logical_not: P.logical_not, np.bitwise_and: P.bitwise_and, np.bitwise_or: P.bitwise_or,
     np.bitwise_xor: P.bitwise_xor, np.invert: P.bitwise_not, np.logaddexp: P.logaddexp,
+    np.copysign: P.copysign,
 }
 
 

@@ -128,6 +128,7 @@ NUMPY = {
     "norm": lambda x, y: np.linalg.norm(x) + np.linalg.norm(y, axis=1) + np.linalg.norm(
         x, 1, axis=0, keepdims=True).sum(),
     "others": lambda x, y: np.tensordot(x, y, axes=([1], [1])) + np.logaddexp(x, y)[:, :3],
+    "signs": lambda x, y: np.copysign(x, y) + np.copysign(2.0, x),
     "choices": lambda x, y: np.where(np.isclose(x, y, atol=0.5), x, np.nan_to_num(y)),
     "columns": lambda x, y: np.column_stack([x[:, 0], y, np.concatenate([x, y], axis=1)]),
     "keywords": lambda x, y: x.sum(axis=0, keepdims=True) + y.mean(axis=(0, 1)),

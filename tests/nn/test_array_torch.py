@@ -99,6 +99,7 @@ BINARY = {
     "gt": lambda n, x, y: x > y, "ge": lambda n, x, y: x >= y,
     "and": lambda n, x, y: n.logical_and(x, y), "or": lambda n, x, y: n.logical_or(x, y),
     "xor": lambda n, x, y: n.logical_xor(x, y), "where": lambda n, x, y: n.where(x > 1, x, y),
+    "copysign": lambda n, x, y: n.copysign(x, y),
     "floor div": lambda n, x, y: x // y, "remainder": lambda n, x, y: x % y,
 }
 DTYPES = [np.bool_, np.uint8, np.int8, np.int32, np.int64, np.float32, np.float64]
@@ -393,6 +394,8 @@ FURTHER = {
     "clamp_min": lambda n, x, y: (x.clamp_min(0.3), n.clamp_max(x, 0.1), n.clamp_min(x, y)),
     "frac": lambda n, x, y: x.frac(),
     "logaddexp": lambda n, x, y: (n.logaddexp(x, y), x.logaddexp(x), n.logaddexp(x * n.inf, x)),
+    "copysign": lambda n, x, y: (n.copysign(x, y), x.copysign(-0.0), (x / 0).copysign(y),
+                                 (y * n.nan).copysign(2), (x * 1e-45).copysign(y[:, :1] * -0.0)),
     "isclose": lambda n, x, y: (n.isclose(x, x + 1e-7), x.isclose(y), (x / 0).isclose(x / 0),
                                 (x * n.nan).isclose(x * n.nan, equal_nan=True)),
     "var_mean": lambda n, x, y: (*n.var_mean(x, 1), *n.std_mean(x, dim=(0, 1), keepdim=True)),

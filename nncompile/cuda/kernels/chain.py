@@ -45,6 +45,7 @@ FUNCTIONS: dict[str, str] = {
     "pow": "pow(x, y)",
     # floats
     "div": "x / y",
+    "copysign": "copysign(x, y)",
     "exp": "exp(x)",
     "expm1": "expm1(x)",
     "exp2": "pow(T(2), x)",

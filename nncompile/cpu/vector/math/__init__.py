@@ -18,7 +18,7 @@ from nncompile.cpu.vector.math import (
 )
 from nncompile.cpu.vector.math.arithmetic import cast
 from nncompile.cpu.vector.math.exponential import exp
-from nncompile.cpu.vector.math.floats import Function
+from nncompile.cpu.vector.math.floats import Function, with_sign_of
 from nncompile.cpu.vector.math.logarithm import log
 from nncompile.cpu.vector.math.power import power, rint
 
@@ -32,6 +32,7 @@ SHORT: dict[str, Function] = {
     "div": arithmetic.div,
     "maximum": arithmetic.maximum,
     "minimum": arithmetic.minimum,
+    "copysign": with_sign_of,
     "neg": arithmetic.neg,
     "abs": arithmetic.abs_,
     "sign": arithmetic.sign,
