@@ -601,9 +601,12 @@ def log_softmax_by_hand(g: Growth) -> None:
     total = g.add("sum", g.add("exp", shifted), axes=(axis,), keepdims=True)
     log = g.add("log", total)
     if g.draw(st.booleans()):
-        g.add("sub", shifted, log)
+        result = g.add("sub", shifted, log)
     else:
-        g.add("sub", x, g.add("add", log, top))
+        result = g.add("sub", x, g.add("add", log, top))
+    # It may be 0 or nearly so, as it is rounded, and the log of that be anything: not to be drawn.
+    g.values.remove(result)
+    g.add("sub", result, 1.0)
 
 
 def batch_norm(g: Growth) -> None:
