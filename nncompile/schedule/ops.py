@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import nncompile.schedule.lower as lower
+import nncompile.schedule.rows as rows
 from ir.ops import with_trait
 from ir.records import dataclass, replace
-from nncompile.schedule import lower, rows
 from nncompile.schedule.program import View
 from nncompile.schedule.rows import Attrs, Rule
 

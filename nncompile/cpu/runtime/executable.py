@@ -14,6 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+import nncompile.cpu.runtime.compiled_call as call_path
+import nncompile.cpu.runtime.launch as launch
+import nncompile.cpu.runtime.output_memory as output_memory
 from ir.types import NDArray
 from nncompile.backend import CallSpec, Fallback, Shape
 from nncompile.cpu import layout
@@ -21,8 +24,6 @@ from nncompile.cpu.driver import Addresses, Driver, load, queue_words
 from nncompile.cpu.machine import cache_of
 from nncompile.cpu.objects import execute, linker
 from nncompile.cpu.objects.primitives import PRIMITIVES
-from nncompile.cpu.runtime import compiled_call as call_path
-from nncompile.cpu.runtime import launch, output_memory
 from nncompile.cpu.runtime.buffer_call import BufferCall, Plan
 from nncompile.cpu.runtime.load import load_runtime, load_sharing, load_short_call
 from nncompile.cpu.runtime.output_memory import Results, is_large

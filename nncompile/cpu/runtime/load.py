@@ -1,8 +1,11 @@
 """The runtime's compiled functions in this process."""
 from __future__ import annotations
 
+import nncompile.cpu.runtime.buffer_call as buffer_call
+import nncompile.cpu.runtime.compiled_call as compiled_call
+import nncompile.cpu.runtime.launch as launch
+import nncompile.cpu.runtime.pool as pool
 from nncompile.cpu.objects import load_functions
-from nncompile.cpu.runtime import buffer_call, compiled_call, launch, pool
 from nncompile.cpu.vector import Target
 
 # What Python, and code that is compiled by itself, find by their symbols.
