@@ -1,8 +1,9 @@
-"""What a target is: a Backend loads programs, a Loaded runs one, a CallSpec says what it takes.
+"""The interface of a target: a Backend loads programs, and a Loaded runs one.
 
-`nncompile.targets` names the modules that have a backend; nothing else knows which there are.  The
-question whether arrays fit a call is answered here, once, for every target: the CPU's compiled call
-path is the one other place, and is tested against this one.
+A CallSpec has the arrays that a program takes and returns. `nncompile.targets` names the modules
+that have a back end; nothing else knows which there are. Whether arrays fit a call is decided here,
+once, for every target. The CPU's compiled call path is the one other place, and is tested against
+this one.
 """
 from __future__ import annotations
 
@@ -28,20 +29,22 @@ class Loaded(Protocol):
 
     @property
     def call(self) -> Callable[..., Any]:
-        """call(*inputs), call(*inputs, *outs), or with one output call(*inputs, out=out); with the
-        target's own `options` by keyword.  Returns the output, or a tuple of several.
+        """The function that runs the program: call(*inputs) or call(*inputs, *outs).
 
-        Arrays that `CallSpec` takes are read and written where they are; everything else is the
-        fallback's, see `Backend.load`.  Raises InputError where a number among the data is wrong.
+        With one output also call(*inputs, out=out); the target's own `options` go by keyword. It
+        returns the output, or a tuple of several. Arrays that `CallSpec` takes are read and written
+        where they are; everything else is left to the fallback, see `Backend.load`.
+        Raises InputError where a number among the data is wrong.
         """
 
     @property
     def options(self) -> Sequence[str]:
-        """What `call` and `compute` take by keyword, besides out=."""
+        """The names of what `call` and `compute` take by keyword, besides out=."""
 
     def compute(self, inputs: Sequence[NDArray], **options: Any) -> list[NDArray]:
-        """New outputs, for inputs that `CallSpec.sizes_of` accepts.  It never calls the fallback.
+        """Returns new outputs for inputs that `CallSpec.sizes_of` accepts.
 
+        It never calls the fallback.
         Raises InputError for any others, and where a number among the data is wrong.
         """
 
@@ -49,26 +52,35 @@ class Loaded(Protocol):
     """How many threads a call may use.  Raises Error where it is set to what the target cannot."""
 
     def load(self, constants: Sequence[NDArray]) -> None:
-        """Use other constants, as many and of the same types, from the next call on.  Calls that
-        are running keep those they began with."""
+        """Uses other constants, of the same number and types, from the next call on.
+
+        Calls that are running keep those they began with.
+        """
 
     def constant(self, number: int) -> NDArray:
-        """The array that `constants` had at this place, bit for bit: read from where the program
-        has it, in row-major order, and only to be read."""
+        """Returns the array that `constants` had at this position, bit for bit, in row-major order.
+
+        It is read from where the program stores it, and must not be written.
+        """
 
     @property
     def source(self) -> str:
         """The generated Python that runs."""
 
     def asm(self) -> str:
-        """The machine code of the kernels.  Raises InputError where there is none."""
+        """Returns the machine code of the kernels as text.
+
+        Raises InputError where there is none.
+        """
 
     def notes(self) -> Sequence[str]:
-        """Lines about the target for `explain`."""
+        """Returns lines about the target for `explain`."""
 
     def profile(self, inputs: Sequence[NDArray], outputs: Sequence[NDArray]) -> list[float]:
-        """Seconds of each step of a call with these arrays.  Raises InputError where the target
-        has no clock for steps."""
+        """Returns the seconds of each step of a call with these arrays.
+
+        Raises InputError where the target has no clock for steps.
+        """
 
 
 class Stopwatch(Protocol):
@@ -79,13 +91,13 @@ class Stopwatch(Protocol):
         """The device in words."""
 
     def to_device(self, array: NDArray) -> Any:
-        """A copy of the array on the device."""
+        """Returns a copy of the array on the device."""
 
     def to_host(self, array: Any) -> NDArray:
-        """A copy of the device's array."""
+        """Returns a copy of the device's array as an ndarray."""
 
     def seconds_a_call(self, call: Callable[[], object], count: int) -> float:
-        """Of `count` calls one after the other, with what the host does between them."""
+        """Returns the mean seconds of `count` consecutive calls, the host's work included."""
 
 
 class Backend(Protocol):
@@ -97,11 +109,11 @@ class Backend(Protocol):
 
     def load(self, program: Program, spec: CallSpec, constants: Sequence[NDArray],
              threads: int | None, fallback: Fallback) -> Loaded:
-        """Generate code for the program and load it.
+        """Generates code for the program and loads it.
 
         spec:      CallSpec.of(program).
         constants: what `program.preparation` computes, in order.
-        threads:   most threads of a call; None: the target's default.
+        threads:   the most threads of a call; None: the target's default.
         fallback:  `fallback(*args, **keywords)` is called with exactly the arguments of a call,
                    before anything is computed or written, in the calling thread, where
                    - the positional arguments are neither the inputs alone nor the inputs and all
@@ -114,21 +126,24 @@ class Backend(Protocol):
                    `compute`, and has to return what the call promises: the arrays given as
                    outputs, written to, or else new ones; one array, or a tuple of several.
 
-        Raises CompileError where the target cannot run the program, or is not to be had here.
+        Raises CompileError where the target cannot run the program, or is not available here.
         """
 
     def describe(self) -> str:
-        """One line about the target on this machine, for `nncompile hw`."""
+        """Returns one line about the target on this machine, for `nncompile hw`."""
 
     def stopwatch(self) -> Stopwatch:
-        """Raises CompileError where there is no device of its own to time."""
+        """Returns a stopwatch for the device.
+
+        Raises CompileError where there is no device of its own.
+        """
 
 
 @dataclass(frozen=True)
 class CallSpec:
     """The arrays that a program takes and returns.
 
-    names, inputs:  of each input its name, and its type: each dim is a number or a named size.
+    names, inputs:  for each input its name and its type; each dim is a number or a named size.
     outputs:        the types; each dim is a polynomial in the inputs' named sizes.
     requirements:   dims that must not be negative, each with the node that needs it.
     dims:           every size that the program computes with; each must be below TOO_MANY.
@@ -142,6 +157,7 @@ class CallSpec:
 
     @staticmethod
     def of(program: Program) -> CallSpec:
+        """Returns the arrays that the program takes and returns."""
         graph = program.graph
         return CallSpec(tuple(v.name for v in graph.inputs), tuple(v.type for v in graph.inputs),
                         tuple(v.type for v in graph.outputs), program.requirements, program.dims)
@@ -154,29 +170,31 @@ class CallSpec:
 
     @cached_property
     def input_dims(self) -> tuple[tuple[int | str, ...], ...]:
-        """Of each input: each dim is a number or the name of a size."""
+        """For each input its dims, each a number or the name of a size."""
         return tuple(tuple(symbol_name(dim) or int(dim) for dim in type_.shape)
                      for type_ in self.inputs)
 
     @cached_property
     def input_dtypes(self) -> tuple[np.dtype[Any], ...]:
+        """The dtypes of the inputs."""
         return tuple(DTYPES[type_.dtype] for type_ in self.inputs)
 
     @cached_property
     def output_dtypes(self) -> tuple[np.dtype[Any], ...]:
+        """The dtypes of the outputs."""
         return tuple(DTYPES[type_.dtype] for type_ in self.outputs)
 
     def shapes(self, sizes: Mapping[str, int]) -> tuple[Shape, ...]:
-        """The outputs' shapes."""
+        """Returns the outputs' shapes."""
         return tuple(tuple(evaluate_dim(dim, sizes) for dim in type_.shape)
                      for type_ in self.outputs)
 
     # -- do these arrays fit? --------------------------------------------------------------------
 
     def sizes_of(self, inputs: Sequence[Any]) -> dict[str, int] | None:
-        """The named sizes, if a call can read these arrays where they are; None if it cannot.
+        """Returns the named sizes if a call can read these arrays where they are, else None.
 
-        Whether the sizes themselves are legal is what `check_sizes` says.
+        Whether the sizes themselves are legal is decided by `check_sizes`.
         """
         dtypes = self.input_dtypes
         if len(inputs) != len(dtypes) or not all(map(is_plain, inputs, dtypes)):
@@ -192,8 +210,10 @@ class CallSpec:
 
     def takes_outputs(self, outs: Sequence[Any], shapes: Sequence[Shape],
                       inputs: Sequence[NDArray]) -> bool:
-        """Can a call write outputs of these shapes to `outs`?  They overlap neither the inputs nor
-        each other."""
+        """Returns whether a call can write outputs of these shapes to `outs`.
+
+        They must not overlap the inputs or each other.
+        """
         if len(outs) != len(self.outputs) or not all(
                 is_plain(out, dtype) and out.shape == shape and out.flags.writeable
                 for out, dtype, shape in zip(outs, self.output_dtypes, shapes, strict=True)):
@@ -217,7 +237,9 @@ def _in_words(sizes: Mapping[str, int]) -> str:
 
 
 def is_plain(array: Any, dtype: np.dtype[Any]) -> bool:
-    """Is it an ndarray, of no subclass, of this dtype in the machine's byte order, C-contiguous and
-    aligned?"""
+    """Returns whether it is an ndarray that a call can use where it is.
+
+    It is of no subclass, of this dtype in the machine's byte order, C-contiguous and aligned.
+    """
     return (type(array) is np.ndarray and array.dtype == dtype and array.flags.c_contiguous
             and array.flags.aligned)

@@ -49,9 +49,9 @@ without it, the file's `<name>_inputs` or `inputs`, or what the first layer take
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit status.
+    """Runs a command and returns its exit status.
 
-    It is 0, or 1 after an error, which is printed on stderr.  argparse exits with 2 where the
+    It is 0, or 1 after an error, which is printed on stderr. argparse exits with 2 where the
     command line is wrong.
     """
     args = parser().parse_args(argv)
@@ -72,8 +72,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _message(error: Exception) -> str:
-    """What is printed of an exception: its message, and for one that is not ours also its type and
-    the line that raised it."""
+    """Returns what is printed of an exception.
+
+    It is the message, and for one that is not ours also its type and the line that raised it.
+    """
     notes = getattr(error, "__notes__", [])
     if isinstance(error, Error):
         return "\n".join([str(error), *notes])
@@ -89,7 +91,7 @@ def _message(error: Exception) -> str:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of the command line; each command sets `command` to its function."""
+    """Returns the parser of the command line; each command sets `command` to its function."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--debug", action="store_true", default=argparse.SUPPRESS,
                         help="show the traceback of an error")
@@ -165,12 +167,12 @@ def _positive(text: str) -> int:
 
 
 def positives(text: str) -> list[int]:
-    """The numbers of a list such as 1,64,1024.  Raises ArgumentTypeError for any below 1."""
+    """Returns the numbers of a list such as 1,64,1024. Raises ArgumentTypeError for any below 1."""
     return [_positive(part.strip()) for part in text.split(",")]
 
 
 def names(text: str) -> list[str]:
-    """The names of a list such as numpy,torch; none for the text "none"."""
+    """Returns the names of a list such as numpy,torch; none for the text "none"."""
     return [] if text == "none" else [part.strip() for part in text.split(",")]
 
 
@@ -218,7 +220,7 @@ def _drawn(graph: ir.Graph, dot: bool) -> str:
 
 
 def _show_changes(runs: list[PassRun]) -> None:
-    """Print the first graph, what each pass changed, and the last graph."""
+    """Prints the first graph, what each pass changed, and the last graph."""
     known: dict[ir.Value, str] = {}
     idle = []
     print(f"# traced\n{runs[0].graph}\n")
@@ -237,7 +239,7 @@ def _show_changes(runs: list[PassRun]) -> None:
 
 
 def _node_lines(graph: ir.Graph, known: dict[ir.Value, str]) -> list[str]:
-    """The text of the graph's nodes, one line each, to be compared with the next pass's.
+    """Returns the text of the graph's nodes, one line each, to be compared with the next pass's.
 
     known: each value's name so far, to which new ones are added.  The text of a graph numbers the
            values anew, so that a pass that removes a node would change every line after it.
@@ -249,8 +251,7 @@ def _node_lines(graph: ir.Graph, known: dict[ir.Value, str]) -> list[str]:
 
 
 def _model_and_inputs(args: argparse.Namespace) -> tuple[Module | ir.Graph, list[Any]]:
-    """The model, or the graph without data of an IR text, and its inputs, of which a graph needs
-    none."""
+    """Returns the model, or the graph of an IR text, and its inputs, of which a graph has none."""
     if is_graph_file(args.model):
         if args.input:
             raise InputError(f"{args.model} says what its inputs are: leave --input out")
@@ -285,7 +286,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _read_array(path: str) -> npt.NDArray[Any]:
-    """The array in a .npy file; float64, the default of NumPy, is rounded to float32."""
+    """Returns the array in a .npy file; float64, the default of NumPy, is rounded to float32."""
     try:
         array = np.load(path, allow_pickle=False)
     except (ValueError, EOFError):               # its message tells how to load pickles, unsafely
@@ -297,7 +298,7 @@ def _read_array(path: str) -> npt.NDArray[Any]:
 
 
 def _write_array(path: Path, array: npt.NDArray[Any]) -> None:
-    """Write the file in one step, so that a reader never sees half of it."""
+    """Writes the file in one step, so that a reader never sees half of it."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as file:

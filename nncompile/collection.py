@@ -1,4 +1,4 @@
-"""Python's garbage collector while modules are imported and models are compiled."""
+"""Pausing Python's garbage collector while modules are imported and models are compiled."""
 from __future__ import annotations
 
 import gc
@@ -8,12 +8,12 @@ from contextlib import contextmanager
 
 @contextmanager
 def paused_collection() -> Iterator[None]:
-    """Pause garbage collection.
+    """Turns the garbage collector off in the body of a `with`, or in a decorated function.
 
-    Compiling makes many small objects, some thousands for each hundred nodes and a hundred
-    thousand of numba's, nearly all of which live until it is done; looking through them again and
-    again, and through all that was imported, is a tenth of its time.  It is as much of the time of
-    an import, whose objects live for good.  The collector looks at them once, later.
+    Compiling makes many small objects, some thousands for each hundred nodes and a hundred thousand
+    in numba, nearly all of which live until it is done. To look through them again and again, and
+    through all that was imported, takes a tenth of its time, and as large a part of an import,
+    whose objects are never freed. The collector looks at them once, later.
     """
     collects = gc.isenabled()
     gc.disable()

@@ -27,22 +27,23 @@ from nncompile.trace import trace_structured
 def compile(model: Module | ir.Graph, *inputs: Any, threads: int | None = None,
             target: str | None = None, check: bool = False, precision: str | None = None,
             passes: Sequence[ir.Pass] = DEFAULT_PIPELINE, **keywords: Any) -> CompiledModel:
-    """One fast callable for a model, at every batch size.
+    """Compiles a model to one fast callable for every batch size.
 
     model:   an `nn.Module` in eval mode, or an `ir.Graph` with its data (then without inputs).
     inputs:  a type text ("f32[B, 64]", "i64[B, T]") or an example array (its first dim becomes
              dynamic) for each argument of `forward`, or such in a tuple, list, dict, named tuple or
              dataclass; `keywords` are the arguments that go by name.
-    threads: how many threads a call may use; None: NNCOMPILE_THREADS, or all CPUs of the process.
-    target:  "cpu" or "cuda"; None: what `model.to(target)` said, or "cpu".
-    precision: None: products are of the arrays' own type.  "tf32" is refused: no target has it.
+    threads: the most threads of a call; None: NNCOMPILE_THREADS, or all CPUs of the process.
+    target:  "cpu" or "cuda"; None: what `model.to(target)` has chosen, or "cpu".
+    precision: None: products are computed in the arrays' own dtype. "tf32" is refused: no target
+    has it.
     check:   evaluate the graph before and after every pass, and raise PassError on a difference.
     passes:  what rewrites the graph, in this order: `nncompile.passes` has the passes, each with
-             its options, and DEFAULT_PIPELINE.  Without any, `()`, the ops run one by one.
+             its options, and DEFAULT_PIPELINE. Without any, `()`, the ops run one by one.
 
     The weights are copied: later changes of the model do not reach the result (see load_weights).
-    Raises InputError for passes that are none, and for a graph that lacks data or is given inputs,
-    TraceError where `forward` cannot be traced, CompileError where the graph cannot be compiled for
+    Raises InputError for passes that are none, and for a graph that lacks data or is given inputs;
+    TraceError where `forward` cannot be traced; CompileError where the graph cannot be compiled for
     the target.
     """
     name = target or str(getattr(model, "_target", "cpu"))
@@ -63,8 +64,11 @@ def compile(model: Module | ir.Graph, *inputs: Any, threads: int | None = None,
 def compile_graph(graph: ir.Graph, nesting: Nesting | None, names: Mapping[str, str],
                   threads: int | None, target: str, check: bool, passes: Sequence[ir.Pass]
                   ) -> CompiledModel:
-    """`graph` is legal.  `nesting`: how calls nest its arrays, or None if they do not.  `names`:
-    each name of a state dict -> the name of the graph's parameter that it is."""
+    """Returns the compiled form of a legal graph.
+
+    nesting: how calls nest its arrays, or None if they do not. names: each name of a state dict ->
+    the name of the graph's parameter that it is.
+    """
     write = dump(graph.name)
     runs = run_passes(graph, passes, check, lambda run: write(f"{run.name}.ir", run.graph))
     backend = backend_of(target)
@@ -78,7 +82,7 @@ def compile_graph(graph: ir.Graph, nesting: Nesting | None, names: Mapping[str, 
 
 
 def check_graph(graph: ir.Graph, inputs: Sequence[Any]) -> None:
-    """Raise an Error unless the graph is legal and has its data, and nobody gave inputs as well."""
+    """Raises Error unless the graph is legal and has its data, and no inputs are given as well."""
     ir.verify(graph)
     if inputs:
         raise InputError(f"{graph.name} is a graph, which has its inputs: leave {len(inputs)} out")
@@ -89,7 +93,10 @@ def check_graph(graph: ir.Graph, inputs: Sequence[Any]) -> None:
 
 
 def backend_of(target: str) -> Backend:
-    """The target's module is imported here.  Raises CompileError where there is no such target."""
+    """Returns the back end of a target, whose module is imported here.
+
+    Raises CompileError where there is no such target.
+    """
     if target not in TARGETS:
         raise CompileError(f"there is no target {target!r}; there are {', '.join(TARGETS)}")
     backend: Backend = import_module(TARGETS[target]).BACKEND
@@ -98,10 +105,10 @@ def backend_of(target: str) -> Backend:
 
 def run_passes(graph: ir.Graph, passes: Sequence[ir.Pass] = DEFAULT_PIPELINE, check: bool = False,
                watch: Callable[[PassRun], None] = lambda _: None) -> list[PassRun]:
-    """The graph as traced and after each pass; one that runs again is called "cse:2".
+    """Returns the graph as traced and after each pass; a pass that runs again is called "cse:2".
 
-    Nothing is generated, so this works for what cannot be compiled, too.  `watch` is given each
-    graph as soon as it is there.
+    Nothing is generated, so it also works for what cannot be compiled. watch: is called with each
+    graph as soon as it exists.
     """
     runs: list[PassRun] = []
     times: Counter[str] = Counter()
@@ -129,7 +136,9 @@ def run_passes(graph: ir.Graph, passes: Sequence[ir.Pass] = DEFAULT_PIPELINE, ch
 
 
 def parameter_names(model: Module, graph: ir.Graph) -> dict[str, str]:
-    """Every name in the model's state dict -> the graph's parameter, or "" where the graph does
-    not use it.  Tied weights have several names and are one parameter."""
+    """Returns for each name in the model's state dict the graph's parameter, "" where it is unused.
+
+    Tied weights have several names and are one parameter.
+    """
     used = {id(array): v.name for v, array in graph.data.items() if v.kind == "parameter"}
     return {name: used.get(id(array), "") for name, array in model.state_dict().items()}

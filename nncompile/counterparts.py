@@ -1,9 +1,9 @@
-"""The counterpart of each op in NumPy, torch, JAX and ONNX: one row an op.
+"""The counterpart of each op in NumPy, torch, JAX and ONNX: one row for each op.
 
 An entry for NumPy, torch or JAX is a Python expression, as a template of `str.format`: {0} and {1}
-are operands, {all} stands for all operands, and {axis} for an attribute.  An entry may also be a
-function of the operands' texts and the attributes that returns the expression.  An operand is a
-name, or a plain number in parentheses.  Expressions use the names `np`, `torch`, `F`
+are operands, {all} stands for all operands, and {axis} for an attribute. An entry may also be a
+function of the operands' texts and the attributes that returns the expression. An operand is a
+name, or a plain number in parentheses. Expressions use the names `np`, `torch`, `F`
 (torch.nn.functional), `jax` and `jnp`; those for NumPy also use `softmax` and `layer_norm`, which
 NumPy lacks, and `ndtr`, SciPy's normal distribution function.
 
@@ -28,7 +28,7 @@ Language = Literal["numpy", "torch", "jax", "onnx"]
 
 
 class NoCounterpart(Error):
-    """An op that another library cannot compute, or that nobody has written down for it."""
+    """An op that another library cannot compute, or for which no entry has been written."""
 
 
 class OnnxNode(Protocol):
@@ -38,23 +38,23 @@ class OnnxNode(Protocol):
     result: Value
 
     def __getitem__(self, index: int) -> str:
-        """The name of an operand; a plain number becomes a scalar of the arrays' dtype."""
+        """Returns the name of an operand; a plain number becomes a scalar of the arrays' dtype."""
 
     @property
     def names(self) -> list[str]:
         """The names of all operands."""
 
     def emit(self, kind: str, *inputs: str, **attrs: Any) -> str:
-        """Add an ONNX node; returns the name of its result."""
+        """Adds an ONNX node, and returns the name of its result."""
 
     def constant(self, array: NDArray) -> str:
-        """The name of an array that is part of the model."""
+        """Returns the name of an array that becomes part of the model."""
 
     def shape(self, value: Value) -> tuple[int, ...]:
-        """The shape of a value; all sizes are known when a model is written."""
+        """Returns the shape of a value; all sizes are known when a model is written."""
 
     def data(self, value: Value) -> NDArray | None:
-        """The array of a parameter; None for what is computed."""
+        """Returns the array of a parameter, and None for a computed value."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Row:
 
 
 def counterpart(op: str, language: Language) -> str | Callable[..., str]:
-    """The entry of an op.  Raises NoCounterpart where there is none."""
+    """Returns the entry of an op. Raises NoCounterpart where there is none."""
     entry = getattr(COUNTERPARTS[op], language) if op in COUNTERPARTS else Missing("it is new")
     if isinstance(entry, Missing):
         raise NoCounterpart(f"it has no counterpart of {op}: {entry.why}")
@@ -88,7 +88,7 @@ def counterpart(op: str, language: Language) -> str | Callable[..., str]:
 
 def expression(op: str, language: Language, operands: Sequence[str],
                attrs: Mapping[str, Any]) -> str:
-    """A node as an expression in Python.  Raises NoCounterpart where there is none."""
+    """Returns a node as an expression in Python. Raises NoCounterpart where there is none."""
     entry = counterpart(op, language)
     if callable(entry):
         return entry(*operands, **attrs)
@@ -96,25 +96,25 @@ def expression(op: str, language: Language, operands: Sequence[str],
 
 
 def literal(number: float) -> str:
-    """A plain number as an operand of an expression."""
+    """Returns a plain number as an operand of an expression."""
     return f"({number!r})" if isfinite(number) else f"(float('{number}'))"
 
 
 def is_literal(operand: str) -> bool:
-    """Whether an operand of an expression is a plain number: no name begins with a parenthesis."""
+    """Returns whether an operand is a plain number: no name begins with a parenthesis."""
     return operand.startswith("(")
 
 
 # -- rows that are much alike ----------------------------------------------------------------------
 
 def _infix(operator: str, onnx: Entry) -> Row:
-    """An operator between two operands in all of Python."""
+    """Returns the row of an operator between two operands, the same in NumPy, torch and JAX."""
     text = f"{{0}} {operator} {{1}}"
     return Row(text, text, text, onnx)
 
 
 def _function(numpy: str, onnx: Entry, torch: str = "") -> Row:
-    """A function of the same name in NumPy, JAX and, if nothing else is said, torch."""
+    """Returns the row of a function of the same name in NumPy, JAX and, by default, torch."""
     return Row(f"np.{numpy}({{all}})", f"torch.{torch or numpy}({{all}})",
                f"jnp.{numpy}({{all}})", onnx)
 

@@ -1,4 +1,4 @@
-"""The errors a user can meet.  Each says what is wrong, where, and what to do about it."""
+"""The errors that a user can meet. Each says what is wrong, where, and what to do about it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class InputError(Error, ValueError):
 
 
 class TraceError(Error):
-    """A forward that cannot be recorded: says in which layer, on what, and at which line."""
+    """A forward that cannot be recorded. It says in which layer, on what, and at which line."""
 
 
 class CompileError(Error):

@@ -1,4 +1,4 @@
-"""What a step's kernel reports where a number among the data is wrong, in words.
+"""Messages for faults: what a step's kernel reports where a number among the data is wrong.
 
 The kernels of every target report the same: the step, the number, and the size that it has to fit.
 """
@@ -11,7 +11,7 @@ from nncompile.schedule.program import Step
 
 
 def fault(step: Step, number: int, size: int) -> InputError:
-    """The error to raise for what the kernel of this step has reported."""
+    """Returns the error to raise for what the kernel of this step has reported."""
     message = MESSAGES.get(step.kind, _index_of_axis)
     return InputError(f"{message(number, size)}{step.node.where.note}")
 
@@ -29,7 +29,10 @@ def _row(number: int, size: int) -> str:
 
 
 def _row_or_offset(number: int, size: int) -> str:
-    """A wrong offset is reported with -1 - the number of ids in the place of the size."""
+    """Returns the message for a wrong index or offset.
+
+    A wrong offset is reported with -1 - the number of ids in place of the size.
+    """
     if size >= 0:
         return _row(number, size)
     return (f"offset {number} is none of a bag: offsets begin with 0 and rise up to {-1 - size}, "

@@ -1,4 +1,4 @@
-"""CompiledModel: the callable a user holds."""
+"""CompiledModel: the callable that compile returns."""
 from __future__ import annotations
 
 import functools
@@ -22,7 +22,7 @@ from nncompile.weights import Weights, without_data
 
 @dataclass(frozen=True)
 class PassRun:
-    """The graph after a pass, and the seconds the pass took."""
+    """The graph after a pass, and the seconds that the pass took."""
 
     name: str
     graph: ir.Graph
@@ -32,8 +32,8 @@ class PassRun:
 class CompiledModel:
     """A compiled model: call it with arrays as the model's `forward` is called.
 
-    Any batch size, from any number of threads at a time.  Rows are bit-identical for every batch
-    size, position in the batch and thread count.  It can be pickled, and used after fork.
+    It takes any batch size, from any number of threads at a time. Rows are bit-identical for every
+    batch size, position in the batch and thread count. It can be pickled, and used after fork.
     """
 
     __call__: Callable[..., Any]
@@ -54,7 +54,10 @@ class CompiledModel:
     def __init__(self, runs: Sequence[PassRun], program: Program, backend: Backend,
                  nesting: Nesting | None, names: Mapping[str, str], threads: int | None,
                  compile_again: Callable[[ir.Graph], CompiledModel]) -> None:
-        """compile_again: makes the same model of the traced graph; it can be pickled."""
+        """Loads the program and lets go of the model's own weights.
+
+        compile_again: makes the same model of the traced graph; it can be pickled.
+        """
         self._names = dict(names)
         self._nesting = None if nesting is None or nesting.is_flat else nesting
         self._compile_again = compile_again
@@ -69,9 +72,9 @@ class CompiledModel:
     # -- calls -----------------------------------------------------------------------------------
 
     def bind(self, *inputs: Any, out: Any = None, **keywords: Any) -> Callable[[], Any]:
-        """A function without arguments that reads these arrays and writes `out` each time: the
-        cheapest call.  `out` is made if it is not given.
+        """Returns a function without arguments that reads these arrays and writes `out`.
 
+        It is the cheapest call. out: by default new arrays, written in every call.
         Raises InputError if an array cannot be used where it is: only C-contiguous arrays of the
         exact dtypes are bound.
         """
@@ -91,7 +94,7 @@ class CompiledModel:
 
     @property
     def threads(self) -> int:
-        """How many threads a call may use; 1 or more."""
+        """The most threads of a call, 1 or more."""
         return self._loaded.threads
 
     @threads.setter
@@ -101,10 +104,11 @@ class CompiledModel:
     # -- weights ---------------------------------------------------------------------------------
 
     def load_weights(self, state: Mapping[str, Any]) -> None:
-        """Use other numbers, from a state dict of the same structure.  Nothing is recompiled.
+        """Uses other weights, from a state dict of the same structure. Nothing is recompiled.
 
-        Calls that run meanwhile see the old weights or the new ones, never a mixture.  Raises
-        InputError naming every missing, unexpected and mis-shaped entry; then nothing changed.
+        Calls that run meanwhile see the old weights or the new ones, never a mixture.
+        Raises InputError naming every missing, unexpected and mis-shaped entry; then nothing has
+        changed.
         """
         params = {v.name: v for v in self.ir("traced").params if v.kind == "parameter"}
         names = self._names or {name: name for name in params}
@@ -124,7 +128,11 @@ class CompiledModel:
     # -- reading ---------------------------------------------------------------------------------
 
     def ir(self, stage: str = "fused") -> ir.Graph:
-        """The graph "traced", after the pass of that name, or "fused"; str() of it is its text."""
+        """Returns the graph of a stage; str() of it is its text.
+
+        stage: "traced", "fused", or the name of a pass, for the graph after it.
+        Raises InputError for another stage.
+        """
         named = {run.name: run.graph for run in self._runs} | {"fused": self._runs[-1].graph}
         if stage not in named:
             raise InputError(f"there is no stage {stage!r}; there are {', '.join(named)}")
@@ -141,19 +149,20 @@ class CompiledModel:
         return self._loaded.source
 
     def asm(self) -> str:
-        """The machine code of the kernels it calls, as text: assembly, or a device's counterpart.
+        """Returns the machine code of the kernels as text: assembly, or a device's counterpart.
 
         Raises InputError where plain Python runs instead.
         """
         return self._loaded.asm()
 
     def explain(self) -> str:
-        """What was done to the model: passes, steps, memory, how work is shared."""
+        """Returns what was done to the model in words: passes, steps, memory, how work is shared.
+        """
         return explain([(r.name, r.graph, r.seconds) for r in self._runs], self._program,
                        self._loaded.notes())
 
     def profile(self, *inputs: Any, **keywords: Any) -> Profile:
-        """Time of each step for these inputs on one thread, in the generated code itself."""
+        """Returns the time of each step for these inputs on one thread, in the generated code."""
         arrays, sizes = self._checked(self._flat(inputs, keywords))
         return Profile(self._program, sizes, self._loaded.profile(arrays, self._outputs(sizes)))
 
@@ -175,7 +184,7 @@ class CompiledModel:
         return self._nested(self._loaded.call(*arrays, *outs, **options))
 
     def _flat(self, args: Sequence[Any], keywords: Mapping[str, Any]) -> list[Any]:
-        """The arrays of a call in the order of the graph's inputs."""
+        """Returns the arrays of a call in the order of the graph's inputs."""
         if self._nesting is not None:
             return self._nesting.inputs.flatten(args, keywords)
         names = [v.name for v in self._program.graph.inputs]
@@ -196,7 +205,8 @@ class CompiledModel:
     # -- what the target's call does not take -----------------------------------------------------
 
     def _convert(self, *inputs: Any, **options: Any) -> Any:
-        """The target's fallback: convert the arguments, or say why they are wrong."""
+        """The target's fallback: converts the arguments and computes, or says why they are wrong.
+        """
         count, out = len(self._program.inputs), options.pop("out", None)
         own = {name: options.pop(name) for name in self._loaded.options if name in options}
         given, extra = inputs[:count], inputs[count:]
@@ -225,7 +235,10 @@ class CompiledModel:
         return arrays, sizes
 
     def _as_array(self, value: Value, given: Any) -> NDArray:
-        """The given array itself, if it is C-contiguous, aligned, and of the exact dtype."""
+        """Returns the array if it is C-contiguous, aligned and of the exact dtype, else a copy.
+
+        Raises InputError where it does not cast to the dtype safely.
+        """
         dtype = DTYPES[value.type.dtype]
         try:
             array = np.asarray(given, None if hasattr(given, "dtype") else dtype)

@@ -1,4 +1,4 @@
-"""Models for the command line: `file.py:name` -> a Module in eval mode, `file.ir` -> a graph."""
+"""Models for the command line: `file.py:name` is a Module, `file.ir` a graph."""
 from __future__ import annotations
 
 import inspect
@@ -21,12 +21,11 @@ or write it into the file: {name}_inputs = "f32[B, 64]\""""
 
 
 def load_model(text: str) -> tuple[Module, list[Any] | None]:
-    """The model that `file.py:name` names, in eval mode, and the inputs that the file declares.
+    """Returns the model that `file.py:name` names, in eval mode, and its declared inputs.
 
-    `name` is a Module, a Module class that takes no arguments, or a function that returns one.  The
+    `name` is a Module, a Module class that takes no arguments, or a function that returns one. The
     inputs are type texts or arrays, in a variable `<name>_inputs` or `inputs`; None without it.
-
-    Raises InputError where there is no such model.  An exception of the file's own code is passed
+    Raises InputError where there is no such model. An exception of the file's own code is passed
     on.
     """
     file, colon, name = text.rpartition(":")
@@ -43,12 +42,12 @@ def load_model(text: str) -> tuple[Module, list[Any] | None]:
 
 
 def is_graph_file(text: str) -> bool:
-    """Whether a model is given as the text of a graph."""
+    """Returns whether a model is given as the text of a graph."""
     return text.endswith(".ir")
 
 
 def load_graph(file: str) -> ir.Graph:
-    """The graph that the text in this file describes; its params have no data.
+    """Returns the graph that the text in this file describes; its params have no data.
 
     Raises InputError, with file and line, where the text is no graph.
     """
@@ -63,7 +62,7 @@ def load_graph(file: str) -> ir.Graph:
 
 
 def _load_file(path: Path) -> ModuleType:
-    """Run a Python file as a module, whose imports find the files beside it, as a script's do."""
+    """Runs a Python file as a module, whose imports find the files beside it, as a script's do."""
     name = f"_model_file_{path.stem}"
     spec = spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -102,7 +101,7 @@ def _takes_nothing(function: Callable[..., Any]) -> bool:
 
 
 def _candidates(module: ModuleType) -> list[str]:
-    """The names of the models in a file, and of its classes and functions that may make one."""
+    """Returns the names of the models in a file, and of its classes and functions that make one."""
     def offers(value: Any) -> bool:
         if isinstance(value, Module):
             return True
@@ -121,7 +120,7 @@ def _declared_inputs(module: ModuleType, name: str) -> list[Any] | None:
 
 
 def guessed_inputs(model: Module, name: str) -> list[str]:
-    """The type of the model's input, where its first layer with parameters says what it takes.
+    """Returns the type of the model's input, where its first layer with parameters tells it.
 
     Raises InputError where it does not, or the model has several inputs.
     """

@@ -1,9 +1,9 @@
 """Every environment variable of nncompile, with its legal values and its default.
 
-An option is read whenever it is asked for, which is a few times a compilation and never in a call:
-a variable that is set after the import still counts, and what `value` returned stays as it was.
-`with override(jit=False): ...` replaces variables in its body, for this thread (and asyncio task)
-alone.  An empty variable counts as one that is not set.
+An option is read whenever it is asked for, which is a few times in a compilation and never in a
+call. So a variable that is set after the import still counts, and a value that was read does not
+change. `with override(jit=False): ...` replaces variables in its body, for this thread (and asyncio
+task) alone. An empty variable counts as one that is not set.
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ _scope: ContextVar[Mapping[str, str]] = ContextVar("options", default=MappingPro
 
 
 class Option(Generic[T]):
-    """A setting: the name of its variable, its value where that is not set, how its text becomes a
-    value (`parse` raises ValueError or KeyError), and the legal values and the meaning in words."""
+    """A setting that an environment variable or `override` gives a value.
+
+    variable: its name. default: the value where it is not set. parse: turns the text into a value,
+    and raises ValueError or KeyError. legal, meaning: the legal values and the meaning in words.
+    """
 
     def __init__(self, variable: str, default: T, parse: Callable[[str], T], legal: str,
                  meaning: str) -> None:
@@ -37,7 +40,7 @@ class Option(Generic[T]):
         return self.variable.removeprefix("NNCOMPILE_").lower()
 
     def value(self) -> T:
-        """What the innermost `override` around this says, or else the variable.
+        """Returns what the innermost `override` around this sets, or else the variable.
 
         Raises Error where that is none of the legal values.
         """
@@ -94,9 +97,9 @@ OPTIONS: Mapping[str, Option[int | None] | Option[str] | Option[bool]] = {
 
 @contextmanager
 def override(**values: object) -> Iterator[None]:
-    """Give options other values in the body of a `with`: `override(jit=False, threads=2)`.  None
-    stands for the default.
+    """Gives options other values in the body of a `with`: `override(jit=False, threads=2)`.
 
+    None stands for the default.
     Raises Error where there is no such option, or where a value is not legal.
     """
     if unknown := values.keys() - OPTIONS.keys():
@@ -113,7 +116,7 @@ def override(**values: object) -> Iterator[None]:
 
 
 def _text(value: object) -> str:
-    """The value as a variable would say it."""
+    """Returns the value as the text of a variable."""
     if value is None:
         return ""
     return str(int(value)) if isinstance(value, bool) else str(value)

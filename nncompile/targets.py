@@ -1,6 +1,6 @@
-"""The targets a model can be compiled for: names, and the modules whose `BACKEND` runs programs.
+"""The targets that a model can be compiled for: names, and modules whose `BACKEND` runs programs.
 
-A module is imported only when its target is asked for: `compiler.backend_of`.
+A module is imported only when its target is asked for, see `compiler.backend_of`.
 """
 from __future__ import annotations
 

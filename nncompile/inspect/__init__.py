@@ -1,0 +1,1 @@
+"""What a compiled model tells about itself, and the dump of its stages."""

@@ -1,12 +1,12 @@
-"""NNCOMPILE_DUMP=folder: every compilation leaves its stages there, as numbered text files.
+"""NNCOMPILE_DUMP=folder: every compilation writes its stages there, as numbered text files.
 
-    folder/001-Sequential/00-traced.ir      the graph, then after each pass, as it is reached:
-                          01-remove_identity.ir       what comes before an error is there too
+    folder/001-Sequential/00-traced.ir      the graph, then after each pass, when it is reached:
+                          01-remove_identity.ir       what precedes an error is there too
                           ...
                           12-program.txt    steps, views and buffers
                           13-source.py      what the target was given
 
-A compilation makes a folder of its own, which only this user can read, and replaces nothing.
+A compilation makes its own folder, which only this user can read, and replaces nothing.
 """
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ _Write = Callable[[str, object], None]           # (file name, what str() makes 
 
 
 def dump(name: str) -> _Write:
-    """What writes the stages of a compilation of this name; it does nothing unless asked to.
+    """Returns a function that writes the stages of a compilation of this name.
 
-    Raises CompileError, and so does what it returns, where the folder cannot be written.
+    It does nothing unless NNCOMPILE_DUMP is set. Both raise CompileError where the folder cannot be
+    written.
     """
     asked = options.DUMP.value()
     if not asked:
@@ -48,7 +49,7 @@ def dump(name: str) -> _Write:
 
 
 def _new_folder(parent: Path, name: str) -> Path:
-    """The next free number: `mkdir` finds it taken, whoever has taken it."""
+    """Returns a new folder with the next free number, which `mkdir` decides among processes."""
     parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     for number in count(1 + sum(1 for _ in parent.iterdir())):
         path = parent / f"{number:03}-{name}"
@@ -61,7 +62,7 @@ def _new_folder(parent: Path, name: str) -> Path:
 
 
 def _safe(name: str) -> str:
-    """The name as part of a file's: no separators, nothing hidden, not too long."""
+    """Returns the name as part of a file's name: no separators, not hidden, not too long."""
     return re.sub(r"[^A-Za-z0-9_.]+", "_", name)[:80].lstrip(".") or "_"
 
 

@@ -1,4 +1,4 @@
-"""What a compiled model tells about itself: explain() and profile()."""
+"""What a compiled model reports about itself: explain() and profile()."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ from nncompile.schedule.cost import products
 
 def explain(runs: Sequence[tuple[str, ir.Graph, float]], program: Program,
             notes: Iterable[str]) -> str:
-    """The passes with what they left, the steps and buffers, and the target's own notes."""
+    """Returns the passes with what they left, the steps and buffers, and the target's own notes."""
     first = runs[0][1]
     lines = [f"{first.name}: {len(first.nodes)} nodes traced, {len(program.steps)} steps run", "",
              "pass               nodes      ms"]
@@ -24,10 +24,10 @@ def explain(runs: Sequence[tuple[str, ir.Graph, float]], program: Program,
 
 @dataclass(frozen=True)
 class Profile:
-    """Time of each step of one call on one thread.
+    """The time of each step of one call on one thread.
 
-    seconds: of each step, the least of several runs; a step under a microsecond is mostly the
-             cost of measuring.  sizes: the named sizes of the call.
+    seconds: of each step, the least of several runs; a step under a microsecond is mostly the cost
+    of measuring. sizes: the named sizes of the call.
     """
 
     program: Program
@@ -36,7 +36,7 @@ class Profile:
 
     @property
     def total(self) -> float:
-        """Seconds of all steps together."""
+        """The seconds of all steps together."""
         return sum(self.seconds)
 
     def __str__(self) -> str:
