@@ -1,4 +1,4 @@
-"""Fused graph -> Program: what is computed once, which step when, and where each value lives."""
+"""Fused graph -> Program: what is computed once, the order of steps, and where each value lives."""
 from __future__ import annotations
 
 from collections.abc import Set
@@ -26,8 +26,7 @@ __all__ = ["VECTOR_TRAITS", "Constant", "Operand", "Place", "Program", "Step", "
 
 
 def schedule(graph: Graph, traits: TargetTraits = VECTOR_TRAITS) -> Program:
-    """Plan a verified, fused graph.  Every node is prepared once, a view, or one or more steps.
-    """
+    """Plans a verified, fused graph: a node is prepared once, or a view, or one or more steps."""
     prepared = load_time_values(graph)
     constants = [v for v in (*graph.params, *(n.result for n in graph.nodes)) if v in prepared]
     inputs = tuple(contiguous(Place("input", i), v.type) for i, v in enumerate(graph.inputs))
@@ -47,6 +46,7 @@ def schedule(graph: Graph, traits: TargetTraits = VECTOR_TRAITS) -> Program:
 
 
 def preparation(graph: Graph, prepared: Set[Value], outputs: list[Value]) -> Graph:
+    """Returns the graph that computes the outputs, which depend on no input, from params."""
     nodes = tuple(n for n in graph.nodes if n.result in prepared)
     return remove_dead(replace(graph, name="preparation", inputs=(), nodes=nodes,
                                outputs=tuple(outputs)))

@@ -1,6 +1,6 @@
-"""Are the rows of a graph independent of each other along its first size?
+"""Whether the rows of a graph are independent of each other along its leading size.
 
-If they are, any block of rows can be computed alone, by any worker, through all layers.
+If they are, any block of rows can be computed by itself, by any worker, through all layers.
 """
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nncompile.schedule.rows import Axes, MixedRows, aligned
 
 
 def batch_size(graph: Graph) -> str | None:
-    """The named size that leads the inputs and all outputs, or None.
+    """Returns the leading size of inputs and outputs along which rows are independent, or None.
 
     A value has *rows* along an axis when that dim is a multiple of the size, no other dim holds
     it, and row i of the multiple is computed from rows i of the inputs alone.  Inside the graph

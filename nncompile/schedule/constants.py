@@ -29,10 +29,10 @@ VECTOR_TRAITS = TargetTraits()
 
 def store_constants(steps: Sequence[Step], values: Sequence[Value], traits: TargetTraits
                     ) -> tuple[tuple[Step, ...], tuple[Constant, ...], list[Value]]:
-    """The steps with constant number k of the program as Place("constant", k), these constants, and
-    the values that they are made of, by which a constant's `sources` count.
+    """Returns the steps, the constants of the program, and the values that these are made of.
 
-    Until now Place("constant", i) was number i of `values`.
+    In the steps given, Place("constant", i) is number i of `values`; in those returned it is the
+    number of a constant.  The `sources` of a constant are numbers of the values returned.
     """
     store = _Store(values, traits)
     stored = tuple(map(store.step, steps))

@@ -1,4 +1,4 @@
-"""How much work a step is, and how much of the weights a call reads: to choose a schedule by."""
+"""Estimates of work and of the bytes that a call reads, by which a schedule is chosen."""
 from __future__ import annotations
 
 import math
@@ -9,7 +9,7 @@ from nncompile.schedule.program import Program, Step
 
 
 def work(step: Step) -> Dim:
-    """Floating-point operations of a step, a product's exactly, the rest roughly."""
+    """Returns the floating-point operations of a step: exact for a product, else an estimate."""
     elements = product(step.result.shape)
     then = sum(_cost(op) for op, _ in step.then)
     return elements * then + _own_work(step, elements)
@@ -25,17 +25,17 @@ def _own_work(step: Step, elements: Dim) -> Dim:
 
 
 def _cost(op: str) -> int:
-    """Operations an element of an elementwise op; a copy counts as one."""
+    """Operations per element of an elementwise op; a copy counts as one."""
     return ROWS[op].cost if op != "copy" else 1
 
 
 def products(step: Step) -> Dim:
-    """Floating-point operations of the step's matrix product alone; 0 for other steps."""
+    """Returns the floating-point operations of a matrix product; 0 for other steps."""
     return _own_work(step, product(step.result.shape)) if KINDS[step.kind].product else 0
 
 
 def table_bytes(program: Program) -> int:
-    """Bytes of the constants that steps only gather from: a call reads a few rows of each."""
+    """Returns the bytes of tables, constants of which a call gathers a few rows only."""
     tables = {v.place for step in program.steps if KINDS[step.kind].gathers for v in step.views}
     whole = {v.place for step in program.steps if not KINDS[step.kind].gathers for v in step.reads}
     constants = [program.constants[place.number] for place in tables - whole

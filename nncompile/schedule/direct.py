@@ -1,11 +1,10 @@
-"""Copies that need not be: a step writes its result where it would be copied to.
+"""Removes copies: a step writes its result where it would be copied to.
 
     b0 [B, 8]     = linear(...)
     b1 [B, 8]     = elementwise(b0 [B, 8]) {op = copy}          b1 [B, 8]     = linear(...)
     b1 [B, 16]    = elementwise(in0 [B, 16]) {op = copy}  -->   b1 [B, 16]    = elementwise(in0 ...
 
-So a concatenation moves nothing of what is made for it alone, and neither do attention's heads when
-they are put side by side again.
+So the parts of a concatenation, and the heads of attention, are computed in their final places.
 """
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ from nncompile.schedule.program import Place, Step, View, as_matrix, collapsed, 
 
 
 def write_directly(steps: Sequence[Step], buffers: Mapping[Place, TensorType]) -> list[Step]:
-    """The steps without the copies of what one step makes, and nothing but the copy reads."""
+    """Returns the steps without copies of what one step writes and nothing but the copy reads."""
     current = list(steps)
     readers = Counter(view.place for step in steps for view in step.reads)
     for number in reversed(range(len(steps))):           # a copy of a copy is the first to go
@@ -38,8 +37,10 @@ def _is_copy(step: Step) -> bool:
 
 
 def _only_maker(copy: Step, steps: Sequence[Step]) -> Step | None:
-    """The one step that writes what the copy alone reads, if what the copy writes to is made of
-    such copies alone: one may then come earlier than the others."""
+    """The one step that writes what the copy reads, if it may write there earlier than the copy.
+
+    It may if no other step writes to that place, but copies of the same concatenation.
+    """
     source, target = copy.views[0].place, copy.result.place
     makers = [s for s in steps if s.result.place == source]
     beside = [s for s in steps if s.result.place == target and s is not copy]
@@ -49,7 +50,7 @@ def _only_maker(copy: Step, steps: Sequence[Step]) -> Step | None:
 
 
 def _destination(maker: Step, copy: Step) -> View | None:
-    """Where the maker writes its result instead, if its kernel can write it so."""
+    """Where the maker would write its result, or None if its kernel cannot write there."""
     target, made = copy.result, maker.result
     source = copy.views[0].broadcast_to(target.shape)
     dims, strides = collapsed(target.shape, [source.strides, target.strides])
@@ -64,8 +65,10 @@ def _destination(maker: Step, copy: Step) -> View | None:
 
 
 def _memory_order(dims: Sequence[Dim], strides: Sequence[Dim]) -> tuple[list[int], Dim]:
-    """The axes in the order in which they lie in memory, without gaps, and the size of them all;
-    fewer than there are where they do not."""
+    """The axes from the largest stride to the smallest, and the number of elements.
+
+    Axes that do not lie in memory without gaps are left out.
+    """
     order: list[int] = []
     size: Dim = 1
     while inner := [a for a in range(len(dims)) if a not in order and same(strides[a], size)]:
@@ -75,8 +78,10 @@ def _memory_order(dims: Sequence[Dim], strides: Sequence[Dim]) -> tuple[list[int
 
 
 def _can_write(maker: Step, result: View) -> bool:
-    """Products write rows of any length; what others do to vectors of numbers side by side is not
-    done number by number."""
+    """Whether the maker's kernel can write this view at full speed.
+
+    Products write rows of any length; others need rows that can be vectorised.
+    """
     if maker.kind == "linear":
         return as_matrix(result) is not None
     if maker.kind == "matmul":

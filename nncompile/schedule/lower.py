@@ -1,7 +1,7 @@
-"""The ways in which a node becomes steps; ops.py says which op goes which way.
+"""How nodes become steps: a function for each way; ops.py says which op takes which.
 
-A view moves nothing.  Every other node is one or more steps, with a copy before them where an
-operand does not lie in memory as the step's kernel needs it.
+A view needs no step.  Every other node becomes one or more steps, and an operand that does not have
+the strides that the step's kernel needs is copied before.
 """
 from __future__ import annotations
 
@@ -43,39 +43,46 @@ class Lowering:
         self.requirements: list[tuple[Dim, Node]] = []
 
     def require(self, node: Node, *rooms: Dim) -> None:
-        """Refuse calls in which one of these is negative; what cannot be is left out."""
+        """Makes the program refuse calls in which one of these sizes is negative."""
         self.requirements += [(room, node) for room in rooms if extent(room)[0] < 0]
 
     def operand(self, operand: Value | float) -> Operand:
+        """Returns where an operand lives, or the number that it is."""
         return self.views[operand] if isinstance(operand, Value) else operand
 
     def step(self, kind: str, node: Node, result: View, operands: Sequence[Operand],
              attrs: Attrs | None = None, then: Then | None = None) -> View:
+        """Adds a step, and returns its result."""
         self.steps.append(
             Step(kind, result, tuple(operands), attrs or {}, tuple(then or ()), node))
         return result
 
     def result(self, node: Node) -> View:
-        """Where a kernel writes the node's result: an output if it is one, or else a buffer."""
+        """Returns where a kernel writes the node's result: an output if it is one, or a buffer."""
         place = self.outputs.pop(node.result, None)
         return contiguous(place, node.result.type) if place else self.buffer(node.result.type)
 
     def buffer(self, type_: TensorType) -> View:
+        """Returns a new buffer, as a contiguous view."""
         place = Place("buffer", len(self.buffers))
         self.buffers[place] = type_
         return contiguous(place, type_)
 
     def copied(self, node: Node, view: View) -> View:
-        """The same elements in row-major order in a buffer of their own."""
+        """Adds a copy in row-major order, and returns it."""
         copy = self.buffer(TensorType(view.dtype, view.shape))
         return self.step("elementwise", node, copy, [view], COPY)
 
     def contiguous(self, node: Node, view: View) -> View:
+        """Returns the view itself if it is contiguous, or else a copy."""
         return view if view.is_contiguous else self.copied(node, view)
 
     def turned(self, node: Node, operand: Operand) -> Operand:
-        """An operand of an elementwise step; a copy, if it lies side by side along another axis
-        than the result: that is turned a block at a time, and not fetched number by number."""
+        """Returns the operand of an elementwise step, or a copy in the order of the result.
+
+        It is copied if it has stride 1 along another axis than the last: a transpose works block by
+        block, where the step would gather element by element.
+        """
         if not isinstance(operand, View):
             return operand
         wide = operand.broadcast_to(node.result.type.shape)
@@ -86,8 +93,11 @@ class Lowering:
         return self.copied(node, operand) if aside else operand
 
     def broadcasting(self, node: Node, then: Then, dims: int) -> Then:
-        """The further operands of a product as its kernel reads them: along a row with stride 1
-        or 0, and with one stride for each of so many dims before.  What does not is copied."""
+        """Returns the further operands of a product with the strides that its kernel needs.
+
+        That is stride 1 or 0 along a row, and one stride for each of at most `dims` dims before;
+        an operand with other strides is copied.
+        """
         def readable(operand: Operand) -> Operand:
             if not isinstance(operand, View):
                 return operand
@@ -100,15 +110,18 @@ class Lowering:
         return [(op, tuple(map(readable, others))) for op, others in then]
 
     def matrix(self, node: Node, view: View, columns: int = 1) -> View:
-        """The operand as rows of `columns` trailing dims, merged to one: itself where it lies so,
-        or else a copy."""
+        """Returns the operand as a matrix, whose columns are its last `columns` dims, merged.
+
+        It is copied if its strides do not allow that.
+        """
         found = as_matrix(view, columns)
         return found or as_matrix(self.copied(node, view), columns)      # type: ignore[return-value]
 
 
-# -- ops that take a chain: (lowering, node, operands, then) -> where the result lives -------------
+# -- ops that take the chain behind them: (lowering, node, operands, then) -> where the result is --
 
 def elementwise(low: Lowering, node: Node, operands: Operands, then: Then) -> View:
+    """One step; an operand whose unit stride is along another axis is transposed first."""
     if low.vectors:
         operands = [low.turned(node, o) for o in operands]
         then = [(op, tuple(low.turned(node, o) for o in others)) for op, others in then]
@@ -116,6 +129,7 @@ def elementwise(low: Lowering, node: Node, operands: Operands, then: Then) -> Vi
 
 
 def linear(low: Lowering, node: Node, operands: Operands, then: Then) -> View:
+    """One product with a stored weight; a weight that is computed makes it a matmul."""
     x, w, *bias = operands
     if not all(is_stored(o) for o in (w, *bias)):
         # The weight is computed at run time, so it cannot be packed: a product of two activations.
@@ -132,15 +146,16 @@ def is_stored(view: View) -> bool:
 
 
 def matmul(low: Lowering, node: Node, operands: Operands, then: Then) -> View:
+    """One product of stacks of matrices, whose rows must have stride 1."""
     x, w = (v if same(v.strides[-1], 1) else low.copied(node, v) for v in operands)
     then = low.broadcasting(node, then, dims=len(node.result.type.shape) - 1)
     return low.step("matmul", node, low.result(node), [x, w], {}, then)
 
 
-# -- ops that do not: (lowering, node, operands, attrs) -> where the result lives ------------------
+# -- ops that do not: (lowering, node, operands, attrs) -> where the result is ---------------------
 
 def along_axis(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
-    """A step that makes a row of each row, or goes down columns."""
+    """One step that maps rows to rows, or columns to columns where the axis is not the last."""
     x, axis = operands[0], attrs["axis"]
     kept = {key: value for key, value in attrs.items() if key == "scale"}
     if low.vectors and not _is_row(x, [axis]):
@@ -155,6 +170,7 @@ def along_axis(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> V
 
 
 def norm(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
+    """One step over rows, with weight and bias as vectors."""
     x, *affine = operands
     rows = [low.contiguous(node, v) for v in affine]
     rows = [replace(v, shape=(product(v.shape),), strides=(1,)) for v in rows]
@@ -162,15 +178,16 @@ def norm(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
 
 
 def topk_ids(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
+    """One step over rows, whose result has k columns."""
     x, axis, k = operands[0], attrs["axis"], attrs["k"]
     low.require(node, k, x.shape[axis] - k)
     return _along_axes(low, node, x, [axis], [], {"largest": attrs["largest"]})
 
 
 def _along_axes(low: Lowering, node: Node, x: View, axes: list[int], further: list[View],
-               attrs: Attrs) -> View:
-    """A step that makes a row of each row: the axes it works on are moved last, and its result's
-    back."""
+                attrs: Attrs) -> View:
+    """One step that maps rows to rows; the axes it works on are moved last before, and back after.
+    """
     order = [a for a in range(len(x.shape)) if a not in axes] + axes
     back = [order.index(a) for a in range(len(order))]
     rows = low.matrix(node, x.permuted(order), len(axes))
@@ -185,16 +202,18 @@ def _along_axes(low: Lowering, node: Node, x: View, axes: list[int], further: li
 
 
 def _is_row(view: View, axes: Sequence[int]) -> bool:
-    """Whether the axes are one along which the numbers lie side by side."""
+    """Whether the axes can be merged to one of stride 1."""
     found = merged([view.shape[a] for a in axes], [view.strides[a] for a in axes])
     return found is not None and (same(found[0], 1) or same(found[1], 1))
 
 
 def _as_columns(shape: Sequence[Dim], strides: Sequence[Sequence[Dim]], axes: Sequence[int]
-               ) -> tuple[tuple[Dim, ...], list[tuple[Dim, ...]]] | None:
-    """Arrays of one shape as (*outer, K, N), the shape and the strides of each: K elements along
-    the axes, one stride apart, and N that are contiguous in every array; None where they are not,
-    or where N is too small to be vectorised."""
+                ) -> tuple[tuple[Dim, ...], list[tuple[Dim, ...]]] | None:
+    """Returns arrays of one shape as (*outer, K, N): that shape, and the strides of each array.
+
+    K merges the axes, and N is contiguous in every array.  None where strides do not allow that,
+    or where N is too small to be vectorised.
+    """
     def walked(axes: Sequence[int]) -> tuple[tuple[Dim, ...], list[tuple[Dim, ...]]]:
         return collapsed([shape[a] for a in axes], [[own[a] for a in axes] for own in strides])
     down, steps = walked(axes)
@@ -207,12 +226,15 @@ def _as_columns(shape: Sequence[Dim], strides: Sequence[Sequence[Dim]], axes: Se
 
 
 def reduction(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
-    """Steps that make a number of each row or column."""
+    """Steps that reduce rows or columns to numbers.
+
+    Axes that cannot be merged are reduced one group after another, rather than copied.
+    """
     x, axes = operands[0], sorted(attrs.get("axes", (attrs.get("axis"),)))
     if "extreme" in OPS[node.op].traits:
         low.require(node, *(x.shape[a] - 1 for a in axes))               # nothing has no maximum
     out = low.result(node)
-    if low.vectors:                            # in parts, rather than through a copy of all of it
+    if low.vectors:
         while not _is_arg(node) and (first := _apart(x, axes)):
             last, axes = axes[first:], axes[:first]
             kept = tuple(d for a, d in enumerate(x.shape) if a not in last)
@@ -224,18 +246,18 @@ def reduction(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> Vi
 
 
 def _is_arg(node: Node) -> bool:
-    """Whether it is reduced to an index, which is done row by row alone."""
+    """Whether the result is an index; the kernel for that works on rows only."""
     return "arg_reduction" in OPS[node.op].traits
 
 
 def _apart(x: View, axes: Sequence[int]) -> int:
-    """How many of the axes are apart from those behind them, which are one in memory; or 0."""
+    """The number of axes before those that can be merged to one; 0 if all of them can."""
     return next((i for i in range(len(axes)) if merged(
         [x.shape[a] for a in axes[i:]], [x.strides[a] for a in axes[i:]])), 0)
 
 
 def _reduce_to(low: Lowering, node: Node, x: View, axes: list[int], out: View) -> None:
-    """Reduce rows or columns of x to numbers, in the order in which they lie in `out`."""
+    """One step that reduces rows or columns of x to numbers, which are contiguous in `out`."""
     kept = [a for a in range(len(x.shape)) if a not in axes]
     if low.vectors and not _is_arg(node) and not _is_row(x, axes):
         steps = dict(zip(kept, row_major([x.shape[a] for a in kept]), strict=True))
@@ -251,17 +273,19 @@ def _reduce_to(low: Lowering, node: Node, x: View, axes: list[int], out: View) -
 
 
 def embedding(low: Lowering, node: Node, operands: Operands, _: Attrs) -> View:
+    """One step that copies rows of the table."""
     ids, table = operands
     return low.step("embedding", node, low.result(node), [ids, low.contiguous(node, table)])
 
 
 def embedding_bag(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
+    """One step that combines rows of the table."""
     return low.step("embedding_bag", node, low.result(node),
                     [low.contiguous(node, v) for v in operands], attrs)
 
 
 def take(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
-    """Rows behind the axis are taken whole; where there are none, elements along it."""
+    """One step that copies rows, the dims behind the axis, or elements where there are none."""
     (x, ids), axis = operands, attrs["axis"]
     if axis == len(x.shape) - 1:
         ids = ids if ids.shape else replace(ids, shape=(1,), strides=(0,))
@@ -279,6 +303,7 @@ def take(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
 
 
 def take_along(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
+    """One step that copies elements by index."""
     x, ids = operands
     low.require(node, *(n - m for a, (n, m) in enumerate(zip(x.shape, ids.shape, strict=True))
                         if a != attrs["axis"]))
@@ -286,7 +311,7 @@ def take_along(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> V
 
 
 def iota(low: Lowering, node: Node, _: Operands, attrs: Attrs) -> View:
-    """One row of numbers, seen along the other axes with stride 0."""
+    """One step that writes a row, seen along the other axes with stride 0."""
     type_, axis = node.result.type, attrs["axis"]
     low.require(node, *type_.shape)
     row = low.step("iota", node, low.buffer(TensorType(type_.dtype, (type_.shape[axis],))), [])
@@ -295,11 +320,13 @@ def iota(low: Lowering, node: Node, _: Operands, attrs: Attrs) -> View:
 
 
 def full(low: Lowering, node: Node, operands: Operands, _: Attrs) -> View:
+    """One step that fills the result."""
     low.require(node, *node.result.type.shape)
     return low.step("elementwise", node, low.result(node), operands, COPY)
 
 
 def pad(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
+    """Two steps: one fills the result, one copies the operand into it."""
     out, x = low.result(node), operands[0]
     low.require(node, *attrs["low"], *attrs["high"])
     low.step("elementwise", node, out, [attrs["value"]], COPY)
@@ -311,6 +338,7 @@ def pad(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
 
 
 def reshape(low: Lowering, node: Node, operands: Operands, _: Attrs) -> View:
+    """A view where strides allow it, or else a contiguous copy."""
     x: View = operands[0]
     shape = node.result.type.shape
     low.require(node, *shape)
@@ -318,11 +346,13 @@ def reshape(low: Lowering, node: Node, operands: Operands, _: Attrs) -> View:
 
 
 def transpose(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
+    """A view with its axes in another order."""
     x: View = operands[0]
     return x.permuted(attrs["axes"])
 
 
 def slice_(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
+    """A view of a part of one axis."""
     x, axis, start, stop, step = operands[0], *(attrs[k] for k in ("axis", "start", "stop", "step"))
     size = x.shape[axis]
     if step > 0:
@@ -334,17 +364,20 @@ def slice_(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
 
 
 def expand(low: Lowering, node: Node, operands: Operands, _: Attrs) -> View:
+    """A view with stride 0 along the new dims."""
     x: View = operands[0]
     low.require(node, *node.result.type.shape)
     return x.broadcast_to(node.result.type.shape)
 
 
 def unchanged(low: Lowering, node: Node, operands: Operands, _: Attrs) -> View:
+    """The operand itself."""
     x: View = operands[0]
     return x
 
 
 def concat(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
+    """One step an operand, which copies it to its place in the result."""
     out, start, axis = low.result(node), 0, attrs["axis"]
     for x in operands:
         low.step("elementwise", node, out.sliced(axis, start, x.shape[axis]), [x], COPY)

@@ -1,7 +1,7 @@
-"""Scratch memory, planned once: which buffers may share a place.
+"""Plans scratch memory: which buffers share memory.
 
-A step that may work in place writes its result over the operand that dies with it; buffers whose
-lives do not meet share a slot.
+A step that can work in place overwrites an operand that is not read again; buffers that are not
+alive at the same time share a slot.
 """
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nncompile.schedule.program import Operand, Place, Step, View, words
 
 def plan_memory(steps: Sequence[Step], buffers: Mapping[Place, TensorType]
                 ) -> tuple[tuple[Step, ...], dict[Place, Dim]]:
-    """The steps with each buffer replaced by the slot it lives in, and the slots' sizes."""
+    """Returns the steps with each buffer replaced by its slot, and the sizes of slots in words."""
     sizes = {name: words(type_) for name, type_ in buffers.items()}
     steps = _share_in_place(steps, sizes)
     slots = _assign_slots(_lifetimes(steps), sizes)
@@ -27,8 +27,10 @@ def plan_memory(steps: Sequence[Step], buffers: Mapping[Place, TensorType]
 
 
 def _share_in_place(steps: Sequence[Step], sizes: Mapping[Place, Dim]) -> tuple[Step, ...]:
-    """Give operands the place of the result that may overwrite them, the last step first, so
-    that a chain of such steps ends where its last one writes: in the output, if it can."""
+    """Gives an operand the place of the result that may overwrite it, from the last step back.
+
+    So a chain of such steps works in the place that its last one writes to, an output for example.
+    """
     current, lives = list(steps), _lifetimes(steps)
     for number in reversed(range(len(current))):
         step = current[number]
@@ -57,8 +59,10 @@ def _same_layout(a: View, b: View) -> bool:
 
 @dataclass(frozen=True)
 class Life:
-    first: int                                           # step that writes it first
-    last: int                                            # last step that reads or writes it
+    """The steps between which a place holds a value."""
+
+    first: int                                           # the step that writes it first
+    last: int                                            # the last that reads or writes it
 
 
 def _lifetimes(steps: Sequence[Step]) -> dict[Place, Life]:
@@ -71,6 +75,8 @@ def _lifetimes(steps: Sequence[Step]) -> dict[Place, Life]:
 
 @dataclass
 class Slot:
+    """Memory that buffers use one after the other."""
+
     size: Dim
     free_after: int
     buffers: list[Place]
@@ -94,14 +100,15 @@ def _assign_slots(lives: Mapping[Place, Life], sizes: Mapping[Place, Dim]) -> li
 
 
 def larger(a: Dim, b: Dim) -> Dim | None:
-    """The larger of two sizes, if it is the same one whatever the named sizes are."""
+    """Returns the size that is never less than the other one, or None if it depends on named sizes.
+    """
     difference = a - b
     parts = [c for _, c in difference.terms] if isinstance(difference, DimExpr) else [difference]
     return a if min(parts) >= 0 else b if max(parts) <= 0 else None
 
 
 def moved(steps: Sequence[Step], instead: Mapping[Place, Place]) -> tuple[Step, ...]:
-    """The steps with some places exchanged for others."""
+    """Returns the steps with some places exchanged for others."""
     def in_place_of(view: View) -> View:
         return view.moved(instead[view.place]) if view.place in instead else view
 

@@ -1,6 +1,6 @@
-"""What a program is called in generated source, by every target: sizes, places, lines of the graph.
+"""Names in the source that every target generates: of sizes, places, and lines of the graph.
 
-Names are taken over from the user only where they are plain and cannot mean anything else.
+A name of the user's is used only if it is a plain word that has no other meaning there.
 """
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from nncompile.schedule.program import Place, Program, Step
 
 
 def size_names(program: Program) -> dict[str, str]:
-    """A variable for each named size: its own name if that is plain, or else S0, S1, ..."""
+    """Returns a variable for each named size: its own name if that is plain, or S0, S1, ..."""
     plain = re.compile(r"[A-Z][A-Za-z]{0,15}")
     return {name: name if plain.fullmatch(name) and not iskeyword(name) else f"S{i}"
             for i, name in enumerate(named_sizes(program.graph))}
 
 
 def place_names(program: Program, taken: Iterable[str]) -> dict[Place, str]:
-    """A variable for each input, output and buffer, none of them `taken`, nor an op's name.  An
-    input has its own name where that is plain, and else in0, in1, ..."""
+    """Returns a variable for each input, output and slot, none of them `taken` or an op's name.
+
+    An input has its own name if that is plain, or in0, in1, ...
+    """
     used = {*taken, *OPS}
     names: dict[Place, str] = {}
     for i, (view, value) in enumerate(zip(program.inputs, program.graph.inputs, strict=True)):
@@ -38,7 +40,7 @@ def place_names(program: Program, taken: Iterable[str]) -> dict[Place, str]:
 
 
 def number_text(dim: Dim, names: Mapping[str, str]) -> str:
-    """A size as Python: B * 784, or 2 * T + 1."""
+    """Returns a size as Python: B * 784, or 2 * T + 1."""
     if not isinstance(dim, DimExpr):
         return str(dim)
     parts = []
@@ -52,28 +54,28 @@ def number_text(dim: Dim, names: Mapping[str, str]) -> str:
 
 
 def printed_terms(dim: Dim) -> list[Term]:
-    """The terms of a size in the order of its text: 10 - T, not -T + 10."""
+    """Returns the terms of a size in the order of its text: 10 - T, not -T + 10."""
     return sorted(terms(dim), key=lambda term: term[1] < 0)
 
 
 def sizes_in_order(dim: Dim) -> Iterable[str]:
-    """The named sizes of a size, in the order in which its text mentions them first."""
+    """Returns the named sizes of a size, in the order in which its text mentions them first."""
     return dict.fromkeys(name for monomial, _ in printed_terms(dim) for name in monomial)
 
 
 def factor_text(dim: Dim, names: Mapping[str, str]) -> str:
-    """A size as Python that may stand beside * and //."""
+    """Returns a size as Python that may be an operand of * and //."""
     text = number_text(dim, names)
     return text if text.isidentifier() or text.isdecimal() else f"({text})"
 
 
 def fixed(shape: Sequence[Dim]) -> list[int]:
-    """The shape of a constant, which has no named sizes."""
+    """Returns the shape of a constant, which has no named sizes, as integers."""
     return [dim.__index__() for dim in shape]
 
 
 def comment(step: Step, values: Mapping[Value, str]) -> str:
-    """The line of the graph that a step comes from, as a comment over it."""
+    """Returns the line of the graph that a step comes from, as a comment."""
     node, copy = step.node, step.attrs.get("op") == "copy"
     what = f"{values[node.result]}: {node.result.type} = {print_call(node, values)}"
     return f"# {'copy, for ' * (copy and node.op != 'concat')}{what}"

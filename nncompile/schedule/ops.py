@@ -1,7 +1,7 @@
-"""How each op is scheduled, one row an op; and what each kind of step can do, one row a kind.
+"""How each op is scheduled, a row per op, and what each kind of step can do, a row per kind.
 
-An elementwise op has its row by that trait, and is named here only where an element of it costs
-more than an addition.
+Elementwise ops and reductions get their rows by those traits.  An elementwise op is named here only
+if it costs more per element than an addition.
 """
 from __future__ import annotations
 
@@ -25,21 +25,27 @@ def _always(attrs: Attrs, axis: int) -> bool:
 
 @dataclass(frozen=True)
 class Row:
-    """How one op is scheduled."""
+    """How one op is scheduled.
 
-    lower: Callable[..., View]                   # a function of lower.py, which adds the steps
-    rows: Rule | None                            # None: no row of the result is computed alone
-    cost: int = 1                                # of elementwise ops: operations an element
-    fuses: bool = False                          # `lower` takes the chain behind it, not attributes
-    repeats: Callable[[Attrs, int], bool] = _never      # without rows in its operands, the result
-    #                                                     is the same along this axis, of any size
+    lower:   adds the steps of a node, and returns where its result is; see lower.py.
+    rows:    the rule of its independent rows, see rows.py; None if it has none.
+    cost:    operations per element, of elementwise ops.
+    fuses:   `lower` takes the chain of ops behind the node, in place of its attributes.
+    repeats: whether the result is the same all along an axis if no operand has rows.
+    """
+
+    lower: Callable[..., View]
+    rows: Rule | None
+    cost: int = 1
+    fuses: bool = False
+    repeats: Callable[[Attrs, int], bool] = _never
 
 
 _ELEMENTWISE = Row(lower.elementwise, rows.aligned, fuses=True)
 
 ROWS: dict[str, Row] = {
-    # What the polynomials behind a function cost beside one addition.
     **dict.fromkeys(with_trait("elementwise"), _ELEMENTWISE),
+    # The cost of a function is that of the polynomial behind it, in additions.
     **dict.fromkeys(("div", "sqrt", "rsqrt", "floor_div", "remainder", "softsign"),
                     replace(_ELEMENTWISE, cost=4)),
     **dict.fromkeys(("exp", "expm1", "exp2", "log", "log1p", "log2", "log10", "sigmoid", "silu",
@@ -77,18 +83,26 @@ ROWS: dict[str, Row] = {
 
 @dataclass(frozen=True)
 class StepKind:
-    """What a kind of step can do, whichever target runs it."""
+    """What a kind of step can do, on every target.
 
-    cost: int = 1                                # operations an element; of a product, see cost.py
-    counts_operand: bool = False                 # elements of its first operand, not of its result
-    product: bool = False                        # a matrix product
-    in_place: bool = False                       # it reads an element before it writes it
-    strided: bool = False                        # it can write rows that are apart from each other
-    gathers: bool = False                        # it reads few rows of the tables it is given
+    cost:           operations per element of the result; a product is counted exactly.
+    counts_operand: the cost is per element of the first operand instead.
+    product:        it is a matrix product.
+    in_place:       it reads every element before it writes it, so it may overwrite an operand.
+    strided:        it can write rows with gaps between them.
+    gathers:        it reads only a few rows of its operands.
+    """
+
+    cost: int = 1
+    counts_operand: bool = False
+    product: bool = False
+    in_place: bool = False
+    strided: bool = False
+    gathers: bool = False
 
 
 KINDS: dict[str, StepKind] = {
-    "elementwise": StepKind(in_place=True, strided=True),                # by op, see ROWS
+    "elementwise": StepKind(in_place=True, strided=True),    # its cost is that of its op
     "linear": StepKind(product=True, strided=True),
     "matmul": StepKind(product=True, strided=True),
     "softmax": StepKind(25, in_place=True, strided=True),

@@ -1,10 +1,14 @@
-"""What schedule() returns: steps in order, and where each value lives.  Plain data, no target.
+"""What schedule() returns: steps in order, and where each value lives.
 
-    program Mlp(x: f32[B, 64]), rows of B are independent
-      h0: B*128
-      0  h0 [B, 128]   = linear(x, 0.weight, 0.bias) then relu
-      1  out0 [B, 10]  = linear(h0, 2.weight, 2.bias)
-      2  out0 [B, 10]  = softmax(out0) {scale = 1.0}
+    program, rows of B are independent
+      c0: panels of @0.weight and @0.bias: f32[128, 64]
+      c1: panels of @2.weight and @2.bias: f32[10, 128]
+      h0: 128*B
+      0  h0 [B, 128]   = linear(in0 [B, 64], c0 [128, 64]) then relu
+      1  out0 [B, 10]  = linear(h0 [B, 128], c1 [10, 128])
+      2  out0 [B, 10]  = softmax(out0 [B, 10]) {scale = 1.0}
+
+A program is plain data, and knows no target.
 """
 from __future__ import annotations
 
@@ -22,9 +26,11 @@ PREFIXES = {"input": "in", "output": "out", "constant": "c", "buffer": "b", "slo
 
 
 class Place(NamedTuple):
-    """Memory that a step reads or writes: number so many of the inputs, the outputs, the model's
-    constants, or the slots of scratch memory.  Before memory is planned, every intermediate result
-    has a buffer of its own, and no slot yet."""
+    """Memory that a step reads or writes: an input, output, constant, buffer or slot, by number.
+
+    A buffer belongs to one intermediate result; when memory is planned, slots of scratch memory
+    take the place of buffers.
+    """
 
     kind: str                                # a key of PREFIXES
     number: int
@@ -35,10 +41,10 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class View:
-    """The elements of a value: a place, where in it the first one is, and a stride for each dim.
+    """An array in memory: its place, shape and strides, and the offset of its first element.
 
-    Offset and strides count elements of the dtype.  Moving axes, slicing and broadcasting make
-    another View of the same place: no kernel runs for them.
+    Offset and strides count elements.  Transposing, slicing and broadcasting make another View of
+    the same place, and need no kernel.
     """
 
     place: Place
@@ -49,30 +55,34 @@ class View:
 
     @property
     def is_contiguous(self) -> bool:
+        """Whether the elements lie in row-major order without gaps."""
         return all(same(d, 1) or same(s, c) for d, s, c in
                    zip(self.shape, self.strides, row_major(self.shape), strict=True))
 
     def permuted(self, axes: Sequence[int]) -> View:
+        """Returns the view with its axes in this order."""
         return self.laid_out([self.shape[a] for a in axes], [self.strides[a] for a in axes])
 
     def laid_out(self, shape: Sequence[Dim], strides: Sequence[Dim]) -> View:
-        """From the same first element on."""
+        """Returns a view of this shape and strides with the same first element."""
         return View(self.place, self.dtype, tuple(shape), tuple(strides), self.offset)
 
     def moved(self, place: Place) -> View:
-        """The same in another place."""
+        """Returns the same view of another place."""
         return View(place, self.dtype, self.shape, self.strides, self.offset)
 
     def sliced(self, axis: int, start: Dim, size: Dim, step: int = 1) -> View:
-        """The elements start, start + step, ... of an axis, `size` of them."""
+        """Returns the view of `size` elements of an axis: start, start + step, ..."""
         stride = self.strides[axis]
         return replace(self, shape=(*self.shape[:axis], size, *self.shape[axis + 1:]),
                        strides=(*self.strides[:axis], stride * step, *self.strides[axis + 1:]),
                        offset=self.offset + start * stride)
 
     def reshaped(self, shape: Sequence[Dim]) -> View | None:
-        """The same elements in row-major order, if one stride a dim walks them so: each dim of
-        its fewest ones is split into some of the new dims."""
+        """Returns a view of the same elements in another shape, or None if strides do not allow it.
+
+        Each dim, after dims are merged where that is possible, is split into some of the new dims.
+        """
         strides: list[Dim] = []
         dims, (steps,) = collapsed(self.shape, [self.strides])
         for dim, stride in zip(dims, steps, strict=True):
@@ -88,7 +98,7 @@ class View:
         return self.laid_out(shape, (*strides, *[0] * len(rest)))
 
     def broadcast_to(self, shape: Sequence[Dim]) -> View:
-        """NumPy's broadcasting: a dim of size 1, or one that is missing, is read with stride 0."""
+        """Returns the view in a larger shape, by NumPy's broadcasting; new dims have stride 0."""
         if same(self.shape, tuple(shape)):
             return self
         missing = len(shape) - len(self.shape)
@@ -98,6 +108,7 @@ class View:
 
 
 def row_major(shape: Sequence[Dim]) -> tuple[Dim, ...]:
+    """Returns the strides of a contiguous array."""
     sizes: list[Dim] = [1]                       # of the last axes, of one more each time
     for dim in reversed(shape[1:]):
         sizes.append(sizes[-1] * dim)
@@ -105,24 +116,29 @@ def row_major(shape: Sequence[Dim]) -> tuple[Dim, ...]:
 
 
 def contiguous(place: Place, type_: TensorType) -> View:
+    """Returns the view of an array that lies at the start of a place."""
     return View(place, type_.dtype, type_.shape, row_major(type_.shape))
 
 
 def contiguous_as(view: View, shape: Sequence[Dim]) -> View:
-    """A contiguous view as another shape of as many elements."""
+    """Returns a contiguous view in another shape of as many elements."""
     return view.laid_out(shape, row_major(shape))
 
 
 def words(type_: TensorType) -> Dim:
-    """The words of 4 bytes that scratch memory sets aside for an array: as many as elements for a
-    dtype of less, since memory that is not touched costs nothing."""
+    """Returns the words of 4 bytes that an array takes in scratch memory.
+
+    An element of a smaller dtype counts as a word, too: memory that is not touched costs nothing.
+    """
     return product(type_.shape) * max(1, DTYPES[type_.dtype].itemsize // 4)
 
 
 def collapsed(shape: Sequence[Dim], strides: Sequence[Sequence[Dim]]
               ) -> tuple[tuple[Dim, ...], list[tuple[Dim, ...]]]:
-    """The fewest dims that walk several arrays of one shape together: dims of size 1 are left
-    out, and a dim is merged with the next where every array's strides allow it."""
+    """Returns arrays of one shape in the fewest dims: the shape, and the strides of each array.
+
+    Dims of size 1 are left out, and a dim is merged with the next if all strides allow it.
+    """
     dims: list[Dim] = []
     columns: list[tuple[Dim, ...]] = []          # of a dim: each array's stride
     for size, column in zip(shape, zip(*strides, strict=True), strict=True):
@@ -137,8 +153,10 @@ def collapsed(shape: Sequence[Dim], strides: Sequence[Sequence[Dim]]
 
 
 def as_matrix(view: View, columns: int = 1) -> View | None:
-    """The view with its leading dims merged to one and its trailing ones to another, if each
-    group has one stride and the last one is 1."""
+    """Returns the view with its last `columns` dims merged to one, and those before to another.
+
+    None if strides do not allow that, or if the elements of a row do not have stride 1.
+    """
     split = len(view.shape) - columns
     rows = merged(view.shape[:split], view.strides[:split])
     inner = merged(view.shape[split:], view.strides[split:])
@@ -148,12 +166,13 @@ def as_matrix(view: View, columns: int = 1) -> View | None:
 
 
 def merged(shape: Sequence[Dim], strides: Sequence[Dim]) -> tuple[Dim, Dim] | None:
-    """One size and stride for several dims that follow each other in memory."""
+    """Returns the size and stride of several dims merged to one, or None if that is impossible."""
     dims, (steps,) = collapsed(shape, [strides])
     return (dims[0], steps[0]) if len(dims) == 1 else None if dims else (1, 1)
 
 
 def is_narrow(dim: Dim) -> bool:
+    """Whether an inner dimension is known to be too small to be vectorised."""
     return isinstance(dim, int) and dim < NARROW
 
 
@@ -162,8 +181,11 @@ Operand = View | float                       # a Python float is a scalar of the
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One kernel call.  `then` holds the elementwise ops applied to its result, each with its
-    further operands; `node` is the line of the graph it comes from.  Compared by identity."""
+    """One kernel call.  Steps are compared by identity.
+
+    then: the elementwise ops that are applied to its result, each with its further operands.
+    node: the node of the graph that it comes from.
+    """
 
     kind: str
     result: View
@@ -174,18 +196,19 @@ class Step:
 
     @cached_property
     def views(self) -> tuple[View, ...]:
-        """Its own operands; what every step but an elementwise one has."""
+        """Its operands that are arrays, without those of `then`."""
         return tuple([o for o in self.operands if isinstance(o, View)])
 
     @cached_property
     def reads(self) -> tuple[View, ...]:
+        """The views that it reads, those of its further operands included."""
         further = [o for _, operands in self.then for o in operands]
         return (*self.views, *[o for o in further if isinstance(o, View)])
 
 
 @dataclass(frozen=True)
 class Constant:
-    """Numbers of the model that steps read, and how a target stores them.
+    """An array of the model that steps read, and how a target stores it.
 
     layout:  "rows": an array in row-major order.
              "panels": a weight [N, K] as the target's product kernel reads it, and its bias [N].
@@ -204,10 +227,13 @@ class Constant:
 class Program:
     """A scheduled graph.
 
-    `batch` names the leading size along which the graph's rows do not depend on each other, so
-    that blocks of rows may be taken through all steps one after the other; None if they do.
-    `preparation`, a graph without inputs, computes what `constants` are made of, once when weights
-    are loaded: parameters, constants of the graph, and what depends on nothing else.
+    batch:        the leading size along which rows are independent, so that a block of rows can be
+                  taken through all steps before the next block; None if rows are not.
+    preparation:  a graph without inputs that computes what `constants` are made of, once when
+                  weights are loaded: parameters, and all that depends on nothing but them.
+    buffers:      the words of 4 bytes of each slot.
+    constants:    number k is Place("constant", k).
+    requirements: sizes that must not be negative in a call, and the node that needs each.
     """
 
     graph: Graph
@@ -215,10 +241,10 @@ class Program:
     inputs: tuple[View, ...]
     outputs: tuple[View, ...]
     steps: tuple[Step, ...]
-    buffers: Mapping[Place, Dim]                      # words of 4 bytes of each slot
+    buffers: Mapping[Place, Dim]
     preparation: Graph
-    constants: tuple[Constant, ...]                   # number k is Place("constant", k)
-    requirements: tuple[tuple[Dim, Node], ...]        # sizes that a call must not make negative
+    constants: tuple[Constant, ...]
+    requirements: tuple[tuple[Dim, Node], ...]
 
     @cached_property
     def dims(self) -> tuple[Dim, ...]:
@@ -241,7 +267,7 @@ class Program:
         return "\n  ".join([f"program, {about}", *lines])
 
     def constant_text(self, constant: Constant) -> str:
-        """How it is stored, and the names of what it is made of."""
+        """Returns how a constant is stored, and the names of what it is made of."""
         names = name_values(self.preparation)
         made_of = [names[self.preparation.outputs[source]] for source in constant.sources]
         dims = ", ".join(map(str, constant.shape))
@@ -249,12 +275,14 @@ class Program:
 
 
 def place_text(operand: Operand) -> str:
+    """Returns an operand as text: its place and shape."""
     if not isinstance(operand, View):
         return repr(operand)
     return f"{operand.place} [{', '.join(map(str, operand.shape))}]"
 
 
 def call_text(step: Step) -> str:
+    """Returns a step as text: kind, operands, attributes and the ops behind it."""
     own = ", ".join(map(place_text, step.operands))
     attrs = ", ".join(f"{k} = {v}" for k, v in step.attrs.items())
     then = ", ".join(f"{op}({', '.join(map(place_text, others))})" if others else op

@@ -12,7 +12,12 @@ from nncompile.schedule.program import Place, View, contiguous
 
 def lower(graph: Graph, views: dict[Value, View], prepared: Set[Value],
           vectors: bool = True) -> Lowering:
-    """All nodes but the prepared ones; then a copy for each output that no step has written."""
+    """Returns the steps of all nodes but the prepared ones, and of the outputs.
+
+    views:   where inputs and constants live; it is extended by all other values.
+    vectors: see TargetTraits.
+    An output that is a view, or another output again, is copied last.
+    """
     makers = {node.result: node for node in graph.nodes}
     places: dict[Value, Place] = {}
     for i, value in enumerate(graph.outputs):
@@ -30,7 +35,7 @@ def lower(graph: Graph, views: dict[Value, View], prepared: Set[Value],
 
 
 def _lowered(low: Lowering, node: Node) -> View:
-    """Add the steps of one node; returns where its result is."""
+    """Adds the steps of one node, and returns where its result is."""
     own, attrs, then = split_then(node.op, node.inputs, node.attrs)
     operands = [low.operand(o) for o in own]
     further = [(op, tuple(map(low.operand, others))) for op, others in then]
