@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+import nncompile
 from nncompile import nn
 from nncompile.errors import InputError
 from nncompile.nn import init
@@ -76,16 +77,41 @@ def test_seeds_and_generators():
     assert np.array_equal(*given) and not np.array_equal(first, given[0])
 
 
-def test_numbers_are_those_of_one_large_draw():
-    shape = (123, 321)
-    for draw, whole in ((init.uniform_, lambda g: g.uniform(-2, 3, shape)),
-                        (init.normal_, lambda g: g.normal(-2, 3, shape))):
-        expected = whole(np.random.default_rng(5)).astype(np.float32)
-        for tensor in (nn.Parameter(np.zeros(shape, np.float32)), np.zeros(shape, np.float32),
-                       np.zeros((123, 642), np.float32)[:, ::2]):
-            drawn = draw(tensor, -2, 3, generator=np.random.default_rng(5))
-            assert drawn is tensor
-            np.testing.assert_array_equal(np.asarray(drawn), expected)
+@pytest.mark.parametrize(("draw", "whole"), [
+    (lambda t, g: init.uniform_(t, -2, 3, g), lambda g, shape: g.uniform(-2, 3, shape)),
+    (lambda t, g: init.normal_(t, -2, 3, g), lambda g, shape: g.normal(-2, 3, shape)),
+    (lambda t, g: init.normal_(t, 0, 0.3, g), lambda g, shape: g.normal(0, 0.3, shape)),
+])
+def test_numbers_are_those_of_one_large_draw(draw, whole):
+    expected = whole(np.random.default_rng(5), (123, 321)).astype(np.float32)
+    read_only = np.zeros((123, 321), np.float32)
+    read_only.flags.writeable = False
+    for tensor in (nn.Parameter(np.zeros((123, 321), np.float32)), nn.Parameter(read_only),
+                   np.zeros((123, 321), np.float32), np.zeros((123, 642), np.float32)[:, ::2],
+                   nncompile.zeros(123, 321)):
+        drawn = draw(tensor, np.random.default_rng(5))
+        assert drawn is tensor
+        np.testing.assert_array_equal(np.asarray(drawn), expected)
+
+
+def test_views_of_a_parameter_see_what_is_drawn():
+    weight = nn.Parameter(np.zeros((4, 3), np.float32))
+    row = weight.data[1]
+    init.normal_(weight)
+    np.testing.assert_array_equal(row.numpy(), weight.numpy()[1])
+    assert row.numpy().any()
+
+
+def test_nothing_is_drawn_in_a_trace():
+    class Drawing(nn.Linear):
+        def forward(self, x):
+            return super().forward(init.normal_(self.weight).new_zeros(1) + x)
+
+    layer = Drawing(3, 3)
+    before = layer.weight.numpy().copy()
+    with pytest.raises(nncompile.TraceError):
+        nncompile.trace(layer, "f32[B, 3]")
+    np.testing.assert_array_equal(layer.weight.numpy(), before)
 
 
 def test_gains_are_torchs():
