@@ -12,16 +12,7 @@ from typing import Any
 from ir.builder import Builder
 from ir.graph import Graph, Operand, Value, Where
 from ir.printer import PLACE, WORD
-from ir.types import (
-    DTYPES,
-    MAX_COEFFICIENT,
-    Dim,
-    Error,
-    TensorType,
-    Term,
-    polynomial,
-    symbol,
-)
+from ir.types import DTYPES, MAX_COEFFICIENT, Dim, Error, TensorType, Term, polynomial, symbol
 
 _KINDS = {"%": "input", "@": "parameter", "$": "constant"}
 

@@ -313,14 +313,7 @@ def _write_array(path: Path, array: npt.NDArray[Any]) -> None:
 # -- bench -----------------------------------------------------------------------------------------
 
 def _bench(args: argparse.Namespace) -> int:
-    from nncompile.bench import (
-        DEFAULT_PEERS,
-        DEVICE_PEERS,
-        PEERS,
-        Report,
-        Row,
-        bench_device,
-    )
+    from nncompile.bench import DEFAULT_PEERS, DEVICE_PEERS, PEERS, Report, Row, bench_device
     from nncompile.bench import bench as bench_cpu
 
     on_cpu = args.target == "cpu"

@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+import nncompile.array.core as core
 from ir import Error
-from nncompile.array import core
 from nncompile.array.core import Core, check_device, filled
 from nncompile.array.dtypes import Scalar, name_of
 from nncompile.array.indexing import flat

@@ -12,12 +12,7 @@ from ir import DimExpr, Error
 from ir.types import DTYPES, same
 from nncompile.array.array import Array, apply, arrays, constant
 from nncompile.array.core import DType, check_device, describe, filled
-from nncompile.array.dtypes import (
-    DEFAULT_FLOAT,
-    Scalar,
-    name_of,
-    result_type,
-)
+from nncompile.array.dtypes import DEFAULT_FLOAT, Scalar, name_of, result_type
 from nncompile.array.indexing import axis_of, flat
 from nncompile.errors import InputError
 

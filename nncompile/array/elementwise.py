@@ -12,15 +12,7 @@ from collections.abc import Callable
 from typing import Any, Self, TypeVar
 
 from ir import Error
-from nncompile.array.core import (
-    Core,
-    apply,
-    as_array,
-    floating,
-    in_type,
-    operand,
-    together,
-)
+from nncompile.array.core import Core, apply, as_array, floating, in_type, operand, together
 from nncompile.array.dtypes import DEFAULT_FLOAT, Scalar, category, result_type
 
 _A = TypeVar("_A", bound=Core)

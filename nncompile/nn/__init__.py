@@ -33,13 +33,7 @@ from nncompile.nn.activation import (
     Threshold,
 )
 from nncompile.nn.attention import MultiheadAttention
-from nncompile.nn.containers import (
-    ModuleDict,
-    ModuleList,
-    ParameterDict,
-    ParameterList,
-    Sequential,
-)
+from nncompile.nn.containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
 from nncompile.nn.distance import CosineSimilarity, PairwiseDistance
 from nncompile.nn.dropout import (
     AlphaDropout,
@@ -70,12 +64,7 @@ from nncompile.nn.normalization import (
     LocalResponseNorm,
     RMSNorm,
 )
-from nncompile.nn.parameter import (
-    Buffer,
-    Parameter,
-    UninitializedBuffer,
-    UninitializedParameter,
-)
+from nncompile.nn.parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
 from nncompile.nn.transformer import (
     Transformer,
     TransformerDecoder,

@@ -16,12 +16,7 @@ from nncompile.array import Array
 from nncompile.errors import InputError
 from nncompile.nn.calls import call
 from nncompile.nn.hooks import Hook, Hooks, RemovableHandle
-from nncompile.nn.parameter import (
-    Buffer,
-    Parameter,
-    Uninitialized,
-    as_data,
-)
+from nncompile.nn.parameter import Buffer, Parameter, Uninitialized, as_data
 from nncompile.nn.running import running
 from nncompile.nn.state import IncompatibleKeys, load, save
 from nncompile.targets import TARGETS

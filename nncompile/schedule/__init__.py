@@ -10,15 +10,7 @@ from nncompile.schedule.batch import batch_size
 from nncompile.schedule.constants import VECTOR_TRAITS, TargetTraits, store_constants
 from nncompile.schedule.direct import write_directly
 from nncompile.schedule.memory import plan_memory
-from nncompile.schedule.program import (
-    Constant,
-    Operand,
-    Place,
-    Program,
-    Step,
-    View,
-    contiguous,
-)
+from nncompile.schedule.program import Constant, Operand, Place, Program, Step, View, contiguous
 from nncompile.schedule.steps import lower
 
 __all__ = ["VECTOR_TRAITS", "Constant", "Operand", "Place", "Program", "Step", "TargetTraits",

@@ -10,15 +10,7 @@ from ir.types import symbol
 from nncompile import nn
 from nncompile.cpu.driver import Driver, build
 from nncompile.cpu.driver.outline import fold, runs
-from nncompile.cpu.driver.values import (
-    FAULT,
-    WEIGHTS,
-    Line,
-    Number,
-    Parameter,
-    Pointer,
-    StepNumber,
-)
+from nncompile.cpu.driver.values import FAULT, WEIGHTS, Line, Number, Parameter, Pointer, StepNumber
 from nncompile.cpu.vector.target import of_level
 from nncompile.schedule import Place, schedule
 

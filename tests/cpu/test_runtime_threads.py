@@ -24,14 +24,7 @@ from nncompile.cpu.runtime import POOL, launch, pool
 from nncompile.cpu.vector.target import host
 from nncompile.errors import Error
 from tests.cpu.kernel_harness import compiled, worker_queues
-from tests.cpu.runtime_models import (
-    BIG,
-    WIDTHS,
-    mlp,
-    mlp_arena,
-    mlp_float64,
-    rows_of,
-)
+from tests.cpu.runtime_models import BIG, WIDTHS, mlp, mlp_arena, mlp_float64, rows_of
 
 WAYS = {                                      # how a batch is worked on
     "row blocks, alone": {"cache": L2, "threads": 1},

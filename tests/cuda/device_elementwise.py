@@ -5,14 +5,7 @@ import pytest
 import ir
 import nncompile
 from ir.types import DTYPES, FLOATS, INTEGERS
-from tests.cuda.cases import (
-    CASES,
-    castable,
-    check_cast,
-    check_elementwise,
-    operand_types,
-    operands,
-)
+from tests.cuda.cases import CASES, castable, check_cast, check_elementwise, operand_types, operands
 from tests.cuda.common import B, Net, compiled, outputs
 
 

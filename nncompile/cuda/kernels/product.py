@@ -18,16 +18,7 @@ from __future__ import annotations
 
 import nncompile.cuda.kernels.chain as chains
 from nncompile.cuda.kernels.chain import Chain
-from nncompile.cuda.kernels.kernel import (
-    Kernel,
-    dims,
-    filled,
-    make,
-    signature,
-    strides,
-    word,
-    zero,
-)
+from nncompile.cuda.kernels.kernel import Kernel, dims, filled, make, signature, strides, word, zero
 from nncompile.cuda.target import Target, Tile
 
 MOST_CALLS = 16                    # of functions, written out for all sums of a thread
