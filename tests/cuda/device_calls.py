@@ -290,7 +290,7 @@ def test_a_traceback_shows_the_generated_line(fast, x, monkeypatch):
         def __getitem__(self, _):
             raise ZeroDivisionError
 
-    for name in fast._loaded._driver.kernels:
+    for name in fast._loaded._source.kernels:
         monkeypatch.setitem(fast._loaded._run.__globals__, name, Broken())
     try:
         fast(x)
