@@ -27,19 +27,20 @@ TOO_MANY = 2**60                   # elements: 8 times as many bytes would overf
 class Loaded(Protocol):
     """A program on a target, with its weights."""
 
-    @property
-    def call(self) -> Callable[..., Any]:
-        """The function that runs the program: call(*inputs) or call(*inputs, *outs).
+    call: Callable[..., Any]
+    """The function that runs the program: call(*inputs) or call(*inputs, *outs).
 
-        With one output also call(*inputs, out=out); the target's own `options` go by keyword. It
-        returns the output, or a tuple of several. Arrays that `CallSpec` takes are read and written
-        where they are; everything else is left to the fallback, see `Backend.load`.
-        Raises InputError where a number among the data is wrong.
-        """
+    With one output also call(*inputs, out=out); the target's own `options` go by keyword. It
+    returns the output, or a tuple of several. Arrays that `CallSpec` takes are read and written
+    where they are; everything else is left to the fallback, see `Backend.load`.
+    Raises InputError where a number among the data is wrong.
+    """
 
-    @property
-    def options(self) -> Sequence[str]:
-        """The names of what `call` and `compute` take by keyword, besides out=."""
+    options: Sequence[str]
+    """The names of what `call` and `compute` take by keyword, besides out=."""
+
+    threads: int
+    """How many threads a call may use.  Raises Error where it is set to what the target cannot."""
 
     def compute(self, inputs: Sequence[NDArray], **options: Any) -> list[NDArray]:
         """Returns new outputs for inputs that `CallSpec.sizes_of` accepts.
@@ -47,9 +48,6 @@ class Loaded(Protocol):
         It never calls the fallback.
         Raises InputError for any others, and where a number among the data is wrong.
         """
-
-    threads: int
-    """How many threads a call may use.  Raises Error where it is set to what the target cannot."""
 
     def load(self, constants: Sequence[NDArray]) -> None:
         """Uses other constants, of the same number and types, from the next call on.
@@ -103,9 +101,8 @@ class Stopwatch(Protocol):
 class Backend(Protocol):
     """A target."""
 
-    @property
-    def traits(self) -> TargetTraits:
-        """What `schedule` has to know about the target."""
+    traits: TargetTraits
+    """What `schedule` has to know about the target."""
 
     def load(self, program: Program, spec: CallSpec, constants: Sequence[NDArray],
              threads: int | None, fallback: Fallback) -> Loaded:

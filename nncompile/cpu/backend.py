@@ -22,8 +22,8 @@ from nncompile.schedule.cost import table_bytes
 BATCHES = (1, 8, 64, 1024)                    # of which notes() tells
 
 
-class CpuBackend:
-    """A Backend: this CPU."""
+class CpuBackend(Backend):
+    """The target "cpu": this CPU."""
 
     traits = VECTOR_TRAITS
 
@@ -41,8 +41,8 @@ class CpuBackend:
                            "clock")
 
 
-class CpuProgram:
-    """A Loaded: `call` is the executable's own function.  Its option is left to the fallback.
+class CpuProgram(Loaded):
+    """A program on this CPU; `call` leaves the option `threads` to the fallback.
 
     NNCOMPILE_JIT=0 runs the same source as plain Python, on one thread.
     """
@@ -73,6 +73,7 @@ class CpuProgram:
 
     @property
     def threads(self) -> int:
+        """Most threads of a call."""
         return self._executable.threads
 
     @threads.setter
@@ -96,8 +97,10 @@ class CpuProgram:
                        [*inputs, *outputs], sizes, facts, self._arena)
 
     def asm(self) -> str:
-        """Each kernel behind a line that names it.  They are emitted anew, as they were for the
-        object code that runs."""
+        """The instructions of each kernel, behind a line that names it.
+
+        The kernels are emitted anew, as they were for the object code that runs.
+        """
         if isinstance(self._executable, PythonExecutable):
             raise InputError("NNCOMPILE_JIT=0 runs Python: there are no instructions to show")
         comment = "//" if self.target.aarch64 else "#"

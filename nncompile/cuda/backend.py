@@ -57,8 +57,8 @@ class Plan:
     shapes: Shapes
 
 
-class CudaBackend:
-    """A Backend: the current CUDA device of the process, or numba's simulator of one."""
+class CudaBackend(Backend):
+    """The target "cuda": the current device of the process, or numba's simulator of one."""
 
     traits = TargetTraits(vectors=False, weight="transposed", column="transposed")
 
@@ -73,8 +73,8 @@ class CudaBackend:
         return Stopwatch()
 
 
-class CudaProgram:
-    """A Loaded: `call(*inputs[, out=][, stream=])`.
+class CudaProgram(Loaded):
+    """A program on a CUDA device: `call(*inputs[, out=][, stream=])`.
 
     numpy arrays: copied to the device and the results back; returns when that is done.
     Arrays on the device: read where they are, results of the same kind, nothing is copied.  The

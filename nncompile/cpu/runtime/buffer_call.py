@@ -83,8 +83,11 @@ def run_objects(plan: Pointer, weights: Pointer, objects: Pointer) -> int:
 
 @runtime
 def hold(objects: Pointer, views: Pointer, arrays: Pointer, inputs: int, count: int) -> int:
-    """Find where the arrays start, and how many bytes they have.  `count`, or how many there were
-    before one that is not contiguous, not aligned, or an output that overlaps those before it."""
+    """Find where the arrays start, and how many bytes they have.
+
+    Returns `count`, or how many there were before one that is not contiguous or not aligned, or an
+    output that overlaps those before it.
+    """
     for i in range(count):
         view = words(views, BUFFER_WORDS * i)
         wanted = C_CONTIGUOUS | WRITABLE if i >= inputs else C_CONTIGUOUS
@@ -109,7 +112,7 @@ MOST = 64                         # shapes that are remembered
 
 Words = npt.NDArray[np.int64]
 Make = Callable[[Shape, np.dtype[Any]], NDArray]
-shape_of = attrgetter("shape")
+_shape_of = attrgetter("shape")
 
 
 class Plan:
@@ -152,6 +155,7 @@ class BufferCall:
         self._weights = weights, weights.ctypes.data
 
     def call(self, *args: Any, **keywords: Any) -> Any:
+        """The `call` of a Loaded."""
         arrays = args
         if keywords:
             if (len(keywords) > 1 or "out" not in keywords
@@ -159,14 +163,14 @@ class BufferCall:
                 return self._by_steps(*args, **keywords)
             arrays = (*args, keywords["out"])
         try:
-            plan = self.plans[tuple(map(shape_of, arrays))]
+            plan = self.plans[tuple(map(_shape_of, arrays))]
         except (KeyError, AttributeError, TypeError):      # new shapes, or no arrays
             new = self._new_plan(arrays)
             if new is None:
                 return self._by_steps(*args, **keywords)
             plan = new
             if len(self.plans) < MOST:
-                self.plans[tuple(map(shape_of, arrays))] = plan
+                self.plans[tuple(map(_shape_of, arrays))] = plan
         for array, dtype in zip(arrays, self._dtypes):     # noqa: B905  perhaps the inputs alone
             if type(array) is not np.ndarray or array.dtype is not dtype:
                 return self._by_steps(*args, **keywords)

@@ -182,7 +182,7 @@ def is_plain(state: Pointer, array: Pointer, spec: Pointer, flags: int) -> int:
 
 @runtime
 def bind_sizes(shape: Pointer, dims: Pointer, rank: int, sizes: Pointer) -> int:
-    """Does the shape fit the dims?  A named size is the same wherever it stands."""
+    """Whether the shape fits the dims: a named size is the same wherever it stands."""
     for i in range(rank):
         size, wanted = load(shape, i), load(dims, i)
         if wanted < 0:
@@ -234,6 +234,7 @@ def take_outputs(state: Pointer, given: Pointer, spec: Pointer, facts: Pointer, 
 
 @runtime
 def overlaps_earlier(arrays: Pointer, count: int, i: int) -> int:
+    """Whether array number i shares memory with one before it."""
     start, size = load(arrays, i), load(arrays, count + i)
     for other in range(i):
         begin = load(arrays, other)
@@ -312,6 +313,7 @@ def returned(results: Pointer, outputs: int) -> Pointer:
 
 @runtime
 def release(results: Pointer, outputs: int) -> None:
+    """Give up the references to so many objects."""
     for i in range(outputs):
         decref(load_pointer(results, i))
 
@@ -348,23 +350,23 @@ COMPILED = (call, has_out, read_inputs, is_plain, bind_sizes, note_array, take_o
 Words = npt.NDArray[np.int64]
 
 
-class MethodDef(ctypes.Structure):
+class _MethodDef(ctypes.Structure):
     _fields_ = [("name", ctypes.c_char_p), ("function", ctypes.c_void_p), ("flags", ctypes.c_int),
                 ("doc", ctypes.c_char_p)]
 
 
 @functools.cache
-def method(address: int) -> MethodDef:
+def _method(address: int) -> _MethodDef:
     """PyMethodDef of `call`; functions made of it refer to it forever."""
-    return MethodDef(b"call", address, 0x80 | 0x02,        # METH_FASTCALL | METH_KEYWORDS
-                     b"call(*inputs, out=None): arrays in, arrays out")
+    return _MethodDef(b"call", address, 0x80 | 0x02,        # METH_FASTCALL | METH_KEYWORDS
+                      b"call(*inputs, out=None): arrays in, arrays out")
 
 
 def builtin(address: int, state: Words) -> Any:
     """A builtin function around machine code; it keeps `state` alive."""
     make = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)(
         ("PyCFunction_NewEx", ctypes.pythonapi))
-    return make(ctypes.addressof(method(address)), state, None)
+    return make(ctypes.addressof(_method(address)), state, None)
 
 
 @functools.cache
@@ -377,7 +379,7 @@ def numpy_new_array() -> int:
 
 
 def usable() -> bool:
-    """May the compiled call path be used?  Otherwise calls go through Python and do the same.
+    """Whether the compiled call path can be used; else calls go through Python and do the same.
 
     It needs CPython with its interpreter lock, and numpy's structs as this file knows them.
     NNCOMPILE_CALL=portable turns it off.
@@ -394,13 +396,13 @@ def knows_numpy() -> bool:
     """Compare what this file says of numpy's structs with arrays that differ in every field."""
     sample = np.zeros((3, 5, 7), np.float32)
     try:
-        return (all(header_is_known(a) for a in (sample, sample.T, np.zeros(2, np.int64)))
-                and new_array_is_known())
+        return (all(_header_is_known(a) for a in (sample, sample.T, np.zeros(2, np.int64)))
+                and _new_array_is_known())
     except (AttributeError, ValueError, TypeError):
         return False
 
 
-def header_is_known(array: npt.NDArray[Any]) -> bool:
+def _header_is_known(array: npt.NDArray[Any]) -> bool:
     array.flags.writeable = array.flags.c_contiguous
     word = (ctypes.c_int64 * 9).from_address(id(array))
     rank = ctypes.c_int32.from_address(id(array) + RANK_BYTE).value
@@ -415,7 +417,7 @@ def header_is_known(array: npt.NDArray[Any]) -> bool:
             and (order, number) == (b"=", array.dtype.num))
 
 
-def new_array_is_known() -> bool:
+def _new_array_is_known() -> bool:
     c = ctypes
     make = c.PYFUNCTYPE(c.py_object, c.py_object, c.c_int, c.c_void_p, c.c_int, c.c_void_p,
                         c.c_void_p, c.c_int, c.c_int, c.c_void_p)(numpy_new_array())

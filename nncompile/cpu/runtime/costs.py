@@ -66,8 +66,11 @@ COMPILED = (meet, meetings)
 
 @dataclass(frozen=True)
 class Costs:
-    """handoff: seconds until a waiting worker has begun a job and its caller knows.
-    flops: multiply-adds of one thread, two operations each, a second."""
+    """What decides how many workers a call is shared among.
+
+    handoff: seconds until a waiting worker has begun a job and its caller knows.
+    flops:   operations of one thread a second, a multiply-add being two.
+    """
 
     handoff: float
     flops: float
@@ -78,8 +81,10 @@ class Costs:
 
     @property
     def worth(self) -> int:
-        """Operations that are worth another worker: two threads save half of the time, and have to
-        save more than the handoff."""
+        """Operations that are worth another worker.
+
+        Two threads save half of the time, and have to save more than the handoff.
+        """
         return round(min(max(2 * self.handoff * self.flops, LEAST), MOST))
 
     def __str__(self) -> str:
@@ -88,14 +93,15 @@ class Costs:
 
 
 def costs(pool: Pool, target: Target, *, again: bool = False) -> Costs:
-    """Of this machine; the pool has a worker, which helps to measure.
+    """The costs of this machine; the pool has a worker, which helps to measure.
 
-    Raises Error if the pool works for a model meanwhile."""
+    Raises Error where the pool works for a model meanwhile.
+    """
     return kept(KIND, Costs, lambda: measure(pool, target), again)
 
 
 def costs_here(*, again: bool = False) -> Costs:
-    """The same with this process's own pool, on which two threads have to be possible."""
+    """The costs, measured with this process's own pool; two threads have to be possible."""
     target = host()
     load_runtime(target)
     POOL.start(2, linker(target).address("nnc_worker"))
@@ -115,8 +121,8 @@ def measure(pool: Pool, target: Target) -> Costs:
             raise Error("the workers are busy: the cost of sharing work cannot be measured now")
 
     call, flops = peak(1, 0.0005)
-    return Costs(quartile(some) / MEETINGS, flops / quartile(call, 8))
+    return Costs(_quartile(some) / MEETINGS, flops / _quartile(call, 8))
 
 
-def quartile(call: Callable[[], None], times: int = BATCHES) -> float:
+def _quartile(call: Callable[[], None], times: int = BATCHES) -> float:
     return sorted(seconds_of(call) for _ in range(times))[times // 4]

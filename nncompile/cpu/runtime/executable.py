@@ -55,7 +55,7 @@ class Portable:
         self.driver, self.spec = driver, spec
         self._fallback, self._on_fault = fallback, on_fault
         self._results = Results(2 * len(spec.outputs))
-        self._arena = checked_arena(arena)
+        self._arena = _checked_arena(arena)
         self._cache = cache_of(arena.nbytes) if cache is None else cache
         self._threads = default_threads() if threads is None else check_threads(threads)
         self.call: Callable[..., Any] = self.call_by_steps
@@ -73,14 +73,15 @@ class Portable:
         """Use another arena of the same size.  Calls that run keep the one they began with."""
         if arena.size != self._arena.size:
             raise Error(f"the arena has {arena.size} numbers, not {self._arena.size}")
-        self._arena = checked_arena(arena)
+        self._arena = _checked_arena(arena)
 
     def compute(self, inputs: Sequence[NDArray], outs: Sequence[NDArray] | None = None,
                 threads: int | None = None) -> list[NDArray]:
-        """The outputs, for arrays that the spec takes; written to `outs`, if they are given; on so
-        many threads, or as many as the model uses.
+        """The outputs for arrays that the spec takes, written to `outs` if they are given.
 
-        Never calls the fallback.  Raises InputError where an array is anything else.
+        threads: the most that may work; None: as many as the model uses.
+
+        It never calls the fallback.  Raises InputError where the spec does not take an array.
         """
         sizes, facts = self.facts(inputs)
         if facts[layout.ROOM] < 0:
@@ -114,13 +115,17 @@ class Portable:
         return sizes, self._plan(sizes)
 
     def sharing(self, sizes: Words) -> tuple[int, int]:
-        """How a call of these named sizes is shared: the threads that work, and the rows of a block
-        that each takes through all steps; 0 if they share each step."""
+        """How a call of these named sizes is shared.
+
+        Returns the threads that work, and the rows of a block that each takes through all steps; 0
+        rows if they share each step.
+        """
         raise NotImplementedError
 
     # -- the same as compiled_call.py, in Python -----------------------------------------------
 
     def call_by_steps(self, *args: Any, **keywords: Any) -> Any:
+        """The `call` of a Loaded."""
         count = len(self.spec.inputs)
         inputs, outs = args[:count], args[count:]
         if keywords.keys() == {"out"} and len(self.spec.outputs) == 1 and not outs:
@@ -134,8 +139,10 @@ class Portable:
         return results[0] if len(results) == 1 else tuple(results)
 
     def _fit(self, inputs: Sequence[Any], outs: Sequence[Any]) -> tuple[Words, Words] | None:
-        """The sizes and facts of a call with these arrays, and with new outputs or these; None if
-        it is the fallback's."""
+        """The sizes and facts of a call with these inputs, and these outputs or new ones.
+
+        None where the call is left to the fallback.
+        """
         sizes = self._bind(inputs)
         if sizes is None:
             return None
@@ -311,7 +318,7 @@ class Executable(Portable):
             raise MemoryError
 
 
-def checked_arena(arena: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def _checked_arena(arena: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     if arena.dtype != np.float32 or arena.ndim != 1 or not arena.flags.c_contiguous:
         raise Error("an arena is a contiguous 1-D array of float32")
     if arena.ctypes.data % LINE_BYTES:

@@ -148,9 +148,10 @@ def row_workers(state: Pointer, sizes: Pointer, facts: Pointer) -> int:
 
 @runtime
 def in_row_blocks(state: Pointer, sizes: Pointer, facts: Pointer, workers: int) -> int:
-    """1: row_blocks, 0: phases; for a batch of one block the one that takes less time, counted in
-    operations of one thread.
+    """1: row_blocks, 0: phases.
 
+    For a batch of one block it is the schedule that takes less time, counted in operations of one
+    thread.
     A worker's part of a step takes as long as its multiply-adds, or as long as reading its weights:
     all of them in row_blocks, and in phases its share.  To start the workers, or to meet at the end
     of a step, takes about half of WORTH, since that is what two of them save.
@@ -170,8 +171,11 @@ def in_row_blocks(state: Pointer, sizes: Pointer, facts: Pointer, workers: int) 
 
 @runtime
 def rows_to_read(state: Pointer, facts: Pointer, workers: int) -> int:
-    """Rows whose multiply-adds take a thread as long as reading all weights: measured, on a CPU
-    whose L3 cache is as fast for every core while memory is shared by them."""
+    """Rows whose multiply-adds take a thread as long as reading all weights.
+
+    The constants were measured on a CPU whose L3 cache is as fast for every core, however many of
+    them read, while they share the bandwidth of memory.
+    """
     if load(facts, MOST_ROWS) <= load(state, TILE_ROWS):
         return 1                              # rows of many products' rows each
     cache = load(state, CACHE)
@@ -180,9 +184,12 @@ def rows_to_read(state: Pointer, facts: Pointer, workers: int) -> int:
 
 @runtime
 def block_rows(rows: int, most: int, tile: int, workers: int) -> int:
-    """Rows of a block, never above `most`: whole tiles, or for several workers an even share, to
-    the row: one with more rows than the others costs more than tiles that are not full.  One
-    worker that can take all at once does; its calls may be too short for divisions."""
+    """Rows of a block, never above `most`.
+
+    For one worker they are whole tiles.  Several workers get an even share each, to the row: a
+    worker with more rows than the others costs more than tiles that are not full.  One worker that
+    can take all rows at once does so; its calls may be too short for divisions.
+    """
     if workers == 1 and rows <= most:
         return max(1, rows)
     blocks = (rows + most - 1) // most
@@ -194,14 +201,17 @@ def block_rows(rows: int, most: int, tile: int, workers: int) -> int:
 
 @runtime
 def fewest_rows(most: int, tile: int) -> int:
-    """Rows that are worth a worker: 2, as a product's tile of 1 takes as long as one of 2; 1 where
-    rows are so large that a block has less than a tile of them."""
+    """Rows that are worth a worker.
+
+    2, as a product's tile of 1 row takes as long as one of 2; 1 where rows are so large that a
+    block has less than a tile of them.
+    """
     return 2 if most > tile else 1
 
 
 @runtime
 def scratch_floats(facts: Pointer, by_rows: int) -> int:
-    """Of a worker's block, or of all phases."""
+    """Scratch of a worker's block, or of all phases, in float32."""
     return min(load(facts, BLOCK_SCRATCH if by_rows else PHASES_SCRATCH), MOST_FLOATS)
 
 
@@ -224,9 +234,9 @@ def empty_queues(state: Pointer, count: int) -> Pointer:
 @runtime
 def grown(state: Pointer, memory: int, size: int, zeros: int) -> Pointer:
     """SCRATCH or QUEUES, made larger if it has fewer bytes; null if there is not as much memory.
-    New memory begins with so many words of zeros.
 
-    It says that there is none while it changes: a fork at that moment finds nothing half done.
+    New memory begins with so many words of zeros.  The state says that there is none while it
+    changes: a fork at that moment finds nothing half done.
     """
     if size > load(state, memory + 1) or size < 0:         # below 0: more than there can be
         before = load_pointer(state, memory)
@@ -243,6 +253,7 @@ def grown(state: Pointer, memory: int, size: int, zeros: int) -> Pointer:
 
 @runtime
 def whole_lines(size: int) -> int:
+    """Bytes, rounded up to whole cache lines."""
     return (size + 63) // 64 * 64
 
 

@@ -24,7 +24,7 @@ Memory = npt.NDArray[np.uint8]
 
 
 def is_large(shape: Sequence[int], dtype: np.dtype[Any]) -> bool:
-    """Is the memory of such an array kept?"""
+    """Whether the memory of such an array is kept."""
     return COUNTED and prod(shape) * dtype.itemsize >= LARGE
 
 
@@ -61,7 +61,7 @@ class Results:
 
 
 def popped(queue: deque[Memory]) -> tuple[Memory, int]:
-    """Its first element, which no other thread finds there any more, and how often that is used."""
+    """Its first element, which no other thread finds there any more, and its references."""
     memory = queue.popleft()
     return memory, sys.getrefcount(memory)
 

@@ -215,12 +215,14 @@ COMPILED = (worker, work, enter, share, keep_workers_off)
 # -- Python ----------------------------------------------------------------------------------------
 
 class Pool:
-    """The process's workers.  Its words stay where they are until the process ends, because
-    workers look at them until then."""
+    """The process's workers.
+
+    Its words stay where they are until the process ends, because workers look at them until then.
+    """
 
     def __init__(self) -> None:
         size = 8 * POOL_WORDS
-        self.address = allocate(size)
+        self.address = _allocate(size)
         ctypes.memset(self.address, 0, size)
         memory = (ctypes.c_int64 * POOL_WORDS).from_address(self.address)
         self.words: np.ndarray[Any, np.dtype[np.int64]] = np.asarray(memory)
@@ -236,7 +238,9 @@ class Pool:
         self.words[WORTH + 1:] = 0
 
     def start(self, workers: int, entry: int) -> bool:
-        """Have `workers` threads, the caller counted, run the code at `entry`.  Were there none?
+        """Have `workers` threads, the caller counted, run the code at `entry`.
+
+        Returns whether there were none before.
 
         Raises Error where the system refuses another thread.
         """
@@ -247,45 +251,45 @@ class Pool:
                 if cpu < 64 * CPU_WORDS:
                     allowed[cpu // 64] |= np.uint64(1 << cpu % 64)
             while self.words[STARTED] < workers - 1:
-                start_thread(entry, self.address)
+                _start_thread(entry, self.address)
                 self.words[STARTED] += 1
                 self.words[AWAY_FROM] = 0     # the new one is not kept off any CPU yet
             return first
 
 
-def allocate(size: int) -> int:
+def _allocate(size: int) -> int:
     """Address of memory that starts on a cache line and is never freed."""
-    address = c_function("aligned_alloc", ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t)(
+    address = _c_function("aligned_alloc", ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t)(
         64, -(-size // 64) * 64)
     if not address:
         raise MemoryError
     return int(address)
 
 
-def start_thread(entry: int, argument: int) -> None:
+def _start_thread(entry: int, argument: int) -> None:
     """Start a detached pthread that takes no signals: those are for Python's threads."""
     import signal
     attributes = ctypes.create_string_buffer(128)          # pthread_attr_t: 56 to 64 bytes
     size = ctypes.c_size_t(STACK_BYTES)
     thread = ctypes.c_ulong()
     pointer = ctypes.c_void_p
-    c_function("pthread_attr_init", ctypes.c_int, pointer)(attributes)
-    c_function("pthread_attr_setstacksize", ctypes.c_int, pointer, ctypes.c_size_t)(
+    _c_function("pthread_attr_init", ctypes.c_int, pointer)(attributes)
+    _c_function("pthread_attr_setstacksize", ctypes.c_int, pointer, ctypes.c_size_t)(
         attributes, size)
-    c_function("pthread_attr_setdetachstate", ctypes.c_int, pointer, ctypes.c_int)(attributes, 1)
-    create = c_function("pthread_create", ctypes.c_int, pointer, pointer, pointer, pointer)
+    _c_function("pthread_attr_setdetachstate", ctypes.c_int, pointer, ctypes.c_int)(attributes, 1)
+    create = _c_function("pthread_create", ctypes.c_int, pointer, pointer, pointer, pointer)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         failed = create(ctypes.byref(thread), attributes, entry, argument)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        c_function("pthread_attr_destroy", ctypes.c_int, pointer)(attributes)
+        _c_function("pthread_attr_destroy", ctypes.c_int, pointer)(attributes)
     if failed:
         raise Error(f"the system refuses another worker thread: {os.strerror(failed)}\n"
                     "  do: set NNCOMPILE_THREADS=1, or pass threads=1 to compile")
 
 
-def c_function(name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
+def _c_function(name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
     function = ctypes.CDLL(None)[name]                     # our own object: not shared with others
     function.restype, function.argtypes = result, arguments
     return function
@@ -305,6 +309,7 @@ def check_threads(threads: int) -> int:
 
 
 def supported() -> bool:
+    """Whether this system can have workers."""
     return sys.platform == "linux" and platform.machine() in SYSTEM_CALLS
 
 
@@ -325,6 +330,7 @@ def default_threads() -> int:
 
 
 def usable_cpus() -> set[int]:
+    """The numbers of the CPUs that the process may use."""
     if hasattr(os, "sched_getaffinity"):
         return os.sched_getaffinity(0)
     return set(range(os.cpu_count() or 1))
@@ -341,30 +347,30 @@ def granted_cpus(root: Path = Path("/sys/fs/cgroup"),
     for line in lines:                                     # "0::/path" or "4:cpu,cpuacct:/path"
         _, controllers, path = line.split(":", 2)
         if not controllers:
-            grants += (quota_v2(folder) for folder in upwards(root, path))
+            grants += (_quota_v2(folder) for folder in _upwards(root, path))
         elif "cpu" in controllers.split(","):
-            grants += (quota_v1(folder) for top in (root / "cpu", root / controllers)
-                       for folder in upwards(top, path))
+            grants += (_quota_v1(folder) for top in (root / "cpu", root / controllers)
+                       for folder in _upwards(top, path))
     return max(min(grants), 1.0)
 
 
-def upwards(root: Path, path: str) -> list[Path]:
+def _upwards(root: Path, path: str) -> list[Path]:
     """The group's folder and those above it, up to the root: each may have a limit."""
     inner = Path(path.lstrip("/"))
     return [root / p for p in (inner, *inner.parents)]
 
 
-def quota_v2(folder: Path) -> float:
-    words = read_words(folder / "cpu.max")                 # "150000 100000" or "max 100000"
-    return quota(*words) if len(words) == 2 else math.inf
+def _quota_v2(folder: Path) -> float:
+    words = _read_words(folder / "cpu.max")                 # "150000 100000" or "max 100000"
+    return _quota(*words) if len(words) == 2 else math.inf
 
 
-def quota_v1(folder: Path) -> float:
-    limit = read_words(folder / "cpu.cfs_quota_us") or ["-1"]
-    return quota(limit[0], (read_words(folder / "cpu.cfs_period_us") or ["1"])[0])
+def _quota_v1(folder: Path) -> float:
+    limit = _read_words(folder / "cpu.cfs_quota_us") or ["-1"]
+    return _quota(limit[0], (_read_words(folder / "cpu.cfs_period_us") or ["1"])[0])
 
 
-def quota(limit: str, period: str) -> float:
+def _quota(limit: str, period: str) -> float:
     try:
         granted = float(limit) / float(period)
     except (ValueError, ZeroDivisionError):
@@ -372,7 +378,7 @@ def quota(limit: str, period: str) -> float:
     return granted if granted > 0 else math.inf            # -1: no limit
 
 
-def read_words(path: Path) -> list[str]:
+def _read_words(path: Path) -> list[str]:
     try:
         return path.read_text().split()
     except OSError:

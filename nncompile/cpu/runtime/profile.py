@@ -25,9 +25,11 @@ RUNS = 7
 
 def profile(driver: Driver, target: Target, arrays: Sequence[NDArray], sizes: NDArray,
             facts: NDArray, arena: NDArray) -> list[float]:
-    """Seconds of each step for these inputs and outputs, all blocks of rows together: the least of
-    several runs.  What calling a kernel from Python costs is taken off."""
-    clock = Clock()
+    """Seconds of each step for these inputs and outputs, all blocks of rows together.
+
+    They are the least of several runs; what calling a kernel from Python costs is taken off.
+    """
+    clock = _Clock()
     timed = {name: clock.timed(kernel, target) for name, kernel in driver.kernels.items()}
     scope = execute(driver.text, {**PRIMITIVES, **timed})
     by_rows = "row_blocks" in scope
@@ -46,7 +48,7 @@ def profile(driver: Driver, target: Target, arrays: Sequence[NDArray], sizes: ND
     return [float(max(0.0, s)) for s in best]
 
 
-class Clock:
+class _Clock:
     """Times calls of compiled kernels."""
 
     def __init__(self) -> None:
@@ -59,6 +61,7 @@ class Clock:
             self.overhead = perf_counter() - start
 
     def timed(self, kernel: Kernel, target: Target) -> Callable[..., None]:
+        """A function that calls the compiled kernel and appends its seconds to `laps`."""
         types = [ctypes.c_int64 if t == INT else ctypes.c_void_p for t in kernel.types]
         code = ctypes.CFUNCTYPE(None, *types)(linker(target).address(kernel.symbol))
 

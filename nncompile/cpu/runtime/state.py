@@ -18,8 +18,11 @@ LINE_BYTES = 8 * layout.LINE_WORDS
 
 
 class State(np.ndarray[tuple[int], np.dtype[np.int64]]):
-    """A model's words.  The objects that they point to are kept in `objects`, by their fields: so
-    they live, and the garbage collector sees them, as long as the words."""
+    """A model's words.
+
+    The objects that they point to are kept in `objects`, by their fields: so they live, and the
+    garbage collector sees them, as long as the words.
+    """
 
     objects: dict[int, Any]
 
