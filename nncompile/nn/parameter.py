@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import mmap
 from typing import Any, Self
 
 import numpy as np
@@ -12,6 +14,8 @@ from nncompile.array import Array
 from nncompile.array.dispatch import Payload
 from nncompile.errors import InputError
 from nncompile.nn.running import running
+
+_OWN_PAGES = 1 << 17                     # bytes: the C library's limit before it grows
 
 
 class _Owned(Array):
@@ -120,7 +124,21 @@ def empty(shape: tuple[int, ...], device: Any = None, dtype: DTypeLike | None = 
     resolved = np.dtype(np.float32 if dtype is None else dtype)
     if resolved not in (np.float32, np.float64):
         raise InputError(f"dtype={resolved}: parameters are float32 or float64")
-    return Parameter(np.zeros(shape, resolved))
+    return Parameter(_zeros(shape, resolved))
+
+
+def _zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Zeros; many of them are in pages of their own.
+
+    So the system gets these back as soon as a model is dropped, for instance when it is compiled.
+    The allocator of the C library would keep them for the process, as it keeps all that is not
+    above a limit which grows with what a program has used.
+    """
+    size = math.prod(shape) * dtype.itemsize
+    if size < _OWN_PAGES or not hasattr(mmap, "MAP_PRIVATE"):
+        return np.zeros(shape, dtype)
+    pages = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return np.frombuffer(pages, dtype).reshape(shape)
 
 
 def _check_device(device: Any) -> None:

@@ -1,6 +1,8 @@
 """The numbers of a compiled model: held once, and the same bits wherever they are read."""
 import gc
 import pickle
+import subprocess
+import sys
 import tracemalloc
 import weakref
 
@@ -118,3 +120,37 @@ def test_weights_are_held_once():
     assert weight() is None
     assert size <= held < 1.1 * size
     assert fast(np.ones((1, 128), np.float32)).shape == (1, 128)
+
+
+PROCESS = """
+import gc, sys
+import numpy as np
+import nncompile
+from nncompile import nn
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm, self.up, self.down = nn.LayerNorm(256), nn.Linear(256, 512), nn.Linear(512, 256)
+
+    def forward(self, x):
+        return x + self.down(self.up(self.norm(x)).relu())
+
+model = nn.Sequential(*(Block() for _ in range(int(sys.argv[1])))).eval()
+weights = sum(4 * p.numel() for p in model.parameters())
+fast = nncompile.compile(model, "f32[B, 256]")
+fast(np.ones((2, 256), np.float32))
+del model
+gc.collect()
+with open("/proc/self/statm") as file:
+    print(weights, 4096 * int(file.read().split()[1]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_process_holds_weights_once():
+    """The source model is gone; the process takes little more than its weights beside it."""
+    few, many = (list(map(int, subprocess.run(
+        [sys.executable, "-c", PROCESS, count], check=True, capture_output=True, text=True
+    ).stdout.split())) for count in ("3", "96"))
+    assert (many[1] - few[1]) / (many[0] - few[0]) < 1.3
