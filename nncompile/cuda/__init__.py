@@ -1,12 +1,13 @@
-"""The CUDA target: Program -> source text, numba.cuda kernels and all -> callable.
+"""The CUDA target: Program -> source text, numba.cuda kernels included -> callable.
 
-    backend.py   all of it, for one program: the way in
-    emit.py      Program -> Python source          arena.py     the weights as kernels read them
-    kernels/     the texts of kernels              target.py    tile shapes of a device
-    words.py     what generated source is written in            load.py     source -> functions, PTX
-    arrays.py    arrays of the user's on the device             memory.py   scratch and staging
-    graph.py     launches as one CUDA graph                     profile.py  time of each step
-    shim.py      which package compiles, and why not
+    backend.py   all of it for one program: the way in
+    build.py     Program -> Python source          weights.py     the constants on the device
+    steps.py     the launches of each kind of step naming.py      names in generated source
+    kernels/     the texts of kernels              target.py      tile shapes of a device
+    primitives.py  what generated source may use   load.py        source -> functions, PTX
+    arrays.py    the user's arrays on the device   memory.py      scratch and staging
+    graph.py     launches as one CUDA graph        profile.py     time of each step
+    stopwatch.py times whole calls                 shim.py        which package compiles
 
-Nothing outside imports this room but `nncompile.targets`, for target="cuda".
+Nothing outside imports this package but `nncompile.targets`, for target="cuda".
 """

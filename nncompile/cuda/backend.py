@@ -39,22 +39,25 @@ from nncompile.errors import InputError
 from nncompile.faults import fault
 from nncompile.schedule import Program, TargetTraits
 
-Shapes = tuple[Shape, ...]
-PLANS = 64                         # sizes whose plans are kept
-STREAMS = 8                        # streams whose memory is kept
-GRAPHS = 16                        # CUDA graphs that are kept of a stream
-SIMULATION = threading.RLock()     # the simulator runs one kernel at a time
+_Shapes = tuple[Shape, ...]
+_PLANS = 64                        # plans that are kept, one for each combination of sizes
+_STREAMS = 8                       # streams whose memory is kept
+_GRAPHS = 16                       # CUDA graphs that are kept for each stream
+_SIMULATION = threading.RLock()    # the simulator runs one kernel at a time
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What calls of some sizes need: the sizes in order, where each buffer begins in scratch, the
-    words of scratch, the shapes of the outputs."""
+class _Plan:
+    """What calls of some sizes need.
+
+    The sizes in order, where each buffer begins in scratch memory, the words of scratch memory, and
+    the shapes of the outputs.
+    """
 
     sizes: tuple[int, ...]
     buffers: tuple[int, ...]
     scratch: int
-    shapes: Shapes
+    shapes: _Shapes
 
 
 class CudaBackend(Backend):
@@ -64,7 +67,7 @@ class CudaBackend(Backend):
 
     def load(self, program: Program, spec: CallSpec, constants: Sequence[NDArray],
              threads: int | None, fallback: Fallback) -> Loaded:
-        return CudaProgram(program, spec, constants, threads, fallback)
+        return _CudaProgram(program, spec, constants, threads, fallback)
 
     def describe(self) -> str:
         return shim.describe()
@@ -73,13 +76,13 @@ class CudaBackend(Backend):
         return Stopwatch()
 
 
-class CudaProgram(Loaded):
+class _CudaProgram(Loaded):
     """A program on a CUDA device: `call(*inputs[, out=][, stream=])`.
 
-    numpy arrays: copied to the device and the results back; returns when that is done.
-    Arrays on the device: read where they are, results of the same kind, nothing is copied.  The
-    call returns once the work is on the stream, unless numbers among the data are to be checked:
-    indices, divisors.  The fallback is never given any.
+    NumPy arrays are copied to the device and the results back; the call returns when that is done.
+    Arrays on the device are read where they are, and the results are of the same library; the call
+    returns once the work is on the stream, unless numbers among the data have to be checked:
+    indices, divisors. Device arrays are never passed to the fallback.
     """
 
     options = ("stream",)
@@ -91,8 +94,8 @@ class CudaProgram(Loaded):
         self._source = build(program, self.target)
         self._fallback = fallback
         self.threads = 1 if threads is None else threads
-        self._lock: Any = SIMULATION if self.cuda.simulated else threading.RLock()
-        self._plans: OrderedDict[Shapes, Plan] = OrderedDict()
+        self._lock: Any = _SIMULATION if self.cuda.simulated else threading.RLock()
+        self._plans: OrderedDict[_Shapes, _Plan] = OrderedDict()
         self._memories: OrderedDict[Any, Memory] = OrderedDict()
         self._driver, self._no_graphs = graph.driver(self.cuda)
         self._version = 0
@@ -107,7 +110,7 @@ class CudaProgram(Loaded):
 
     @property
     def threads(self) -> int:
-        """What was asked for; the device's threads are as many as a call's work needs."""
+        """The number that was asked for; the device uses as many threads as a call's work needs."""
         return self._threads
 
     @threads.setter
@@ -162,7 +165,8 @@ class CudaProgram(Loaded):
                            (*arrays, *rest))
 
     def asm(self, capability: tuple[int, int] | None = None) -> str:
-        """PTX of all kernels, for this device or the compute capability given, as (9, 0)."""
+        """Returns the PTX of all kernels, for this device or a compute capability such as (9, 0).
+        """
         if self.cuda.simulated:
             raise InputError("the CUDA simulator runs Python: there is no PTX to show")
         if capability is None:
@@ -180,9 +184,9 @@ class CudaProgram(Loaded):
 
     # -- calls -----------------------------------------------------------------------------------
 
-    def _compute(self, inputs: Sequence[NDArray], outs: Sequence[NDArray], plan: Plan,
+    def _compute(self, inputs: Sequence[NDArray], outs: Sequence[NDArray], plan: _Plan,
                  stream: Any) -> list[NDArray]:
-        """From host arrays to host arrays."""
+        """Computes host arrays from host arrays."""
         results = list(outs) or [np.empty(s, d) for s, d in
                                  zip(plan.shapes, self.spec.output_dtypes, strict=True)]
         stream = stream_of(stream, self.cuda)
@@ -220,18 +224,21 @@ class CudaProgram(Loaded):
             self._check(memory, stream)
         return results[0] if len(results) == 1 else tuple(results)
 
-    def _replay(self, arrays: Callable[[], Sequence[Any]], places: tuple[int, ...], plan: Plan,
+    def _replay(self, arrays: Callable[[], Sequence[Any]], places: tuple[int, ...], plan: _Plan,
                 memory: Memory, stream: Any) -> None:
-        """Launch; the second time that sizes, places and weights are the same, record the launches
-        as a CUDA graph, and from then on replay it.  Where there are no graphs, launch.
+        """Launches the kernels, or replays a CUDA graph of the launches.
 
-        `places` are those of the user's arrays; the others are known by how often they grew."""
+        The second call with the same sizes, addresses and weights records the launches as a graph,
+        which later ones replay. Where there are no graphs, it always launches.
+        places: the addresses of the user's arrays; the other arrays are identified by how often
+        they grew.
+        """
         scratch = self._scratch(plan, memory)
         key = plan, places, memory.grown, self._version
         if self._driver is None or key not in memory.recordings:
             if self._driver is not None:
-                memory.forget(key, GRAPHS)
-                memory.recordings[key] = None          # seen once: its kernels are loaded
+                memory.forget(key, _GRAPHS)
+                memory.recordings[key] = None          # the first time, which loads its kernels
             return self._launch(arrays(), plan, memory, stream)
         try:
             if memory.recordings[key] is None:
@@ -245,9 +252,9 @@ class CudaProgram(Loaded):
             self._driver, self._no_graphs = None, f"{type(error).__name__}: {error}"
             self._launch(arrays(), plan, memory, stream)
 
-    def _launch(self, arrays: Sequence[Any], plan: Plan, memory: Memory, stream: Any) -> None:
+    def _launch(self, arrays: Sequence[Any], plan: _Plan, memory: Memory, stream: Any) -> None:
         scratch = self._scratch(plan, memory)
-        with quiet(self.cuda.simulated):
+        with _quiet(self.cuda.simulated):
             self._run(*arrays, plan.sizes, self._weights, scratch, plan.buffers, memory.fault,
                       stream)
 
@@ -257,21 +264,21 @@ class CudaProgram(Loaded):
             if step:
                 raise fault(self.program.steps[step - 1], index, size)
 
-    def _scratch(self, plan: Plan, memory: Memory) -> list[Any]:
+    def _scratch(self, plan: _Plan, memory: Memory) -> list[Any]:
         return memory.scratch(plan.scratch, self._source.scratch)
 
     def _memory(self, stream: Any) -> Memory:
         key = stream_key(stream)
         if key not in self._memories:
             self._memories[key] = Memory(self.cuda.module)
-            if len(self._memories) > STREAMS:
+            if len(self._memories) > _STREAMS:
                 self._memories.popitem(last=False)
         return self._memories[key]
 
     # -- checks ----------------------------------------------------------------------------------
 
-    def _host_plan(self, arrays: Sequence[Any]) -> Plan | None:
-        """What these arrays on the host need; None where the program does not take them."""
+    def _host_plan(self, arrays: Sequence[Any]) -> _Plan | None:
+        """Returns what these host arrays need, or None where the program does not take them."""
         if self.spec.sizes_of(arrays) is None:
             return None
         try:
@@ -279,18 +286,18 @@ class CudaProgram(Loaded):
         except InputError:
             return None
 
-    def _plan_of(self, arrays: Sequence[Any]) -> Plan:
-        """What these arrays need.  Raises InputError where their shapes are not legal."""
+    def _plan_of(self, arrays: Sequence[Any]) -> _Plan:
+        """Returns what these arrays need. Raises InputError where their shapes are not legal."""
         shapes = tuple(tuple(a.shape) for a in arrays)
         with self._lock:
             plan = self._plans.get(shapes)
             if plan is None:
                 plan = self._plans[shapes] = self._new_plan(arrays)
-                if len(self._plans) > PLANS:
+                if len(self._plans) > _PLANS:
                     self._plans.popitem(last=False)
         return plan
 
-    def _new_plan(self, arrays: Sequence[Any]) -> Plan:
+    def _new_plan(self, arrays: Sequence[Any]) -> _Plan:
         try:
             sizes = bind_sizes(self.spec.inputs, arrays, self.spec.names)
         except ir.Error as error:
@@ -301,7 +308,7 @@ class CudaProgram(Loaded):
             places.append(scratch)
             scratch += aligned(evaluate_dim(size, sizes))
         named = tuple(sizes[name] for name in self.spec.sizes)
-        return Plan(named, tuple(places), scratch, self.spec.shapes(sizes))
+        return _Plan(named, tuple(places), scratch, self.spec.shapes(sizes))
 
     def _checked(self, given: Any, number: int) -> DeviceArray:
         name, type_ = self.spec.names[number], self.spec.inputs[number]
@@ -317,7 +324,7 @@ class CudaProgram(Loaded):
         return array
 
     def _checked_out(self, outs: Sequence[Any], inputs: Sequence[DeviceArray],
-                     plan: Plan) -> list[DeviceArray]:
+                     plan: _Plan) -> list[DeviceArray]:
         wanted = list(zip(plan.shapes, self.spec.output_dtypes, strict=True))
         arrays = [device_array(o, self.cuda) for o in outs if is_device_array(o, self.cuda)]
         if [(a.shape, a.dtype, a.contiguous and a.writeable) for a in arrays] != [
@@ -331,8 +338,8 @@ class CudaProgram(Loaded):
 
 
 @contextmanager
-def quiet(simulated: bool) -> Iterator[None]:
-    """In the simulator numbers are numpy's, which warn where a device's make infinities."""
+def _quiet(simulated: bool) -> Iterator[None]:
+    """Silences warnings in the simulator, where NumPy's numbers warn when infinities arise."""
     if not simulated:
         yield
         return

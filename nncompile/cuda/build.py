@@ -1,4 +1,4 @@
-"""Program -> Python source: a launch a step under its line of the graph, then the kernels.
+"""Program -> Python source: for each step its line of the graph and a launch, then the kernels.
 
     def run(x, y, sizes, weights, scratch, buffers, fault, stream):
         ...
@@ -24,8 +24,11 @@ from nncompile.schedule.names import comment
 
 @dataclass(frozen=True)
 class Source:
-    """The generated text, and what it is made of: `driver` its first function, its kernels by name,
-    the dtypes that it reads scratch as."""
+    """The generated text and its parts.
+
+    driver: its first function. kernels: by name. scratch: the dtypes that it reads scratch memory
+    as.
+    """
 
     text: str
     driver: str
@@ -39,16 +42,17 @@ class Source:
 
 
 def build(program: Program, target: Target) -> Source:
-    """Write the program for this target."""
-    writer = Writer(program, target)
+    """Returns the source of the program for this target."""
+    writer = _Writer(program, target)
     driver = writer.run()
     texts = [driver, *(k.text for k in writer.called.values())]
     return Source("\n\n".join([writer.header(), *texts]), driver, writer.called,
                   tuple(writer.scratch))
 
 
-class Writer(Scope):
-    """Writes the driver; collects the kernels it launches and the weights they read."""
+class _Writer(Scope):
+    """Writes the driver, and collects the kernels that it launches and the weights that they read.
+    """
 
     def __init__(self, program: Program, target: Target) -> None:
         super().__init__(program, target)
@@ -56,6 +60,7 @@ class Writer(Scope):
         self.values = name_values(program.graph)
 
     def header(self) -> str:
+        """Returns the docstring of the generated text."""
         graph = self.program.graph
         inputs = ", ".join(str(v.type) for v in graph.inputs)
         outputs = ", ".join(str(v.type) for v in graph.outputs)
@@ -66,30 +71,32 @@ class Writer(Scope):
             '"""', ""])
 
     def run(self) -> str:
+        """Returns the text of the driver."""
         program = self.program
         arrays = [self.places[v.place] for v in (*program.inputs, *program.outputs)]
         lines = [f"def run({', '.join(arrays)}, sizes, weights, scratch, buffers, fault, stream):",
                  '    """Launch all steps, in order, on the stream."""']
         if self.sizes:
-            lines.append(f"    {unpacked(self.sizes.values())} = sizes")
+            lines.append(f"    {_unpacked(self.sizes.values())} = sizes")
         launches: list[str] = []
         for step in program.steps:
-            launches += ["", f"    {comment(step, self.values)}", *self.launches(step)]
+            launches += ["", f"    {comment(step, self.values)}", *self._launches(step)]
         constants = {constant_name(Place("constant", k)): constant
                      for k, constant in enumerate(program.constants)}
         if constants:
-            lines.append(f"    {unpacked(constants)} = weights")
+            lines.append(f"    {_unpacked(constants)} = weights")
             lines += [f"    # {name}: {about(constant)}" for name, constant in constants.items()]
         if program.buffers:
-            views = unpacked(f"scratch_{dtype}" for dtype in self.scratch)
+            views = _unpacked(f"scratch_{dtype}" for dtype in self.scratch)
             slots = {self.places[place]: size for place, size in program.buffers.items()}
             lines += [f"    {views} = scratch      # one memory, by types",
-                      f"    {unpacked(slots)} = buffers      # places in it, in words"]
+                      f"    {_unpacked(slots)} = buffers      # places in it, in words"]
             lines += [f"    # {name}: {self.number(size)} words of 4 bytes"
                       for name, size in slots.items()]
         return "\n".join([*lines, *launches, ""])
 
-    def launches(self, step: Step) -> list[str]:
+    def _launches(self, step: Step) -> list[str]:
+        """Returns the lines that launch a step's kernel, which the sizes may choose."""
         found = STEPS[step.kind](self, step)
         lines = []
         for launch in found:
@@ -98,18 +105,18 @@ class Writer(Scope):
             indent = " " * (8 if len(found) > 1 else 4)
             if len(found) > 1:
                 lines.append(f"    {branch if launch.when else 'else:'}")
-            lines += launch_lines(indent, launch)
+            lines += _launch_lines(indent, launch)
         return lines
 
 
-def unpacked(names: Iterable[str]) -> str:
-    """The left side of an assignment from a sequence of so many."""
+def _unpacked(names: Iterable[str]) -> str:
+    """Returns the left side of an assignment from a sequence of so many."""
     text = ", ".join(names)
     return text if "," in text else f"{text},"
 
 
-def launch_lines(indent: str, launch: Launch) -> list[str]:
-    """The launch, its arguments on lines of their own, broken behind commas at 100 columns."""
+def _launch_lines(indent: str, launch: Launch) -> list[str]:
+    """Returns a launch with its arguments on lines of their own, broken at 100 columns."""
     grid = f"blocks({launch.units}), {launch.kernel.threads}, stream]("
     lines = [f"{indent}{launch.kernel.name}[{grid}"]
     if len(lines[0]) > 100:

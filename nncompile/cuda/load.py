@@ -1,4 +1,4 @@
-"""Generated text -> functions; a kernel is compiled once a process, whoever uses it."""
+"""Generated text -> functions; a kernel is compiled once in a process, whichever model uses it."""
 from __future__ import annotations
 
 import linecache
@@ -16,27 +16,27 @@ from nncompile.cuda.target import Target, target_of
 
 def driver(text: str, kernels: Mapping[str, Kernel], cuda: Cuda,
            target: Target) -> Callable[..., Any]:
-    """The function `run` of the text, with its kernels ready to be launched."""
+    """Returns the function `run` of the text, with its kernels ready to be launched."""
     scope = primitives(cuda, target) | {name: function(kernel) for name, kernel in kernels.items()}
     return execute(text, scope)["run"]                                 # type: ignore[no-any-return]
 
 
 @cache
 def function(kernel: Kernel) -> Any:
-    """The kernel as numba has it: function(kernel)[grid, threads, stream](...).
+    """Returns the kernel as numba has it: function(kernel)[grid, threads, stream](...).
 
-    On a device it is compiled here, for its arguments' types, so that no call ever compiles.
+    On a device it is compiled here for its arguments' types, so that no call ever compiles.
     """
     cuda = find()
     scope = primitives(cuda, target_of(cuda))
     compiled = execute(kernel.text, scope)[kernel.name]
     if not cuda.simulated:
-        compiled.compile(signature(kernel))
+        compiled.compile(_signature(kernel))
     return compiled
 
 
 def execute(text: str, scope: dict[str, Any]) -> dict[str, Any]:
-    """Run definitions; tracebacks and debuggers show their lines."""
+    """Runs definitions, whose lines tracebacks and debuggers can show."""
     name = f"<nncompile cuda {sha256(text.encode()).hexdigest()[:12]}>"
     linecache.cache[name] = len(text), None, text.splitlines(keepends=True), name
     exec(compile(text, name, "exec"), scope)
@@ -45,9 +45,9 @@ def execute(text: str, scope: dict[str, Any]) -> dict[str, Any]:
 
 # -- types and PTX ---------------------------------------------------------------------------------
 
-def signature(kernel: Kernel) -> tuple[Any, ...]:
-    """The numba types of a kernel's arguments.  Arrays are contiguous, whatever their alignment."""
-    types = numba_types()
+def _signature(kernel: Kernel) -> tuple[Any, ...]:
+    """Returns the numba types of a kernel's arguments. Arrays are contiguous, of any alignment."""
+    types = _numba_types()
 
     def of(text: str) -> Any:
         name = "i64[]" if text == "words" else text
@@ -58,28 +58,29 @@ def signature(kernel: Kernel) -> tuple[Any, ...]:
     return tuple(of(text) for text in kernel.types)
 
 
-def numba_types() -> Any:
+def _numba_types() -> Any:
     from importlib import import_module
     return import_module("numba_cuda_mlir.types" if find().package == "numba-cuda-mlir"
                          else "numba.types")
 
 
 def ptx(kernel: Kernel, capability: tuple[int, int]) -> str:
-    """The kernel's PTX for a compute capability, as (9, 0); needs the compiler, but no GPU."""
+    """Returns the kernel's PTX for a compute capability such as (9, 0), without a GPU."""
     cuda = find()
     scope = primitives(cuda, target_of(cuda))
-    scope["cuda"] = Undecorated(cuda.module)
+    scope["cuda"] = _Undecorated(cuda.module)
     plain = execute(kernel.text, scope)[kernel.name]
     plain.__globals__["cuda"] = cuda.module
-    code, _ = cuda.module.compile_ptx(plain, signature(kernel), cc=capability)
+    code, _ = cuda.module.compile_ptx(plain, _signature(kernel), cc=capability)
     return str(code)
 
 
-class Undecorated:
-    """In the place of numba.cuda while a kernel is defined: its decorator leaves the function."""
+class _Undecorated:
+    """Takes the place of numba.cuda while a kernel is defined: its decorator changes nothing."""
 
     def __init__(self, module: Any) -> None:
         self.module = module
 
     def jit(self, function: Any) -> Any:
+        """Returns the function itself."""
         return function

@@ -1,6 +1,7 @@
-"""Memory of calls on the device: for each stream, scratch and the staging of host arrays.
+"""The device memory of calls: for each stream, scratch memory and the staging of host arrays.
 
-It grows to the largest call so far and is used again: calls of one stream run one after another.
+It grows to the needs of the largest call so far and is reused, since the calls of one stream run
+one after another.
 """
 from __future__ import annotations
 
@@ -11,30 +12,37 @@ import numpy as np
 
 from ir.types import DTYPES
 
-FAULT_WORDS = 3                    # step + 1, index, size
+_FAULT_WORDS = 3                   # step + 1, index, size
 
 
 class Memory:
-    """`grown` counts how often an array was replaced by a larger one; `recordings` are CUDA graphs
-    of launches on these arrays."""
+    """The device memory of the calls on one stream.
+
+    grown: how often an array was replaced by a larger one. recordings: CUDA graphs of launches on
+    these arrays.
+    """
 
     def __init__(self, cuda: Any) -> None:
         self.cuda, self.grown = cuda, 0
         self.recordings: dict[Any, Any] = {}
-        self.fault = cuda.to_device(np.zeros(FAULT_WORDS, np.int64))
+        self.fault = cuda.to_device(np.zeros(_FAULT_WORDS, np.int64))
         self._arrays: dict[str, Any] = {}
         self._views: dict[str, Any] = {}                 # of scratch
 
     def forget(self, key: tuple[Any, ...], most: int) -> None:
-        """Make room for the recording of a key: without those of other memory, `key[2:]`, or, where
-        there are as many as may be, without the oldest."""
+        """Makes room for the recording of a key.
+
+        Recordings on other memory, told by `key[2:]`, are closed; if there are none and the number
+        of recordings has reached `most`, the oldest is.
+        """
         stale = [k for k in self.recordings if k[2:] != key[2:]]
         for old in stale or list(self.recordings)[:max(0, len(self.recordings) - most + 1)]:
             if recording := self.recordings.pop(old):
                 recording.close()
 
     def scratch(self, words: int, dtypes: Sequence[str]) -> list[Any]:
-        """Memory of at least so many words of 4 bytes, as an array of each of the dtypes."""
+        """Returns memory of at least so many words of 4 bytes, as an array of each of the dtypes.
+        """
         raw = self.array("scratch", words + words % 2, np.dtype(np.int32))
         if raw is not self._views.get("i32"):
             self._views = {"i32": raw}
@@ -44,7 +52,7 @@ class Memory:
         return [self._views[dtype] for dtype in dtypes]
 
     def array(self, name: str, elements: int, dtype: np.dtype[Any]) -> Any:
-        """A 1-D array of at least so many elements, two where fewer are asked for."""
+        """Returns a 1-D array of at least so many elements, and at least two."""
         have = self._arrays.get(name)
         if have is None or have.size < elements:
             self.grown += 1
@@ -52,24 +60,24 @@ class Memory:
         return self._arrays[name]
 
     def staged(self, name: str, host: Any, stream: Any) -> Any:
-        """The host array's numbers on the device."""
+        """Returns the host array's numbers on the device."""
         array = self.array(name, host.size, host.dtype)
         if host.size:
             array[:host.size].copy_to_device(host.reshape(-1), stream=stream)
         return array
 
     def fetch(self, array: Any, hosts: Sequence[Any], stream: Any) -> None:
-        """Copy the first elements of a device array to contiguous host arrays."""
+        """Copies the first elements of a device array to contiguous host arrays."""
         for host in hosts:
             if host.size:
                 array[:host.size].copy_to_host(host.reshape(-1), stream=stream)
 
     def reported(self, stream: Any) -> list[int]:
-        """The fault words, which are 0 again then.  Waits for the stream."""
-        words = np.zeros(FAULT_WORDS, np.int64)
+        """Waits for the stream, returns the fault words, and resets them to 0."""
+        words = np.zeros(_FAULT_WORDS, np.int64)
         self.fault.copy_to_host(words, stream=stream)
         if stream:
             stream.synchronize()
         if words[0]:
-            self.fault.copy_to_device(np.zeros(FAULT_WORDS, np.int64), stream=stream)
+            self.fault.copy_to_device(np.zeros(_FAULT_WORDS, np.int64), stream=stream)
         return [int(word) for word in words]

@@ -1,4 +1,5 @@
-"""Time of each step on the device: the driver's text again, an event before and after a launch."""
+"""The time of each step on the device: the driver runs with an event before and after each launch.
+"""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -12,18 +13,18 @@ from nncompile.cuda.primitives import primitives
 from nncompile.cuda.shim import Cuda
 from nncompile.cuda.target import Target
 
-RUNS = 7
+_RUNS = 7
 
 
 def profile(source: Source, cuda: Cuda, target: Target, steps: int,
             arguments: Sequence[Any]) -> list[float]:
-    """Seconds of each step, the least of several runs; each step is one launch."""
+    """Returns the seconds of each step, the least of several runs; each step is one launch."""
     laps: list[tuple[Any, Any]] = []
-    timed = {name: Timed(function(kernel), cuda.module, laps)
+    timed = {name: _Timed(function(kernel), cuda.module, laps)
              for name, kernel in source.kernels.items()}
     run = execute(source.driver, primitives(cuda, target) | timed)["run"]
     best = np.full(steps, np.inf)
-    for _ in range(RUNS):
+    for _ in range(_RUNS):
         laps.clear()
         run(*arguments)
         cuda.module.synchronize()
@@ -32,8 +33,8 @@ def profile(source: Source, cuda: Cuda, target: Target, steps: int,
     return [float(ms) / 1e3 for ms in best]
 
 
-class Timed:
-    """A kernel whose launches stand between two events."""
+class _Timed:
+    """A kernel whose launches are enclosed by two events."""
 
     def __init__(self, kernel: Any, module: Any, laps: list[tuple[Any, Any]]) -> None:
         self.kernel, self.module, self.laps = kernel, module, laps

@@ -1,7 +1,7 @@
-"""Which package brings numba.cuda, and whether there is a device that it can use.
+"""Which package provides numba.cuda, and whether there is a device that it can use.
 
-Three packages have the same programming model.  The first one installed is taken, and only what
-all of them have is used: arrays, shared and local arrays, syncthreads, math, one atomic.
+Three packages have the same programming model. The first one installed is used, and only what all
+of them have: arrays, shared and local arrays, syncthreads, math, one atomic operation.
 """
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ import numpy as np
 from nncompile.errors import CompileError
 
 # package to look for, module to import, name to install it by
-PACKAGES = (("numba_cuda_mlir", "numba_cuda_mlir.cuda", "numba-cuda-mlir"),
-            ("numba_cuda", "numba.cuda", "numba-cuda"),
-            ("numba", "numba.cuda", "numba"))
-INSTALL = "pip install nncompile[cuda]   (numba-cuda, for an NVIDIA GPU and its driver)"
-SIMULATE = ("set NUMBA_ENABLE_CUDASIM=1 before Python starts, to run the same source slowly in "
-            "numba's simulator, without a GPU")
+_PACKAGES = (("numba_cuda_mlir", "numba_cuda_mlir.cuda", "numba-cuda-mlir"),
+             ("numba_cuda", "numba.cuda", "numba-cuda"),
+             ("numba", "numba.cuda", "numba"))
+_INSTALL = "pip install nncompile[cuda]   (numba-cuda, for an NVIDIA GPU and its driver)"
+_SIMULATE = ("set NUMBA_ENABLE_CUDASIM=1 before Python starts, to run the same source slowly in "
+             "numba's simulator, without a GPU")
 
 
 @dataclass(frozen=True)
 class Cuda:
-    """The module that kernels are written against, and where it comes from."""
+    """The module that kernels are written against, and the package it comes from."""
 
     module: Any
     package: str
@@ -39,7 +39,8 @@ class Cuda:
 
     @property
     def aligns(self) -> bool:
-        """Whether shared arrays take an alignment; numba's own cannot, numba-cuda's older ones."""
+        """Whether shared arrays take an alignment; those of numba and of older numba-cuda do not.
+        """
         return (self.package == "numba-cuda-mlir"
                 or "alignment" in signature(self.module.shared.array).parameters)
 
@@ -49,12 +50,12 @@ class Cuda:
 
 @cache
 def find() -> Cuda:
-    """The first package of PACKAGES that can be imported; a device is not looked for.
+    """Returns the first package of `_PACKAGES` that can be imported, without looking for a device.
 
     Raises CompileError, naming what was tried and what to install.
     """
     tried = []
-    for package, module, name in PACKAGES:
+    for package, module, name in _PACKAGES:
         if package == "numba_cuda_mlir" and os.environ.get("NUMBA_ENABLE_CUDASIM") == "1":
             tried.append(f"{name}: it has no simulator")
             continue
@@ -66,17 +67,17 @@ def find() -> Cuda:
         except (ImportError, OSError) as error:
             tried.append(f"{name}: {error}")
             continue
-        quieten()
+        _quieten()
         simulated = "simulator" in found.jit.__module__
         if simulated:
             repair(import_module(found.jit.__module__.replace(".api", ".kernelapi")))
         return Cuda(found, name, metadata.version(name), simulated)
     raise CompileError("target='cuda' needs a package that compiles Python for NVIDIA GPUs\n"
-                       + "".join(f"  {line}\n" for line in tried) + f"  do: {INSTALL}")
+                       + "".join(f"  {line}\n" for line in tried) + f"  do: {_INSTALL}")
 
 
-def quieten() -> None:
-    """Grids here have the size of their work: a small one is no mistake to warn of."""
+def _quieten() -> None:
+    """Turns off the warning of small grids, which here have the size of their work."""
     for name in ("numba.cuda.core.config", "numba.core.config"):
         try:
             config: Any = import_module(name)
@@ -86,10 +87,10 @@ def quieten() -> None:
 
 
 def repair(kernelapi: Any) -> None:
-    """Let the simulator's threads agree on their shared arrays.
+    """Makes the simulator's threads agree on their shared arrays.
 
-    numba's (0.68.1, and numba-cuda 0.30.4) looks whether an array is there and makes it without a
-    lock, so that two threads of a block, once in some thousand calls, each have one of their own.
+    numba (0.68.1, and numba-cuda 0.30.4) looks an array up and creates it without a lock, so that
+    two threads of a block, once in some thousand calls, each get their own.
     """
     lock = Lock()
 
@@ -105,20 +106,20 @@ def repair(kernelapi: Any) -> None:
 
 
 def load() -> Cuda:
-    """The package, with a device (or the simulator) that it can run kernels on.
+    """Returns the package, with a device or the simulator that it can run kernels on.
 
-    Raises CompileError, saying what is missing - a package, the driver, a GPU, the compiler
-    library - and what to do.
+    Raises CompileError, saying what is missing - a package, the driver, a GPU, the compiler library
+    - and what to do.
     """
     cuda = find()
-    if not cuda.simulated and (reason := why_not(cuda.module)):
+    if not cuda.simulated and (reason := _why_not(cuda.module)):
         raise CompileError(f"target='cuda' found {cuda}, but cannot use a GPU\n  {reason}\n"
-                           f"  or: {SIMULATE}")
+                           f"  or: {_SIMULATE}")
     return cuda
 
 
-def why_not(module: Any) -> str:
-    """What is missing to run kernels, with what to do; "" where nothing is."""
+def _why_not(module: Any) -> str:
+    """Returns what is missing to run kernels, with what to do; "" where nothing is."""
     try:
         devices = len(module.list_devices())
     except Exception as error:               # each package has an error class of its own
@@ -132,12 +133,12 @@ def why_not(module: Any) -> str:
         return ("the driver finds no GPU\n"
                 "  do: make a GPU visible (nvidia-smi lists them; see CUDA_VISIBLE_DEVICES)")
     if not module.is_available():
-        return f"the compiler library (NVVM) is not there\n  do: {INSTALL}"
+        return f"the compiler library (NVVM) is not there\n  do: {_INSTALL}"
     return ""
 
 
 def describe() -> str:
-    """One line about this target on this machine, for `nncompile hw`."""
+    """Returns one line about this target on this machine, for `nncompile hw`."""
     try:
         cuda = load()
     except CompileError as error:

@@ -1,4 +1,4 @@
-"""Time on the device, by CUDA events, of whatever puts its work on the default stream."""
+"""Time on the device, by CUDA events, of work on the default stream."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from nncompile.errors import CompileError
 
 
 class Stopwatch:
-    """Raises CompileError where there is no device to time; the simulator is none."""
+    """Times work on the device. Raises CompileError where there is none, as in the simulator."""
 
     def __init__(self) -> None:
         cuda = shim.load()
@@ -19,13 +19,15 @@ class Stopwatch:
         self._module, self.device = cuda.module, shim.describe().removeprefix("cuda     ")
 
     def to_device(self, array: Any) -> Any:
+        """Returns a copy of the array on the device."""
         return self._module.to_device(array)
 
     def to_host(self, array: Any) -> Any:
+        """Returns a copy of the device's array as an ndarray."""
         return array.copy_to_host()
 
     def seconds_a_call(self, call: Callable[[], object], count: int) -> float:
-        """Of so many calls behind each other, what the host does between them included."""
+        """Returns the mean seconds of `count` consecutive calls, the host's work included."""
         for _ in range(count // 4 + 1):                  # loads kernels, fills caches
             call()
         start, end = self._module.event(), self._module.event()

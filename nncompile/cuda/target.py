@@ -5,13 +5,16 @@ from dataclasses import dataclass, replace
 
 from nncompile.cuda.shim import Cuda
 
-LARGEST_GRID = 2**31 - 1
+_LARGEST_GRID = 2**31 - 1
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A block computes rows x columns of a product, `depth` of k at a time; a thread,
-    thread_rows x thread_columns of them."""
+    """The shape of a product's tile.
+
+    A block computes rows x columns, `depth` steps of k at a time; a thread computes thread_rows x
+    thread_columns of them.
+    """
 
     rows: int
     columns: int
@@ -21,6 +24,7 @@ class Tile:
 
     @property
     def threads(self) -> int:
+        """The number of threads in a block."""
         return self.rows // self.thread_rows * (self.columns // self.thread_columns)
 
     def __str__(self) -> str:
@@ -28,9 +32,12 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Few:
-    """A block computes `rows` x `lanes` of a product, its k shared by `groups` of lanes, at least
-    as many as rows; a thread reads `depth` weights before it uses the first."""
+class _Few:
+    """The shape of a product of few rows.
+
+    A block computes `rows` x `lanes`; k is divided among `groups` groups of as many threads as
+    lanes, at least as many groups as rows; a thread reads `depth` weights before it uses the first.
+    """
 
     rows: int
     lanes: int
@@ -39,49 +46,51 @@ class Few:
 
     @property
     def threads(self) -> int:
+        """The number of threads in a block."""
         return self.lanes * self.groups
 
 
 @dataclass(frozen=True)
 class Target:
-    """What kernels are cut to.
+    """The shapes that kernels are made for.
 
-    tiles: of products, by element type, the smaller one first.
-    few:   of products of so few rows that tiles would be mostly empty; a block's registers, 65536,
-           are enough for what a thread holds of the type.
-    chunk: steps of k between which a sum of a product is put aside; every kernel of a product
-           has the same, so a row's bits do not depend on which one ran.
-    row_threads: of a row kernel's block, by the length of its rows: short ones, long ones.
+    tiles: of products, by dtype, the smaller one first.
+    few: of products of so few rows that tiles would be mostly empty; a block's registers, 65536,
+    are enough for what its threads hold of the dtype.
+    chunk: steps of k after which a sum of a product is added to the total; it is the same in every
+    kernel of a product, so that a row's bits do not depend on which one ran.
+    row_threads: of a row kernel's block, for short rows and for long ones.
     """
 
     name: str
     tiles: dict[str, tuple[Tile, Tile]]
-    few: dict[str, Few]
+    few: dict[str, _Few]
     chunk: int
     row_threads: tuple[int, int]
     row_length: int                           # rows up to this are short
     threads: int                              # of an elementwise kernel's block
     large: int                                # elements of a product that fill large tiles
     grid: int                                 # most blocks of a launch
-    aligned: str = ""                         # asks for shared arrays that can be read in fours
+    aligned: str = ""                         # lets shared arrays be read in fours
 
 
 DEVICE = Target(
     name="device", chunk=64, row_threads=(32, 256), row_length=512,
-    threads=256, large=128 * 128 * 128, grid=LARGEST_GRID,
-    few={"f32": Few(4, 32, 16, 16), "f64": Few(4, 32, 8, 8)}, tiles={
+    threads=256, large=128 * 128 * 128, grid=_LARGEST_GRID,
+    few={"f32": _Few(4, 32, 16, 16), "f64": _Few(4, 32, 8, 8)}, tiles={
         "f32": (Tile(64, 64, 8, 4, 4), Tile(128, 128, 8, 8, 8)),
         "f64": (Tile(32, 64, 8, 4, 4), Tile(64, 64, 8, 4, 4))})
 
-# Small enough that small sizes cross every border, and two blocks, so that each must loop.
+# Shapes small enough that small sizes cross every border, and two blocks, so that each must loop.
 SIMULATOR = Target(
     name="simulator", chunk=4, row_threads=(2, 4), row_length=8,
-    threads=4, large=48, grid=2, few=dict.fromkeys(("f32", "f64"), Few(2, 2, 2, 2)),
+    threads=4, large=48, grid=2, few=dict.fromkeys(("f32", "f64"), _Few(2, 2, 2, 2)),
     tiles=dict.fromkeys(
         ("f32", "f64"), (Tile(4, 4, 2, 2, 2), Tile(8, 4, 2, 4, 2))))
 
 
 def target_of(cuda: Cuda) -> Target:
+    """Returns the target for a device or the simulator."""
     if cuda.simulated:
         return SIMULATOR
     return replace(DEVICE, aligned=", alignment=16") if cuda.aligns else DEVICE

@@ -8,6 +8,8 @@
     cumsum, topk                                    scans.py
     take, take_along, embedding_bag                 gathers.py
     FUNCTIONS, the table of elementwise ops         chain.py
+
+Each function returns the kernel of these options.
 """
 from nncompile.cuda.kernels.chain import FUNCTIONS, Chain, arity
 from nncompile.cuda.kernels.elementwise import elementwise, iota

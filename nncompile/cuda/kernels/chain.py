@@ -1,14 +1,14 @@
 """Elementwise ops as statements about one element, and chains of them.
 
-A chain is a tuple of (op, kinds).  An op's first operand is the chain's value; `kinds` has a letter
-for each further one:  v an array, read by strides of its own (0: broadcast);  s a number.
+A chain is a tuple of (op, kinds). An op's first operand is the chain's value; `kinds` has a letter
+for each further one: v for an array, read with its own strides (0: broadcast); s for a number.
 
-All of a chain has one dtype, but for the first op of a chain that starts from its operands: theirs
-may be another, `source`, where it is a comparison, a test or a cast; and the condition of a `where`
-is bool.
+All of a chain has one dtype, except for the first op of a chain that starts from its operands:
+where it is a comparison, a test or a cast, its operands may have another dtype, `source`. The
+condition of a `where` is bool.
 
-FUNCTIONS is the table: one line an op.  It is text, written into the kernels that use it, so that a
-kernel is read, and compiled, by itself.
+FUNCTIONS is the table, with one line for each op. It is text, written into the kernels that use it,
+so that a kernel can be read, and compiled, by itself.
 """
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ FUNCTIONS: dict[str, str] = {
 
 # Those that are something else for integers.  A result is taken modulo 2^bits; the branches of one
 # are all of its type, or numba, which makes int64 of an int8 but uint64 of a uint8, takes float64.
-INTEGER_FUNCTIONS = {
+_INTEGER_FUNCTIONS = {
     "abs": "x if x >= 0 else T(-x)",
     "floor_div": "T(0) if y == 0 else T(-x) if y == -1 else T(x // y)",
     "remainder": "T(0) if y == 0 or y == -1 else T(x % y)",
@@ -132,29 +132,30 @@ INTEGER_FUNCTIONS = {
            "while v > 0:\n    t = T(t * u) if v & 1 else t\n    u = T(u * u)\n    v = T(v >> 1); "
            "t if y >= 0 else T(0) if x != 1 and x != -1 else x if y & 1 else T(1)",
 }
-DIVISIONS = with_trait("division")
-WHOLE = {"f32": "8388608", "f64": "4503599627370496"}
+_DIVISIONS = with_trait("division")
+_WHOLE = {"f32": "8388608", "f64": "4503599627370496"}
 
 
 # -- what a chain is -------------------------------------------------------------------------------
 
 def arity(op: str) -> int:
+    """Returns the number of an op's operands."""
     return 1 if op == "copy" else int(OPS[op].arity[0])
 
 
 def kinds(chain: Chain) -> str:
-    """The kinds of all operands, in order."""
+    """Returns the kinds of all operands, in order."""
     return "".join(kinds for _, kinds in chain)
 
 
 def name(chain: Chain) -> str:
-    """What tells a kernel with this chain from others: _relu_add_v; nothing without a chain."""
+    """Returns the part of a kernel's name that tells its chain, such as _relu_add_v, or ""."""
     parts = [*(op for op, _ in chain), *([kinds(chain)] if kinds(chain) else [])]
     return "".join(f"_{part}" for part in parts)
 
 
 def about(chain: Chain, value: str) -> str:
-    """The chain as one expression: relu(add(value, r0))."""
+    """Returns the chain as one expression: relu(add(value, r0))."""
     used = 0
     for op, letters in chain:
         further = [f"r{used + i}" for i in range(len(letters))]
@@ -165,20 +166,22 @@ def about(chain: Chain, value: str) -> str:
 
 
 def operand_dtypes(chain: Chain, dtype: str, source: str) -> tuple[str, ...]:
-    """The dtype of every operand that `kinds` has a letter for, of a chain that starts from its
-    operands."""
+    """Returns the dtype of each operand that `kinds` has a letter for.
+
+    The chain starts from its operands.
+    """
     op, letters = chain[0]
     first = ("bool", dtype, dtype) if op == "where" else (source,) * len(letters)
     return (*first, *(dtype,) * (len(kinds(chain)) - len(letters)))
 
 
 def may_fault(chain: Chain, dtype: str) -> bool:
-    """Whether the chain divides integers, so that a divisor may be 0."""
-    return dtype in INTEGERS and any(op in DIVISIONS for op, _ in chain)
+    """Returns whether the chain divides integers, whose divisor may be 0."""
+    return dtype in INTEGERS and any(op in _DIVISIONS for op, _ in chain)
 
 
 def calls(chain: Chain) -> int:
-    """How many functions it calls, each of them a page of code."""
+    """Returns the number of functions that the chain calls, each of them a page of code."""
     return sum(len(re.findall(r"[a-z]\(", FUNCTIONS[op])) for op, _ in chain)
 
 
@@ -186,9 +189,11 @@ def calls(chain: Chain) -> int:
 
 def statements(chain: Chain, operand: Callable[[int], str], dtype: str, indent: str, *,
                source: str = "") -> list[str]:
-    """What makes `value` the chain's value; `operand(i)` is the text of the i-th further operand.
-    With `source`, the dtype of its operands, the first op is given all of them: there is no value
-    before."""
+    """Returns the statements that make `value` the chain's value.
+
+    operand: operand(i) is the text of the i-th further operand. source: the dtype of the first op's
+    operands, where it gets all of them because the chain has no value to begin with.
+    """
     lines, used, value = [], 0, "value"
     if source:
         value = "given" if operand_dtypes(chain, dtype, source)[0] != dtype else "value"
@@ -199,15 +204,15 @@ def statements(chain: Chain, operand: Callable[[int], str], dtype: str, indent: 
         further = [operand(used + i) for i in range(count)]
         lines += applied(op, [value, *further], dtype, source if starts else dtype)
         used, value = used + count, "value"
-    return [piece for line in lines for piece in broken(indent + line)]
+    return [piece for line in lines for piece in _broken(indent + line)]
 
 
 def applied(op: str, operands: list[str], dtype: str, source: str = "") -> list[str]:
-    """The statements that make `value` the op's result, of a dtype, from operands of another."""
+    """Returns the statements that make `value` the op's result, from operands of dtype `source`."""
     if op == "copy":
         return []
     source = source or dtype
-    text = function(op, dtype, source)
+    text = _function(op, dtype, source)
     *before, result = text.split("; ")
     text = "\n".join([*before, f"value = {result}"])
     words, loads = {"x": operands[0]}, []
@@ -218,28 +223,31 @@ def applied(op: str, operands: list[str], dtype: str, source: str = "") -> list[
         words[letter] = expression
     text = re.sub(r"\b[xyz]\b", lambda word: words[word[0]], text)
     checks = []
-    if op in DIVISIONS and dtype in INTEGERS:
+    if op in _DIVISIONS and dtype in INTEGERS:
         checks = [f"if {words['y']} == 0:",
                   "    cuda.atomic.compare_and_swap(fault, int64(0), step + 1)"]
     lines = [*loads, *checks, *text.split("\n")]
     return [f"# {op}", *lines] if len(lines) > 1 or " if " in text else lines
 
 
-def function(op: str, dtype: str, source: str) -> str:
-    """The op's entry for these types, as text without T."""
+def _function(op: str, dtype: str, source: str) -> str:
+    """Returns the op's entry for these dtypes, as text without T."""
     if op == "cast":
-        return cast(source, dtype)
+        return _cast(source, dtype)
     text = FUNCTIONS[op]
     if dtype in INTEGERS and op != "where":
-        *before, result = INTEGER_FUNCTIONS.get(op, text).split("; ")
+        *before, result = _INTEGER_FUNCTIONS.get(op, text).split("; ")
         text = "; ".join([*before, f"T({result})"])               # numba widens what it computes
-    text = text.replace("WHOLE", WHOLE.get(source, ""))
+    text = text.replace("WHOLE", _WHOLE.get(source, ""))
     return re.sub(r"\bT\(", typed("", source)[:-1], text)
 
 
-def cast(source: str, dtype: str) -> str:
-    """To a bool: whether it is not 0.  A float to an integer: toward zero, and modulo 2^bits where
-    an int64 can hold it."""
+def _cast(source: str, dtype: str) -> str:
+    """Returns the text of a conversion.
+
+    To bool: whether it is not 0. A float to an integer: towards zero, and modulo 2^bits where an
+    int64 can hold it.
+    """
     if dtype == "bool":
         return "x" if source == "bool" else f"x != {zero(source)}"
     if source in FLOATS and dtype in INTEGERS:
@@ -247,8 +255,8 @@ def cast(source: str, dtype: str) -> str:
     return typed("x", dtype)
 
 
-def broken(line: str) -> list[str]:
-    """A statement of more than 100 columns, in parentheses on two lines."""
+def _broken(line: str) -> list[str]:
+    """Returns a statement of more than 100 columns on two lines, in parentheses."""
     head, _, expression = line.partition(" = ")
     room = 97 - len(head)
     at = max(expression.rfind(" + ", 0, room), expression.rfind(" else ", 0, room))

@@ -1,4 +1,4 @@
-"""Chains of elementwise ops over tensors of any strides, and numbers made of nothing."""
+"""Chains of elementwise ops over tensors of any strides, and iota."""
 from __future__ import annotations
 
 import nncompile.cuda.kernels.chain as chains
@@ -21,11 +21,12 @@ from nncompile.cuda.target import Target
 
 def elementwise(chain: Chain, rank: int, dtype: str, target: Target,
                 source: str | None = None) -> Kernel:
-    """y = chain(operands), a thread an element, over `rank` dims (one or more).
+    """y[o] = chain(operands), for indices o of `rank` dims, one or more; a thread an element.
 
-    The kinds of the chain's first op are of *all* its operands, and their dtype is `source` where
-    it is not that of y.  y may be one of the v operands of its dtype, place for place.  An integer
-    divided by 0 is 0, and the first one writes step + 1 to fault, whose first word was 0.
+    The kinds of the chain's first op are those of *all* its operands, whose dtype is `source` where
+    it is not that of y. y may be one of the v operands of its dtype, with the same strides. An
+    integer divided by 0 gives 0, and the first one writes step + 1 to fault, whose first word has
+    to be 0 before.
     """
     source = source or dtype
     kinds, dtypes = chains.kinds(chain), chains.operand_dtypes(chain, dtype, source)

@@ -1,7 +1,7 @@
-"""Numbers by their ids: take, take_along and embedding_bag.
+"""Elements by index: take, take_along and embedding_bag.
 
-An id is checked before anything is read with it.  A wrong one leaves zeros, and the first found is
-written to fault as step + 1, id, V: fault[0] is 0 where all ids are good, if it was before.
+An index is checked before anything is read with it. A wrong one leaves zeros, and the first one
+found is written to fault as step + 1, index, V. fault[0] stays 0 where all are right.
 """
 from __future__ import annotations
 
@@ -22,49 +22,52 @@ from nncompile.cuda.target import Target
 
 
 def take(index: str, rank: int, dtype: str, target: Target) -> Kernel:
-    """Row u of y = N numbers of x from x[o] + ids[o] * ldx on, for the u-th index o of `rank`
-    dims; a thread a number of y.  ids are int64 or int32 (`index` is "i64" or "i32")."""
+    """y[u] = N elements of x from x[o] + ids[o] * ldx on, for the u-th index o of `rank` dims.
+
+    There is one thread for each element of y. ids are int64 or int32 (`index` is "i64" or "i32").
+    """
     arguments = signature(f"y:{dtype}[] x:{dtype}[] ids:{index}[] V ldx N fault:words step "
                           f"{dims(rank)} {strides(rank, 'x', 'ids')}")
     count = " * ".join(["N", *(f"d{d}" for d in range(rank))])
     body = ["        row, column = element // N, element % N",
             *indices("row", rank, " " * 8),
-            *gathered("ids", rank, f"{place('x', rank)} + number * ldx + column", dtype)]
+            *_gathered("ids", rank, f"{place('x', rank)} + number * ldx + column", dtype)]
     return make(f"take_{index}_{rank}_{dtype}", arguments, [
         "Rows of x by number, a thread a number of y.  A wrong number reads nothing and is "
         "reported: fault = step + 1, number, V."], each_element(count, body), target.threads)
 
 
 def take_along(index: str, rank: int, dtype: str, target: Target) -> Kernel:
-    """y[o] = x[o + ids[o] * ldx], for indices o of `rank` dims; a thread a number of y."""
+    """y[o] = x[o + ids[o] * ldx], for indices o of `rank` dims; one thread for each element of y.
+    """
     arguments = signature(f"y:{dtype}[] x:{dtype}[] ids:{index}[] V ldx fault:words step "
                           f"{dims(rank)} {strides(rank, 'x', 'ids')}")
     body = ["        rest = element",
             *indices("rest", rank, " " * 8),
-            *gathered("ids", rank, f"{place('x', rank)} + number * ldx", dtype)]
+            *_gathered("ids", rank, f"{place('x', rank)} + number * ldx", dtype)]
     return make(f"take_along_{index}_{rank}_{dtype}", arguments, [
         "A number of x for each id, a thread a number of y.  A wrong id reads nothing and is "
         "reported: fault = step + 1, id, V."],
         each_element(" * ".join(f"d{d}" for d in range(rank)), body), target.threads)
 
 
-def gathered(ids: str, rank: int, source: str, dtype: str) -> Lines:
+def _gathered(ids: str, rank: int, source: str, dtype: str) -> Lines:
     return [f"        number = int64({ids}[{place(ids, rank)}])",
             "        if 0 <= number < V:",
             f"            y[y_at + element] = x[{source}]",
             "        else:",
             f"            y[y_at + element] = {zero(dtype)}",
-            *reported("number", "V", 12)]
+            *_reported("number", "V", 12)]
 
 
-def reported(number: str, size: str, indent: int) -> Lines:
+def _reported(number: str, size: str, indent: int) -> Lines:
     return [" " * indent + line for line in (
         "if cuda.atomic.compare_and_swap(fault, int64(0), step + 1) == 0:",
         f"    fault[1] = {number}",
         f"    fault[2] = {size}")]
 
 
-BAG = """
+_BAG = """
         bag, column = element // D, element % D
         first, stop = int64(offsets[offsets_at + bag]), count
         if bag + 1 < bags + last:
@@ -87,22 +90,22 @@ BAG = """
 
 def embedding_bag(mode: str, index: str, offsets: str, weighted: bool, dtype: str,
                   target: Target) -> Kernel:
-    """y[i] = the sum, mean or max of the rows table[ids[n]], times weights[n], of bag i; a thread
-    a number of y.
+    """y[i] = the sum, mean or maximum of the rows table[ids[n]], times weights[n], of bag i.
 
-    Bag i is of n from offsets[i] up to offsets[i + 1]; the last one up to `count`, the number of
-    ids, unless `last` is 1: then there is one more offset.  Ids equal to `padding` (-1: none) are
-    left out; a bag of nothing is 0.  Offsets that do not begin with 0 and rise up to at most
-    `count` leave zeros, and the fault step + 1, offset, -1 - count.
+    Bag i has n from offsets[i] up to offsets[i + 1], and the last bag up to `count`, the number of
+    ids; with `last` = 1 there is one more offset instead. Ids equal to `padding` (-1: none) are
+    left out; an empty bag gives 0. Offsets that do not begin with 0 and rise to at most `count`
+    leave zeros, and the fault step + 1, offset, -1 - count. There is one thread for each element of
+    y.
     """
     weights = f"weights:{dtype}[] " * weighted
     arguments = signature(f"ids:{index}[] offsets:{offsets}[] table:{dtype}[] V D y:{dtype}[] ldy "
                           f"bags count {weights}padding fault:words step last")
     larger = "total = value if found == 0 or value > total or value != value else total"
     T = zero(dtype).removesuffix("(0)")
-    body = filled(BAG.replace("T(", f"{T}("), {
-        "@wrong_offset": reported("stop if begins else first", "-1 - count", 0),
-        "@wrong_id": reported("number", "V", 0),
+    body = filled(_BAG.replace("T(", f"{T}("), {
+        "@wrong_offset": _reported("stop if begins else first", "-1 - count", 0),
+        "@wrong_id": _reported("number", "V", 0),
         "@weight": " * weights[weights_at + n]" * weighted,
         "@add": larger if mode == "max" else "total += value",
         "@result": f"total / {T}(found if found > 0 else 1)" if mode == "mean" else "total"})

@@ -1,12 +1,12 @@
-"""A kernel: its text, and what it takes.
+"""A kernel: its text, and the types of its arguments.
 
-Arguments have a type each:
+Arguments have these types:
 
-    f32[]  a 1-D array of a dtype        f32    a number, of a float type
-    i64    an offset, a stride or a size, in elements; a number of any other type
+    f32[]  a 1-D array of a dtype        f32    a number of a float dtype
+    i64    an offset, a stride or a size, in elements; a number of any other dtype
     words  a 1-D array of int64
 
-Every f32[] has an offset behind it, <name>_at: where in it the operand begins.
+Every f32[] is followed by an offset, <name>_at: where in it the operand begins.
 """
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Lines = list[str]
 
 @dataclass(frozen=True)
 class Kernel:
-    """`text` defines the function `name`; it needs nothing but the words of words.py."""
+    """A kernel whose text defines the function `name`, by the names of primitives.py alone."""
 
     name: str
     arguments: tuple[str, ...]
@@ -32,14 +32,18 @@ class Kernel:
 
 def make(name: str, arguments: dict[str, str], about: Sequence[str], body: Sequence[str],
          threads: int) -> Kernel:
-    text = definition(name, arguments, about, body)
+    """Returns the kernel of these arguments.
+
+    about: the paragraphs of its docstring. threads: the number of threads in a block.
+    """
+    text = _definition(name, arguments, about, body)
     return Kernel(name, tuple(arguments), tuple(arguments.values()), text, threads)
 
 
 # -- arguments -------------------------------------------------------------------------------------
 
 def signature(text: str) -> dict[str, str]:
-    """Arguments of a description: `x:f32[] ldx M` has an array x (and x_at), and two i64."""
+    """Returns arguments and types of a description: `x:f32[] ldx M` has x, x_at and two i64."""
     types: dict[str, str] = {}
     for part in text.split():
         name, _, type_ = part.partition(":")
@@ -50,46 +54,49 @@ def signature(text: str) -> dict[str, str]:
 
 
 def number_type(dtype: str) -> str:
-    """How a number of the model is passed."""
+    """Returns the type by which a number of the model is passed."""
     return dtype if dtype in FLOATS else "i64"
 
 
 def number_of(name: str, dtype: str) -> str:
-    """A number that was passed, in its dtype."""
+    """Returns the text of a number that was passed, in its dtype."""
     return name if dtype in FLOATS else f"({name} != 0)" if dtype == "bool" else typed(name, dtype)
 
 
 def strides(rank: int, *operands: str) -> str:
-    """Description of the strides of operands along `rank` dims."""
+    """Returns the description of the strides of operands along `rank` dims."""
     return " ".join(f"{o}_s{d}" for o in operands for d in range(rank))
 
 
 def dims(rank: int) -> str:
+    """Returns the description of `rank` dims."""
     return " ".join(f"d{d}" for d in range(rank))
 
 
 # -- text ------------------------------------------------------------------------------------------
 
 def word(dtype: str) -> str:
-    """The dtype's name in a kernel's text: float32, bool."""
+    """Returns the dtype's name in a kernel's text: float32, bool."""
     return str(DTYPES[dtype])
 
 
 def typed(text: str, dtype: str) -> str:
+    """Returns the text of a conversion to the dtype."""
     return f"{word(dtype)}({text})"
 
 
 def zero(dtype: str) -> str:
+    """Returns the text of the dtype's zero."""
     return "False" if dtype == "bool" else typed("0", dtype)
 
 
 def place(operand: str, rank: int) -> str:
-    """Where the operand's element with the indices i0, i1, ... is."""
+    """Returns the text of where the operand's element with the indices i0, i1, ... is."""
     return " + ".join([f"{operand}_at", *(f"i{d} * {operand}_s{d}" for d in range(rank))])
 
 
 def indices(flat: str, rank: int, indent: str) -> Lines:
-    """Statements that take a flat index apart, the last dim first; `flat` is used up."""
+    """Returns statements that split a flat index, the last dim first; `flat` is consumed."""
     if not rank:
         return []
     lines = []
@@ -99,7 +106,8 @@ def indices(flat: str, rank: int, indent: str) -> Lines:
 
 
 def each_element(count: str, body: Sequence[str]) -> Lines:
-    """A thread an element: `body`, indented by 8, for every `element` below the count."""
+    """Returns a loop of one thread for each element below the count, around a body indented by 8.
+    """
     return ["    element = int64(cuda.blockIdx.x) * cuda.blockDim.x + cuda.threadIdx.x",
             f"    while element < {count}:",
             *body,
@@ -107,8 +115,10 @@ def each_element(count: str, body: Sequence[str]) -> Lines:
 
 
 def filled(body: str, words: dict[str, str | Lines]) -> Lines:
-    """The lines of the body with its @words replaced; a list of lines takes the word's line, and
-    its indentation."""
+    """Returns the lines of the body with its @words replaced.
+
+    A list of lines replaces a line that is one word, with its indentation.
+    """
     lines: Lines = []
     for line in body.strip("\n").split("\n"):
         whole = words.get(line.strip())
@@ -123,9 +133,9 @@ def filled(body: str, words: dict[str, str | Lines]) -> Lines:
     return lines
 
 
-def definition(name: str, arguments: dict[str, str], about: Sequence[str],
-               body: Sequence[str]) -> str:
-    """The text of a kernel, its arguments broken at 100 columns."""
+def _definition(name: str, arguments: dict[str, str], about: Sequence[str],
+                body: Sequence[str]) -> str:
+    """Returns the text of a kernel, its arguments broken at 100 columns."""
     lines, line = [], f"def {name}("
     hang = " " * len(line)
     for argument in arguments:

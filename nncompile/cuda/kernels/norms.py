@@ -1,4 +1,4 @@
-"""layer_norm and rms_norm."""
+"""The kernels layer_norm and rms_norm."""
 from __future__ import annotations
 
 from nncompile.cuda.kernels.kernel import Kernel, signature, word
@@ -6,15 +6,15 @@ from nncompile.cuda.kernels.rows import TWICE, row_kernel
 
 
 def layer_norm(weight: bool, bias: bool, dtype: str, threads: int) -> Kernel:
-    """y = (x - mean) / sqrt(variance + eps) * weight + bias.  y may be x.
+    """y[row] = (x[row] - mean) / sqrt(variance + eps) * weight + bias. y may be x.
 
-    Welford's method (Technometrics 4(3), 1962), pairs by Chan, Golub and LeVeque (1979), on
-    distances from the row's first number, so that neither a large mean nor an outlier costs digits,
-    and a constant row gives exact zeros.
+    Welford's method (Technometrics 4(3), 1962), with pairs combined as by Chan, Golub and LeVeque
+    (1979), on distances from the row's first element, so that neither a large mean nor an outlier
+    costs digits, and a constant row gives exact zeros.
     """
     affine = " * weight[weight_at + i]" * weight + " + bias[bias_at + i]" * bias
     return row_kernel(
-        "layer_norm" + "_weight" * weight + "_bias" * bias, parameters(weight, bias, dtype),
+        "layer_norm" + "_weight" * weight + "_bias" * bias, _parameters(weight, bias, dtype),
         [f"Layer norm, a block of {threads} threads a row: mean and squares in one reading, by "
          "Welford's method, of distances from the row's first number."], dtype, threads, {
         "@shared": f"""
@@ -52,10 +52,10 @@ for i in range(int64(thread), N, {threads}):
 
 
 def rms_norm(weight: bool, dtype: str, threads: int) -> Kernel:
-    """y = x / sqrt(mean of squares + eps) * weight.  y may be x."""
+    """y[row] = x[row] / sqrt(mean of squares + eps) * weight. y may be x."""
     affine = " * weight[weight_at + i]" * weight
     return row_kernel(
-        "rms_norm" + "_weight" * weight, parameters(weight, False, dtype),
+        "rms_norm" + "_weight" * weight, _parameters(weight, False, dtype),
         [f"RMS norm, a block of {threads} threads a row: the squares in one reading."], dtype,
         threads, {
         "@shared": f"squares = cuda.shared.array({threads}, {word(dtype)})",
@@ -72,7 +72,7 @@ for i in range(int64(thread), N, {threads}):
     y[y_at + row * ldy + i] = x[x_at + row * ldx + i] * scale * inverse{affine}"""}, TWICE)
 
 
-def parameters(weight: bool, bias: bool, dtype: str) -> dict[str, str]:
+def _parameters(weight: bool, bias: bool, dtype: str) -> dict[str, str]:
     array = f"{dtype}[]"
     return signature(f"x:{array} ldx {f'weight:{array} ' * weight}{f'bias:{array} ' * bias}"
                      f"y:{array} ldy rows N eps:{dtype}")

@@ -1,15 +1,16 @@
 """Products of matrices: y[o, m] = then(x[o, m] @ w[o]), for outer indices o.
 
     tiled    a block computes tiles of the result through shared memory, a thread a block of sums
-    few      for few rows: a block's threads share the sums over k
+    few      for few rows: a block's threads divide the sums over k
 
-What is to be added up next is on its way from memory while a tile, or a chunk, is added up.  Where
-an index is made uint64, numba does not look whether it is negative and counts from the end; that,
-and rows of a multiple of 4, let the compiler read shared memory in fours.
+The next part of the operands is loaded from memory while a tile, or a chunk, is added up. Where an
+index is made uint64, numba does not check whether it is negative and counts from the end; that, and
+rows of a multiple of 4, let the compiler read shared memory in vectors of four.
 
-A sum is taken in chunks of `target.chunk` steps of k: each from zero, by one fma a step, then added
-to the total, in order.  Every kernel here does the same for every element, so the bits of a row
-depend on neither the number of rows nor on which kernel ran.  Zeros that pad a tile change no sum.
+A sum is taken in chunks of `target.chunk` steps of k: each starts from zero, adds one fused
+multiply-add a step, and is then added to the total, in order. All kernels here do the same for
+every element, so that the bits of a row depend neither on the number of rows nor on which kernel
+ran. Zeros that pad a tile change no sum.
 
 linear is the same product: w is the weight transposed, the bias the first step of the chain.
 y must not overlap any operand.
@@ -21,21 +22,24 @@ from nncompile.cuda.kernels.chain import Chain
 from nncompile.cuda.kernels.kernel import Kernel, dims, filled, make, signature, strides, word, zero
 from nncompile.cuda.target import Target, Tile
 
-MOST_CALLS = 16                    # of functions, written out for all sums of a thread
-ORDER = "Sums run over k in chunks, the same for any number of rows."
+_MOST_CALLS = 16                   # of functions, written out for all sums of a thread
+_ORDER = "Sums run over k in chunks, the same for any number of rows."
 
 
-def arguments(then: Chain, outer: int, dtype: str) -> dict[str, str]:
-    """x[o] is M rows of K, w[o] K rows of N, each row ldx, ldw from the next, elements side by
-    side; a further operand of the chain has strides of its own, along rows, columns and o."""
+def _arguments(then: Chain, outer: int, dtype: str) -> dict[str, str]:
+    """Returns the arguments of a product.
+
+    x[o] is M rows of K elements, w[o] K rows of N, contiguous and ldx or ldw from one row to the
+    next; a further operand of the chain has its own strides along rows, columns and o.
+    """
     further = " ".join(f"r{i}:{dtype}[] r{i}_m r{i}_n {strides(outer, f'r{i}')}" if kind == "v"
                        else f"r{i}:{dtype}" for i, kind in enumerate(chains.kinds(then)))
     return signature(f"x:{dtype}[] ldx w:{dtype}[] ldw y:{dtype}[] ldy M K N {dims(outer)} "
                      f"{strides(outer, 'x', 'w', 'y')} {further}")
 
 
-def places(then: Chain, outer: int) -> list[str]:
-    """Where the operands of the matrices with outer index `o` begin; `o` is used up."""
+def _places(then: Chain, outer: int) -> list[str]:
+    """Returns statements for where the operands with outer index `o` begin; `o` is consumed."""
     read = [f"r{i}" for i, kind in enumerate(chains.kinds(then)) if kind == "v"]
     if not outer:
         return []
@@ -49,49 +53,54 @@ def places(then: Chain, outer: int) -> list[str]:
     return lines
 
 
-def start(operand: str, outer: int) -> str:
+def _start(operand: str, outer: int) -> str:
     return f"{operand}_o" if outer else f"{operand}_at"
 
 
-def finish(then: Chain, outer: int, dtype: str, loop: str, total: str, sums: int) -> list[str]:
-    """Apply the chain to each of a thread's sums, and store it at row m, column n of y.
+def _finish(then: Chain, outer: int, dtype: str, loop: str, total: str, sums: int) -> list[str]:
+    """Returns statements that apply the chain to each of a thread's sums, and store it at y[m, n].
 
-    A loop that is too long to unroll would keep the sums in memory, from the first step of k on:
-    then they are stored first, and the chain goes over what is stored.
+    A loop that is too long to be unrolled would keep the sums in memory from the first step of k
+    on. In that case they are stored first, and the chain is applied to what is stored.
     """
     kinds, head = chains.kinds(then), loop.split("\n")
     indent = " " * (len(head[-1]) - len(head[-1].lstrip()) + 4)
 
     def operand(number: int) -> str:
         r = f"r{number}"
-        return r if kinds[number] == "s" else f"{r}[{start(r, outer)} + m * {r}_m + n * {r}_n]"
+        return r if kinds[number] == "s" else f"{r}[{_start(r, outer)} + m * {r}_m + n * {r}_n]"
 
-    twice = sums * chains.calls(then) > MOST_CALLS
-    stored = [*head, f"{indent}{result(outer)} = {total}"] if twice else []
-    return [*stored, *head, f"{indent}value = {result(outer) if twice else total}",
-            *chains.statements(then, operand, dtype, indent), f"{indent}{result(outer)} = value"]
-
-
-def result(outer: int) -> str:
-    return f"y[{start('y', outer)} + m * ldy + n]"
+    twice = sums * chains.calls(then) > _MOST_CALLS
+    stored = [*head, f"{indent}{_result(outer)} = {total}"] if twice else []
+    return [*stored, *head, f"{indent}value = {_result(outer) if twice else total}",
+            *chains.statements(then, operand, dtype, indent), f"{indent}{_result(outer)} = value"]
 
 
-def matrices(outer: int) -> str:
+def _result(outer: int) -> str:
+    return f"y[{_start('y', outer)} + m * ldy + n]"
+
+
+def _matrices(outer: int) -> str:
     return "".join(f" * d{d}" for d in range(outer))
 
 
-def named(form: str, then: Chain, outer: int, dtype: str) -> str:
+def _named(form: str, then: Chain, outer: int, dtype: str) -> str:
     return f"product_{form}{chains.name(then)}_{outer}_{dtype}"
 
 
 def tiled(then: Chain, outer: int, dtype: str, target: Target, tile: Tile) -> Kernel:
+    """Returns the kernel that computes tiles of this shape through shared memory.
+
+    Two halves of the shared arrays alternate: one is read while the other is written, with `depth`
+    steps of k each.
+    """
     rows, columns, depth = tile.rows, tile.columns, tile.depth
     threads, tm, tn = tile.threads, tile.thread_rows, tile.thread_columns
     across = columns // tn                                     # threads along a row of the tile
-    described = arguments(then, outer, dtype)
-    name = named(str(tile), then, outer, dtype)
+    described = _arguments(then, outer, dtype)
+    name = _named(str(tile), then, outer, dtype)
     about = [f"y = {chains.about(then, 'x @ w')}: a block computes tiles of {rows} x {columns}, "
-             f"a thread {tm} x {tn} of each.", "", ORDER]
+             f"a thread {tm} x {tn} of each.", "", _ORDER]
     nothing, number, shared = zero(dtype), word(dtype), word(dtype) + target.aligned
     pitch = rows + 4                                        # of a row of xs; no bank conflicts
     x_rows, w_rows = threads // depth, threads // columns   # that all threads read at a time
@@ -110,7 +119,7 @@ def tiled(then: Chain, outer: int, dtype: str, target: Target, tile: Tile) -> Ke
     w_row, w_column = thread // {columns}, thread % {columns}       # and of w
     tiles_down, tiles_right = (M + {rows - 1}) // {rows}, (N + {columns - 1}) // {columns}
     tile = int64(cuda.blockIdx.x)
-    while tile < tiles_down * tiles_right{matrices(outer)}:
+    while tile < tiles_down * tiles_right{_matrices(outer)}:
         n0 = tile % tiles_right * {columns}
         m0 = tile // tiles_right % tiles_down * {rows}
         o = tile // tiles_right // tiles_down
@@ -155,26 +164,27 @@ def tiled(then: Chain, outer: int, dtype: str, target: Target, tile: Tile) -> Ke
             cuda.syncthreads()
 @ends
         tile += cuda.gridDim.x"""
-    row, column = position(tile)
-    ends = finish(then, outer, dtype, f"""\
+    row, column = _position(tile)
+    ends = _finish(then, outer, dtype, f"""\
         for i in range({tm}):
             for j in range({tn}):
                 m, n = m0 + {row}, n0 + {column}
                 if m < M and n < N:""", "total[i, j]", tm * tn)
     text = filled(body, {
-        "@places": places(then, outer), "@ends": ends,
-        "@x": start("x", outer), "@w": start("w", outer),
+        "@places": _places(then, outer), "@ends": ends,
+        "@x": _start("x", outer), "@w": _start("w", outer),
         "@row": row, "@column": column})
     return make(name, described, about, text, threads)
 
 
 def few(then: Chain, outer: int, dtype: str, target: Target) -> Kernel:
+    """Returns the kernel for few rows: the groups of a block's threads take one chunk of k each."""
     shape, chunk = target.few[dtype], target.chunk
-    described = arguments(then, outer, dtype)
-    name = named("few", then, outer, dtype)
+    described = _arguments(then, outer, dtype)
+    name = _named("few", then, outer, dtype)
     rows, lanes, groups, depth = shape.rows, shape.lanes, shape.groups, shape.depth
     about = [f"y = {chains.about(then, 'x @ w')}, of few rows: a block computes {lanes} columns of "
-             f"{rows} rows; its {groups} groups of threads take one chunk of k each.", "", ORDER]
+             f"{rows} rows; its {groups} groups of threads take one chunk of k each.", "", _ORDER]
     nothing, number, shared = zero(dtype), word(dtype), word(dtype) + target.aligned
     body = f"""\
     xs = cuda.shared.array({groups * chunk * rows}, {shared})     # a step's rows side by side
@@ -184,7 +194,7 @@ def few(then: Chain, outer: int, dtype: str, target: Target) -> Kernel:
     lane, group = cuda.threadIdx.x % {lanes}, cuda.threadIdx.x // {lanes} % {groups}
     units_down, units_right = (M + {rows - 1}) // {rows}, (N + {lanes - 1}) // {lanes}
     unit = int64(cuda.blockIdx.x)
-    while unit < units_down * units_right{matrices(outer)}:
+    while unit < units_down * units_right{_matrices(outer)}:
         n = unit % units_right * {lanes} + lane
         m0 = unit // units_right % units_down * {rows}
         o = unit // units_right // units_down
@@ -221,28 +231,27 @@ def few(then: Chain, outer: int, dtype: str, target: Target) -> Kernel:
         m = m0 + group
 @ends
         unit += cuda.gridDim.x"""
-    ends = finish(then, outer, dtype, f"""\
+    ends = _finish(then, outer, dtype, f"""\
         if group < {rows} and m < M and n < N:""", "total", 1)
     text = filled(body, {
-        "@places": places(then, outer), "@ends": ends,
-        "@x": start("x", outer), "@w": start("w", outer)})
+        "@places": _places(then, outer), "@ends": ends,
+        "@x": _start("x", outer), "@w": _start("w", outer)})
     return make(name, described, about, text, shape.threads)
 
 
-def position(tile: Tile) -> tuple[str, str]:
-    """Row and column in its tile of a thread's sum i, j."""
+def _position(tile: Tile) -> tuple[str, str]:
+    """Returns the row and the column in its tile of a thread's sum i, j."""
     down, right = tile.rows // tile.thread_rows, tile.columns // tile.thread_columns
-    return (within("down", "i", tile.thread_rows, down),
-            within("right", "j", tile.thread_columns, right))
+    return (_within("down", "i", tile.thread_rows, down),
+            _within("right", "j", tile.thread_columns, right))
 
 
-def within(thread: str, turn: str, count: int, threads: int) -> str:
-    """Four side by side, the next four behind those of all threads, so that threads side by side
-    read shared memory side by side."""
+def _within(thread: str, turn: str, count: int, threads: int) -> str:
+    """Returns the position of a thread's element number `turn`.
+
+    Four elements are adjacent, and the next four follow those of all threads, so that adjacent
+    threads read adjacent parts of shared memory.
+    """
     if count <= 4:
         return f"{thread} * {count} + {turn}"
     return f"{thread} * 4 + {turn} // 4 * {4 * threads} + {turn} % 4"
-
-
-def ceil(a: int, b: int) -> int:
-    return -(-a // b)

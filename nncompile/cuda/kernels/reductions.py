@@ -1,23 +1,24 @@
-"""Reductions of rows to one number: reduce, and arg for the place of an extreme."""
+"""Reductions of rows to one number: reduce, and arg for the index of an extreme."""
 from __future__ import annotations
 
 from nncompile.cuda.kernels.chain import applied
 from nncompile.cuda.kernels.kernel import Kernel, signature, word
 from nncompile.cuda.kernels.rows import row_kernel
 
-STEPS = {"sum": "add", "mean": "add", "prod": "mul", "max": "maximum", "min": "minimum"}
-FIRST = "x[x_at + row * ldx]"                 # of a row, which has one where a maximum is asked for
+_STEPS = {"sum": "add", "mean": "add", "prod": "mul", "max": "maximum", "min": "minimum"}
+_FIRST = "x[x_at + row * ldx]"                # of a row, which has one where a maximum is asked for
 
 
 def reduce(op: str, dtype: str, threads: int) -> Kernel:
-    """y[row] = sum, prod, mean, max, min, any or all of a row; integers modulo 2^bits.
+    """y[row] = the sum, prod, mean, max, min, any or all of a row; integers modulo 2^bits.
 
-    NaN where there is one; the mean of nothing is NaN; nothing has no maximum.
+    It is NaN where there is one, and the mean of no elements is NaN. A maximum or minimum needs
+    one.
     """
     if op in ("any", "all"):
-        return truth(op, threads)
-    step = STEPS[op]
-    start = {"add": "T(0)", "mul": "T(1)"}.get(step, FIRST)
+        return _truth(op, threads)
+    step = _STEPS[op]
+    start = {"add": "T(0)", "mul": "T(1)"}.get(step, _FIRST)
     result = "results[0] / T(N)" if op == "mean" else "results[0]"
     read = applied(step, ["value", "x[x_at + row * ldx + i]"], dtype)
     both = applied(step, ["value", "results[there]"], dtype)
@@ -32,8 +33,8 @@ def reduce(op: str, dtype: str, threads: int) -> Kernel:
         "@write": f"if thread == 0:\n    y[y_at + row] = {result}"})
 
 
-def truth(op: str, threads: int) -> Kernel:
-    """any or all of bools: 1 or 0 where one of them is found that decides."""
+def _truth(op: str, threads: int) -> Kernel:
+    """y[row] = any or all of a row of bools: whether an element is found that decides."""
     start, decides, found = (0, "", 1) if op == "any" else (1, "not ", 0)
     return row_kernel(
         f"reduce_{op}", signature("x:bool[] ldx y:bool[] rows N"),
@@ -48,8 +49,10 @@ def truth(op: str, threads: int) -> Kernel:
 
 
 def arg(op: str, dtype: str, threads: int) -> Kernel:
-    """y[row] = the place of the first largest (argmax) or smallest (argmin) of a row, of the first
-    NaN where there is one."""
+    """y[row] = the index of the first largest (argmax) or smallest (argmin) element of a row.
+
+    It is that of the first NaN where there is one.
+    """
     sign = {"argmax": ">", "argmin": "<"}[op]
 
     def before(a: str, b: str) -> str:
@@ -62,7 +65,7 @@ def arg(op: str, dtype: str, threads: int) -> Kernel:
         "@shared": f"""
 values = cuda.shared.array({threads}, {word(dtype)})
 places = cuda.shared.array({threads}, int64)""",
-        "@start": f"value, at = {FIRST}, int64(0)",
+        "@start": f"value, at = {_FIRST}, int64(0)",
         "@read": f"""
 s = x[x_at + row * ldx + i]
 if {before('s', 'value')}:

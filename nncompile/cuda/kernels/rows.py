@@ -1,7 +1,7 @@
-"""Work along rows: a block takes rows one by one, reading each once.
+"""Work along rows: a block takes rows one by one, and reads each once.
 
-A thread goes over every so manieth element of its row, and the threads' results are put together
-in shared memory, in pairs, so a row's bits depend on its own length alone.
+The threads take every THREADS-th element of a row, and their results are combined in shared memory,
+in pairs, so that a row's bits depend on its own length alone.
 """
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import re
 from nncompile.cuda.kernels.kernel import Kernel, Lines, filled, make, typed
 
 # Of each row a result is made, and `@write` is what is done with it.
-BODY = """
+_BODY = """
     @shared
     thread = cuda.threadIdx.x
     row = int64(cuda.blockIdx.x)
@@ -22,7 +22,7 @@ BODY = """
 
 # The row's result, which the first thread has: `@start` before the row, `@read` for each of its
 # elements; `@share` and `@join` put two threads' results together.
-FOLD = """
+_FOLD = """
 @start
 for i in range(int64(thread), N, THREADS):
     @read
@@ -36,7 +36,7 @@ while half > 0:                                 # in pairs: the other half is `t
     cuda.syncthreads()
     half //= 2"""
 
-ONCE = "@fold"
+_ONCE = "@fold"
 
 # The same where squares may overflow: then once more, scaled by a power of two, which is exact.
 # `@fits` is whether they did not.
@@ -49,24 +49,27 @@ while True:
     cuda.syncthreads()
     # the squares were infinite or NaN
     scale = T(SMALL)"""
-SMALL = {"f32": 2.0**-80, "f64": 2.0**-600}
+_SMALL = {"f32": 2.0**-80, "f64": 2.0**-600}
 
 
 def row_kernel(name: str, arguments: dict[str, str], about: list[str], dtype: str, threads: int,
-               parts: dict[str, str], result: str = ONCE) -> Kernel:
-    """`parts` are the texts of the words of BODY and FOLD, and of `result`, which is ONCE or TWICE;
-    T( in them is the type."""
+               parts: dict[str, str], result: str = _ONCE) -> Kernel:
+    """Returns a kernel of rows.
+
+    parts: the texts of the words of `_BODY` and `_FOLD`, in which T( is the dtype. result: how a
+    row's result is made, `_ONCE` or `TWICE`.
+    """
     words: dict[str, str | Lines] = {
-        "THREADS": str(threads), "HALF": str(threads // 2), "SMALL": str(SMALL.get(dtype))}
+        "THREADS": str(threads), "HALF": str(threads // 2), "SMALL": str(_SMALL.get(dtype))}
     for word, part in parts.items():
-        text = in_type(part, dtype).strip("\n")
+        text = _in_type(part, dtype).strip("\n")
         words[word] = text if word == "@fits" else text.split("\n")
-    for word, template in {"@fold": FOLD, "@result": result}.items():
-        words[word] = filled(in_type(template, dtype), words)
+    for word, template in {"@fold": _FOLD, "@result": result}.items():
+        words[word] = filled(_in_type(template, dtype), words)
     return make(f"{name}_{threads}_{dtype}", arguments, about,
-                filled(in_type(BODY, dtype), words), threads)
+                filled(_in_type(_BODY, dtype), words), threads)
 
 
-def in_type(text: str, dtype: str) -> str:
-    """The text with the dtype's name for T( in it."""
+def _in_type(text: str, dtype: str) -> str:
+    """Returns the text with the dtype's name for T( in it."""
     return re.sub(r"\bT\(", typed("", dtype)[:-1], text)

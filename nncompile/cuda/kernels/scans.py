@@ -1,10 +1,10 @@
-"""cumsum and topk: a block a row."""
+"""The kernels cumsum and topk, with one block for each row."""
 from __future__ import annotations
 
 from ir.types import FLOATS
 from nncompile.cuda.kernels.kernel import Kernel, filled, make, signature, typed, word
 
-CUMSUM = """
+_CUMSUM = """
     sums = cuda.shared.array(THREADS, @wide)
     thread = cuda.threadIdx.x
     row = int64(cuda.blockIdx.x)
@@ -35,7 +35,7 @@ CUMSUM = """
             start += THREADS
         row += cuda.gridDim.x"""
 
-TOPK = """
+_TOPK = """
     values = cuda.shared.array(THREADS, @type)
     places = cuda.shared.array(THREADS, int64)
     thread = cuda.threadIdx.x
@@ -74,26 +74,26 @@ TOPK = """
 def cumsum(dtype: str, threads: int) -> Kernel:
     """y[i, n] = x[i, 0] + ... + x[i, n]; y may be x.
 
-    Floats are added up in double precision, as in torch; integers modulo 2^bits.
+    Floats are added in double precision, as in torch; integers modulo 2^bits.
     """
     wide = "float64" if dtype in FLOATS else "int64"
-    body = filled(CUMSUM, {"THREADS": str(threads), "@wide": wide,
-                           "@result": typed("before + total", dtype)})
+    body = filled(_CUMSUM, {"THREADS": str(threads), "@wide": wide,
+                            "@result": typed("before + total", dtype)})
     return make(f"cumsum_{threads}_{dtype}", signature(f"x:{dtype}[] ldx y:{dtype}[] ldy rows N"),
                 [f"Sums up to each element of a row, a block of {threads} threads a row, in "
                  f"{wide}."], body, threads)
 
 
 def topk(largest: bool, dtype: str, threads: int) -> Kernel:
-    """y[i, :k] = the places of the k largest (or smallest) of x[i], in order, for 0 <= k <= N.
+    """y[i, :k] = the indices of the k largest or smallest elements of x[i], in order; 0 <= k <= N.
 
-    Of equal ones the first comes first; NaN is the largest.  The row is read k times: each time
-    what comes first of all that comes behind the last one found.
+    Of equal elements the first comes first; NaN counts as the largest. The row is read k times:
+    each time for the first element in order that comes after the one found last.
     """
-    body = filled(TOPK, {
+    body = filled(_TOPK, {
         "THREADS": str(threads), "HALF": str(threads // 2), "@type": word(dtype),
-        "@behind_last": before("last", "s", largest), "@before": before("s", "value", largest),
-        "@like_last": alike("s", "last"), "@alike": alike("s", "value")})
+        "@behind_last": _before("last", "s", largest), "@before": _before("s", "value", largest),
+        "@like_last": _alike("s", "last"), "@alike": _alike("s", "value")})
     name = "largest" if largest else "smallest"
     return make(f"topk_{name}_{threads}_{dtype}",
                 signature(f"x:{dtype}[] ldx y:i64[] ldy rows N k"),
@@ -101,11 +101,11 @@ def topk(largest: bool, dtype: str, threads: int) -> Kernel:
                  "row: k readings."], body, threads)
 
 
-def before(a: str, b: str, largest: bool) -> str:
-    """Whether one number comes before another; a != a is true of NaN alone, the largest."""
+def _before(a: str, b: str, largest: bool) -> str:
+    """Returns whether one number comes before another; a != a is true of NaN alone, the largest."""
     return (f"({a} > {b} or ({a} != {a} and {b} == {b}))" if largest else
             f"({a} < {b} or ({b} != {b} and {a} == {a}))")
 
 
-def alike(a: str, b: str) -> str:
+def _alike(a: str, b: str) -> str:
     return f"({a} == {b} or ({a} != {a} and {b} != {b}))"

@@ -1,4 +1,4 @@
-"""softmax and log_softmax."""
+"""The kernels softmax and log_softmax."""
 from __future__ import annotations
 
 from nncompile.cuda.kernels.kernel import Kernel, signature, word
@@ -6,10 +6,10 @@ from nncompile.cuda.kernels.rows import row_kernel
 
 
 def softmax(dtype: str, threads: int, *, log: bool = False) -> Kernel:
-    """y = exp(s - max s) / sum of the same, s = x * scale; or its logarithm.  y may be x.
+    """y[row] = exp(s - max s) / sum of exp(s - max s), or its logarithm, where s = x[row] * scale.
 
-    One reading gives the largest s and the sum beside it; where a larger s comes, the sum so far
-    is scaled.  A row with inf, with NaN, or of -inf alone is NaN, as in torch.
+    y may be x. A single reading finds the largest s and the sum: where a larger s comes, the sum so
+    far is scaled. A row with inf, with NaN, or of -inf alone is NaN, as in torch.
     """
     result = "s - top - logarithm" if log else "exp(s - top) / total"
     logarithm = "logarithm = log(total)\n" * log
