@@ -1,19 +1,31 @@
 """The graph language of nncompile: standard library, NumPy and networkx only; usable by itself."""
 from ir.builder import Builder
-from ir.graph import Graph, Node, Value, Where
+from ir.graph import Graph, Node, Operand, Value, Where
 from ir.interpret import interpret
 from ir.ops import OPS
 from ir.parser import ParseError, parse, parse_type
 from ir.passes import CSE, DCE, FoldConstants, Pass, run
 from ir.printer import print_graph
-from ir.rewrite import rewrite
-from ir.types import DimExpr, Error, TensorType, type_of
+from ir.rewrite import Context, rewrite
+from ir.types import (
+    DTYPES,
+    FLOATS,
+    Dim,
+    DimExpr,
+    Error,
+    NDArray,
+    TensorType,
+    product,
+    same,
+    type_of,
+)
 from ir.verify import VerifyError, verify
 
 Graph.printer = print_graph
 
 __all__ = [
-    "CSE", "DCE", "OPS", "Builder", "DimExpr", "Error", "FoldConstants", "Graph", "Node",
-    "ParseError", "Pass", "TensorType", "Value", "VerifyError", "Where", "interpret", "parse",
-    "parse_type", "rewrite", "run", "type_of", "verify",
+    "CSE", "DCE", "DTYPES", "FLOATS", "OPS", "Builder", "Context", "Dim", "DimExpr", "Error",
+    "FoldConstants", "Graph", "NDArray", "Node", "Operand", "ParseError", "Pass", "TensorType",
+    "Value", "VerifyError", "Where", "interpret", "parse", "parse_type", "product", "rewrite",
+    "run", "same", "type_of", "verify",
 ]

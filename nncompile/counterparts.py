@@ -20,9 +20,8 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from ir import Error, Value
+from ir import DTYPES, Error, NDArray, Value
 from ir.records import dataclass, replace
-from ir.types import DTYPES, NDArray
 
 Language = Literal["numpy", "torch", "jax", "onnx"]
 

@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ir.graph import Graph, Value
+from ir import Graph, NDArray, Value
 from ir.interpret import outputs_of
 from ir.records import replace
-from ir.types import NDArray
 from nncompile.backend import Loaded
 from nncompile.schedule import Program
 

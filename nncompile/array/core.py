@@ -10,8 +10,7 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import DTypeLike, NDArray
 
-from ir import DimExpr, Error, TensorType, Value, type_of
-from ir.types import DTYPES, product
+from ir import DTYPES, DimExpr, Error, TensorType, Value, product, type_of
 from nncompile.array.dispatch import Change, Payload, current
 from nncompile.array.dtypes import category, name_of, result_type, scalar_type
 from nncompile.array.gradients import grad_enabled

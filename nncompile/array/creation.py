@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ir import DimExpr, Error
-from ir.types import DTYPES, same
+from ir import DTYPES, DimExpr, Error, same
 from nncompile.array.array import Array, apply, arrays, constant
 from nncompile.array.core import DType, check_device, describe, filled
 from nncompile.array.dtypes import DEFAULT_FLOAT, Scalar, name_of, result_type

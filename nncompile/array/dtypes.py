@@ -9,8 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ir import Error
-from ir.types import DTYPES
+from ir import DTYPES, Error
 
 float32, float64 = np.dtype(np.float32), np.dtype(np.float64)
 int8, uint8, int32, int64 = map(np.dtype, (np.int8, np.uint8, np.int32, np.int64))

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
-from ir import Error
-from ir.types import product, same
+from ir import Error, product, same
 from nncompile.array.core import Core, apply, as_array, filled, operand
 from nncompile.array.dispatch import current
 from nncompile.array.dtypes import Scalar, category

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Self, TypeVar
 
-from ir import Error
-from ir.types import product, same
+from ir import Error, product, same
 from nncompile.array.core import apply, as_array
 from nncompile.array.dtypes import Scalar
 from nncompile.array.indexing import axes_of

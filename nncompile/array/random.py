@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ir import Error
-from ir.types import DTYPES
+from ir import DTYPES, Error
 from nncompile.array.array import Array, as_array
 from nncompile.array.core import DType, check_device
 from nncompile.array.dispatch import current

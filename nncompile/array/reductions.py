@@ -9,8 +9,7 @@ from __future__ import annotations
 from math import inf
 from typing import Any, NamedTuple, Self, TypeVar
 
-from ir import DimExpr, Error
-from ir.types import product, same
+from ir import DimExpr, Error, product, same
 from nncompile.array.core import Axes, Core, DType, apply, floating
 from nncompile.array.dtypes import Scalar, name_of
 from nncompile.array.elementwise import power

@@ -5,8 +5,7 @@ from __future__ import annotations
 import operator
 from typing import Any, Self, TypeVar
 
-from ir import DimExpr, Error
-from ir.types import Dim, product, same
+from ir import Dim, DimExpr, Error, product, same
 from nncompile.array.core import Axes, Core, apply
 from nncompile.array.elementwise import Elementwise
 from nncompile.array.indexing import axes_of, axis_of, flat, quotient, without_wildcard

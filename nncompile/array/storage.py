@@ -21,9 +21,8 @@ from weakref import WeakSet
 import numpy as np
 from numpy.typing import NDArray
 
-from ir import DimExpr, Error, Value, type_of
+from ir import DTYPES, DimExpr, Error, Value, same, type_of
 from ir.ops import Attrs, with_trait
-from ir.types import DTYPES, same
 from nncompile.array.dispatch import Payload, current
 
 Step = tuple[str, Mapping[str, Any]]             # the name of an op, and its attributes

@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ir import Graph
-from ir.types import NDArray
+from ir import Graph, NDArray
 from nncompile.bench.onnx_model import onnx_model
 from nncompile.bench.peers import Way, data_of, load_python, needed, sizes_of, write_python
 

@@ -18,8 +18,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ir import Graph
-from ir.types import NDArray
+from ir import Graph, NDArray
 from nncompile.bench.compilers import COMPILERS, FALLBACK
 from nncompile.bench.machine import blas_threads
 from nncompile.bench.peers import PEERS as PLAIN_PEERS

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ir import Graph, Value
+from ir import DTYPES, Graph, NDArray, TensorType, Value
 from ir.ops import at_sizes
-from ir.types import DTYPES, NDArray, TensorType
 from nncompile.counterparts import counterpart
 
 _OPSET, _IR_VERSION = 20, 10                  # the first with Gelu; ONNX Runtime since 1.18

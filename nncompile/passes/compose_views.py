@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
-from ir import Error, Graph, Node, Value, rewrite
-from ir.graph import Operand, joined, types_of
-from ir.ops import OPS, infer
+from ir import OPS, Context, Dim, Error, Graph, Node, Operand, Value, rewrite, same
+from ir.graph import joined, types_of
+from ir.ops import infer
 from ir.records import dataclass, replace
-from ir.rewrite import Context
-from ir.types import Dim, extent, same
+from ir.types import extent
 from nncompile.passes.support.views import viewed_alike
 
 _LOSSLESS = {                                    # the casts that keep every value as it is

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-from ir import Graph, Node, Value, rewrite
-from ir.graph import Operand, joined
+from ir import Context, Dim, Graph, Node, Operand, Value, product, rewrite, same
+from ir.graph import joined
 from ir.records import dataclass
-from ir.rewrite import Context
-from ir.types import Dim, product, same
 from nncompile.passes.support.building import NewNodes
 from nncompile.passes.support.linears import with_known_weights
 from nncompile.passes.support.matching import both_ways

@@ -3,10 +3,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import inf, isfinite
 
-from ir import Graph, Node, Value, rewrite
-from ir.graph import Operand
+from ir import Context, Graph, Node, Operand, Value, rewrite
 from ir.records import dataclass, replace
-from ir.rewrite import Context
 from nncompile.passes.support.building import new_node
 from nncompile.passes.support.matching import both_ways
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-from ir import Graph, Node
-from ir.graph import Operand
+from ir import Graph, Node, Operand
 from ir.records import dataclass
 from nncompile.passes.support.epilogue import fuse_steps, is_step
 

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-from ir import Graph, Node, TensorType, Value
-from ir.graph import Operand
+from ir import Graph, Node, Operand, TensorType, Value, same
 from ir.records import dataclass
-from ir.types import same
 from nncompile.passes.support.epilogue import fuse_steps
 
 

@@ -2,10 +2,9 @@ from __future__ import annotations
 
 from math import isfinite
 
-from ir import Graph, Node, Value, rewrite
-from ir.graph import Operand, joined
+from ir import Context, Graph, Node, Operand, Value, rewrite
+from ir.graph import joined
 from ir.records import dataclass
-from ir.rewrite import Context
 from nncompile.passes.support.matching import is_power_of_two, recognise
 
 

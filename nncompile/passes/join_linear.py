@@ -2,12 +2,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 
-from ir import Graph, Node, Value, rewrite
+from ir import Context, Dim, Graph, Node, TensorType, Value, rewrite
 from ir.graph import joined, load_time_values
 from ir.ops import split_then
 from ir.records import dataclass, replace
-from ir.rewrite import Context
-from ir.types import Dim, TensorType
 from nncompile.passes.support.building import NewNodes
 
 

@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-from ir import Graph, Node, Value, rewrite
+from ir import Context, Graph, Node, Value, rewrite
 from ir.graph import joined
 from ir.records import dataclass
-from ir.rewrite import Context
 from nncompile.passes.support.building import NewNodes
 from nncompile.passes.support.linears import with_known_weights
 

@@ -2,12 +2,9 @@ from __future__ import annotations
 
 from math import isfinite
 
-from ir import Graph, Node, Value, rewrite
-from ir.graph import Operand, joined
-from ir.ops import OPS
+from ir import FLOATS, OPS, Context, Graph, Node, Operand, Value, product, rewrite
+from ir.graph import joined
 from ir.records import dataclass, replace
-from ir.rewrite import Context
-from ir.types import FLOATS, product
 from nncompile.passes.support.matching import both_ways, is_power_of_two
 
 

@@ -2,11 +2,8 @@ from __future__ import annotations
 
 from math import copysign, inf
 
-from ir import Graph, Node, Value, rewrite
-from ir.ops import OPS
+from ir import FLOATS, OPS, Context, Graph, Node, Value, rewrite
 from ir.records import dataclass
-from ir.rewrite import Context
-from ir.types import FLOATS
 from nncompile.passes.support.views import viewed_alike
 
 

@@ -1,10 +1,7 @@
 from __future__ import annotations
 
-from ir import Graph, Node, Value, rewrite
-from ir.graph import Operand
+from ir import Context, Graph, Node, Operand, Value, rewrite, same
 from ir.records import dataclass, replace
-from ir.rewrite import Context
-from ir.types import same
 from nncompile.passes.support.building import new_node
 from nncompile.passes.support.epilogue import is_step
 

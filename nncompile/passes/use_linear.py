@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-from ir import Graph, Node, Value, rewrite
+from ir import Context, Graph, Node, Value, rewrite, same
 from ir.graph import joined
 from ir.records import dataclass, replace
-from ir.rewrite import Context
-from ir.types import same
 from nncompile.passes.support.building import new_node
 from nncompile.passes.support.matching import both_ways
 

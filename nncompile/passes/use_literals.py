@@ -4,12 +4,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ir import Error, Graph, Node, Value, rewrite
-from ir.graph import Operand, types_of
-from ir.ops import OPS, infer
+from ir import OPS, Context, Error, Graph, NDArray, Node, Operand, Value, rewrite
+from ir.graph import types_of
+from ir.ops import infer
 from ir.records import dataclass, replace
-from ir.rewrite import Context
-from ir.types import MAX_WHOLE, NDArray
+from ir.types import MAX_WHOLE
 
 
 @dataclass(frozen=True)

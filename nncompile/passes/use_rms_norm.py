@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-from ir import Graph, Node
+from ir import Context, Graph, Node
 from ir.records import dataclass
-from ir.rewrite import Context
 from nncompile.passes.support.matching import recognise
 from nncompile.passes.support.norms import norm, with_operand
 

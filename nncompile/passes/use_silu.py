@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-from ir import Graph, Node, Value
-from ir.graph import Operand
+from ir import Context, Graph, Node, Operand, Value
 from ir.records import dataclass
-from ir.rewrite import Context
 from nncompile.passes.support.activations import HALF, Form, find_form
 from nncompile.passes.support.matching import both_ways, recognise
 

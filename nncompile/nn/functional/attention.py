@@ -6,8 +6,7 @@ import math
 import operator
 from typing import Any
 
-from ir import Error
-from ir.types import same
+from ir import Error, same
 from nncompile.array import Array, apply, as_array, floating
 from nncompile.array.creation import cat, zeros
 from nncompile.errors import InputError

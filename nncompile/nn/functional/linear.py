@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ir import Error
-from ir.types import same
+from ir import Error, same
 from nncompile.array import Array, apply, arrays, as_array
 from nncompile.nn.calls import from_outside
 

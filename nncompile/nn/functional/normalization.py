@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ir import DimExpr, Error
-from ir.types import product, same
+from ir import DimExpr, Error, product, same
 from nncompile.array import Array, apply, as_array
 from nncompile.array.indexing import axis_of
 from nncompile.errors import InputError

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ir import Error
-from ir.types import same
+from ir import Error, same
 from nncompile.array import Array, apply, as_array
 from nncompile.array.core import Core
 from nncompile.array.selection import in_graph

@@ -3,9 +3,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ir import Node
+from ir import Context, Node
 from ir.records import dataclass
-from ir.rewrite import Context
 from nncompile.passes.support.polynomials import (
     Polynomial,
     T,

@@ -3,10 +3,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ir import Node, Value
-from ir.graph import Operand, Where, types_of
+from ir import Dim, Node, Operand, Value, Where, same
+from ir.graph import types_of
 from ir.ops import infer_normal, normal
-from ir.types import Dim, same
 
 
 def new_node(op: str, *inputs: Operand, where: Where, **attrs: Any) -> Node:

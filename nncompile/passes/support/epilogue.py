@@ -3,10 +3,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ir import Graph, Node, rewrite
-from ir.graph import Operand, joined
-from ir.ops import OPS
-from ir.rewrite import Context
+from ir import OPS, Context, Graph, Node, Operand, rewrite
+from ir.graph import joined
 
 DoesFit = Callable[[Node, tuple[Operand, ...]], bool]
 

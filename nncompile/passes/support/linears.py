@@ -1,8 +1,7 @@
 """Linear layers whose weights can be changed before the first call."""
 from __future__ import annotations
 
-from ir import Node
-from ir.rewrite import Context
+from ir import Context, Node
 
 
 def with_known_weights(node: Node | None, context: Context) -> Node | None:

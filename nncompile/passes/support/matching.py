@@ -5,9 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from math import frexp, isclose
 
-from ir import Graph, Node, Value, rewrite
-from ir.graph import Operand
-from ir.rewrite import Context
+from ir import Context, Graph, Node, Operand, Value, rewrite
 
 Pattern = Callable[[Node, Context], Node | None]
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ir import Node, Value
-from ir.graph import Operand
+from ir import Context, Node, Operand, Value, product, same
 from ir.records import dataclass
-from ir.rewrite import Context
-from ir.types import product, same
 from nncompile.passes.support.matching import both_ways, is_close
 
 _LEAST_EPS = 2.0**-126                           # the smallest normal float32

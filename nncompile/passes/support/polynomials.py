@@ -3,9 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from ir import Node, Value
-from ir.graph import Operand
-from ir.rewrite import Context
+from ir import Context, Node, Operand, Value
 from nncompile.passes.support.matching import is_close
 
 Polynomial = dict[tuple[int, int], float]        # {(1, 0): 0.5, (1, 1): 2.0} is x / 2 + 2 x t
