@@ -7,43 +7,8 @@ return Arrays, and an ndarray among the arguments is a constant.
 from nncompile.array.creation import cat as _cat
 from nncompile.array.creation import stack as _stack
 from nncompile.nn.calls import from_outside
-from nncompile.nn.functional.activation import (
-    celu,
-    celu_,
-    elu,
-    elu_,
-    gelu,
-    glu,
-    hardshrink,
-    hardsigmoid,
-    hardswish,
-    hardtanh,
-    hardtanh_,
-    leaky_relu,
-    leaky_relu_,
-    log_softmax,
-    logsigmoid,
-    mish,
-    prelu,
-    relu,
-    relu6,
-    relu_,
-    rrelu,
-    rrelu_,
-    selu,
-    selu_,
-    sigmoid,
-    silu,
-    softmax,
-    softmin,
-    softplus,
-    softshrink,
-    softsign,
-    tanh,
-    tanhshrink,
-    threshold,
-    threshold_,
-)
+from nncompile.nn.functional import activation
+from nncompile.nn.functional.activation import *  # noqa: F403
 from nncompile.nn.functional.attention import (
     multi_head_attention_forward,
     scaled_dot_product_attention,
@@ -76,13 +41,9 @@ cat = from_outside(_cat)
 stack = from_outside(_stack)
 
 __all__ = [
-    "alpha_dropout", "batch_norm", "bilinear", "cat", "celu", "celu_", "cosine_similarity",
-    "dropout", "dropout1d", "dropout2d", "dropout3d", "elu", "elu_", "embedding", "embedding_bag",
-    "feature_alpha_dropout", "gelu", "glu", "group_norm", "hardshrink", "hardsigmoid", "hardswish",
-    "hardtanh", "hardtanh_", "identity", "instance_norm", "layer_norm", "leaky_relu", "leaky_relu_",
-    "linear", "local_response_norm", "log_softmax", "logsigmoid", "mish",
+    "alpha_dropout", "batch_norm", "bilinear", "cat", "cosine_similarity", "dropout", "dropout1d",
+    "dropout2d", "dropout3d", "embedding", "embedding_bag", "feature_alpha_dropout", "group_norm",
+    "identity", "instance_norm", "layer_norm", "linear", "local_response_norm",
     "multi_head_attention_forward", "normalize", "one_hot", "pad", "pairwise_distance", "pdist",
-    "prelu", "relu", "relu6", "relu_", "rms_norm", "rrelu", "rrelu_",
-    "scaled_dot_product_attention", "selu", "selu_", "sigmoid", "silu", "softmax", "softmin",
-    "softplus", "softshrink", "softsign", "stack", "tanh", "tanhshrink", "threshold", "threshold_",
+    "rms_norm", "scaled_dot_product_attention", "stack", *activation.__all__,
 ]

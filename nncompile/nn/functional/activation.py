@@ -19,6 +19,14 @@ from nncompile.errors import InputError
 from nncompile.nn.calls import changing, from_outside, placed
 from nncompile.nn.functional.dropout import drawn
 
+__all__ = [
+    "celu", "celu_", "elu", "elu_", "gelu", "glu", "hardshrink", "hardsigmoid", "hardswish",
+    "hardtanh", "hardtanh_", "leaky_relu", "leaky_relu_", "log_softmax", "logsigmoid", "mish",
+    "prelu", "relu", "relu6", "relu_", "rrelu", "rrelu_", "selu", "selu_", "sigmoid", "silu",
+    "softmax", "softmin", "softplus", "softshrink", "softsign", "tanh", "tanhshrink", "threshold",
+    "threshold_",
+]
+
 
 @from_outside
 def relu(input: Any, inplace: bool = False) -> Array:
