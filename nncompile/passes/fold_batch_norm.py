@@ -12,8 +12,9 @@ _SCALES, _SHIFTS = ("mul", "div"), ("add", "sub")
 
 @dataclass(frozen=True)
 class FoldBatchNorm:
-    """Fold a scale and a shift per feature into the weights of the linear before them, and a scale
-    into those of the linear behind it.
+    """Fold a scale and a shift per feature into the weights of the linear before them.
+
+    A scale is also folded into the weights of the linear behind it.
 
         %0 = linear(%x, @w, @b)
         %1 = mul(%0, @scale)
@@ -57,8 +58,10 @@ def _folded(node: Node, context: Context) -> list[Node] | None:
 
 
 def _is_per_feature(operand: Operand, beside: Value, context: Context) -> bool:
-    """Whether the operand is known when the weights are loaded, and has one number for each feature
-    of the value beside it."""
+    """Whether the operand has one number for each feature of the value beside it.
+
+    It also has to be known when the weights are loaded.
+    """
     if not isinstance(operand, Value) or not context.at_load(operand):
         return False
     shape, size = operand.type.shape, beside.type.shape[-1]

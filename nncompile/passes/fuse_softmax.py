@@ -55,7 +55,7 @@ def _written_by_hand(node: Node, context: Context) -> Node | None:
 
 
 def _minus_its_max(operand: Operand, axis: int, context: Context) -> Value | None:
-    """x where the operand is x - max(x), the maximum along the axis."""
+    """Returns x where the operand is x - max(x), the maximum along the axis."""
     match context.producer(operand):
         case Node(op="sub", inputs=(Value() as x, top)):
             largest = context.producer(top)

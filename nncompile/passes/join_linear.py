@@ -61,8 +61,10 @@ def _groups(graph: Graph, at_load: Set[Value]) -> list[list[Node]]:
 
 
 def _weights_first(graph: Graph, at_load: Set[Value]) -> Graph:
-    """The graph with the nodes that compute weights before all others, where every linear of a
-    group can use them."""
+    """The graph with the nodes that compute weights before all others.
+
+    There every linear of a group can use them.
+    """
     weights = [node for node in graph.nodes if node.result in at_load]
     others = [node for node in graph.nodes if node.result not in at_load]
     return replace(graph, nodes=(*weights, *others))

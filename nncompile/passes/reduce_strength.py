@@ -50,8 +50,10 @@ class ReduceStrength:
 
 
 def _with(node: Node, op: str, *inputs: Operand, replacing: Node | None = None) -> Node:
-    """The node with another op and other operands, in place of its producer too where there is one
-    that it replaces."""
+    """The node with another op and other operands.
+
+    replacing: the producer of an operand that the node replaces as well.
+    """
     where = node.where if replacing is None else joined(replacing.where, node.where)
     return Node(node.result, op, inputs, {}, where)
 
@@ -69,8 +71,7 @@ def _multiply(node: Node, _: Context) -> Node | None:
 
 
 def _add_or_subtract(node: Node, context: Context) -> Node | None:
-    """A sum for a difference from a number; a difference for the sum with a negated value, and a
-    sum for the difference from one.
+    """Write x - c as x + -c, x + -y as x - y, and x - -y as x + y.
 
     An unsigned integer has no negative number to write, so numbers are negated beside floats only.
     """

@@ -46,7 +46,7 @@ def _same_elements(node: Node, _: Context) -> Value | None:
 
 
 def _same_number(node: Node, _: Context) -> Value | None:
-    """x where the node is arithmetic that returns every x as it is, -0.0 and NaN too."""
+    """Returns x where the node is arithmetic that returns every x as it is, -0.0 and NaN too."""
     match node:
         case Node(op="mul", inputs=(Value() as x, 1.0) | (1.0, Value() as x)):
             return x
@@ -67,13 +67,12 @@ def _same_number(node: Node, _: Context) -> Value | None:
 
 
 def _is_neutral(zero: float, x: Value, sign: float) -> bool:
-    """Whether this zero has the sign with which it keeps that of a zero in x; an integer's zero has
-    none."""
+    """Whether this zero keeps the sign of a zero in x; the zero of an integer has none."""
     return x.type.dtype not in FLOATS or copysign(1.0, zero) == sign
 
 
 def _same_choice(node: Node, _: Context) -> Value | None:
-    """x where the node can choose nothing else, or the number beside x decides nothing."""
+    """Returns x where the node can choose nothing else, or the number beside x decides nothing."""
     match node:
         case Node(op="where", inputs=(_, Value() as x, other)) if other is x:
             return x
@@ -89,8 +88,11 @@ def _same_choice(node: Node, _: Context) -> Value | None:
 
 
 def _done_before(node: Node, context: Context) -> Value | None:
-    """What the node returns where its operand comes from the same op: that operand, if doing it
-    twice is the same as once, or the operand of that op, if doing it twice is nothing."""
+    """What the node returns where its operand comes from the same op.
+
+    That is the operand, if applying the op twice is the same as once; or the operand of the first
+    op, if applying it twice changes nothing.
+    """
     first = context.producer(node.inputs[0]) if len(node.inputs) == 1 else None
     if first is None or first.op != node.op:
         return None

@@ -48,7 +48,7 @@ def _by_exponential(node: Node, context: Context) -> Node | None:
 
 
 def _in_one_plus_exp(operand: Operand, context: Context) -> Value | None:
-    """x where the operand is 1 + exp(-x)."""
+    """Returns x where the operand is 1 + exp(-x)."""
     match context.producer(operand):
         case Node(op="add", inputs=inputs):
             for one, exponential in both_ways(inputs):
@@ -59,7 +59,7 @@ def _in_one_plus_exp(operand: Operand, context: Context) -> Value | None:
 
 
 def _negated(node: Node | None) -> Value | None:
-    """x where the node is -x."""
+    """Returns x where the node is -x."""
     match node:
         case Node(op="neg", inputs=(Value() as x,)) | \
                 Node(op="mul", inputs=(Value() as x, -1.0) | (-1.0, Value() as x)):

@@ -27,5 +27,5 @@ class NewNodes(list[Node]):
         return self[-1].result
 
     def reshaped(self, x: Value, shape: tuple[Dim, ...]) -> Value:
-        """x in this shape, by a reshape where it has another."""
+        """Returns x in this shape, by a reshape where it has another."""
         return x if same(x.type.shape, shape) else self.add("reshape", x, shape=shape)

@@ -10,8 +10,9 @@ DoesFit = Callable[[Node, tuple[Operand, ...]], bool]
 
 
 def fuse_steps(graph: Graph, does_fit: DoesFit, steps: int) -> Graph:
-    """Append each elementwise node, with its own `then`, to the `then` of the node that computes
-    its operand, up to `steps` steps.
+    """Fuse each elementwise node into the node that computes its operand, up to `steps` steps.
+
+    The node, with its own `then`, is appended to the `then` of that other one.
 
     The operand is the first one; the second where the two may change places, or where it is
     subtracted, because a - x is -x + a to the last bit.  Nothing else uses the operand, and the

@@ -11,8 +11,9 @@ Pattern = Callable[[Node, Context], Node | None]
 
 
 def recognise(graph: Graph, pattern: Pattern) -> Graph:
-    """Replace what the pattern matches, several nodes that end in the one it is given, by the node
-    that it returns.
+    """Replace what the pattern matches by the node that it returns.
+
+    A match is several nodes; the last one is what the pattern is given.
 
     A match is not replaced where anything else uses a value inside of it: that value would still
     have to be computed, and the new node would come on top.

@@ -16,7 +16,7 @@ Axes = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Norm:
-    """x / sqrt(mean(x * x) + eps) * weight, where `weight` holds one value or none."""
+    """Returns x / sqrt(mean(x * x) + eps) * weight, where `weight` holds one value or none."""
 
     x: Value
     axes: Axes
@@ -108,7 +108,7 @@ def _axes_of_variance(operand: Operand, c: Operand, context: Context) -> Axes | 
 
 
 def centred(operand: Operand, context: Context) -> tuple[Value, Axes] | None:
-    """x and the axes where the operand is x - mean(x)."""
+    """Returns x and the axes where the operand is x - mean(x)."""
     match context.producer(operand):
         case Node(op="sub", inputs=(Value() as x, mean)):
             averaged = _mean_of(mean, context)
@@ -118,7 +118,7 @@ def centred(operand: Operand, context: Context) -> tuple[Value, Axes] | None:
 
 
 def _mean_of(operand: Operand, context: Context) -> tuple[Value, Axes] | None:
-    """x and the axes where the operand is the mean of x, which keeps these axes with size 1.
+    """Returns x and the axes where the operand is the mean of x over them, its dims kept.
 
     A sum times one over the number of its elements is a mean too.
     """
@@ -138,7 +138,7 @@ def _mean_of(operand: Operand, context: Context) -> tuple[Value, Axes] | None:
 
 
 def _square_of(operand: Operand, context: Context) -> Value | None:
-    """x where the operand is x * x."""
+    """Returns x where the operand is x * x."""
     match context.producer(operand):
         case Node(op="mul", inputs=(Value() as x, other)) if other is x:
             return x

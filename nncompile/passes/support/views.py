@@ -5,7 +5,7 @@ from ir import Node, Value
 
 
 def viewed_alike(node: Node) -> Value | None:
-    """x where the node moves no element of x, provided that its result has the type of x."""
+    """Returns x where the node moves no element of x and its result has the type of x."""
     match node:
         case Node(op="identity" | "dropout" | "concat" | "reshape" | "expand" | "pad" | "cast",
                   inputs=(Value() as x,)):
