@@ -19,8 +19,8 @@ from ir.graph import Graph, Node, Operand, Value, depends_only_on, load_time_val
 from ir.records import replace
 from ir.types import Error
 
-Replacement = Node | Value | Sequence[Node]
-Rule = Callable[[Node, "Context"], Replacement | None]
+_Replacement = Node | Value | Sequence[Node]
+Rule = Callable[[Node, "Context"], _Replacement | None]
 
 
 _MOST_WALKS = 100                                # of a rule that replaces what it has made itself
@@ -120,7 +120,7 @@ class _Rewriting(Context):
         outputs = tuple(instead.get(v, v) for v in graph.outputs)
         return remove_dead(replace(graph, nodes=tuple(kept.values()), outputs=outputs))
 
-    def _replace(self, node: Node, new: Replacement) -> None:
+    def _replace(self, node: Node, new: _Replacement) -> None:
         del self._kept[node.result]
         if isinstance(new, Value):
             self._check_type(node, new)

@@ -21,7 +21,7 @@ from nncompile.schedule import Program, TargetTraits
 
 Fallback = Callable[..., Any]
 Shape = tuple[int, ...]
-TOO_MANY = 2**60                   # elements: 8 times as many bytes would overflow an int64
+_TOO_MANY = 2**60                  # elements: 8 times as many bytes would overflow an int64
 
 
 class Loaded(Protocol):
@@ -143,7 +143,7 @@ class CallSpec:
     names, inputs:  for each input its name and its type; each dim is a number or a named size.
     outputs:        the types; each dim is a polynomial in the inputs' named sizes.
     requirements:   dims that must not be negative, each with the node that needs it.
-    dims:           every size that the program computes with; each must be below TOO_MANY.
+    dims:           every size that the program computes with; each must be below _TOO_MANY.
     """
 
     names: tuple[str, ...]
@@ -224,7 +224,7 @@ class CallSpec:
             if evaluate_dim(room, sizes) < 0:
                 raise InputError(f"{node.op} needs {room} >= 0, and {_in_words(sizes)}"
                                  f"{node.where.note}")
-        if any((dim if isinstance(dim, int) else evaluate_dim(dim, sizes)) >= TOO_MANY
+        if any((dim if isinstance(dim, int) else evaluate_dim(dim, sizes)) >= _TOO_MANY
                for dim in self.dims):
             raise InputError(f"{who} would need more memory than there is: {_in_words(sizes)}")
 

@@ -53,10 +53,10 @@ def compile(model: Module | ir.Graph, *inputs: Any, threads: int | None = None,
                            "computes in the arrays' own type\n  do: leave precision out")
     pipeline = checked_pipeline(passes)
     if isinstance(model, ir.Graph):
-        check_graph(model, [*inputs, *keywords])
+        _check_graph(model, [*inputs, *keywords])
         return compile_graph(model, None, {}, threads, name, check, pipeline)
     graph, nesting = trace_structured(model, *inputs, **keywords)
-    names = parameter_names(model, graph)
+    names = _parameter_names(model, graph)
     return compile_graph(graph, nesting, names, threads, name, check, pipeline)
 
 
@@ -81,7 +81,7 @@ def compile_graph(graph: ir.Graph, nesting: Nesting | None, names: Mapping[str, 
     return compiled
 
 
-def check_graph(graph: ir.Graph, inputs: Sequence[Any]) -> None:
+def _check_graph(graph: ir.Graph, inputs: Sequence[Any]) -> None:
     """Raises Error unless the graph is legal and has its data, and no inputs are given as well."""
     ir.verify(graph)
     if inputs:
@@ -135,7 +135,7 @@ def run_passes(graph: ir.Graph, passes: Sequence[ir.Pass] = DEFAULT_PIPELINE, ch
     return runs
 
 
-def parameter_names(model: Module, graph: ir.Graph) -> dict[str, str]:
+def _parameter_names(model: Module, graph: ir.Graph) -> dict[str, str]:
     """Returns for each name in the model's state dict the graph's parameter, "" where it is unused.
 
     Tied weights have several names and are one parameter.

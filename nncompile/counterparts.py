@@ -99,7 +99,7 @@ def literal(number: float) -> str:
     return f"({number!r})" if isfinite(number) else f"(float('{number}'))"
 
 
-def is_literal(operand: str) -> bool:
+def _is_literal(operand: str) -> bool:
     """Returns whether an operand is a plain number: no name begins with a parenthesis."""
     return operand.startswith("(")
 
@@ -164,15 +164,15 @@ def _softmax(name: str) -> Entry:
 def _torch_extremum(name: str, bound: str) -> Entry:
     """torch.maximum takes no plain number."""
     def write(a: str, b: str) -> str:
-        number, array = (a, b) if is_literal(a) else (b, a)
-        if is_literal(number):
+        number, array = (a, b) if _is_literal(a) else (b, a)
+        if _is_literal(number):
             return f"torch.clamp({array}, {bound}={number})"
         return f"torch.{name}({a}, {b})"
     return write
 
 
 def _torch_leaky_relu(x: str, slope: str) -> str:
-    if is_literal(slope):
+    if _is_literal(slope):
         return f"F.leaky_relu({x}, {slope})"
     return f"torch.where({x} > 0, {x}, {slope} * {x})"
 

@@ -12,7 +12,7 @@ from nncompile.schedule.program import Step
 
 def fault(step: Step, number: int, size: int) -> InputError:
     """Returns the error to raise for what the kernel of this step has reported."""
-    message = MESSAGES.get(step.kind, _index_of_axis)
+    message = _MESSAGES.get(step.kind, _index_of_axis)
     return InputError(f"{message(number, size)}{step.node.where.note}")
 
 
@@ -40,5 +40,5 @@ def _row_or_offset(number: int, size: int) -> str:
 
 
 # Kinds of steps that report anything but an index outside an axis.
-MESSAGES: Mapping[str, Callable[[int, int], str]] = {
+_MESSAGES: Mapping[str, Callable[[int, int], str]] = {
     "elementwise": _divided, "embedding": _row, "embedding_bag": _row_or_offset}

@@ -17,8 +17,8 @@ from ir.records import replace
 from nncompile.backend import Loaded
 from nncompile.schedule import Program
 
-Undo = Callable[[NDArray], NDArray]
-Source = tuple[int, Sequence[Undo]]      # an output of the preparation, and the way back from it
+_Undo = Callable[[NDArray], NDArray]
+_Source = tuple[int, Sequence[_Undo]]    # an output of the preparation, and the way back from it
 
 
 class Weights:
@@ -91,13 +91,13 @@ def without_data(program: Program) -> Program:
                    preparation=replace(program.preparation, data={}))
 
 
-def _sources(preparation: Graph) -> dict[Value, Source]:
+def _sources(preparation: Graph) -> dict[Value, _Source]:
     """Which parameters and constants can be computed back from an output of the preparation.
 
     The output is the parameter itself, or the parameter under another shape or order of axes.
     """
     makers = {node.result: node for node in preparation.nodes}
-    found: dict[Value, Source] = {}
+    found: dict[Value, _Source] = {}
     for number, output in enumerate(preparation.outputs):
         value, back = output, []
         while value in makers and makers[value].op in ("transpose", "reshape", "identity"):
@@ -111,7 +111,7 @@ def _sources(preparation: Graph) -> dict[Value, Source]:
     return found
 
 
-def _undo(op: str, shape: Sequence[Any], attrs: Mapping[str, Any]) -> Undo:
+def _undo(op: str, shape: Sequence[Any], attrs: Mapping[str, Any]) -> _Undo:
     if op == "transpose":
         return lambda array: np.ascontiguousarray(array.transpose(np.argsort(attrs["axes"])))
     return lambda array: array.reshape(tuple(shape))

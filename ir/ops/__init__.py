@@ -217,7 +217,7 @@ def normal(name: str, attrs: Attrs) -> dict[str, Any]:
     an empty `then` is not.
     Raises Error for an attribute that is missing, unknown or of the wrong kind.
     """
-    expected, defaults = known(name).attrs, known(name).defaults
+    expected, defaults = _known(name).attrs, _known(name).defaults
     attrs = {**defaults, **attrs} if defaults else attrs
     if {*expected, "then"} != {*attrs, "then"}:
         given = f"not {', '.join(attrs)}" if attrs else "and none were given"
@@ -259,21 +259,21 @@ def infer_normal(name: str, operands: Sequence[TensorType | float], attrs: Attrs
     """Returns the type of a node whose attributes are in normal form. Raises Error as `infer` does.
     """
     head, own, steps = split_then(name, operands, attrs)
-    definition = known(name)
-    check_operands(definition, head)
+    definition = _known(name)
+    _check_operands(definition, head)
     result = definition.infer(*head, **own)
     if steps and "view" in definition.traits:
         raise Error(f"{name} only moves data, so no `then` can stand behind it")
     for step, others in steps:
-        if not known(step).elementwise or known(step).attrs:
-            why = "has attributes" if known(step).elementwise else "is not elementwise"
+        if not _known(step).elementwise or _known(step).attrs:
+            why = "has attributes" if _known(step).elementwise else "is not elementwise"
             raise Error(f"{step} {why}, so it cannot stand behind `then`")
-        if (after := known(step).infer(result, *others)) != result:
+        if (after := _known(step).infer(result, *others)) != result:
             raise Error(f"`then {step}` would change {result} into {after}")
     return result
 
 
-def check_operands(definition: OpDef, operands: Sequence[TensorType | float]) -> None:
+def _check_operands(definition: OpDef, operands: Sequence[TensorType | float]) -> None:
     """Raises Error for a wrong number of operands, and for plain numbers in place of arrays."""
     name, (fewest, most), traits = definition.name, definition.arity, definition.traits
     if not fewest <= len(operands) <= most:
@@ -295,13 +295,13 @@ def evaluate(name: str, operands: Sequence[NDArray | float], attrs: Attrs) -> ND
     """
     head, own, steps = split_then(name, operands, attrs)
     with np.errstate(all="ignore"):
-        result = np.asarray(known(name).reference(*typed(head), **own))
+        result = np.asarray(_known(name).reference(*_typed(head), **own))
         for step, others in steps:
-            result = np.asarray(known(step).reference(*typed([result, *others])))
+            result = np.asarray(_known(step).reference(*_typed([result, *others])))
     return result
 
 
-def typed(operands: Sequence[NDArray | float]) -> list[Any]:
+def _typed(operands: Sequence[NDArray | float]) -> list[Any]:
     """Returns the operands with plain numbers in the dtype of the last array.
 
     The first array of a `where` is its condition, whose dtype does not count.
@@ -321,7 +321,7 @@ def split_then(name: str, operands: Sequence[_AnyOperand], attrs: Attrs) -> tupl
         return list(operands), attrs, []
     own = dict(attrs)
     then = own.pop("then")
-    further = [known(step).arity[0] - 1 for step in then]
+    further = [_known(step).arity[0] - 1 for step in then]
     at = len(operands) - sum(further)
     if at < 0:
         raise Error(f"{name} then {', '.join(then)} takes more operands than {len(operands)}")
@@ -332,7 +332,7 @@ def split_then(name: str, operands: Sequence[_AnyOperand], attrs: Attrs) -> tupl
     return head, own, steps
 
 
-def known(name: str) -> OpDef:
+def _known(name: str) -> OpDef:
     """Returns the row of an op. Raises Error where there is none."""
     if name not in OPS:
         raise Error(f"there is no op named {name}")

@@ -27,22 +27,22 @@ _KINDS = {FLOATS: "floats", NUMBERS: "numbers", _IDS: "i32 or i64 ids", ("bool",
 
 def numbers(*operands: TensorType | float) -> TensorType:
     """Returns the common numeric type of operands of an elementwise op; shapes broadcast."""
-    return elementwise(operands, NUMBERS)
+    return _elementwise(operands, NUMBERS)
 
 
 def floats(*operands: TensorType | float) -> TensorType:
     """Returns the common type of float operands of an elementwise op; shapes broadcast."""
-    return elementwise(operands, FLOATS)
+    return _elementwise(operands, FLOATS)
 
 
 def bools(*operands: TensorType | float) -> TensorType:
     """Returns the common type of bool operands of an elementwise op; shapes broadcast."""
-    return elementwise(operands, ("bool",))
+    return _elementwise(operands, ("bool",))
 
 
 def comparison(*operands: TensorType | float) -> TensorType:
     """Returns bool of the broadcast shape; the operands are of one dtype, whichever it is."""
-    return TensorType("bool", elementwise(operands, tuple(DTYPES)).shape)
+    return TensorType("bool", _elementwise(operands, tuple(DTYPES)).shape)
 
 
 def test(x: TensorType | float) -> TensorType:
@@ -54,16 +54,16 @@ def where(c: TensorType | float, a: TensorType | float, b: TensorType | float) -
     """Returns the type of a or b, whose dtypes are equal, broadcast with a bool condition."""
     if not isinstance(c, TensorType) or c.dtype != "bool":
         raise Error(f"where needs a condition of bools, got {c}")
-    chosen = elementwise((a, b), tuple(DTYPES))
-    return TensorType(chosen.dtype, broadcast([c, chosen]))
+    chosen = _elementwise((a, b), tuple(DTYPES))
+    return TensorType(chosen.dtype, _broadcast([c, chosen]))
 
 
 def cast(x: TensorType | float, *, dtype: str) -> TensorType:
     """Returns the type of x with another dtype."""
-    return TensorType(dtype, elementwise((x,), tuple(DTYPES)).shape)
+    return TensorType(dtype, _elementwise((x,), tuple(DTYPES)).shape)
 
 
-def elementwise(operands: Sequence[TensorType | float], allowed: tuple[str, ...]) -> TensorType:
+def _elementwise(operands: Sequence[TensorType | float], allowed: tuple[str, ...]) -> TensorType:
     """Returns the one dtype of the arrays, which is the plain numbers' too, and their shape.
 
     Shapes broadcast. Raises Error for a dtype that is not allowed.
@@ -73,10 +73,10 @@ def elementwise(operands: Sequence[TensorType | float], allowed: tuple[str, ...]
     for operand in operands:
         if not isinstance(operand, TensorType):
             check_number(operand, dtype)
-    return TensorType(dtype, broadcast(types))
+    return TensorType(dtype, _broadcast(types))
 
 
-def broadcast(types: Sequence[TensorType]) -> tuple[Dim, ...]:
+def _broadcast(types: Sequence[TensorType]) -> tuple[Dim, ...]:
     """Returns the shape that NumPy's rule gives.
 
     A symbolic size broadcasts with itself and with a literal 1, and with nothing else.
@@ -120,7 +120,7 @@ def matmul(x: TensorType, w: TensorType) -> TensorType:
     if x.ndim < 2 or w.ndim < 2 or not same(x.shape[-1], w.shape[-2]):
         raise Error(f"cannot multiply matrices {x} @ {w}")
     dtype = _one_type([x, w], FLOATS)
-    stack = broadcast([TensorType(dtype, t.shape[:-2]) for t in (x, w)])
+    stack = _broadcast([TensorType(dtype, t.shape[:-2]) for t in (x, w)])
     return TensorType(dtype, (*stack, x.shape[-2], w.shape[-1]))
 
 
@@ -311,7 +311,7 @@ def transpose(x: TensorType, *, axes: Sequence[int]) -> TensorType:
 def expand(x: TensorType, *, shape: Sequence[Dim]) -> TensorType:
     """Returns x with axes of size 1 repeated to another size, and new axes in front."""
     result = TensorType(x.dtype, tuple(shape))
-    if not same(broadcast([x, result]), result.shape):
+    if not same(_broadcast([x, result]), result.shape):
         raise Error(f"cannot expand {x} to {list(shape)}")
     return result
 

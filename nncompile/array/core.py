@@ -21,7 +21,7 @@ from nncompile.errors import InputError
 Axes = int | Sequence[int] | None
 DType = DTypeLike | None
 
-LARGEST_EXACT = 2**53                            # a literal of the IR is a double
+_LARGEST_EXACT = 2**53                           # a literal of the IR is a double
 _SHARED = {"_storage", "_steps", "_version", "_payload", "_leaf"}
 
 
@@ -332,7 +332,7 @@ def in_type(given: Any, dtype: str) -> Any:
     """Returns an operand as an op of this dtype takes it: cast, or a number as a float literal."""
     if isinstance(given, Core):
         return given.cast(dtype)
-    if isinstance(given, int) and abs(given) > LARGEST_EXACT and category(dtype) == 1:
+    if isinstance(given, int) and abs(given) > _LARGEST_EXACT and category(dtype) == 1:
         return constant(given, dtype)
     return float(given)
 
@@ -356,7 +356,7 @@ def filled(size: Sequence[Any], value: Any, dtype: DType) -> Any:
     name = scalar_type(number) if dtype is None else name_of(dtype)
     if category(name) < 2:
         number = np.asarray(number).astype(DTYPES[name]).item()
-    if isinstance(number, int) and abs(number) > LARGEST_EXACT:
+    if isinstance(number, int) and abs(number) > _LARGEST_EXACT:
         return constant(number, name).expand(size).apart()
     return apply("full", float(number), shape=tuple(size), dtype=name)
 

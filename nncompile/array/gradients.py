@@ -16,7 +16,7 @@ __all__ = ["enable_grad", "inference_mode", "is_grad_enabled", "no_grad", "set_g
 grad_enabled: ContextVar[bool] = ContextVar("grad_enabled", default=True)
 
 
-class Switch(ContextDecorator):
+class _Switch(ContextDecorator):
     """Turns gradients on or off until the end of a block."""
 
     mode: bool
@@ -33,7 +33,7 @@ class Switch(ContextDecorator):
         grad_enabled.set(self.before.pop())
 
 
-class no_grad(Switch):
+class no_grad(_Switch):
     """Turns gradients off."""
 
     mode = False
@@ -43,7 +43,7 @@ class no_grad(Switch):
         made = super().__new__(cls)
         if function is None:
             return made
-        Switch.__init__(made)
+        _Switch.__init__(made)
         return made(function)
 
 
@@ -53,7 +53,7 @@ class enable_grad(no_grad):
     mode = True
 
 
-class inference_mode(Switch):
+class inference_mode(_Switch):
     """Turns gradients off; inference_mode(False) turns them on."""
 
     def __init__(self, mode: bool = True) -> None:
@@ -61,7 +61,7 @@ class inference_mode(Switch):
         self.mode = not mode
 
 
-class set_grad_enabled(Switch):
+class set_grad_enabled(_Switch):
     """Turns gradients on or off at once, and restores them at the end of a block."""
 
     def __init__(self, mode: bool) -> None:

@@ -100,7 +100,7 @@ def bounds(item: Any, size: Dim) -> tuple[Dim, Dim, int]:
     symbolic size is.
     """
     if not isinstance(item, slice):
-        start = from_zero(item, size)
+        start = _from_zero(item, size)
         if isinstance(size, int) and isinstance(start, int) and not 0 <= start < size:
             raise Error(f"the index {item} is out of range for an axis of size {size}")
         return start, start + 1, 1
@@ -112,14 +112,14 @@ def bounds(item: Any, size: Dim) -> tuple[Dim, Dim, int]:
         return part.start, part.stop if part else part.start, step
     first: Dim = 0 if step > 0 else size - 1
     last: Dim = size if step > 0 else -1
-    start = first if item.start is None else from_zero(item.start, size)
-    stop = last if item.stop is None else from_zero(item.stop, size)
+    start = first if item.start is None else _from_zero(item.start, size)
+    stop = last if item.stop is None else _from_zero(item.stop, size)
     if isinstance(size, DimExpr) and isinstance(stop if step > 0 else start, int):
         raise Error(f"how long {start}:{stop} is of a size {size} is not known before run time")
     return start, stop, step
 
 
-def from_zero(item: Any, size: Dim) -> Dim:
+def _from_zero(item: Any, size: Dim) -> Dim:
     """Returns an index that may count from the end, counted from 0.
 
     Raises Error where it is no index.

@@ -19,7 +19,7 @@ from nncompile.faults import fault
 from nncompile.schedule import VECTOR_TRAITS, Program
 from nncompile.schedule.cost import table_bytes
 
-BATCHES = (1, 8, 64, 1024)                    # of which notes() tells
+_BATCHES = (1, 8, 64, 1024)                   # of which notes() tells
 
 
 class CpuBackend(Backend):
@@ -29,7 +29,7 @@ class CpuBackend(Backend):
 
     def load(self, program: Program, spec: CallSpec, constants: Sequence[NDArray],
              threads: int | None, fallback: Fallback) -> Loaded:
-        return CpuProgram(program, spec, constants, threads, fallback)
+        return _CpuProgram(program, spec, constants, threads, fallback)
 
     def describe(self) -> str:
         target = host()
@@ -41,7 +41,7 @@ class CpuBackend(Backend):
                            "clock")
 
 
-class CpuProgram(Loaded):
+class _CpuProgram(Loaded):
     """A program on this CPU; `call` leaves the option `threads` to the fallback.
 
     NNCOMPILE_JIT=0 runs the same source as plain Python, on one thread.
@@ -122,7 +122,7 @@ class CpuProgram(Loaded):
         if self.program.batch is None:
             notes.append("schedule: all threads share each step; rows depend on each other")
         elif len(self.spec.sizes) == 1:
-            notes += ["schedule:", *(f"  batch {rows}: {self._sharing(rows)}" for rows in BATCHES)]
+            notes += ["schedule:", *(f"  batch {rows}: {self._sharing(rows)}" for rows in _BATCHES)]
         else:
             notes.append("schedule: a thread takes a block of rows through all steps; where that "
                          "is quicker, for few rows, all threads share each step")

@@ -46,10 +46,10 @@ class Run:
         if not self.layers or self.root is None:
             return ""
         layer = self.layers[-1]
-        return f"{self.layer_paths.get(id(layer), '')} {type(layer).__name__}".strip()
+        return f"{self._layer_paths.get(id(layer), '')} {type(layer).__name__}".strip()
 
     @cached_property
-    def layer_paths(self) -> dict[int, str]:
+    def _layer_paths(self) -> dict[int, str]:
         """The path of each layer of the model, by its id."""
         return {} if self.root is None else {id(m): p for p, m in self.root.named_modules()}
 

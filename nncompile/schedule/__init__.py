@@ -33,11 +33,11 @@ def schedule(graph: Graph, traits: TargetTraits = VECTOR_TRAITS) -> Program:
         graph=graph, batch=batch_size(graph), inputs=inputs, steps=steps, buffers=buffers,
         outputs=tuple(contiguous(Place("output", i), v.type)
                       for i, v in enumerate(graph.outputs)),
-        preparation=preparation(graph, prepared, sources), constants=stored,
+        preparation=_preparation(graph, prepared, sources), constants=stored,
         requirements=tuple(low.requirements))
 
 
-def preparation(graph: Graph, prepared: Set[Value], outputs: list[Value]) -> Graph:
+def _preparation(graph: Graph, prepared: Set[Value], outputs: list[Value]) -> Graph:
     """Returns the graph that computes the outputs, which depend on no input, from params."""
     nodes = tuple(n for n in graph.nodes if n.result in prepared)
     return remove_dead(replace(graph, name="preparation", inputs=(), nodes=nodes,

@@ -131,7 +131,7 @@ def elementwise(low: Lowering, node: Node, operands: Operands, then: Then) -> Vi
 def linear(low: Lowering, node: Node, operands: Operands, then: Then) -> View:
     """One product with a stored weight; a weight that is computed makes it a matmul."""
     x, w, *bias = operands
-    if not all(is_stored(o) for o in (w, *bias)):
+    if not all(_is_stored(o) for o in (w, *bias)):
         # The weight is computed at run time, so it cannot be packed: a product of two activations.
         then = [("add", tuple(bias)), *then] if bias else then
         return matmul(low, node, [x, w.permuted([1, 0])], then)
@@ -139,7 +139,7 @@ def linear(low: Lowering, node: Node, operands: Operands, then: Then) -> View:
     return low.step("linear", node, low.result(node), [low.matrix(node, x), w, *bias], {}, then)
 
 
-def is_stored(view: View) -> bool:
+def _is_stored(view: View) -> bool:
     """Whether the view is a whole constant; one that ends at a size is not known before a call."""
     return (view.place.kind == "constant" and view.is_contiguous
             and all(isinstance(dim, int) for dim in view.shape))

@@ -22,7 +22,7 @@ def plan_memory(steps: Sequence[Step], buffers: Mapping[Place, TensorType]
     places = [Place("slot", i) for i in range(len(slots))]
     instead = {buffer: place for place, slot in zip(places, slots, strict=True)
                for buffer in slot.buffers}
-    return (moved(steps, instead),
+    return (_moved(steps, instead),
             {place: slot.size for place, slot in zip(places, slots, strict=True)})
 
 
@@ -41,8 +41,8 @@ def _share_in_place(steps: Sequence[Step], sizes: Mapping[Place, Dim]) -> tuple[
                     and sum(v.place == view.place for v in step.reads) == 1
                     and _covers(view, sizes[view.place]) and _same_layout(view, step.result)):
                 life = slice(lives[view.place].first, number + 1)
-                current[life] = moved(current[life], {view.place: step.result.place})
-                lives[step.result.place] = Life(life.start, lives[step.result.place].last)
+                current[life] = _moved(current[life], {view.place: step.result.place})
+                lives[step.result.place] = _Life(life.start, lives[step.result.place].last)
                 break
     return tuple(current)
 
@@ -58,23 +58,23 @@ def _same_layout(a: View, b: View) -> bool:
 
 
 @dataclass(frozen=True)
-class Life:
+class _Life:
     """The steps between which a place holds a value."""
 
     first: int                                           # the step that writes it first
     last: int                                            # the last that reads or writes it
 
 
-def _lifetimes(steps: Sequence[Step]) -> dict[Place, Life]:
-    lives: dict[Place, Life] = {}
+def _lifetimes(steps: Sequence[Step]) -> dict[Place, _Life]:
+    lives: dict[Place, _Life] = {}
     for number, step in enumerate(steps):
         for place in (step.result.place, *(v.place for v in step.reads)):
-            lives[place] = Life(lives[place].first if place in lives else number, number)
+            lives[place] = _Life(lives[place].first if place in lives else number, number)
     return lives
 
 
 @dataclass
-class Slot:
+class _Slot:
     """Memory that buffers use one after the other."""
 
     size: Dim
@@ -82,9 +82,9 @@ class Slot:
     buffers: list[Place]
 
 
-def _assign_slots(lives: Mapping[Place, Life], sizes: Mapping[Place, Dim]) -> list[Slot]:
+def _assign_slots(lives: Mapping[Place, _Life], sizes: Mapping[Place, Dim]) -> list[_Slot]:
     """First fit, in the order in which buffers are written; a slot grows to its largest buffer."""
-    slots: list[Slot] = []
+    slots: list[_Slot] = []
     for place in sorted((p for p in lives if p in sizes), key=lambda p: lives[p].first):
         for slot in slots:
             size = larger(slot.size, sizes[place])
@@ -92,7 +92,7 @@ def _assign_slots(lives: Mapping[Place, Life], sizes: Mapping[Place, Dim]) -> li
                 slot.size = size
                 break
         else:
-            slot = Slot(sizes[place], -1, [])
+            slot = _Slot(sizes[place], -1, [])
             slots.append(slot)
         slot.free_after = lives[place].last
         slot.buffers.append(place)
@@ -107,7 +107,7 @@ def larger(a: Dim, b: Dim) -> Dim | None:
     return a if min(parts) >= 0 else b if max(parts) <= 0 else None
 
 
-def moved(steps: Sequence[Step], instead: Mapping[Place, Place]) -> tuple[Step, ...]:
+def _moved(steps: Sequence[Step], instead: Mapping[Place, Place]) -> tuple[Step, ...]:
     """Returns the steps with some places exchanged for others."""
     def in_place_of(view: View) -> View:
         return view.moved(instead[view.place]) if view.place in instead else view

@@ -44,7 +44,7 @@ def number_text(dim: Dim, names: Mapping[str, str]) -> str:
     if not isinstance(dim, DimExpr):
         return str(dim)
     parts = []
-    for monomial, coefficient in printed_terms(dim):
+    for monomial, coefficient in _printed_terms(dim):
         factors = [names[name] for name in monomial]
         if abs(coefficient) != 1 or not factors:
             factors.append(str(abs(coefficient)))
@@ -53,14 +53,14 @@ def number_text(dim: Dim, names: Mapping[str, str]) -> str:
     return " ".join([first.removeprefix("+ ").replace("- ", "-"), *rest])
 
 
-def printed_terms(dim: Dim) -> list[Term]:
+def _printed_terms(dim: Dim) -> list[Term]:
     """Returns the terms of a size in the order of its text: 10 - T, not -T + 10."""
     return sorted(terms(dim), key=lambda term: term[1] < 0)
 
 
 def sizes_in_order(dim: Dim) -> Iterable[str]:
     """Returns the named sizes of a size, in the order in which its text mentions them first."""
-    return dict.fromkeys(name for monomial, _ in printed_terms(dim) for name in monomial)
+    return dict.fromkeys(name for monomial, _ in _printed_terms(dim) for name in monomial)
 
 
 def factor_text(dim: Dim, names: Mapping[str, str]) -> str:

@@ -21,8 +21,8 @@ from ir.printer import name_values
 from ir.records import dataclass, replace
 from ir.types import DTYPES, Dim, TensorType, product, same, terms
 
-NARROW = 4                     # inner dimensions below this are not vectorised
-PREFIXES = {"input": "in", "output": "out", "constant": "c", "buffer": "b", "slot": "h"}
+_NARROW = 4                    # inner dimensions below this are not vectorised
+_PREFIXES = {"input": "in", "output": "out", "constant": "c", "buffer": "b", "slot": "h"}
 
 
 class Place(NamedTuple):
@@ -32,11 +32,11 @@ class Place(NamedTuple):
     take the place of buffers.
     """
 
-    kind: str                                # a key of PREFIXES
+    kind: str                                # a key of _PREFIXES
     number: int
 
     def __str__(self) -> str:
-        return f"{PREFIXES[self.kind]}{self.number}"
+        return f"{_PREFIXES[self.kind]}{self.number}"
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def merged(shape: Sequence[Dim], strides: Sequence[Dim]) -> tuple[Dim, Dim] | No
 
 def is_narrow(dim: Dim) -> bool:
     """Whether an inner dimension is known to be too small to be vectorised."""
-    return isinstance(dim, int) and dim < NARROW
+    return isinstance(dim, int) and dim < _NARROW
 
 
 Operand = View | float                       # a Python float is a scalar of the model
@@ -256,17 +256,17 @@ class Program:
         return tuple({terms(dim): dim for dim in dims}.values())
 
     def __str__(self) -> str:
-        rows = [[str(i), place_text(s.result), f"= {call_text(s)}"]
+        rows = [[str(i), _place_text(s.result), f"= {_call_text(s)}"]
                 for i, s in enumerate(self.steps)]
         widths = [max((len(row[i]) for row in rows), default=0) for i in range(3)]
-        lines = [f"{Place('constant', k)}: {self.constant_text(constant)}"
+        lines = [f"{Place('constant', k)}: {self._constant_text(constant)}"
                  for k, constant in enumerate(self.constants)]
         lines += [f"{place}: {size}" for place, size in self.buffers.items()]
         lines += ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
         about = f"rows of {self.batch} are independent" if self.batch else "one block"
         return "\n  ".join([f"program, {about}", *lines])
 
-    def constant_text(self, constant: Constant) -> str:
+    def _constant_text(self, constant: Constant) -> str:
         """Returns how a constant is stored, and the names of what it is made of."""
         names = name_values(self.preparation)
         made_of = [names[self.preparation.outputs[source]] for source in constant.sources]
@@ -274,17 +274,17 @@ class Program:
         return f"{constant.layout} of {' and '.join(made_of)}: {constant.dtype}[{dims}]"
 
 
-def place_text(operand: Operand) -> str:
+def _place_text(operand: Operand) -> str:
     """Returns an operand as text: its place and shape."""
     if not isinstance(operand, View):
         return repr(operand)
     return f"{operand.place} [{', '.join(map(str, operand.shape))}]"
 
 
-def call_text(step: Step) -> str:
+def _call_text(step: Step) -> str:
     """Returns a step as text: kind, operands, attributes and the ops behind it."""
-    own = ", ".join(map(place_text, step.operands))
+    own = ", ".join(map(_place_text, step.operands))
     attrs = ", ".join(f"{k} = {v}" for k, v in step.attrs.items())
-    then = ", ".join(f"{op}({', '.join(map(place_text, others))})" if others else op
+    then = ", ".join(f"{op}({', '.join(map(_place_text, others))})" if others else op
                      for op, others in step.then)
     return f"{step.kind}({own})" + f" {{{attrs}}}" * bool(attrs) + f" then {then}" * bool(then)

@@ -28,10 +28,10 @@ from nncompile import options
 from nncompile.cpu.vector import Target
 
 MAX_BYTES = 256 << 20             # of the whole folder; the entries used longest ago go first
-MAGIC = b"nncompile object 1\n"
-SUFFIX, UNFINISHED = ".o", ".tmp"
-DIGEST = hashlib.sha256().digest_size
-HOUR = 3600.0
+_MAGIC = b"nncompile object 1\n"
+_SUFFIX, _UNFINISHED = ".o", ".tmp"
+_DIGEST = hashlib.sha256().digest_size
+_HOUR = 3600.0
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,13 @@ def cached(kind: str, name: str, target: Target, build: Callable[[], bytes]) -> 
     folder, _ = usable_folder()
     if folder is None:
         return build()
-    path = folder / f"{kind}-{key.hex()[:32]}{SUFFIX}"
-    code = read(path, key)
+    path = folder / f"{kind}-{key.hex()[:32]}{_SUFFIX}"
+    code = _read(path, key)
     if code is None:
         code = build()
         with contextlib.suppress(OSError):            # disk full, or read-only: next time, then
-            write(path, key, code)
-            remove_oldest(folder, MAX_BYTES)
+            _write(path, key, code)
+            _remove_oldest(folder, MAX_BYTES)
     return code
 
 
@@ -74,7 +74,7 @@ def info() -> Info:
 def clear() -> int:
     """Delete every entry; returns how many there were."""
     folder, _ = usable_folder()
-    return remove_oldest(folder, 0) if folder is not None else 0
+    return _remove_oldest(folder, 0) if folder is not None else 0
 
 
 # -- keys ------------------------------------------------------------------------------------------
@@ -83,7 +83,7 @@ def clear() -> int:
 def environment() -> str:
     """What decides, besides the target, which code is made."""
     sources = digest_of_modules(os.path.dirname(os.path.dirname(__file__)))
-    versions = (llvmlite.__version__, numba_version(), np.__version__, sys.version,
+    versions = (llvmlite.__version__, _numba_version(), np.__version__, sys.version,
                 sys.implementation.cache_tag, getattr(sys, "abiflags", ""))
     return f"{sources} {versions}"
 
@@ -108,7 +108,7 @@ def digest_of_modules(folder: str) -> str:
     return os.urandom(32).hex()
 
 
-def numba_version() -> str:
+def _numba_version() -> str:
     """Without importing numba, or importlib.metadata, which take longer than all else here."""
     spec = find_spec("numba")
     if spec is None or spec.origin is None:
@@ -134,7 +134,7 @@ def usable_folder() -> tuple[Path | None, str]:
     try:
         with _lock:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        why = mistrust(path.lstat(), stat.S_ISDIR)
+        why = _mistrust(path.lstat(), stat.S_ISDIR)
         return (None, f"{path} {why}") if why else (path, "")
     except OSError as error:
         return None, f"{path}: {error.strerror or error}"
@@ -151,7 +151,7 @@ def wanted_folder() -> Path | None:
         return None
 
 
-def mistrust(status: os.stat_result, is_kind: Callable[[int], bool]) -> str:
+def _mistrust(status: os.stat_result, is_kind: Callable[[int], bool]) -> str:
     """Why a folder or file is not used; "" if it may be."""
     if stat.S_ISLNK(status.st_mode):
         return "is a symbolic link"
@@ -166,29 +166,29 @@ def mistrust(status: os.stat_result, is_kind: Callable[[int], bool]) -> str:
 
 # -- entries ---------------------------------------------------------------------------------------
 
-def read(path: Path, key: bytes) -> bytes | None:
+def _read(path: Path, key: bytes) -> bytes | None:
     """The code at `path`, or None if there is none, if it is damaged, or if it is another key's."""
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
         with open(os.open(path, flags), "rb") as file:
-            if mistrust(os.fstat(file.fileno()), stat.S_ISREG):
+            if _mistrust(os.fstat(file.fileno()), stat.S_ISREG):
                 return None
             blob = file.read(MAX_BYTES)
     except OSError:
         return None
     with contextlib.suppress(OSError):                     # a read-only folder keeps its times
         os.utime(path, follow_symlinks=False)              # used now: not the oldest
-    start = len(MAGIC) + DIGEST
+    start = len(_MAGIC) + _DIGEST
     code = blob[start:]
-    return code if blob[:start] == MAGIC + hashlib.sha256(key + code).digest() else None
+    return code if blob[:start] == _MAGIC + hashlib.sha256(key + code).digest() else None
 
 
-def write(path: Path, key: bytes, code: bytes) -> None:
+def _write(path: Path, key: bytes, code: bytes) -> None:
     """All of it or nothing: another process never sees a part."""
-    number, name = tempfile.mkstemp(UNFINISHED, dir=path.parent)
+    number, name = tempfile.mkstemp(_UNFINISHED, dir=path.parent)
     try:
         with open(number, "wb") as file:
-            file.write(MAGIC + hashlib.sha256(key + code).digest() + code)
+            file.write(_MAGIC + hashlib.sha256(key + code).digest() + code)
         os.replace(name, path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -199,18 +199,18 @@ def write(path: Path, key: bytes, code: bytes) -> None:
 def entries(folder: Path) -> list[tuple[float, int, Path]]:
     """Time of last use, size and path of every entry, the oldest first."""
     found = []
-    for path in folder.glob("*" + SUFFIX):
+    for path in folder.glob("*" + _SUFFIX):
         with contextlib.suppress(OSError):
             status = path.lstat()
             found.append((status.st_mtime, status.st_size, path))
     return sorted(found)
 
 
-def remove_oldest(folder: Path, most: int) -> int:
+def _remove_oldest(folder: Path, most: int) -> int:
     """Leave at most `most` bytes, and nothing that a process left unfinished an hour ago."""
-    for path in folder.glob("*" + UNFINISHED):
+    for path in folder.glob("*" + _UNFINISHED):
         with contextlib.suppress(OSError):
-            if path.lstat().st_mtime < time.time() - HOUR:
+            if path.lstat().st_mtime < time.time() - _HOUR:
                 path.unlink()
     found, removed = entries(folder), 0
     total = sum(size for _, size, _ in found)

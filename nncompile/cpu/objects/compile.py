@@ -82,20 +82,20 @@ def compile_functions(functions: Sequence[Function], target: Target,
     """
     whole = llvm.parse_assembly("")
     for function in functions:
-        whole.link_in(llvm.parse_assembly(with_entry_point(function)))
+        whole.link_in(llvm.parse_assembly(_with_entry_point(function)))
     whole.triple = target.triple
-    inline_all_but(exported, whole)
-    simplify(whole, target)
+    _inline_all_but(exported, whole)
+    _simplify(whole, target)
     return bytes(machine(target).emit_object(whole))
 
 
-def with_entry_point(function: Function) -> str:
+def _with_entry_point(function: Function) -> str:
     """LLVM IR of the function as numba calls it, and of the C function that calls it.
 
     numba's convention: status f(result*, error*, arguments...).  The status is not looked at: these
     functions contain nothing that raises.
     """
-    ir_text, inner = numba_ir(function)
+    ir_text, inner = _numba_ir(function)
     letters = {"p": "ptr", "i": "i64"}
     arguments = ", ".join(f"{letters[a]} %a{i}" for i, a in enumerate(function.arguments))
     kind = letters.get(function.result, "ptr")
@@ -110,7 +110,7 @@ define {"void" if function.result == "n" else kind} @{function.symbol}({argument
 """
 
 
-def inline_all_but(exported: Collection[str], module: Any) -> None:
+def _inline_all_but(exported: Collection[str], module: Any) -> None:
     for value in (*module.functions, *module.global_variables):
         if not value.is_declaration and value.name not in exported:
             value.linkage = llvm.Linkage.internal
@@ -118,7 +118,7 @@ def inline_all_but(exported: Collection[str], module: Any) -> None:
                 value.add_function_attribute("alwaysinline")
 
 
-def simplify(module: Any, target: Target) -> None:
+def _simplify(module: Any, target: Target) -> None:
     """Of LLVM's passes those that such code gains by: there is nothing to vectorize or unroll.
     Its whole list for -O2 takes four times as long, and the code is as large."""
     passes = llvm.create_new_module_pass_manager()
@@ -133,30 +133,30 @@ def simplify(module: Any, target: Target) -> None:
     passes.run(module, llvm.create_pass_builder(machine(target), options))
 
 
-def numba_ir(function: Function) -> tuple[str, str]:
+def _numba_ir(function: Function) -> tuple[str, str]:
     """What numba makes of a function, and the name of it therein."""
     from numba.core import errors
 
     from nncompile.cpu.objects.numba_target import llvm_of
 
     try:
-        return llvm_of(in_numba(function.python), function.arguments, function.result)
+        return llvm_of(_in_numba(function.python), function.arguments, function.result)
     except (errors.NumbaError, TypeError) as error:      # TypeError: a word's argument is missing
         code = function.python.__code__
         raise CompileError(f"{code.co_name} cannot be compiled ({code.co_filename}, line "
                            f"{code.co_firstlineno}):\n{error}") from error
 
 
-def in_numba(python: Callable[..., Any]) -> Callable[..., Any]:
+def _in_numba(python: Callable[..., Any]) -> Callable[..., Any]:
     """The function, with what numba takes for a word in the place of each."""
     code, scope = python.__code__, python.__globals__
     used = {n: scope[n] for n in code.co_names if n in scope}
     used |= {n: PRIMITIVES[n] for n in ("min", "max") if n in code.co_names}      # not Python's own
-    words = {n: in_place_of(word) for n, word in used.items() if isinstance(word, Primitive)}
+    words = {n: _in_place_of(word) for n, word in used.items() if isinstance(word, Primitive)}
     return types.FunctionType(code, {**scope, **words}, code.co_name)
 
 
 @functools.cache
-def in_place_of(word: Primitive) -> Callable[..., None]:
+def _in_place_of(word: Primitive) -> Callable[..., None]:
     from nncompile.cpu.objects.numba_target import declare_word
     return declare_word(word)

@@ -84,7 +84,7 @@ def symbols(code: bytes) -> tuple[list[str], list[str]]:
     try:
         needed: list[str] = []
         defined: list[str] = []
-        for name, info, section in elf_symbols(code):
+        for name, info, section in _elf_symbols(code):
             if name and info >> 4 != 0:                          # 0: local to the object
                 (defined if section else needed).append(name)
         return needed, defined
@@ -92,7 +92,7 @@ def symbols(code: bytes) -> tuple[list[str], list[str]]:
         raise LinkError(f"an object file is damaged: {error}") from error
 
 
-def elf_symbols(code: bytes) -> Iterator[tuple[str, int, int]]:
+def _elf_symbols(code: bytes) -> Iterator[tuple[str, int, int]]:
     """Name, info byte and section number (0: undefined) of every symbol."""
     table, = struct.unpack_from("<Q", code, 40)
     entry, count = struct.unpack_from("<HH", code, 58)

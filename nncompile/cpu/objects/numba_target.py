@@ -21,34 +21,34 @@ from numba.core.typing.templates import signature
 from nncompile.cpu.objects.primitives import POINTER, Primitive
 from nncompile.cpu.vector import retyped
 
-INT, TRUTH, ADDRESS = types.int64, types.boolean, types.voidptr
-KINDS = {"p": ADDRESS, "i": INT, "c": INT, "n": types.void}
-RANGE = types.range_state64_type
+_INT, _TRUTH, _ADDRESS = types.int64, types.boolean, types.voidptr
+_KINDS = {"p": _ADDRESS, "i": _INT, "c": _INT, "n": types.void}
+_RANGE = types.range_state64_type
 
-TYPINGS = templates.Registry()                # numba keeps how a call is typed apart from
-LOWERINGS = Registry("nncompile")             # how it is lowered
+_TYPINGS = templates.Registry()               # numba keeps how a call is typed apart from
+_LOWERINGS = Registry("nncompile")            # how it is lowered
 
 
-def declare(function: Any, *signatures: Any) -> None:
+def _declare(function: Any, *signatures: Any) -> None:
     """Calls of the function have these types."""
     typing = type(function.__name__, (templates.ConcreteTemplate,),
                   {"key": function, "cases": list(signatures)})
-    TYPINGS.register(typing)
-    TYPINGS.register_global(function, types.Function(typing))
+    _TYPINGS.register(typing)
+    _TYPINGS.register_global(function, types.Function(typing))
 
 
 for name in ("add", "sub", "mul", "floordiv", "mod", "and_", "or_", "xor", "lshift", "rshift"):
-    declare(getattr(operator, name), signature(INT, INT, INT))
-    declare(getattr(operator, "i" + name.rstrip("_")), signature(INT, INT, INT))     # x += y
+    _declare(getattr(operator, name), signature(_INT, _INT, _INT))
+    _declare(getattr(operator, "i" + name.rstrip("_")), signature(_INT, _INT, _INT))     # x += y
 for name in ("lt", "le", "gt", "ge", "eq", "ne"):
-    declare(getattr(operator, name), signature(TRUTH, INT, INT))
+    _declare(getattr(operator, name), signature(_TRUTH, _INT, _INT))
 for name in ("neg", "invert"):
-    declare(getattr(operator, name), signature(INT, INT))
-declare(operator.not_, signature(TRUTH, TRUTH), signature(TRUTH, INT))
-declare(bool, signature(TRUTH, TRUTH), signature(TRUTH, INT))
-declare(range, *(signature(RANGE, *[INT] * count) for count in (1, 2, 3)))
+    _declare(getattr(operator, name), signature(_INT, _INT))
+_declare(operator.not_, signature(_TRUTH, _TRUTH), signature(_TRUTH, _INT))
+_declare(bool, signature(_TRUTH, _TRUTH), signature(_TRUTH, _INT))
+_declare(range, *(signature(_RANGE, *[_INT] * count) for count in (1, 2, 3)))
 for step in (builtins.GetIter, builtins.IterNext, builtins.PairFirst, builtins.PairSecond):
-    TYPINGS.register(step)                    # of a loop over a range
+    _TYPINGS.register(step)                   # of a loop over a range
 
 
 def declare_word(word: Primitive) -> Callable[..., None]:
@@ -62,22 +62,22 @@ def declare_word(word: Primitive) -> Callable[..., None]:
         value = word.emit(builder, [retyped(v, POINTER) if letter == "p" else v
                                     for v, letter in zip(values, word.arguments, strict=True)])
         if word.result == "p":
-            return retyped(value, context.get_value_type(ADDRESS))
+            return retyped(value, context.get_value_type(_ADDRESS))
         return context.get_dummy_value() if word.result == "n" else value
 
-    wanted = signature(KINDS[word.result], *(KINDS[a] for a in word.arguments))
+    wanted = signature(_KINDS[word.result], *(_KINDS[a] for a in word.arguments))
     stands_for.__name__ = word.name
-    declare(stands_for, wanted)
-    LOWERINGS.lower(stands_for, *wanted.args)(emit)
+    _declare(stands_for, wanted)
+    _LOWERINGS.lower(stands_for, *wanted.args)(emit)
     return stands_for
 
 
-class TypingContext(context.BaseContext):
+class _TypingContext(context.BaseContext):
     def _load_builtins(self) -> None:
         pass
 
     def load_additional_registries(self) -> None:
-        self.install_registry(TYPINGS)
+        self.install_registry(_TYPINGS)
 
     def resolve_value_type(self, val: Any) -> Any:
         """What is declared here, before numba looks at what else it could be: to learn that `bool`
@@ -85,7 +85,7 @@ class TypingContext(context.BaseContext):
         return self._get_global_type(val) or super().resolve_value_type(val)
 
 
-class Library(codegen.JITCodeLibrary):
+class _Library(codegen.JITCodeLibrary):
     """Keeps a function's LLVM as text: what numba would do with it is not wanted."""
 
     text = ""
@@ -94,24 +94,24 @@ class Library(codegen.JITCodeLibrary):
         self.text = str(module)
 
 
-class Codegen(codegen.JITCPUCodegen):
-    _library_class = Library
+class _Codegen(codegen.JITCPUCodegen):
+    _library_class = _Library
 
 
-class TargetContext(cpu.CPUContext):
+class _TargetContext(cpu.CPUContext):
     def init(self) -> None:
         super().init()
-        self._internal_codegen = Codegen("nncompile")
+        self._internal_codegen = _Codegen("nncompile")
 
     def load_additional_registries(self) -> None:
-        self.install_registry(LOWERINGS)
+        self.install_registry(_LOWERINGS)
 
     def post_lowering(self, module: Any, library: Any) -> None:
         pass                                  # numba's own links its runtime: arrays, strings
 
 
 @register_pass(mutates_CFG=False, analysis_only=False)
-class PlainNumbers(FunctionPass):
+class _PlainNumbers(FunctionPass):
     """Every number in a function is an int64.  To numba 0 and 1 are of two types, and a variable
     that is set to one of them could not be set to the other."""
 
@@ -129,22 +129,22 @@ class PlainNumbers(FunctionPass):
         return True
 
 
-class Pipeline(compiler.CompilerBase):
+class _Pipeline(compiler.CompilerBase):
     """Of the passes that numba runs on a function, those that numbers, calls and loops need.
     Not SSA form: a variable has one type here, and LLVM makes that form anyway."""
 
     def define_pipelines(self) -> list[Any]:
         passes = compiler.PassManager("nncompile")
         for one in (untyped_passes.TranslateByteCode, untyped_passes.FixupArgs,
-                    untyped_passes.IRProcessing, PlainNumbers, typed_passes.NopythonTypeInference,
+                    untyped_passes.IRProcessing, _PlainNumbers, typed_passes.NopythonTypeInference,
                     typed_passes.NativeLowering, typed_passes.NoPythonBackend):
             passes.add_pass(one, one.__doc__ or one.__name__)
         passes.finalize()
         return [passes]
 
 
-TYPING = TypingContext()
-TARGET = TargetContext(TYPING)
+_TYPING = _TypingContext()
+_TARGET = _TargetContext(_TYPING)
 
 
 def llvm_of(python: Callable[..., Any], arguments: str, result: str) -> tuple[str, str]:
@@ -155,6 +155,6 @@ def llvm_of(python: Callable[..., Any], arguments: str, result: str) -> tuple[st
     flags = compiler.Flags()
     flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
     flags.error_model = "numpy"                          # x // 0 is 0, nothing raises
-    done = compiler.compile_extra(TYPING, TARGET, python, tuple(KINDS[a] for a in arguments),
-                                  KINDS[result], flags, {}, pipeline_class=Pipeline)
+    done = compiler.compile_extra(_TYPING, _TARGET, python, tuple(_KINDS[a] for a in arguments),
+                                  _KINDS[result], flags, {}, pipeline_class=_Pipeline)
     return done.library.text, done.fndesc.mangled_name

@@ -22,16 +22,16 @@ from ir.types import DTYPES
 from nncompile.cpu.kernels import PHASE_WORDS, typed
 from nncompile.cpu.vector import retyped
 
-F32, I8, I32, I64 = ll.FloatType(), ll.IntType(8), ll.IntType(32), ll.IntType(64)
-POINTER, VOID = ll.PointerType(), ll.VoidType()
-LLVM_TYPES = {"p": POINTER, "i": I64, "c": I32, "n": VOID}
+_F32, _I8, _I32, _I64 = ll.FloatType(), ll.IntType(8), ll.IntType(32), ll.IntType(64)
+POINTER, _VOID = ll.PointerType(), ll.VoidType()
+_LLVM_TYPES = {"p": POINTER, "i": _I64, "c": _I32, "n": _VOID}
 
 PHASE = PHASE_WORDS               # of each phase, in the queue
-LINE = 16                         # float32 of a cache line
+_LINE = 16                        # float32 of a cache line
 
-Builder = Any                     # llvmlite.ir.IRBuilder
+_Builder = Any                    # llvmlite.ir.IRBuilder
 Pointer = Any                     # in annotations of the runtime's functions: letter p
-Emitter = Callable[[Builder, Sequence[Any]], Any]
+Emitter = Callable[[_Builder, Sequence[Any]], Any]
 
 
 @dataclass(frozen=True)
@@ -52,63 +52,63 @@ class Primitive:
 
 def symbol(name: str, arguments: str, result: str, c_name: str | None = None) -> Primitive:
     """A C function that the linker finds: of the process (libc, the interpreter) or our own."""
-    def emit(builder: Builder, values: Sequence[Any]) -> Any:
+    def emit(builder: _Builder, values: Sequence[Any]) -> Any:
         value = builder.call(declared(builder.module, c_name or name, arguments, result), values)
-        return builder.sext(value, I64) if result == "c" else value
+        return builder.sext(value, _I64) if result == "c" else value
     return Primitive(name, arguments, result, emit)
 
 
 def declared(module: Any, name: str, arguments: str, result: str) -> Any:
     if name in module.globals:
         return module.globals[name]
-    kind = ll.FunctionType(LLVM_TYPES[result], [LLVM_TYPES[a] for a in arguments])
+    kind = ll.FunctionType(_LLVM_TYPES[result], [_LLVM_TYPES[a] for a in arguments])
     return ll.Function(module, kind, name)
 
 
 def indirect(name: str, arguments: str, result: str) -> Primitive:
     """A word whose first argument is the address of the function that it calls with the others."""
-    def emit(builder: Builder, values: Sequence[Any]) -> Any:
-        kind = ll.FunctionType(LLVM_TYPES[result], [LLVM_TYPES[a] for a in arguments])
+    def emit(builder: _Builder, values: Sequence[Any]) -> Any:
+        kind = ll.FunctionType(_LLVM_TYPES[result], [_LLVM_TYPES[a] for a in arguments])
         return builder.call(retyped(values[0], kind.as_pointer()), values[1:])
     return Primitive(name, "p" + arguments, result, emit)
 
 
-def element(builder: Builder, pointer: Any, index: Any, kind: Any = I64) -> Any:
+def _element(builder: _Builder, pointer: Any, index: Any, kind: Any = _I64) -> Any:
     return builder.gep(pointer, [index], source_etype=kind)
 
 
-def smaller(builder: Builder, values: Sequence[Any]) -> Any:
+def _smaller(builder: _Builder, values: Sequence[Any]) -> Any:
     return builder.select(builder.icmp_signed("<", *values), *values)
 
 
-def larger(builder: Builder, values: Sequence[Any]) -> Any:
+def _larger(builder: _Builder, values: Sequence[Any]) -> Any:
     return builder.select(builder.icmp_signed(">", *values), *values)
 
 
-def round_up(builder: Builder, values: Sequence[Any]) -> Any:
-    return builder.and_(builder.add(values[0], I64(LINE - 1)), I64(-LINE))
+def _round_up(builder: _Builder, values: Sequence[Any]) -> Any:
+    return builder.and_(builder.add(values[0], _I64(_LINE - 1)), _I64(-_LINE))
 
 
-def place_of_phase(builder: Builder, values: Sequence[Any]) -> Any:
-    return element(builder, values[0], builder.mul(values[1], I64(PHASE)))
+def _place_of_phase(builder: _Builder, values: Sequence[Any]) -> Any:
+    return _element(builder, values[0], builder.mul(values[1], _I64(PHASE)))
 
 
-def take_next(builder: Builder, values: Sequence[Any]) -> Any:
-    return builder.atomic_rmw("add", place_of_phase(builder, values), I64(1), "acq_rel")
+def _take_next(builder: _Builder, values: Sequence[Any]) -> Any:
+    return builder.atomic_rmw("add", _place_of_phase(builder, values), _I64(1), "acq_rel")
 
 
-def python_put(facts: Any, index: int, value: int) -> None:
+def _python_put(facts: Any, index: int, value: int) -> None:
     facts[index] = value
 
 
-def python_claim(queue: Any, number: int) -> int:
+def _python_claim(queue: Any, number: int) -> int:
     queue[number * PHASE] += 1
     return int(queue[number * PHASE]) - 1
 
 
-def step_primitive(name: str, dtype: str) -> Primitive:
-    kind = F32 if dtype == "f32" else ll.IntType(8 * DTYPES[dtype].itemsize)
-    return Primitive(name, "pi", "p", lambda b, v: element(b, v[0], v[1], kind),
+def _step_primitive(name: str, dtype: str) -> Primitive:
+    kind = _F32 if dtype == "f32" else ll.IntType(8 * DTYPES[dtype].itemsize)
+    return Primitive(name, "pi", "p", lambda b, v: _element(b, v[0], v[1], kind),
                 lambda array, offset: typed(array, dtype)[offset:])
 
 
@@ -116,61 +116,61 @@ def step_primitive(name: str, dtype: str) -> Primitive:
 
 PRIMITIVES = {word.name: word for word in (
     # the element that lies `offset` after `pointer`: at(p, 3) counts float32, at_i64(p, 3) int64
-    *(step_primitive("at" if dtype == "f32" else f"at_{dtype}", dtype) for dtype in DTYPES),
+    *(_step_primitive("at" if dtype == "f32" else f"at_{dtype}", dtype) for dtype in DTYPES),
     # input or output number k of the call;  the k-th named size
-    Primitive("pointer", "pi", "p", lambda b, v: b.load(element(b, *v), typ=POINTER),
+    Primitive("pointer", "pi", "p", lambda b, v: b.load(_element(b, *v), typ=POINTER),
          lambda args, k: args[k]),
-    Primitive("size", "pi", "i", lambda b, v: b.load(element(b, *v), typ=I64),
+    Primitive("size", "pi", "i", lambda b, v: b.load(_element(b, *v), typ=_I64),
          lambda sizes, k: int(sizes[k])),
     # what `plan` says of the call
-    Primitive("put", "pii", "n", lambda b, v: b.store(v[2], element(b, *v[:2])), python_put),
+    Primitive("put", "pii", "n", lambda b, v: b.store(v[2], _element(b, *v[:2])), _python_put),
     # the queue of step k's units;  the next unit of it that nobody has taken
-    Primitive("phase", "pi", "p", place_of_phase, lambda queue, k: queue[k * PHASE:]),
-    Primitive("claim", "pi", "i", take_next, python_claim),
+    Primitive("phase", "pi", "p", _place_of_phase, lambda queue, k: queue[k * PHASE:]),
+    Primitive("claim", "pi", "i", _take_next, _python_claim),
     # floats, rounded up to whole cache lines
-    Primitive("aligned", "i", "i", round_up, lambda n: (n + LINE - 1) // LINE * LINE),
-    Primitive("min", "ii", "i", smaller, min),
-    Primitive("max", "ii", "i", larger, max),
+    Primitive("aligned", "i", "i", _round_up, lambda n: (n + _LINE - 1) // _LINE * _LINE),
+    Primitive("min", "ii", "i", _smaller, min),
+    Primitive("max", "ii", "i", _larger, max),
 )}
 
 
 # -- the runtime's own words: memory and atomics count in words of 8 bytes -------------------------
 
-def pause(builder: Builder, _: Sequence[Any]) -> None:
+def _pause(builder: _Builder, _: Sequence[Any]) -> None:
     """Tell the CPU that this is a spinning loop."""
     machine = platform.machine()
     if machine in ("x86_64", "AMD64"):
         builder.call(declared(builder.module, "llvm.x86.sse2.pause", "", "n"), [])
     elif machine in ("aarch64", "arm64"):
         hint = declared(builder.module, "llvm.aarch64.hint", "c", "n")
-        builder.call(hint, [I32(1)])                                 # yield
+        builder.call(hint, [_I32(1)])                                # yield
 
 
-load = Primitive("load", "pi", "i", lambda b, v: b.load(element(b, *v), typ=I64))
-store = Primitive("store", "pii", "n", lambda b, v: b.store(v[2], element(b, *v[:2])))
+load = Primitive("load", "pi", "i", lambda b, v: b.load(_element(b, *v), typ=_I64))
+store = Primitive("store", "pii", "n", lambda b, v: b.store(v[2], _element(b, *v[:2])))
 load_pointer = Primitive("load_pointer", "pi", "p",
-                         lambda b, v: b.load(element(b, *v), typ=POINTER))
+                         lambda b, v: b.load(_element(b, *v), typ=POINTER))
 store_pointer = Primitive("store_pointer", "pip", "n",
-                          lambda b, v: b.store(v[2], element(b, *v[:2])))
+                          lambda b, v: b.store(v[2], _element(b, *v[:2])))
 load_int32 = Primitive("load_int32", "pi", "i", lambda b, v: b.sext(      # at an offset in bytes
-    b.load(element(b, v[0], v[1], I8), typ=I32), I64))
-words = Primitive("words", "pi", "p", lambda b, v: element(b, *v))        # the address of word i
+    b.load(_element(b, v[0], v[1], _I8), typ=_I32), _I64))
+words = Primitive("words", "pi", "p", lambda b, v: _element(b, *v))       # the address of word i
 null = Primitive("null", "", "p", lambda b, v: ll.Constant(POINTER, None))
-same = Primitive("same", "pp", "i", lambda b, v: b.zext(b.icmp_unsigned("==", *v), I64))
+same = Primitive("same", "pp", "i", lambda b, v: b.zext(b.icmp_unsigned("==", *v), _I64))
 # words of the stack, until the function returns
-stack = Primitive("stack", "i", "p", lambda b, v: b.alloca(I64, size=v[0]))
-relax = Primitive("relax", "", "n", pause)
+stack = Primitive("stack", "i", "p", lambda b, v: b.alloca(_I64, size=v[0]))
+relax = Primitive("relax", "", "n", _pause)
 
 # a store that others see after all stores before it
 publish = Primitive("publish", "pii", "n", lambda b, v: b.store_atomic(
-    v[2], retyped(element(b, *v[:2]), I64.as_pointer()), "release", 8))
+    v[2], retyped(_element(b, *v[:2]), _I64.as_pointer()), "release", 8))
 
 # every one a full barrier (sequentially consistent); these return what was there before
 atomic_load = Primitive("atomic_load", "pi", "i", lambda b, v: b.load_atomic(
-    element(b, *v), "seq_cst", 8, typ=I64))
+    _element(b, *v), "seq_cst", 8, typ=_I64))
 atomic_store = Primitive("atomic_store", "pii", "n", lambda b, v: b.store_atomic(
-    v[2], retyped(element(b, *v[:2]), I64.as_pointer()), "seq_cst", 8))
+    v[2], retyped(_element(b, *v[:2]), _I64.as_pointer()), "seq_cst", 8))
 atomic_add = Primitive("atomic_add", "pii", "i", lambda b, v: b.atomic_rmw(
-    "add", element(b, *v[:2]), v[2], "seq_cst"))
+    "add", _element(b, *v[:2]), v[2], "seq_cst"))
 exchange = Primitive("exchange", "pii", "i", lambda b, v: b.atomic_rmw(
-    "xchg", element(b, *v[:2]), v[2], "seq_cst"))
+    "xchg", _element(b, *v[:2]), v[2], "seq_cst"))

@@ -48,14 +48,14 @@ from nncompile.cpu.runtime.compiled_call import (
 from nncompile.cpu.runtime.launch import DONE, run
 
 # Py_buffer, in words; flags of a request
-BUFFER_WORDS, B_ADDRESS, B_LENGTH, B_ITEM_SIZE = 10, 0, 2, 3
-C_CONTIGUOUS, WRITABLE = 0x38, 0x01
+_BUFFER_WORDS, _B_ADDRESS, _B_LENGTH, _B_ITEM_SIZE = 10, 0, 2, 3
+_C_CONTIGUOUS, _WRITABLE = 0x38, 0x01
 
-UNUSUAL = -1                      # what run_objects returns beside launch's: nothing was computed,
+_UNUSUAL = -1                     # what run_objects returns beside launch's: nothing was computed,
                                   # or a wrong index was met
-get_buffer = symbol("get_buffer", "ppi", "c", "PyObject_GetBuffer")
-release_buffer = symbol("release_buffer", "p", "n", "PyBuffer_Release")
-clear_error = symbol("clear_error", "", "n", "PyErr_Clear")
+_get_buffer = symbol("get_buffer", "ppi", "c", "PyObject_GetBuffer")
+_release_buffer = symbol("release_buffer", "p", "n", "PyBuffer_Release")
+_clear_error = symbol("clear_error", "", "n", "PyErr_Clear")
 
 
 # -- compiled --------------------------------------------------------------------------------------
@@ -65,10 +65,10 @@ def run_objects(plan: Pointer, weights: Pointer, objects: Pointer) -> int:
     """`launch.run` for a tuple of arrays: the inputs, then the outputs."""
     state, facts = load_pointer(plan, PLAN_STATE), load_pointer(plan, PLAN_FACTS)
     count = load(state, INPUTS) + load(state, OUTPUTS)
-    views, arrays, fault = stack(BUFFER_WORDS * count), stack(2 * count), stack(FAULT_WORDS)
+    views, arrays, fault = stack(_BUFFER_WORDS * count), stack(2 * count), stack(FAULT_WORDS)
     store(fault, FAULT_STEP, 0)
     held = hold(objects, views, arrays, load(state, INPUTS), count)
-    status = UNUSUAL
+    status = _UNUSUAL
     if held == count:
         lasts = load(facts, FLOPS) >= load(state, RELEASE)
         thread = save_thread() if lasts else null()
@@ -77,8 +77,8 @@ def run_objects(plan: Pointer, weights: Pointer, objects: Pointer) -> int:
         if lasts:
             restore_thread(thread)
     for i in range(held):
-        release_buffer(words(views, BUFFER_WORDS * i))
-    return status if load(fault, FAULT_STEP) == 0 else UNUSUAL
+        _release_buffer(words(views, _BUFFER_WORDS * i))
+    return status if load(fault, FAULT_STEP) == 0 else _UNUSUAL
 
 
 @runtime
@@ -89,16 +89,16 @@ def hold(objects: Pointer, views: Pointer, arrays: Pointer, inputs: int, count: 
     output that overlaps those before it.
     """
     for i in range(count):
-        view = words(views, BUFFER_WORDS * i)
-        wanted = C_CONTIGUOUS | WRITABLE if i >= inputs else C_CONTIGUOUS
-        if get_buffer(get_item(objects, i), view, wanted) != 0:
-            clear_error()
+        view = words(views, _BUFFER_WORDS * i)
+        wanted = _C_CONTIGUOUS | _WRITABLE if i >= inputs else _C_CONTIGUOUS
+        if _get_buffer(get_item(objects, i), view, wanted) != 0:
+            _clear_error()
             return i
-        store(arrays, i, load(view, B_ADDRESS))
-        store(arrays, count + i, load(view, B_LENGTH))
-        aligned = load(view, B_ADDRESS) & (load(view, B_ITEM_SIZE) - 1) == 0
+        store(arrays, i, load(view, _B_ADDRESS))
+        store(arrays, count + i, load(view, _B_LENGTH))
+        aligned = load(view, _B_ADDRESS) & (load(view, _B_ITEM_SIZE) - 1) == 0
         if not aligned or (i >= inputs and overlaps_earlier(arrays, count, i) != 0):
-            release_buffer(view)
+            _release_buffer(view)
             return i
     return count
 

@@ -67,28 +67,28 @@ from nncompile.cpu.objects.primitives import (
 from nncompile.cpu.runtime.launch import DONE, NO_WORKERS, run
 
 # PyObject, PyArrayObject: offsets in words; PyArrayObject, PyArray_Descr: offsets in bytes
-CLASS, DATA, SHAPE, DESCR = 1, 2, 4, 7
-RANK_BYTE, FLAGS_BYTE = 24, 64
-BYTE_ORDER_BYTE, TYPE_BYTE = 26, 28
-PLAIN, WRITEABLE = 0x101, 0x400               # C order and aligned
-NATIVE, NO_ORDER = ord("="), ord("|")         # the latter of types of one byte
-NEW_ARRAY_INDEX = 93                          # of PyArray_New in numpy's table of functions
+_CLASS, _DATA, _SHAPE, _DESCR = 1, 2, 4, 7
+_RANK_BYTE, _FLAGS_BYTE = 24, 64
+_BYTE_ORDER_BYTE, _TYPE_BYTE = 26, 28
+_PLAIN, _WRITEABLE = 0x101, 0x400             # C order and aligned
+_NATIVE, _NO_ORDER = ord("="), ord("|")       # the latter of types of one byte
+_NEW_ARRAY_INDEX = 93                         # of PyArray_New in numpy's table of functions
 
 RELEASE_FLOPS = 2_000_000                     # about 10 us: worth 0.1 us for other threads' sake
 
-vectorcall = symbol("vectorcall", "ppip", "p", "PyObject_Vectorcall")
+_vectorcall = symbol("vectorcall", "ppip", "p", "PyObject_Vectorcall")
 save_thread = symbol("save_thread", "", "p", "PyEval_SaveThread")
 restore_thread = symbol("restore_thread", "p", "n", "PyEval_RestoreThread")
-incref = symbol("incref", "p", "n", "Py_IncRef")
-decref = symbol("decref", "p", "n", "Py_DecRef")
-no_memory = symbol("no_memory", "", "p", "PyErr_NoMemory")
-new_tuple = symbol("new_tuple", "i", "p", "PyTuple_New")
-set_item = symbol("set_item", "pip", "c", "PyTuple_SetItem")
+_incref = symbol("incref", "p", "n", "Py_IncRef")
+_decref = symbol("decref", "p", "n", "Py_DecRef")
+_no_memory = symbol("no_memory", "", "p", "PyErr_NoMemory")
+_new_tuple = symbol("new_tuple", "i", "p", "PyTuple_New")
+_set_item = symbol("set_item", "pip", "c", "PyTuple_SetItem")
 get_item = symbol("get_item", "pi", "p", "PyTuple_GetItem")
-tuple_size = symbol("tuple_size", "p", "i", "PyTuple_Size")
-new_int = symbol("new_int", "i", "p", "PyLong_FromLongLong")
-new_array = indirect("new_array", "pipippiip", "p")
-call_plan = indirect("call_plan", "pp", "n")
+_tuple_size = symbol("tuple_size", "p", "i", "PyTuple_Size")
+_new_int = symbol("new_int", "i", "p", "PyLong_FromLongLong")
+_new_array = indirect("new_array", "pipippiip", "p")
+_call_plan = indirect("call_plan", "pp", "n")
 
 
 # -- compiled --------------------------------------------------------------------------------------
@@ -96,7 +96,7 @@ call_plan = indirect("call_plan", "pp", "n")
 @runtime
 def call(self: Pointer, args: Pointer, count: int, keywords: Pointer) -> Pointer:
     """call(*inputs), call(*inputs, *outs), or with one output call(*inputs, out=out)."""
-    state = load_pointer(self, DATA)
+    state = load_pointer(self, _DATA)
     inputs, outputs = load(state, INPUTS), load(state, OUTPUTS)
     out_given = has_out(state, count, keywords)
     sizes, facts = stack(load(state, SIZE_WORDS)), stack(load(state, FACT_WORDS))
@@ -105,13 +105,13 @@ def call(self: Pointer, args: Pointer, count: int, keywords: Pointer) -> Pointer
     if out_given >= 0:
         specs = read_inputs(state, args, sizes, arrays)
     if same(specs, null()):
-        return vectorcall(load_pointer(state, FALLBACK), args, count, keywords)
-    call_plan(load_pointer(state, PLAN), sizes, facts)
+        return _vectorcall(load_pointer(state, FALLBACK), args, count, keywords)
+    _call_plan(load_pointer(state, PLAN), sizes, facts)
     if load(facts, ROOM) < 0:
-        return vectorcall(load_pointer(state, FALLBACK), args, count, keywords)
+        return _vectorcall(load_pointer(state, FALLBACK), args, count, keywords)
     if out_given:
         if take_outputs(state, words(args, inputs), specs, facts, arrays, results) == 0:
-            return vectorcall(load_pointer(state, FALLBACK), args, count, keywords)
+            return _vectorcall(load_pointer(state, FALLBACK), args, count, keywords)
     elif make_outputs(state, specs, facts, arrays, results) == 0:
         return null()
     fault = stack(FAULT_WORDS)
@@ -123,16 +123,16 @@ def call(self: Pointer, args: Pointer, count: int, keywords: Pointer) -> Pointer
     if status == DONE:
         return refuse(state, fault)
     if status == NO_WORKERS:
-        return vectorcall(load_pointer(state, RESTART), args, count, keywords)
-    return no_memory()
+        return _vectorcall(load_pointer(state, RESTART), args, count, keywords)
+    return _no_memory()
 
 
 @runtime
 def has_out(state: Pointer, count: int, keywords: Pointer) -> int:
     """1 if outputs are given, 0 if not, -1 if the arguments are anything else."""
     inputs, outputs = load(state, INPUTS), load(state, OUTPUTS)
-    if same(keywords, null()) == 0 and tuple_size(keywords) > 0:
-        if count != inputs or outputs != 1 or tuple_size(keywords) != 1:
+    if same(keywords, null()) == 0 and _tuple_size(keywords) > 0:
+        if count != inputs or outputs != 1 or _tuple_size(keywords) != 1:
             return -1
         return 1 if same(get_item(keywords, 0), load_pointer(state, OUT_NAME)) else -1
     if count == inputs:
@@ -151,9 +151,9 @@ def read_inputs(state: Pointer, args: Pointer, sizes: Pointer, arrays: Pointer) 
     spec = words(state, SPECS)
     for i in range(load(state, INPUTS)):
         array = load_pointer(args, i)
-        if is_plain(state, array, spec, PLAIN) == 0:
+        if is_plain(state, array, spec, _PLAIN) == 0:
             return null()
-        shape, rank = load_pointer(array, SHAPE), load(spec, SPEC_RANK)
+        shape, rank = load_pointer(array, _SHAPE), load(spec, SPEC_RANK)
         if bind_sizes(shape, words(spec, SPEC_DIMS), rank, sizes) == 0:
             return null()
         note_array(state, arrays, i, array, shape, spec)
@@ -164,19 +164,19 @@ def read_inputs(state: Pointer, args: Pointer, sizes: Pointer, arrays: Pointer) 
 @runtime
 def is_plain(state: Pointer, array: Pointer, spec: Pointer, flags: int) -> int:
     """An ndarray, no subclass, of the spec's dtype and rank, with these flags."""
-    if load(array, CLASS) != load(state, ARRAY_CLASS):
+    if load(array, _CLASS) != load(state, ARRAY_CLASS):
         return 0
-    if load_int32(array, RANK_BYTE) != load(spec, SPEC_RANK):
+    if load_int32(array, _RANK_BYTE) != load(spec, SPEC_RANK):
         return 0
-    if load_int32(array, FLAGS_BYTE) & flags != flags:
+    if load_int32(array, _FLAGS_BYTE) & flags != flags:
         return 0
-    if load(array, DESCR) == load(spec, SPEC_DESCR):
+    if load(array, _DESCR) == load(spec, SPEC_DESCR):
         return 1
-    descr = load_pointer(array, DESCR)        # an equal dtype, as unpickling makes them
-    order = (load_int32(descr, BYTE_ORDER_BYTE - 2) >> 16) & 255
-    if order != NATIVE and order != NO_ORDER:
+    descr = load_pointer(array, _DESCR)       # an equal dtype, as unpickling makes them
+    order = (load_int32(descr, _BYTE_ORDER_BYTE - 2) >> 16) & 255
+    if order != _NATIVE and order != _NO_ORDER:
         return 0
-    number = load_int32(descr, TYPE_BYTE)
+    number = load_int32(descr, _TYPE_BYTE)
     return 1 if number == load(spec, SPEC_TYPE) or number == load(spec, SPEC_OTHER_TYPE) else 0
 
 
@@ -199,7 +199,7 @@ def bind_sizes(shape: Pointer, dims: Pointer, rank: int, sizes: Pointer) -> int:
 def note_array(state: Pointer, arrays: Pointer, i: int, array: Pointer, shape: Pointer,
                spec: Pointer) -> None:
     """Where array number i starts, and in the second half of `arrays` how many bytes it has."""
-    store(arrays, i, load(array, DATA))
+    store(arrays, i, load(array, _DATA))
     size = load(spec, SPEC_BYTES)
     for axis in range(load(spec, SPEC_RANK)):
         size *= load(shape, axis)
@@ -214,9 +214,9 @@ def take_outputs(state: Pointer, given: Pointer, spec: Pointer, facts: Pointer, 
     dims = words(facts, OUTPUT_DIMS)
     for i in range(outputs):
         array = load_pointer(given, i)
-        if is_plain(state, array, spec, PLAIN | WRITEABLE) == 0:
+        if is_plain(state, array, spec, _PLAIN | _WRITEABLE) == 0:
             return 0
-        shape, rank = load_pointer(array, SHAPE), load(spec, SPEC_RANK)
+        shape, rank = load_pointer(array, _SHAPE), load(spec, SPEC_RANK)
         for axis in range(rank):
             if load(shape, axis) != load(dims, axis):
                 return 0
@@ -228,7 +228,7 @@ def take_outputs(state: Pointer, given: Pointer, spec: Pointer, facts: Pointer, 
         if overlaps_earlier(arrays, inputs + outputs, i):
             return 0
     for i in range(outputs):
-        incref(load_pointer(results, i))
+        _incref(load_pointer(results, i))
     return 1
 
 
@@ -254,15 +254,15 @@ def make_outputs(state: Pointer, spec: Pointer, facts: Pointer, arrays: Pointer,
         for axis in range(rank):
             size *= load(dims, axis)
         if size < load(state, LARGE):
-            array = new_array(load_pointer(state, NEW_ARRAY), load_pointer(state, ARRAY_CLASS),
-                              rank, dims, load(spec, SPEC_TYPE), null(), null(), 0, 0, null())
+            array = _new_array(load_pointer(state, NEW_ARRAY), load_pointer(state, ARRAY_CLASS),
+                               rank, dims, load(spec, SPEC_TYPE), null(), null(), 0, 0, null())
         else:
             array = new_large_array(state, i, dims, rank)
         if same(array, null()):
             release(results, i)
             return 0
         store_pointer(results, i, array)
-        store(arrays, inputs + i, load(array, DATA))
+        store(arrays, inputs + i, load(array, _DATA))
         dims = words(dims, rank)
         spec = words(spec, SPEC_DIMS)
     return 1
@@ -286,14 +286,14 @@ def run_released(state: Pointer, arrays: Pointer, sizes: Pointer, facts: Pointer
     Another thread may give the model other weights meanwhile: this run holds on to its own.
     """
     arena = load_pointer(state, ARENA)
-    weights, threads = load_pointer(arena, DATA), load(state, WORKERS)
+    weights, threads = load_pointer(arena, _DATA), load(state, WORKERS)
     if load(facts, FLOPS) < load(state, RELEASE):
         return run(state, weights, arrays, sizes, facts, fault, threads)
-    incref(arena)
+    _incref(arena)
     thread = save_thread()
     status = run(state, weights, arrays, sizes, facts, fault, threads)
     restore_thread(thread)
-    decref(arena)
+    _decref(arena)
     return status
 
 
@@ -302,12 +302,12 @@ def returned(results: Pointer, outputs: int) -> Pointer:
     """The output, or a tuple of them."""
     if outputs == 1:
         return load_pointer(results, 0)
-    value = new_tuple(outputs)
+    value = _new_tuple(outputs)
     if same(value, null()):
         release(results, outputs)
         return value
     for i in range(outputs):
-        set_item(value, i, load_pointer(results, i))
+        _set_item(value, i, load_pointer(results, i))
     return value
 
 
@@ -315,7 +315,7 @@ def returned(results: Pointer, outputs: int) -> Pointer:
 def release(results: Pointer, outputs: int) -> None:
     """Give up the references to so many objects."""
     for i in range(outputs):
-        decref(load_pointer(results, i))
+        _decref(load_pointer(results, i))
 
 
 @runtime
@@ -330,12 +330,12 @@ def call_python(function: Pointer, numbers: Pointer, count: int) -> Pointer:
     """function(*numbers); null if Python's error is set instead."""
     objects = stack(count)
     for i in range(count):
-        value = new_int(load(numbers, i))
+        value = _new_int(load(numbers, i))
         if same(value, null()):
             release(objects, i)
             return value
         store_pointer(objects, i, value)
-    result = vectorcall(function, objects, count, null())
+    result = _vectorcall(function, objects, count, null())
     release(objects, count)
     return result
 
@@ -375,7 +375,7 @@ def numpy_new_array() -> int:
     get = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
         ("PyCapsule_GetPointer", ctypes.pythonapi))
     table = get(np._core._multiarray_umath._ARRAY_API, None)             # type: ignore[attr-defined]
-    return int(ctypes.cast(table, ctypes.POINTER(ctypes.c_void_p))[NEW_ARRAY_INDEX] or 0)
+    return int(ctypes.cast(table, ctypes.POINTER(ctypes.c_void_p))[_NEW_ARRAY_INDEX] or 0)
 
 
 def usable() -> bool:
@@ -405,15 +405,15 @@ def knows_numpy() -> bool:
 def _header_is_known(array: npt.NDArray[Any]) -> bool:
     array.flags.writeable = array.flags.c_contiguous
     word = (ctypes.c_int64 * 9).from_address(id(array))
-    rank = ctypes.c_int32.from_address(id(array) + RANK_BYTE).value
-    flags = ctypes.c_int32.from_address(id(array) + FLAGS_BYTE).value
-    if (word[CLASS], word[DATA], rank) != (id(np.ndarray), array.ctypes.data, array.ndim):
+    rank = ctypes.c_int32.from_address(id(array) + _RANK_BYTE).value
+    flags = ctypes.c_int32.from_address(id(array) + _FLAGS_BYTE).value
+    if (word[_CLASS], word[_DATA], rank) != (id(np.ndarray), array.ctypes.data, array.ndim):
         return False
-    shape = (ctypes.c_int64 * rank).from_address(word[SHAPE])
-    order = ctypes.c_char.from_address(word[DESCR] + BYTE_ORDER_BYTE).value
-    number = ctypes.c_int32.from_address(word[DESCR] + TYPE_BYTE).value
-    known = PLAIN | WRITEABLE if array.flags.c_contiguous else PLAIN & ~1
-    return (tuple(shape) == array.shape and flags & (PLAIN | WRITEABLE) == known
+    shape = (ctypes.c_int64 * rank).from_address(word[_SHAPE])
+    order = ctypes.c_char.from_address(word[_DESCR] + _BYTE_ORDER_BYTE).value
+    number = ctypes.c_int32.from_address(word[_DESCR] + _TYPE_BYTE).value
+    known = _PLAIN | _WRITEABLE if array.flags.c_contiguous else _PLAIN & ~1
+    return (tuple(shape) == array.shape and flags & (_PLAIN | _WRITEABLE) == known
             and (order, number) == (b"=", array.dtype.num))
 
 

@@ -28,8 +28,8 @@ from nncompile.cpu.runtime.pool import POOL, SPINS, Pool, share
 from nncompile.cpu.vector import Target, host
 from nncompile.errors import Error
 
-KIND = "costs"
-BATCHES, MEETINGS = 40, 25                    # 1000 meetings: about a millisecond
+_KIND = "costs"
+_BATCHES, _MEETINGS = 40, 25                  # 1000 meetings: about a millisecond
 LEAST, MOST = 20_000, 1_000_000               # operations, should the machine have been busy
 
 
@@ -59,7 +59,7 @@ def meetings(pool: Pointer, queue: Pointer, job: Pointer, times: int) -> int:
     return 1
 
 
-COMPILED = (meet, meetings)
+_COMPILED = (meet, meetings)
 
 
 # -- Python ----------------------------------------------------------------------------------------
@@ -97,7 +97,7 @@ def costs(pool: Pool, target: Target, *, again: bool = False) -> Costs:
 
     Raises Error where the pool works for a model meanwhile.
     """
-    return kept(KIND, Costs, lambda: measure(pool, target), again)
+    return kept(_KIND, Costs, lambda: measure(pool, target), again)
 
 
 def costs_here(*, again: bool = False) -> Costs:
@@ -111,18 +111,18 @@ def costs_here(*, again: bool = False) -> Costs:
 def measure(pool: Pool, target: Target) -> Costs:
     """The lower quartile of many short rounds: others may have the CPU for a while."""
     word, pointer = ctypes.c_int64, ctypes.c_void_p
-    load_functions(KIND, COMPILED, COMPILED, target)
+    load_functions(_KIND, _COMPILED, _COMPILED, target)
     address = linker(target).address
     run = ctypes.CFUNCTYPE(word, pointer, pointer, pointer, word)(address("nnc_meetings"))
     queue = np.zeros(8, np.int64)
 
     def some() -> None:
-        if not run(pool.address, queue.ctypes.data, address("nnc_meet"), MEETINGS):
+        if not run(pool.address, queue.ctypes.data, address("nnc_meet"), _MEETINGS):
             raise Error("the workers are busy: the cost of sharing work cannot be measured now")
 
     call, flops = peak(1, 0.0005)
-    return Costs(_quartile(some) / MEETINGS, flops / _quartile(call, 8))
+    return Costs(_quartile(some) / _MEETINGS, flops / _quartile(call, 8))
 
 
-def _quartile(call: Callable[[], None], times: int = BATCHES) -> float:
+def _quartile(call: Callable[[], None], times: int = _BATCHES) -> float:
     return sorted(seconds_of(call) for _ in range(times))[times // 4]

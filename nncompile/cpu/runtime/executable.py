@@ -32,10 +32,10 @@ from nncompile.cpu.runtime.state import LINE_BYTES, State, Words, fact_words, ne
 from nncompile.cpu.vector import Target, host
 from nncompile.errors import Error, InputError
 
-OUT = "out"                                   # interned: a keyword is compared by its address
+_OUT = "out"                                  # interned: a keyword is compared by its address
 
 
-class Portable:
+class _Portable:
     """Checks and runs calls in Python.  Base of both executables.
 
     driver:   its functions are plan(sizes, facts), phases(...) and perhaps row_blocks(...); with
@@ -177,7 +177,7 @@ class Portable:
         raise NotImplementedError
 
 
-class PythonExecutable(Portable):
+class PythonExecutable(_Portable):
     """Runs the source as Python, on one thread, with the kernels' Python bodies."""
 
     def __init__(self, driver: Driver, spec: CallSpec,
@@ -205,7 +205,7 @@ class PythonExecutable(Portable):
                    queue=np.zeros(self._queue_words, np.int64), fault=fault, worker=0)
 
 
-class Executable(Portable):
+class Executable(_Portable):
     """Runs the source as machine code.  `call` is the fast way in; see compiled_call.py."""
 
     def __init__(self, driver: Driver, spec: CallSpec,
@@ -269,7 +269,7 @@ class Executable(Portable):
         if call_path.usable():
             words[layout.NEW_ARRAY] = call_path.numpy_new_array()
         return new_state(self.spec, words, {
-            layout.ARRAY_CLASS: np.ndarray, layout.ARENA: self._arena, layout.OUT_NAME: OUT,
+            layout.ARRAY_CLASS: np.ndarray, layout.ARENA: self._arena, layout.OUT_NAME: _OUT,
             layout.FALLBACK: self._fallback, layout.RESTART: self._restart,
             layout.ON_FAULT: self._on_fault, layout.NEW_LARGE: self._new_large})
 

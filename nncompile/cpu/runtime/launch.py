@@ -55,11 +55,11 @@ from nncompile.cpu.runtime.pool import call_driver, enter, share
 
 DONE, NO_MEMORY, NO_WORKERS = 0, 1, 2         # what a run returns
 
-MOST_FLOATS = 1 << 50                         # no machine has as many; 4 times that is an int64
-ROWS_L2, ROWS_L3 = 2, 3                       # see rows_to_read
+_MOST_FLOATS = 1 << 50                        # no machine has as many; 4 times that is an int64
+_ROWS_L2, _ROWS_L3 = 2, 3                     # see rows_to_read
 
-aligned_alloc = symbol("aligned_alloc", "ii", "p")
-free = symbol("free", "p", "n")
+_aligned_alloc = symbol("aligned_alloc", "ii", "p")
+_free = symbol("free", "p", "n")
 
 
 @runtime
@@ -115,7 +115,7 @@ def run_apart(state: Pointer, weights: Pointer, args: Pointer, sizes: Pointer, f
     by_rows = in_row_blocks(state, sizes, facts, 1)
     floats = scratch_floats(facts, by_rows)
     count = PHASE if by_rows else load(state, QUEUE_WORDS)
-    queue = aligned_alloc(64, whole_lines(8 * count + 4 * floats))
+    queue = _aligned_alloc(64, whole_lines(8 * count + 4 * floats))
     if same(queue, null()):
         return NO_MEMORY
     for i in range(count):
@@ -123,7 +123,7 @@ def run_apart(state: Pointer, weights: Pointer, args: Pointer, sizes: Pointer, f
     call_driver(load_pointer(state, ROW_BLOCKS if by_rows else PHASES), args, sizes, weights,
                 words(queue, count), block_rows(rows, most, load(state, TILE_ROWS), 1), queue,
                 fault, 0)
-    free(queue)
+    _free(queue)
     return DONE
 
 
@@ -179,7 +179,9 @@ def rows_to_read(state: Pointer, facts: Pointer, workers: int) -> int:
     if load(facts, MOST_ROWS) <= load(state, TILE_ROWS):
         return 1                              # rows of many products' rows each
     cache = load(state, CACHE)
-    return ROWS_L2 if cache == L2 else ROWS_L3 if cache == L3 else workers * load(state, TILE_ROWS)
+    if cache == L2:
+        return _ROWS_L2
+    return _ROWS_L3 if cache == L3 else workers * load(state, TILE_ROWS)
 
 
 @runtime
@@ -212,7 +214,7 @@ def fewest_rows(most: int, tile: int) -> int:
 @runtime
 def scratch_floats(facts: Pointer, by_rows: int) -> int:
     """Scratch of a worker's block, or of all phases, in float32."""
-    return min(load(facts, BLOCK_SCRATCH if by_rows else PHASES_SCRATCH), MOST_FLOATS)
+    return min(load(facts, BLOCK_SCRATCH if by_rows else PHASES_SCRATCH), _MOST_FLOATS)
 
 
 @runtime
@@ -242,8 +244,8 @@ def grown(state: Pointer, memory: int, size: int, zeros: int) -> Pointer:
         before = load_pointer(state, memory)
         atomic_store(state, memory + 1, 0)
         atomic_store(state, memory, 0)
-        free(before)
-        store_pointer(state, memory, aligned_alloc(64, whole_lines(size)))
+        _free(before)
+        store_pointer(state, memory, _aligned_alloc(64, whole_lines(size)))
         if load(state, memory) != 0:
             for i in range(zeros):
                 store(load_pointer(state, memory), i, 0)
@@ -268,6 +270,6 @@ def sharing(state: Pointer, sizes: Pointer, facts: Pointer, threads: int, answer
                                     load(state, TILE_ROWS), workers))
 
 
-DECIDING = (useful_workers, row_workers, in_row_blocks, rows_to_read, block_rows, fewest_rows)
-COMPILED = (run, run_apart, *DECIDING, scratch_floats, empty_queues, grown, whole_lines)
-EXPLAINING = (sharing, *DECIDING)
+_DECIDING = (useful_workers, row_workers, in_row_blocks, rows_to_read, block_rows, fewest_rows)
+COMPILED = (run, run_apart, *_DECIDING, scratch_floats, empty_queues, grown, whole_lines)
+EXPLAINING = (sharing, *_DECIDING)

@@ -9,13 +9,13 @@ from nncompile.cpu.objects import load_functions
 from nncompile.cpu.vector import Target
 
 # What Python, and code that is compiled by itself, find by their symbols.
-EXPORTED = (pool.worker, pool.share, launch.run, compiled_call.call)
+_EXPORTED = (pool.worker, pool.share, launch.run, compiled_call.call)
 
 
 def load_runtime(target: Target) -> None:
     """The pool, the launch and the call path; nothing, if they are loaded."""
-    load_functions("runtime", (*pool.COMPILED, *launch.COMPILED, *compiled_call.COMPILED), EXPORTED,
-                   target)
+    compiled = (*pool.COMPILED, *launch.COMPILED, *compiled_call.COMPILED)
+    load_functions("runtime", compiled, _EXPORTED, target)
 
 
 def load_short_call(target: Target) -> None:

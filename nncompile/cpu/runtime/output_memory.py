@@ -20,19 +20,19 @@ from ir.types import NDArray
 LARGE = 32 << 20                  # bytes: below, glibc may keep the memory itself
 PAGE = 4096
 
-Memory = npt.NDArray[np.uint8]
+_Memory = npt.NDArray[np.uint8]
 
 
 def is_large(shape: Sequence[int], dtype: np.dtype[Any]) -> bool:
     """Whether the memory of such an array is kept."""
-    return COUNTED and prod(shape) * dtype.itemsize >= LARGE
+    return _COUNTED and prod(shape) * dtype.itemsize >= LARGE
 
 
 class Results:
     """Makes arrays, and keeps the memory of at most so many large ones.  Any thread may use it."""
 
     def __init__(self, most: int) -> None:
-        self._kept: deque[Memory] = deque(maxlen=most)
+        self._kept: deque[_Memory] = deque(maxlen=most)
 
     def new(self, shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray:
         """An array that nobody else has, of any numbers."""
@@ -43,14 +43,14 @@ class Results:
         start = -memory.ctypes.data % PAGE
         return memory[start:start + size].view(dtype).reshape(shape)
 
-    def _memory(self, size: int) -> Memory:
+    def _memory(self, size: int) -> _Memory:
         """Views of it refer to it, and so it counts who holds any."""
         for _ in range(len(self._kept)):
             try:
-                memory, uses = popped(self._kept)
+                memory, uses = _popped(self._kept)
             except IndexError:                # other threads took them
                 break
-            if uses > UNUSED:
+            if uses > _UNUSED:
                 self._kept.append(memory)
             elif memory.size == size:
                 self._kept.append(memory)
@@ -60,12 +60,12 @@ class Results:
         return memory
 
 
-def popped(queue: deque[Memory]) -> tuple[Memory, int]:
+def _popped(queue: deque[_Memory]) -> tuple[_Memory, int]:
     """Its first element, which no other thread finds there any more, and its references."""
     memory = queue.popleft()
     return memory, sys.getrefcount(memory)
 
 
-UNUSED = popped(deque([np.empty(1, np.uint8)]))[1]
+_UNUSED = _popped(deque([np.empty(1, np.uint8)]))[1]
 # Is every use counted, at once?
-COUNTED = sys.implementation.name == "cpython" and getattr(sys, "_is_gil_enabled", lambda: True)()
+_COUNTED = sys.implementation.name == "cpython" and getattr(sys, "_is_gil_enabled", lambda: True)()

@@ -89,18 +89,18 @@ from nncompile.errors import Error
 
 DEFAULT_WORTH = 50_000                        # until the first use, when costs.py measures it
 SPINS = 20_000                                # of a worker, about half a millisecond
-YIELD_AFTER = 2_000                           # of a caller: then there are more threads than CPUs
+_YIELD_AFTER = 2_000                          # of a caller: then there are more threads than CPUs
 STACK_BYTES = 1 << 20                         # of a worker; kernels use a few KiB
-FUTEX_WAIT, FUTEX_WAKE = 128, 129             # private to the process
+_FUTEX_WAIT, _FUTEX_WAKE = 128, 129           # private to the process
 
 # Numbers of system calls: futex, gettid
-SYSTEM_CALLS = {"x86_64": (202, 186), "aarch64": (98, 178)}
-FUTEX, GETTID = SYSTEM_CALLS.get(platform.machine(), (-1, -1))
+_SYSTEM_CALLS = {"x86_64": (202, 186), "aarch64": (98, 178)}
+_FUTEX, _GETTID = _SYSTEM_CALLS.get(platform.machine(), (-1, -1))
 
-system_call = symbol("system_call", "ipiiip", "i", "syscall")
-current_cpu = symbol("current_cpu", "", "c", "sched_getcpu")
-set_affinity = symbol("set_affinity", "iip", "c", "sched_setaffinity")
-yield_cpu = symbol("yield_cpu", "", "c", "sched_yield")
+_system_call = symbol("system_call", "ipiiip", "i", "syscall")
+_current_cpu = symbol("current_cpu", "", "c", "sched_getcpu")
+_set_affinity = symbol("set_affinity", "iip", "c", "sched_setaffinity")
+_yield_cpu = symbol("yield_cpu", "", "c", "sched_yield")
 call_driver = indirect("call_driver", DRIVER_LETTERS, "n")
 
 
@@ -110,7 +110,7 @@ call_driver = indirect("call_driver", DRIVER_LETTERS, "n")
 def worker(pool: Pointer) -> Pointer:
     """A worker's life: wait for a job, join it, work, leave, and again."""
     number = atomic_add(pool, NEXT, 1)
-    atomic_store(pool, THREADS + number, system_call(GETTID, null(), 0, 0, 0, null()))
+    atomic_store(pool, THREADS + number, _system_call(_GETTID, null(), 0, 0, 0, null()))
     seen = 0
     while seen >= 0:                          # jobs count up from 1: this never ends
         spins = 0
@@ -119,7 +119,7 @@ def worker(pool: Pointer) -> Pointer:
             spins += 1
             if spins == SPINS:
                 atomic_add(pool, SLEEPERS, 1)
-                system_call(FUTEX, words(pool, NUMBER), FUTEX_WAIT, seen, 0, null())
+                _system_call(_FUTEX, words(pool, NUMBER), _FUTEX_WAIT, seen, 0, null())
                 atomic_add(pool, SLEEPERS, -1)
                 spins = 0
         seen = atomic_load(pool, NUMBER)
@@ -180,17 +180,17 @@ def share(pool: Pointer, workers: int, driver: Pointer, args: Pointer, sizes: Po
     publish(pool, OPEN, number)
     atomic_store(pool, NUMBER, number)
     if atomic_load(pool, SLEEPERS) > 0:
-        keep_workers_off(pool, current_cpu())
-        system_call(FUTEX, words(pool, NUMBER), FUTEX_WAKE, workers - 1, 0, null())
+        keep_workers_off(pool, _current_cpu())
+        _system_call(_FUTEX, words(pool, NUMBER), _FUTEX_WAKE, workers - 1, 0, null())
     work(pool, 0)
     exchange(pool, OPEN, 0)
     spins = 0
     while atomic_load(pool, ACTIVE) > 0:
         spins += 1
-        if spins < YIELD_AFTER:
+        if spins < _YIELD_AFTER:
             relax()
         else:
-            yield_cpu()                       # let the worker finish
+            _yield_cpu()                      # let the worker finish
 
 
 @runtime
@@ -206,7 +206,7 @@ def keep_workers_off(pool: Pointer, cpu: int) -> None:
     for i in range(load(pool, STARTED)):
         thread = atomic_load(pool, THREADS + i)
         if thread > 0:                        # 0 would be the calling thread itself
-            set_affinity(thread, 8 * CPU_WORDS, allowed)
+            _set_affinity(thread, 8 * CPU_WORDS, allowed)
 
 
 COMPILED = (worker, work, enter, share, keep_workers_off)
@@ -310,7 +310,7 @@ def check_threads(threads: int) -> int:
 
 def supported() -> bool:
     """Whether this system can have workers."""
-    return sys.platform == "linux" and platform.machine() in SYSTEM_CALLS
+    return sys.platform == "linux" and platform.machine() in _SYSTEM_CALLS
 
 
 def default_threads() -> int:

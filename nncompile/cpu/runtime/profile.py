@@ -20,7 +20,7 @@ from nncompile.cpu.objects import execute, linker
 from nncompile.cpu.objects.primitives import PRIMITIVES
 from nncompile.cpu.vector import Target
 
-RUNS = 7
+_RUNS = 7
 
 
 def profile(driver: Driver, target: Target, arrays: Sequence[NDArray], sizes: NDArray,
@@ -38,7 +38,7 @@ def profile(driver: Driver, target: Target, arrays: Sequence[NDArray], sizes: ND
     run = scope["row_blocks" if by_rows else "phases"]
     steps = driver.phases
     best = np.full(steps, np.inf)
-    for _ in range(RUNS):
+    for _ in range(_RUNS):
         clock.laps.clear()
         run(args=[a.reshape(-1) for a in arrays], sizes=sizes, weights=arena, scratch=scratch,
             block=int(facts[layout.MOST_ROWS]), queue=np.zeros(queue_words(driver), np.int64),

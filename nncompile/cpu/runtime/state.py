@@ -39,7 +39,7 @@ _STATES: weakref.WeakValueDictionary[int, State] = weakref.WeakValueDictionary()
 
 def new_state(spec: CallSpec, words: Mapping[int, int], objects: Mapping[int, object]) -> State:
     """The state for calls of the spec, with these numbers and Python objects in its fields."""
-    specs = spec_words(spec)
+    specs = _spec_words(spec)
     memory = aligned_words(layout.SPECS + len(specs))
     state = memory.view(State)
     state.objects = {}
@@ -48,14 +48,14 @@ def new_state(spec: CallSpec, words: Mapping[int, int], objects: Mapping[int, ob
     for field, value in objects.items():
         state.hold(field, value)
     state[layout.INPUTS], state[layout.OUTPUTS] = len(spec.inputs), len(spec.outputs)
-    state[layout.SIZE_WORDS], state[layout.FACT_WORDS] = size_words(spec), fact_words(spec)
+    state[layout.SIZE_WORDS], state[layout.FACT_WORDS] = _size_words(spec), fact_words(spec)
     state[layout.SPECS:] = specs
     weakref.finalize(state, _free_scratch, memory).atexit = False
     _STATES[id(state)] = state
     return state
 
 
-def size_words(spec: CallSpec) -> int:
+def _size_words(spec: CallSpec) -> int:
     """The named sizes; one word at least."""
     return max(1, len(spec.sizes))
 
@@ -65,7 +65,7 @@ def fact_words(spec: CallSpec) -> int:
     return layout.OUTPUT_DIMS + sum(type_.ndim for type_ in spec.outputs)
 
 
-def spec_words(spec: CallSpec) -> list[int]:
+def _spec_words(spec: CallSpec) -> list[int]:
     """The specs of all inputs and outputs."""
     words = []
     for dims, dtype in zip(spec.input_dims, spec.input_dtypes, strict=True):
