@@ -44,6 +44,12 @@ class _Table(Module):
         if self.padding_idx is not None:
             self.weight.data[self.padding_idx].fill_(0)
 
+    def _repr_of(self, **defaults: Any) -> str:
+        """Returns the sizes, and the options that do not have these values."""
+        values = {name: getattr(self, name) for name in defaults}
+        options = [f"{k}={value!r}" for k, value in values.items() if value != defaults[k]]
+        return ", ".join([str(self.num_embeddings), str(self.embedding_dim), *options])
+
 
 class Embedding(_Table):
     """Looks up rows of a table: int32 or int64 indices [...] give [..., embedding_dim].
@@ -103,12 +109,8 @@ class Embedding(_Table):
                            self.scale_grad_by_freq, self.sparse)
 
     def extra_repr(self) -> str:
-        given = {"padding_idx": (self.padding_idx, None), "max_norm": (self.max_norm, None),
-                 "norm_type": (self.norm_type, 2.0),
-                 "scale_grad_by_freq": (self.scale_grad_by_freq, False),
-                 "sparse": (self.sparse, False)}
-        options = [f"{k}={value}" for k, (value, default) in given.items() if value != default]
-        return ", ".join([str(self.num_embeddings), str(self.embedding_dim), *options])
+        return self._repr_of(padding_idx=None, max_norm=None, norm_type=2.0,
+                             scale_grad_by_freq=False, sparse=False)
 
 
 class EmbeddingBag(_Table):
@@ -181,11 +183,8 @@ class EmbeddingBag(_Table):
             self.mode, self.sparse, per_sample_weights, self.include_last_offset, self.padding_idx)
 
     def extra_repr(self) -> str:
-        given = {"max_norm": (self.max_norm, None), "norm_type": (self.norm_type, 2.0),
-                 "scale_grad_by_freq": (self.scale_grad_by_freq, False), "mode": (self.mode, None),
-                 "padding_idx": (self.padding_idx, None)}
-        options = [f"{k}={value!r}" for k, (value, default) in given.items() if value != default]
-        return ", ".join([str(self.num_embeddings), str(self.embedding_dim), *options])
+        return self._repr_of(max_norm=None, norm_type=2.0, scale_grad_by_freq=False, mode=None,
+                             padding_idx=None)
 
 
 def _table_shape(embeddings: Any) -> tuple[int, int]:

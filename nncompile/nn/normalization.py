@@ -34,18 +34,18 @@ class _Normalization(Module):
     weight: Parameter | None
     bias: Parameter | None
 
-    def _make_affine(self, shape: tuple[int, ...], weight: bool, bias: bool, device: Any,
-                     dtype: DTypeLike | None) -> None:
-        for name, there in ("weight", weight), ("bias", bias):
-            self.register_parameter(name, empty(shape, device, dtype) if there else None)
+    def _make_affine(self, shape: tuple[int, ...], device: Any, dtype: DTypeLike | None,
+                     **there: bool) -> None:
+        """Makes the parameters of these names, or None in place of one that is not to be there."""
+        for name, is_there in there.items():
+            self.register_parameter(name, empty(shape, device, dtype) if is_there else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Sets the weight to 1 and the bias to 0, where there are any."""
-        if self.weight is not None:
-            init.ones_(self.weight)
-        if self.bias is not None:
-            init.zeros_(self.bias)
+        for name, value in ("weight", 1.0), ("bias", 0.0):
+            if (parameter := self._parameters.get(name)) is not None:
+                init.constant_(parameter, value)
 
 
 class LayerNorm(_Normalization):
@@ -68,8 +68,8 @@ class LayerNorm(_Normalization):
         self.normalized_shape = _shape_of(normalized_shape)
         self.eps = eps
         self.elementwise_affine = elementwise_affine
-        self._make_affine(self.normalized_shape, elementwise_affine, elementwise_affine and bias,
-                          device, dtype)
+        self._make_affine(self.normalized_shape, device, dtype, weight=elementwise_affine,
+                          bias=elementwise_affine and bias)
 
     def forward(self, input: Array) -> Any:
         return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
@@ -98,14 +98,7 @@ class RMSNorm(_Normalization):
         self.normalized_shape = _shape_of(normalized_shape)
         self.eps = eps
         self.elementwise_affine = elementwise_affine
-        weight = empty(self.normalized_shape, device, dtype) if elementwise_affine else None
-        self.register_parameter("weight", weight)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Sets the weight to 1, where there is one."""
-        if self.weight is not None:
-            init.ones_(self.weight)
+        self._make_affine(self.normalized_shape, device, dtype, weight=elementwise_affine)
 
     def forward(self, x: Array) -> Any:
         return F.rms_norm(x, self.normalized_shape, self.weight, self.eps)
@@ -140,7 +133,7 @@ class GroupNorm(_Normalization):
         self.num_channels = num_channels
         self.eps = eps
         self.affine = affine
-        self._make_affine((num_channels,), affine, affine and bias, device, dtype)
+        self._make_affine((num_channels,), device, dtype, weight=affine, bias=affine and bias)
 
     def forward(self, input: Array) -> Any:
         return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
@@ -184,7 +177,7 @@ class _ByChannel(_Normalization):
                       "num_batches_tracked": ((), np.int64)}
         for name, (shape, dtype_) in statistics.items():
             self.register_buffer(name, np.zeros(shape, dtype_) if track_running_stats else None)
-        self._make_affine((num_features,), affine, affine and bias, device, dtype)
+        self._make_affine((num_features,), device, dtype, weight=affine, bias=affine and bias)
 
     def reset_running_stats(self) -> None:
         """Sets running_mean to 0, running_var to 1 and num_batches_tracked to 0."""
@@ -365,18 +358,14 @@ class LocalResponseNorm(Module):
         return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
 
 
-class CrossMapLRN2d(Module):
+class CrossMapLRN2d(LocalResponseNorm):
     """Computes LocalResponseNorm of [N, C, H, W] over (size - 1) / 2 channels to each side.
 
     torch's implementation never drops the first channel from its running sum; this one does.
     """
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1) -> None:
-        super().__init__()
-        self.size = size
-        self.alpha = alpha
-        self.beta = beta
-        self.k = k
+        super().__init__(size, alpha, beta, k)
 
     def forward(self, input: Array) -> Any:
         if input.ndim != 4:
@@ -384,9 +373,6 @@ class CrossMapLRN2d(Module):
         around = (self.size - 1) // 2
         sums = neighbours(input, self.size, around, around)
         return input.mul(sums.mul(self.alpha).add(self.k).pow(-self.beta))
-
-    def extra_repr(self) -> str:
-        return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
 
 
 def _shape_of(normalized_shape: int | Sequence[int]) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from numpy.typing import DTypeLike
 
@@ -28,13 +28,48 @@ _Activation = str | Callable[[Array], Array]
 
 
 class _TransformerLayer(Module):
-    """A layer with a feed-forward part: linear2(dropout(activation(linear1(x))))."""
+    """A layer of parts, each with a residual connection, a norm and a dropout.
 
-    norm_first: bool
-    linear1: Linear
-    dropout: Dropout
-    linear2: Linear
-    activation: Callable[[Array], Any]
+    The parts are attentions and at last linear2(dropout(activation(linear1(x)))).
+    """
+
+    _attentions: ClassVar[tuple[str, ...]]       # the names of these parts, in order
+
+    self_attn: MultiheadAttention
+    norm1: LayerNorm
+    norm2: LayerNorm
+    dropout1: Dropout
+    dropout2: Dropout
+
+    def __init__(
+        self,
+        d_model: int,
+        nhead: int,
+        dim_feedforward: int = 2048,
+        dropout: float = 0.1,
+        activation: _Activation = F.relu,
+        layer_norm_eps: float = 1e-5,
+        batch_first: bool = False,
+        norm_first: bool = False,
+        bias: bool = True,
+        device: Any = None,
+        dtype: DTypeLike | None = None,
+    ) -> None:
+        super().__init__()
+        parts = range(1, len(self._attentions) + 2)
+        for name in self._attentions:
+            self.add_module(name, MultiheadAttention(
+                d_model, nhead, dropout, bias, batch_first=batch_first, device=device, dtype=dtype))
+        self.linear1 = Linear(d_model, dim_feedforward, bias, device, dtype)
+        self.dropout = Dropout(dropout)
+        self.linear2 = Linear(dim_feedforward, d_model, bias, device, dtype)
+        self.norm_first = norm_first
+        for part in parts:
+            norm = LayerNorm(d_model, layer_norm_eps, True, bias, device, dtype)
+            self.add_module(f"norm{part}", norm)
+        for part in parts:
+            self.add_module(f"dropout{part}", Dropout(dropout))
+        self.activation = _activation_of(activation)
 
     def _feed_forward(self, x: Array) -> Any:
         return self.linear2(self.dropout(self.activation(self.linear1(x))))
@@ -58,32 +93,7 @@ class TransformerEncoderLayer(_TransformerLayer):
     after the sums. [L, N, E] -> [L, N, E].
     """
 
-    def __init__(
-        self,
-        d_model: int,
-        nhead: int,
-        dim_feedforward: int = 2048,
-        dropout: float = 0.1,
-        activation: _Activation = F.relu,
-        layer_norm_eps: float = 1e-5,
-        batch_first: bool = False,
-        norm_first: bool = False,
-        bias: bool = True,
-        device: Any = None,
-        dtype: DTypeLike | None = None,
-    ) -> None:
-        super().__init__()
-        self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first,
-                                            device=device, dtype=dtype)
-        self.linear1 = Linear(d_model, dim_feedforward, bias, device, dtype)
-        self.dropout = Dropout(dropout)
-        self.linear2 = Linear(dim_feedforward, d_model, bias, device, dtype)
-        self.norm_first = norm_first
-        self.norm1 = LayerNorm(d_model, layer_norm_eps, True, bias, device, dtype)
-        self.norm2 = LayerNorm(d_model, layer_norm_eps, True, bias, device, dtype)
-        self.dropout1 = Dropout(dropout)
-        self.dropout2 = Dropout(dropout)
-        self.activation = _activation_of(activation)
+    _attentions = ("self_attn",)
 
     def forward(self, src: Array, src_mask: Any = None, src_key_padding_mask: Any = None,
                 is_causal: bool = False) -> Any:
@@ -105,37 +115,11 @@ class TransformerDecoderLayer(_TransformerLayer):
     Arguments as those of TransformerEncoderLayer. [T, N, E] and memory [L, N, E] -> [T, N, E].
     """
 
-    def __init__(
-        self,
-        d_model: int,
-        nhead: int,
-        dim_feedforward: int = 2048,
-        dropout: float = 0.1,
-        activation: _Activation = F.relu,
-        layer_norm_eps: float = 1e-5,
-        batch_first: bool = False,
-        norm_first: bool = False,
-        bias: bool = True,
-        device: Any = None,
-        dtype: DTypeLike | None = None,
-    ) -> None:
-        super().__init__()
-        self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first,
-                                            device=device, dtype=dtype)
-        self.multihead_attn = MultiheadAttention(d_model, nhead, dropout, bias,
-                                                 batch_first=batch_first, device=device,
-                                                 dtype=dtype)
-        self.linear1 = Linear(d_model, dim_feedforward, bias, device, dtype)
-        self.dropout = Dropout(dropout)
-        self.linear2 = Linear(dim_feedforward, d_model, bias, device, dtype)
-        self.norm_first = norm_first
-        self.norm1 = LayerNorm(d_model, layer_norm_eps, True, bias, device, dtype)
-        self.norm2 = LayerNorm(d_model, layer_norm_eps, True, bias, device, dtype)
-        self.norm3 = LayerNorm(d_model, layer_norm_eps, True, bias, device, dtype)
-        self.dropout1 = Dropout(dropout)
-        self.dropout2 = Dropout(dropout)
-        self.dropout3 = Dropout(dropout)
-        self.activation = _activation_of(activation)
+    _attentions = ("self_attn", "multihead_attn")
+
+    multihead_attn: MultiheadAttention
+    norm3: LayerNorm
+    dropout3: Dropout
 
     def forward(
         self, tgt: Array, memory: Array, tgt_mask: Any = None, memory_mask: Any = None,
