@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 
@@ -30,30 +30,38 @@ class NoCounterpart(Error):
     """An op that another library cannot compute, or for which no entry has been written."""
 
 
-class OnnxNode(Protocol):
-    """A node of a graph while it is written as ONNX, where operands are known by their names."""
+@dataclass(frozen=True)
+class OnnxNode:
+    """A node of a graph while it is written as ONNX, where values are known by their names.
 
-    inputs: Sequence[Any]                        # Values and floats
+    inputs:   values and floats.
+    name:     returns the name of a value.
+    emit:     adds an ONNX node, `emit(kind, *names, **attrs)`, and returns the name of its result.
+    constant: returns the name of an array that is part of the model.
+    shape:    returns the shape of a value; all sizes are known when a model is written.
+    data:     returns the array of a parameter; None for what is computed.
+    """
+
+    inputs: Sequence[Any]
     result: Value
+    name: Callable[[Value], str]
+    emit: Callable[..., str]
+    constant: Callable[[NDArray], str]
+    shape: Callable[[Value], tuple[int, ...]]
+    data: Callable[[Value], NDArray | None]
 
     def __getitem__(self, index: int) -> str:
-        """Returns the name of an operand; a plain number becomes a scalar of the arrays' dtype."""
+        """The name of an operand; a plain number becomes a scalar of the arrays' dtype."""
+        operand = self.inputs[index]
+        if isinstance(operand, Value):
+            return self.name(operand)
+        arrays = [o for o in self.inputs if isinstance(o, Value)] or [self.result]
+        return self.constant(np.asarray(operand, DTYPES[arrays[-1].type.dtype]))
 
     @property
     def names(self) -> list[str]:
         """The names of all operands."""
-
-    def emit(self, kind: str, *inputs: str, **attrs: Any) -> str:
-        """Adds an ONNX node, and returns the name of its result."""
-
-    def constant(self, array: NDArray) -> str:
-        """Returns the name of an array that becomes part of the model."""
-
-    def shape(self, value: Value) -> tuple[int, ...]:
-        """Returns the shape of a value; all sizes are known when a model is written."""
-
-    def data(self, value: Value) -> NDArray | None:
-        """Returns the array of a parameter, and None for a computed value."""
+        return [self[i] for i in range(len(self.inputs))]
 
 
 @dataclass(frozen=True)

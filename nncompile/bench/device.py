@@ -25,6 +25,7 @@ from nncompile.bench.peers import (
     data_of,
     load_python,
     needed,
+    numpy_like,
     sizes_of,
     write_python,
 )
@@ -170,8 +171,8 @@ def _torch_compile_library(graph: ir.Graph, arrays: Sequence[NDArray]) -> _Libra
 
 def _cupy_library(graph: ir.Graph, arrays: Sequence[NDArray]) -> _Library:
     cupy = needed("cupy")
-    return _Library(cupy.asarray, _numpy_like(graph, arrays, cupy, "cupyx.scipy.special",
-                                              cupy.asarray), cupy.asnumpy)
+    run = numpy_like(graph, arrays, cupy, "cupyx.scipy.special", cupy.asarray)
+    return _Library(cupy.asarray, run, cupy.asnumpy)
 
 
 def _jax_library(graph: ir.Graph, arrays: Sequence[NDArray]) -> _Library:
@@ -180,29 +181,9 @@ def _jax_library(graph: ir.Graph, arrays: Sequence[NDArray]) -> _Library:
     if jax.default_backend() != "gpu":
         raise Unavailable("jax finds no GPU")
     jax.config.update("jax_default_matmul_precision", "float32")
-    run = jax.jit(_numpy_like(graph, arrays, needed("jax.numpy"), "jax.scipy.special",
-                              jax.device_put))
+    run = jax.jit(numpy_like(graph, arrays, needed("jax.numpy"), "jax.scipy.special",
+                             jax.device_put))
     return _Library(jax.device_put, lambda *inputs: jax.block_until_ready(run(*inputs)), np.asarray)
-
-
-def _numpy_like(graph: ir.Graph, arrays: Sequence[NDArray], library: Any, special: str,
-                upload: Callable[[NDArray], Any]) -> Callable[..., Any]:
-    """Returns the graph as code for NumPy, on another library that has NumPy's functions."""
-    def softmax(x: Any, axis: int) -> Any:
-        e = library.exp(x - x.max(axis, keepdims=True))
-        return e / e.sum(axis, keepdims=True)
-
-    def layer_norm(x: Any, *affine: Any, axes: tuple[int, ...], eps: float) -> Any:
-        centred = x - x.mean(axes, keepdims=True)
-        y = centred / library.sqrt((centred * centred).mean(axes, keepdims=True) + eps)
-        y = y * affine[0] if affine else y
-        return y + affine[1] if affine[1:] else y
-
-    names = {"np": library, "softmax": softmax, "layer_norm": layer_norm}
-    if any(node.op == "gelu" for node in graph.nodes):
-        names["ndtr"] = needed(special).ndtr
-    source = write_python(graph, sizes_of(graph, arrays), "numpy")
-    return load_python(source, names, [upload(a) for a in data_of(graph)])
 
 
 DEVICE_PEERS: dict[str, Callable[[ir.Graph, Sequence[NDArray]], _Library]] = {

@@ -1,14 +1,14 @@
 """Writes a graph as an ONNX model for ONNX Runtime; `onnx` is imported where one is written."""
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from ir import DTYPES, Graph, NDArray, TensorType, Value
+from ir import DTYPES, Graph, NDArray, Node, TensorType, Value
 from ir.ops import at_sizes
-from nncompile.counterparts import counterpart
+from nncompile.counterparts import OnnxNode, counterpart
 
 _OPSET, _IR_VERSION = 20, 10                  # the first with Gelu; ONNX Runtime since 1.18
 
@@ -23,7 +23,7 @@ def onnx_model(graph: Graph, sizes: Mapping[str, int]) -> bytes:
 
     writer = _Writer(graph, sizes)
     for node in graph.nodes:
-        writer.add(node.op, node.inputs, node.attrs, node.result)
+        writer.add(node)
     outputs = [writer.emit("Identity", writer.name(v)) for v in graph.outputs]
     body = helper.make_graph(
         writer.nodes, "graph",
@@ -45,12 +45,13 @@ class _Writer:
         self.names: dict[Value, str] = {v: f"x{i}" for i, v in enumerate(graph.inputs)}
         self.data = {p: np.asarray(graph.data[p]) for p in graph.params}
 
-    def add(self, op: str, inputs: tuple[Any, ...], attrs: Mapping[str, Any],
-            result: Value) -> None:
-        own = {k: at_sizes(v, self.sizes) for k, v in attrs.items()}
-        entry, node = counterpart(op, "onnx"), _Operation(self, inputs, result)
-        self.names[result] = (entry(node, **own) if callable(entry)
-                              else self.emit(entry, *node.names))
+    def add(self, node: Node) -> None:
+        entry = counterpart(node.op, "onnx")
+        given = OnnxNode(node.inputs, node.result, self.name, self.emit, self.array, self.shape,
+                         self.data.get)
+        attrs = {k: at_sizes(v, self.sizes) for k, v in node.attrs.items()}
+        self.names[node.result] = (entry(given, **attrs) if callable(entry)
+                                   else self.emit(entry, *given.names))
 
     def name(self, value: Value) -> str:
         """Returns the name of a value; a parameter's array is written where it is used first."""
@@ -78,25 +79,6 @@ class _Writer:
         dtype = helper.np_dtype_to_tensor_dtype(DTYPES[type_.dtype])
         return helper.make_tensor_value_info(name, dtype, at_sizes(type_.shape, self.sizes))
 
-
-class _Operation:
-    """A node on its way to ONNX, in the form that the table of counterparts takes."""
-
-    def __init__(self, writer: _Writer, inputs: Sequence[Any], result: Value) -> None:
-        self.writer, self.inputs, self.result = writer, inputs, result
-        self.emit, self.constant, self.data = writer.emit, writer.array, writer.data.get
-
-    def __getitem__(self, index: int) -> str:
-        operand = self.inputs[index]
-        if isinstance(operand, Value):
-            return self.writer.name(operand)
-        arrays = [o for o in self.inputs if isinstance(o, Value)] or [self.result]
-        return self.constant(np.asarray(operand, DTYPES[arrays[-1].type.dtype]))
-
-    @property
-    def names(self) -> list[str]:
-        return [self[i] for i in range(len(self.inputs))]
-
     def shape(self, value: Value) -> tuple[int, ...]:
-        shape: tuple[int, ...] = at_sizes(value.type.shape, self.writer.sizes)
+        shape: tuple[int, ...] = at_sizes(value.type.shape, self.sizes)
         return shape

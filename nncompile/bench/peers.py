@@ -32,10 +32,7 @@ def _numpy_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[W
     Its threads are those of NumPy's BLAS, which only threadpoolctl can limit.
     """
     needed("threadpoolctl")
-    names = {"np": np, "softmax": _softmax, "layer_norm": _layer_norm}
-    if any(node.op == "gelu" for node in graph.nodes):
-        names["ndtr"] = needed("scipy.special").ndtr         # NumPy has no erf
-    run = load_python(write_python(graph, sizes_of(graph, arrays), "numpy"), names, data_of(graph))
+    run = numpy_like(graph, arrays, np, "scipy.special", np.asarray)
     return [lambda: run(*arrays)]
 
 
@@ -146,18 +143,29 @@ def load_python(source: str, names: Mapping[str, Any], data: Sequence[Any]) -> C
     return run
 
 
-def _softmax(x: NDArray, axis: int) -> NDArray:
-    e: NDArray = np.exp(x - x.max(axis, keepdims=True))
-    e /= e.sum(axis, keepdims=True)
-    return e
+def numpy_like(graph: Graph, arrays: Sequence[NDArray], library: Any, special: str,
+               upload: Callable[[NDArray], Any]) -> Callable[..., Any]:
+    """Returns the graph as code for NumPy, run by a library that has NumPy's functions.
 
+    special: the module that has ndtr, which NumPy lacks as it lacks erf. upload: makes the
+    library's array of a parameter.
+    """
+    def softmax(x: Any, axis: int) -> Any:
+        e = library.exp(x - x.max(axis, keepdims=True))
+        e /= e.sum(axis, keepdims=True)
+        return e
 
-def _layer_norm(x: NDArray, weight: NDArray | None = None, bias: NDArray | None = None, *,
-                axes: tuple[int, ...], eps: float) -> NDArray:
-    centred = x - x.mean(axes, keepdims=True)
-    y: NDArray = centred / np.sqrt((centred * centred).mean(axes, keepdims=True) + eps)
-    if weight is not None:
-        y *= weight
-    if bias is not None:
-        y += bias
-    return y
+    def layer_norm(x: Any, *affine: Any, axes: tuple[int, ...], eps: float) -> Any:
+        centred = x - x.mean(axes, keepdims=True)
+        y = centred / library.sqrt((centred * centred).mean(axes, keepdims=True) + eps)
+        if affine:
+            y *= affine[0]
+        if affine[1:]:
+            y += affine[1]
+        return y
+
+    names = {"np": library, "softmax": softmax, "layer_norm": layer_norm}
+    if any(node.op == "gelu" for node in graph.nodes):
+        names["ndtr"] = needed(special).ndtr
+    source = write_python(graph, sizes_of(graph, arrays), "numpy")
+    return load_python(source, names, [upload(a) for a in data_of(graph)])
