@@ -15,11 +15,8 @@ from nncompile import nn
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted(p for package in ("ir", "nncompile") for p in (ROOT / package).rglob("*.py"))
-UNFINISHED = ("nncompile/cpu/objects/",)   # to be written
-TREES = {path: ast.parse(path.read_text()) for path in FILES
-         if not str(path.relative_to(ROOT)).startswith(UNFINISHED)}
-
-CLASSES = {node.name: node for path in FILES for node in ast.walk(ast.parse(path.read_text()))
+TREES = {path: ast.parse(path.read_text()) for path in FILES}
+CLASSES = {node.name: node for tree in TREES.values() for node in ast.walk(tree)
            if isinstance(node, ast.ClassDef)}
 
 

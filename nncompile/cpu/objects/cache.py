@@ -1,9 +1,9 @@
-"""Object code on disk: compiled once a machine, loaded by every later process.
+"""The object cache: code that is compiled once on a machine and loaded by every later process.
 
-The option CACHE_DIR names the folder or turns the cache off.  What is loaded is run, so only files
-that this user alone can write are read: a folder or file that belongs to somebody else, that others
-may write, or that is a symbolic link is not used.  Without a folder that can be used everything
-works, and is compiled anew in each process.
+The option CACHE_DIR names the folder or turns the cache off. What is loaded is run, so only files
+that this user alone can write are read: a folder or file that belongs to another user, that others
+may write, or that is a symbolic link is not used. Without a usable folder everything works, and is
+compiled anew in each process.
 """
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ir.records import dataclass
 from nncompile import options
 from nncompile.cpu.vector import Target
 
-MAX_BYTES = 256 << 20             # of the whole folder; the entries used longest ago go first
+MAX_BYTES = 256 << 20             # of the whole folder; the least recently used entries are removed
 _MAGIC = b"nncompile object 1\n"
 _SUFFIX, _UNFINISHED = ".o", ".tmp"
 _DIGEST = hashlib.sha256().digest_size
@@ -36,7 +36,7 @@ _HOUR = 3600.0
 
 @dataclass(frozen=True)
 class Info:
-    """The state of the cache: its folder, or why there is none, and what lies in it."""
+    """The state of the cache: its folder, or why there is none, and its size."""
 
     folder: Path | None
     reason: str                   # why `folder` is None, "" otherwise
@@ -45,10 +45,11 @@ class Info:
 
 
 def cached(kind: str, name: str, target: Target, build: Callable[[], bytes]) -> bytes:
-    """`build()`, or what it returned in an earlier process.
+    """Returns `build()`, or what it returned in an earlier process.
 
-    Entries are found by their content: `kind` and `name` with everything that decides what is
-    built, that is the target, our sources, and the versions of llvmlite, numba, numpy and Python.
+    Entries are found by their content: `kind` and `name` together with everything that decides what
+    is built, which are the target, our sources, and the versions of llvmlite, numba, NumPy and
+    Python.
     """
     key = hashlib.sha256("\n".join((kind, name, repr(target), environment())).encode()).digest()
     folder, _ = usable_folder()
@@ -58,21 +59,21 @@ def cached(kind: str, name: str, target: Target, build: Callable[[], bytes]) -> 
     code = _read(path, key)
     if code is None:
         code = build()
-        with contextlib.suppress(OSError):            # disk full, or read-only: next time, then
+        with contextlib.suppress(OSError):            # the disk is full or read-only
             _write(path, key, code)
             _remove_oldest(folder, MAX_BYTES)
     return code
 
 
 def info() -> Info:
-    """Where the cache is and how much it holds."""
+    """Returns where the cache is and how much it holds."""
     folder, reason = usable_folder()
     sizes = [size for _, size, _ in entries(folder)] if folder is not None else []
     return Info(folder, reason, len(sizes), sum(sizes))
 
 
 def clear() -> int:
-    """Delete every entry; returns how many there were."""
+    """Deletes every entry, and returns how many there were."""
     folder, _ = usable_folder()
     return _remove_oldest(folder, 0) if folder is not None else 0
 
@@ -81,7 +82,7 @@ def clear() -> int:
 
 @functools.cache
 def environment() -> str:
-    """What decides, besides the target, which code is made."""
+    """Returns what decides, besides the target, which code is built."""
     sources = digest_of_modules(os.path.dirname(os.path.dirname(__file__)))
     versions = (llvmlite.__version__, _numba_version(), np.__version__, sys.version,
                 sys.implementation.cache_tag, getattr(sys, "abiflags", ""))
@@ -89,12 +90,14 @@ def environment() -> str:
 
 
 def digest_of_modules(folder: str) -> str:
-    """Of the sources in the folder and those below it, or of the byte code of a distribution
-    without sources.  Where neither can be read, as in a zip file, nothing is shared with another
-    process."""
+    """Returns a digest of the sources in the folder and below, or of byte code without sources.
+
+    Where neither can be read, as in a zip file, it is a random one, and nothing is shared with
+    another process.
+    """
     digest, folders, found = hashlib.sha256(), [folder], False
     with contextlib.suppress(OSError):
-        for place in folders:                     # which grows meanwhile
+        for place in folders:                     # grows in the loop
             for entry in sorted(os.scandir(place), key=lambda e: e.name):
                 if entry.name.endswith((".py", ".pyc")):
                     with open(entry.path, "rb", buffering=0) as file:
@@ -109,7 +112,10 @@ def digest_of_modules(folder: str) -> str:
 
 
 def _numba_version() -> str:
-    """Without importing numba, or importlib.metadata, which take longer than all else here."""
+    """Returns numba's version.
+
+    It imports neither numba nor importlib.metadata, which take longer than all else here.
+    """
     spec = find_spec("numba")
     if spec is None or spec.origin is None:
         return "none"
@@ -125,7 +131,7 @@ _lock = threading.Lock()
 
 
 def usable_folder() -> tuple[Path | None, str]:
-    """The folder, made if need be; or None and why."""
+    """Returns the folder, which is made if need be, or None and why."""
     if options.CACHE_DIR.value() == "off":
         return None, f"{options.CACHE_DIR.variable}=off"
     path = wanted_folder()
@@ -141,18 +147,19 @@ def usable_folder() -> tuple[Path | None, str]:
 
 
 def wanted_folder() -> Path | None:
+    """Returns the folder that the option or the environment names; None without a home folder."""
     if own := options.CACHE_DIR.value():
         return Path(own).expanduser()
     if (xdg := os.environ.get("XDG_CACHE_HOME")) and os.path.isabs(xdg):
         return Path(xdg) / "nncompile"
     try:
         return Path.home() / ".cache" / "nncompile"
-    except RuntimeError:                                   # neither HOME nor a user of this number
+    except RuntimeError:                                   # neither HOME nor a known user
         return None
 
 
 def _mistrust(status: os.stat_result, is_kind: Callable[[int], bool]) -> str:
-    """Why a folder or file is not used; "" if it may be."""
+    """Returns why a folder or file is not used; "" if it may be."""
     if stat.S_ISLNK(status.st_mode):
         return "is a symbolic link"
     if not is_kind(status.st_mode):
@@ -167,7 +174,7 @@ def _mistrust(status: os.stat_result, is_kind: Callable[[int], bool]) -> str:
 # -- entries ---------------------------------------------------------------------------------------
 
 def _read(path: Path, key: bytes) -> bytes | None:
-    """The code at `path`, or None if there is none, if it is damaged, or if it is another key's."""
+    """Returns the code at `path`, or None where it is missing, damaged, or of another key."""
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
         with open(os.open(path, flags), "rb") as file:
@@ -176,15 +183,15 @@ def _read(path: Path, key: bytes) -> bytes | None:
             blob = file.read(MAX_BYTES)
     except OSError:
         return None
-    with contextlib.suppress(OSError):                     # a read-only folder keeps its times
-        os.utime(path, follow_symlinks=False)              # used now: not the oldest
+    with contextlib.suppress(OSError):                     # the folder may be read-only
+        os.utime(path, follow_symlinks=False)              # marks it as used
     start = len(_MAGIC) + _DIGEST
     code = blob[start:]
     return code if blob[:start] == _MAGIC + hashlib.sha256(key + code).digest() else None
 
 
 def _write(path: Path, key: bytes, code: bytes) -> None:
-    """All of it or nothing: another process never sees a part."""
+    """Writes an entry in one step, so that another process never sees a part of it."""
     number, name = tempfile.mkstemp(_UNFINISHED, dir=path.parent)
     try:
         with open(number, "wb") as file:
@@ -197,7 +204,7 @@ def _write(path: Path, key: bytes, code: bytes) -> None:
 
 
 def entries(folder: Path) -> list[tuple[float, int, Path]]:
-    """Time of last use, size and path of every entry, the oldest first."""
+    """Returns the time of last use, the size and the path of every entry, the oldest first."""
     found = []
     for path in folder.glob("*" + _SUFFIX):
         with contextlib.suppress(OSError):
@@ -207,7 +214,7 @@ def entries(folder: Path) -> list[tuple[float, int, Path]]:
 
 
 def _remove_oldest(folder: Path, most: int) -> int:
-    """Leave at most `most` bytes, and nothing that a process left unfinished an hour ago."""
+    """Leaves at most `most` bytes, and no file that a process left unfinished an hour ago."""
     for path in folder.glob("*" + _UNFINISHED):
         with contextlib.suppress(OSError):
             if path.lstat().st_mtime < time.time() - _HOUR:

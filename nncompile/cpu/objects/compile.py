@@ -1,9 +1,10 @@
 """Python functions -> one object file with plain C symbols, compiled by numba.
 
-numba turns each function into LLVM IR; of that we keep the function itself, without numba's
-wrappers (their error path refers to symbols of numba, and an object with such a reference cannot be
-loaded by a process that has not imported numba), and let the target's own code generator make the
-object.  Functions call each other and the kernels by C symbol, so numba never runs any of them.
+numba turns each function into LLVM IR. Of that only the function itself is kept, without numba's
+wrappers: their error path refers to symbols of numba, and an object with such a reference cannot be
+loaded by a process that has not imported numba. The target's own code generator then makes the
+object. Functions call each other and the kernels by C symbols, so that numba never runs any of
+them.
 """
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ from nncompile.errors import CompileError
 
 @dataclass(frozen=True)
 class Function:
-    """A Python function to compile: its C symbol, and the letters (see words) of its types."""
+    """A Python function to compile: its C symbol, and the letters (see primitives) of its types."""
 
     symbol: str
     python: Callable[..., Any]
@@ -34,10 +35,10 @@ class Function:
 
 
 def runtime(python: Callable[..., Any]) -> Primitive:
-    """Decorator: a function of the runtime, compiled as "nnc_" + its name.
+    """Decorates a function of the runtime, which is compiled as "nnc_" + its name.
 
-    Its annotations give its types: Pointer, int, or None.  Other functions of the runtime call it
-    by its symbol.
+    Its annotations give its types: Pointer, int, or None. Other functions of the runtime call it by
+    its symbol.
     """
     letters = {"Pointer": "p", "int": "i", "None": "n"}
     *arguments, result = (letters[a] for a in python.__annotations__.values())
@@ -45,19 +46,22 @@ def runtime(python: Callable[..., Any]) -> Primitive:
     return replace(call, python=python)
 
 
-def runtime_function(word: Primitive) -> Function:
-    assert word.python is not None
-    return Function("nnc_" + word.name, word.python, word.arguments, word.result)
+def runtime_function(primitive: Primitive) -> Function:
+    """Returns the function to compile of a primitive that `runtime` made."""
+    assert primitive.python is not None
+    return Function("nnc_" + primitive.name, primitive.python, primitive.arguments,
+                    primitive.result)
 
 
 # -- source text ----------------------------------------------------------------------------------
 
 def source_hash(source: str) -> str:
+    """Returns a short digest of a source text."""
     return hashlib.sha256(source.encode()).hexdigest()[:16]
 
 
 def execute(source: str, names: Mapping[str, Any]) -> dict[str, Any]:
-    """Run generated source; returns its global names.
+    """Runs generated source, and returns its global names.
 
     The text is registered in `linecache` under "<nncompile HASH>", so that tracebacks, pdb and
     inspect show it.
@@ -74,11 +78,11 @@ def execute(source: str, names: Mapping[str, Any]) -> dict[str, Any]:
 @paused_collection()
 def compile_functions(functions: Sequence[Function], target: Target,
                       exported: Collection[str]) -> bytes:
-    """Object code with a C function for each symbol in `exported`; the functions of other symbols
-    become part of those that call them.
+    """Returns object code with a C function for each symbol in `exported`.
 
-    A function's global names may be words, numbers, and functions whose body is numba's Python.
-    Raises CompileError, with numba's reason and the line, where a function is anything else.
+    The functions of other symbols are inlined into those that call them. A function's global names
+    may be primitives, numbers, and functions whose body is Python that numba knows.
+    Raises CompileError, with numba's reason and the line, where a function uses anything else.
     """
     whole = llvm.parse_assembly("")
     for function in functions:
@@ -90,10 +94,10 @@ def compile_functions(functions: Sequence[Function], target: Target,
 
 
 def _with_entry_point(function: Function) -> str:
-    """LLVM IR of the function as numba calls it, and of the C function that calls it.
+    """Returns LLVM IR of the function as numba calls it, and of the C function that calls it.
 
-    numba's convention: status f(result*, error*, arguments...).  The status is not looked at: these
-    functions contain nothing that raises.
+    numba's convention is status f(result*, error*, arguments...). The status is ignored, since
+    nothing in these functions raises.
     """
     ir_text, inner = _numba_ir(function)
     letters = {"p": "ptr", "i": "i64"}
@@ -111,6 +115,7 @@ define {"void" if function.result == "n" else kind} @{function.symbol}({argument
 
 
 def _inline_all_but(exported: Collection[str], module: Any) -> None:
+    """Makes all other symbols internal, and lets LLVM inline their functions."""
     for value in (*module.functions, *module.global_variables):
         if not value.is_declaration and value.name not in exported:
             value.linkage = llvm.Linkage.internal
@@ -119,8 +124,10 @@ def _inline_all_but(exported: Collection[str], module: Any) -> None:
 
 
 def _simplify(module: Any, target: Target) -> None:
-    """Of LLVM's passes those that such code gains by: there is nothing to vectorize or unroll.
-    Its whole list for -O2 takes four times as long, and the code is as large."""
+    """Runs those of LLVM's passes that such code gains by: there is nothing to vectorize or unroll.
+
+    The whole list of -O2 takes four times as long, and the code is as large.
+    """
     passes = llvm.create_new_module_pass_manager()
     passes.add_always_inliner_pass()
     passes.add_global_dead_code_eliminate_pass()
@@ -134,29 +141,29 @@ def _simplify(module: Any, target: Target) -> None:
 
 
 def _numba_ir(function: Function) -> tuple[str, str]:
-    """What numba makes of a function, and the name of it therein."""
+    """Returns the LLVM IR that numba makes of a function, and the function's name in it."""
     from numba.core import errors
 
     from nncompile.cpu.objects.numba_target import llvm_of
 
     try:
         return llvm_of(_in_numba(function.python), function.arguments, function.result)
-    except (errors.NumbaError, TypeError) as error:      # TypeError: a word's argument is missing
+    except (errors.NumbaError, TypeError) as error:      # TypeError: an argument is missing
         code = function.python.__code__
         raise CompileError(f"{code.co_name} cannot be compiled ({code.co_filename}, line "
                            f"{code.co_firstlineno}):\n{error}") from error
 
 
 def _in_numba(python: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, with what numba takes for a word in the place of each."""
+    """Returns the function with numba's counterparts in place of primitives."""
     code, scope = python.__code__, python.__globals__
     used = {n: scope[n] for n in code.co_names if n in scope}
     used |= {n: PRIMITIVES[n] for n in ("min", "max") if n in code.co_names}      # not Python's own
-    words = {n: _in_place_of(word) for n, word in used.items() if isinstance(word, Primitive)}
-    return types.FunctionType(code, {**scope, **words}, code.co_name)
+    known = {n: _in_place_of(used[n]) for n in used if isinstance(used[n], Primitive)}
+    return types.FunctionType(code, {**scope, **known}, code.co_name)
 
 
 @functools.cache
-def _in_place_of(word: Primitive) -> Callable[..., None]:
-    from nncompile.cpu.objects.numba_target import declare_word
-    return declare_word(word)
+def _in_place_of(primitive: Primitive) -> Callable[..., None]:
+    from nncompile.cpu.objects.numba_target import declare_primitive
+    return declare_primitive(primitive)

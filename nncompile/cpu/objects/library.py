@@ -1,4 +1,4 @@
-"""Kernels and functions of the runtime in this process, from the cache if they are there."""
+"""Kernels and functions of the runtime in this process, from the cache where it has them."""
 from __future__ import annotations
 
 import os
@@ -15,26 +15,25 @@ from nncompile.cpu.objects.link import linker
 from nncompile.cpu.objects.primitives import Primitive, symbol
 from nncompile.cpu.vector import Target, object_code
 
-compiling = threading.RLock()                  # held by who compiles and loads
-if hasattr(os, "register_at_fork"):            # a child never starts in the middle of a compilation
+compiling = threading.RLock()                  # held while code is compiled or loaded
+if hasattr(os, "register_at_fork"):            # no child starts during a compilation
     os.register_at_fork(before=compiling.acquire, after_in_parent=compiling.release,
                         after_in_child=compiling.release)
 
 
 def kernel_primitive(kernel: Kernel) -> Primitive:
-    """What generated source calls the kernel by."""
+    """Returns the primitive by which generated source calls the kernel."""
     letters = "".join("i" if kind == INT else "p" for kind in kernel.types)
     return symbol(kernel.name, letters, "n", kernel.symbol)
 
 
 def entry_points(kernel: Kernel) -> str:
-    """The name that a kernel and the same shared by all workers, two functions of one object, have
-    in common."""
+    """Returns the name that a kernel's two entry points, which share an object, have in common."""
     return kernel.name.removeprefix("shared_")
 
 
 def load_kernel(kernel: Kernel, target: Target) -> None:
-    """Both entry points of the kernel; nothing, if they are loaded."""
+    """Loads both entry points of the kernel, unless they are loaded."""
     into = linker(target)
     if kernel.symbol not in into:
         into.add(cached("kernel", entry_points(kernel), target,
@@ -42,7 +41,7 @@ def load_kernel(kernel: Kernel, target: Target) -> None:
 
 
 def kernel_module(kernel: Kernel, target: Target) -> Any:
-    """LLVM of both entry points."""
+    """Returns LLVM IR of both entry points."""
     module = ll.Module(name=kernel.name)
     kernel.emit(module, target)
     return module
@@ -50,7 +49,7 @@ def kernel_module(kernel: Kernel, target: Target) -> Any:
 
 def load_functions(kind: str, compiled: Sequence[Primitive], exported: Sequence[Primitive],
                    target: Target) -> None:
-    """Functions of the runtime, one cached object for each kind; nothing, if they are loaded.
+    """Loads functions of the runtime, one cached object for each kind, unless they are loaded.
 
     exported: those that Python, and code that is compiled by itself, find by their symbols.
     """

@@ -1,7 +1,7 @@
-"""Object files in, addresses of their symbols out.
+"""The linker: object files in, addresses of their symbols out.
 
-MCJIT ends the process when a symbol cannot be found.  So every symbol that an object needs is
-looked up first, and a missing one is an error for people.
+MCJIT ends the process where a symbol cannot be found. So every symbol that an object needs is
+looked up first, and a missing one raises an error.
 """
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ class LinkError(Error):
 
 
 class Linker:
-    """One MCJIT engine, to which objects are added for good.  Any thread may use it."""
+    """One MCJIT engine, to which objects are added for good. Any thread may use it."""
 
     def __init__(self, target: Target) -> None:
         self._lock = threading.Lock()
-        owned = llvm.Target.from_triple(target.triple).create_target_machine()  # by the engine
+        owned = llvm.Target.from_triple(target.triple).create_target_machine()  # the engine's
         empty = llvm.parse_assembly("")
         self._engine: Any = llvm.create_mcjit_compiler(empty, owned)
-        self._engine.remove_module(empty)          # or LLVM starts its code generator to compile it
+        self._engine.remove_module(empty)          # else LLVM's code generator starts for it
         self._addresses: dict[str, int] = {}
 
     def add(self, code: bytes) -> None:
-        """Load an object file.
+        """Loads an object file.
 
         Raises LinkError if it is damaged, if it needs a symbol that neither this linker nor the
         process has, or if it defines one that an earlier object has defined.
@@ -54,7 +54,7 @@ class Linker:
         return symbol in self._addresses
 
     def address(self, symbol: str) -> int:
-        """Where the symbol's code is, for as long as the process lives."""
+        """Returns the address of the symbol's code, which is valid for the life of the process."""
         return self._addresses[symbol]
 
 
@@ -63,7 +63,10 @@ _lock = threading.Lock()
 
 
 def linker(target: Target) -> Linker:
-    """The process's linker for a target.  Kept forever: code that may run is never unloaded."""
+    """Returns the process's linker for a target.
+
+    It is never freed, since code may run at any time.
+    """
     with _lock:
         if target not in _linkers:
             _linkers[target] = Linker(target)
@@ -71,13 +74,15 @@ def linker(target: Target) -> Linker:
 
 
 def in_process(symbol: str) -> bool:
+    """Returns whether the process has the symbol."""
     return llvm.address_of_symbol(symbol) is not None
 
 
 def symbols(code: bytes) -> tuple[list[str], list[str]]:
-    """Names that a 64-bit ELF object needs, and names that it defines, for others.
+    """Returns the global names that a 64-bit ELF object needs, and those that it defines.
 
     Layout: System V ABI, "ELF-64 Object File Format", sections 3 (sections) and 5 (symbols).
+    Raises LinkError for anything else, and for a damaged object.
     """
     if code[:6] != b"\x7fELF\x02\x01":
         raise LinkError("an object file is not 64-bit ELF: only Linux is supported")
@@ -93,7 +98,7 @@ def symbols(code: bytes) -> tuple[list[str], list[str]]:
 
 
 def _elf_symbols(code: bytes) -> Iterator[tuple[str, int, int]]:
-    """Name, info byte and section number (0: undefined) of every symbol."""
+    """Yields the name, info byte and section number (0: undefined) of every symbol."""
     table, = struct.unpack_from("<Q", code, 40)
     entry, count = struct.unpack_from("<HH", code, 58)
     sections = [struct.unpack_from("<IIQQQQIIQQ", code, table + i * entry) for i in range(count)]

@@ -1,8 +1,8 @@
-"""numba's compiler, told of no more than generated source and the runtime need.
+"""numba's compiler, restricted to what generated source and the runtime need.
 
-That is int64, truth and addresses, the operators on them, `range`, and words.  numba's own CPU
-target knows all of Python and numpy: it takes 0.4 s to load, where this one takes 0.06, and half as
-long again for each function.  Importing this module imports numba.
+That is int64, bool and addresses, the operators on them, `range`, and primitives. numba's own CPU
+target knows all of Python and NumPy: it takes 0.4 s to load, this one 0.06 s, and it takes half as
+long again for each function. Importing this module imports numba.
 """
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _INT, _TRUTH, _ADDRESS = types.int64, types.boolean, types.voidptr
 _KINDS = {"p": _ADDRESS, "i": _INT, "c": _INT, "n": types.void}
 _RANGE = types.range_state64_type
 
-_TYPINGS = templates.Registry()               # numba keeps how a call is typed apart from
-_LOWERINGS = Registry("nncompile")            # how it is lowered
+_TYPINGS = templates.Registry()               # how calls are typed, which numba keeps apart
+_LOWERINGS = Registry("nncompile")            # how they are lowered
 
 
 def _declare(function: Any, *signatures: Any) -> None:
-    """Calls of the function have these types."""
+    """Declares the types of calls of the function."""
     typing = type(function.__name__, (templates.ConcreteTemplate,),
                   {"key": function, "cases": list(signatures)})
     _TYPINGS.register(typing)
@@ -48,25 +48,26 @@ _declare(operator.not_, signature(_TRUTH, _TRUTH), signature(_TRUTH, _INT))
 _declare(bool, signature(_TRUTH, _TRUTH), signature(_TRUTH, _INT))
 _declare(range, *(signature(_RANGE, *[_INT] * count) for count in (1, 2, 3)))
 for step in (builtins.GetIter, builtins.IterNext, builtins.PairFirst, builtins.PairSecond):
-    _TYPINGS.register(step)                   # of a loop over a range
+    _TYPINGS.register(step)                   # a loop over a range
 
 
-def declare_word(word: Primitive) -> Callable[..., None]:
-    """A function that numba takes for the word."""
+def declare_primitive(primitive: Primitive) -> Callable[..., None]:
+    """Returns a function that numba takes for the primitive."""
     def stands_for() -> None:
         raise NotImplementedError
 
     def emit(context: Any, builder: Any, called: Any, values: Sequence[Any]) -> Any:
         values = [context.cast(builder, *three)
                   for three in zip(values, called.args, wanted.args, strict=True)]
-        value = word.emit(builder, [retyped(v, POINTER) if letter == "p" else v
-                                    for v, letter in zip(values, word.arguments, strict=True)])
-        if word.result == "p":
+        value = primitive.emit(builder, [
+            retyped(v, POINTER) if letter == "p" else v
+            for v, letter in zip(values, primitive.arguments, strict=True)])
+        if primitive.result == "p":
             return retyped(value, context.get_value_type(_ADDRESS))
-        return context.get_dummy_value() if word.result == "n" else value
+        return context.get_dummy_value() if primitive.result == "n" else value
 
-    wanted = signature(_KINDS[word.result], *(_KINDS[a] for a in word.arguments))
-    stands_for.__name__ = word.name
+    wanted = signature(_KINDS[primitive.result], *(_KINDS[a] for a in primitive.arguments))
+    stands_for.__name__ = primitive.name
     _declare(stands_for, wanted)
     _LOWERINGS.lower(stands_for, *wanted.args)(emit)
     return stands_for
@@ -80,13 +81,16 @@ class _TypingContext(context.BaseContext):
         self.install_registry(_TYPINGS)
 
     def resolve_value_type(self, val: Any) -> Any:
-        """What is declared here, before numba looks at what else it could be: to learn that `bool`
-        is no typed list, it imports these, which takes longer than compiling a small driver."""
+        """Looks at what is declared here before numba looks at what else the value could be.
+
+        To learn that `bool` is no typed list, it imports these, which takes longer than to compile
+        a small driver.
+        """
         return self._get_global_type(val) or super().resolve_value_type(val)
 
 
 class _Library(codegen.JITCodeLibrary):
-    """Keeps a function's LLVM as text: what numba would do with it is not wanted."""
+    """Keeps a function's LLVM IR as text; what numba would do with it is not wanted."""
 
     text = ""
 
@@ -107,18 +111,21 @@ class _TargetContext(cpu.CPUContext):
         self.install_registry(_LOWERINGS)
 
     def post_lowering(self, module: Any, library: Any) -> None:
-        pass                                  # numba's own links its runtime: arrays, strings
+        pass                                  # numba's would link its runtime of arrays, strings
 
 
 @register_pass(mutates_CFG=False, analysis_only=False)
 class _PlainNumbers(FunctionPass):
-    """Every number in a function is an int64.  To numba 0 and 1 are of two types, and a variable
-    that is set to one of them could not be set to the other."""
+    """Makes every number in a function an int64.
+
+    To numba 0 and 1 have two types, and a variable that is set to one could not be set to the
+    other.
+    """
 
     _name = "plain_numbers"
 
     def __init__(self) -> None:
-        super().__init__()                    # numba's own is abstract
+        super().__init__()                    # numba's __init__ is abstract
 
     def run_pass(self, state: Any) -> bool:
         for block in state.func_ir.blocks.values():
@@ -130,8 +137,10 @@ class _PlainNumbers(FunctionPass):
 
 
 class _Pipeline(compiler.CompilerBase):
-    """Of the passes that numba runs on a function, those that numbers, calls and loops need.
-    Not SSA form: a variable has one type here, and LLVM makes that form anyway."""
+    """Runs those of numba's passes that numbers, calls and loops need.
+
+    SSA form is left out: a variable has one type here, and LLVM makes that form anyway.
+    """
 
     def define_pipelines(self) -> list[Any]:
         passes = compiler.PassManager("nncompile")
@@ -148,7 +157,7 @@ _TARGET = _TargetContext(_TYPING)
 
 
 def llvm_of(python: Callable[..., Any], arguments: str, result: str) -> tuple[str, str]:
-    """LLVM of a function whose words are `declare_word`s, and its name therein.
+    """Returns LLVM IR of a function whose primitives are made by declare_word, and its name in it.
 
     Raises numba's errors where it does not understand the function.
     """

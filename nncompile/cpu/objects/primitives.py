@@ -1,13 +1,13 @@
-"""The words of generated source, and those the runtime is written with.
+"""Primitives: the functions that generated source and the runtime are written with.
 
-A word is given as an emitter of LLVM; the words of generated source also as Python, where an array
-that starts at a place stands for the pointer to it, so that the same text runs without a compiler.
-Arguments and results are described by one letter each:
+A primitive is given as an emitter of LLVM IR; those of generated source also as Python, where an
+array that starts at an address stands for the pointer to it, so that the same text runs without a
+compiler. Arguments and results are described by one letter each:
 
-    p  a pointer, to whatever the word says       i  an int64
-    c  a C int, seen as int64 (results only)      n  nothing
+    p  a pointer, to whatever the primitive says    i  an int64
+    c  a C int, seen as int64 (results only)        n  nothing
 
-Addresses stay pointers from end to end: LLVM may miscompile pointers made from integers.
+Addresses stay pointers from end to end, since LLVM may miscompile pointers made from integers.
 """
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _F32, _I8, _I32, _I64 = ll.FloatType(), ll.IntType(8), ll.IntType(32), ll.IntTyp
 POINTER, _VOID = ll.PointerType(), ll.VoidType()
 _LLVM_TYPES = {"p": POINTER, "i": _I64, "c": _I32, "n": _VOID}
 
-PHASE = PHASE_WORDS               # of each phase, in the queue
-_LINE = 16                        # float32 of a cache line
+PHASE = PHASE_WORDS               # words of each phase in the queue
+_LINE = 16                        # float32 in a cache line
 
 _Builder = Any                    # llvmlite.ir.IRBuilder
 Pointer = Any                     # in annotations of the runtime's functions: letter p
@@ -36,7 +36,10 @@ Emitter = Callable[[_Builder, Sequence[Any]], Any]
 
 @dataclass(frozen=True)
 class Primitive:
-    """`emit(builder, values)` returns the result; `python(*arguments)` computes it."""
+    """A function of generated source or of the runtime.
+
+    `emit(builder, values)` returns its result as LLVM IR, `python(*arguments)` computes it.
+    """
 
     name: str
     arguments: str
@@ -51,7 +54,7 @@ class Primitive:
 
 
 def symbol(name: str, arguments: str, result: str, c_name: str | None = None) -> Primitive:
-    """A C function that the linker finds: of the process (libc, the interpreter) or our own."""
+    """Returns a C function that the linker finds: the process's (libc, the interpreter) or ours."""
     def emit(builder: _Builder, values: Sequence[Any]) -> Any:
         value = builder.call(declared(builder.module, c_name or name, arguments, result), values)
         return builder.sext(value, _I64) if result == "c" else value
@@ -59,6 +62,7 @@ def symbol(name: str, arguments: str, result: str, c_name: str | None = None) ->
 
 
 def declared(module: Any, name: str, arguments: str, result: str) -> Any:
+    """Returns the module's function of that name, declared where it is not there yet."""
     if name in module.globals:
         return module.globals[name]
     kind = ll.FunctionType(_LLVM_TYPES[result], [_LLVM_TYPES[a] for a in arguments])
@@ -66,7 +70,7 @@ def declared(module: Any, name: str, arguments: str, result: str) -> Any:
 
 
 def indirect(name: str, arguments: str, result: str) -> Primitive:
-    """A word whose first argument is the address of the function that it calls with the others."""
+    """Returns a primitive that calls the function at the address that is its first argument."""
     def emit(builder: _Builder, values: Sequence[Any]) -> Any:
         kind = ll.FunctionType(_LLVM_TYPES[result], [_LLVM_TYPES[a] for a in arguments])
         return builder.call(retyped(values[0], kind.as_pointer()), values[1:])
@@ -112,9 +116,9 @@ def _step_primitive(name: str, dtype: str) -> Primitive:
                 lambda array, offset: typed(array, dtype)[offset:])
 
 
-# -- the words of generated source -----------------------------------------------------------------
+# -- the primitives of generated source ------------------------------------------------------------
 
-PRIMITIVES = {word.name: word for word in (
+PRIMITIVES = {primitive.name: primitive for primitive in (
     # the element that lies `offset` after `pointer`: at(p, 3) counts float32, at_i64(p, 3) int64
     *(_step_primitive("at" if dtype == "f32" else f"at_{dtype}", dtype) for dtype in DTYPES),
     # input or output number k of the call;  the k-th named size
@@ -122,9 +126,9 @@ PRIMITIVES = {word.name: word for word in (
          lambda args, k: args[k]),
     Primitive("size", "pi", "i", lambda b, v: b.load(_element(b, *v), typ=_I64),
          lambda sizes, k: int(sizes[k])),
-    # what `plan` says of the call
+    # a fact that `plan` writes
     Primitive("put", "pii", "n", lambda b, v: b.store(v[2], _element(b, *v[:2])), _python_put),
-    # the queue of step k's units;  the next unit of it that nobody has taken
+    # the queue of step k's units;  its next unit, which is claimed
     Primitive("phase", "pi", "p", _place_of_phase, lambda queue, k: queue[k * PHASE:]),
     Primitive("claim", "pi", "i", _take_next, _python_claim),
     # floats, rounded up to whole cache lines
@@ -134,10 +138,10 @@ PRIMITIVES = {word.name: word for word in (
 )}
 
 
-# -- the runtime's own words: memory and atomics count in words of 8 bytes -------------------------
+# -- the runtime's primitives: memory and atomics count in words of 8 bytes ------------------------
 
 def _pause(builder: _Builder, _: Sequence[Any]) -> None:
-    """Tell the CPU that this is a spinning loop."""
+    """Tells the CPU that this is a spinning loop."""
     machine = platform.machine()
     if machine in ("x86_64", "AMD64"):
         builder.call(declared(builder.module, "llvm.x86.sse2.pause", "", "n"), [])
@@ -157,15 +161,15 @@ load_int32 = Primitive("load_int32", "pi", "i", lambda b, v: b.sext(      # at a
 words = Primitive("words", "pi", "p", lambda b, v: _element(b, *v))       # the address of word i
 null = Primitive("null", "", "p", lambda b, v: ll.Constant(POINTER, None))
 same = Primitive("same", "pp", "i", lambda b, v: b.zext(b.icmp_unsigned("==", *v), _I64))
-# words of the stack, until the function returns
+# memory on the stack, until the function returns
 stack = Primitive("stack", "i", "p", lambda b, v: b.alloca(_I64, size=v[0]))
 relax = Primitive("relax", "", "n", _pause)
 
-# a store that others see after all stores before it
+# a store with release order
 publish = Primitive("publish", "pii", "n", lambda b, v: b.store_atomic(
     v[2], retyped(_element(b, *v[:2]), _I64.as_pointer()), "release", 8))
 
-# every one a full barrier (sequentially consistent); these return what was there before
+# each is a full barrier (sequentially consistent); the last two return the previous value
 atomic_load = Primitive("atomic_load", "pi", "i", lambda b, v: b.load_atomic(
     _element(b, *v), "seq_cst", 8, typ=_I64))
 atomic_store = Primitive("atomic_store", "pii", "n", lambda b, v: b.store_atomic(

@@ -1,4 +1,4 @@
-"""What a person at a terminal sees of a compilation that takes more than a moment."""
+"""Progress: one line on a terminal for a compilation that takes more than a moment."""
 from __future__ import annotations
 
 import sys
@@ -11,8 +11,10 @@ Job = tuple[str, Callable[[], None]]          # its name, and what to do
 
 
 def do_all(jobs: Sequence[Job]) -> None:
-    """Do the jobs in order.  Past PATIENCE one line of stderr, if that is a terminal, says which
-    is being done; it is wiped out in the end."""
+    """Runs the jobs in order.
+
+    Once PATIENCE is over, one line of stderr, if that is a terminal, says which job is running.
+    """
     start, width = perf_counter(), 0
     try:
         for number, (name, job) in enumerate(jobs, 1):
