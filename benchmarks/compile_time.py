@@ -6,6 +6,7 @@ by the clock.  nncompile runs from a copy of its sources, once with its byte cod
 """
 from __future__ import annotations
 
+import json
 import os
 import resource
 import shutil
@@ -15,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -88,6 +90,50 @@ for inputs, outputs in ((784, 512), (512, 512), (512, 10)):
     x = np.maximum(x @ w.T + np.zeros(outputs, np.float32), 0)
 assert np.isfinite(x).all()
 """
+STAGES = """\
+import json
+import time
+marks = []
+
+def mark(stage):
+    marks.append((stage, time.process_time()))
+
+def mark_behind(owner, name, stage):
+    inner = getattr(owner, name)
+    def outer(*args, **kwargs):
+        result = inner(*args, **kwargs)
+        mark(stage)
+        return result
+    setattr(owner, name, outer)
+
+mark("start of Python")
+import numpy as np
+mark("import of NumPy")
+import nncompile
+mark("import of nncompile")
+import numpy.random
+mark("import of numpy.random")
+from benchmarks.first_results import {name} as build
+model = build(nncompile.nn).eval()
+mark("layers, and their initial weights")
+import llvmlite.binding
+import llvmlite.ir
+mark("import of llvmlite")
+from nncompile import compiler
+mark("import of the compiler")
+from nncompile.cpu import backend, driver
+mark("import of the CPU target")
+mark_behind(compiler, "trace_structured", "tracing")
+mark_behind(compiler, "run_passes", "passes")
+mark_behind(compiler, "schedule", "scheduling")
+mark_behind(backend, "build", "source of the driver")
+mark_behind(driver.Arena, "pack", "packing the weights")
+fast = nncompile.compile(model, "{kind}", threads=1)
+mark("loading the machine code")
+fast({example})
+mark("first call")
+print(json.dumps(marks))
+"""
 NUMBA = "import numba\nassert numba.njit(lambda x: x + 1)(1) == 2"
 
 
@@ -144,8 +190,8 @@ def copied_sources(folder: Path) -> Path:
     return folder
 
 
-def run(process: Process, folder: Path) -> Taken:
-    """One run of it; `folder` has its cache and both copies of the sources."""
+def run(process: Process, folder: Path) -> tuple[Taken, str]:
+    """One run of it, and what it prints; `folder` has its cache and both copies of the sources."""
     cache = folder / "cache"
     for file in cache.glob(process.forget) if process.forget else ():
         file.unlink()
@@ -154,16 +200,38 @@ def run(process: Process, folder: Path) -> Taken:
     if not process.byte_code:
         variables[NO_BYTE_CODE] = "1"
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run([sys.executable, "-c", process.code], env=variables, timeout=300, check=True,
-                   cwd=folder / ("with" if process.byte_code else "without"))
+    done = subprocess.run([sys.executable, "-c", process.code], env=variables, timeout=300,
+                          check=True, stdout=subprocess.PIPE, text=True,
+                          cwd=folder / ("with" if process.byte_code else "without"))
     wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-    return Taken(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, wall)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Taken(cpu, wall), done.stdout
 
 
 def least(processes: Sequence[Process], folder: Path, rounds: int) -> list[Taken]:
     """Of so many rounds, and one before them in which byte code and caches are written."""
-    taken = [[run(process, folder) for process in processes] for _ in range(rounds + 1)][1:]
+    taken = [[run(process, folder)[0] for process in processes] for _ in range(rounds + 1)][1:]
     return [Taken(*map(min, zip(*column, strict=True))) for column in zip(*taken, strict=True)]
+
+
+def least_stages(build: Build, folder: Path, rounds: int) -> dict[str, float]:
+    """CPU seconds of each stage of a process that finds everything in the cache."""
+    process, found = Process("stages", first_result(STAGES, build)), []
+    for _ in range(rounds + 1):
+        taken, text = run(process, folder)
+        marks = [("", 0.0), *json.loads(text), ("end of Python", taken.cpu)]
+        found.append({stage: end - start for (_, start), (stage, end) in pairwise(marks)})
+    return {stage: min(stages[stage] for stages in found[1:]) for stage in found[0]}
+
+
+def stages_table(builds: Sequence[Build], stages: Sequence[dict[str, float]]) -> str:
+    """In Markdown, a column for each model: milliseconds."""
+    lines = [f"| stage | {' | '.join(MODELS[build][0] for build in builds)} |",
+             "|---" * (len(builds) + 1) + "|"]
+    for stage in stages[0]:
+        lines.append(f"| {stage} | {' | '.join(f'{1e3 * s[stage]:.1f}' for s in stages)} |")
+    lines.append(f"| sum | {' | '.join(f'{1e3 * sum(s.values()):.0f}' for s in stages)} |")
+    return "\n".join(lines)
 
 
 def table(title: str, base: int, processes: Sequence[Process], taken: Sequence[Taken]) -> str:
@@ -210,6 +278,13 @@ drawing initial weights, not compiling. All have one thread.
 - nncompile and torch draw initial weights; ONNX Runtime reads them from a file, which has been
   through its own optimizer once.
 
+## Where the time goes
+
+CPU milliseconds of each stage of a process that finds everything in the cache, the least of
+{rounds}. The rows above are the least of whole processes, so they are a little more than the sums.
+
+{stages}
+
 Measured on: **{machine}**. {libraries}.
 """
 
@@ -230,10 +305,14 @@ def main(rounds: int = ROUNDS) -> str:
             tables.append(table(MODELS[build][0], base, processes,
                                 least(processes, folder, rounds)))
             print("", tables[-1], sep="\n", flush=True)
+        builds = (mlp, bert)
+        stages = stages_table(builds, [least_stages(b, folder, rounds) for b in builds])
+        print("", stages, sep="\n", flush=True)
     known = ", ".join(f"{name} {version}" for name, version in libraries().items()
                       if name not in ("openvino", "jax"))
     return PAGE.format(rounds=rounds, imports=tables[0], beyond=tables[1],
-                       first="\n\n".join(tables[2:]), machine=describe(), libraries=known)
+                       first="\n\n".join(tables[2:]), stages=stages,
+                       machine=describe(), libraries=known)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def test_what_is_cached_when(folder: Path) -> None:
     """numba is imported with an empty cache, and without the driver, and not with everything."""
     own = compile_time.first_result(FIRST_RESULT, mlp)
     for forget, numba in (("*", True), ("driver-*", True), ("", False)):
-        taken = compile_time.run(Process("ours", own + LOOK.format(numba), forget), folder)
+        taken, _ = compile_time.run(Process("ours", own + LOOK.format(numba), forget), folder)
         assert 0 < taken.cpu < 60 and 0 < taken.wall < 60
     assert list((folder / "with/nncompile").rglob("*.pyc"))
 
@@ -41,13 +41,23 @@ def test_without_byte_code(folder: Path) -> None:
 def test_rounds_and_the_table(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The round that writes the caches does not count, and of the others the least does."""
     taken = iter([Taken(1, 1), Taken(1, 1), Taken(6, 9), Taken(2, 4), Taken(5, 8), Taken(3, 3)])
-    monkeypatch.setattr(compile_time, "run", lambda *_: next(taken))
+    monkeypatch.setattr(compile_time, "run", lambda *_: (next(taken), ""))
     processes = [Process("one", "pass"), Process("other", "pass")]
     least = compile_time.least(processes, folder, 2)
     assert least == [Taken(5, 8), Taken(2, 3)]
     lines = compile_time.table("first", 1, processes, least).splitlines()
     assert lines[0] == "| first | CPU, ms | by the clock, ms | CPU / other |"
     assert lines[2:] == ["| one | 5000 | 8000 | 2.50 |", "| other | 2000 | 3000 | 1.00 |"]
+
+
+def test_the_stages(folder: Path) -> None:
+    """They are those of a process that has everything in the cache, and add up to all of it."""
+    least = compile_time.least_stages(mlp, folder, 1)
+    assert next(iter(least)) == "start of Python" and list(least)[-1] == "end of Python"
+    assert len(least) == 16 and all(0 <= seconds < 10 for seconds in least.values())
+    rows = compile_time.stages_table([mlp], [least]).splitlines()
+    assert len(rows) == 2 + 16 + 1
+    assert rows[-1] == f"| sum | {1e3 * sum(least.values()):.0f} |"
 
 
 def test_beyond_numpy() -> None:
