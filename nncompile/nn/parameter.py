@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import mmap
 from typing import Any, Self
 
 import numpy as np
@@ -135,7 +134,10 @@ def _zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
     above a limit which grows with what a program has used.
     """
     size = math.prod(shape) * dtype.itemsize
-    if size < _OWN_PAGES or not hasattr(mmap, "MAP_PRIVATE"):
+    if size < _OWN_PAGES:
+        return np.zeros(shape, dtype)
+    import mmap
+    if not hasattr(mmap, "MAP_PRIVATE"):         # Windows
         return np.zeros(shape, dtype)
     pages = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     return np.frombuffer(pages, dtype).reshape(shape)
