@@ -19,6 +19,7 @@ _QUICK_BATCHES = [1, 64]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Measures what the command line asks for, and writes the page; returns the exit status."""
     args = _parser().parse_args(argv)
     for given, known in ((args.models, SUITE), (args.peers, PEERS)):
         if unknown := set(given) - set(known):

@@ -138,6 +138,7 @@ NUMBA = "import numba\nassert numba.njit(lambda x: x + 1)(1) == 2"
 
 
 def first_result(template: str, build: Build, path: Path | None = None) -> str:
+    """Returns a program that builds a model by the template and computes one result."""
     _, kind, example = MODELS[build]
     return template.format(name=build.__name__, kind=kind, example=example, path=path)
 
@@ -156,6 +157,7 @@ def onnx_file(build: Build, path: Path) -> Path:
 
 
 def imports() -> list[Process]:
+    """Returns the processes that only import something."""
     return [Process("nothing", "pass"), Process("numpy", "import numpy"),
             Process("nncompile", "import nncompile"),
             Process("nncompile, without byte code", "import nncompile", byte_code=False),

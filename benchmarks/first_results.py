@@ -32,8 +32,10 @@ def blocks(nn: Any) -> Any:
 
 
 def bert(nn: Any) -> Any:
-    """A BERT in the shape of MiniLM: 6 blocks of width 384, norm last, 30522 tokens: 22 M
-    parameters."""
+    """A BERT in the shape of MiniLM: 6 blocks of width 384, norm last, 30522 tokens.
+
+    It has 22 M parameters.
+    """
     class Block(nn.Module):
         def __init__(self) -> None:
             super().__init__()

@@ -42,7 +42,7 @@ _Alone = Callable[[int], None]                # both pieces on one thread
 @runtime
 def pieces(args: Pointer, sizes: Pointer, weights: Pointer, scratch: Pointer, steps: int,
            queue: Pointer, fault: Pointer, me: int) -> None:
-    """Two pieces, claimed one by one."""
+    """Runs two pieces, which the workers claim one by one."""
     piece = atomic_add(queue, 0, 1)
     while piece < 2:
         x = piece
@@ -54,12 +54,14 @@ def pieces(args: Pointer, sizes: Pointer, weights: Pointer, scratch: Pointer, st
 
 @runtime
 def regions(pool: Pointer, queue: Pointer, job: Pointer, steps: int, times: int) -> None:
+    """Runs so many regions one after the other, each of two pieces."""
     for _ in range(times):
         atomic_store(queue, 0, 0)
         share(pool, 2, job, null(), null(), null(), null(), steps, queue, 0, 0, null())
 
 
 def our_region() -> tuple[_Region, _Alone]:
+    """Returns calls of our pool: of regions, and of both pieces on one thread."""
     target = host()
     load_runtime(target)
     code = linker(target)
@@ -130,6 +132,7 @@ def measure(layer: str) -> dict[str, float]:
 
 
 def median(call: Callable[[], object], before: Callable[[], object] = lambda: None) -> float:
+    """Returns the median microseconds of a call over many rounds, with another call before each."""
     taken = []
     for _ in range(_ROUNDS):
         before()
@@ -238,6 +241,7 @@ next call cheap, and then sleep; numba's OpenMP layer spins or sleeps as its run
 
 
 def main() -> None:
+    """Measures every layer and writes the page."""
     if len(sys.argv) == 3:
         result = {"measure": measure, "two_callers": two_callers, "after_fork": after_fork}[
             sys.argv[1]](sys.argv[2])

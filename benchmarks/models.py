@@ -12,9 +12,12 @@ from nncompile import nn
 
 @dataclass(frozen=True)
 class Model:
-    """make: a model in eval mode, its weights seeded.  inputs: as for `compile`; the first named
-    size is the batch, `sizes` gives the others.  dense: nearly all its time should go into matrix
-    products, so that the machine's ceilings are bars for it."""
+    """A model of the suite.
+
+    make: returns the model in eval mode with seeded weights. inputs: as for `compile`; the first
+    named size is the batch, `sizes` gives the others. dense: whether nearly all time should go into
+    matrix products, so that the machine's ceilings are bars for it.
+    """
 
     name: str
     about: str
@@ -24,6 +27,7 @@ class Model:
     dense: bool = False
 
     def build(self) -> nn.Module:
+        """Returns the model in eval mode, with the same weights every time."""
         nn.manual_seed(0)
         return self.make().eval()
 
@@ -54,6 +58,8 @@ class Text(nn.Module):
 
 
 class ResidualBlock(nn.Module):
+    """A residual block of two linear layers with a norm before them."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)

@@ -1,4 +1,5 @@
-"""Rows on disk: a JSON file a model, with the conditions each row was measured under."""
+"""Rows on disk: one JSON file for each model, with the conditions of each measurement.
+"""
 from __future__ import annotations
 
 import hashlib
@@ -23,8 +24,10 @@ BUSY = 0.1                    # CPUs that others used: above it a row does not c
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a row depends on beside its model: the machine, our sources, the libraries, and how
-    long everybody was timed."""
+    """What a row depends on beside its model.
+
+    The machine, our sources, the libraries, and how long each contender was timed.
+    """
 
     machine: str
     source: str
@@ -37,7 +40,7 @@ class Conditions:
 class Measured:
     """A row, what it can be compared with, and the conditions.
 
-    weights: bytes of weights that a call reads.  skipped: why it was not measured, or "".
+    weights: bytes of weights that a call reads. skipped: why it was not measured, or "".
     """
 
     model: str
@@ -48,31 +51,37 @@ class Measured:
 
     @property
     def ours(self) -> Result:
+        """Our result."""
         return self.row.results.get(OURS, Result(note="not measured"))
 
     @property
     def valid(self) -> bool:
+        """Whether other processes left the machine alone."""
         return self.row.busy <= BUSY
 
     @property
     def peers(self) -> dict[str, Result]:
+        """The results of the peers."""
         return {name: result for name, result in self.row.results.items()
                 if name not in (OURS, PEAK, READS)}
 
     @property
     def best(self) -> str | None:
-        """The peer with the least time, if anybody has one."""
+        """The peer with the least time, or None where there is no time to compare."""
         timed = {name: result.median for name, result in self.peers.items() if result.seconds}
         return min(timed, key=lambda name: timed[name]) if timed and self.ours.seconds else None
 
     def ratio(self, peer: str) -> tuple[float, float, float]:
-        """How many times as long the peer takes: the middle, and the spread."""
+        """Returns how many times as long the peer takes: the median, and the spread."""
         return ratio(self.row.results[peer], self.ours)
 
     @property
     def shares(self) -> dict[str, float]:
-        """Of the machine's ceilings, measured in the same rounds: its multiply-adds ("peak"), and
-        its bandwidth where these weights find room ("reads").  The larger one is what binds."""
+        """The shares of the machine's ceilings, which were measured in the same rounds.
+
+        They are of its multiply-adds ("peak"), and of its bandwidth from the cache level or memory
+        that these weights fit into ("reads"). The larger share is the one that limits.
+        """
         if not self.ours.seconds:
             return {}
         results, work = self.row.results, {PEAK: self.row.flops, READS: self.weights}
@@ -82,11 +91,13 @@ class Measured:
 
 
 def conditions(rounds: int, seconds: float) -> Conditions:
+    """Returns the conditions of a measurement now."""
     return Conditions(describe(), source_digest(), libraries(), rounds, seconds)
 
 
 def source_digest() -> str:
-    """Of the sources of the compiler: a row of another one says nothing about this one."""
+    """Returns a digest of the compiler's sources: a row of other sources says nothing about these.
+    """
     digest = hashlib.sha256()
     for package in ("ir", "nncompile"):
         for path in sorted((ROOT / package).rglob("*.py")):
@@ -96,6 +107,7 @@ def source_digest() -> str:
 
 
 def libraries() -> dict[str, str]:
+    """Returns the versions of Python and of the libraries that are installed."""
     found = {"python": platform.python_version()}
     for name in _LIBRARIES:
         try:
@@ -106,7 +118,7 @@ def libraries() -> dict[str, str]:
 
 
 def save(folder: Path, model: str, rows: Sequence[Measured]) -> None:
-    """All of it or nothing."""
+    """Writes the rows of a model in one step."""
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".{model}.partial"
     partial.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
@@ -114,7 +126,7 @@ def save(folder: Path, model: str, rows: Sequence[Measured]) -> None:
 
 
 def load(folder: Path, model: str) -> list[Measured]:
-    """The rows of a model that are there; none where there is no file, or one of another form."""
+    """Returns the rows of a model; none where there is no file, or one in another format."""
     try:
         return [_measured(entry) for entry in json.loads((folder / f"{model}.json").read_text())]
     except FileNotFoundError:
@@ -133,5 +145,6 @@ def _measured(entry: dict[str, Any]) -> Measured:
 
 
 def load_all(folder: Path, models: Sequence[str]) -> Iterator[Measured]:
+    """Yields the rows of the models."""
     for model in models:
         yield from sorted(load(folder, model), key=lambda m: (m.row.threads, m.row.batch))

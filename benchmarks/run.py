@@ -26,9 +26,11 @@ _MOST_BYTES = 1 << 30         # of a call's results, all layers together: everyb
 
 @dataclass(frozen=True)
 class Plan:
-    """What to measure, and how carefully.  tries: how often a row is measured again if others
-    kept the machine busy.  wait: how many seconds at most for them to be done, before each try.
-    again: even rows that are there."""
+    """What to measure, and how carefully.
+
+    tries: how often a row is measured again if others kept the machine busy. wait: the most seconds
+    to wait for them before each try. again: whether rows that exist are measured, too.
+    """
 
     models: Sequence[str]
     batches: Sequence[int]
@@ -43,6 +45,7 @@ class Plan:
 
 
 def run(plan: Plan) -> None:
+    """Measures what the plan names, and saves each row as soon as it is measured."""
     now = conditions(plan.rounds, plan.seconds)
     print(now.machine, ", ".join(f"{k} {v}" for k, v in now.libraries.items()), sep="\n")
     for name in plan.models:
@@ -79,7 +82,7 @@ def _run_model(plan: Plan, model: Model, graph: ir.Graph, threads: int, now: Con
 
 
 def wait_for_quiet(seconds: float) -> None:
-    """Return when nobody has used the machine for two seconds, or after so many."""
+    """Returns when no other process has used the machine for two seconds, or after so many."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         others, begin = others_seconds(), time.monotonic()
@@ -89,12 +92,13 @@ def wait_for_quiet(seconds: float) -> None:
 
 
 def is_done(measured: Measured | None, peers: Sequence[str]) -> bool:
+    """Returns whether a row needs no measurement."""
     return measured is not None and measured.valid and (
         bool(measured.skipped) or set(peers) <= measured.row.results.keys())
 
 
 def too_large(graph: ir.Graph, sizes: dict[str, int]) -> str:
-    """Why a row would take gigabytes or minutes, or ""."""
+    """Returns why a row would take gigabytes or minutes, or ""."""
     if (work := flops(graph, sizes)) > _MOST_FLOPS:
         return f"{work / 1e9:.0f} GFLOP a call, above {_MOST_FLOPS / 1e9:.0f}"
     held = 4 * sum(prod(at_sizes(node.result.type.shape, sizes)) for node in graph.nodes)

@@ -54,7 +54,7 @@ crashes, `SNIPPETS_MODE` DISABLE |
 
 
 def markdown(rows: Sequence[Measured], plot: str) -> str:
-    """The page: `rows` of all models; `plot` names the picture's file."""
+    """Returns the page: `rows` of all models; `plot` names the picture's file."""
     peers = [name for name in PEERS if any(name in m.peers for m in rows)]
     return "\n".join([_INTRODUCTION.format(busy=BUSY), *_where(rows), *_summary(rows, peers),
                       f"![ratios to the peers]({plot})\n", _FINDINGS.read_text(),
@@ -97,13 +97,13 @@ def _summary(rows: Sequence[Measured], peers: Sequence[str]) -> Iterator[str]:
 
 
 def at_ceilings(rows: Sequence[Measured]) -> float:
-    """The geometric mean that nobody can exceed on this machine."""
+    """Returns the geometric mean that nothing can exceed on this machine."""
     return geometric_mean([m.ratio(str(m.best))[0] / min(1.0, max(m.shares.values(), default=1.0))
                            for m in rows])
 
 
 def misses(measured: Measured) -> Iterator[str]:
-    """The bars that a row misses, in words."""
+    """Yields the bars that a row misses, in words."""
     row, best = measured.row, measured.best
     name = f"{measured.model}, batch {row.batch}, {row.threads} thread{'s' * (row.threads > 1)}"
     if best is not None and measured.ratio(best)[2] < 1:
@@ -130,6 +130,7 @@ def _tables(rows: Sequence[Measured], peers: Sequence[str]) -> Iterator[str]:
 
 
 def cells(measured: Measured, peers: Sequence[str]) -> list[str]:
+    """Returns the cells of a row."""
     row = measured.row
     if measured.skipped:
         return [measured.model, str(row.batch), f"left out: {measured.skipped}",
@@ -164,6 +165,7 @@ def _spread(measured: Measured, peer: str) -> str:
 
 
 def console(measured: Measured) -> str:
+    """Returns a row as a line for the terminal."""
     row = measured.row
     if measured.skipped:
         return f"  {row.threads} x {row.batch:5d}  left out: {measured.skipped}"
