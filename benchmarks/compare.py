@@ -55,7 +55,7 @@ class Contender:
 
 
 def serve() -> None:
-    """Answer questions on standard input: the bits of a row's results, or the time of its call."""
+    """Answers questions on standard input: the bits of a row's results, or the time of its call."""
     import numpy as np
 
     import nncompile
@@ -114,7 +114,7 @@ def compare(row: dict[str, Any], ours: Contender, other: Contender, rounds: int)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print a row for each measurement, and the geometric mean of all."""
+    """Prints a row for each measurement, and the geometric mean of all."""
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m benchmarks.compare",
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkout", type=Path, help="folder of the other checkout")

@@ -28,7 +28,7 @@ Watch = Callable[[Pass, Graph, Graph, float], None]
 
 
 def run(passes: Sequence[Pass], graph: Graph, watch: Watch = lambda *_: None) -> Graph:
-    """Apply the passes in order.
+    """Applies the passes in order.
 
     watch: called after each as `watch(pass, before, after, seconds)`.  This is the one place to
            verify, time, dump and check what a pass does.

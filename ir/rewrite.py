@@ -27,7 +27,7 @@ _MOST_WALKS = 100                                # of a rule that replaces what 
 
 
 def rewrite(graph: Graph, rule: Rule, *, fused: bool = False, once: bool = False) -> Graph:
-    """Replace nodes by what the rule returns for them, until it finds nothing more to replace.
+    """Replaces nodes by what the rule returns for them, until it finds nothing more to replace.
 
     The driver walks over the nodes in order, again and again until a walk changes nothing.  What
     nothing uses any more is removed; a graph without anything to replace is returned itself.
@@ -131,7 +131,7 @@ class _Rewriting(Context):
         self._release(node.inputs)
 
     def _insert(self, node: Node, nodes: Sequence[Node]) -> None:
-        """Add the nodes to those kept, behind each other."""
+        """Adds the nodes to those kept, behind each other."""
         if all(each.result is not node.result for each in nodes):
             raise Error(f"{_rule_name(self._rule)} put nothing that computes the same result in "
                         f"place of {node.op}")

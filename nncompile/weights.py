@@ -53,7 +53,7 @@ class Weights:
         return replace(graph, data=_Data(self, tuple(graph.data)))
 
     def load(self, new: Mapping[Value, NDArray]) -> None:
-        """Use these numbers for some parameters.  Calls that run meanwhile keep the old ones."""
+        """Uses these numbers for some parameters.  Calls that run meanwhile keep the old ones."""
         params = self._preparation.params
         data = {value: new[value] if value in new else self[value] for value in params}
         self._loaded.load(outputs_of(replace(self._preparation, data=data), []))

@@ -71,7 +71,7 @@ def _multiply(node: Node, _: Context) -> Node | None:
 
 
 def _add_or_subtract(node: Node, context: Context) -> Node | None:
-    """Write x - c as x + -c, x + -y as x - y, and x - -y as x + y.
+    """Writes x - c as x + -c, x + -y as x - y, and x - -y as x + y.
 
     An unsigned integer has no negative number to write, so numbers are negated beside floats only.
     """

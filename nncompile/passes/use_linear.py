@@ -43,7 +43,7 @@ def _linear(node: Node, context: Context) -> Node | list[Node] | None:
 
 
 def _product_by_weight(node: Node, context: Context) -> list[Node] | None:
-    """Write x @ w as a linear where w, but not x, is known when the weights are loaded."""
+    """Writes x @ w as a linear where w, but not x, is known when the weights are loaded."""
     match node.inputs:
         case (x, Value() as w) if (w.type.ndim == 2 and context.at_load(w)
                                    and not context.at_load(x)):

@@ -47,7 +47,7 @@ def queue_words(driver: Driver) -> int:
 
 
 def load(driver: Driver, target: Target) -> Addresses:
-    """Load the driver's functions and the kernels that it calls.
+    """Loads the driver's functions and the kernels that it calls.
 
     Raises CompileError where the source says something that numba cannot compile.
     """

@@ -52,7 +52,7 @@ class _Run(NamedTuple):
 
 
 def fold(lines: Sequence[Line]) -> tuple[list[Outlined], list[Line]]:
-    """Find repetitions; returns the functions made of them, and the lines that are left.
+    """Finds repetitions; returns the functions made of them, and the lines that are left.
 
     Among these, one line calls the function for each repetition.
     """
@@ -112,7 +112,7 @@ def runs(steps: Sequence[Hashable], layers: Sequence[str]) -> list[_Run]:
 
 
 def _runs_within(start: int, stop: int, keys: Sequence[int], layers: Sequence[str]) -> list[_Run]:
-    """Take the run that saves most lines, then search before and behind it."""
+    """Takes the run that saves most lines, then searches before and behind it."""
     sizes = range(_STEPS, min(_LONGEST, (stop - start) // _REPETITIONS) + 1)
     found = [run for size in sizes if (run := _longest_run(start, stop, keys, size)) is not None]
     if not found:

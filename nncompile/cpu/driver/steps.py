@@ -227,7 +227,7 @@ def _embedding(step: Step, context: _Context) -> Call:
 
 
 def _take(step: Step, context: _Context) -> Call:
-    """Compute y[a, i, r] = x[a, ids[i], r]; `axis` is the axis between a and r."""
+    """Computes y[a, i, r] = x[a, ids[i], r]; `axis` is the axis between a and r."""
     (x, ids), axis = step.views, step.attrs["axis"]
     before, behind = len(x.shape[:axis]), len(ids.shape)
     outer = (*x.shape[:axis], *ids.shape)
@@ -239,7 +239,7 @@ def _take(step: Step, context: _Context) -> Call:
 
 def _gather(step: Step, context: _Context, x: View, ids: View, outer: Sequence[Dim], V: Dim,
             ldx: Dim) -> Call:
-    """Copy whole rows of x, its last dim, for each of the ids."""
+    """Copies whole rows of x, its last dim, for each of the ids."""
     N = x.shape[-1]
     steps = (step.result.strides if step.kind == "embedding" else row_major((*outer, N)))[:-1]
     dims, strides = collapsed(outer, [steps, x.strides[:-1], ids.strides])

@@ -64,7 +64,7 @@ class Arena:
         self.size = max(LINE, self.size)      # one line at least, for a model without weights
 
     def pack(self, sources: Sequence[NDArray]) -> _Floats:
-        """Fill new memory, which starts on a cache line, with these sources.
+        """Fills new memory, which starts on a cache line, with these sources.
 
         The array is float32; the numbers of other dtypes lie in it as their bits.
         """

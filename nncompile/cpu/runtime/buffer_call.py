@@ -83,7 +83,7 @@ def run_objects(plan: Pointer, weights: Pointer, objects: Pointer) -> int:
 
 @runtime
 def hold(objects: Pointer, views: Pointer, arrays: Pointer, inputs: int, count: int) -> int:
-    """Find where the arrays start, and how many bytes they have.
+    """Finds where the arrays start, and how many bytes they have.
 
     Returns `count`, or how many there were before one that is not contiguous or not aligned, or an
     output that overlaps those before it.
@@ -151,7 +151,7 @@ class BufferCall:
         self.plans: dict[Sequence[Shape], Plan] = {}
 
     def use(self, weights: NDArray) -> None:
-        """Read these from the next call on."""
+        """Reads these from the next call on."""
         self._weights = weights, weights.ctypes.data
 
     def call(self, *args: Any, **keywords: Any) -> Any:

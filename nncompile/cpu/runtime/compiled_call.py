@@ -142,7 +142,7 @@ def has_out(state: Pointer, count: int, keywords: Pointer) -> int:
 
 @runtime
 def read_inputs(state: Pointer, args: Pointer, sizes: Pointer, arrays: Pointer) -> Pointer:
-    """Check the inputs; find the named sizes, and where each array starts and ends.
+    """Checks the inputs; finds the named sizes, and where each array starts and ends.
 
     Returns where the outputs' specs are, or null if an input is not plain or does not fit.
     """
@@ -209,7 +209,7 @@ def note_array(state: Pointer, arrays: Pointer, i: int, array: Pointer, shape: P
 @runtime
 def take_outputs(state: Pointer, given: Pointer, spec: Pointer, facts: Pointer, arrays: Pointer,
                  results: Pointer) -> int:
-    """Use the outputs that the caller gave, if they are plain, fit, and overlap nothing."""
+    """Uses the outputs that the caller gave, if they are plain, fit, and overlap nothing."""
     inputs, outputs = load(state, INPUTS), load(state, OUTPUTS)
     dims = words(facts, OUTPUT_DIMS)
     for i in range(outputs):
@@ -246,7 +246,7 @@ def overlaps_earlier(arrays: Pointer, count: int, i: int) -> int:
 @runtime
 def make_outputs(state: Pointer, spec: Pointer, facts: Pointer, arrays: Pointer, results: Pointer
                  ) -> int:
-    """Make new arrays.  0 if Python's error is set instead."""
+    """Makes new arrays.  0 if Python's error is set instead."""
     inputs, outputs = load(state, INPUTS), load(state, OUTPUTS)
     dims = words(facts, OUTPUT_DIMS)
     for i in range(outputs):
@@ -281,7 +281,7 @@ def new_large_array(state: Pointer, i: int, dims: Pointer, rank: int) -> Pointer
 @runtime
 def run_released(state: Pointer, arrays: Pointer, sizes: Pointer, facts: Pointer, fault: Pointer
                  ) -> int:
-    """Run; long work without the interpreter's lock.
+    """Runs; long work without the interpreter's lock.
 
     Another thread may give the model other weights meanwhile: this run holds on to its own.
     """
@@ -313,7 +313,7 @@ def returned(results: Pointer, outputs: int) -> Pointer:
 
 @runtime
 def release(results: Pointer, outputs: int) -> None:
-    """Give up the references to so many objects."""
+    """Gives up the references to so many objects."""
     for i in range(outputs):
         _decref(load_pointer(results, i))
 
@@ -393,7 +393,7 @@ def usable() -> bool:
 
 @functools.cache
 def knows_numpy() -> bool:
-    """Compare what this file says of numpy's structs with arrays that differ in every field."""
+    """Compares what this file says of numpy's structs with arrays that differ in every field."""
     sample = np.zeros((3, 5, 7), np.float32)
     try:
         return (all(_header_is_known(a) for a in (sample, sample.T, np.zeros(2, np.int64)))

@@ -70,7 +70,7 @@ class _Portable:
         self._threads = check_threads(count)
 
     def swap_weights(self, arena: npt.NDArray[np.float32]) -> None:
-        """Use another arena of the same size.  Calls that run keep the one they began with."""
+        """Uses another arena of the same size.  Calls that run keep the one they began with."""
         if arena.size != self._arena.size:
             raise Error(f"the arena has {arena.size} numbers, not {self._arena.size}")
         self._arena = _checked_arena(arena)

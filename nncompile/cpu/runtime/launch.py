@@ -65,7 +65,7 @@ _free = symbol("free", "p", "n")
 @runtime
 def run(state: Pointer, weights: Pointer, args: Pointer, sizes: Pointer, facts: Pointer,
         fault: Pointer, threads: int) -> int:
-    """Compute the outputs.  DONE; or NO_MEMORY or NO_WORKERS, and then nothing was computed.
+    """Computes the outputs.  DONE; or NO_MEMORY or NO_WORKERS, and then nothing was computed.
 
     weights: the arena.       args:  pointers to the inputs, then the outputs.
     sizes, facts: the named sizes, and what `plan` said of them.

@@ -134,7 +134,7 @@ def worker(pool: Pointer) -> Pointer:
 
 @runtime
 def work(pool: Pointer, me: int) -> None:
-    """Take part in the job as its worker number `me`."""
+    """Takes part in the job as its worker number `me`."""
     stride = load(pool, JOB_STRIDE)
     queue = words(load_pointer(pool, JOB_QUEUE), me * stride)
     enter(queue, stride, me, load(pool, JOB_WORKERS), load(pool, JOB_BASE))
@@ -146,7 +146,7 @@ def work(pool: Pointer, me: int) -> None:
 
 @runtime
 def enter(queue: Pointer, stride: int, me: int, workers: int, base: int) -> None:
-    """Write what kernels read of the queue of worker `me`, for every phase; see kernel.py."""
+    """Writes what kernels read of the queue of worker `me`, for every phase; see kernel.py."""
     for i in range(0, stride, PHASE):
         store(queue, i + ME, me)
         store(queue, i + OTHERS, workers - 1)
@@ -158,7 +158,7 @@ def enter(queue: Pointer, stride: int, me: int, workers: int, base: int) -> None
 def share(pool: Pointer, workers: int, driver: Pointer, args: Pointer, sizes: Pointer,
           weights: Pointer, scratch: Pointer, block: int, queue: Pointer, stride: int, base: int,
           fault: Pointer) -> None:
-    """Call a driver on this thread and on up to workers - 1 others.  The caller holds BUSY.
+    """Calls a driver on this thread and on up to workers - 1 others.  The caller holds BUSY.
 
     stride: words from the queue of a worker to the next one's; 0: it is the same one.
     base: what the queues' counts start from.
@@ -195,7 +195,7 @@ def share(pool: Pointer, workers: int, driver: Pointer, args: Pointer, sizes: Po
 
 @runtime
 def keep_workers_off(pool: Pointer, cpu: int) -> None:
-    """Leave them every CPU they may use but this one.  On a single CPU Linux refuses: no harm."""
+    """Leaves them every CPU they may use but this one.  On a single CPU Linux refuses: no harm."""
     if load(pool, AWAY_FROM) == cpu + 1 or cpu < 0 or cpu >= 64 * CPU_WORDS:
         return
     store(pool, AWAY_FROM, cpu + 1)
@@ -267,7 +267,7 @@ def _allocate(size: int) -> int:
 
 
 def _start_thread(entry: int, argument: int) -> None:
-    """Start a detached pthread that takes no signals: those are for Python's threads."""
+    """Starts a detached pthread that takes no signals: those are for Python's threads."""
     import signal
     attributes = ctypes.create_string_buffer(128)          # pthread_attr_t: 56 to 64 bytes
     size = ctypes.c_size_t(STACK_BYTES)

@@ -10,7 +10,7 @@ DoesFit = Callable[[Node, tuple[Operand, ...]], bool]
 
 
 def fuse_steps(graph: Graph, does_fit: DoesFit, steps: int) -> Graph:
-    """Fuse each elementwise node into the node that computes its operand, up to `steps` steps.
+    """Fuses each elementwise node into the node that computes its operand, up to `steps` steps.
 
     The node, with its own `then`, is appended to the `then` of that other one.
 

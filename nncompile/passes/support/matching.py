@@ -11,7 +11,7 @@ Pattern = Callable[[Node, Context], Node | None]
 
 
 def recognise(graph: Graph, pattern: Pattern) -> Graph:
-    """Replace what the pattern matches by the node that it returns.
+    """Replaces what the pattern matches by the node that it returns.
 
     A match is several nodes; the last one is what the pattern is given.
 
