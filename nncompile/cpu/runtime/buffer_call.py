@@ -1,8 +1,8 @@
-"""The call path where compiled_call.py does not know the interpreter's arrays.
+"""The call path that is used where compiled_call.py does not know the interpreter's arrays.
 
-Everything that calls with arrays of the same shapes have in common is worked out at the first of
-them.  The others look it up, check dtypes, make the outputs, and go to compiled code, which finds
-the numbers by the buffer protocol: part of Python's stable ABI, and the quickest way to an address.
+What calls with arrays of the same shapes have in common is computed in the first of them. The later
+ones look it up, check dtypes, make the outputs, and call compiled code, which finds the numbers by
+the buffer protocol: it is part of Python's stable ABI, and the quickest way to an address.
 """
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ _clear_error = symbol("clear_error", "", "n", "PyErr_Clear")
 
 @runtime
 def run_objects(plan: Pointer, weights: Pointer, objects: Pointer) -> int:
-    """`launch.run` for a tuple of arrays: the inputs, then the outputs."""
+    """Runs `launch.run` for a tuple of arrays: the inputs, then the outputs."""
     state, facts = load_pointer(plan, PLAN_STATE), load_pointer(plan, PLAN_FACTS)
     count = load(state, INPUTS) + load(state, OUTPUTS)
     views, arrays, fault = stack(_BUFFER_WORDS * count), stack(2 * count), stack(FAULT_WORDS)
@@ -83,10 +83,10 @@ def run_objects(plan: Pointer, weights: Pointer, objects: Pointer) -> int:
 
 @runtime
 def hold(objects: Pointer, views: Pointer, arrays: Pointer, inputs: int, count: int) -> int:
-    """Finds where the arrays start, and how many bytes they have.
+    """Finds where the arrays start and how many bytes they have, and keeps hold of them.
 
-    Returns `count`, or how many there were before one that is not contiguous or not aligned, or an
-    output that overlaps those before it.
+    Returns `count`, or the number of arrays before the first one that is not contiguous or not
+    aligned, or is an output that overlaps an earlier array.
     """
     for i in range(count):
         view = words(views, _BUFFER_WORDS * i)
@@ -119,7 +119,7 @@ class Plan:
     """What calls with arrays of certain shapes have in common.
 
     address: of the words that run_objects reads, which refer to the state, the sizes and the facts.
-    outputs: those that are to be made: by what, of which shape and dtype.
+    outputs: what makes each output that the call has to make, with its shape and dtype.
     """
 
     def __init__(self, state: Words, sizes: Words, facts: Words,
@@ -132,13 +132,13 @@ class Plan:
 
 
 class BufferCall:
-    """`call` is a model's.
+    """A model's `call`.
 
     run:      the code of run_objects.
     weights:  the arena.
     new_plan: the plan for arrays, the inputs or the inputs and the outputs; None if the spec does
               not take them.
-    by_steps: the same call, step by step, for all that is unusual.
+    by_steps: the same call in Python, step by step, for everything unusual.
     """
 
     def __init__(self, spec: CallSpec, run: Callable[[int, int, Sequence[NDArray]], int],
@@ -151,7 +151,7 @@ class BufferCall:
         self.plans: dict[Sequence[Shape], Plan] = {}
 
     def use(self, weights: NDArray) -> None:
-        """Reads these from the next call on."""
+        """Uses this arena from the next call on."""
         self._weights = weights, weights.ctypes.data
 
     def call(self, *args: Any, **keywords: Any) -> Any:

@@ -1,12 +1,11 @@
-"""The call path, compiled: a C function that Python calls with arrays.
+"""The compiled call path: a C function that Python calls with arrays.
 
-It reads the arrays' headers, checks them, makes the outputs, lets go of the interpreter's lock
-around long work, and runs the model.  What it does not take goes to one Python function, the
-fallback.
+It reads the arrays' headers, checks them, makes the outputs, releases the interpreter's lock around
+long work, and runs the model. What it does not take goes to one Python function, the fallback.
 `self` of the function is the model's State.
 
-What it knows of numpy's structs is their documented ABI (numpy/ndarraytypes.h, PyArrayObject_fields
-and PyArray_Descr).  `knows_numpy()` compares that with real arrays before it is relied on.
+What it knows of NumPy's structs is their documented ABI (numpy/ndarraytypes.h, PyArrayObject_fields
+and PyArray_Descr). `knows_numpy()` compares that with real arrays before it is relied on.
 """
 from __future__ import annotations
 
@@ -95,7 +94,7 @@ _call_plan = indirect("call_plan", "pp", "n")
 
 @runtime
 def call(self: Pointer, args: Pointer, count: int, keywords: Pointer) -> Pointer:
-    """call(*inputs), call(*inputs, *outs), or with one output call(*inputs, out=out)."""
+    """Handles call(*inputs), call(*inputs, *outs), and with one output call(*inputs, out=out)."""
     state = load_pointer(self, _DATA)
     inputs, outputs = load(state, INPUTS), load(state, OUTPUTS)
     out_given = has_out(state, count, keywords)
@@ -129,7 +128,7 @@ def call(self: Pointer, args: Pointer, count: int, keywords: Pointer) -> Pointer
 
 @runtime
 def has_out(state: Pointer, count: int, keywords: Pointer) -> int:
-    """1 if outputs are given, 0 if not, -1 if the arguments are anything else."""
+    """Returns 1 if outputs are given, 0 if not, and -1 if the arguments are anything else."""
     inputs, outputs = load(state, INPUTS), load(state, OUTPUTS)
     if same(keywords, null()) == 0 and _tuple_size(keywords) > 0:
         if count != inputs or outputs != 1 or _tuple_size(keywords) != 1:
@@ -163,7 +162,7 @@ def read_inputs(state: Pointer, args: Pointer, sizes: Pointer, arrays: Pointer) 
 
 @runtime
 def is_plain(state: Pointer, array: Pointer, spec: Pointer, flags: int) -> int:
-    """An ndarray, no subclass, of the spec's dtype and rank, with these flags."""
+    """Returns whether it is an ndarray itself, of the spec's dtype and rank, with these flags."""
     if load(array, _CLASS) != load(state, ARRAY_CLASS):
         return 0
     if load_int32(array, _RANK_BYTE) != load(spec, SPEC_RANK):
@@ -182,7 +181,7 @@ def is_plain(state: Pointer, array: Pointer, spec: Pointer, flags: int) -> int:
 
 @runtime
 def bind_sizes(shape: Pointer, dims: Pointer, rank: int, sizes: Pointer) -> int:
-    """Whether the shape fits the dims: a named size is the same wherever it stands."""
+    """Returns whether the shape fits the dims; a named size has to be the same everywhere."""
     for i in range(rank):
         size, wanted = load(shape, i), load(dims, i)
         if wanted < 0:
@@ -198,7 +197,8 @@ def bind_sizes(shape: Pointer, dims: Pointer, rank: int, sizes: Pointer) -> int:
 @runtime
 def note_array(state: Pointer, arrays: Pointer, i: int, array: Pointer, shape: Pointer,
                spec: Pointer) -> None:
-    """Where array number i starts, and in the second half of `arrays` how many bytes it has."""
+    """Writes where array number i starts, and in the second half of `arrays` how many bytes it has.
+    """
     store(arrays, i, load(array, _DATA))
     size = load(spec, SPEC_BYTES)
     for axis in range(load(spec, SPEC_RANK)):
@@ -234,7 +234,7 @@ def take_outputs(state: Pointer, given: Pointer, spec: Pointer, facts: Pointer, 
 
 @runtime
 def overlaps_earlier(arrays: Pointer, count: int, i: int) -> int:
-    """Whether array number i shares memory with one before it."""
+    """Returns whether array number i shares memory with an earlier one."""
     start, size = load(arrays, i), load(arrays, count + i)
     for other in range(i):
         begin = load(arrays, other)
@@ -246,7 +246,7 @@ def overlaps_earlier(arrays: Pointer, count: int, i: int) -> int:
 @runtime
 def make_outputs(state: Pointer, spec: Pointer, facts: Pointer, arrays: Pointer, results: Pointer
                  ) -> int:
-    """Makes new arrays.  0 if Python's error is set instead."""
+    """Makes new arrays. Returns 0 if Python's error is set instead."""
     inputs, outputs = load(state, INPUTS), load(state, OUTPUTS)
     dims = words(facts, OUTPUT_DIMS)
     for i in range(outputs):
@@ -270,7 +270,7 @@ def make_outputs(state: Pointer, spec: Pointer, facts: Pointer, arrays: Pointer,
 
 @runtime
 def new_large_array(state: Pointer, i: int, dims: Pointer, rank: int) -> Pointer:
-    """new_large(i, *dims): an array in memory that Python keeps; see output_memory.py."""
+    """Returns new_large(i, *dims), an array in memory that Python keeps; see output_memory.py."""
     numbers = stack(1 + rank)
     store(numbers, 0, i)
     for axis in range(rank):
@@ -281,9 +281,10 @@ def new_large_array(state: Pointer, i: int, dims: Pointer, rank: int) -> Pointer
 @runtime
 def run_released(state: Pointer, arrays: Pointer, sizes: Pointer, facts: Pointer, fault: Pointer
                  ) -> int:
-    """Runs; long work without the interpreter's lock.
+    """Runs the model, without the interpreter's lock where the work is long.
 
-    Another thread may give the model other weights meanwhile: this run holds on to its own.
+    Another thread may meanwhile give the model other weights, so the run holds a reference to its
+    own.
     """
     arena = load_pointer(state, ARENA)
     weights, threads = load_pointer(arena, _DATA), load(state, WORKERS)
@@ -299,7 +300,7 @@ def run_released(state: Pointer, arrays: Pointer, sizes: Pointer, facts: Pointer
 
 @runtime
 def returned(results: Pointer, outputs: int) -> Pointer:
-    """The output, or a tuple of them."""
+    """Returns the output, or a tuple of several."""
     if outputs == 1:
         return load_pointer(results, 0)
     value = _new_tuple(outputs)
@@ -313,21 +314,21 @@ def returned(results: Pointer, outputs: int) -> Pointer:
 
 @runtime
 def release(results: Pointer, outputs: int) -> None:
-    """Gives up the references to so many objects."""
+    """Releases the references to so many objects."""
     for i in range(outputs):
         _decref(load_pointer(results, i))
 
 
 @runtime
 def refuse(state: Pointer, fault: Pointer) -> Pointer:
-    """on_fault(step, index, size), which raises the error."""
+    """Calls on_fault(step, index, size), which raises the error."""
     store(fault, FAULT_STEP, load(fault, FAULT_STEP) - 1)            # steps are noted from 1
     return call_python(load_pointer(state, ON_FAULT), fault, 3)
 
 
 @runtime
 def call_python(function: Pointer, numbers: Pointer, count: int) -> Pointer:
-    """function(*numbers); null if Python's error is set instead."""
+    """Returns function(*numbers), or null if Python's error is set instead."""
     objects = stack(count)
     for i in range(count):
         value = _new_int(load(numbers, i))
@@ -363,7 +364,7 @@ def _method(address: int) -> _MethodDef:
 
 
 def builtin(address: int, state: Words) -> Any:
-    """A builtin function around machine code; it keeps `state` alive."""
+    """Returns a builtin function around machine code, which keeps `state` alive."""
     make = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)(
         ("PyCFunction_NewEx", ctypes.pythonapi))
     return make(ctypes.addressof(_method(address)), state, None)
@@ -371,7 +372,7 @@ def builtin(address: int, state: Words) -> Any:
 
 @functools.cache
 def numpy_new_array() -> int:
-    """Address of PyArray_New, from numpy's table of C functions."""
+    """Returns the address of PyArray_New, from NumPy's table of C functions."""
     get = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
         ("PyCapsule_GetPointer", ctypes.pythonapi))
     table = get(np._core._multiarray_umath._ARRAY_API, None)             # type: ignore[attr-defined]
@@ -379,9 +380,9 @@ def numpy_new_array() -> int:
 
 
 def usable() -> bool:
-    """Whether the compiled call path can be used; else calls go through Python and do the same.
+    """Returns whether the compiled call path can be used; otherwise calls do the same in Python.
 
-    It needs CPython with its interpreter lock, and numpy's structs as this file knows them.
+    It needs CPython with its interpreter lock, and NumPy's structs as this file knows them.
     NNCOMPILE_CALL=portable turns it off.
     """
     if options.CALL.value() == "portable":
@@ -393,7 +394,7 @@ def usable() -> bool:
 
 @functools.cache
 def knows_numpy() -> bool:
-    """Compares what this file says of numpy's structs with arrays that differ in every field."""
+    """Compares what this file knows of NumPy's structs with arrays that differ in every field."""
     sample = np.zeros((3, 5, 7), np.float32)
     try:
         return (all(_header_is_known(a) for a in (sample, sample.T, np.zeros(2, np.int64)))

@@ -1,7 +1,8 @@
-"""What sharing work costs on this machine: what launch.py decides by.
+"""The cost of sharing work on this machine, which launch.py decides by.
 
-A worker is worth its while if it saves more than giving it work takes.  That time is measured when
-the first workers start, a few milliseconds, and kept for as long as the machine runs.
+Another worker is worth it if it saves more time than giving it work takes. That time is measured
+when the first workers start, which takes a few milliseconds, and stored for as long as the machine
+runs.
 """
 from __future__ import annotations
 
@@ -38,7 +39,7 @@ LEAST, MOST = 20_000, 1_000_000               # operations, should the machine h
 @runtime
 def meet(args: Pointer, sizes: Pointer, weights: Pointer, scratch: Pointer, block: int,
          queue: Pointer, fault: Pointer, worker: int) -> None:
-    """A job without work: it is done when two have come to it."""
+    """Runs a job without work, which is done when two workers have come to it."""
     spins = 0
     if worker > 0:
         atomic_store(queue, 0, 1)
@@ -49,7 +50,7 @@ def meet(args: Pointer, sizes: Pointer, weights: Pointer, scratch: Pointer, bloc
 
 @runtime
 def meetings(pool: Pointer, queue: Pointer, job: Pointer, times: int) -> int:
-    """So many such jobs, one after the other; 0 if the pool has other work."""
+    """Runs so many of these jobs one after the other; returns 0 if the pool has other work."""
     if exchange(pool, BUSY, 1) != 0:
         return 0
     for _ in range(times):
@@ -69,7 +70,7 @@ class Costs:
     """What decides how many workers a call is shared among.
 
     handoff: seconds until a waiting worker has begun a job and its caller knows.
-    flops:   operations of one thread a second, a multiply-add being two.
+    flops: operations of one thread a second, a multiply-add counting as two.
     """
 
     handoff: float
@@ -81,9 +82,9 @@ class Costs:
 
     @property
     def worth(self) -> int:
-        """Operations that are worth another worker.
+        """The operations that are worth another worker.
 
-        Two threads save half of the time, and have to save more than the handoff.
+        Two threads save half of the time, which has to be more than the handoff.
         """
         return round(min(max(2 * self.handoff * self.flops, LEAST), MOST))
 
@@ -93,7 +94,7 @@ class Costs:
 
 
 def costs(pool: Pool, target: Target, *, again: bool = False) -> Costs:
-    """The costs of this machine; the pool has a worker, which helps to measure.
+    """Returns the costs of this machine. The pool has to have a worker, which helps to measure.
 
     Raises Error where the pool works for a model meanwhile.
     """
@@ -101,7 +102,7 @@ def costs(pool: Pool, target: Target, *, again: bool = False) -> Costs:
 
 
 def costs_here(*, again: bool = False) -> Costs:
-    """The costs, measured with this process's own pool; two threads have to be possible."""
+    """Returns the costs measured with this process's own pool; two threads have to be possible."""
     target = host()
     load_runtime(target)
     POOL.start(2, linker(target).address("nnc_worker"))
@@ -109,7 +110,8 @@ def costs_here(*, again: bool = False) -> Costs:
 
 
 def measure(pool: Pool, target: Target) -> Costs:
-    """The lower quartile of many short rounds: others may have the CPU for a while."""
+    """Returns the lower quartile of many short rounds, since others may have the CPU for a while.
+    """
     word, pointer = ctypes.c_int64, ctypes.c_void_p
     load_functions(_KIND, _COMPILED, _COMPILED, target)
     address = linker(target).address

@@ -1,7 +1,7 @@
 """A loaded model: a function of arrays.
 
-`Executable` runs machine code; `PythonExecutable` runs the same source as plain Python, for reading
-along in a debugger (NNCOMPILE_JIT=0).  Both take the same arguments and behave alike.
+`Executable` runs machine code; `PythonExecutable` runs the same source as plain Python, which can
+be followed in a debugger (NNCOMPILE_JIT=0). Both take the same arguments and behave alike.
 """
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ _OUT = "out"                                  # interned: a keyword is compared 
 
 
 class _Portable:
-    """Checks and runs calls in Python.  Base of both executables.
+    """Checks and runs calls in Python; the base of both executables.
 
-    driver:   its functions are plan(sizes, facts), phases(...) and perhaps row_blocks(...); with
-              row_blocks, the batch is the first of the named sizes.
+    driver:   its functions are plan(sizes, facts), phases(...) and, where rows are independent,
+              row_blocks(...); with row_blocks, the batch is the first of the named sizes.
     spec:     what a call takes and returns; the driver reads the named sizes in its order.
     arena:    the weights: 1-D float32, C-contiguous, starting on a cache line.
-    cache:    that the weights stay in, L2, L3 or MEMORY; None: by the size of the arena.
-    threads:  most threads of a call; None: default_threads().
-    fallback: what calls go to that the spec does not take; see backend.Backend.load.
+    cache:    the level that the weights fit into, L2, L3 or MEMORY; None: by the size of the arena.
+    threads:  the most threads of a call; None: default_threads().
+    fallback: is called with calls that the spec does not take; see backend.Backend.load.
     on_fault: on_fault(step, index, size) is called when a step met a wrong index; it raises.
     """
 
@@ -70,18 +70,21 @@ class _Portable:
         self._threads = check_threads(count)
 
     def swap_weights(self, arena: npt.NDArray[np.float32]) -> None:
-        """Uses another arena of the same size.  Calls that run keep the one they began with."""
+        """Uses another arena of the same size.
+
+        Calls that are running keep the one they began with.
+        """
         if arena.size != self._arena.size:
             raise Error(f"the arena has {arena.size} numbers, not {self._arena.size}")
         self._arena = _checked_arena(arena)
 
     def compute(self, inputs: Sequence[NDArray], outs: Sequence[NDArray] | None = None,
                 threads: int | None = None) -> list[NDArray]:
-        """The outputs for arrays that the spec takes, written to `outs` if they are given.
+        """Returns the outputs for arrays that the spec takes, written to `outs` if they are given.
 
-        threads: the most that may work; None: as many as the model uses.
-
-        It never calls the fallback.  Raises InputError where the spec does not take an array.
+        threads: the most that may work; None: as many as the model uses. It never calls the
+        fallback.
+        Raises InputError where the spec does not take an array.
         """
         sizes, facts = self.facts(inputs)
         if facts[layout.ROOM] < 0:
@@ -108,17 +111,17 @@ class _Portable:
         return list(outs)
 
     def facts(self, inputs: Sequence[NDArray]) -> tuple[Words, Words]:
-        """The named sizes of these inputs, and what the driver's `plan` says of them."""
+        """Returns the named sizes of these inputs, and what the driver's `plan` writes for them."""
         sizes = self._bind(inputs)
         if sizes is None:
             raise self._refused("inputs", [str(type_) for type_ in self.spec.inputs], inputs)
         return sizes, self._plan(sizes)
 
     def sharing(self, sizes: Words) -> tuple[int, int]:
-        """How a call of these named sizes is shared.
+        """Returns how a call of these named sizes is shared.
 
-        Returns the threads that work, and the rows of a block that each takes through all steps; 0
-        rows if they share each step.
+        It is the number of threads that work, and the rows of a block that each takes through all
+        steps; 0 rows if the threads share each step.
         """
         raise NotImplementedError
 
@@ -206,7 +209,7 @@ class PythonExecutable(_Portable):
 
 
 class Executable(_Portable):
-    """Runs the source as machine code.  `call` is the fast way in; see compiled_call.py."""
+    """Runs the source as machine code. `call` is the fast call path; see compiled_call.py."""
 
     def __init__(self, driver: Driver, spec: CallSpec,
                  arena: npt.NDArray[np.float32], *, target: Target | None = None, **options: Any

@@ -1,15 +1,15 @@
-"""One run of a model, compiled: choose how the work is shared, find memory, and do it.
+"""One run of a model, compiled: it chooses how the work is shared, finds memory, and does the work.
 
-A model's *state* describes it to compiled code (layout.py).  What each call needs is said by the
-generated `plan(sizes, facts)`; what is done with it, by the schedule:
+A model's *state* describes it to compiled code (layout.py). What a call needs is computed by the
+generated `plan(sizes, facts)`; the work is done by one of two schedules:
 
 * `row_blocks`: a worker claims a block of rows and takes it through all steps, and so reads all
-  weights.  Used for large batches, and for most if the weights fit in one core's L2 cache.
-* `phases`: all workers share each step, each with its part of the weights.  Used where the rows
-  depend on each other, and for few rows: these are computed as fast as their weights are read.
+  weights. It is used for large batches, and for most if the weights fit in one core's L2 cache.
+* `phases`: all workers share each step, each with its part of the weights. It is used where the
+  rows depend on each other, and for few rows, which are computed as fast as their weights are read.
 
-Rows are the same bits either way.  A run that finds the model's own memory in use by another thread
-takes memory of its own and works alone.
+Rows have the same bits either way. A run that finds the model's own memory in use by another thread
+allocates its own and works alone.
 """
 from __future__ import annotations
 
@@ -65,11 +65,11 @@ _free = symbol("free", "p", "n")
 @runtime
 def run(state: Pointer, weights: Pointer, args: Pointer, sizes: Pointer, facts: Pointer,
         fault: Pointer, threads: int) -> int:
-    """Computes the outputs.  DONE; or NO_MEMORY or NO_WORKERS, and then nothing was computed.
+    """Computes the outputs. Returns DONE, or NO_MEMORY or NO_WORKERS, if nothing was computed.
 
     weights: the arena.       args:  pointers to the inputs, then the outputs.
-    sizes, facts: the named sizes, and what `plan` said of them.
-    fault:   words, 0 before; a step that meets a wrong index says so here.
+    sizes, facts: the named sizes, and what `plan` wrote for them.
+    fault:   words, 0 before; a step that meets a wrong index writes them.
     threads: the most that may work.
     """
     if exchange(state, LOCK, 1) != 0:
@@ -109,7 +109,7 @@ def run(state: Pointer, weights: Pointer, args: Pointer, sizes: Pointer, facts: 
 @runtime
 def run_apart(state: Pointer, weights: Pointer, args: Pointer, sizes: Pointer, facts: Pointer,
               fault: Pointer) -> int:
-    """The same on this thread alone, in memory of this call's own."""
+    """Computes the outputs on this thread alone, in memory of this call's own; see run."""
     rows = load(sizes, 0)
     most = load(facts, MOST_ROWS)
     by_rows = in_row_blocks(state, sizes, facts, 1)
@@ -129,7 +129,7 @@ def run_apart(state: Pointer, weights: Pointer, args: Pointer, sizes: Pointer, f
 
 @runtime
 def useful_workers(state: Pointer, sizes: Pointer, facts: Pointer, threads: int) -> int:
-    """How many of so many threads finish this call soonest."""
+    """Returns how many of so many threads finish this call soonest."""
     if threads == 1:
         return 1
     worth = load(load_pointer(state, POOL_ADDRESS), WORTH)
@@ -141,20 +141,19 @@ def useful_workers(state: Pointer, sizes: Pointer, facts: Pointer, threads: int)
 
 @runtime
 def row_workers(state: Pointer, sizes: Pointer, facts: Pointer) -> int:
-    """How many threads there are rows for."""
+    """Returns how many threads there are rows for."""
     least = fewest_rows(load(facts, MOST_ROWS), load(state, TILE_ROWS))
     return max(1, (load(sizes, 0) + least - 1) // least)
 
 
 @runtime
 def in_row_blocks(state: Pointer, sizes: Pointer, facts: Pointer, workers: int) -> int:
-    """1: row_blocks, 0: phases.
+    """Returns 1 for row_blocks and 0 for phases.
 
     For a batch of one block it is the schedule that takes less time, counted in operations of one
-    thread.
-    A worker's part of a step takes as long as its multiply-adds, or as long as reading its weights:
-    all of them in row_blocks, and in phases its share.  To start the workers, or to meet at the end
-    of a step, takes about half of WORTH, since that is what two of them save.
+    thread. A worker's part of a step takes as long as its multiply-adds, or as long as reading its
+    weights: all of them in row_blocks, and its share of them in phases. To start the workers, or to
+    meet at the end of a step, takes about half of WORTH, since that is what two of them save.
     """
     if load(state, ROW_BLOCKS) == 0:
         return 0
@@ -171,10 +170,10 @@ def in_row_blocks(state: Pointer, sizes: Pointer, facts: Pointer, workers: int) 
 
 @runtime
 def rows_to_read(state: Pointer, facts: Pointer, workers: int) -> int:
-    """Rows whose multiply-adds take a thread as long as reading all weights.
+    """Returns the number of rows whose multiply-adds take a thread as long as reading all weights.
 
-    The constants were measured on a CPU whose L3 cache is as fast for every core, however many of
-    them read, while they share the bandwidth of memory.
+    The constants were measured on a CPU whose cores each get the full speed of its L3 cache however
+    many of them read, while they share the bandwidth of memory.
     """
     if load(facts, MOST_ROWS) <= load(state, TILE_ROWS):
         return 1                              # rows of many products' rows each
@@ -186,10 +185,10 @@ def rows_to_read(state: Pointer, facts: Pointer, workers: int) -> int:
 
 @runtime
 def block_rows(rows: int, most: int, tile: int, workers: int) -> int:
-    """Rows of a block, never above `most`.
+    """Returns the number of rows of a block, never above `most`.
 
-    For one worker they are whole tiles.  Several workers get an even share each, to the row: a
-    worker with more rows than the others costs more than tiles that are not full.  One worker that
+    For one worker they are whole tiles. Several workers get an even share each, to the row: a
+    worker with more rows than the others costs more than tiles that are not full. One worker that
     can take all rows at once does so; its calls may be too short for divisions.
     """
     if workers == 1 and rows <= most:
@@ -203,25 +202,26 @@ def block_rows(rows: int, most: int, tile: int, workers: int) -> int:
 
 @runtime
 def fewest_rows(most: int, tile: int) -> int:
-    """Rows that are worth a worker.
+    """Returns the number of rows that are worth a worker.
 
-    2, as a product's tile of 1 row takes as long as one of 2; 1 where rows are so large that a
-    block has less than a tile of them.
+    It is 2, as a product's tile of 1 row takes as long as one of 2; it is 1 where rows are so large
+    that a block has less than a tile of them.
     """
     return 2 if most > tile else 1
 
 
 @runtime
 def scratch_floats(facts: Pointer, by_rows: int) -> int:
-    """Scratch of a worker's block, or of all phases, in float32."""
+    """Returns the scratch memory of a worker's block, or of all phases, in float32."""
     return min(load(facts, BLOCK_SCRATCH if by_rows else PHASES_SCRATCH), _MOST_FLOATS)
 
 
 @runtime
 def empty_queues(state: Pointer, count: int) -> Pointer:
-    """Queues of which nothing is claimed or done, `count` words; null if there is no memory.
+    """Returns queues of `count` words of which nothing is claimed or done, or null without memory.
 
-    The first PHASE words are the counter of blocks of rows, if these are claimed: then count is 0.
+    The first PHASE words count the claimed blocks of rows in the schedule of blocks; then count is
+    0.
     """
     queues = grown(state, QUEUES, 8 * (PHASE + count), PHASE + count)
     if same(queues, null()):
@@ -235,10 +235,10 @@ def empty_queues(state: Pointer, count: int) -> Pointer:
 
 @runtime
 def grown(state: Pointer, memory: int, size: int, zeros: int) -> Pointer:
-    """SCRATCH or QUEUES, made larger if it has fewer bytes; null if there is not as much memory.
+    """Returns SCRATCH or QUEUES, made larger if it has fewer bytes; null without memory.
 
-    New memory begins with so many words of zeros.  The state says that there is none while it
-    changes: a fork at that moment finds nothing half done.
+    New memory begins with so many words of zeros. While it is replaced the state says that there is
+    none, so that a child forked at that moment finds nothing half done.
     """
     if size > load(state, memory + 1) or size < 0:         # below 0: more than there can be
         before = load_pointer(state, memory)
@@ -255,13 +255,14 @@ def grown(state: Pointer, memory: int, size: int, zeros: int) -> Pointer:
 
 @runtime
 def whole_lines(size: int) -> int:
-    """Bytes, rounded up to whole cache lines."""
+    """Returns bytes rounded up to whole cache lines."""
     return (size + 63) // 64 * 64
 
 
 @runtime
 def sharing(state: Pointer, sizes: Pointer, facts: Pointer, threads: int, answer: Pointer) -> None:
-    """What `run` would do: how many workers, and the rows of a block, or 0 if they share steps."""
+    """Returns what `run` would choose: the workers, and the rows of a block or 0 for shared steps.
+    """
     workers = useful_workers(state, sizes, facts, threads)
     store(answer, 0, workers)
     store(answer, 1, 0)

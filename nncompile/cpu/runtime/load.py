@@ -1,4 +1,4 @@
-"""The runtime's compiled functions in this process."""
+"""Loads the runtime's compiled functions into this process."""
 from __future__ import annotations
 
 import nncompile.cpu.runtime.buffer_call as buffer_call
@@ -13,16 +13,16 @@ _EXPORTED = (pool.worker, pool.share, launch.run, compiled_call.call)
 
 
 def load_runtime(target: Target) -> None:
-    """The pool, the launch and the call path; nothing, if they are loaded."""
+    """Loads the pool, the launch and the call path, unless they are loaded."""
     compiled = (*pool.COMPILED, *launch.COMPILED, *compiled_call.COMPILED)
     load_functions("runtime", compiled, _EXPORTED, target)
 
 
 def load_short_call(target: Target) -> None:
-    """What is compiled of the short way in Python, behind `load_runtime`."""
+    """Loads the compiled functions of buffer_call.py, after `load_runtime`."""
     load_functions("short", buffer_call.COMPILED, (buffer_call.run_objects,), target)
 
 
 def load_sharing(target: Target) -> None:
-    """`launch.sharing`, which only explains."""
+    """Loads `launch.sharing`, which only explains."""
     load_functions("sharing", launch.EXPLAINING, (launch.sharing,), target)

@@ -1,8 +1,9 @@
-"""Memory of large results, used again once nobody holds it.
+"""The memory of large results, which is used again once nothing refers to it.
 
-The system takes back an array of more than 32 MiB as soon as it is dropped, and finds and clears as
-many pages for the next one: up to as much time as computing what goes into it.  So two of them are
-kept for each output: in `y = fast(x)` the new result is made while `y` is still the last one.
+The system takes back an array of more than 32 MiB as soon as it is dropped, and has to find and
+clear as many pages for the next one, which can take as long as to compute its elements. So the
+memory of two arrays is kept for each output: in `y = fast(x)` the new result is made while `y` is
+still the last one.
 """
 from __future__ import annotations
 
@@ -24,18 +25,18 @@ _Memory = npt.NDArray[np.uint8]
 
 
 def is_large(shape: Sequence[int], dtype: np.dtype[Any]) -> bool:
-    """Whether the memory of such an array is kept."""
+    """Returns whether the memory of such an array is kept."""
     return _COUNTED and prod(shape) * dtype.itemsize >= LARGE
 
 
 class Results:
-    """Makes arrays, and keeps the memory of at most so many large ones.  Any thread may use it."""
+    """Makes arrays, and keeps the memory of a few large ones. Any thread may use it."""
 
     def __init__(self, most: int) -> None:
         self._kept: deque[_Memory] = deque(maxlen=most)
 
     def new(self, shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray:
-        """An array that nobody else has, of any numbers."""
+        """Returns an array that nothing else refers to, with undefined elements."""
         if not is_large(shape, dtype):
             return np.empty(shape, dtype)
         size = prod(shape) * dtype.itemsize

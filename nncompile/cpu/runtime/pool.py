@@ -1,24 +1,25 @@
 """Worker threads that all models of the process share, and how a job is given to them.
 
-Workers are plain pthreads that never see Python: they spin for about half a millisecond after a
-job, then sleep on a futex.  The first half of this file is compiled.  Its rules:
+Workers are plain pthreads that never run Python: after a job they spin for about half a
+millisecond, and then sleep on a futex. The first half of this file is compiled. Its rules:
 
-* BUSY is held by one caller at a time.  Another one does not wait: it computes alone.
-* A job is open while OPEN holds its number.  A worker joins by ACTIVE += 1 and then reading OPEN;
-  the caller closes by exchanging OPEN for 0 and then reading ACTIVE.  All of these are full
+* BUSY is held by one caller at a time. Another caller does not wait: it computes alone.
+* A job is open while OPEN holds its number. A worker joins by ACTIVE += 1 and then reading OPEN;
+  the caller closes by exchanging OPEN for 0 and then reading ACTIVE. All of these are full
   barriers: either the worker sees that the job is closed, or the caller sees the worker and waits
-  until it has left.  (Closing with a mere release store lets a late worker in.)
+  until it has left. (Closing with a mere release store would let a late worker in.)
 * What describes the job is written only while it is closed and ACTIVE is 0, and read only by
   workers that have joined.
-* Workers that join draw a ticket, so any of them may help, whichever the system woke; a ticket of
-  JOB_WORKERS or more does nothing.  If the job is for all of them, each has the same ticket in
+* Workers that join draw a ticket, so that any of them may help, whichever the system woke; a ticket
+  of JOB_WORKERS or more does nothing. If the job is for all of them, each has the same ticket in
   every call, and so the same part of the weights in its cache.
-* Work inside a job is claimed piece by piece, and the caller waits for workers that have joined
-  only.  A worker that sleeps too long, or gets no CPU, costs its help and nothing else.
-* A worker is about to sleep: SLEEPERS += 1, then the system compares NUMBER with what the worker
-  has seen.  A caller adds to NUMBER, then reads SLEEPERS.  So no wake-up is lost.
-* Linux likes to wake a thread on the CPU of who wakes it, where it would wait for milliseconds for
-  a caller that spins.  So parked workers are kept off that CPU before they are woken.
+* Work inside a job is claimed in lots, and the caller waits only for workers that have joined. A
+  worker that sleeps too long, or gets no CPU, costs its help and nothing else.
+* A worker that is about to sleep does SLEEPERS += 1; then the system compares NUMBER with what the
+  worker has seen. A caller adds to NUMBER, then reads SLEEPERS. So no wake-up is lost.
+* Linux likes to wake a thread on the CPU of the thread that wakes it, where it would wait for
+  milliseconds for a caller that spins. So parked workers are kept off that CPU before they are
+  woken.
 """
 from __future__ import annotations
 
@@ -108,7 +109,7 @@ call_driver = indirect("call_driver", DRIVER_LETTERS, "n")
 
 @runtime
 def worker(pool: Pointer) -> Pointer:
-    """A worker's life: wait for a job, join it, work, leave, and again."""
+    """Runs a worker: it waits for a job, joins it, works, leaves, and begins again."""
     number = atomic_add(pool, NEXT, 1)
     atomic_store(pool, THREADS + number, _system_call(_GETTID, null(), 0, 0, 0, null()))
     seen = 0
@@ -146,7 +147,7 @@ def work(pool: Pointer, me: int) -> None:
 
 @runtime
 def enter(queue: Pointer, stride: int, me: int, workers: int, base: int) -> None:
-    """Writes what kernels read of the queue of worker `me`, for every phase; see kernel.py."""
+    """Writes the words of worker `me`'s queue that kernels read, for every phase; see kernel.py."""
     for i in range(0, stride, PHASE):
         store(queue, i + ME, me)
         store(queue, i + OTHERS, workers - 1)
@@ -158,9 +159,9 @@ def enter(queue: Pointer, stride: int, me: int, workers: int, base: int) -> None
 def share(pool: Pointer, workers: int, driver: Pointer, args: Pointer, sizes: Pointer,
           weights: Pointer, scratch: Pointer, block: int, queue: Pointer, stride: int, base: int,
           fault: Pointer) -> None:
-    """Calls a driver on this thread and on up to workers - 1 others.  The caller holds BUSY.
+    """Calls a driver on this thread and on up to workers - 1 others. The caller holds BUSY.
 
-    stride: words from the queue of a worker to the next one's; 0: it is the same one.
+    stride: words from the queue of a worker to the next one's; 0 if they share one.
     base: what the queues' counts start from.
     """
     store_pointer(pool, JOB_DRIVER, driver)
@@ -195,7 +196,10 @@ def share(pool: Pointer, workers: int, driver: Pointer, args: Pointer, sizes: Po
 
 @runtime
 def keep_workers_off(pool: Pointer, cpu: int) -> None:
-    """Leaves them every CPU they may use but this one.  On a single CPU Linux refuses: no harm."""
+    """Lets the workers use every CPU that they may use but this one.
+
+    On a single CPU Linux refuses that, which does no harm.
+    """
     if load(pool, AWAY_FROM) == cpu + 1 or cpu < 0 or cpu >= 64 * CPU_WORDS:
         return
     store(pool, AWAY_FROM, cpu + 1)
@@ -217,7 +221,7 @@ COMPILED = (worker, work, enter, share, keep_workers_off)
 class Pool:
     """The process's workers.
 
-    Its words stay where they are until the process ends, because workers look at them until then.
+    Its words stay at their address until the process ends, because workers read them until then.
     """
 
     def __init__(self) -> None:
@@ -238,11 +242,10 @@ class Pool:
         self.words[WORTH + 1:] = 0
 
     def start(self, workers: int, entry: int) -> bool:
-        """Have `workers` threads, the caller counted, run the code at `entry`.
+        """Makes `workers` threads, the caller included, run the code at `entry`.
 
-        Returns whether there were none before.
-
-        Raises Error where the system refuses another thread.
+        Returns whether there were none before. Raises Error where the system refuses another
+        thread.
         """
         with self._lock:
             first = bool(self.words[STARTED] == 0)
@@ -298,7 +301,7 @@ def _c_function(name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
 # -- how many threads ------------------------------------------------------------------------------
 
 def check_threads(threads: int) -> int:
-    """The number itself.  Raises Error unless it is an int from 1 to 1024 that works here."""
+    """Returns the number. Raises Error unless it is an int from 1 to 1024 that is possible here."""
     if not isinstance(threads, int) or isinstance(threads, bool) \
             or not 1 <= threads <= MOST_THREADS:
         raise Error(f"threads must be a whole number from 1 to {MOST_THREADS}, not {threads!r}")
@@ -309,15 +312,15 @@ def check_threads(threads: int) -> int:
 
 
 def supported() -> bool:
-    """Whether this system can have workers."""
+    """Returns whether this system can have workers."""
     return sys.platform == "linux" and platform.machine() in _SYSTEM_CALLS
 
 
 def default_threads() -> int:
-    """NNCOMPILE_THREADS, or else the CPUs that this process may use.
+    """Returns NNCOMPILE_THREADS, or else the number of CPUs that this process may use.
 
     That is the smaller of its affinity and of what its control groups grant, rounded up: in a
-    container the machine's CPU count says little.  Raises Error if the variable is not a count.
+    container the machine's CPU count says little. Raises Error if the variable is not a count.
     """
     if asked := options.THREADS.value():
         try:
@@ -330,7 +333,7 @@ def default_threads() -> int:
 
 
 def usable_cpus() -> set[int]:
-    """The numbers of the CPUs that the process may use."""
+    """Returns the numbers of the CPUs that the process may use."""
     if hasattr(os, "sched_getaffinity"):
         return os.sched_getaffinity(0)
     return set(range(os.cpu_count() or 1))
@@ -338,7 +341,7 @@ def usable_cpus() -> set[int]:
 
 def granted_cpus(root: Path = Path("/sys/fs/cgroup"),
                  groups: Path = Path("/proc/self/cgroup")) -> float:
-    """CPU time that the process's control groups grant it per second; infinity without a limit."""
+    """Returns the CPU time a second that the process's control groups grant, or infinity."""
     try:
         lines = groups.read_text().splitlines()
     except OSError:

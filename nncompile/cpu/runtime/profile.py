@@ -1,7 +1,7 @@
-"""Time of each step, in the generated source itself.
+"""The time of each step, measured in the generated source itself.
 
 The source is run as Python, block after block on one thread, with each kernel replaced by a
-function that calls the compiled kernel between two looks at the clock.
+function that reads the clock before and after it calls the compiled kernel.
 """
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _RUNS = 7
 
 def profile(driver: Driver, target: Target, arrays: Sequence[NDArray], sizes: NDArray,
             facts: NDArray, arena: NDArray) -> list[float]:
-    """Seconds of each step for these inputs and outputs, all blocks of rows together.
+    """Returns the seconds of each step for these inputs and outputs, all blocks of rows together.
 
-    They are the least of several runs; what calling a kernel from Python costs is taken off.
+    They are the least of several runs, less the time that it takes to call a kernel from Python.
     """
     clock = _Clock()
     timed = {name: clock.timed(kernel, target) for name, kernel in driver.kernels.items()}

@@ -20,14 +20,14 @@ LINE_BYTES = 8 * layout.LINE_WORDS
 class State(np.ndarray[tuple[int], np.dtype[np.int64]]):
     """A model's words.
 
-    The objects that they point to are kept in `objects`, by their fields: so they live, and the
+    The objects that they point to are kept in `objects`, by field, so that they live, and the
     garbage collector sees them, as long as the words.
     """
 
     objects: dict[int, Any]
 
     def hold(self, field: int, value: object) -> None:
-        """Have the field point to a Python object."""
+        """Makes the field point to a Python object."""
         before = self.objects.get(field)       # lives until the word no longer points to it
         self.objects[field] = value
         self[field] = id(value)
@@ -38,7 +38,8 @@ _STATES: weakref.WeakValueDictionary[int, State] = weakref.WeakValueDictionary()
 
 
 def new_state(spec: CallSpec, words: Mapping[int, int], objects: Mapping[int, object]) -> State:
-    """The state for calls of the spec, with these numbers and Python objects in its fields."""
+    """Returns the state for calls of the spec, with these numbers and Python objects in its fields.
+    """
     specs = _spec_words(spec)
     memory = aligned_words(layout.SPECS + len(specs))
     state = memory.view(State)
@@ -61,7 +62,7 @@ def _size_words(spec: CallSpec) -> int:
 
 
 def fact_words(spec: CallSpec) -> int:
-    """What `plan` states, to the last dim of the last output."""
+    """Returns the number of words that `plan` writes, up to the last dim of the last output."""
     return layout.OUTPUT_DIMS + sum(type_.ndim for type_ in spec.outputs)
 
 
@@ -83,7 +84,7 @@ def _dtype_words(dtype: np.dtype[Any]) -> list[int]:
 
 
 def aligned_words(count: int) -> Words:
-    """Zeros on a cache line."""
+    """Returns zeros that start on a cache line."""
     raw = np.zeros(8 * count + LINE_BYTES, np.uint8)
     start = -raw.ctypes.data % LINE_BYTES
     return raw[start:start + 8 * count].view(np.int64)
