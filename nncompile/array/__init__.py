@@ -14,20 +14,11 @@ The class is put together from mixins, each in its own module:
     numpys                                                               NumPy's functions on them
 """
 
-from nncompile.array.array import (
-    Array,
-    apply,
-    arrays,
-    as_array,
-    constant,
-    floating,
-    in_type,
-    operand,
-)
-from nncompile.array.core import describe, to_array, to_numpy, together
+from nncompile.array.array import Array, apply, arrays, as_array, floating, in_type
+from nncompile.array.core import describe, to_array, to_numpy
 from nncompile.array.numpys import call_function, call_ufunc
 
 Array.numpy_ufunc, Array.numpy_function = call_ufunc, call_function
 
-__all__ = ["Array", "apply", "arrays", "as_array", "constant", "describe", "floating", "in_type",
-           "operand", "to_array", "to_numpy", "together"]
+__all__ = ["Array", "apply", "arrays", "as_array", "describe", "floating", "in_type", "to_array",
+           "to_numpy"]

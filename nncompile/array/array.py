@@ -127,4 +127,3 @@ arrays: Callable[..., list[Array]] = core.arrays
 constant: Callable[[Any, str], Array] = core.constant
 floating: Callable[[str, Any], Array] = core.floating
 in_type: Callable[[Any, str], Array | float] = core.in_type
-operand: Callable[[str, Any], Array | Scalar] = core.operand

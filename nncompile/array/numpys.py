@@ -76,10 +76,6 @@ def _flip(m: Any, axis: Any = None) -> Any:
     return m.flip(*range(m.ndim)) if axis is None else m.flip(axis)
 
 
-def _expand_dims(a: Any, axis: int) -> Any:
-    return a.unsqueeze(operator.index(axis))
-
-
 def _split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
     size = ary.size(axis)
     if np.ndim(indices_or_sections):
@@ -119,14 +115,6 @@ def _length(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -
     return x.norm("fro" if ord is None else ord, axis, keepdims)
 
 
-def _transpose(a: Any, axes: Any = None) -> Any:
-    return a.T if axes is None else a.permute(axes)
-
-
-def _tile(A: Any, reps: Any) -> Any:
-    return A.tile(reps)
-
-
 _FUNCTIONS: Mapping[_Function, _Function] = {
     np.all: _reduction(P.all), np.any: _reduction(P.any), np.sum: _reduction(P.sum),
     np.prod: _reduction(P.prod), np.mean: _reduction(P.mean),
@@ -143,12 +131,14 @@ _FUNCTIONS: Mapping[_Function, _Function] = {
     np.split: _split, np.take: _take,
     np.take_along_axis: lambda arr, indices, axis: arr.take_along_dim(indices, axis),
     np.reshape: lambda a, shape: a.reshape(shape), np.ravel: lambda a: a.ravel(),
-    np.transpose: _transpose, np.swapaxes: lambda a, axis1, axis2: a.transpose(axis1, axis2),
+    np.transpose: lambda a, axes=None: a.T if axes is None else a.permute(axes),
+    np.swapaxes: lambda a, axis1, axis2: a.transpose(axis1, axis2),
     np.moveaxis: lambda a, source, destination: a.movedim(source, destination),
-    np.expand_dims: _expand_dims, np.squeeze: lambda a, axis=None: a.squeeze(axis),
+    np.expand_dims: lambda a, axis: a.unsqueeze(operator.index(axis)),
+    np.squeeze: lambda a, axis=None: a.squeeze(axis),
     np.broadcast_to: lambda array, shape: array.expand(shape),
     np.repeat: lambda a, repeats, axis=None: a.repeat_interleave(repeats, axis),
-    np.tile: _tile, np.flip: _flip,
+    np.tile: lambda A, reps: A.tile(reps), np.flip: _flip,
     np.roll: lambda a, shift, axis=None: a.roll(shift, axis),
     np.tril: lambda m, k=0: m.tril(k), np.triu: lambda m, k=0: m.triu(k),
     np.zeros_like: lambda a, dtype=None: zeros_like(a, dtype=dtype),

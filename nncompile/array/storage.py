@@ -21,7 +21,7 @@ from weakref import WeakSet
 import numpy as np
 from numpy.typing import NDArray
 
-from ir import DTYPES, DimExpr, Error, Value, same, type_of
+from ir import DTYPES, DimExpr, Error, Value, same
 from ir.ops import Attrs, with_trait
 from nncompile.array.dispatch import Payload, current
 
@@ -139,10 +139,6 @@ def _do(name: str, *operands: Any, **attrs: Any) -> Payload:
 
 def _shape_of(value: Payload) -> tuple[Any, ...]:
     return value.type.shape if isinstance(value, Value) else value.shape
-
-
-def _dtype_of(value: Payload) -> str:
-    return value.type.dtype if isinstance(value, Value) else type_of(value).dtype
 
 
 # -- each step backwards: the operand of the op, changed so that the op gives the part -------------

@@ -29,7 +29,7 @@ from nncompile.bench.peers import (
     sizes_of,
     write_python,
 )
-from nncompile.bench.report import OURS, Report, Result, Row, line
+from nncompile.bench.report import OURS, Report, Result, Row
 from nncompile.compiler import backend_of, compile
 from nncompile.model import CompiledModel
 from nncompile.nn import Module
@@ -69,18 +69,15 @@ class _Ours(_Library):
 class _DeviceRow(Row):
     copies: bool
 
+    @property
+    def key(self) -> tuple[str, str]:
+        return str(self.batch), "yes" if self.copies else "no"
+
 
 class _DeviceReport(Report):
     """A Report whose rows are `_DeviceRow`."""
 
-    def header(self) -> str:
-        return "\n".join([
-            self.title, self.machine, f"compiled in {self.compile_seconds:.2f} s", "",
-            line(["batch", "copies", OURS, "GFLOP/s", *self.peers, "busy"])])
-
-    def row(self, row: Row) -> str:
-        assert isinstance(row, _DeviceRow)
-        return line([str(row.batch), "yes" if row.copies else "no", *self.cells(row)])
+    keys = ("batch", "copies")
 
 
 def bench_device(model: Module | ir.Graph, inputs: Sequence[str | NDArray], *, target: str,

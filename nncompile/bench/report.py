@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import median
-from typing import Any
+from typing import Any, ClassVar
 
 OURS = "nncompile"
 
@@ -46,6 +46,11 @@ class Row:
     busy: float
     results: Mapping[str, Result]
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """What the row is about: the cells of its first two columns."""
+        return str(self.batch), str(self.threads)
+
 
 @dataclass(frozen=True)
 class Report:
@@ -53,6 +58,8 @@ class Report:
 
     compile_seconds: the time of compile(), with whatever the disk cache held.
     """
+
+    keys: ClassVar[tuple[str, str]] = ("batch", "threads")       # the first two columns
 
     title: str
     machine: str
@@ -74,18 +81,14 @@ class Report:
         """Returns the lines above the table, and its head."""
         return "\n".join([
             self.title, self.machine, f"compiled in {self.compile_seconds:.2f} s", "",
-            line(["batch", "threads", OURS, "GFLOP/s", *self.peers, "busy"])])
+            line([*self.keys, OURS, "GFLOP/s", *self.peers, "busy"])])
 
     def row(self, row: Row) -> str:
         """Returns a row's line of the table."""
-        return line([str(row.batch), str(row.threads), *self.cells(row)])
-
-    def cells(self, row: Row) -> list[str]:
-        """Returns the cells of a row behind its batch size and thread count."""
         ours = row.results[OURS]
         rate = f"{row.flops / ours.median / 1e9:.1f}" if ours.seconds and row.flops else "-"
         peers = [_beside(row.results[name], ours) for name in self.peers]
-        return [micros(ours), rate, *peers, f"{row.busy:.1f}"]
+        return line([*row.key, micros(ours), rate, *peers, f"{row.busy:.1f}"])
 
     def notes(self) -> str:
         """Returns why contenders have no time, each reason once, and how to read the table."""

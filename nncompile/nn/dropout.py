@@ -12,6 +12,8 @@ from nncompile.array import Array
 from nncompile.nn.functional.dropout import check_probability
 from nncompile.nn.module import Module
 
+__all__ = ["AlphaDropout", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "FeatureAlphaDropout"]
+
 
 class _Noise(Module):
     """A layer that sets elements to zero with probability p in training mode.

@@ -15,6 +15,8 @@ from nncompile.errors import InputError
 from nncompile.nn.module import Module
 from nncompile.nn.parameter import Parameter, UninitializedParameter, empty
 
+__all__ = ["Bilinear", "Identity", "LazyLinear", "Linear", "NonDynamicallyQuantizableLinear"]
+
 
 class Identity(Module):
     """Returns its input. Its constructor takes any arguments, so that it can replace any layer."""

@@ -26,6 +26,11 @@ from nncompile.nn.parameter import (
     empty,
 )
 
+__all__ = [
+    "BatchNorm1d", "CrossMapLRN2d", "GroupNorm", "InstanceNorm1d", "LayerNorm", "LazyBatchNorm1d",
+    "LazyInstanceNorm1d", "LocalResponseNorm", "RMSNorm",
+]
+
 
 class _Normalization(Module):
     """A layer with an optional weight, which starts as 1, and an optional bias, which starts as 0.

@@ -4,8 +4,7 @@ from ir import Context, Dim, Graph, Node, Operand, Value, product, rewrite, same
 from ir.graph import joined
 from ir.records import dataclass
 from nncompile.passes.support.building import NewNodes
-from nncompile.passes.support.linears import with_known_weights
-from nncompile.passes.support.matching import both_ways
+from nncompile.passes.support.matching import both_ways, with_known_weights
 
 _SCALES, _SHIFTS = ("mul", "div"), ("add", "sub")
 

@@ -4,7 +4,7 @@ from ir import Context, Graph, Node, Value, rewrite
 from ir.graph import joined
 from ir.records import dataclass
 from nncompile.passes.support.building import NewNodes
-from nncompile.passes.support.linears import with_known_weights
+from nncompile.passes.support.matching import with_known_weights
 
 
 @dataclass(frozen=True)

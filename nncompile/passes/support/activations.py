@@ -7,8 +7,6 @@ from ir import Context, Node
 from ir.records import dataclass
 from nncompile.passes.support.polynomials import (
     Polynomial,
-    T,
-    X,
     is_polynomial,
     polynomial,
     values_behind,
@@ -46,10 +44,10 @@ def _by_function(node: Node, function: Node, context: Context, forms: Sequence[F
     for x in values_behind(function, context):
         if x.type != node.result.type:
             continue
-        inside = polynomial(function.inputs[0], context, {x: X})
+        inside = polynomial(function.inputs[0], context, x)
         for form in forms:
             if form.function == function.op and is_polynomial(inside, form.inside) \
-                    and is_polynomial(polynomial(node.result, context, {x: X, function.result: T}),
+                    and is_polynomial(polynomial(node.result, context, x, function.result),
                                       form.outside):
                 return Node(node.result, form.activation, (x,), {}, node.where)
     return None

@@ -47,6 +47,13 @@ def both_ways(inputs: Sequence[Operand]) -> list[tuple[Operand, Operand]]:
     return [(first, second), (second, first)]
 
 
+def with_known_weights(node: Node | None, context: Context) -> Node | None:
+    """The node if it is a linear whose weight and bias are known when the weights are loaded."""
+    known = node is not None and node.op == "linear" and all(
+        context.at_load(w) for w in node.inputs[1:])
+    return node if known else None
+
+
 def is_close(a: float, b: float) -> bool:
     """Whether the number a, as somebody wrote it down, is meant to be b.
 

@@ -7,17 +7,21 @@ from ir import Context, Node, Operand, Value
 from nncompile.passes.support.matching import is_close
 
 Polynomial = dict[tuple[int, int], float]        # {(1, 0): 0.5, (1, 1): 2.0} is x / 2 + 2 x t
-X: Polynomial = {(1, 0): 1.0}
-T: Polynomial = {(0, 1): 1.0}
 _ARITHMETIC = ("add", "sub", "mul", "div", "neg", "pow")
 _MOST_POWERS = 4                                 # in one term; no known form has more than 3
 _DEPTH = 8                                       # how many operations within operations are read
 _MOST_VALUES = 16                                # how many values behind a node are looked at
 
 
-def polynomial(operand: Operand, context: Context, known: Mapping[Value, Polynomial],
-               depth: int = _DEPTH) -> Polynomial | None:
-    """The operand as a polynomial in the known values, or None where it is none."""
+def polynomial(operand: Operand, context: Context, x: Value, t: Value | None = None
+               ) -> Polynomial | None:
+    """The operand as a polynomial in the values x and t, or None where it is none."""
+    known = {x: {(1, 0): 1.0}} if t is None else {x: {(1, 0): 1.0}, t: {(0, 1): 1.0}}
+    return _in_known(operand, context, known, _DEPTH)
+
+
+def _in_known(operand: Operand, context: Context, known: Mapping[Value, Polynomial], depth: int
+              ) -> Polynomial | None:
     if isinstance(operand, float):
         return {(0, 0): operand}
     if operand in known or not depth:
@@ -25,7 +29,7 @@ def polynomial(operand: Operand, context: Context, known: Mapping[Value, Polynom
     node = context.producer(operand)
     if node is None or node.op not in _ARITHMETIC:
         return None
-    parts = [polynomial(o, context, known, depth - 1) for o in node.inputs]
+    parts = [_in_known(o, context, known, depth - 1) for o in node.inputs]
     found = [part for part in parts if part is not None]
     return _combined(node, found) if len(found) == len(parts) else None
 
