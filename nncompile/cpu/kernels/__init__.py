@@ -23,17 +23,17 @@ from nncompile.cpu.kernels.dot import dot
 from nncompile.cpu.kernels.elementwise import elementwise, iota
 from nncompile.cpu.kernels.gathers import embedding_bag, take, take_along
 from nncompile.cpu.kernels.kernel import (
-    BASE,
-    INT,
-    ME,
-    NEXT_BASE,
-    OTHERS,
-    PHASE_WORDS,
-    STRIDE,
-    Kernel,
-    typed,
+           BASE,
+           INT,
+           ME,
+           NEXT_BASE,
+           OTHERS,
+           PHASE_WORDS,
+           STRIDE,
+           Kernel,
 )
 from nncompile.cpu.kernels.norms import layer_norm, rms_norm
+from nncompile.cpu.kernels.operands import typed
 from nncompile.cpu.kernels.packing import pack_linear, packed_size, unpack_linear
 from nncompile.cpu.kernels.product import linear, matmul
 from nncompile.cpu.kernels.reductions import arg, reduce, reduce_columns

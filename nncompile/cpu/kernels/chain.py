@@ -106,6 +106,11 @@ def kinds(chain: Chain) -> str:
     return "".join(kinds for _, kinds in chain)
 
 
+def operands(chain: Chain) -> list[str]:
+    """Returns the names of all operands, in order."""
+    return [f"r{i}" for i in range(len(kinds(chain)))]
+
+
 def names(chain: Chain) -> tuple[str, ...]:
     """Returns the parts of a kernel's name that tell its chain: the ops and the kinds."""
     return (*(op for op, _ in chain), *([kinds(chain)] if kinds(chain) else []))

@@ -11,16 +11,17 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from ir.records import dataclass
-from nncompile.cpu.kernels.kernel import Arguments, Units, outer_axes, outer_count, outer_places
+from nncompile.cpu.kernels.kernel import Units
+from nncompile.cpu.kernels.operands import Arguments, OuterAxes
 from nncompile.cpu.kernels.rows import SPAN, Combine
 from nncompile.cpu.vector import I64, Emit, Value
 
 Vectors: TypeAlias = list[Value]
 
 
-def column_types(x: str, y: str, outer: int, *, rows: bool) -> str:
+def column_signature(dtype: str, axes: OuterAxes, *, rows: bool) -> str:
     """Returns the signature of a kernel's first arguments; y has rows, or is one row itself."""
-    return f"x:{x} ldx y:{y} {'ldy' * rows} K N {outer_axes(outer, 'x', 'y')}"
+    return f"x:{dtype} ldx y:{dtype} {'ldy' * rows} K N {axes.signature('x', 'y')}"
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,7 @@ class Panel:
         return self.e.at(self.a["y"], self.e.b.mul(k, self.a.get("ldy", I64(0))))
 
 
-def column_units(column: Callable[[Panel], None], outer: int, vectors: int, *, x: str = "f32",
-                 y: str = "f32") -> Units:
+def column_units(column: Callable[[Panel], None], axes: OuterAxes, vectors: int) -> Units:
     """Returns the units of what `column` emits for a panel.
 
     It emits two: of a panel of `vectors` vectors, and of the narrower ones at the right edge, which
@@ -75,19 +75,18 @@ def column_units(column: Callable[[Panel], None], outer: int, vectors: int, *, x
         return e.quotient_up(a["N"], vectors * e.width)
 
     def count(e: Emit, a: Arguments) -> Value:
-        return e.b.mul(outer_count(e, a, outer), panels(e, a))
+        return e.b.mul(axes.count(e, a), panels(e, a))
 
     def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
         b, width, in_row = e.b, vectors * e.width, panels(e, a)
         with e.loop(first, stop) as unit:
             index, panel = b.udiv(unit.index, in_row), b.urem(unit.index, in_row)
-            places = outer_places(e, a, outer, index, ("x", "y"))
+            places = axes.places(e, a, index, ("x", "y"))
             start = b.mul(panel, I64(width))
             left = b.sub(a["N"], start)
 
             def at(column: Value) -> Arguments:
-                return a | {"x": e.at(a["x"], places["x"], column, dtype=x),
-                            "y": e.at(a["y"], places["y"], column, dtype=y)}
+                return a | {r: e.at(a[r], place, column) for r, place in places.items()}
 
             with b.if_else(b.icmp_signed(">=", left, I64(width))) as (whole, edge):
                 with whole:

@@ -6,21 +6,8 @@ import numpy as np
 import nncompile.cpu.kernels.chain as chains
 from ir.types import FLOATS
 from nncompile.cpu.kernels.chain import Chain
-from nncompile.cpu.kernels.kernel import (
-    Arguments,
-    Kernel,
-    Units,
-    Values,
-    check_dtype,
-    make,
-    name_for,
-    outer_axes,
-    outer_count,
-    outer_places,
-    outer_strides,
-    outer_view,
-    signature,
-)
+from nncompile.cpu.kernels.kernel import Kernel, Units, check_dtype, make, name_for
+from nncompile.cpu.kernels.operands import Arguments, OuterAxes, Values
 from nncompile.cpu.kernels.rows import WAYS, fold_row
 from nncompile.cpu.vector import I64, Emit, Value
 
@@ -36,11 +23,10 @@ def dot(then: Chain = (), outer: int = 0, dtype: str = "f32") -> Kernel:
     """
     check_dtype("a product", dtype, FLOATS)
     chains.check(then, "s", dtype=dtype)
-    further = [f"r{i}" for i in range(len(chains.kinds(then)))]
+    axes, further = OuterAxes(outer), chains.operands(then)
     operands = ("x", "w", "y", *further)
-    types = signature(
-        f"x:{dtype} ldx w:{dtype} y:{dtype} ldy M K {outer_axes(outer, 'x', 'w', 'y')} "
-        + " ".join(f"{r}:{dtype} ld{r} {outer_strides(outer, r)}" for r in further))
+    signature = (f"x:{dtype} ldx w:{dtype} y:{dtype} ldy M K {axes.signature('x', 'w', 'y')} "
+                 + " ".join(f"{r}:{dtype} ld{r} {axes.strides(r)}" for r in further))
     name = name_for("_".join(("dot", *chains.names(then), str(outer))), dtype)
 
     def row(e: Emit, a: Arguments, m: Value) -> None:
@@ -62,17 +48,17 @@ def dot(then: Chain = (), outer: int = 0, dtype: str = "f32") -> Kernel:
             index, m = I64(0), unit.index
             if outer:
                 index, m = e.b.udiv(m, a["M"]), e.b.urem(m, a["M"])
-            places = outer_places(e, a, outer, index, operands)
+            places = axes.places(e, a, index, operands)
             row(e, a | {r: e.at(a[r], place) for r, place in places.items()}, m)
 
     def plain(a: Values) -> None:
-        x = outer_view(a, outer, "x", (a["M"], a["K"]), (a["ldx"], 1))
-        w = outer_view(a, outer, "w", (a["K"], 1), (1, 1))
-        arrays = [outer_view(a, outer, r, (a["M"],), (a[f"ld{r}"],)) for r in further]
-        y = outer_view(a, outer, "y", (a["M"],), (a["ldy"],))
+        x = axes.view(a, "x", (a["M"], a["K"]), (a["ldx"], 1))
+        w = axes.view(a, "w", (a["K"], 1), (1, 1))
+        arrays = [axes.view(a, r, (a["M"],), (a[f"ld{r}"],)) for r in further]
+        y = axes.view(a, "y", (a["M"],), (a["ldy"],))
         y[...] = chains.evaluate(then, np.matmul(x, w)[..., 0], arrays, dtype)
 
     def count(e: Emit, a: Arguments) -> Value:
-        return e.b.mul(outer_count(e, a, outer), a["M"])
+        return e.b.mul(axes.count(e, a), a["M"])
 
-    return make(name, types, Units(count, run), plain, dtype)
+    return make(name, signature, Units(count, run), plain, dtype)

@@ -7,24 +7,10 @@ from llvmlite import ir as ll
 import nncompile.cpu.kernels.chain as chains
 from ir.types import DTYPES, FLOATS, NUMBERS, NDArray
 from nncompile.cpu.kernels.chain import Chain
-from nncompile.cpu.kernels.kernel import (
-    Arguments,
-    Kernel,
-    Units,
-    Values,
-    check_dtype,
-    make,
-    name_for,
-    outer_axes,
-    outer_count,
-    outer_places,
-    outer_strides,
-    outer_view,
-    report,
-    report_plain,
-    signature,
-)
-from nncompile.cpu.kernels.rows import chunk, chunks, for_row
+from nncompile.cpu.kernels.faults import report, report_plain
+from nncompile.cpu.kernels.kernel import Kernel, check_dtype, make, name_for
+from nncompile.cpu.kernels.operands import Arguments, OuterAxes, Values
+from nncompile.cpu.kernels.rows import element_units, for_row
 from nncompile.cpu.vector import I64, Emit, Int, Value
 
 
@@ -47,50 +33,32 @@ def elementwise(chain: Chain, outer: int, dtype: str = "f32", source: str | None
     """
     source = None if source == dtype else source
     chains.check(chain, "vsg", starts=True, dtype=dtype, source=source)
-    return _Elementwise(chain, outer, dtype, source).kernel()
+    return _Elementwise(chain, OuterAxes(outer), dtype, source).kernel()
 
 
 class _Elementwise:
     """An elementwise kernel, and the kinds and dtypes of its operands r0, r1, ..."""
 
-    def __init__(self, chain: Chain, outer: int, dtype: str, source: str | None):
-        self.chain, self.outer, self.dtype, self.source = chain, outer, dtype, source
+    def __init__(self, chain: Chain, axes: OuterAxes, dtype: str, source: str | None):
+        self.chain, self.axes, self.dtype, self.source = chain, axes, dtype, source
         self.kinds = chains.kinds(chain)
         self.dtypes = chains.operand_dtypes(chain, dtype, source)
-        self.operands = [f"r{i}" for i in range(len(self.kinds))]
+        self.operands = chains.operands(chain)
         self.may_fault = chains.may_fault(chain, dtype)
 
     def kernel(self) -> Kernel:
         further = " ".join(
-            f"{r}:{dtype} {r + '_inner' if kind == 'g' else ''} {outer_strides(self.outer, r)}"
+            f"{r}:{dtype} {r + '_inner' if kind == 'g' else ''} {self.axes.strides(r)}"
             for r, kind, dtype in zip(self.operands, self.kinds, self.dtypes, strict=True))
-        types = signature(f"y:{self.dtype} N {outer_axes(self.outer, 'y')} {further}"
-                          + " fault:words step" * self.may_fault)
-        name = name_for("_".join((*chains.names(self.chain), str(self.outer))), self.dtype)
+        signature = (f"y:{self.dtype} N {self.axes.signature('y')} {further}"
+                     + " fault:words step" * self.may_fault)
+        name = name_for("_".join((*chains.names(self.chain), str(self.axes.rank))), self.dtype)
         name += f"_of_{self.source}" if self.source else ""
-        units = self.rows() if self.outer else self._pieces()
+        dtypes = dict(zip(self.operands, self.dtypes, strict=True)) | {"y": self.dtype}
+        units = element_units(self.axes, dtypes, self._span)
         # There is one lane count for all vectors: that of the largest elements.
         widest = max((self.dtype, *self.dtypes), key=lambda dtype: DTYPES[dtype].itemsize)
-        return make(name, types, units, self.plain, widest)
-
-    def rows(self) -> Units:
-        dtypes = dict(zip(self.operands, self.dtypes, strict=True)) | {"y": self.dtype}
-
-        def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
-            with e.loop(first, stop) as unit:
-                offsets = outer_places(e, a, self.outer, unit.index, [*dtypes])
-                moved = {name: e.at(a[name], offset, dtype=dtypes[name])
-                         for name, offset in offsets.items()}
-                self._span(e, a | moved, 0, a["N"])
-
-        return Units(lambda e, a: outer_count(e, a, self.outer), run)
-
-    def _pieces(self) -> Units:
-        def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
-            with e.loop(first, stop) as unit:
-                self._span(e, a, *chunk(e, a, unit.index))
-
-        return Units(chunks, run)
+        return make(name, signature, units, self.plain, widest)
 
     def _span(self, e: Emit, a: Arguments, start: Int, count: Value) -> None:
         """Emits the elements start..start+count of a row whose operands begin at a[...]."""
@@ -119,10 +87,10 @@ class _Elementwise:
         for_row(e, count, body)
 
     def plain(self, a: Values) -> None:
-        arrays = [outer_view(a, self.outer, r, (1 if kind == "s" else a["N"],),
+        arrays = [self.axes.view(a, r, (1 if kind == "s" else a["N"],),
                              (a.get(f"{r}_inner", 1),))
                   for r, kind in zip(self.operands, self.kinds, strict=True)]
-        y = outer_view(a, self.outer, "y", (a["N"],), (1,))
+        y = self.axes.view(a, "y", (a["N"],), (1,))
 
         def fault(wrong: NDArray) -> None:
             report_plain(a, np.zeros(int(wrong.any() and y.size > 0)), 0)
@@ -139,7 +107,7 @@ def iota(dtype: str = "i64") -> Kernel:
     """
     check_dtype("iota", dtype, NUMBERS)
 
-    def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
+    def elements(e: Emit, a: Arguments, start: Int, count: Value) -> None:
         lanes = ll.Constant(e.vector_of("i64"), list(range(e.width)))
 
         def numbers(place: Value) -> Value:
@@ -148,17 +116,14 @@ def iota(dtype: str = "i64") -> Kernel:
                 return e.b.sitofp(places, e.vector)
             return places if dtype == "i64" else e.b.trunc(places, e.vector)
 
-        with e.loop(first, stop) as unit:
-            start, count = chunk(e, a, unit.index)
+        def body(index: Value, mask: Value | None) -> None:
+            place = e.b.add(start, index)
+            e.store(numbers(place), e.at(a["y"], place), mask)
 
-            def body(index: Value, mask: Value | None) -> None:
-                place = e.b.add(start, index)
-                e.store(numbers(place), e.at(a["y"], place), mask)
-
-            for_row(e, count, body)
+        for_row(e, count, body)
 
     def plain(a: Values) -> None:
         a["y"][:a["N"]] = np.arange(a["N"]).astype(DTYPES[dtype])
 
-    types = signature(f"y:{dtype} N")
-    return make(name_for("iota", dtype), types, Units(chunks, run), plain, dtype)
+    return make(name_for("iota", dtype), f"y:{dtype} N",
+                element_units(OuterAxes(0), {"y": dtype}, elements), plain, dtype)

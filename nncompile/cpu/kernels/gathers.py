@@ -8,25 +8,10 @@ from __future__ import annotations
 import numpy as np
 
 from ir.types import DTYPES, FLOATS, NDArray
-from nncompile.cpu.kernels.kernel import (
-    Arguments,
-    Kernel,
-    Units,
-    Values,
-    check_dtype,
-    make,
-    name_for,
-    outer_axes,
-    outer_count,
-    outer_places,
-    outer_view,
-    report,
-    report_plain,
-    signature,
-    stored,
-    strided,
-)
-from nncompile.cpu.kernels.rows import chunk, chunks, for_row
+from nncompile.cpu.kernels.faults import report, report_plain
+from nncompile.cpu.kernels.kernel import Kernel, Units, check_dtype, make, name_for
+from nncompile.cpu.kernels.operands import Arguments, OuterAxes, Values, stored, strided
+from nncompile.cpu.kernels.rows import element_units, for_row
 from nncompile.cpu.vector import I64, Emit, Int, Value
 
 _IDS = ("i64", "i32")
@@ -43,15 +28,14 @@ def take(index: str, outer: int, dtype: str = "f32") -> Kernel:
     """
     check_dtype("an id", index, _IDS)
     check_dtype("take", dtype, tuple(DTYPES))
-    types = signature(f"y:{dtype} x:{dtype} ids:{index} V ldx N fault:words step "
-                      + outer_axes(outer, "y", "x", "ids"))
-    name = name_for(f"take_{index}_{outer}", dtype)
-    lanes = stored(dtype)
+    axes = OuterAxes(outer)
+    signature = (f"y:{dtype} x:{dtype} ids:{index} V ldx N fault:words step "
+                 + axes.signature("y", "x", "ids"))
 
     def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
         b, N, zero = e.b, a["N"], e.const(0)
         with e.loop(first, stop) as unit:
-            places = outer_places(e, a, outer, unit.index, ["y", "x", "ids"])
+            places = axes.places(e, a, unit.index, ["y", "x", "ids"])
             y = e.at(a["y"], places["y"])
             number = _id(e, e.at(a["ids"], places["ids"], dtype=index), index)
             with b.if_else(_known(e, number, a)) as (inside, outside):
@@ -64,9 +48,10 @@ def take(index: str, outer: int, dtype: str = "f32") -> Kernel:
                     report(e, a, number, a["V"])
 
     def plain(a: Values) -> None:
-        _gather_plain(a, outer, outer_view(a, outer, "ids", (1,), (0,)), 1)
+        _gather_plain(a, axes, axes.view(a, "ids", (1,), (0,)), 1)
 
-    return make(name, types, Units(lambda e, a: outer_count(e, a, outer), run), plain, lanes)
+    return make(name_for(f"take_{index}_{outer}", dtype), signature, Units(axes.count, run), plain,
+                stored(dtype))
 
 
 def take_along(index: str, outer: int, dtype: str = "f32") -> Kernel:
@@ -79,10 +64,9 @@ def take_along(index: str, outer: int, dtype: str = "f32") -> Kernel:
     """
     check_dtype("an id", index, _IDS)
     check_dtype("take_along", dtype, tuple(DTYPES))
-    types = signature(f"y:{dtype} x:{dtype} ids:{index} V ldx N x_inner ids_inner fault:words step "
-                      + outer_axes(outer, "y", "x", "ids"))
-    name = name_for(f"take_along_{index}_{outer}", dtype)
-    lanes = stored(dtype)
+    axes, lanes = OuterAxes(outer), stored(dtype)
+    signature = (f"y:{dtype} x:{dtype} ids:{index} V ldx N x_inner ids_inner fault:words step "
+                 + axes.signature("y", "x", "ids"))
 
     def elements(e: Emit, a: Arguments, start: Int, count: Value) -> None:
         b = e.b
@@ -99,24 +83,13 @@ def take_along(index: str, outer: int, dtype: str = "f32") -> Kernel:
                     e.store_one(e.element(0), y)
                     report(e, a, number, a["V"])
 
-    def rows(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
-        with e.loop(first, stop) as unit:
-            places = outer_places(e, a, outer, unit.index, ["y", "x", "ids"])
-            moved = {name: e.at(a[name], offset, dtype=index if name == "ids" else lanes)
-                     for name, offset in places.items()}
-            elements(e, a | moved, 0, a["N"])
-
-    def pieces(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
-        with e.loop(first, stop) as unit:
-            elements(e, a, *chunk(e, a, unit.index))
-
-    units = Units(lambda e, a: outer_count(e, a, outer), rows) if outer else Units(chunks, pieces)
+    units = element_units(axes, {"y": lanes, "x": lanes, "ids": index}, elements)
 
     def plain(a: Values) -> None:
-        ids = outer_view(a, outer, "ids", (a["N"],), (a["ids_inner"],))
-        _gather_plain(a, outer, ids, a["x_inner"])
+        ids = axes.view(a, "ids", (a["N"],), (a["ids_inner"],))
+        _gather_plain(a, axes, ids, a["x_inner"])
 
-    return make(name, types, units, plain, lanes)
+    return make(name_for(f"take_along_{index}_{outer}", dtype), signature, units, plain, lanes)
 
 
 def _id(e: Emit, place: Value, index: str) -> Value:
@@ -128,14 +101,14 @@ def _known(e: Emit, number: Value, a: Arguments) -> Value:
     return e.b.icmp_unsigned("<", number, a["V"])      # as unsigned, a negative id is above V
 
 
-def _gather_plain(a: Values, outer: int, ids: NDArray, inner: int) -> None:
+def _gather_plain(a: Values, axes: OuterAxes, ids: NDArray, inner: int) -> None:
     """Computes y[o, n] = x[o, n * inner + ids[o, n] * ldx] in NumPy, ids broadcast along n."""
     V, N = a["V"], a["N"]
     known = (ids >= 0) & (ids < V)
-    y = outer_view(a, outer, "y", (N,), (1,))
+    y = axes.view(a, "y", (N,), (1,))
     y[...] = 0
     if V:
-        x = outer_view(a, outer, "x", (V, N), (a["ldx"], inner))
+        x = axes.view(a, "x", (V, N), (a["ldx"], inner))
         chosen = np.take_along_axis(x, np.where(known, ids, 0)[..., None, :], -2)
         np.copyto(y, chosen[..., 0, :], where=known)
     report_plain(a, ids[~known], V)
@@ -167,8 +140,8 @@ def embedding_bag(mode: str, index: str, weighted: bool, dtype: str = "f32",
     check_dtype("an id", index, _IDS)
     check_dtype("an offset", of_offsets, _IDS)
     check_dtype("embedding_bag", dtype, FLOATS)
-    types = signature(f"ids:{index} offsets:{of_offsets} table:{dtype} V D y:{dtype} ldy bags "
-                      f"count {f'weights:{dtype}' * weighted} padding fault:words step last")
+    signature = (f"ids:{index} offsets:{of_offsets} table:{dtype} V D y:{dtype} ldy bags "
+                 f"count {f'weights:{dtype}' * weighted} padding fault:words step last")
     kind = index if of_offsets == index else f"{index}_{of_offsets}"
     name = name_for(f"embedding_bag_{mode}{'_weighted' * weighted}_{kind}", dtype)
 
@@ -186,7 +159,7 @@ def embedding_bag(mode: str, index: str, weighted: bool, dtype: str = "f32",
     def plain(a: Values) -> None:
         _bags_plain(a, mode)
 
-    return make(name, types, Units(lambda e, a: a["bags"], run), plain, dtype)
+    return make(name, signature, Units(lambda e, a: a["bags"], run), plain, dtype)
 
 
 def _bag(e: Emit, a: Arguments, bag: Value, of_offsets: str) -> tuple[Value, Value]:

@@ -17,15 +17,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-import numpy as np
-from numpy.lib.stride_tricks import as_strided
-
 from ir.records import dataclass, field
-from ir.types import DTYPES, NDArray
+from ir.types import NDArray
+from nncompile.cpu.kernels.operands import Arguments, Values, typed
 from nncompile.cpu.vector import I64, PTR, Emit, Target, Value, define
 
-Arguments: TypeAlias = dict[str, Value]
-Values: TypeAlias = dict[str, Any]         # in NumPy: arrays for pointers, ints
 _Run: TypeAlias = Callable[[Value], None]  # emits the work on the lot of that number
 
 # The int64 words of a worker's queue, on two cache lines. In each call the worker writes its
@@ -94,12 +90,15 @@ class Units:
     lots: bool = True
 
 
-def make(name: str, types: dict[str, str], units: Units, plain: Callable[[Values], None],
+def make(name: str, signature: str, units: Units, plain: Callable[[Values], None],
          dtype: str = "f32") -> Kernel:
-    """Returns a kernel of its arguments' types by name, its units, and its body in NumPy.
+    """Returns a kernel of its signature, its units, and its body in NumPy.
 
-    dtype: the dtype whose lanes it computes in.
+    signature: the arguments' names and types: "x:f32 ldx" is a pointer x and an int ldx. dtype: the
+    dtype whose lanes it computes in.
     """
+    types = {name: kind or INT for name, _, kind in (a.partition(":") for a in signature.split())}
+
     def emit(module: Any, target: Target) -> None:
         _emit_entry_points(module, target, kernel, units, dtype)
 
@@ -111,19 +110,9 @@ def make(name: str, types: dict[str, str], units: Units, plain: Callable[[Values
     return kernel
 
 
-def signature(text: str) -> dict[str, str]:
-    """Returns the types of arguments by name: "x:f32 ldx" is {"x": "f32", "ldx": "int"}."""
-    return {name: kind or INT for name, _, kind in (a.partition(":") for a in text.split())}
-
-
 def name_for(name: str, dtype: str) -> str:
     """Returns the name of a kernel for numbers of a dtype, which is left out for float32."""
     return name if dtype == "f32" else f"{name}_{dtype}"
-
-
-def stored(dtype: str) -> str:
-    """Returns the dtype to move a dtype's elements as."""
-    return "u8" if dtype == "bool" else dtype
 
 
 def check_dtype(what: str, dtype: str, allowed: Sequence[str]) -> None:
@@ -234,84 +223,3 @@ def _claim(e: Emit, claimed: Value, base: Value, lots: Value, run: _Run) -> Valu
         after = b.select(is_mine, more, b.extract_value(found, 0))
         loop.next = [after, b.add(mine, b.zext(is_mine, I64))]
     return loop.values[1]
-
-
-# -- faults: what a step may find wrong with the values that it is given ---------------------------
-
-def report(e: Emit, a: Arguments, value: Value, limit: Value) -> None:
-    """Writes step + 1, value, limit to the arguments' fault, unless another fault is there.
-
-    The thread that changes fault[0] from 0, by compare-and-exchange, writes the other words.
-    """
-    b = e.b
-    mine = b.cmpxchg(a["fault"], I64(0), b.add(a["step"], I64(1)), "acq_rel", "acquire")
-    with b.if_then(b.extract_value(mine, 1)):
-        b.store(value, e.word(a["fault"], 1))
-        b.store(limit, e.word(a["fault"], 2))
-
-
-def report_plain(a: Values, values: NDArray, limit: int) -> None:
-    """Reports the first of these values in NumPy, if there is one; see report."""
-    if values.size and a["fault"][0] == 0:
-        a["fault"][:3] = a["step"] + 1, values.ravel()[0], limit
-
-
-# -- outer indices: the axes of a tensor before those that a kernel works along -----------------
-
-def outer_axes(outer: int, *operands: str) -> str:
-    """Returns a part of a signature: sizes d0, d1, ..., then each operand's strides y_d0, y_d1, ...
-    """
-    axes = [f"d{i}" for i in range(outer)]
-    return " ".join([*axes, *(outer_strides(outer, operand) for operand in operands)])
-
-
-def outer_strides(outer: int, operand: str) -> str:
-    """Returns a part of a signature: an operand's strides along the outer axes."""
-    return " ".join(f"{operand}_d{i}" for i in range(outer))
-
-
-def outer_count(e: Emit, a: Arguments, outer: int) -> Value:
-    """Returns the number of outer indices, the product of their sizes."""
-    count = I64(1)
-    for axis in range(outer):
-        count = e.b.mul(count, a[f"d{axis}"])
-    return count
-
-
-def outer_places(e: Emit, a: Arguments, outer: int, index: Value,
-                 operands: Sequence[str]) -> dict[str, Value]:
-    """Returns the offset, in elements, of each operand's part of outer index number `index`."""
-    b = e.b
-    offsets: dict[str, Value] = dict.fromkeys(operands, I64(0))
-    for axis in reversed(range(outer)):
-        size = a[f"d{axis}"]
-        here = b.urem(index, size) if axis else index      # the first axis takes the rest
-        index = b.udiv(index, size) if axis else index
-        for name in operands:
-            offsets[name] = b.add(offsets[name], b.mul(here, a[f"{name}_d{axis}"]))
-    return offsets
-
-
-# -- numpy's side -------------------------------------------------------------------------------
-
-def typed(flat: NDArray, dtype: str) -> NDArray:
-    """Returns the memory of a 1-D array as elements of a dtype, without an incomplete last one."""
-    wanted = DTYPES[dtype]
-    if flat.dtype == wanted:
-        return flat
-    octets = flat.view(np.uint8)
-    return octets[:octets.size // wanted.itemsize * wanted.itemsize].view(wanted)
-
-
-def strided(flat: NDArray, shape: Sequence[int], strides: Sequence[int]) -> NDArray:
-    """Returns a view of a 1-D array from its first element on; strides are counted in elements."""
-    size = flat.itemsize
-    return as_strided(flat, tuple(shape), tuple(size * s for s in strides))
-
-
-def outer_view(a: Values, outer: int, operand: str, shape: Sequence[int],
-               strides: Sequence[int]) -> NDArray:
-    """Returns an operand with its outer axes in front."""
-    dims = [a[f"d{i}"] for i in range(outer)]
-    own = [a[f"{operand}_d{i}"] for i in range(outer)]
-    return strided(a[operand], (*dims, *shape), (*own, *strides))

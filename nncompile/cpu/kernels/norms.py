@@ -11,16 +11,8 @@ from contextlib import contextmanager
 import numpy as np
 
 from ir.types import FLOATS
-from nncompile.cpu.kernels.kernel import (
-    Arguments,
-    Kernel,
-    Values,
-    check_dtype,
-    make,
-    name_for,
-    signature,
-    strided,
-)
+from nncompile.cpu.kernels.kernel import Kernel, check_dtype, make, name_for
+from nncompile.cpu.kernels.operands import Arguments, Values, strided
 from nncompile.cpu.kernels.rows import WAYS, Term, fold_row, for_row, row_units
 from nncompile.cpu.vector import I1, I64, Emit, Value
 
@@ -38,11 +30,10 @@ def layer_norm(weight: bool, bias: bool, dtype: str = "f32") -> Kernel:
     if bias and not weight:
         raise ValueError("a layer_norm with a bias has a weight")
     check_dtype("layer_norm", dtype, FLOATS)
-    types = signature(f"x:{dtype} ldx" + f" gamma:{dtype}" * weight + f" beta:{dtype}" * bias
-                      + f" eps:{dtype} y:{dtype} ldy rows N")
+    signature = (f"x:{dtype} ldx" + f" gamma:{dtype}" * weight + f" beta:{dtype}" * bias
+                 + f" eps:{dtype} y:{dtype} ldy rows N")
     name = name_for("layer_norm" + "_weight" * weight + "_bias" * bias, dtype)
-    units = row_units(_layer_norm_row, x=dtype, y=dtype)
-    return make(name, types, units, _layer_norm_plain, dtype)
+    return make(name, signature, row_units(_layer_norm_row), _layer_norm_plain, dtype)
 
 
 def rms_norm(weight: bool, dtype: str = "f32") -> Kernel:
@@ -53,10 +44,9 @@ def rms_norm(weight: bool, dtype: str = "f32") -> Kernel:
     eps points to one element.
     """
     check_dtype("rms_norm", dtype, FLOATS)
-    types = signature(f"x:{dtype} ldx" + f" gamma:{dtype}" * weight
-                      + f" eps:{dtype} y:{dtype} ldy rows N")
+    signature = f"x:{dtype} ldx" + f" gamma:{dtype}" * weight + f" eps:{dtype} y:{dtype} ldy rows N"
     name = name_for("rms_norm" + "_weight" * weight, dtype)
-    return make(name, types, row_units(_rms_norm_row, x=dtype, y=dtype), _rms_norm_plain, dtype)
+    return make(name, signature, row_units(_rms_norm_row), _rms_norm_plain, dtype)
 
 
 def _layer_norm_row(e: Emit, a: Arguments) -> None:

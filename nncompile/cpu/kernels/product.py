@@ -18,22 +18,8 @@ import nncompile.cpu.kernels.chain as chains
 from ir.records import dataclass
 from ir.types import DTYPES, FLOATS
 from nncompile.cpu.kernels.chain import Chain
-from nncompile.cpu.kernels.kernel import (
-    Arguments,
-    Kernel,
-    Units,
-    Values,
-    check_dtype,
-    make,
-    name_for,
-    outer_axes,
-    outer_count,
-    outer_places,
-    outer_strides,
-    outer_view,
-    signature,
-    strided,
-)
+from nncompile.cpu.kernels.kernel import Kernel, Units, check_dtype, make, name_for
+from nncompile.cpu.kernels.operands import Arguments, OuterAxes, Values, strided
 from nncompile.cpu.kernels.packing import unpack_linear
 from nncompile.cpu.vector import I1, I64, PTR, Emit, Int, Target, Value, define, host
 
@@ -58,9 +44,9 @@ def linear(then: Chain = (), dtype: str = "f32") -> Kernel:
     """
     check_dtype("a product", dtype, FLOATS)
     chains.check(then, "vs", dtype=dtype)
-    operands = _operands(then)
+    operands = chains.operands(then)
     further = " ".join(f"{r}:{dtype} ld{r}" for r in operands)
-    types = signature(f"x:{dtype} ldx w:{dtype} y:{dtype} ldy rows K N {further}")
+    signature = f"x:{dtype} ldx w:{dtype} y:{dtype} ldy rows K N {further}"
     name = name_for("_".join(("linear", *chains.names(then))), dtype)
 
     def plain(a: Values) -> None:
@@ -71,7 +57,7 @@ def linear(then: Chain = (), dtype: str = "f32") -> Kernel:
                   for r, kind in zip(operands, chains.kinds(then), strict=True)]
         strided(a["y"], (rows, N), (a["ldy"], 1))[...] = chains.evaluate(then, value, arrays, dtype)
 
-    return make(name, types, _linear_units(name, then), plain, dtype)
+    return make(name, signature, _linear_units(name, then), plain, dtype)
 
 
 def matmul(then: Chain = (), outer: int = 0, dtype: str = "f32") -> Kernel:
@@ -85,27 +71,22 @@ def matmul(then: Chain = (), outer: int = 0, dtype: str = "f32") -> Kernel:
     """
     check_dtype("a product", dtype, FLOATS)
     chains.check(then, "vs", dtype=dtype)
-    operands = _operands(then)
-    further = " ".join(f"{r}:{dtype} ld{r} {outer_strides(outer, r)}" for r in operands)
-    types = signature(f"x:{dtype} ldx w:{dtype} ldw y:{dtype} ldy M K N "
-                      f"{outer_axes(outer, 'x', 'w', 'y')} {further}")
+    axes, operands = OuterAxes(outer), chains.operands(then)
+    further = " ".join(f"{r}:{dtype} ld{r} {axes.strides(r)}" for r in operands)
+    signature = (f"x:{dtype} ldx w:{dtype} ldw y:{dtype} ldy M K N "
+                 f"{axes.signature('x', 'w', 'y')} {further}")
     name = name_for("_".join(("matmul", *chains.names(then), str(outer))), dtype)
 
     def plain(a: Values) -> None:
         M, K, N = a["M"], a["K"], a["N"]
-        x = outer_view(a, outer, "x", (M, K), (a["ldx"], 1))
-        w = outer_view(a, outer, "w", (K, N), (a["ldw"], 1))
-        arrays = [outer_view(a, outer, r, (M, N if kind == "v" else 1), (a[f"ld{r}"], 1))
+        x = axes.view(a, "x", (M, K), (a["ldx"], 1))
+        w = axes.view(a, "w", (K, N), (a["ldw"], 1))
+        arrays = [axes.view(a, r, (M, N if kind == "v" else 1), (a[f"ld{r}"], 1))
                   for r, kind in zip(operands, chains.kinds(then), strict=True)]
-        y = outer_view(a, outer, "y", (M, N), (a["ldy"], 1))
+        y = axes.view(a, "y", (M, N), (a["ldy"], 1))
         y[...] = chains.evaluate(then, x @ w, arrays, dtype)
 
-    return make(name, types, _matmul_units(name, then, outer), plain, dtype)
-
-
-def _operands(then: Chain) -> list[str]:
-    """Returns the names of the chain's further operands."""
-    return [f"r{i}" for i in range(len(chains.kinds(then)))]
+    return make(name, signature, _matmul_units(name, then, axes), plain, dtype)
 
 
 # -- units --------------------------------------------------------------------------------------
@@ -142,8 +123,8 @@ def _linear_units(name: str, then: Chain) -> Units:
     return Units(count, run, lots=False)
 
 
-def _matmul_units(name: str, then: Chain, outer: int) -> Units:
-    operands = ("x", "w", "y", *_operands(then))
+def _matmul_units(name: str, then: Chain, axes: OuterAxes) -> Units:
+    operands = ("x", "w", "y", *chains.operands(then))
 
     def height(e: Emit) -> int:
         return _MATMUL_TILES * e.target.tile_rows
@@ -152,7 +133,7 @@ def _matmul_units(name: str, then: Chain, outer: int) -> Units:
         return e.quotient_up(a["M"], height(e))
 
     def count(e: Emit, a: Arguments) -> Value:
-        return e.b.mul(outer_count(e, a, outer), blocks(e, a))
+        return e.b.mul(axes.count(e, a), blocks(e, a))
 
     def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
         product = _Product(e.module, e.target, name, then, False, e.dtype)
@@ -161,7 +142,7 @@ def _matmul_units(name: str, then: Chain, outer: int) -> Units:
         inside = e.whole(a["N"], width)
         with e.loop(first, stop) as unit:
             index, block = b.udiv(unit.index, in_matrix), b.urem(unit.index, in_matrix)
-            offsets = outer_places(e, a, outer, index, operands)
+            offsets = axes.places(e, a, index, operands)
             matrix = a | {operand: e.at(a[operand], offset) for operand, offset in offsets.items()}
             row = b.mul(block, I64(height(e)))
             rows = e.least(I64(height(e)), b.sub(a["M"], row))
@@ -206,8 +187,8 @@ class _Product:
     dtype: str
 
     @property
-    def operands(self) -> tuple[str, ...]:
-        return tuple(_operands(self.chain))
+    def operands(self) -> list[str]:
+        return chains.operands(self.chain)
 
     @property
     def _prefetches(self) -> bool:

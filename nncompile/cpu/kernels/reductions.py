@@ -7,19 +7,9 @@ import numpy as np
 from llvmlite import ir as ll
 
 from ir.types import DTYPES, FLOATS, NUMBERS, NDArray
-from nncompile.cpu.kernels.columns import Panel, column_types, column_units
-from nncompile.cpu.kernels.kernel import (
-    Arguments,
-    Kernel,
-    Values,
-    check_dtype,
-    make,
-    name_for,
-    outer_view,
-    signature,
-    stored,
-    strided,
-)
+from nncompile.cpu.kernels.columns import Panel, column_signature, column_units
+from nncompile.cpu.kernels.kernel import Kernel, check_dtype, make, name_for
+from nncompile.cpu.kernels.operands import Arguments, OuterAxes, Values, stored, strided
 from nncompile.cpu.kernels.rows import WAYS, Combine, fold_row, row_units
 from nncompile.cpu.vector import I64, Emit, Value
 
@@ -39,7 +29,6 @@ def reduce(op: str, dtype: str = "f32") -> Kernel:
     with a NaN are NaN. A unit is a row.
     """
     _check(op, dtype)
-    lanes = stored(dtype)                              # a bool is a byte of 0 or 1
 
     def row(e: Emit, a: Arguments) -> None:
         b, N = e.b, a["N"]
@@ -57,9 +46,8 @@ def reduce(op: str, dtype: str = "f32") -> Kernel:
         with np.errstate(all="ignore"):
             a["y"][:a["rows"]] = _reduced(op, x)
 
-    types = signature(f"x:{dtype} ldx y:{dtype} rows N")
-    return make(name_for(f"reduce_{op}", dtype), types, row_units(row, x=lanes, y=lanes), plain,
-                lanes)
+    return make(name_for(f"reduce_{op}", dtype), f"x:{dtype} ldx y:{dtype} rows N", row_units(row),
+                plain, stored(dtype))
 
 
 def reduce_columns(op: str, outer: int, dtype: str = "f32") -> Kernel:
@@ -70,7 +58,7 @@ def reduce_columns(op: str, outer: int, dtype: str = "f32") -> Kernel:
     A unit is `_PANEL` vectors of columns.
     """
     _check(op, dtype)
-    lanes = stored(dtype)
+    axes = OuterAxes(outer)
 
     def column(panel: Panel) -> None:
         e = panel.e
@@ -81,14 +69,14 @@ def reduce_columns(op: str, outer: int, dtype: str = "f32") -> Kernel:
         panel.store(I64(0), values)
 
     def plain(a: Values) -> None:
-        x = outer_view(a, outer, "x", (a["N"], a["K"]), (1, a["ldx"]))
-        y = outer_view(a, outer, "y", (a["N"],), (1,))
+        x = axes.view(a, "x", (a["N"], a["K"]), (1, a["ldx"]))
+        y = axes.view(a, "y", (a["N"],), (1,))
         with np.errstate(all="ignore"):
             y[...] = _reduced(op, x.reshape(y.size, a["K"])).reshape(y.shape)
 
-    types = signature(column_types(dtype, dtype, outer, rows=False))
-    return make(name_for(f"reduce_columns_{op}_{outer}", dtype), types,
-                column_units(column, outer, _PANEL, x=lanes, y=lanes), plain, lanes)
+    return make(name_for(f"reduce_columns_{op}_{outer}", dtype),
+                column_signature(dtype, axes, rows=False), column_units(column, axes, _PANEL),
+                plain, stored(dtype))
 
 
 def _check(op: str, dtype: str) -> None:
@@ -165,8 +153,8 @@ def arg(op: str, dtype: str = "f32") -> Kernel:
         x = strided(a["x"], (a["rows"], a["N"]), (a["ldx"], 1))
         a["y"][:a["rows"]] = getattr(np, op)(x, axis=1) if a["N"] else 0
 
-    types = signature(f"x:{dtype} ldx y:i64 rows N")
-    return make(name_for(op, dtype), types, row_units(row, x=dtype, y="i64"), plain, dtype)
+    return make(name_for(op, dtype), f"x:{dtype} ldx y:i64 rows N", row_units(row, y="i64"), plain,
+                dtype)
 
 
 def _is_extreme(e: Emit, x: Value, extreme: Value) -> Value:

@@ -4,11 +4,12 @@ The order of every sum over a row depends on the row's length alone.
 """
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-from nncompile.cpu.kernels.kernel import Arguments, Units
-from nncompile.cpu.vector import I64, Emit, Value
+from nncompile.cpu.kernels.kernel import Units
+from nncompile.cpu.kernels.operands import Arguments, OuterAxes
+from nncompile.cpu.vector import I64, Emit, Int, Value
 
 Combine: TypeAlias = Callable[[Value, Value], Value]
 Term: TypeAlias = Callable[[Value, Value | None], Value]      # (position, mask) -> vector
@@ -18,11 +19,11 @@ CHUNK = 4096          # elements of a unit, where a single row is divided into u
 SPAN = 64             # vectors that each sum adds before it joins the total, for accuracy
 
 
-def row_units(row: Callable[[Emit, Arguments], None], *, x: str = "f32", y: str = "f32") -> Units:
+def row_units(row: Callable[[Emit, Arguments], None], *, y: str | None = None) -> Units:
     """Returns the units of what `row` emits for one row.
 
-    `row` gets the arguments with x and y, of these dtypes, moved to the row. Where y has rows
-    (ldy), rows without elements have no units.
+    `row` gets the arguments with x and y moved to the row; y: its dtype, where it is another than
+    that of x. Where y has rows (ldy), rows without elements have no units.
     """
     def count(e: Emit, a: Arguments) -> Value:
         if "ldy" not in a:
@@ -31,21 +32,33 @@ def row_units(row: Callable[[Emit, Arguments], None], *, x: str = "f32", y: str 
 
     def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
         with e.loop(first, stop) as loop:
-            row(e, a | {"x": e.at(a["x"], e.b.mul(loop.index, a["ldx"]), dtype=x),
+            row(e, a | {"x": e.at(a["x"], e.b.mul(loop.index, a["ldx"])),
                         "y": e.at(a["y"], e.b.mul(loop.index, a.get("ldy", I64(1))), dtype=y)})
 
     return Units(count, run)
 
 
-def chunks(e: Emit, a: Arguments) -> Value:
-    """Returns the number of chunks in a row of N elements, each of them a unit."""
-    return e.quotient_up(a["N"], CHUNK)
+def element_units(axes: OuterAxes, dtypes: Mapping[str, str],
+                  elements: Callable[[Emit, Arguments, Int, Value], None]) -> Units:
+    """Returns the units of what `elements` emits for elements start..start+count of a row.
 
+    A unit is the row of an outer index, to which the operands, of these dtypes, are moved; or CHUNK
+    elements where there is no outer axis.
+    """
+    def rows(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
+        with e.loop(first, stop) as unit:
+            places = axes.places(e, a, unit.index, [*dtypes])
+            moved = {r: e.at(a[r], place, dtype=dtypes[r]) for r, place in places.items()}
+            elements(e, a | moved, 0, a["N"])
 
-def chunk(e: Emit, a: Arguments, index: Value) -> tuple[Value, Value]:
-    """Returns the start of a chunk and the number of its elements."""
-    start = e.b.mul(index, I64(CHUNK))
-    return start, e.least(I64(CHUNK), e.b.sub(a["N"], start))
+    def chunks(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
+        with e.loop(first, stop) as unit:
+            start = e.b.mul(unit.index, I64(CHUNK))
+            elements(e, a, start, e.least(I64(CHUNK), e.b.sub(a["N"], start)))
+
+    if axes.rank:
+        return Units(axes.count, rows)
+    return Units(lambda e, a: e.quotient_up(a["N"], CHUNK), chunks)
 
 
 def for_row(e: Emit, N: Value, body: Callable[[Value, Value | None], None]) -> None:

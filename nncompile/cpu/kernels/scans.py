@@ -6,18 +6,9 @@ from typing import Any
 import numpy as np
 
 from ir.types import DTYPES, FLOATS, NUMBERS
-from nncompile.cpu.kernels.columns import Panel, column_types, column_units
-from nncompile.cpu.kernels.kernel import (
-    Arguments,
-    Kernel,
-    Values,
-    check_dtype,
-    make,
-    name_for,
-    outer_view,
-    signature,
-    strided,
-)
+from nncompile.cpu.kernels.columns import Panel, column_signature, column_units
+from nncompile.cpu.kernels.kernel import Kernel, check_dtype, make, name_for
+from nncompile.cpu.kernels.operands import Arguments, OuterAxes, Values, strided
 from nncompile.cpu.kernels.rows import row_units
 from nncompile.cpu.vector import F64, I64, PTR, Emit, Value, define
 
@@ -51,8 +42,8 @@ def cumsum(dtype: str = "f32") -> Kernel:
         with np.errstate(all="ignore"):
             y[...] = np.cumsum(x, 1, np.float64 if floats else DTYPES[dtype])
 
-    types = signature(f"x:{dtype} ldx y:{dtype} ldy rows N")
-    return make(name_for("cumsum", dtype), types, row_units(row, x=dtype, y=dtype), plain, dtype)
+    return make(name_for("cumsum", dtype), f"x:{dtype} ldx y:{dtype} ldy rows N", row_units(row),
+                plain, dtype)
 
 
 def cumsum_columns(outer: int, dtype: str = "f32") -> Kernel:
@@ -63,7 +54,7 @@ def cumsum_columns(outer: int, dtype: str = "f32") -> Kernel:
     A unit is `_PANEL` vectors of columns.
     """
     check_dtype("cumsum", dtype, NUMBERS)
-    wide = "f64" if dtype in FLOATS else dtype
+    axes, wide = OuterAxes(outer), "f64" if dtype in FLOATS else dtype
 
     def column(panel: Panel) -> None:
         e, b = panel.e, panel.e.b
@@ -78,13 +69,13 @@ def cumsum_columns(outer: int, dtype: str = "f32") -> Kernel:
             panel.store(loop.index, totals)
 
     def plain(a: Values) -> None:
-        x, y = (outer_view(a, outer, r, (a["K"], a["N"]), (a[f"ld{r}"], 1)) for r in "xy")
+        x, y = (axes.view(a, r, (a["K"], a["N"]), (a[f"ld{r}"], 1)) for r in "xy")
         with np.errstate(all="ignore"):
             y[...] = np.cumsum(x, -2, np.float64 if dtype in FLOATS else DTYPES[dtype])
 
-    types = signature(column_types(dtype, dtype, outer, rows=True))
-    return make(name_for(f"cumsum_columns_{outer}", dtype), types,
-                column_units(column, outer, _PANEL, x=dtype, y=dtype), plain, dtype)
+    return make(name_for(f"cumsum_columns_{outer}", dtype),
+                column_signature(dtype, axes, rows=True), column_units(column, axes, _PANEL), plain,
+                dtype)
 
 
 # -- topk -----------------------------------------------------------------------------------------
@@ -144,9 +135,8 @@ def topk(largest: bool, dtype: str = "f32") -> Kernel:
             ids = np.argsort(x, axis=1, kind="stable")
         strided(a["y"], (rows, k), (a["ldy"], 1))[...] = ids[:, :k]
 
-    types = signature(f"x:{dtype} ldx y:i64 ldy rows N k")
     name = name_for("topk_largest" if largest else "topk_smallest", dtype)
-    return make(name, types, row_units(row, x=dtype, y="i64"), plain, dtype)
+    return make(name, f"x:{dtype} ldx y:i64 ldy rows N k", row_units(row, y="i64"), plain, dtype)
 
 
 def _sift(e: Emit, largest: bool) -> Any:

@@ -7,18 +7,9 @@ from collections.abc import Callable
 import numpy as np
 
 from ir.types import FLOATS, NDArray
-from nncompile.cpu.kernels.columns import Panel, Vectors, column_types, column_units
-from nncompile.cpu.kernels.kernel import (
-    Arguments,
-    Kernel,
-    Values,
-    check_dtype,
-    make,
-    name_for,
-    outer_view,
-    signature,
-    strided,
-)
+from nncompile.cpu.kernels.columns import Panel, Vectors, column_signature, column_units
+from nncompile.cpu.kernels.kernel import Kernel, check_dtype, make, name_for
+from nncompile.cpu.kernels.operands import Arguments, OuterAxes, Values, strided
 from nncompile.cpu.kernels.rows import WAYS, Term, fold_row, for_row, row_units
 from nncompile.cpu.vector import Emit, Value
 from nncompile.cpu.vector.math import exp
@@ -37,16 +28,16 @@ def softmax(scaled: bool, dtype: str = "f32", log: bool = False) -> Kernel:
     As in torch, a row with a NaN or +inf, or of -inf alone, is NaN. A unit is a row.
     """
     check_dtype("softmax", dtype, FLOATS)
-    types = signature(f"x:{dtype} ldx y:{dtype} ldy rows N" + f" scale:{dtype}" * scaled)
+    signature = f"x:{dtype} ldx y:{dtype} ldy rows N" + f" scale:{dtype}" * scaled
     name = name_for("log_" * log + "softmax" + "_scaled" * scaled, dtype)
-    units = row_units(_log_softmax_row if log else _softmax_row, x=dtype, y=dtype)
+    units = row_units(_log_softmax_row if log else _softmax_row)
 
     def plain(a: Values) -> None:
         if a["N"]:
             x, y = (strided(a[r], (a["rows"], a["N"]), (a[f"ld{r}"], 1)) for r in "xy")
             y[...] = _softmax_plain(a, x, log)
 
-    return make(name, types, units, plain, dtype)
+    return make(name, signature, units, plain, dtype)
 
 
 def softmax_columns(scaled: bool, outer: int, dtype: str = "f32", log: bool = False) -> Kernel:
@@ -58,17 +49,17 @@ def softmax_columns(scaled: bool, outer: int, dtype: str = "f32", log: bool = Fa
     A unit is `_PANEL` vectors of columns.
     """
     check_dtype("softmax", dtype, FLOATS)
-    types = signature(column_types(dtype, dtype, outer, rows=True) + f" scale:{dtype}" * scaled)
+    axes = OuterAxes(outer)
+    signature = column_signature(dtype, axes, rows=True) + f" scale:{dtype}" * scaled
     name = name_for("log_" * log + "softmax_columns" + "_scaled" * scaled + f"_{outer}", dtype)
-    units = column_units(_log_softmax_columns if log else _softmax_columns, outer, _PANEL,
-                         x=dtype, y=dtype)
+    units = column_units(_log_softmax_columns if log else _softmax_columns, axes, _PANEL)
 
     def plain(a: Values) -> None:
         if a["K"]:
-            x, y = (outer_view(a, outer, r, (a["N"], a["K"]), (1, a[f"ld{r}"])) for r in "xy")
+            x, y = (axes.view(a, r, (a["N"], a["K"]), (1, a[f"ld{r}"])) for r in "xy")
             y[...] = _softmax_plain(a, x, log)
 
-    return make(name, types, units, plain, dtype)
+    return make(name, signature, units, plain, dtype)
 
 
 def _softmax_row(e: Emit, a: Arguments) -> None:

@@ -2,21 +2,8 @@
 from __future__ import annotations
 
 from ir.types import DTYPES
-from nncompile.cpu.kernels.kernel import (
-    Arguments,
-    Kernel,
-    Units,
-    Values,
-    check_dtype,
-    make,
-    name_for,
-    outer_axes,
-    outer_count,
-    outer_places,
-    outer_view,
-    signature,
-    stored,
-)
+from nncompile.cpu.kernels.kernel import Kernel, Units, check_dtype, make, name_for
+from nncompile.cpu.kernels.operands import Arguments, OuterAxes, Values, stored
 from nncompile.cpu.vector import I64, Emit, Value
 
 _TILES = 4            # side by side in a unit, which then reads several cache lines of a row
@@ -32,21 +19,21 @@ def transpose(outer: int, dtype: str = "f32") -> Kernel:
     with all of its rows.
     """
     check_dtype("transpose", dtype, tuple(DTYPES))
-    types = signature(f"y:{dtype} ldy x:{dtype} ldx M N {outer_axes(outer, 'y', 'x')}")
-    name = name_for(f"transpose_{outer}", dtype)
+    axes = OuterAxes(outer)
+    signature = f"y:{dtype} ldy x:{dtype} ldx M N {axes.signature('y', 'x')}"
 
     def blocks(e: Emit, a: Arguments) -> Value:
         return e.quotient_up(a["M"], _TILES * e.width)
 
     def count(e: Emit, a: Arguments) -> Value:
-        return e.b.mul(outer_count(e, a, outer), blocks(e, a))
+        return e.b.mul(axes.count(e, a), blocks(e, a))
 
     def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
         b, W = e.b, e.width
         in_matrix = blocks(e, a)
         with e.loop(first, stop) as unit:
             index, block = b.udiv(unit.index, in_matrix), b.urem(unit.index, in_matrix)
-            places = outer_places(e, a, outer, index, ("y", "x"))
+            places = axes.places(e, a, index, ("y", "x"))
             start = b.mul(block, I64(_TILES * W))
             end = e.least(a["M"], b.add(start, I64(_TILES * W)))
             with e.loop(0, a["N"], W) as row, e.loop(start, end, W) as column:
@@ -64,10 +51,11 @@ def transpose(outer: int, dtype: str = "f32") -> Kernel:
 
     def plain(a: Values) -> None:
         M, N = a["M"], a["N"]
-        y = outer_view(a, outer, "y", (M, N), (a["ldy"], 1))
-        y[...] = outer_view(a, outer, "x", (M, N), (1, a["ldx"]))
+        y = axes.view(a, "y", (M, N), (a["ldy"], 1))
+        y[...] = axes.view(a, "x", (M, N), (1, a["ldx"]))
 
-    return make(name, types, Units(count, run), plain, stored(dtype))
+    return make(name_for(f"transpose_{outer}", dtype), signature, Units(count, run), plain,
+                stored(dtype))
 
 
 def _whole_tile(e: Emit, a: Arguments) -> None:
