@@ -359,9 +359,14 @@ def type_of(array: NDArray) -> TensorType:
 
 @lru_cache(maxsize=4096)                         # of one parameter asked for again and again
 def _type_of_arrays(kind: np.dtype[Any], shape: tuple[int, ...]) -> TensorType:
+    return TensorType(name_of_dtype(kind), shape)
+
+
+def name_of_dtype(kind: np.dtype[Any]) -> str:
+    """Returns the element type's name: "f32" for float32. Raises Error where there is none."""
     for name, dtype in DTYPES.items():
         if kind == dtype:
-            return TensorType(name, shape)
+            return name
     supported = ", ".join(map(str, DTYPES.values()))
     raise Error(f"arrays of {kind} are not supported; {supported} are")
 

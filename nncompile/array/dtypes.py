@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ir import DTYPES, Error
+from ir import Error
+from ir.types import name_of_dtype
 
 float32, float64 = np.dtype(np.float32), np.dtype(np.float64)
 int8, uint8, int32, int64 = map(np.dtype, (np.int8, np.uint8, np.int32, np.int64))
@@ -47,10 +48,7 @@ def name_of(dtype: DTypeLike) -> str:
         wanted = np.dtype(dtype)
     except TypeError:
         raise Error(f"{dtype!r} is no element type") from None
-    for name, known in DTYPES.items():
-        if wanted == known:
-            return name
-    raise Error(f"arrays of {wanted} are not supported; {', '.join(map(str, DTYPES.values()))} are")
+    return name_of_dtype(wanted)
 
 
 def _promoted(first: str, second: str) -> str:
