@@ -176,6 +176,7 @@ def first_results(build: Build, folder: Path) -> list[Process]:
         Process("nncompile, all cached, without byte code", own, byte_code=False),
         Process("nncompile, kernels cached", own, forget="driver-*"),
         Process("nncompile, empty cache", own, forget="*"),
+        Process("numba's import", "import numba"),
         Process("numba's import and first function", NUMBA),
     ]
 
