@@ -2,7 +2,7 @@
 
     backend.py   all of it for one program: the way in
     build.py     Program -> Python source          weights.py     the constants on the device
-    steps.py     the launches of each kind of step naming.py      names in generated source
+    steps.py     the launches of each kind of step text.py        launches as text
     kernels/     the texts of kernels              target.py      tile shapes of a device
     primitives.py  what generated source may use   load.py        source -> functions, PTX
     arrays.py    the user's arrays on the device   memory.py      scratch and staging

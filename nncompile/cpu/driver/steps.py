@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ir.ops import OPS
-from ir.records import replace
-from ir.types import Dim, product, same
+from ir.types import Dim, same
 from nncompile.cpu import kernels
 from nncompile.cpu.driver.values import FAULT, Argument, Call, Number, Pointer, StepNumber
-from nncompile.schedule import Constant, Operand, Program, Step, View
+from nncompile.schedule import Constant, Operand, Program, Step, View, geometry
 from nncompile.schedule.names import fixed
 from nncompile.schedule.program import as_matrix, collapsed, row_major
 
@@ -43,106 +42,69 @@ def _pointer(operand: Operand, dtype: str = "f32") -> Pointer:
 
 
 def _linear(step: Step, context: _Context) -> Call:
+    """Panels contain the bias; of a weight of one row it is added behind the product."""
     x, weight = step.views[:2]
-    if context.constant(weight).layout == "rows":
-        return _dot_linear(step)
+    y = as_matrix(step.result) or step.result
+    single = context.constant(weight).layout == "rows"
+    chain, further = _product_chain(geometry.linear(step), step.result, single)
+    operands = *_matrix(x), _pointer(weight), *_matrix(y)
+    if single:
+        return Call(kernels.dot(chain, 0, x.dtype), (*operands, *x.shape, *further))
     N, K = fixed(weight.shape)
-    further: _Arguments = []
-    chain = []
-    for op, operands in step.then:
-        found = [_row_operand(o, step.result) for o in operands]
-        chain.append((op, "".join(kind for kind, _ in found)))
-        further += [argument for _, arguments in found for argument in arguments]
-    y = as_matrix(step.result) or step.result
-    return Call(kernels.linear(tuple(chain), x.dtype), (
-        *_matrix(x), _pointer(weight), *_matrix(y), x.shape[0], K, N, *further))
-
-
-def _dot_linear(step: Step) -> Call:
-    """A linear with one output: products with one vector, and then the bias is added."""
-    x, weight, *bias = step.views
-    y = as_matrix(step.result) or step.result
-    further: _Arguments = []
-    chain = []
-    for op, operands in ((("add", tuple(bias)),) if bias else ()) + step.then:
-        chain.append((op, "s" * len(operands)))
-        for o in operands:
-            further += [_pointer(o), 0] if o in bias else _row_operand(o, step.result)[1]
-    return Call(kernels.dot(tuple(chain), 0, x.dtype), (
-        *_matrix(x), _pointer(weight), *_matrix(y), *x.shape, *further))
-
-
-def _row_operand(operand: Operand, result: View) -> tuple[str, _Arguments]:
-    """An operand of the chain behind a linear: its kind, its pointer, the distance of its rows."""
-    if not isinstance(operand, View):
-        return "s", [_pointer(operand, result.dtype), 0]
-    kind, stride = _row_stride(operand, result.shape)
-    return kind, [_pointer(operand), stride]
-
-
-def _row_stride(operand: View, shape: Sequence[Dim]) -> tuple[str, Dim]:
-    view = operand.broadcast_to(shape)
-    dims, (strides,) = collapsed(view.shape[:-1], [view.strides[:-1]])
-    kind = "v" if same(view.strides[-1], 1) or same(shape[-1], 1) else "s"
-    return kind, strides[-1] if dims else 0
+    return Call(kernels.linear(chain, x.dtype), (*operands, x.shape[0], K, N, *further))
 
 
 def _matmul(step: Step, _: _Context) -> Call:
-    x, right = step.views
-    y, lead = step.result, step.result.shape[:-2]
-    x = x.broadcast_to((*lead, *x.shape[-2:]))
-    right = right.broadcast_to((*lead, *right.shape[-2:]))
-    views = [o.broadcast_to(y.shape) for o in step.reads[2:]]
-    outer, strides = collapsed(lead, [v.strides[:-2] for v in (x, right, y, *views)])
-    own, rest = strides[:3], iter(zip(views, strides[3:], strict=True))
+    x, right, outer, strides, then = geometry.matmul(step)
+    y, K = step.result, x.shape[-1]
     single = same(y.shape[-1], 1) and same(right.strides[-2], 1)      # of one column, a vector
+    chain, further = _product_chain(then, y, single)
+    rest = *outer, *(n for own in strides for n in own), *further
+    if single:
+        return Call(kernels.dot(chain, len(outer), y.dtype), (
+            _pointer(x), x.strides[-2], _pointer(right), _pointer(y), y.strides[-2], y.shape[-2], K,
+            *rest))
+    return Call(kernels.matmul(chain, len(outer), y.dtype), (
+        _pointer(x), x.strides[-2], _pointer(right), right.strides[-2], _pointer(y), y.strides[-2],
+        y.shape[-2], K, y.shape[-1], *rest))
+
+
+def _product_chain(then: geometry.Chain, result: View, single: bool
+                   ) -> tuple[kernels.Chain, _Arguments]:
+    """The chain behind a product, perhaps with a single column, and its further arguments."""
     further: _Arguments = []
     chain = []
-    for op, operands in step.then:
+    for op, operands in then:
         kinds = ""
-        for o in operands:
-            if isinstance(o, View):
-                view, outers = next(rest)
-                wide = same(view.strides[-1], 1) or same(y.shape[-1], 1)
-                kinds += "v" if wide and not single else "s"
-                further += [_pointer(o), view.strides[-2], *outers]
-            else:
-                kinds += "s"
-                further += [_pointer(o, y.dtype), 0, *[0] * len(outer)]
+        for o, (row, column, *outer) in operands:
+            wide = same(column, 1) or same(result.shape[-1], 1)
+            kinds += "v" if wide and isinstance(o, View) and not single else "s"
+            further += [_pointer(o, result.dtype), row, *outer]
         chain.append((op, kinds))
-    if single:
-        return Call(kernels.dot(tuple(chain), len(outer), y.dtype), (
-            _pointer(x), x.strides[-2], _pointer(right), _pointer(y),
-            y.strides[-2], y.shape[-2], x.shape[-1], *outer,
-            *(n for s in own for n in s), *further))
-    return Call(kernels.matmul(tuple(chain), len(outer), y.dtype), (
-        _pointer(x), x.strides[-2], _pointer(right), right.strides[-2],
-        _pointer(y), y.strides[-2], y.shape[-2], x.shape[-1], y.shape[-1],
-        *outer, *(n for s in own for n in s), *further))
+    return tuple(chain), further
 
 
 def _elementwise(step: Step, context: _Context) -> Call:
-    y, source = step.result, _source_dtype(step)
-    views = [o.broadcast_to(y.shape) for o in step.reads]
-    dims, strides = collapsed(y.shape, [v.strides for v in (y, *views)])
+    y, op, source = step.result, step.attrs["op"], geometry.source_dtype(step)
+    dims, strides = geometry.elementwise(step)
     if not dims or not same(strides[0][-1], 1):                       # y itself has stride 1
         dims, strides = (*dims, 1), [(*s, 1) for s in strides]
-    if step.attrs["op"] == "copy" and not step.then and views:
+    if op == "copy" and not step.then and step.views:
         turned = _unit_axis(strides[1])
         if turned is not None:
             return _transpose(step, dims, strides, turned)
-    rest = iter(strides[1:])
     further: _Arguments = []
     chain = []
-    for op, operands in [(step.attrs["op"], step.operands), *step.then]:
+    dtype = source
+    for name, operands in geometry.with_strides(
+            [(op, step.operands), *step.then], strides[1:], len(dims)):
         kinds = ""
-        for o in operands:
-            own = next(rest) if isinstance(o, View) else (0,) * len(dims)
+        for o, own in operands:
             kind = {"1": "v", "0": "s"}.get(str(own[-1]), "g")
             kinds += kind
-            dtype = source if operands is step.operands and source else y.dtype
             further += [_pointer(o, dtype), *(own[-1:] if kind == "g" else ()), *own[:-1]]
-        chain.append((op, kinds))
+        chain.append((name, kinds))
+        dtype = y.dtype                                               # of all ops but the first
     kernel = kernels.elementwise(tuple(chain), len(dims) - 1, y.dtype, source)
     if "fault" in kernel.arguments:
         further += context.fault
@@ -164,13 +126,6 @@ def _transpose(step: Step, dims: Sequence[Dim], strides: Sequence[Sequence[Dim]]
     return Call(kernels.transpose(len(outer), y.dtype), (
         _pointer(y), own[axis], _pointer(x), source[-1], dims[axis], dims[-1],
         *(dims[a] for a in outer), *(s[a] for s in strides for a in outer)))
-
-
-def _source_dtype(step: Step) -> str | None:
-    """The dtype that a cast or a comparison reads, if it differs from the dtype it writes."""
-    if step.attrs["op"] == "where" or not step.views or step.views[0].dtype == step.result.dtype:
-        return None
-    return step.views[0].dtype
 
 
 def _softmax(step: Step, _: _Context) -> Call:
@@ -219,33 +174,14 @@ def _reduce(step: Step, _: _Context) -> Call:
     return Call(kernel(op, x.dtype), (*_matrix(x), _pointer(step.result), *x.shape))
 
 
-def _embedding(step: Step, context: _Context) -> Call:
-    ids, table = step.views
-    outer = len(ids.shape)
-    wide = replace(table, shape=(*ids.shape, table.shape[1]), strides=(*[0] * outer, 1))
-    return _gather(step, context, wide, ids, ids.shape, table.shape[0], table.strides[0])
-
-
 def _take(step: Step, context: _Context) -> Call:
-    """Computes y[a, i, r] = x[a, ids[i], r]; `axis` is the axis between a and r."""
-    (x, ids), axis = step.views, step.attrs["axis"]
-    before, behind = len(x.shape[:axis]), len(ids.shape)
-    outer = (*x.shape[:axis], *ids.shape)
-    wide = replace(x, shape=(*outer, product(x.shape[axis + 1:])),
-                   strides=(*x.strides[:axis], *[0] * behind, 1))
-    ids = replace(ids, shape=outer, strides=(*[0] * before, *ids.strides))
-    return _gather(step, context, wide, ids, outer, x.shape[axis], x.strides[axis])
-
-
-def _gather(step: Step, context: _Context, x: View, ids: View, outer: Sequence[Dim], V: Dim,
-            ldx: Dim) -> Call:
-    """Copies whole rows of x, its last dim, for each of the ids."""
-    N = x.shape[-1]
-    steps = (step.result.strides if step.kind == "embedding" else row_major((*outer, N)))[:-1]
-    dims, strides = collapsed(outer, [steps, x.strides[:-1], ids.strides])
+    """Copy whole rows of the operand, for each of the ids."""
+    x, ids, outer, strides, sizes = geometry.gather(step)
+    result = step.result.strides if step.kind == "embedding" else row_major((*outer, sizes[-1]))
+    dims, steps = collapsed(outer, [result[:-1], *strides])
     return Call(kernels.take(ids.dtype, len(dims), x.dtype), (
-        _pointer(step.result), _pointer(x), _pointer(ids), V, ldx, N,
-        *context.fault, *dims, *(n for s in strides for n in s)))
+        _pointer(step.result), _pointer(x), _pointer(ids), *sizes,
+        *context.fault, *dims, *(n for s in steps for n in s)))
 
 
 def _take_along(step: Step, context: _Context) -> Call:
@@ -301,6 +237,6 @@ def _matrix(operand: View) -> tuple[Argument, ...]:
 STEPS: dict[str, Callable[[Step, _Context], Call]] = {
     "linear": _linear, "matmul": _matmul, "elementwise": _elementwise, "softmax": _softmax,
     "log_softmax": _softmax, "layer_norm": _layer_norm, "rms_norm": _rms_norm, "cumsum": _cumsum,
-    "topk_ids": _topk, "reduce": _reduce, "embedding": _embedding, "embedding_bag": _embedding_bag,
+    "topk_ids": _topk, "reduce": _reduce, "embedding": _take, "embedding_bag": _embedding_bag,
     "take": _take, "take_along": _take_along, "iota": _iota,
 }
