@@ -15,19 +15,7 @@ import numpy.typing as npt
 
 from ir.types import NDArray
 from nncompile.backend import CallSpec, Shape
-from nncompile.cpu.layout import (
-    FAULT_STEP,
-    FAULT_WORDS,
-    FLOPS,
-    INPUTS,
-    OUTPUTS,
-    PLAN_FACTS,
-    PLAN_SIZES,
-    PLAN_STATE,
-    PLAN_WORDS,
-    RELEASE,
-    WORKERS,
-)
+from nncompile.cpu import layout
 from nncompile.cpu.objects import runtime
 from nncompile.cpu.objects.primitives import (
     Pointer,
@@ -63,22 +51,22 @@ _clear_error = symbol("clear_error", "", "n", "PyErr_Clear")
 @runtime
 def run_objects(plan: Pointer, weights: Pointer, objects: Pointer) -> int:
     """Runs `launch.run` for a tuple of arrays: the inputs, then the outputs."""
-    state, facts = load_pointer(plan, PLAN_STATE), load_pointer(plan, PLAN_FACTS)
-    count = load(state, INPUTS) + load(state, OUTPUTS)
-    views, arrays, fault = stack(_BUFFER_WORDS * count), stack(2 * count), stack(FAULT_WORDS)
-    store(fault, FAULT_STEP, 0)
-    held = hold(objects, views, arrays, load(state, INPUTS), count)
+    state, facts = load_pointer(plan, layout.PLAN_STATE), load_pointer(plan, layout.PLAN_FACTS)
+    count = load(state, layout.INPUTS) + load(state, layout.OUTPUTS)
+    views, arrays, fault = stack(_BUFFER_WORDS * count), stack(2 * count), stack(layout.FAULT_WORDS)
+    store(fault, layout.FAULT_STEP, 0)
+    held = hold(objects, views, arrays, load(state, layout.INPUTS), count)
     status = _UNUSUAL
     if held == count:
-        lasts = load(facts, FLOPS) >= load(state, RELEASE)
+        lasts = load(facts, layout.FLOPS) >= load(state, layout.RELEASE)
         thread = save_thread() if lasts else null()
-        status = run(state, weights, arrays, load_pointer(plan, PLAN_SIZES), facts, fault,
-                     load(state, WORKERS))
+        status = run(state, weights, arrays, load_pointer(plan, layout.PLAN_SIZES), facts, fault,
+                     load(state, layout.WORKERS))
         if lasts:
             restore_thread(thread)
     for i in range(held):
         _release_buffer(words(views, _BUFFER_WORDS * i))
-    return status if load(fault, FAULT_STEP) == 0 else _UNUSUAL
+    return status if load(fault, layout.FAULT_STEP) == 0 else _UNUSUAL
 
 
 @runtime
@@ -125,9 +113,10 @@ class Plan:
     def __init__(self, state: Words, sizes: Words, facts: Words,
                  outputs: Sequence[tuple[Make, Shape, np.dtype[Any]]]) -> None:
         self.outputs, self._kept = outputs, (sizes, facts)
-        self._words = np.zeros(PLAN_WORDS, np.int64)
-        for word, array in ((PLAN_STATE, state), (PLAN_SIZES, sizes), (PLAN_FACTS, facts)):
-            self._words[word] = array.ctypes.data
+        self._words = np.zeros(layout.PLAN_WORDS, np.int64)
+        self._words[layout.PLAN_STATE] = state.ctypes.data
+        self._words[layout.PLAN_SIZES] = sizes.ctypes.data
+        self._words[layout.PLAN_FACTS] = facts.ctypes.data
         self.address = self._words.ctypes.data
 
 

@@ -18,36 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nncompile import options
-from nncompile.cpu.layout import (
-    ARENA,
-    ARRAY_CLASS,
-    FACT_WORDS,
-    FALLBACK,
-    FAULT_STEP,
-    FAULT_WORDS,
-    FLOPS,
-    INPUTS,
-    LARGE,
-    NEW_ARRAY,
-    NEW_LARGE,
-    ON_FAULT,
-    OUT_NAME,
-    OUTPUT_DIMS,
-    OUTPUTS,
-    PLAN,
-    RELEASE,
-    RESTART,
-    ROOM,
-    SIZE_WORDS,
-    SPEC_BYTES,
-    SPEC_DESCR,
-    SPEC_DIMS,
-    SPEC_OTHER_TYPE,
-    SPEC_RANK,
-    SPEC_TYPE,
-    SPECS,
-    WORKERS,
-)
+from nncompile.cpu import layout
 from nncompile.cpu.objects import runtime
 from nncompile.cpu.objects.primitives import (
     Pointer,
@@ -96,44 +67,44 @@ _call_plan = indirect("call_plan", "pp", "n")
 def call(self: Pointer, args: Pointer, count: int, keywords: Pointer) -> Pointer:
     """Handles call(*inputs), call(*inputs, *outs), and with one output call(*inputs, out=out)."""
     state = load_pointer(self, _DATA)
-    inputs, outputs = load(state, INPUTS), load(state, OUTPUTS)
+    inputs, outputs = load(state, layout.INPUTS), load(state, layout.OUTPUTS)
     out_given = has_out(state, count, keywords)
-    sizes, facts = stack(load(state, SIZE_WORDS)), stack(load(state, FACT_WORDS))
+    sizes, facts = stack(load(state, layout.SIZE_WORDS)), stack(load(state, layout.FACT_WORDS))
     arrays, results = stack(2 * (inputs + outputs)), stack(outputs)
     specs = null()
     if out_given >= 0:
         specs = read_inputs(state, args, sizes, arrays)
     if same(specs, null()):
-        return _vectorcall(load_pointer(state, FALLBACK), args, count, keywords)
-    _call_plan(load_pointer(state, PLAN), sizes, facts)
-    if load(facts, ROOM) < 0:
-        return _vectorcall(load_pointer(state, FALLBACK), args, count, keywords)
+        return _vectorcall(load_pointer(state, layout.FALLBACK), args, count, keywords)
+    _call_plan(load_pointer(state, layout.PLAN), sizes, facts)
+    if load(facts, layout.ROOM) < 0:
+        return _vectorcall(load_pointer(state, layout.FALLBACK), args, count, keywords)
     if out_given:
         if take_outputs(state, words(args, inputs), specs, facts, arrays, results) == 0:
-            return _vectorcall(load_pointer(state, FALLBACK), args, count, keywords)
+            return _vectorcall(load_pointer(state, layout.FALLBACK), args, count, keywords)
     elif make_outputs(state, specs, facts, arrays, results) == 0:
         return null()
-    fault = stack(FAULT_WORDS)
-    store(fault, FAULT_STEP, 0)
+    fault = stack(layout.FAULT_WORDS)
+    store(fault, layout.FAULT_STEP, 0)
     status = run_released(state, arrays, sizes, facts, fault)
-    if status == DONE and load(fault, FAULT_STEP) == 0:
+    if status == DONE and load(fault, layout.FAULT_STEP) == 0:
         return returned(results, outputs)
     release(results, outputs)
     if status == DONE:
         return refuse(state, fault)
     if status == NO_WORKERS:
-        return _vectorcall(load_pointer(state, RESTART), args, count, keywords)
+        return _vectorcall(load_pointer(state, layout.RESTART), args, count, keywords)
     return _no_memory()
 
 
 @runtime
 def has_out(state: Pointer, count: int, keywords: Pointer) -> int:
     """Returns 1 if outputs are given, 0 if not, and -1 if the arguments are anything else."""
-    inputs, outputs = load(state, INPUTS), load(state, OUTPUTS)
+    inputs, outputs = load(state, layout.INPUTS), load(state, layout.OUTPUTS)
     if same(keywords, null()) == 0 and _tuple_size(keywords) > 0:
         if count != inputs or outputs != 1 or _tuple_size(keywords) != 1:
             return -1
-        return 1 if same(get_item(keywords, 0), load_pointer(state, OUT_NAME)) else -1
+        return 1 if same(get_item(keywords, 0), load_pointer(state, layout.OUT_NAME)) else -1
     if count == inputs:
         return 0
     return 1 if count == inputs + outputs else -1
@@ -145,38 +116,40 @@ def read_inputs(state: Pointer, args: Pointer, sizes: Pointer, arrays: Pointer) 
 
     Returns where the outputs' specs are, or null if an input is not plain or does not fit.
     """
-    for i in range(load(state, SIZE_WORDS)):
+    for i in range(load(state, layout.SIZE_WORDS)):
         store(sizes, i, -1)
-    spec = words(state, SPECS)
-    for i in range(load(state, INPUTS)):
+    spec = words(state, layout.SPECS)
+    for i in range(load(state, layout.INPUTS)):
         array = load_pointer(args, i)
         if is_plain(state, array, spec, _PLAIN) == 0:
             return null()
-        shape, rank = load_pointer(array, _SHAPE), load(spec, SPEC_RANK)
-        if bind_sizes(shape, words(spec, SPEC_DIMS), rank, sizes) == 0:
+        shape, rank = load_pointer(array, _SHAPE), load(spec, layout.SPEC_RANK)
+        if bind_sizes(shape, words(spec, layout.SPEC_DIMS), rank, sizes) == 0:
             return null()
         note_array(state, arrays, i, array, shape, spec)
-        spec = words(spec, SPEC_DIMS + rank)
+        spec = words(spec, layout.SPEC_DIMS + rank)
     return spec
 
 
 @runtime
 def is_plain(state: Pointer, array: Pointer, spec: Pointer, flags: int) -> int:
     """Returns whether it is an ndarray itself, of the spec's dtype and rank, with these flags."""
-    if load(array, _CLASS) != load(state, ARRAY_CLASS):
+    if load(array, _CLASS) != load(state, layout.ARRAY_CLASS):
         return 0
-    if load_int32(array, _RANK_BYTE) != load(spec, SPEC_RANK):
+    if load_int32(array, _RANK_BYTE) != load(spec, layout.SPEC_RANK):
         return 0
     if load_int32(array, _FLAGS_BYTE) & flags != flags:
         return 0
-    if load(array, _DESCR) == load(spec, SPEC_DESCR):
+    if load(array, _DESCR) == load(spec, layout.SPEC_DESCR):
         return 1
     descr = load_pointer(array, _DESCR)       # an equal dtype, as unpickling makes them
     order = (load_int32(descr, _BYTE_ORDER_BYTE - 2) >> 16) & 255
     if order != _NATIVE and order != _NO_ORDER:
         return 0
     number = load_int32(descr, _TYPE_BYTE)
-    return 1 if number == load(spec, SPEC_TYPE) or number == load(spec, SPEC_OTHER_TYPE) else 0
+    if number == load(spec, layout.SPEC_TYPE) or number == load(spec, layout.SPEC_OTHER_TYPE):
+        return 1
+    return 0
 
 
 @runtime
@@ -200,30 +173,30 @@ def note_array(state: Pointer, arrays: Pointer, i: int, array: Pointer, shape: P
     """Writes where array number i starts, and in the second half of `arrays` how many bytes it has.
     """
     store(arrays, i, load(array, _DATA))
-    size = load(spec, SPEC_BYTES)
-    for axis in range(load(spec, SPEC_RANK)):
+    size = load(spec, layout.SPEC_BYTES)
+    for axis in range(load(spec, layout.SPEC_RANK)):
         size *= load(shape, axis)
-    store(arrays, load(state, INPUTS) + load(state, OUTPUTS) + i, size)
+    store(arrays, load(state, layout.INPUTS) + load(state, layout.OUTPUTS) + i, size)
 
 
 @runtime
 def take_outputs(state: Pointer, given: Pointer, spec: Pointer, facts: Pointer, arrays: Pointer,
                  results: Pointer) -> int:
     """Uses the outputs that the caller gave, if they are plain, fit, and overlap nothing."""
-    inputs, outputs = load(state, INPUTS), load(state, OUTPUTS)
-    dims = words(facts, OUTPUT_DIMS)
+    inputs, outputs = load(state, layout.INPUTS), load(state, layout.OUTPUTS)
+    dims = words(facts, layout.OUTPUT_DIMS)
     for i in range(outputs):
         array = load_pointer(given, i)
         if is_plain(state, array, spec, _PLAIN | _WRITEABLE) == 0:
             return 0
-        shape, rank = load_pointer(array, _SHAPE), load(spec, SPEC_RANK)
+        shape, rank = load_pointer(array, _SHAPE), load(spec, layout.SPEC_RANK)
         for axis in range(rank):
             if load(shape, axis) != load(dims, axis):
                 return 0
         note_array(state, arrays, inputs + i, array, shape, spec)
         store_pointer(results, i, array)
         dims = words(dims, rank)
-        spec = words(spec, SPEC_DIMS)
+        spec = words(spec, layout.SPEC_DIMS)
     for i in range(inputs, inputs + outputs):
         if overlaps_earlier(arrays, inputs + outputs, i):
             return 0
@@ -247,15 +220,16 @@ def overlaps_earlier(arrays: Pointer, count: int, i: int) -> int:
 def make_outputs(state: Pointer, spec: Pointer, facts: Pointer, arrays: Pointer, results: Pointer
                  ) -> int:
     """Makes new arrays. Returns 0 if Python's error is set instead."""
-    inputs, outputs = load(state, INPUTS), load(state, OUTPUTS)
-    dims = words(facts, OUTPUT_DIMS)
+    inputs, outputs = load(state, layout.INPUTS), load(state, layout.OUTPUTS)
+    dims = words(facts, layout.OUTPUT_DIMS)
     for i in range(outputs):
-        rank, size = load(spec, SPEC_RANK), load(spec, SPEC_BYTES)
+        rank, size = load(spec, layout.SPEC_RANK), load(spec, layout.SPEC_BYTES)
         for axis in range(rank):
             size *= load(dims, axis)
-        if size < load(state, LARGE):
-            array = _new_array(load_pointer(state, NEW_ARRAY), load_pointer(state, ARRAY_CLASS),
-                               rank, dims, load(spec, SPEC_TYPE), null(), null(), 0, 0, null())
+        if size < load(state, layout.LARGE):
+            array = _new_array(load_pointer(state, layout.NEW_ARRAY),
+                               load_pointer(state, layout.ARRAY_CLASS), rank, dims,
+                               load(spec, layout.SPEC_TYPE), null(), null(), 0, 0, null())
         else:
             array = new_large_array(state, i, dims, rank)
         if same(array, null()):
@@ -264,7 +238,7 @@ def make_outputs(state: Pointer, spec: Pointer, facts: Pointer, arrays: Pointer,
         store_pointer(results, i, array)
         store(arrays, inputs + i, load(array, _DATA))
         dims = words(dims, rank)
-        spec = words(spec, SPEC_DIMS)
+        spec = words(spec, layout.SPEC_DIMS)
     return 1
 
 
@@ -275,7 +249,7 @@ def new_large_array(state: Pointer, i: int, dims: Pointer, rank: int) -> Pointer
     store(numbers, 0, i)
     for axis in range(rank):
         store(numbers, 1 + axis, load(dims, axis))
-    return call_python(load_pointer(state, NEW_LARGE), numbers, 1 + rank)
+    return call_python(load_pointer(state, layout.NEW_LARGE), numbers, 1 + rank)
 
 
 @runtime
@@ -286,9 +260,9 @@ def run_released(state: Pointer, arrays: Pointer, sizes: Pointer, facts: Pointer
     Another thread may meanwhile give the model other weights, so the run holds a reference to its
     own.
     """
-    arena = load_pointer(state, ARENA)
-    weights, threads = load_pointer(arena, _DATA), load(state, WORKERS)
-    if load(facts, FLOPS) < load(state, RELEASE):
+    arena = load_pointer(state, layout.ARENA)
+    weights, threads = load_pointer(arena, _DATA), load(state, layout.WORKERS)
+    if load(facts, layout.FLOPS) < load(state, layout.RELEASE):
         return run(state, weights, arrays, sizes, facts, fault, threads)
     _incref(arena)
     thread = save_thread()
@@ -322,8 +296,8 @@ def release(results: Pointer, outputs: int) -> None:
 @runtime
 def refuse(state: Pointer, fault: Pointer) -> Pointer:
     """Calls on_fault(step, index, size), which raises the error."""
-    store(fault, FAULT_STEP, load(fault, FAULT_STEP) - 1)            # steps are noted from 1
-    return call_python(load_pointer(state, ON_FAULT), fault, 3)
+    store(fault, layout.FAULT_STEP, load(fault, layout.FAULT_STEP) - 1)   # steps count from 1
+    return call_python(load_pointer(state, layout.ON_FAULT), fault, 3)
 
 
 @runtime

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ir.records import dataclass
-from nncompile.cpu.layout import BUSY
+from nncompile.cpu import layout
 from nncompile.cpu.machine.ceilings import kept, peak, seconds_of
 from nncompile.cpu.objects import linker, load_functions, runtime
 from nncompile.cpu.objects.primitives import (
@@ -51,12 +51,12 @@ def meet(args: Pointer, sizes: Pointer, weights: Pointer, scratch: Pointer, bloc
 @runtime
 def meetings(pool: Pointer, queue: Pointer, job: Pointer, times: int) -> int:
     """Runs so many of these jobs one after the other; returns 0 if the pool has other work."""
-    if exchange(pool, BUSY, 1) != 0:
+    if exchange(pool, layout.BUSY, 1) != 0:
         return 0
     for _ in range(times):
         atomic_store(queue, 0, 0)
         share(pool, 2, job, null(), null(), null(), null(), 0, queue, 0, 0, null())
-    exchange(pool, BUSY, 0)
+    exchange(pool, layout.BUSY, 0)
     return 1
 
 

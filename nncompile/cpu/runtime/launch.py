@@ -13,26 +13,8 @@ allocates its own and works alone.
 """
 from __future__ import annotations
 
+from nncompile.cpu import layout
 from nncompile.cpu.kernels import NEXT_BASE
-from nncompile.cpu.layout import (
-    BLOCK_SCRATCH,
-    BUSY,
-    CACHE,
-    FLOPS,
-    LOCK,
-    MOST_ROWS,
-    PHASES,
-    PHASES_SCRATCH,
-    POOL_ADDRESS,
-    QUEUE_WORDS,
-    QUEUES,
-    QUEUES_BASE,
-    ROW_BLOCKS,
-    SCRATCH,
-    STARTED,
-    TILE_ROWS,
-    WORTH,
-)
 from nncompile.cpu.machine import L2, L3
 from nncompile.cpu.objects import runtime
 from nncompile.cpu.objects.primitives import (
@@ -72,28 +54,28 @@ def run(state: Pointer, weights: Pointer, args: Pointer, sizes: Pointer, facts: 
     fault:   words, 0 before; a step that meets a wrong index writes them.
     threads: the most that may work.
     """
-    if exchange(state, LOCK, 1) != 0:
+    if exchange(state, layout.LOCK, 1) != 0:
         return run_apart(state, weights, args, sizes, facts, fault)
-    pool = load_pointer(state, POOL_ADDRESS)
+    pool = load_pointer(state, layout.POOL_ADDRESS)
     workers = useful_workers(state, sizes, facts, threads)
-    if workers > 1 and atomic_load(pool, STARTED) + 1 < workers:
-        publish(state, LOCK, 0)
+    if workers > 1 and atomic_load(pool, layout.STARTED) + 1 < workers:
+        publish(state, layout.LOCK, 0)
         return NO_WORKERS
-    if workers > 1 and exchange(pool, BUSY, 1) != 0:
+    if workers > 1 and exchange(pool, layout.BUSY, 1) != 0:
         workers = 1                           # they work for another model: alone, then
     rows = load(sizes, 0)
     by_rows = in_row_blocks(state, sizes, facts, workers)
     floats = (workers if by_rows else 1) * scratch_floats(facts, by_rows)
-    block = block_rows(rows, load(facts, MOST_ROWS), load(state, TILE_ROWS), workers)
-    driver = load_pointer(state, ROW_BLOCKS if by_rows else PHASES)
-    stride = 0 if by_rows else load(state, QUEUE_WORDS)
-    scratch = grown(state, SCRATCH, 4 * floats, 0)
+    block = block_rows(rows, load(facts, layout.MOST_ROWS), load(state, layout.TILE_ROWS), workers)
+    driver = load_pointer(state, layout.ROW_BLOCKS if by_rows else layout.PHASES)
+    stride = 0 if by_rows else load(state, layout.QUEUE_WORDS)
+    scratch = grown(state, layout.SCRATCH, 4 * floats, 0)
     queue = empty_queues(state, workers * stride)
     status = DONE
     if same(queue, null()) or (floats != 0 and same(scratch, null())):
         status = NO_MEMORY
     if status == DONE:
-        base = load(state, QUEUES_BASE)
+        base = load(state, layout.QUEUES_BASE)
         if workers > 1:
             share(pool, workers, driver, args, sizes, weights, scratch, block, queue, stride, base,
                   fault)
@@ -101,8 +83,8 @@ def run(state: Pointer, weights: Pointer, args: Pointer, sizes: Pointer, facts: 
             enter(queue, stride, 0, 1, base)
             call_driver(driver, args, sizes, weights, scratch, block, queue, fault, 0)
     if workers > 1:
-        publish(pool, BUSY, 0)
-    publish(state, LOCK, 0)
+        publish(pool, layout.BUSY, 0)
+    publish(state, layout.LOCK, 0)
     return status
 
 
@@ -111,18 +93,18 @@ def run_apart(state: Pointer, weights: Pointer, args: Pointer, sizes: Pointer, f
               fault: Pointer) -> int:
     """Computes the outputs on this thread alone, in memory of this call's own; see run."""
     rows = load(sizes, 0)
-    most = load(facts, MOST_ROWS)
+    most = load(facts, layout.MOST_ROWS)
     by_rows = in_row_blocks(state, sizes, facts, 1)
     floats = scratch_floats(facts, by_rows)
-    count = PHASE if by_rows else load(state, QUEUE_WORDS)
+    count = PHASE if by_rows else load(state, layout.QUEUE_WORDS)
     queue = _aligned_alloc(64, whole_lines(8 * count + 4 * floats))
     if same(queue, null()):
         return NO_MEMORY
     for i in range(count):
         store(queue, i, 0)
-    call_driver(load_pointer(state, ROW_BLOCKS if by_rows else PHASES), args, sizes, weights,
-                words(queue, count), block_rows(rows, most, load(state, TILE_ROWS), 1), queue,
-                fault, 0)
+    driver = load_pointer(state, layout.ROW_BLOCKS if by_rows else layout.PHASES)
+    block = block_rows(rows, most, load(state, layout.TILE_ROWS), 1)
+    call_driver(driver, args, sizes, weights, words(queue, count), block, queue, fault, 0)
     _free(queue)
     return DONE
 
@@ -132,8 +114,8 @@ def useful_workers(state: Pointer, sizes: Pointer, facts: Pointer, threads: int)
     """Returns how many of so many threads finish this call soonest."""
     if threads == 1:
         return 1
-    worth = load(load_pointer(state, POOL_ADDRESS), WORTH)
-    workers = max(1, min(threads, 1 + load(facts, FLOPS) // worth))
+    worth = load(load_pointer(state, layout.POOL_ADDRESS), layout.WORTH)
+    workers = max(1, min(threads, 1 + load(facts, layout.FLOPS) // worth))
     if in_row_blocks(state, sizes, facts, workers):
         workers = min(workers, row_workers(state, sizes, facts))
     return workers
@@ -142,7 +124,7 @@ def useful_workers(state: Pointer, sizes: Pointer, facts: Pointer, threads: int)
 @runtime
 def row_workers(state: Pointer, sizes: Pointer, facts: Pointer) -> int:
     """Returns how many threads there are rows for."""
-    least = fewest_rows(load(facts, MOST_ROWS), load(state, TILE_ROWS))
+    least = fewest_rows(load(facts, layout.MOST_ROWS), load(state, layout.TILE_ROWS))
     return max(1, (load(sizes, 0) + least - 1) // least)
 
 
@@ -155,17 +137,17 @@ def in_row_blocks(state: Pointer, sizes: Pointer, facts: Pointer, workers: int) 
     weights: all of them in row_blocks, and its share of them in phases. To start the workers, or to
     meet at the end of a step, takes about half of WORTH, since that is what two of them save.
     """
-    if load(state, ROW_BLOCKS) == 0:
+    if load(state, layout.ROW_BLOCKS) == 0:
         return 0
     rows = max(1, load(sizes, 0))
-    if workers == 1 or rows > load(facts, MOST_ROWS):
+    if workers == 1 or rows > load(facts, layout.MOST_ROWS):
         return 1
-    row, reading = load(facts, FLOPS) // rows, rows_to_read(state, facts, workers)
+    row, reading = load(facts, layout.FLOPS) // rows, rows_to_read(state, facts, workers)
     busy = min(workers, row_workers(state, sizes, facts))
-    meeting = load(load_pointer(state, POOL_ADDRESS), WORTH) // 2
+    meeting = load(load_pointer(state, layout.POOL_ADDRESS), layout.WORTH) // 2
     blocks = row * max((rows + busy - 1) // busy, reading) + meeting * min(busy - 1, 1)
     phases = row * max(rows, reading) // workers
-    return 1 if blocks <= phases + meeting * (1 + load(state, QUEUE_WORDS) // PHASE) else 0
+    return 1 if blocks <= phases + meeting * (1 + load(state, layout.QUEUE_WORDS) // PHASE) else 0
 
 
 @runtime
@@ -175,12 +157,12 @@ def rows_to_read(state: Pointer, facts: Pointer, workers: int) -> int:
     The constants were measured on a CPU whose cores each get the full speed of its L3 cache however
     many of them read, while they share the bandwidth of memory.
     """
-    if load(facts, MOST_ROWS) <= load(state, TILE_ROWS):
+    if load(facts, layout.MOST_ROWS) <= load(state, layout.TILE_ROWS):
         return 1                              # rows of many products' rows each
-    cache = load(state, CACHE)
+    cache = load(state, layout.CACHE)
     if cache == L2:
         return _ROWS_L2
-    return _ROWS_L3 if cache == L3 else workers * load(state, TILE_ROWS)
+    return _ROWS_L3 if cache == L3 else workers * load(state, layout.TILE_ROWS)
 
 
 @runtime
@@ -213,7 +195,8 @@ def fewest_rows(most: int, tile: int) -> int:
 @runtime
 def scratch_floats(facts: Pointer, by_rows: int) -> int:
     """Returns the scratch memory of a worker's block, or of all phases, in float32."""
-    return min(load(facts, BLOCK_SCRATCH if by_rows else PHASES_SCRATCH), _MOST_FLOATS)
+    stated = load(facts, layout.BLOCK_SCRATCH if by_rows else layout.PHASES_SCRATCH)
+    return min(stated, _MOST_FLOATS)
 
 
 @runtime
@@ -223,10 +206,10 @@ def empty_queues(state: Pointer, count: int) -> Pointer:
     The first PHASE words count the claimed blocks of rows in the schedule of blocks; then count is
     0.
     """
-    queues = grown(state, QUEUES, 8 * (PHASE + count), PHASE + count)
+    queues = grown(state, layout.QUEUES, 8 * (PHASE + count), PHASE + count)
     if same(queues, null()):
         return queues
-    store(state, QUEUES_BASE, load(state, QUEUES_BASE) + NEXT_BASE)
+    store(state, layout.QUEUES_BASE, load(state, layout.QUEUES_BASE) + NEXT_BASE)
     if count > 0:
         return words(queues, PHASE)
     store(queues, 0, 0)
@@ -267,8 +250,8 @@ def sharing(state: Pointer, sizes: Pointer, facts: Pointer, threads: int, answer
     store(answer, 0, workers)
     store(answer, 1, 0)
     if in_row_blocks(state, sizes, facts, workers):
-        store(answer, 1, block_rows(load(sizes, 0), load(facts, MOST_ROWS),
-                                    load(state, TILE_ROWS), workers))
+        store(answer, 1, block_rows(load(sizes, 0), load(facts, layout.MOST_ROWS),
+                                    load(state, layout.TILE_ROWS), workers))
 
 
 _DECIDING = (useful_workers, row_workers, in_row_blocks, rows_to_read, block_rows, fewest_rows)

@@ -36,36 +36,8 @@ from typing import Any
 import numpy as np
 
 from nncompile import options
+from nncompile.cpu import layout
 from nncompile.cpu.kernels import BASE, ME, OTHERS, STRIDE
-from nncompile.cpu.layout import (
-    ACTIVE,
-    ALLOWED,
-    AWAY_FROM,
-    CPU_WORDS,
-    DRIVER_LETTERS,
-    JOB_ARGS,
-    JOB_BASE,
-    JOB_BLOCK,
-    JOB_DRIVER,
-    JOB_FAULT,
-    JOB_FOR_ALL,
-    JOB_JOINED,
-    JOB_QUEUE,
-    JOB_SCRATCH,
-    JOB_SIZES,
-    JOB_STRIDE,
-    JOB_WEIGHTS,
-    JOB_WORKERS,
-    MOST_THREADS,
-    NEXT,
-    NUMBER,
-    OPEN,
-    POOL_WORDS,
-    SLEEPERS,
-    STARTED,
-    THREADS,
-    WORTH,
-)
 from nncompile.cpu.objects import runtime
 from nncompile.cpu.objects.primitives import (
     PHASE,
@@ -102,7 +74,7 @@ _system_call = symbol("system_call", "ipiiip", "i", "syscall")
 _current_cpu = symbol("current_cpu", "", "c", "sched_getcpu")
 _set_affinity = symbol("set_affinity", "iip", "c", "sched_setaffinity")
 _yield_cpu = symbol("yield_cpu", "", "c", "sched_yield")
-call_driver = indirect("call_driver", DRIVER_LETTERS, "n")
+call_driver = indirect("call_driver", layout.DRIVER_LETTERS, "n")
 
 
 # -- compiled --------------------------------------------------------------------------------------
@@ -110,39 +82,40 @@ call_driver = indirect("call_driver", DRIVER_LETTERS, "n")
 @runtime
 def worker(pool: Pointer) -> Pointer:
     """Runs a worker: it waits for a job, joins it, works, leaves, and begins again."""
-    number = atomic_add(pool, NEXT, 1)
-    atomic_store(pool, THREADS + number, _system_call(_GETTID, null(), 0, 0, 0, null()))
+    number = atomic_add(pool, layout.NEXT, 1)
+    atomic_store(pool, layout.THREADS + number, _system_call(_GETTID, null(), 0, 0, 0, null()))
     seen = 0
     while seen >= 0:                          # jobs count up from 1: this never ends
         spins = 0
-        while atomic_load(pool, NUMBER) == seen:
+        while atomic_load(pool, layout.NUMBER) == seen:
             relax()
             spins += 1
             if spins == SPINS:
-                atomic_add(pool, SLEEPERS, 1)
-                _system_call(_FUTEX, words(pool, NUMBER), _FUTEX_WAIT, seen, 0, null())
-                atomic_add(pool, SLEEPERS, -1)
+                atomic_add(pool, layout.SLEEPERS, 1)
+                _system_call(_FUTEX, words(pool, layout.NUMBER), _FUTEX_WAIT, seen, 0, null())
+                atomic_add(pool, layout.SLEEPERS, -1)
                 spins = 0
-        seen = atomic_load(pool, NUMBER)
-        atomic_add(pool, ACTIVE, 1)
-        if atomic_load(pool, OPEN) == seen:
-            ticket = 1 + (number if load(pool, JOB_FOR_ALL) else atomic_add(pool, JOB_JOINED, 1))
-            if ticket < load(pool, JOB_WORKERS):
+        seen = atomic_load(pool, layout.NUMBER)
+        atomic_add(pool, layout.ACTIVE, 1)
+        if atomic_load(pool, layout.OPEN) == seen:
+            ticket = 1 + (number if load(pool, layout.JOB_FOR_ALL) else
+                          atomic_add(pool, layout.JOB_JOINED, 1))
+            if ticket < load(pool, layout.JOB_WORKERS):
                 work(pool, ticket)
-        atomic_add(pool, ACTIVE, -1)
+        atomic_add(pool, layout.ACTIVE, -1)
     return pool
 
 
 @runtime
 def work(pool: Pointer, me: int) -> None:
     """Takes part in the job as its worker number `me`."""
-    stride = load(pool, JOB_STRIDE)
-    queue = words(load_pointer(pool, JOB_QUEUE), me * stride)
-    enter(queue, stride, me, load(pool, JOB_WORKERS), load(pool, JOB_BASE))
-    call_driver(load_pointer(pool, JOB_DRIVER), load_pointer(pool, JOB_ARGS),
-                load_pointer(pool, JOB_SIZES), load_pointer(pool, JOB_WEIGHTS),
-                load_pointer(pool, JOB_SCRATCH), load(pool, JOB_BLOCK), queue,
-                load_pointer(pool, JOB_FAULT), me)
+    stride = load(pool, layout.JOB_STRIDE)
+    queue = words(load_pointer(pool, layout.JOB_QUEUE), me * stride)
+    enter(queue, stride, me, load(pool, layout.JOB_WORKERS), load(pool, layout.JOB_BASE))
+    call_driver(load_pointer(pool, layout.JOB_DRIVER), load_pointer(pool, layout.JOB_ARGS),
+                load_pointer(pool, layout.JOB_SIZES), load_pointer(pool, layout.JOB_WEIGHTS),
+                load_pointer(pool, layout.JOB_SCRATCH), load(pool, layout.JOB_BLOCK), queue,
+                load_pointer(pool, layout.JOB_FAULT), me)
 
 
 @runtime
@@ -164,29 +137,29 @@ def share(pool: Pointer, workers: int, driver: Pointer, args: Pointer, sizes: Po
     stride: words from the queue of a worker to the next one's; 0 if they share one.
     base: what the queues' counts start from.
     """
-    store_pointer(pool, JOB_DRIVER, driver)
-    store_pointer(pool, JOB_ARGS, args)
-    store_pointer(pool, JOB_SIZES, sizes)
-    store_pointer(pool, JOB_WEIGHTS, weights)
-    store_pointer(pool, JOB_QUEUE, queue)
-    store_pointer(pool, JOB_SCRATCH, scratch)
-    store(pool, JOB_BLOCK, block)
-    store(pool, JOB_STRIDE, stride)
-    store(pool, JOB_BASE, base)
-    store_pointer(pool, JOB_FAULT, fault)
-    store(pool, JOB_WORKERS, workers)
-    store(pool, JOB_FOR_ALL, load(pool, STARTED) + 1 == workers)
-    store(pool, JOB_JOINED, 0)
-    number = 1 + load(pool, NUMBER)
-    publish(pool, OPEN, number)
-    atomic_store(pool, NUMBER, number)
-    if atomic_load(pool, SLEEPERS) > 0:
+    store_pointer(pool, layout.JOB_DRIVER, driver)
+    store_pointer(pool, layout.JOB_ARGS, args)
+    store_pointer(pool, layout.JOB_SIZES, sizes)
+    store_pointer(pool, layout.JOB_WEIGHTS, weights)
+    store_pointer(pool, layout.JOB_QUEUE, queue)
+    store_pointer(pool, layout.JOB_SCRATCH, scratch)
+    store(pool, layout.JOB_BLOCK, block)
+    store(pool, layout.JOB_STRIDE, stride)
+    store(pool, layout.JOB_BASE, base)
+    store_pointer(pool, layout.JOB_FAULT, fault)
+    store(pool, layout.JOB_WORKERS, workers)
+    store(pool, layout.JOB_FOR_ALL, load(pool, layout.STARTED) + 1 == workers)
+    store(pool, layout.JOB_JOINED, 0)
+    number = 1 + load(pool, layout.NUMBER)
+    publish(pool, layout.OPEN, number)
+    atomic_store(pool, layout.NUMBER, number)
+    if atomic_load(pool, layout.SLEEPERS) > 0:
         keep_workers_off(pool, _current_cpu())
-        _system_call(_FUTEX, words(pool, NUMBER), _FUTEX_WAKE, workers - 1, 0, null())
+        _system_call(_FUTEX, words(pool, layout.NUMBER), _FUTEX_WAKE, workers - 1, 0, null())
     work(pool, 0)
-    exchange(pool, OPEN, 0)
+    exchange(pool, layout.OPEN, 0)
     spins = 0
-    while atomic_load(pool, ACTIVE) > 0:
+    while atomic_load(pool, layout.ACTIVE) > 0:
         spins += 1
         if spins < _YIELD_AFTER:
             relax()
@@ -200,17 +173,17 @@ def keep_workers_off(pool: Pointer, cpu: int) -> None:
 
     On a single CPU Linux refuses that, which does no harm.
     """
-    if load(pool, AWAY_FROM) == cpu + 1 or cpu < 0 or cpu >= 64 * CPU_WORDS:
+    if load(pool, layout.AWAY_FROM) == cpu + 1 or cpu < 0 or cpu >= 64 * layout.CPU_WORDS:
         return
-    store(pool, AWAY_FROM, cpu + 1)
-    allowed = stack(CPU_WORDS)
-    for i in range(CPU_WORDS):
-        store(allowed, i, load(pool, ALLOWED + i))
+    store(pool, layout.AWAY_FROM, cpu + 1)
+    allowed = stack(layout.CPU_WORDS)
+    for i in range(layout.CPU_WORDS):
+        store(allowed, i, load(pool, layout.ALLOWED + i))
     store(allowed, cpu // 64, load(allowed, cpu // 64) & ~(1 << (cpu % 64)))
-    for i in range(load(pool, STARTED)):
-        thread = atomic_load(pool, THREADS + i)
+    for i in range(load(pool, layout.STARTED)):
+        thread = atomic_load(pool, layout.THREADS + i)
         if thread > 0:                        # 0 would be the calling thread itself
-            _set_affinity(thread, 8 * CPU_WORDS, allowed)
+            _set_affinity(thread, 8 * layout.CPU_WORDS, allowed)
 
 
 COMPILED = (worker, work, enter, share, keep_workers_off)
@@ -225,12 +198,12 @@ class Pool:
     """
 
     def __init__(self) -> None:
-        size = 8 * POOL_WORDS
+        size = 8 * layout.POOL_WORDS
         self.address = _allocate(size)
         ctypes.memset(self.address, 0, size)
-        memory = (ctypes.c_int64 * POOL_WORDS).from_address(self.address)
+        memory = (ctypes.c_int64 * layout.POOL_WORDS).from_address(self.address)
         self.words: np.ndarray[Any, np.dtype[np.int64]] = np.asarray(memory)
-        self.words[WORTH] = DEFAULT_WORTH
+        self.words[layout.WORTH] = DEFAULT_WORTH
         self._lock = threading.Lock()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._forget)
@@ -238,8 +211,8 @@ class Pool:
     def _forget(self) -> None:
         """In a forked child the threads do not exist; what the words say is the parent's."""
         self._lock = threading.Lock()
-        self.words[:WORTH] = 0
-        self.words[WORTH + 1:] = 0
+        self.words[:layout.WORTH] = 0
+        self.words[layout.WORTH + 1:] = 0
 
     def start(self, workers: int, entry: int) -> bool:
         """Makes `workers` threads, the caller included, run the code at `entry`.
@@ -248,15 +221,15 @@ class Pool:
         thread.
         """
         with self._lock:
-            first = bool(self.words[STARTED] == 0)
-            allowed = self.words.view(np.uint64)[ALLOWED:ALLOWED + CPU_WORDS]
+            first = bool(self.words[layout.STARTED] == 0)
+            allowed = self.words.view(np.uint64)[layout.ALLOWED:layout.ALLOWED + layout.CPU_WORDS]
             for cpu in usable_cpus():
-                if cpu < 64 * CPU_WORDS:
+                if cpu < 64 * layout.CPU_WORDS:
                     allowed[cpu // 64] |= np.uint64(1 << cpu % 64)
-            while self.words[STARTED] < workers - 1:
+            while self.words[layout.STARTED] < workers - 1:
                 _start_thread(entry, self.address)
-                self.words[STARTED] += 1
-                self.words[AWAY_FROM] = 0     # the new one is not kept off any CPU yet
+                self.words[layout.STARTED] += 1
+                self.words[layout.AWAY_FROM] = 0     # the new one is not kept off any CPU yet
             return first
 
 
@@ -303,8 +276,9 @@ def _c_function(name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
 def check_threads(threads: int) -> int:
     """Returns the number. Raises Error unless it is an int from 1 to 1024 that is possible here."""
     if not isinstance(threads, int) or isinstance(threads, bool) \
-            or not 1 <= threads <= MOST_THREADS:
-        raise Error(f"threads must be a whole number from 1 to {MOST_THREADS}, not {threads!r}")
+            or not 1 <= threads <= layout.MOST_THREADS:
+        raise Error(f"threads must be a whole number from 1 to {layout.MOST_THREADS}, "
+                    f"not {threads!r}")
     if threads > 1 and not supported():
         raise Error(f"threads={threads}: more than one thread needs Linux on x86-64 or aarch64, "
                     f"and this is {sys.platform} on {platform.machine()}; use threads=1")
@@ -329,7 +303,7 @@ def default_threads() -> int:
             raise Error(f"{options.THREADS.variable}={asked}: {error}") from None
     if not supported():
         return 1
-    return math.ceil(min(MOST_THREADS, len(usable_cpus()), granted_cpus()))
+    return math.ceil(min(layout.MOST_THREADS, len(usable_cpus()), granted_cpus()))
 
 
 def usable_cpus() -> set[int]:
