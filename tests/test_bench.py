@@ -32,7 +32,7 @@ from nncompile.bench.measure import batch_sizes, flops, measure, random_inputs
 from nncompile.bench.peers import write_python
 from nncompile.bench.report import ratio
 from nncompile.counterparts import COUNTERPARTS, Language, Missing, NoCounterpart
-from nncompile.cpu.machine.topology import cores
+from nncompile.cpu.machine import cores
 from nncompile.trace import trace
 from tests.exact import EXACT, PARAMETERS
 

@@ -56,7 +56,7 @@ LOCK, SCRATCH, SCRATCH_BYTES, QUEUES, QUEUES_BYTES, QUEUES_BASE = _state.line(6)
 # Addresses: of the pool, and of the driver's functions; ROW_BLOCKS is 0 where there is none.
 POOL_ADDRESS, PLAN, ROW_BLOCKS, PHASES = _state.line(4)
 # Words of a worker's queue; rows of a product's tile; the cache that the weights stay in, a level
-# of topology.py; the most workers of a call.
+# of machine/caches.py; the most workers of a call.
 QUEUE_WORDS, TILE_ROWS, CACHE, WORKERS = _state.words(4)
 # Python's objects: classes, functions, arrays, and the interned text "out".
 ARRAY_CLASS, NEW_ARRAY, ARENA, FALLBACK, RESTART, ON_FAULT, NEW_LARGE, OUT_NAME = _state.line(8)

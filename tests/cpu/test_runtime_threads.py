@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 
 from nncompile.cpu import kernels, layout
 from nncompile.cpu.kernels.kernel import BASE, CLAIMED, DONE, NEXT_BASE
-from nncompile.cpu.machine import topology as caches
-from nncompile.cpu.machine.topology import L2, L3, MEMORY
+from nncompile.cpu.machine import L2, L3, MEMORY, caches, granted_cpus
 from nncompile.cpu.objects.library import load_kernel
 from nncompile.cpu.objects.link import linker
 from nncompile.cpu.runtime import POOL, launch, pool
@@ -323,8 +322,8 @@ def test_control_groups(tmp_path, group, files, granted):
         (tmp_path / "root" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "root" / name).write_text(text + "\n")
     (tmp_path / "group").write_text(group)
-    assert pool.granted_cpus(tmp_path / "root", tmp_path / "group") == granted
-    assert pool.granted_cpus(tmp_path, tmp_path / "none") == math.inf
+    assert granted_cpus(tmp_path / "root", tmp_path / "group") == granted
+    assert granted_cpus(tmp_path, tmp_path / "none") == math.inf
 
 
 def test_cache_sizes(tmp_path):

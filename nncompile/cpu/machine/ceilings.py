@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from llvmlite import ir as ll
 
-from nncompile.cpu.machine import topology as caches
-from nncompile.cpu.machine.topology import cores
+from nncompile.cpu.machine import caches, cores
 from nncompile.cpu.objects import cache, linker
 from nncompile.cpu.vector import I64, PTR, Emit, Target, define, host, object_code
 

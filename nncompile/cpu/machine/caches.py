@@ -1,5 +1,4 @@
-"""The CPU's caches and cores, as Linux reports them, and the cache that a model's weights fit into.
-"""
+"""The CPU's caches, as Linux reports them, and the one that a model's weights fit into."""
 from __future__ import annotations
 
 import functools
@@ -50,19 +49,3 @@ def cache_of(size: int, folder: Path = FOLDER) -> int:
     if size <= l2_bytes(folder):
         return L2
     return L3 if size <= cache_bytes(folder).get(L3, 0) else MEMORY
-
-
-def cores() -> list[int]:
-    """Returns the CPUs that this process may use, one of every core before any core's second one.
-    """
-    usable = sorted(os.sched_getaffinity(0))
-
-    def place(cpu: int) -> tuple[int, int]:
-        try:
-            topology = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
-            first = int(topology.read_text().replace("-", ",").split(",")[0])
-        except (OSError, ValueError):
-            first = cpu
-        return int(cpu != first), cpu
-
-    return sorted(usable, key=place)
