@@ -6,7 +6,21 @@ declared, so no two of them can overlap.  They are plain integers, which numba t
 """
 from __future__ import annotations
 
-LINE_WORDS = 8                                # of a cache line
+import numpy as np
+import numpy.typing as npt
+
+from ir.types import NDArray
+
+LINE_BYTES = 64                               # of a cache line
+LINE_WORDS = LINE_BYTES // 8
+
+
+def aligned_zeros(count: int, dtype: npt.DTypeLike) -> NDArray:
+    """Returns so many zeros, of which the first begins a cache line."""
+    size = count * np.dtype(dtype).itemsize
+    raw = np.zeros(size + LINE_BYTES, np.uint8)
+    start = -raw.ctypes.data % LINE_BYTES
+    return raw[start:start + size].view(dtype)
 
 
 class Record:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import inspect
 
+import numpy as np
 import pytest
 
 import ir
@@ -13,7 +14,6 @@ from nncompile.cpu.objects.compile import execute
 from nncompile.cpu.objects.primitives import PRIMITIVES
 from nncompile.cpu.runtime import costs
 from nncompile.cpu.runtime.pool import POOL, call_driver
-from nncompile.cpu.runtime.state import aligned_words
 from nncompile.cpu.vector.target import host
 from nncompile.schedule import VECTOR_TRAITS, schedule
 
@@ -49,7 +49,7 @@ def test_what_callers_write_of_a_state_has_a_line_of_its_own() -> None:
     assert lines(*CALLERS).isdisjoint(lines(*OTHERS)) and len(lines(*CALLERS)) == 1
     assert layout.SCRATCH_BYTES == layout.SCRATCH + 1      # as launch.grown has it
     assert layout.QUEUES_BYTES == layout.QUEUES + 1
-    assert aligned_words(3).ctypes.data % (8 * LINE_WORDS) == 0
+    assert layout.aligned_zeros(3, np.int64).ctypes.data % (8 * LINE_WORDS) == 0
 
 
 def test_lines_of_the_pool() -> None:

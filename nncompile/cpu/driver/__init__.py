@@ -4,8 +4,8 @@
 the constants that it reads.  `load` compiles it and finds the addresses of its functions.
 """
 from nncompile.cpu.driver.build import build
-from nncompile.cpu.driver.load import Addresses, load, queue_words
+from nncompile.cpu.driver.load import load
 from nncompile.cpu.driver.values import Driver, Function
 from nncompile.cpu.driver.weights import Arena
 
-__all__ = ["Addresses", "Arena", "Driver", "Function", "build", "load", "queue_words"]
+__all__ = ["Arena", "Driver", "Function", "build", "load"]

@@ -48,8 +48,7 @@ def build(program: Program, target: Target) -> tuple[Driver, Arena]:
     names = Names(program, arena)
     values = name_values(program.graph)
     outlined, lines = fold(_lines_of(program, calls, values))
-    functions = [Function("plan", PLAN_LETTERS,
-                          plan_text(program, names, _output_names(program, values)))]
+    functions = [Function("plan", PLAN_LETTERS, plan_text(program, names, values))]
     if program.batch is not None:
         functions += _row_blocks(program, names, outlined, lines)
     functions += _phases(program, names, outlined, lines)
@@ -72,11 +71,6 @@ def _lines_of(program: Program, calls: Sequence[Call], values: dict[Value, str])
     return [Line(number, step.node.where.layer.partition(" ")[0], values[step.node.result],
                  comment(step, values), call.kernel.name, call.arguments)
             for number, (step, call) in enumerate(zip(program.steps, calls, strict=True))]
-
-
-def _output_names(program: Program, values: dict[Value, str]) -> list[str]:
-    """For each dim of each output what it belongs to."""
-    return [f"{values[v]}: {v.type}" for v in program.graph.outputs for _ in v.type.shape]
 
 
 # -- functions -------------------------------------------------------------------------------------

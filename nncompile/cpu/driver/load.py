@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-from ir.records import dataclass
 from nncompile.cpu.driver.values import Driver
 from nncompile.cpu.objects import (
     Function,
@@ -23,31 +22,12 @@ from nncompile.cpu.objects import (
     load_kernel,
     source_hash,
 )
-from nncompile.cpu.objects.primitives import PHASE, PRIMITIVES, symbol
+from nncompile.cpu.objects.primitives import PRIMITIVES, symbol
 from nncompile.cpu.vector import Target
 
 
-@dataclass(frozen=True)
-class Addresses:
-    """Where the functions of a driver are, and how large their queue is.
-
-    row_blocks:  0 where the driver has no such function.
-    queue_words: words of the queue from which one worker claims its work.
-    """
-
-    plan: int
-    row_blocks: int
-    phases: int
-    queue_words: int
-
-
-def queue_words(driver: Driver) -> int:
-    """How many words the queue of one worker has."""
-    return PHASE * driver.phases
-
-
-def load(driver: Driver, target: Target) -> Addresses:
-    """Loads the driver's functions and the kernels that it calls.
+def load(driver: Driver, target: Target) -> dict[str, int]:
+    """Loads the driver's functions and the kernels that it calls; returns the functions' addresses.
 
     Raises CompileError where the source says something that numba cannot compile.
     """
@@ -63,9 +43,7 @@ def load(driver: Driver, target: Target) -> Addresses:
     jobs = [(name, partial(load_kernel, kernel, target)) for name, kernel in objects.items()]
     with compiling:
         do_all([*jobs, ("the driver", load_driver)])
-    found = {name: into.address(s) for name, s in symbols.items()}
-    return Addresses(found["plan"], found.get("row_blocks", 0), found["phases"],
-                     queue_words(driver))
+    return {name: into.address(symbol) for name, symbol in symbols.items()}
 
 
 def _compile(driver: Driver, symbols: Mapping[str, str], target: Target) -> bytes:

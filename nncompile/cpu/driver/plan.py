@@ -7,50 +7,19 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from ir.graph import named_sizes
-from ir.records import dataclass
-from ir.types import Dim, DimExpr, divide, same, symbol
+from ir.graph import Value, named_sizes
+from ir.types import Dim, DimExpr, divide, same, symbol, terms
 from nncompile.cpu import layout
 from nncompile.cpu.driver.text import Names, Printer
 from nncompile.cpu.driver.weights import LINE
-from nncompile.schedule import Place, Program
+from nncompile.schedule import Program
 from nncompile.schedule.cost import work
 from nncompile.schedule.names import number_text
 
 _BLOCK = 96           # rows of a block; measured: 48 to 384 make no difference
 _SCRATCH = 1 << 18    # floats of a block's scratch, 1 MiB: about an L2 cache
-
-
-@dataclass(frozen=True)
-class _Facts:
-    """What `plan` computes from the named sizes.
-
-    operations: floating-point operations of all steps, roughly.
-    block:      the rows of a block are at most the least of these quotients.
-    buffers:    words of 4 bytes of each slot of scratch memory.
-    limit, powers: the product of the named sizes, each as often as a size of the program has it,
-                may not exceed the limit, so that nothing computed from them overflows an int64.
-    requirements: sizes that may not be negative.
-    outputs:    each dim of each output.
-    """
-
-    operations: Dim
-    block: Sequence[tuple[int, Dim]]
-    buffers: dict[Place, Dim]
-    limit: int
-    powers: dict[str, int]
-    requirements: Sequence[Dim]
-    outputs: Sequence[Dim]
-
-
-def _facts_of(program: Program) -> _Facts:
-    return _Facts(operations=sum((work(step) for step in program.steps), 0),
-                  block=_block_quotients(program), buffers=dict(program.buffers),
-                  limit=_size_limit(program), powers=_size_powers(program),
-                  requirements=[dim for dim, _ in program.requirements],
-                  outputs=[dim for v in program.graph.outputs for dim in v.type.shape])
 
 
 def _block_quotients(program: Program) -> list[tuple[int, Dim]]:
@@ -90,23 +59,22 @@ def _size_powers(program: Program) -> dict[str, int]:
 
 # -- as text ---------------------------------------------------------------------------------------
 
-def plan_text(program: Program, names: Names, output_names: Sequence[str]) -> str:
-    """The source of `plan`.
-
-    output_names: for each dim of each output, the name of the output for a comment.
-    """
-    facts, printer = _facts_of(program), Printer(names, names.sizes)
+def plan_text(program: Program, names: Names, values: Mapping[Value, str]) -> str:
+    """The source of `plan`; values: the names of the graph's values, for comments."""
+    printer = Printer(names, names.sizes)
     whole = names.sizes.get(program.batch or "", "")
+    operations = sum((work(step) for step in program.steps), 0)
     stated = {
-        layout.FLOPS: (printer.number(facts.operations), "operations"),
+        layout.FLOPS: (printer.number(operations), "operations"),
         layout.BLOCK_SCRATCH: (_scratch_size(program, names, "block") if program.batch else "0",
                                "scratch of a worker in row_blocks"),
         layout.PHASES_SCRATCH: (_scratch_size(program, names, whole), "scratch of phases"),
         layout.MOST_ROWS: ("block", "most rows of a block"),
-        layout.ROOM: (_room(facts, printer, names), "negative: these sizes are refused")}
-    for i, (dim, about) in enumerate(zip(facts.outputs, output_names, strict=True)):
-        stated[layout.OUTPUT_DIMS + i] = printer.number(dim), about
-    lines = [f"    block = {_least_quotient(facts.block, printer)}"]
+        layout.ROOM: (_room(program, printer, names), "negative: these sizes are refused")}
+    dims = [(dim, v) for v in program.graph.outputs for dim in v.type.shape]
+    for i, (dim, v) in enumerate(dims, layout.OUTPUT_DIMS):
+        stated[i] = printer.number(dim), f"{values[v]}: {v.type}"
+    lines = [f"    block = {_least_quotient(_block_quotients(program), printer)}"]
     for i, (text, about) in stated.items():
         put = f"    put(facts, {i}, {text})"
         lines += [f"{put}    # {about}"] if len(put + about) < 93 else [f"    # {about}", put]
@@ -120,13 +88,17 @@ def read_sizes(names: Names) -> list[str]:
     return [f"    {name} = size(sizes, {i})" for i, name in enumerate(names.sizes.values())]
 
 
-def _room(facts: _Facts, printer: Printer, names: Names) -> str:
-    """An expression that is negative where the sizes are not legal."""
-    text = str(facts.limit)
-    for name, power in facts.powers.items():
+def _room(program: Program, printer: Printer, names: Names) -> str:
+    """An expression that is negative where the sizes are not legal.
+
+    The product of the named sizes, each as often as a size of the program has it, may not exceed
+    the limit, so that nothing that is computed from them overflows an int64.
+    """
+    text = str(_size_limit(program))
+    for name, power in _size_powers(program).items():
         text += f" // max(1, {names.sizes[name]})" * power
     text += " - 1"
-    for dim in facts.requirements:
+    for dim, _ in program.requirements:
         text = f"min({text}, {printer.number(dim)})"
     return text
 
@@ -166,7 +138,7 @@ def _slot_size(program: Program, names: Names, size: Dim, rows: str) -> str:
 
 
 def _fills_lines(dim: Dim) -> bool:
-    return all(c % LINE == 0 for _, c in dim.terms) if isinstance(dim, DimExpr) else dim % LINE == 0
+    return all(coefficient % LINE == 0 for _, coefficient in terms(dim))
 
 
 def locate_slots(program: Program, names: Names, rows: str, worker: str = "") -> list[str]:

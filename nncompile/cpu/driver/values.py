@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from ir.records import dataclass
 from ir.types import Dim
-from nncompile.cpu.kernels import Kernel
+from nncompile.cpu.kernels import PHASE_WORDS, Kernel
 from nncompile.schedule import Place
 
 
@@ -129,6 +129,11 @@ class Driver:
     functions: Sequence[Function]
     kernels: dict[str, Kernel]
     phases: int
+
+    @property
+    def queue_words(self) -> int:
+        """Words of the queue of one worker."""
+        return PHASE_WORDS * self.phases
 
     @property
     def text(self) -> str:

@@ -15,6 +15,7 @@ from ir.records import dataclass
 from ir.types import DTYPES, NDArray
 from nncompile.cpu.driver.values import Number
 from nncompile.cpu.kernels import pack_linear, packed_size, unpack_linear
+from nncompile.cpu.layout import aligned_zeros
 from nncompile.cpu.vector import Target
 from nncompile.schedule import Constant, Place
 
@@ -68,7 +69,7 @@ class Arena:
 
         The array is float32; the numbers of other dtypes lie in it as their bits.
         """
-        arena = _aligned_zeros(self.size)
+        arena = aligned_zeros(self.size, np.float32)
         with np.errstate(over="ignore"):
             for entry in self.entries.values():
                 self._fill(entry.content, sources, self._place(arena, entry))
@@ -113,10 +114,3 @@ def _described(content: Constant | Number, target: Target) -> tuple[str, int]:
         N, K = content.shape
         return f"linear {K} -> {N}: panels, bias", packed_size(N, K, target, content.dtype)
     return f"array {list(content.shape)}", prod(content.shape)
-
-
-def _aligned_zeros(count: int) -> _Floats:
-    """`count` float32 zeros on a 64-byte boundary."""
-    raw = np.zeros(4 * count + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start:start + 4 * count].view(np.float32)

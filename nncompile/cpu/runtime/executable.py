@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ import nncompile.cpu.runtime.output_memory as output_memory
 from ir.types import NDArray
 from nncompile.backend import CallSpec, Fallback, Shape
 from nncompile.cpu import layout
-from nncompile.cpu.driver import Addresses, Driver, load, queue_words
+from nncompile.cpu.driver import Driver, load
 from nncompile.cpu.machine import cache_of
 from nncompile.cpu.objects import execute, linker
 from nncompile.cpu.objects.primitives import PRIMITIVES
@@ -28,7 +28,7 @@ from nncompile.cpu.runtime.buffer_call import BufferCall, Plan
 from nncompile.cpu.runtime.load import load_runtime, load_sharing, load_short_call
 from nncompile.cpu.runtime.output_memory import Results, is_large
 from nncompile.cpu.runtime.pool import POOL, check_threads, default_threads
-from nncompile.cpu.runtime.state import LINE_BYTES, State, Words, fact_words, new_state
+from nncompile.cpu.runtime.state import State, Words, fact_words, new_state
 from nncompile.cpu.vector import Target, host
 from nncompile.errors import Error, InputError
 
@@ -187,7 +187,6 @@ class PythonExecutable(_Portable):
                  arena: npt.NDArray[np.float32], **options: Any) -> None:
         super().__init__(driver, spec, arena, **options)
         self._scope = execute(driver.text, {**PRIMITIVES, **driver.kernels})
-        self._queue_words = queue_words(driver)
 
     def sharing(self, sizes: Words) -> tuple[int, int]:
         return 1, int(self._plan(sizes)[layout.MOST_ROWS]) if "row_blocks" in self._scope else 0
@@ -205,7 +204,7 @@ class PythonExecutable(_Portable):
         with np.errstate(all="ignore"):
             driver(args=[a.reshape(-1) for a in arrays], sizes=sizes, weights=self._arena,
                    scratch=np.empty(floats, np.float32), block=int(facts[layout.MOST_ROWS]),
-                   queue=np.zeros(self._queue_words, np.int64), fault=fault, worker=0)
+                   queue=np.zeros(self.driver.queue_words, np.int64), fault=fault, worker=0)
 
 
 class Executable(_Portable):
@@ -262,11 +261,12 @@ class Executable(_Portable):
         workers, block = answer.tolist()
         return workers, block
 
-    def _new_state(self, driver: Addresses) -> State:
+    def _new_state(self, addresses: Mapping[str, int]) -> State:
         words = {
-            layout.POOL_ADDRESS: POOL.address, layout.PLAN: driver.plan,
-            layout.ROW_BLOCKS: driver.row_blocks, layout.PHASES: driver.phases,
-            layout.QUEUE_WORDS: driver.queue_words, layout.TILE_ROWS: self._target.tile_rows,
+            layout.POOL_ADDRESS: POOL.address, layout.PLAN: addresses["plan"],
+            layout.ROW_BLOCKS: addresses.get("row_blocks", 0),
+            layout.PHASES: addresses["phases"],
+            layout.QUEUE_WORDS: self.driver.queue_words, layout.TILE_ROWS: self._target.tile_rows,
             layout.CACHE: self._cache, layout.WORKERS: self._threads,
             layout.RELEASE: call_path.RELEASE_FLOPS, layout.LARGE: output_memory.LARGE}
         if call_path.usable():
@@ -324,6 +324,6 @@ class Executable(_Portable):
 def _checked_arena(arena: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     if arena.dtype != np.float32 or arena.ndim != 1 or not arena.flags.c_contiguous:
         raise Error("an arena is a contiguous 1-D array of float32")
-    if arena.ctypes.data % LINE_BYTES:
-        raise Error("an arena starts on a cache line; arena.aligned_zeros makes such arrays")
+    if arena.ctypes.data % layout.LINE_BYTES:
+        raise Error("an arena starts on a cache line; layout.aligned_zeros makes such arrays")
     return arena

@@ -14,7 +14,7 @@ import numpy as np
 
 from ir.types import NDArray
 from nncompile.cpu import layout
-from nncompile.cpu.driver import Driver, queue_words
+from nncompile.cpu.driver import Driver
 from nncompile.cpu.kernels import INT, Kernel
 from nncompile.cpu.objects import execute, linker
 from nncompile.cpu.objects.primitives import PRIMITIVES
@@ -41,7 +41,7 @@ def profile(driver: Driver, target: Target, arrays: Sequence[NDArray], sizes: ND
     for _ in range(_RUNS):
         clock.laps.clear()
         run(args=[a.reshape(-1) for a in arrays], sizes=sizes, weights=arena, scratch=scratch,
-            block=int(facts[layout.MOST_ROWS]), queue=np.zeros(queue_words(driver), np.int64),
+            block=int(facts[layout.MOST_ROWS]), queue=np.zeros(driver.queue_words, np.int64),
             fault=np.zeros(layout.FAULT_WORDS, np.int64), worker=0)
         laps = np.array(clock.laps or [0.0] * steps).reshape(-1, steps)
         best = np.minimum(best, laps.sum(axis=0))

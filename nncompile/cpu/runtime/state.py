@@ -14,7 +14,6 @@ from nncompile.backend import CallSpec
 from nncompile.cpu import layout
 
 Words = npt.NDArray[np.int64]
-LINE_BYTES = 8 * layout.LINE_WORDS
 
 
 class State(np.ndarray[tuple[int], np.dtype[np.int64]]):
@@ -41,7 +40,7 @@ def new_state(spec: CallSpec, words: Mapping[int, int], objects: Mapping[int, ob
     """Returns the state for calls of the spec, with these numbers and Python objects in its fields.
     """
     specs = _spec_words(spec)
-    memory = aligned_words(layout.SPECS + len(specs))
+    memory = layout.aligned_zeros(layout.SPECS + len(specs), np.int64)
     state = memory.view(State)
     state.objects = {}
     for field, number in words.items():
@@ -81,13 +80,6 @@ def _dtype_words(dtype: np.dtype[Any]) -> list[int]:
     """SPEC_DESCR, SPEC_TYPE, SPEC_OTHER_TYPE and SPEC_BYTES: the dtypes themselves live forever."""
     same = np.dtype(np.longlong) if dtype == np.longlong else dtype
     return [id(dtype), dtype.num, same.num, dtype.itemsize]
-
-
-def aligned_words(count: int) -> Words:
-    """Returns zeros that start on a cache line."""
-    raw = np.zeros(8 * count + LINE_BYTES, np.uint8)
-    start = -raw.ctypes.data % LINE_BYTES
-    return raw[start:start + 8 * count].view(np.int64)
 
 
 def _free_scratch(memory: Words) -> None:
