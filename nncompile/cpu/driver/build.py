@@ -19,18 +19,7 @@ from nncompile.cpu.driver.outline import fold
 from nncompile.cpu.driver.plan import locate_slots, plan_text, read_sizes
 from nncompile.cpu.driver.steps import call_of
 from nncompile.cpu.driver.text import Names, Printer, at
-from nncompile.cpu.driver.values import (
-    Argument,
-    Call,
-    Driver,
-    Function,
-    Line,
-    Number,
-    Outlined,
-    Parameter,
-    Pointer,
-    Variable,
-)
+from nncompile.cpu.driver.values import Call, Driver, Function, Line, Outlined
 from nncompile.cpu.driver.weights import Arena
 from nncompile.cpu.kernels import Kernel
 from nncompile.cpu.layout import DRIVER_ARGUMENTS, DRIVER_LETTERS, PLAN_LETTERS
@@ -44,7 +33,7 @@ _ARGUMENTS = ", ".join(DRIVER_ARGUMENTS)
 def build(program: Program, target: Target) -> tuple[Driver, Arena]:
     """The driver of a program, and the layout of the constants that it reads."""
     calls = [call_of(program, step, number) for number, step in enumerate(program.steps)]
-    arena = Arena(program.constants, _constants_in(calls), target)
+    arena = Arena(program.constants, calls, target)
     names = Names(program, arena)
     values = name_values(program.graph)
     outlined, lines = fold(_lines_of(program, calls, values))
@@ -56,14 +45,6 @@ def build(program: Program, target: Target) -> tuple[Driver, Arena]:
     head = _header(program, target, kernels.values(), arena)
     both = {k.name: k for alone in kernels.values() for k in (alone, alone.shared)}
     return Driver(head, functions, both, max(1, len(calls))), arena
-
-
-def _constants_in(calls: Sequence[Call]) -> Iterable[Place | Number]:
-    """The constants and plain numbers that kernels are given, each once."""
-    bases = (argument.base for call in calls for argument in call.arguments
-             if isinstance(argument, Pointer))
-    return dict.fromkeys(base for base in bases if not isinstance(base, Parameter) and (
-        isinstance(base, Number) or base.kind == "constant"))
 
 
 def _lines_of(program: Program, calls: Sequence[Call], values: dict[Value, str]) -> list[Line]:
@@ -128,16 +109,8 @@ def _phases(program: Program, names: Names, outlined: Sequence[Outlined], lines:
 def _outlined_functions(outlined: Sequence[Outlined], printer: Printer, shared: bool
                         ) -> Iterator[Function]:
     for function in outlined:
-        letters = "p" * shared + "".join(map(_letter, function.parameters))
-        yield Function(f"shared_{function.name}" if shared else function.name, letters,
-                       printer.function(function, shared))
-
-
-def _letter(parameter: Argument) -> str:
-    """The type of an outlined function's parameter: a pointer, or an int64."""
-    is_pointer = isinstance(parameter, Variable) or (
-        isinstance(parameter, Parameter) and parameter.kind == "p")
-    return "p" if is_pointer else "i"
+        yield Function(f"shared_{function.name}" if shared else function.name,
+                       "p" * shared + function.letters, printer.function(function, shared))
 
 
 def arguments(program: Program) -> Iterator[tuple[int, Place, Value]]:

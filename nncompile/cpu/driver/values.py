@@ -104,6 +104,17 @@ class Outlined:
     parameters: tuple[Argument, ...]
     lines: tuple[Line, ...]
 
+    @property
+    def letters(self) -> str:
+        """The types of its parameters, which are pointers or int64; see primitives.py."""
+        return "".join(map(_letter, self.parameters))
+
+
+def _letter(parameter: Argument) -> str:
+    is_pointer = isinstance(parameter, Variable) or (
+        isinstance(parameter, Parameter) and parameter.kind == "p")
+    return "p" if is_pointer else "i"
+
 
 class Function(NamedTuple):
     """A function of generated source.

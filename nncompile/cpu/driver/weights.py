@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ir.records import dataclass
 from ir.types import DTYPES, NDArray
-from nncompile.cpu.driver.values import Number
+from nncompile.cpu.driver.values import Call, Number, Parameter, Pointer
 from nncompile.cpu.kernels import pack_linear, packed_size, unpack_linear
 from nncompile.cpu.layout import aligned_zeros
 from nncompile.cpu.vector import Target
@@ -48,15 +48,15 @@ class _Entry:
 class Arena:
     """The layout of this memory: an entry for each constant and plain number.
 
-    used: the keys of the entries, in their order.
+    calls: they use the constants and plain numbers that have an entry, in this order.
     """
 
-    def __init__(self, constants: Sequence[Constant], used: Iterable[Place | Number],
+    def __init__(self, constants: Sequence[Constant], calls: Sequence[Call],
                  target: Target) -> None:
         self.target = target
         self.entries: dict[Place | Number, _Entry] = {}
         self.size = 0                         # words of 4 bytes
-        for key in used:
+        for key in _used_by(calls):
             content = key if isinstance(key, Number) else constants[key.number]
             about, count = _described(content, target)
             about += f" of {content.dtype}" * (content.dtype != "f32")
@@ -104,6 +104,14 @@ class Arena:
             pack_linear(first, further[0] if further else None, self.target, out)
         else:
             out.reshape(content.shape)[...] = first
+
+
+def _used_by(calls: Sequence[Call]) -> Iterable[Place | Number]:
+    """The constants and plain numbers that kernels are given, each once."""
+    bases = (argument.base for call in calls for argument in call.arguments
+             if isinstance(argument, Pointer))
+    return dict.fromkeys(base for base in bases if not isinstance(base, Parameter) and (
+        isinstance(base, Number) or base.kind == "constant"))
 
 
 def _described(content: Constant | Number, target: Target) -> tuple[str, int]:

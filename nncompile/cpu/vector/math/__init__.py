@@ -8,6 +8,7 @@ and rounded once.
 """
 from __future__ import annotations
 
+from nncompile.cpu.vector.builder import Emit
 from nncompile.cpu.vector.math import (
     activation,
     arithmetic,
@@ -30,8 +31,8 @@ SHORT: dict[str, Function] = {
     "sub": arithmetic.sub,
     "mul": arithmetic.mul,
     "div": arithmetic.div,
-    "maximum": arithmetic.maximum,
-    "minimum": arithmetic.minimum,
+    "maximum": Emit.maximum,
+    "minimum": Emit.minimum,
     "copysign": with_sign_of,
     "neg": arithmetic.neg,
     "abs": arithmetic.abs_,

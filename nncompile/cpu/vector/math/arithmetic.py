@@ -30,16 +30,6 @@ def div(e: Emit, x: Value, y: Value) -> Value:
     return e.b.fdiv(x, y)
 
 
-def maximum(e: Emit, x: Value, y: Value) -> Value:
-    """Emits the larger, and NaN where either is NaN."""
-    return e.maximum(x, y)
-
-
-def minimum(e: Emit, x: Value, y: Value) -> Value:
-    """Emits the smaller, and NaN where either is NaN."""
-    return e.minimum(x, y)
-
-
 def neg(e: Emit, x: Value) -> Value:
     """Emits -x; the least integer stays."""
     return e.b.fneg(x) if e.dtype in FLOATS else e.b.sub(e.const(0), x)
