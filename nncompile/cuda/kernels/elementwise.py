@@ -2,20 +2,9 @@
 from __future__ import annotations
 
 import nncompile.cuda.kernels.chain as chains
+from nncompile.cuda.kernels.axes import Axes
 from nncompile.cuda.kernels.chain import Chain
-from nncompile.cuda.kernels.kernel import (
-    Kernel,
-    dims,
-    each_element,
-    indices,
-    make,
-    number_of,
-    number_type,
-    place,
-    signature,
-    strides,
-    typed,
-)
+from nncompile.cuda.kernels.kernel import Kernel, each_element, make, number_of, number_type, typed
 from nncompile.cuda.target import Target
 
 
@@ -28,31 +17,30 @@ def elementwise(chain: Chain, rank: int, dtype: str, target: Target,
     integer divided by 0 gives 0, and the first one writes step + 1 to fault, whose first word has
     to be 0 before.
     """
-    source = source or dtype
+    source, axes = source or dtype, Axes(rank)
     kinds, dtypes = chains.kinds(chain), chains.operand_dtypes(chain, dtype, source)
-    further = [f"r{i}:{d}[] {strides(rank, f'r{i}')}" if kind == "v" else f"r{i}:{number_type(d)}"
+    further = [f"r{i}:{d}[] {axes.strides(f'r{i}')}" if kind == "v" else f"r{i}:{number_type(d)}"
                for i, (kind, d) in enumerate(zip(kinds, dtypes, strict=True))]
     fault = " fault:words step" * chains.may_fault(chain, dtype)
-    arguments = signature(f"y:{dtype}[] {dims(rank)} {strides(rank, 'y')} {' '.join(further)}"
-                          + fault)
+    signature = f"y:{dtype}[] {axes.sizes} {axes.strides('y')} {' '.join(further)}" + fault
     name = (f"elementwise{chains.name(chain)}_{rank}_{dtype}"
             + f"_of_{source}" * (source != dtype))
 
     def operand(number: int) -> str:
         r = f"r{number}"
-        return number_of(r, dtypes[number]) if kinds[number] == "s" else f"{r}[{place(r, rank)}]"
+        return number_of(r, dtypes[number]) if kinds[number] == "s" else f"{r}[{axes.place(r)}]"
 
-    body = each_element(" * ".join(f"d{d}" for d in range(rank)), [
+    body = each_element(axes.count, [
         "        rest = element",
-        *indices("rest", rank, " " * 8),
+        *axes.indices("rest", " " * 8),
         *chains.statements(chain, operand, dtype, " " * 8, source=source),
-        f"        y[{place('y', rank)}] = value"])
-    return make(name, arguments, [f"y = {chains.about(chain, '')}, a thread an element."], body,
+        f"        y[{axes.place('y')}] = value"])
+    return make(name, signature, [f"y = {chains.about(chain, '')}, a thread an element."], body,
                 target.threads)
 
 
 def iota(dtype: str, target: Target) -> Kernel:
     """y[i] = i, modulo 2^bits."""
     body = each_element("N", [f"        y[y_at + element] = {typed('element', dtype)}"])
-    return make(f"iota_{dtype}", signature(f"y:{dtype}[] N"), ["0, 1, 2, ..."], body,
+    return make(f"iota_{dtype}", f"y:{dtype}[] N", ["0, 1, 2, ..."], body,
                 target.threads)

@@ -5,19 +5,8 @@ found is written to fault as step + 1, index, V. fault[0] stays 0 where all are 
 """
 from __future__ import annotations
 
-from nncompile.cuda.kernels.kernel import (
-    Kernel,
-    Lines,
-    dims,
-    each_element,
-    filled,
-    indices,
-    make,
-    place,
-    signature,
-    strides,
-    zero,
-)
+from nncompile.cuda.kernels.axes import Axes
+from nncompile.cuda.kernels.kernel import Kernel, Lines, each_element, filled, make, zero
 from nncompile.cuda.target import Target
 
 
@@ -26,13 +15,14 @@ def take(index: str, rank: int, dtype: str, target: Target) -> Kernel:
 
     There is one thread for each element of y. ids are int64 or int32 (`index` is "i64" or "i32").
     """
-    arguments = signature(f"y:{dtype}[] x:{dtype}[] ids:{index}[] V ldx N fault:words step "
-                          f"{dims(rank)} {strides(rank, 'x', 'ids')}")
-    count = " * ".join(["N", *(f"d{d}" for d in range(rank))])
+    axes = Axes(rank)
+    signature = (f"y:{dtype}[] x:{dtype}[] ids:{index}[] V ldx N fault:words step {axes.sizes} "
+                 + axes.strides("x", "ids"))
+    count = f"N * {axes.count}" if rank else "N"
     body = ["        row, column = element // N, element % N",
-            *indices("row", rank, " " * 8),
-            *_gathered("ids", rank, f"{place('x', rank)} + number * ldx + column", dtype)]
-    return make(f"take_{index}_{rank}_{dtype}", arguments, [
+            *axes.indices("row", " " * 8),
+            *_gathered(axes, " + column", dtype)]
+    return make(f"take_{index}_{rank}_{dtype}", signature, [
         "Rows of x by number, a thread a number of y.  A wrong number reads nothing and is "
         "reported: fault = step + 1, number, V."], each_element(count, body), target.threads)
 
@@ -40,21 +30,22 @@ def take(index: str, rank: int, dtype: str, target: Target) -> Kernel:
 def take_along(index: str, rank: int, dtype: str, target: Target) -> Kernel:
     """y[o] = x[o + ids[o] * ldx], for indices o of `rank` dims; one thread for each element of y.
     """
-    arguments = signature(f"y:{dtype}[] x:{dtype}[] ids:{index}[] V ldx fault:words step "
-                          f"{dims(rank)} {strides(rank, 'x', 'ids')}")
+    axes = Axes(rank)
+    signature = (f"y:{dtype}[] x:{dtype}[] ids:{index}[] V ldx fault:words step {axes.sizes} "
+                 + axes.strides("x", "ids"))
     body = ["        rest = element",
-            *indices("rest", rank, " " * 8),
-            *_gathered("ids", rank, f"{place('x', rank)} + number * ldx", dtype)]
-    return make(f"take_along_{index}_{rank}_{dtype}", arguments, [
+            *axes.indices("rest", " " * 8),
+            *_gathered(axes, "", dtype)]
+    return make(f"take_along_{index}_{rank}_{dtype}", signature, [
         "A number of x for each id, a thread a number of y.  A wrong id reads nothing and is "
         "reported: fault = step + 1, id, V."],
-        each_element(" * ".join(f"d{d}" for d in range(rank)), body), target.threads)
+        each_element(axes.count, body), target.threads)
 
 
-def _gathered(ids: str, rank: int, source: str, dtype: str) -> Lines:
-    return [f"        number = int64({ids}[{place(ids, rank)}])",
+def _gathered(axes: Axes, column: str, dtype: str) -> Lines:
+    return [f"        number = int64(ids[{axes.place('ids')}])",
             "        if 0 <= number < V:",
-            f"            y[y_at + element] = x[{source}]",
+            f"            y[y_at + element] = x[{axes.place('x')} + number * ldx{column}]",
             "        else:",
             f"            y[y_at + element] = {zero(dtype)}",
             *_reported("number", "V", 12)]
@@ -99,8 +90,8 @@ def embedding_bag(mode: str, index: str, offsets: str, weighted: bool, dtype: st
     y.
     """
     weights = f"weights:{dtype}[] " * weighted
-    arguments = signature(f"ids:{index}[] offsets:{offsets}[] table:{dtype}[] V D y:{dtype}[] ldy "
-                          f"bags count {weights}padding fault:words step last")
+    signature = (f"ids:{index}[] offsets:{offsets}[] table:{dtype}[] V D y:{dtype}[] ldy "
+                 f"bags count {weights}padding fault:words step last")
     larger = "total = value if found == 0 or value > total or value != value else total"
     T = zero(dtype).removesuffix("(0)")
     body = filled(_BAG.replace("T(", f"{T}("), {
@@ -110,6 +101,6 @@ def embedding_bag(mode: str, index: str, offsets: str, weighted: bool, dtype: st
         "@add": larger if mode == "max" else "total += value",
         "@result": f"total / {T}(found if found > 0 else 1)" if mode == "mean" else "total"})
     name = f"embedding_bag_{mode}{'_weighted' * weighted}_{index}_{offsets}_{dtype}"
-    return make(name, arguments, [
+    return make(name, signature, [
         f"The {mode} of rows of table[V, D] by bags, a thread a number of y.  A wrong id or offset "
         "reads nothing and is reported."], each_element("bags * D", body), target.threads)

@@ -30,22 +30,24 @@ class Kernel:
     threads: int                              # of a block
 
 
-def make(name: str, arguments: dict[str, str], about: Sequence[str], body: Sequence[str],
+def make(name: str, signature: str, about: Sequence[str], body: Sequence[str],
          threads: int) -> Kernel:
-    """Returns the kernel of these arguments.
+    """Returns a kernel.
 
-    about: the paragraphs of its docstring. threads: the number of threads in a block.
+    signature: the names and types of its arguments: `x:f32[] ldx M` has x, x_at and two i64. about:
+    the paragraphs of its docstring. threads: the number of threads in a block.
     """
+    arguments = _arguments(signature)
     text = _definition(name, arguments, about, body)
     return Kernel(name, tuple(arguments), tuple(arguments.values()), text, threads)
 
 
 # -- arguments -------------------------------------------------------------------------------------
 
-def signature(text: str) -> dict[str, str]:
-    """Returns arguments and types of a description: `x:f32[] ldx M` has x, x_at and two i64."""
+def _arguments(signature: str) -> dict[str, str]:
+    """Returns the types of arguments by name."""
     types: dict[str, str] = {}
-    for part in text.split():
+    for part in signature.split():
         name, _, type_ = part.partition(":")
         types[name] = type_ or "i64"
         if type_.endswith("[]"):
@@ -63,16 +65,6 @@ def number_of(name: str, dtype: str) -> str:
     return name if dtype in FLOATS else f"({name} != 0)" if dtype == "bool" else typed(name, dtype)
 
 
-def strides(rank: int, *operands: str) -> str:
-    """Returns the description of the strides of operands along `rank` dims."""
-    return " ".join(f"{o}_s{d}" for o in operands for d in range(rank))
-
-
-def dims(rank: int) -> str:
-    """Returns the description of `rank` dims."""
-    return " ".join(f"d{d}" for d in range(rank))
-
-
 # -- text ------------------------------------------------------------------------------------------
 
 def word(dtype: str) -> str:
@@ -88,21 +80,6 @@ def typed(text: str, dtype: str) -> str:
 def zero(dtype: str) -> str:
     """Returns the text of the dtype's zero."""
     return "False" if dtype == "bool" else typed("0", dtype)
-
-
-def place(operand: str, rank: int) -> str:
-    """Returns the text of where the operand's element with the indices i0, i1, ... is."""
-    return " + ".join([f"{operand}_at", *(f"i{d} * {operand}_s{d}" for d in range(rank))])
-
-
-def indices(flat: str, rank: int, indent: str) -> Lines:
-    """Returns statements that split a flat index, the last dim first; `flat` is consumed."""
-    if not rank:
-        return []
-    lines = []
-    for d in reversed(range(1, rank)):
-        lines += [f"i{d} = {flat} % d{d}", f"{flat} = {flat} // d{d}"]
-    return [indent + line for line in [*lines, f"i0 = {flat}"]]
 
 
 def each_element(count: str, body: Sequence[str]) -> Lines:

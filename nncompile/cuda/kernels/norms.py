@@ -1,7 +1,7 @@
 """The kernels layer_norm and rms_norm."""
 from __future__ import annotations
 
-from nncompile.cuda.kernels.kernel import Kernel, signature, word
+from nncompile.cuda.kernels.kernel import Kernel, word
 from nncompile.cuda.kernels.rows import TWICE, row_kernel
 
 
@@ -14,7 +14,7 @@ def layer_norm(weight: bool, bias: bool, dtype: str, threads: int) -> Kernel:
     """
     affine = " * weight[weight_at + i]" * weight + " + bias[bias_at + i]" * bias
     return row_kernel(
-        "layer_norm" + "_weight" * weight + "_bias" * bias, _parameters(weight, bias, dtype),
+        "layer_norm" + "_weight" * weight + "_bias" * bias, _signature(weight, bias, dtype),
         [f"Layer norm, a block of {threads} threads a row: mean and squares in one reading, by "
          "Welford's method, of distances from the row's first number."], dtype, threads, {
         "@shared": f"""
@@ -55,7 +55,7 @@ def rms_norm(weight: bool, dtype: str, threads: int) -> Kernel:
     """y[row] = x[row] / sqrt(mean of squares + eps) * weight. y may be x."""
     affine = " * weight[weight_at + i]" * weight
     return row_kernel(
-        "rms_norm" + "_weight" * weight, _parameters(weight, False, dtype),
+        "rms_norm" + "_weight" * weight, _signature(weight, False, dtype),
         [f"RMS norm, a block of {threads} threads a row: the squares in one reading."], dtype,
         threads, {
         "@shared": f"squares = cuda.shared.array({threads}, {word(dtype)})",
@@ -72,7 +72,7 @@ for i in range(int64(thread), N, {threads}):
     y[y_at + row * ldy + i] = x[x_at + row * ldx + i] * scale * inverse{affine}"""}, TWICE)
 
 
-def _parameters(weight: bool, bias: bool, dtype: str) -> dict[str, str]:
+def _signature(weight: bool, bias: bool, dtype: str) -> str:
     array = f"{dtype}[]"
-    return signature(f"x:{array} ldx {f'weight:{array} ' * weight}{f'bias:{array} ' * bias}"
-                     f"y:{array} ldy rows N eps:{dtype}")
+    return (f"x:{array} ldx {f'weight:{array} ' * weight}{f'bias:{array} ' * bias}"
+            f"y:{array} ldy rows N eps:{dtype}")

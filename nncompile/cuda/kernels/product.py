@@ -18,46 +18,40 @@ y must not overlap any operand.
 from __future__ import annotations
 
 import nncompile.cuda.kernels.chain as chains
+from nncompile.cuda.kernels.axes import Axes
 from nncompile.cuda.kernels.chain import Chain
-from nncompile.cuda.kernels.kernel import Kernel, dims, filled, make, signature, strides, word, zero
+from nncompile.cuda.kernels.kernel import Kernel, filled, make, word, zero
 from nncompile.cuda.target import Target, Tile
 
 _MOST_CALLS = 16                   # of functions, written out for all sums of a thread
 _ORDER = "Sums run over k in chunks, the same for any number of rows."
 
 
-def _arguments(then: Chain, outer: int, dtype: str) -> dict[str, str]:
-    """Returns the arguments of a product.
+def _signature(then: Chain, axes: Axes, dtype: str) -> str:
+    """Returns the signature of a product.
 
     x[o] is M rows of K elements, w[o] K rows of N, contiguous and ldx or ldw from one row to the
     next; a further operand of the chain has its own strides along rows, columns and o.
     """
-    further = " ".join(f"r{i}:{dtype}[] r{i}_m r{i}_n {strides(outer, f'r{i}')}" if kind == "v"
+    further = " ".join(f"r{i}:{dtype}[] r{i}_m r{i}_n {axes.strides(f'r{i}')}" if kind == "v"
                        else f"r{i}:{dtype}" for i, kind in enumerate(chains.kinds(then)))
-    return signature(f"x:{dtype}[] ldx w:{dtype}[] ldw y:{dtype}[] ldy M K N {dims(outer)} "
-                     f"{strides(outer, 'x', 'w', 'y')} {further}")
+    return (f"x:{dtype}[] ldx w:{dtype}[] ldw y:{dtype}[] ldy M K N {axes.sizes} "
+            f"{axes.strides('x', 'w', 'y')} {further}")
 
 
-def _places(then: Chain, outer: int) -> list[str]:
+def _places(then: Chain, axes: Axes) -> list[str]:
     """Returns statements for where the operands with outer index `o` begin; `o` is consumed."""
-    read = [f"r{i}" for i, kind in enumerate(chains.kinds(then)) if kind == "v"]
-    if not outer:
+    if not axes.rank:
         return []
-    lines = []
-    for d in reversed(range(1, outer)):
-        lines += [f"i{d} = o % d{d}", f"o = o // d{d}"]
-    lines.append("i0 = o")
-    for operand in ("x", "w", "y", *read):
-        steps = " + ".join(f"i{d} * {operand}_s{d}" for d in range(outer))
-        lines.append(f"{operand}_o = {operand}_at + {steps}")
-    return lines
+    read = [f"r{i}" for i, kind in enumerate(chains.kinds(then)) if kind == "v"]
+    return [*axes.indices("o"), *(f"{r}_o = {axes.place(r)}" for r in ("x", "w", "y", *read))]
 
 
-def _start(operand: str, outer: int) -> str:
-    return f"{operand}_o" if outer else f"{operand}_at"
+def _start(operand: str, axes: Axes) -> str:
+    return f"{operand}_o" if axes.rank else f"{operand}_at"
 
 
-def _finish(then: Chain, outer: int, dtype: str, loop: str, total: str, sums: int) -> list[str]:
+def _finish(then: Chain, axes: Axes, dtype: str, loop: str, total: str, sums: int) -> list[str]:
     """Returns statements that apply the chain to each of a thread's sums, and store it at y[m, n].
 
     A loop that is too long to be unrolled would keep the sums in memory from the first step of k
@@ -68,24 +62,16 @@ def _finish(then: Chain, outer: int, dtype: str, loop: str, total: str, sums: in
 
     def operand(number: int) -> str:
         r = f"r{number}"
-        return r if kinds[number] == "s" else f"{r}[{_start(r, outer)} + m * {r}_m + n * {r}_n]"
+        return r if kinds[number] == "s" else f"{r}[{_start(r, axes)} + m * {r}_m + n * {r}_n]"
 
     twice = sums * chains.calls(then) > _MOST_CALLS
-    stored = [*head, f"{indent}{_result(outer)} = {total}"] if twice else []
-    return [*stored, *head, f"{indent}value = {_result(outer) if twice else total}",
-            *chains.statements(then, operand, dtype, indent), f"{indent}{_result(outer)} = value"]
+    stored = [*head, f"{indent}{_result(axes)} = {total}"] if twice else []
+    return [*stored, *head, f"{indent}value = {_result(axes) if twice else total}",
+            *chains.statements(then, operand, dtype, indent), f"{indent}{_result(axes)} = value"]
 
 
-def _result(outer: int) -> str:
-    return f"y[{_start('y', outer)} + m * ldy + n]"
-
-
-def _matrices(outer: int) -> str:
-    return "".join(f" * d{d}" for d in range(outer))
-
-
-def _named(form: str, then: Chain, outer: int, dtype: str) -> str:
-    return f"product_{form}{chains.name(then)}_{outer}_{dtype}"
+def _result(axes: Axes) -> str:
+    return f"y[{_start('y', axes)} + m * ldy + n]"
 
 
 def tiled(then: Chain, outer: int, dtype: str, target: Target, tile: Tile) -> Kernel:
@@ -97,8 +83,8 @@ def tiled(then: Chain, outer: int, dtype: str, target: Target, tile: Tile) -> Ke
     rows, columns, depth = tile.rows, tile.columns, tile.depth
     threads, tm, tn = tile.threads, tile.thread_rows, tile.thread_columns
     across = columns // tn                                     # threads along a row of the tile
-    described = _arguments(then, outer, dtype)
-    name = _named(str(tile), then, outer, dtype)
+    axes = Axes(outer)
+    matrices = f" * {axes.count}" * bool(outer)
     about = [f"y = {chains.about(then, 'x @ w')}: a block computes tiles of {rows} x {columns}, "
              f"a thread {tm} x {tn} of each.", "", _ORDER]
     nothing, number, shared = zero(dtype), word(dtype), word(dtype) + target.aligned
@@ -119,7 +105,7 @@ def tiled(then: Chain, outer: int, dtype: str, target: Target, tile: Tile) -> Ke
     w_row, w_column = thread // {columns}, thread % {columns}       # and of w
     tiles_down, tiles_right = (M + {rows - 1}) // {rows}, (N + {columns - 1}) // {columns}
     tile = int64(cuda.blockIdx.x)
-    while tile < tiles_down * tiles_right{_matrices(outer)}:
+    while tile < tiles_down * tiles_right{matrices}:
         n0 = tile % tiles_right * {columns}
         m0 = tile // tiles_right % tiles_down * {rows}
         o = tile // tiles_right // tiles_down
@@ -165,23 +151,24 @@ def tiled(then: Chain, outer: int, dtype: str, target: Target, tile: Tile) -> Ke
 @ends
         tile += cuda.gridDim.x"""
     row, column = _position(tile)
-    ends = _finish(then, outer, dtype, f"""\
+    ends = _finish(then, axes, dtype, f"""\
         for i in range({tm}):
             for j in range({tn}):
                 m, n = m0 + {row}, n0 + {column}
                 if m < M and n < N:""", "total[i, j]", tm * tn)
     text = filled(body, {
-        "@places": _places(then, outer), "@ends": ends,
-        "@x": _start("x", outer), "@w": _start("w", outer),
+        "@places": _places(then, axes), "@ends": ends,
+        "@x": _start("x", axes), "@w": _start("w", axes),
         "@row": row, "@column": column})
-    return make(name, described, about, text, threads)
+    return make(f"product_{tile}{chains.name(then)}_{outer}_{dtype}", _signature(then, axes, dtype),
+                about, text, threads)
 
 
 def few(then: Chain, outer: int, dtype: str, target: Target) -> Kernel:
     """Returns the kernel for few rows: the groups of a block's threads take one chunk of k each."""
     shape, chunk = target.few[dtype], target.chunk
-    described = _arguments(then, outer, dtype)
-    name = _named("few", then, outer, dtype)
+    axes = Axes(outer)
+    matrices = f" * {axes.count}" * bool(outer)
     rows, lanes, groups, depth = shape.rows, shape.lanes, shape.groups, shape.depth
     about = [f"y = {chains.about(then, 'x @ w')}, of few rows: a block computes {lanes} columns of "
              f"{rows} rows; its {groups} groups of threads take one chunk of k each.", "", _ORDER]
@@ -194,7 +181,7 @@ def few(then: Chain, outer: int, dtype: str, target: Target) -> Kernel:
     lane, group = cuda.threadIdx.x % {lanes}, cuda.threadIdx.x // {lanes} % {groups}
     units_down, units_right = (M + {rows - 1}) // {rows}, (N + {lanes - 1}) // {lanes}
     unit = int64(cuda.blockIdx.x)
-    while unit < units_down * units_right{_matrices(outer)}:
+    while unit < units_down * units_right{matrices}:
         n = unit % units_right * {lanes} + lane
         m0 = unit // units_right % units_down * {rows}
         o = unit // units_right // units_down
@@ -231,12 +218,13 @@ def few(then: Chain, outer: int, dtype: str, target: Target) -> Kernel:
         m = m0 + group
 @ends
         unit += cuda.gridDim.x"""
-    ends = _finish(then, outer, dtype, f"""\
+    ends = _finish(then, axes, dtype, f"""\
         if group < {rows} and m < M and n < N:""", "total", 1)
     text = filled(body, {
-        "@places": _places(then, outer), "@ends": ends,
-        "@x": _start("x", outer), "@w": _start("w", outer)})
-    return make(name, described, about, text, shape.threads)
+        "@places": _places(then, axes), "@ends": ends,
+        "@x": _start("x", axes), "@w": _start("w", axes)})
+    return make(f"product_few{chains.name(then)}_{outer}_{dtype}", _signature(then, axes, dtype),
+                about, text, shape.threads)
 
 
 def _position(tile: Tile) -> tuple[str, str]:

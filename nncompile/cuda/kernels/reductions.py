@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from nncompile.cuda.kernels.chain import applied
-from nncompile.cuda.kernels.kernel import Kernel, signature, word
+from nncompile.cuda.kernels.kernel import Kernel, word
 from nncompile.cuda.kernels.rows import row_kernel
 
 _STEPS = {"sum": "add", "mean": "add", "prod": "mul", "max": "maximum", "min": "minimum"}
@@ -23,7 +23,7 @@ def reduce(op: str, dtype: str, threads: int) -> Kernel:
     read = applied(step, ["value", "x[x_at + row * ldx + i]"], dtype)
     both = applied(step, ["value", "results[there]"], dtype)
     return row_kernel(
-        f"reduce_{op}", signature(f"x:{dtype}[] ldx y:{dtype}[] rows N"),
+        f"reduce_{op}", f"x:{dtype}[] ldx y:{dtype}[] rows N",
         [f"The {op} of each row, a block of {threads} threads a row."], dtype, threads, {
         "@shared": f"results = cuda.shared.array({threads}, {word(dtype)})",
         "@start": f"value = {start}",
@@ -37,7 +37,7 @@ def _truth(op: str, threads: int) -> Kernel:
     """y[row] = any or all of a row of bools: whether an element is found that decides."""
     start, decides, found = (0, "", 1) if op == "any" else (1, "not ", 0)
     return row_kernel(
-        f"reduce_{op}", signature("x:bool[] ldx y:bool[] rows N"),
+        f"reduce_{op}", "x:bool[] ldx y:bool[] rows N",
         [f"Whether {op} of each row are true, a block of {threads} threads a row."], "bool",
         threads, {
         "@shared": f"results = cuda.shared.array({threads}, uint8)",
@@ -59,7 +59,7 @@ def arg(op: str, dtype: str, threads: int) -> Kernel:
         return f"{a} {sign} {b} or ({a} != {a} and {b} == {b})"
 
     return row_kernel(
-        op, signature(f"x:{dtype}[] ldx y:i64[] rows N"),
+        op, f"x:{dtype}[] ldx y:i64[] rows N",
         [f"Where the {op[3:]}imum of each row is, the first one, a block of {threads} threads a "
          "row."], dtype, threads, {
         "@shared": f"""

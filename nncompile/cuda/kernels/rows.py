@@ -52,7 +52,7 @@ while True:
 _SMALL = {"f32": 2.0**-80, "f64": 2.0**-600}
 
 
-def row_kernel(name: str, arguments: dict[str, str], about: list[str], dtype: str, threads: int,
+def row_kernel(name: str, signature: str, about: list[str], dtype: str, threads: int,
                parts: dict[str, str], result: str = _ONCE) -> Kernel:
     """Returns a kernel of rows.
 
@@ -66,7 +66,7 @@ def row_kernel(name: str, arguments: dict[str, str], about: list[str], dtype: st
         words[word] = text if word == "@fits" else text.split("\n")
     for word, template in {"@fold": _FOLD, "@result": result}.items():
         words[word] = filled(_in_type(template, dtype), words)
-    return make(f"{name}_{threads}_{dtype}", arguments, about,
+    return make(f"{name}_{threads}_{dtype}", signature, about,
                 filled(_in_type(_BODY, dtype), words), threads)
 
 

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from ir.types import FLOATS
-from nncompile.cuda.kernels.kernel import Kernel, filled, make, signature, typed, word
+from nncompile.cuda.kernels.kernel import Kernel, filled, make, typed, word
 
 _CUMSUM = """
     sums = cuda.shared.array(THREADS, @wide)
@@ -79,7 +79,7 @@ def cumsum(dtype: str, threads: int) -> Kernel:
     wide = "float64" if dtype in FLOATS else "int64"
     body = filled(_CUMSUM, {"THREADS": str(threads), "@wide": wide,
                             "@result": typed("before + total", dtype)})
-    return make(f"cumsum_{threads}_{dtype}", signature(f"x:{dtype}[] ldx y:{dtype}[] ldy rows N"),
+    return make(f"cumsum_{threads}_{dtype}", f"x:{dtype}[] ldx y:{dtype}[] ldy rows N",
                 [f"Sums up to each element of a row, a block of {threads} threads a row, in "
                  f"{wide}."], body, threads)
 
@@ -96,7 +96,7 @@ def topk(largest: bool, dtype: str, threads: int) -> Kernel:
         "@like_last": _alike("s", "last"), "@alike": _alike("s", "value")})
     name = "largest" if largest else "smallest"
     return make(f"topk_{name}_{threads}_{dtype}",
-                signature(f"x:{dtype}[] ldx y:i64[] ldy rows N k"),
+                f"x:{dtype}[] ldx y:i64[] ldy rows N k",
                 [f"Where the k {name} of each row are, in order, a block of {threads} threads a "
                  "row: k readings."], body, threads)
 

@@ -1,7 +1,7 @@
 """The kernels softmax and log_softmax."""
 from __future__ import annotations
 
-from nncompile.cuda.kernels.kernel import Kernel, signature, word
+from nncompile.cuda.kernels.kernel import Kernel, word
 from nncompile.cuda.kernels.rows import row_kernel
 
 
@@ -13,8 +13,8 @@ def softmax(dtype: str, threads: int, *, log: bool = False) -> Kernel:
     """
     result = "s - top - logarithm" if log else "exp(s - top) / total"
     logarithm = "logarithm = log(total)\n" * log
-    arguments = signature(f"x:{dtype}[] ldx y:{dtype}[] ldy rows N scale:{dtype}")
-    return row_kernel("log_" * log + "softmax", arguments, [
+    signature = f"x:{dtype}[] ldx y:{dtype}[] ldy rows N scale:{dtype}"
+    return row_kernel("log_" * log + "softmax", signature, [
         f"{'Log-softmax' if log else 'Softmax'} of x * scale, a block of {threads} threads a row: "
          "the largest number and the sum of exponentials below it in one reading, the sum scaled "
          "where a larger number comes."], dtype, threads, {
