@@ -27,7 +27,7 @@ from nncompile.schedule.program import (
 )
 
 Attrs = Mapping[str, Any]
-Operands = list[Any]                           # Views; an elementwise op's may be floats too
+Views = list[View]
 Then = list[tuple[str, tuple[Operand, ...]]]
 COPY = {"op": "copy"}
 
@@ -120,7 +120,7 @@ class Lowering:
 
 # -- ops that take the chain behind them: (lowering, node, operands, then) -> where the result is --
 
-def elementwise(low: Lowering, node: Node, operands: Operands, then: Then) -> View:
+def elementwise(low: Lowering, node: Node, operands: list[Operand], then: Then) -> View:
     """One step; an operand whose unit stride is along another axis is transposed first."""
     if low.vectors:
         operands = [low.turned(node, o) for o in operands]
@@ -128,7 +128,7 @@ def elementwise(low: Lowering, node: Node, operands: Operands, then: Then) -> Vi
     return low.step("elementwise", node, low.result(node), operands, {"op": node.op}, then)
 
 
-def linear(low: Lowering, node: Node, operands: Operands, then: Then) -> View:
+def linear(low: Lowering, node: Node, operands: Views, then: Then) -> View:
     """One product with a stored weight; a weight that is computed makes it a matmul."""
     x, w, *bias = operands
     if not all(_is_stored(o) for o in (w, *bias)):
@@ -145,7 +145,7 @@ def _is_stored(view: View) -> bool:
             and all(isinstance(dim, int) for dim in view.shape))
 
 
-def matmul(low: Lowering, node: Node, operands: Operands, then: Then) -> View:
+def matmul(low: Lowering, node: Node, operands: Views, then: Then) -> View:
     """One product of stacks of matrices, whose rows must have stride 1."""
     x, w = (v if same(v.strides[-1], 1) else low.copied(node, v) for v in operands)
     then = low.broadcasting(node, then, dims=len(node.result.type.shape) - 1)
@@ -154,7 +154,7 @@ def matmul(low: Lowering, node: Node, operands: Operands, then: Then) -> View:
 
 # -- ops that do not: (lowering, node, operands, attrs) -> where the result is ---------------------
 
-def along_axis(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
+def along_axis(low: Lowering, node: Node, operands: Views, attrs: Attrs) -> View:
     """One step that maps rows to rows, or columns to columns where the axis is not the last."""
     x, axis = operands[0], attrs["axis"]
     kept = {key: value for key, value in attrs.items() if key == "scale"}
@@ -169,7 +169,7 @@ def along_axis(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> V
     return _along_axes(low, node, x, [axis], [], kept)
 
 
-def norm(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
+def norm(low: Lowering, node: Node, operands: Views, attrs: Attrs) -> View:
     """One step over rows, with weight and bias as vectors."""
     x, *affine = operands
     rows = [low.contiguous(node, v) for v in affine]
@@ -177,7 +177,7 @@ def norm(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
     return _along_axes(low, node, x, list(attrs["axes"]), rows, {"eps": attrs["eps"]})
 
 
-def topk_ids(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
+def topk_ids(low: Lowering, node: Node, operands: Views, attrs: Attrs) -> View:
     """One step over rows, whose result has k columns."""
     x, axis, k = operands[0], attrs["axis"], attrs["k"]
     low.require(node, k, x.shape[axis] - k)
@@ -225,7 +225,7 @@ def _as_columns(shape: Sequence[Dim], strides: Sequence[Sequence[Dim]], axes: Se
             [(*line[:-1], *(step or (0,)), 1) for step, line in zip(steps, lines, strict=True)])
 
 
-def reduction(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
+def reduction(low: Lowering, node: Node, operands: Views, attrs: Attrs) -> View:
     """Steps that reduce rows or columns to numbers.
 
     Axes that cannot be merged are reduced one group after another, rather than copied.
@@ -272,19 +272,19 @@ def _reduce_to(low: Lowering, node: Node, x: View, axes: list[int], out: View) -
              {"op": node.op})
 
 
-def embedding(low: Lowering, node: Node, operands: Operands, _: Attrs) -> View:
+def embedding(low: Lowering, node: Node, operands: Views, _: Attrs) -> View:
     """One step that copies rows of the table."""
     ids, table = operands
     return low.step("embedding", node, low.result(node), [ids, low.contiguous(node, table)])
 
 
-def embedding_bag(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
+def embedding_bag(low: Lowering, node: Node, operands: Views, attrs: Attrs) -> View:
     """One step that combines rows of the table."""
     return low.step("embedding_bag", node, low.result(node),
                     [low.contiguous(node, v) for v in operands], attrs)
 
 
-def take(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
+def take(low: Lowering, node: Node, operands: Views, attrs: Attrs) -> View:
     """One step that copies rows, the dims behind the axis, or elements where there are none."""
     (x, ids), axis = operands, attrs["axis"]
     if axis == len(x.shape) - 1:
@@ -302,7 +302,7 @@ def take(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
     return low.step("take", node, low.result(node), [x, ids], attrs)
 
 
-def take_along(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
+def take_along(low: Lowering, node: Node, operands: Views, attrs: Attrs) -> View:
     """One step that copies elements by index."""
     x, ids = operands
     low.require(node, *(n - m for a, (n, m) in enumerate(zip(x.shape, ids.shape, strict=True))
@@ -310,7 +310,7 @@ def take_along(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> V
     return low.step("take_along", node, low.result(node), [x, ids], attrs)
 
 
-def iota(low: Lowering, node: Node, _: Operands, attrs: Attrs) -> View:
+def iota(low: Lowering, node: Node, _: Views, attrs: Attrs) -> View:
     """One step that writes a row, seen along the other axes with stride 0."""
     type_, axis = node.result.type, attrs["axis"]
     low.require(node, *type_.shape)
@@ -319,13 +319,13 @@ def iota(low: Lowering, node: Node, _: Operands, attrs: Attrs) -> View:
                    strides=tuple(int(a == axis) for a in range(type_.ndim)))
 
 
-def full(low: Lowering, node: Node, operands: Operands, _: Attrs) -> View:
+def full(low: Lowering, node: Node, operands: list[Operand], _: Attrs) -> View:
     """One step that fills the result."""
     low.require(node, *node.result.type.shape)
     return low.step("elementwise", node, low.result(node), operands, COPY)
 
 
-def pad(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
+def pad(low: Lowering, node: Node, operands: Views, attrs: Attrs) -> View:
     """Two steps: one fills the result, one copies the operand into it."""
     out, x = low.result(node), operands[0]
     low.require(node, *attrs["low"], *attrs["high"])
@@ -337,21 +337,19 @@ def pad(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
     return out
 
 
-def reshape(low: Lowering, node: Node, operands: Operands, _: Attrs) -> View:
+def reshape(low: Lowering, node: Node, operands: Views, _: Attrs) -> View:
     """A view where strides allow it, or else a contiguous copy."""
-    x: View = operands[0]
-    shape = node.result.type.shape
+    x, shape = operands[0], node.result.type.shape
     low.require(node, *shape)
     return x.reshaped(shape) or contiguous_as(low.contiguous(node, x), shape)
 
 
-def transpose(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
+def transpose(low: Lowering, node: Node, operands: Views, attrs: Attrs) -> View:
     """A view with its axes in another order."""
-    x: View = operands[0]
-    return x.permuted(attrs["axes"])
+    return operands[0].permuted(attrs["axes"])
 
 
-def slice_(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
+def slice_(low: Lowering, node: Node, operands: Views, attrs: Attrs) -> View:
     """A view of a part of one axis."""
     x, axis, start, stop, step = operands[0], *(attrs[k] for k in ("axis", "start", "stop", "step"))
     size = x.shape[axis]
@@ -359,26 +357,24 @@ def slice_(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
         low.require(node, start, stop - start, size - stop)
     else:
         low.require(node, stop + 1, start - stop, size - 1 - start)
-    view: View = x.sliced(axis, start, node.result.type.shape[axis], step)
-    return view
+    return x.sliced(axis, start, node.result.type.shape[axis], step)
 
 
-def expand(low: Lowering, node: Node, operands: Operands, _: Attrs) -> View:
+def expand(low: Lowering, node: Node, operands: Views, _: Attrs) -> View:
     """A view with stride 0 along the new dims."""
-    x: View = operands[0]
     low.require(node, *node.result.type.shape)
-    return x.broadcast_to(node.result.type.shape)
+    return operands[0].broadcast_to(node.result.type.shape)
 
 
-def unchanged(low: Lowering, node: Node, operands: Operands, _: Attrs) -> View:
+def unchanged(low: Lowering, node: Node, operands: Views, _: Attrs) -> View:
     """The operand itself."""
-    x: View = operands[0]
-    return x
+    return operands[0]
 
 
-def concat(low: Lowering, node: Node, operands: Operands, attrs: Attrs) -> View:
+def concat(low: Lowering, node: Node, operands: Views, attrs: Attrs) -> View:
     """One step an operand, which copies it to its place in the result."""
-    out, start, axis = low.result(node), 0, attrs["axis"]
+    out, axis = low.result(node), attrs["axis"]
+    start: Dim = 0
     for x in operands:
         low.step("elementwise", node, out.sliced(axis, start, x.shape[axis]), [x], COPY)
         start = start + x.shape[axis]
