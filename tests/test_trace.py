@@ -14,7 +14,7 @@ import nncompile
 import nncompile.nn.functional as F
 from nncompile import nn
 from nncompile.errors import Error, InputError, TraceError
-from nncompile.trace import trace
+from nncompile.tracing import trace
 
 
 def draw(*shape, seed=0):

@@ -7,7 +7,7 @@ import ir
 from ir import Error
 from nncompile import nn
 from nncompile.array import Array
-from nncompile.trace import trace
+from nncompile.tracing import trace
 
 
 class Own(nn.Module):

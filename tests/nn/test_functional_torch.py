@@ -9,7 +9,7 @@ import ir
 import nncompile.nn.functional as F
 from ir import Error
 from nncompile import nn
-from nncompile.trace import trace
+from nncompile.tracing import trace
 
 torch = pytest.importorskip("torch", reason="torch, the oracle of the functions, is not installed")
 TF = torch.nn.functional
