@@ -110,8 +110,7 @@ mark("start of Python")
 import numpy as np
 mark("import of NumPy")
 import nncompile
-import nncompile.nn
-mark("import of the layers")
+mark("import of nncompile")
 import numpy.random
 mark("import of numpy.random")
 from benchmarks.first_results import {name} as build
@@ -162,9 +161,6 @@ def imports() -> list[Process]:
     return [Process("nothing", "pass"), Process("numpy", "import numpy"),
             Process("nncompile", "import nncompile"),
             Process("nncompile, without byte code", "import nncompile", byte_code=False),
-            Process("nncompile.nn", "from nncompile import nn"),
-            Process("nncompile.nn, without byte code", "from nncompile import nn",
-                    byte_code=False),
             Process("onnxruntime", "import onnxruntime"), Process("torch", "import torch")]
 
 
@@ -252,9 +248,9 @@ def table(title: str, base: int, processes: Sequence[Process], taken: Sequence[T
 
 
 def beyond(taken: Sequence[Taken]) -> str:
-    """What defining a model takes beyond NumPy's import, as a multiple of what that takes."""
-    python, numpy, _, _, with_byte_code, without = (t.cpu for t in taken[:6])
-    return ("`import nncompile` imports next to nothing. The layers take "
+    """What importing nncompile adds to importing NumPy, as a multiple of what that takes."""
+    python, numpy, with_byte_code, without = (t.cpu for t in taken[:4])
+    return ("`import nncompile` takes "
             f"{(with_byte_code - numpy) / (numpy - python):.2f} of the time that NumPy's import "
             f"takes, on top of it; {(without - numpy) / (numpy - python):.2f} without byte code.")
 

@@ -4,60 +4,71 @@
     fast = nncompile.compile(model, "f32[B, 64]")
     y = fast(x)
 
-The package itself imports nothing.  Its modules are imported when they are first asked for, and so
-is `nncompile.api`, which has its other names.
+The compiler itself is imported when it is first asked for: a script that only runs models, or looks
+at them, does without it.
 """
 from __future__ import annotations
 
 from importlib import import_module as _import_module
-from sys import modules as _modules
+from math import inf, nan, pi
 from typing import TYPE_CHECKING
 from typing import Any as _Any
 
+from numpy import dtype, finfo, iinfo
+
 from nncompile.collection import paused_collection as _paused_collection
 
-if TYPE_CHECKING:
-    from nncompile.api import *  # noqa: F403
-    from nncompile.compiler import compile as compile
-    from nncompile.model import CompiledModel as CompiledModel
+with _paused_collection():
+    from nncompile import functions, nn
+    from nncompile.array import Array
+    from nncompile.array.core import Device as device
+    from nncompile.array.dtypes import bool_, float32, float64, int8, int32, int64, uint8
+    from nncompile.array.gradients import (
+        enable_grad,
+        inference_mode,
+        is_grad_enabled,
+        no_grad,
+        set_grad_enabled,
+    )
+    from nncompile.errors import CompileError, Error, InputError, TraceError
+    from nncompile.functions import *  # noqa: F403
+    from nncompile.nn import manual_seed
+    from nncompile.trace import trace, trace_structured
 
-_MODULES = ("backend", "compiler", "errors", "functions", "model", "nn", "options", "passes",
-            "schedule")
-_OF_THE_COMPILER = {"compile": "nncompile.compiler", "CompiledModel": "nncompile.model"}
+if TYPE_CHECKING:
+    from nncompile.compiler import compile
+    from nncompile.model import CompiledModel
+
+Size = tuple[_Any, ...]                       # of sizes, which torch has a type for
+Tensor = Array                                # the name that models written for torch know it by
+double, float, int, long, bool = float64, float32, int32, int64, bool_
+
+__all__ = [
+    "Array", "CompileError", "CompiledModel", "Error", "InputError", "Size", "Tensor", "TraceError",
+    "compile", "device", "dtype", "enable_grad", "finfo", "float32", "float64", "iinfo", "inf",
+    "inference_mode", "int8", "int32", "int64", "is_grad_enabled", "manual_seed", "nan", "nn",
+    "no_grad", "pi", "set_grad_enabled", "trace", "trace_structured", "uint8", *functions.__all__,
+]
+
+
+# What is imported when it is asked for: names of other modules, and modules.
+_LATER = {"compile": "compiler", "CompiledModel": "model", "compiler": "", "model": "",
+          "passes": "", "schedule": ""}
 
 
 def __getattr__(name: str) -> _Any:
     if name == "__version__":
         return _version()
-    if (module := _modules.get(f"nncompile.{name}")) is not None:
-        return module                            # which is being imported
-    if name == "__all__" or not name.startswith("__"):
-        with _paused_collection():
-            _import_for(name)
-    if name not in globals():
+    if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return globals()[name]
-
-
-def _import_for(name: str) -> None:
-    """Makes the name one of the globals, if the package has it."""
-    if name in _MODULES:
-        _import_module(f"nncompile.{name}")
-    elif name in _OF_THE_COMPILER:
-        globals()[name] = getattr(_import_module(_OF_THE_COMPILER[name]), name)
-    else:
-        _import_api()
-
-
-def _import_api() -> None:
-    api = _import_module("nncompile.api")
-    globals().update({name: v for name, v in vars(api).items() if not name.startswith("_")})
-    globals()["__all__"] = [*api.__all__, *_OF_THE_COMPILER]
+    with _paused_collection():
+        module = _import_module(f"nncompile.{_LATER[name] or name}")
+    value = globals()[name] = getattr(module, name) if _LATER[name] else module
+    return value
 
 
 def __dir__() -> list[str]:
-    _import_api()
-    return sorted({*globals(), *_MODULES, *_OF_THE_COMPILER, "__version__"})
+    return sorted({*globals(), *_LATER, "__version__"})
 
 
 def _version() -> str:

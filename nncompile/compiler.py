@@ -20,7 +20,7 @@ from nncompile.passes import DEFAULT_PIPELINE, checked_pipeline
 from nncompile.schedule import schedule
 from nncompile.structure import Nesting
 from nncompile.targets import TARGETS
-from nncompile.tracing import trace_structured
+from nncompile.trace import trace_structured
 
 
 @paused_collection()

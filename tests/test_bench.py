@@ -33,7 +33,7 @@ from nncompile.bench.peers import write_python
 from nncompile.bench.report import ratio
 from nncompile.counterparts import COUNTERPARTS, Language, Missing, NoCounterpart
 from nncompile.cpu.machine import cores
-from nncompile.tracing import trace
+from nncompile.trace import trace
 from tests.exact import EXACT, PARAMETERS
 
 INSTALLED = {"numpy": ("threadpoolctl", "scipy"), "torch": ("torch",),

@@ -24,7 +24,7 @@ ROOMS = (
     ("nncompile.array",),
     ("nncompile.nn",),
     ("nncompile.functions",),
-    ("nncompile.tracing",),
+    ("nncompile.trace",),
     ("nncompile.passes",),
     ("nncompile.schedule",),
     ("nncompile.backend", "nncompile.faults"),
@@ -40,7 +40,7 @@ ROOMS = (
     ("nncompile.inspect",),
     ("nncompile.weights", "nncompile.model"),
     ("nncompile.compiler",),
-    ("nncompile", "nncompile.api"),              # the package itself: what a user imports
+    ("nncompile",),                              # the package itself: what a user imports
     ("nncompile.counterparts", "nncompile.bench"),
     ("nncompile.modelfile", "nncompile.cli", "nncompile.__main__"),
 )

@@ -14,7 +14,7 @@ import nncompile
 import nncompile.nn.functional as F
 from nncompile import nn
 from nncompile.errors import Error, InputError, TraceError
-from nncompile.tracing import trace
+from nncompile.trace import trace
 
 
 def draw(*shape, seed=0):

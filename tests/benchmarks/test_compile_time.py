@@ -61,7 +61,7 @@ def test_the_stages(folder: Path) -> None:
 
 
 def test_beyond_numpy() -> None:
-    taken = [Taken(cpu, 0) for cpu in (1, 3, 2, 2, 4, 6)]
+    taken = [Taken(cpu, 0) for cpu in (1, 3, 4, 6)]
     assert "0.50 of the time" in compile_time.beyond(taken)
     assert "1.50 without byte code" in compile_time.beyond(taken)
 

@@ -27,7 +27,7 @@ def test_nothing_else_knows_the_word():
 def test_it_needs_nothing_of_the_other_target():
     """Nor anything above it: a target is given a program, and knows nothing of models."""
     above = ("nncompile.cpu", "nncompile.model", "nncompile.compiler", "nncompile.nn",
-             "nncompile.tracing", "nncompile.passes", "numba", "llvmlite")
+             "nncompile.trace", "nncompile.passes", "numba", "llvmlite")
     assert ROOM
     for name in ROOM:
         assert not any(inside(t, other) for t in imports(name) for other in above), name

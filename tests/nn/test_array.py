@@ -7,7 +7,7 @@ import ir
 from ir import Error
 from nncompile import nn
 from nncompile.array import Array
-from nncompile.tracing import trace
+from nncompile.trace import trace
 
 
 class Own(nn.Module):

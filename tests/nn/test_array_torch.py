@@ -14,7 +14,7 @@ import nncompile
 from ir import Error
 from nncompile import nn
 from nncompile.array import Array
-from nncompile.tracing import trace
+from nncompile.trace import trace
 
 torch = pytest.importorskip("torch", reason="torch, the oracle of the methods, is not installed")
 

@@ -9,7 +9,7 @@ import ir
 import nncompile.nn.functional as F
 from ir import Error
 from nncompile import nn
-from nncompile.tracing import trace
+from nncompile.trace import trace
 
 torch = pytest.importorskip("torch", reason="torch, the oracle of the functions, is not installed")
 TF = torch.nn.functional

@@ -8,7 +8,7 @@ import pytest
 import ir
 from ir import Error
 from nncompile import nn
-from nncompile.tracing import trace_structured
+from nncompile.trace import trace_structured
 
 torch = pytest.importorskip("torch", reason="torch, the oracle of the layers, is not installed")
 pytestmark = pytest.mark.filterwarnings("ignore:Initializing zero-element")  # torch's

@@ -15,7 +15,7 @@ from nncompile import nn
 from nncompile.array import Array
 from nncompile.errors import Error, InputError
 from nncompile.structure import flatten
-from nncompile.tracing import trace, trace_structured
+from nncompile.trace import trace, trace_structured
 
 torch = pytest.importorskip("torch", reason="torch, the oracle of the modules, is not installed")
 
