@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ir.types import NDArray
 
 LINE_BYTES = 64                               # of a cache line
-LINE_WORDS = LINE_BYTES // 8
+LINE_WORDS, LINE_FLOATS = LINE_BYTES // 8, LINE_BYTES // 4
 
 
 def aligned_zeros(count: int, dtype: npt.DTypeLike) -> NDArray:
@@ -91,6 +91,20 @@ SPEC_DIMS = _spec.size
 _plan = Record()
 PLAN_STATE, PLAN_SIZES, PLAN_FACTS = _plan.words(3)
 PLAN_WORDS = _plan.size
+
+# -- the queues of workers -------------------------------------------------------------------------
+
+# What a worker's queue has of each phase, on two cache lines; the worker itself writes the first
+# four words in each call.  ME: its number.  OTHERS: how many other workers there are.  STRIDE: the
+# words from a worker's queue to the next one's.  BASE: what its counts start from; it grows from
+# call to call, and a count below it belongs to an earlier call, so that counts need not be cleared.
+# CLAIMED: lots of its part that have been claimed.  DONE: lots of any part that it has done.  A
+# queue of zeros is that of a single worker.
+_queue = Record()
+QUEUE_ME, QUEUE_OTHERS, QUEUE_STRIDE, QUEUE_BASE, QUEUE_CLAIMED = _queue.line(5)
+QUEUE_DONE, *_ = _queue.line(LINE_WORDS)
+PHASE_WORDS = _queue.size
+NEXT_BASE = 1 << 20                           # added to BASE: a part has fewer lots
 
 # -- the pool of workers ---------------------------------------------------------------------------
 

@@ -15,7 +15,8 @@ from scipy import special
 
 from ir.types import DTYPES, FLOATS
 from nncompile.cpu.kernels import Kernel
-from nncompile.cpu.kernels.kernel import INT, ME, OTHERS, PHASE_WORDS, STRIDE
+from nncompile.cpu.kernels.kernel import INT
+from nncompile.cpu.layout import PHASE_WORDS, QUEUE_ME, QUEUE_OTHERS, QUEUE_STRIDE
 from nncompile.cpu.vector import target as targets
 from nncompile.cpu.vector.target import Target
 
@@ -68,7 +69,8 @@ class Compiled:
 def worker_queues(workers: int) -> np.ndarray:
     """The queue of each worker, a row; nothing is claimed yet."""
     queues = np.zeros((workers, PHASE_WORDS), np.int64)
-    queues[:, ME], queues[:, OTHERS], queues[:, STRIDE] = range(workers), workers - 1, PHASE_WORDS
+    queues[:, QUEUE_ME], queues[:, QUEUE_OTHERS] = range(workers), workers - 1
+    queues[:, QUEUE_STRIDE] = PHASE_WORDS
     return queues
 
 

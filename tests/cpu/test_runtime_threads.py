@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nncompile.cpu import kernels, layout
-from nncompile.cpu.kernels.kernel import BASE, CLAIMED, DONE, NEXT_BASE
+from nncompile.cpu.layout import NEXT_BASE, QUEUE_BASE, QUEUE_CLAIMED, QUEUE_DONE
 from nncompile.cpu.machine import L2, L3, MEMORY, caches, granted_cpus
 from nncompile.cpu.objects.library import load_kernel
 from nncompile.cpu.objects.link import linker
@@ -164,13 +164,13 @@ def test_who_finds_nothing_to_claim_waits_until_all_is_done():
     code = ctypes.CFUNCTYPE(None, *types)(linker(target).address(kernel.shared.symbol))
     x, y = np.ones((2, 3), np.float32), np.zeros(2, np.float32)
     queues = worker_queues(2)
-    queues[:, CLAIMED], queues[0, DONE] = 1, 1
+    queues[:, QUEUE_CLAIMED], queues[0, QUEUE_DONE] = 1, 1
     waiting = threading.Thread(
         target=code, args=(queues[1].ctypes.data, x.ctypes.data, 3, y.ctypes.data, 2, 3))
     waiting.start()
     waiting.join(0.05)                        # far more than YIELD_AFTER pauses
     assert waiting.is_alive()
-    queues[0, DONE] = 2
+    queues[0, QUEUE_DONE] = 2
     waiting.join(20)
     assert not waiting.is_alive()
     assert y.tolist() == [0, 0]               # the units were not its own
@@ -187,7 +187,7 @@ def test_every_unit_is_done_once_whoever_comes(workers_missing, rows):
     for missing, count in zip(calls, rows, strict=False):
         x = np.arange(3 * count, dtype=np.float32).reshape(count, 3)
         want = x.cumsum(axis=1)
-        queues[:, BASE] += NEXT_BASE
+        queues[:, QUEUE_BASE] += NEXT_BASE
         compiled(kernels.cumsum(), host().level).shared(
             workers, x, 3, x, 3, count, 3, missing=missing, queues=queues)
         assert x.tolist() == want.tolist()

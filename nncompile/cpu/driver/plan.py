@@ -13,7 +13,6 @@ from ir.graph import Value, named_sizes
 from ir.types import Dim, DimExpr, divide, same, symbol, terms
 from nncompile.cpu import layout
 from nncompile.cpu.driver.text import Names, Printer
-from nncompile.cpu.driver.weights import LINE
 from nncompile.schedule import Program
 from nncompile.schedule.cost import work
 from nncompile.schedule.names import number_text
@@ -138,7 +137,7 @@ def _slot_size(program: Program, names: Names, size: Dim, rows: str) -> str:
 
 
 def _fills_lines(dim: Dim) -> bool:
-    return all(coefficient % LINE == 0 for _, coefficient in terms(dim))
+    return all(coefficient % layout.LINE_FLOATS == 0 for _, coefficient in terms(dim))
 
 
 def locate_slots(program: Program, names: Names, rows: str, worker: str = "") -> list[str]:

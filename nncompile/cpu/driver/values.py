@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 from ir.records import dataclass
 from ir.types import Dim
-from nncompile.cpu.kernels import PHASE_WORDS, Kernel
+from nncompile.cpu.kernels import Kernel
+from nncompile.cpu.layout import PHASE_WORDS
 from nncompile.schedule import Place
 
 

@@ -15,11 +15,10 @@ from ir.records import dataclass
 from ir.types import DTYPES, NDArray
 from nncompile.cpu.driver.values import Call, Number, Parameter, Pointer
 from nncompile.cpu.kernels import pack_linear, packed_size, unpack_linear
-from nncompile.cpu.layout import aligned_zeros
+from nncompile.cpu.layout import LINE_FLOATS, aligned_zeros
 from nncompile.cpu.vector import Target
 from nncompile.schedule import Constant, Place
 
-LINE = 16                                     # words of a cache line: every entry starts on one
 _Floats = npt.NDArray[np.float32]
 
 
@@ -42,7 +41,7 @@ class _Entry:
     @property
     def stop(self) -> int:
         """The offset of the first cache line behind it."""
-        return self.offset + -(-self.bytes // 4 // LINE) * LINE
+        return self.offset + -(-self.bytes // 4 // LINE_FLOATS) * LINE_FLOATS
 
 
 class Arena:
@@ -62,7 +61,7 @@ class Arena:
             about += f" of {content.dtype}" * (content.dtype != "f32")
             entry = _Entry(f"W{len(self.entries)}", self.size, count, content.dtype, about, content)
             self.entries[key], self.size = entry, entry.stop
-        self.size = max(LINE, self.size)      # one line at least, for a model without weights
+        self.size = max(LINE_FLOATS, self.size)         # one line even without weights
 
     def pack(self, sources: Sequence[NDArray]) -> _Floats:
         """Fills new memory, which starts on a cache line, with these sources.

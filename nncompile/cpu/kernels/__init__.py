@@ -22,16 +22,7 @@ from nncompile.cpu.kernels.chain import LANE_OPS, Chain
 from nncompile.cpu.kernels.dot import dot
 from nncompile.cpu.kernels.elementwise import elementwise, iota
 from nncompile.cpu.kernels.gathers import embedding_bag, take, take_along
-from nncompile.cpu.kernels.kernel import (
-           BASE,
-           INT,
-           ME,
-           NEXT_BASE,
-           OTHERS,
-           PHASE_WORDS,
-           STRIDE,
-           Kernel,
-)
+from nncompile.cpu.kernels.kernel import INT, Kernel
 from nncompile.cpu.kernels.norms import layer_norm, rms_norm
 from nncompile.cpu.kernels.operands import typed
 from nncompile.cpu.kernels.packing import pack_linear, packed_size, unpack_linear
@@ -41,8 +32,7 @@ from nncompile.cpu.kernels.scans import cumsum, cumsum_columns, topk
 from nncompile.cpu.kernels.softmax import softmax, softmax_columns
 from nncompile.cpu.kernels.transpose import transpose
 
-__all__ = ["BASE", "INT", "LANE_OPS", "ME", "NEXT_BASE", "OTHERS", "PHASE_WORDS", "STRIDE",
-           "Chain", "Kernel", "arg", "cumsum", "cumsum_columns", "dot", "elementwise",
-           "embedding_bag", "iota", "layer_norm", "linear", "matmul", "pack_linear",
+__all__ = ["INT", "LANE_OPS", "Chain", "Kernel", "arg", "cumsum", "cumsum_columns", "dot",
+           "elementwise", "embedding_bag", "iota", "layer_norm", "linear", "matmul", "pack_linear",
            "packed_size", "reduce", "reduce_columns", "rms_norm", "softmax", "softmax_columns",
            "take", "take_along", "topk", "transpose", "typed", "unpack_linear"]

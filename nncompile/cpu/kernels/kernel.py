@@ -19,19 +19,13 @@ from typing import Any, TypeAlias
 
 from ir.records import dataclass, field
 from ir.types import NDArray
+from nncompile.cpu import layout
 from nncompile.cpu.kernels.operands import Arguments, Values, typed
 from nncompile.cpu.vector import I64, PTR, Emit, Target, Value, define
 
 _Run: TypeAlias = Callable[[Value], None]  # emits the work on the lot of that number
 
-# The int64 words of a worker's queue, on two cache lines. In each call the worker writes its
-# number, the number of other workers, the distance in words between their queues, and the BASE that
-# its counts start from. BASE grows from call to call: a count below it belongs to an earlier call,
-# so that counts need not be cleared. CLAIMED: lots of its part that have been claimed. DONE: lots
-# of any part that it has done. A queue of zeros is that of a single worker.
-ME, OTHERS, STRIDE, BASE, CLAIMED, DONE, PHASE_WORDS = 0, 1, 2, 3, 4, 8, 16
-NEXT_BASE = 1 << 20                        # above the number of lots, at most 2 * _MOST_LOTS
-_MOST_LOTS = 1 << 16
+_MOST_LOTS = 1 << 16    # at most twice as many where they are rounded: below layout.NEXT_BASE
 _LOTS = 64              # about so many lots of rows, which are not claimed one by one
 _STEAL_AFTER = 16       # pauses, 0.4 us: about the time that a worker needs to start
 _YIELD_AFTER = 2_000    # pauses, some 50 us: a worker with a unit may have lost its CPU
@@ -156,8 +150,8 @@ def _work_until_done(e: Emit, queue: Value, lots: Value, run: _Run) -> None:
     left in the parts of others, and waits until all are done.
     """
     b = e.b
-    me, others, stride, base = (b.load(e.word(queue, i), typ=I64)
-                                for i in (ME, OTHERS, STRIDE, BASE))
+    me, others, stride, base = (b.load(e.word(queue, i), typ=I64) for i in (
+        layout.QUEUE_ME, layout.QUEUE_OTHERS, layout.QUEUE_STRIDE, layout.QUEUE_BASE))
     workers = b.add(others, I64(1))
 
     def word(worker: Value, i: int) -> Value:
@@ -165,7 +159,7 @@ def _work_until_done(e: Emit, queue: Value, lots: Value, run: _Run) -> None:
 
     def missing() -> Value:
         with e.loop(0, workers, carried=[I64(0)]) as loop:
-            done = b.load_atomic(word(loop.index, DONE), "acquire", 8, typ=I64)
+            done = b.load_atomic(word(loop.index, layout.QUEUE_DONE), "acquire", 8, typ=I64)
             loop.next = [b.add(loop.values[0], e.greatest(b.sub(done, base), I64(0)))]
         return b.icmp_signed("<", loop.values[0], lots)
 
@@ -177,10 +171,10 @@ def _work_until_done(e: Emit, queue: Value, lots: Value, run: _Run) -> None:
         """
         begin, end = (b.udiv(b.mul(lots, number), workers)
                       for number in (worker, b.add(worker, I64(1))))
-        mine = _claim(e, word(worker, CLAIMED), base, b.sub(end, begin),
+        mine = _claim(e, word(worker, layout.QUEUE_CLAIMED), base, b.sub(end, begin),
                       lambda number: run(b.add(begin, number)))
         with b.if_then(b.icmp_signed(">", mine, I64(0))):
-            done = word(me, DONE)
+            done = word(me, layout.QUEUE_DONE)
             e.publish(b.add(e.greatest(b.load(done, typ=I64), base), mine), done)
 
     def wait(pauses: int) -> None:

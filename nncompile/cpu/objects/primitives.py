@@ -19,15 +19,15 @@ from llvmlite import ir as ll
 
 from ir.records import dataclass
 from ir.types import DTYPES
-from nncompile.cpu.kernels import PHASE_WORDS, typed
+from nncompile.cpu import layout
+from nncompile.cpu.kernels import typed
 from nncompile.cpu.vector import retyped
 
 _F32, _I8, _I32, _I64 = ll.FloatType(), ll.IntType(8), ll.IntType(32), ll.IntType(64)
 POINTER, _VOID = ll.PointerType(), ll.VoidType()
 _LLVM_TYPES = {"p": POINTER, "i": _I64, "c": _I32, "n": _VOID}
 
-PHASE = PHASE_WORDS               # words of each phase in the queue
-_LINE = 16                        # float32 in a cache line
+_LINE = layout.LINE_FLOATS
 
 _Builder = Any                    # llvmlite.ir.IRBuilder
 Pointer = Any                     # in annotations of the runtime's functions: letter p
@@ -94,7 +94,7 @@ def _round_up(builder: _Builder, values: Sequence[Any]) -> Any:
 
 
 def _place_of_phase(builder: _Builder, values: Sequence[Any]) -> Any:
-    return _element(builder, values[0], builder.mul(values[1], _I64(PHASE)))
+    return _element(builder, values[0], builder.mul(values[1], _I64(layout.PHASE_WORDS)))
 
 
 def _take_next(builder: _Builder, values: Sequence[Any]) -> Any:
@@ -106,8 +106,8 @@ def _python_put(facts: Any, index: int, value: int) -> None:
 
 
 def _python_claim(queue: Any, number: int) -> int:
-    queue[number * PHASE] += 1
-    return int(queue[number * PHASE]) - 1
+    queue[number * layout.PHASE_WORDS] += 1
+    return int(queue[number * layout.PHASE_WORDS]) - 1
 
 
 def _step_primitive(name: str, dtype: str) -> Primitive:
@@ -129,7 +129,7 @@ PRIMITIVES = {primitive.name: primitive for primitive in (
     # a fact that `plan` writes
     Primitive("put", "pii", "n", lambda b, v: b.store(v[2], _element(b, *v[:2])), _python_put),
     # the queue of step k's units;  its next unit, which is claimed
-    Primitive("phase", "pi", "p", _place_of_phase, lambda queue, k: queue[k * PHASE:]),
+    Primitive("phase", "pi", "p", _place_of_phase, lambda queue, k: queue[k * layout.PHASE_WORDS:]),
     Primitive("claim", "pi", "i", _take_next, _python_claim),
     # floats, rounded up to whole cache lines
     Primitive("aligned", "i", "i", _round_up, lambda n: (n + _LINE - 1) // _LINE * _LINE),

@@ -14,11 +14,9 @@ allocates its own and works alone.
 from __future__ import annotations
 
 from nncompile.cpu import layout
-from nncompile.cpu.kernels import NEXT_BASE
 from nncompile.cpu.machine import L2, L3
 from nncompile.cpu.objects import runtime
 from nncompile.cpu.objects.primitives import (
-    PHASE,
     Pointer,
     atomic_load,
     atomic_store,
@@ -96,7 +94,7 @@ def run_apart(state: Pointer, weights: Pointer, args: Pointer, sizes: Pointer, f
     most = load(facts, layout.MOST_ROWS)
     by_rows = in_row_blocks(state, sizes, facts, 1)
     floats = scratch_floats(facts, by_rows)
-    count = PHASE if by_rows else load(state, layout.QUEUE_WORDS)
+    count = layout.PHASE_WORDS if by_rows else load(state, layout.QUEUE_WORDS)
     queue = _aligned_alloc(64, whole_lines(8 * count + 4 * floats))
     if same(queue, null()):
         return NO_MEMORY
@@ -147,7 +145,8 @@ def in_row_blocks(state: Pointer, sizes: Pointer, facts: Pointer, workers: int) 
     meeting = load(load_pointer(state, layout.POOL_ADDRESS), layout.WORTH) // 2
     blocks = row * max((rows + busy - 1) // busy, reading) + meeting * min(busy - 1, 1)
     phases = row * max(rows, reading) // workers
-    return 1 if blocks <= phases + meeting * (1 + load(state, layout.QUEUE_WORDS) // PHASE) else 0
+    meetings = 1 + load(state, layout.QUEUE_WORDS) // layout.PHASE_WORDS
+    return 1 if blocks <= phases + meeting * meetings else 0
 
 
 @runtime
@@ -203,15 +202,16 @@ def scratch_floats(facts: Pointer, by_rows: int) -> int:
 def empty_queues(state: Pointer, count: int) -> Pointer:
     """Returns queues of `count` words of which nothing is claimed or done, or null without memory.
 
-    The first PHASE words count the claimed blocks of rows in the schedule of blocks; then count is
-    0.
+    The first PHASE_WORDS words count the claimed blocks of rows in the schedule of blocks; then
+    count is 0.
     """
-    queues = grown(state, layout.QUEUES, 8 * (PHASE + count), PHASE + count)
+    size = layout.PHASE_WORDS + count
+    queues = grown(state, layout.QUEUES, 8 * size, size)
     if same(queues, null()):
         return queues
-    store(state, layout.QUEUES_BASE, load(state, layout.QUEUES_BASE) + NEXT_BASE)
+    store(state, layout.QUEUES_BASE, load(state, layout.QUEUES_BASE) + layout.NEXT_BASE)
     if count > 0:
-        return words(queues, PHASE)
+        return words(queues, layout.PHASE_WORDS)
     store(queues, 0, 0)
     return queues
 

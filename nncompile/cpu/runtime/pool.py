@@ -36,11 +36,9 @@ import numpy as np
 
 from nncompile import options
 from nncompile.cpu import layout
-from nncompile.cpu.kernels import BASE, ME, OTHERS, STRIDE
 from nncompile.cpu.machine import granted_cpus, usable_cpus
 from nncompile.cpu.objects import runtime
 from nncompile.cpu.objects.primitives import (
-    PHASE,
     Pointer,
     atomic_add,
     atomic_load,
@@ -121,11 +119,11 @@ def work(pool: Pointer, me: int) -> None:
 @runtime
 def enter(queue: Pointer, stride: int, me: int, workers: int, base: int) -> None:
     """Writes the words of worker `me`'s queue that kernels read, for every phase; see kernel.py."""
-    for i in range(0, stride, PHASE):
-        store(queue, i + ME, me)
-        store(queue, i + OTHERS, workers - 1)
-        store(queue, i + STRIDE, stride)
-        store(queue, i + BASE, base)
+    for i in range(0, stride, layout.PHASE_WORDS):
+        store(queue, i + layout.QUEUE_ME, me)
+        store(queue, i + layout.QUEUE_OTHERS, workers - 1)
+        store(queue, i + layout.QUEUE_STRIDE, stride)
+        store(queue, i + layout.QUEUE_BASE, base)
 
 
 @runtime
