@@ -28,6 +28,14 @@ _NEEDS = {
     "avx2": ("avx2", "fma"),
     "generic": (),
 }
+# The 32 registers of AVX-512 and NEON hold 24 sums, 4 vectors of weights and the broadcast inputs.
+# At the edges 16 sums hide the latency of multiply-adds, so that taller tiles would gain nothing.
+_SHAPES: dict[str, dict[str, Any]] = {
+    "avx512": {"width": 16, "panel": 4, "tile_rows": 6, "edge_rows": 4, "fma": True},
+    "avx2": {"width": 8, "panel": 2, "tile_rows": 6, "edge_rows": 2, "fma": True},
+    "neon": {"width": 4, "panel": 4, "tile_rows": 6, "edge_rows": 4, "fma": True},
+    "generic": {"width": 4, "panel": 2, "tile_rows": 4, "edge_rows": 2, "fma": False},
+}
 
 
 class TargetError(Error):
@@ -81,24 +89,8 @@ class Target:
 
 
 def of_level(level: str, cpu: str, features: str = "", triple: str = "") -> Target:
-    """Returns the target of a level.
-
-    The 32 registers of AVX-512 and NEON hold 24 sums, 4 vectors of weights and the broadcast
-    inputs. At the edges 16 sums hide the latency of multiply-adds, so that taller tiles would gain
-    nothing.
-    """
-    triple = triple or llvm.get_process_triple()
-    if level == "avx512":
-        return Target(level, triple, cpu, features, width=16, panel=4, tile_rows=6, edge_rows=4,
-                      fma=True)
-    if level == "avx2":
-        return Target(level, triple, cpu, features, width=8, panel=2, tile_rows=6, edge_rows=2,
-                      fma=True)
-    if level == "neon":
-        return Target(level, triple, cpu, features, width=4, panel=4, tile_rows=6, edge_rows=4,
-                      fma=True)
-    return Target(level, triple, cpu, features, width=4, panel=2, tile_rows=4, edge_rows=2,
-                  fma=False)
+    """Returns the target of a level."""
+    return Target(level, triple or llvm.get_process_triple(), cpu, features, **_SHAPES[level])
 
 
 def host() -> Target:
