@@ -12,7 +12,7 @@ from nncompile.cuda.kernels import Chain, Kernel
 from nncompile.cuda.target import Target
 from nncompile.schedule import Step, View, geometry
 from nncompile.schedule.names import fixed
-from nncompile.schedule.program import collapsed
+from nncompile.schedule.strides import collapsed
 
 
 class Scalar(NamedTuple):

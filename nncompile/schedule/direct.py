@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from ir.records import replace
 from ir.types import Dim, TensorType, product, same
 from nncompile.schedule.ops import KINDS
-from nncompile.schedule.program import Place, Step, View, as_matrix, collapsed, is_narrow
+from nncompile.schedule.program import Place, Step, View
+from nncompile.schedule.strides import collapsed, is_narrow
 
 
 def write_directly(steps: Sequence[Step], buffers: Mapping[Place, TensorType]) -> list[Step]:
@@ -83,7 +84,7 @@ def _can_write(maker: Step, result: View) -> bool:
     Products write rows of any length; others need rows that can be vectorised.
     """
     if maker.kind == "linear":
-        return as_matrix(result) is not None
+        return result.as_matrix() is not None
     if maker.kind == "matmul":
         return same(result.strides[-1], 1) or same(result.shape[-1], 1)
     dims, (strides,) = collapsed(result.shape, [result.strides])

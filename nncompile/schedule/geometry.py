@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ir.types import Dim, product
-from nncompile.schedule.program import Operand, Step, View, collapsed
+from nncompile.schedule.program import Operand, Step, View
+from nncompile.schedule.strides import collapsed
 
 Strides = tuple[Dim, ...]
 Chain = list[tuple[str, list[tuple[Operand, Strides]]]]

@@ -12,19 +12,8 @@ from ir.graph import Node, Value
 from ir.ops import OPS
 from ir.records import replace
 from ir.types import Dim, TensorType, extent, product, same
-from nncompile.schedule.program import (
-    Operand,
-    Place,
-    Step,
-    View,
-    as_matrix,
-    collapsed,
-    contiguous,
-    contiguous_as,
-    is_narrow,
-    merged,
-    row_major,
-)
+from nncompile.schedule.program import Operand, Place, Step, View, contiguous
+from nncompile.schedule.strides import collapsed, is_narrow, merged, row_major
 
 Attrs = Mapping[str, Any]
 Views = list[View]
@@ -114,8 +103,8 @@ class Lowering:
 
         It is copied if its strides do not allow that.
         """
-        found = as_matrix(view, columns)
-        return found or as_matrix(self.copied(node, view), columns)      # type: ignore[return-value]
+        found = view.as_matrix(columns)
+        return found or self.copied(node, view).as_matrix(columns)       # type: ignore[return-value]
 
 
 # -- ops that take the chain behind them: (lowering, node, operands, then) -> where the result is --
@@ -196,7 +185,7 @@ def _along_axes(low: Lowering, node: Node, x: View, axes: list[int], further: li
     else:
         made = low.buffer(TensorType(node.result.type.dtype,
                                      tuple(node.result.type.shape[a] for a in order)))
-    out = as_matrix(made, len(axes))
+    out = made.as_matrix(len(axes))
     low.step(node.op, node, out, [rows, *further], attrs)                # type: ignore[arg-type]
     return made.permuted(back)
 
@@ -293,7 +282,7 @@ def take(low: Lowering, node: Node, operands: Views, attrs: Attrs) -> View:
         wide = replace(x, shape=(*x.shape[:axis], *[1] * inner, x.shape[axis]),
                        strides=(*x.strides[:axis], *[0] * inner, x.strides[axis]))
         out = low.result(node)
-        low.step("take_along", node, contiguous_as(out, shape),
+        low.step("take_along", node, out.contiguous_as(shape),
                  [wide, ids.broadcast_to(shape)], {"axis": len(shape) - 1})
         return out
     rest = collapsed(x.shape[axis + 1:], [x.strides[axis + 1:]])
@@ -341,7 +330,7 @@ def reshape(low: Lowering, node: Node, operands: Views, _: Attrs) -> View:
     """A view where strides allow it, or else a contiguous copy."""
     x, shape = operands[0], node.result.type.shape
     low.require(node, *shape)
-    return x.reshaped(shape) or contiguous_as(low.contiguous(node, x), shape)
+    return x.reshaped(shape) or low.contiguous(node, x).contiguous_as(shape)
 
 
 def transpose(low: Lowering, node: Node, operands: Views, attrs: Attrs) -> View:

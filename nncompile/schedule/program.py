@@ -20,8 +20,8 @@ from ir.graph import Graph, Node
 from ir.printer import name_values
 from ir.records import dataclass, replace
 from ir.types import DTYPES, Dim, TensorType, product, same, terms
+from nncompile.schedule.strides import collapsed, merged, row_major
 
-_NARROW = 4                    # inner dimensions below this are not vectorised
 _PREFIXES = {"input": "in", "output": "out", "constant": "c", "buffer": "b", "slot": "h"}
 
 
@@ -97,6 +97,22 @@ class View:
             return None
         return self.laid_out(shape, (*strides, *[0] * len(rest)))
 
+    def contiguous_as(self, shape: Sequence[Dim]) -> View:
+        """Returns a contiguous view in another shape of as many elements."""
+        return self.laid_out(shape, row_major(shape))
+
+    def as_matrix(self, columns: int = 1) -> View | None:
+        """Returns the view with its last `columns` dims merged to one, and those before to another.
+
+        None if strides do not allow that, or if the elements of a row do not have stride 1.
+        """
+        split = len(self.shape) - columns
+        rows = merged(self.shape[:split], self.strides[:split])
+        inner = merged(self.shape[split:], self.strides[split:])
+        if rows is None or inner is None or not (same(inner[1], 1) or same(inner[0], 1)):
+            return None
+        return self.laid_out((rows[0], inner[0]), (rows[1], 1))
+
     def broadcast_to(self, shape: Sequence[Dim]) -> View:
         """Returns the view in a larger shape, by NumPy's broadcasting; new dims have stride 0."""
         if same(self.shape, tuple(shape)):
@@ -107,22 +123,9 @@ class View:
         return self.laid_out(shape, (0,) * missing + strides)
 
 
-def row_major(shape: Sequence[Dim]) -> tuple[Dim, ...]:
-    """Returns the strides of a contiguous array."""
-    sizes: list[Dim] = [1]                       # of the last axes, of one more each time
-    for dim in reversed(shape[1:]):
-        sizes.append(sizes[-1] * dim)
-    return tuple(reversed(sizes[:len(shape)]))
-
-
 def contiguous(place: Place, type_: TensorType) -> View:
     """Returns the view of an array that lies at the start of a place."""
     return View(place, type_.dtype, type_.shape, row_major(type_.shape))
-
-
-def contiguous_as(view: View, shape: Sequence[Dim]) -> View:
-    """Returns a contiguous view in another shape of as many elements."""
-    return view.laid_out(shape, row_major(shape))
 
 
 def words(type_: TensorType) -> Dim:
@@ -131,49 +134,6 @@ def words(type_: TensorType) -> Dim:
     An element of a smaller dtype counts as a word, too: memory that is not touched costs nothing.
     """
     return product(type_.shape) * max(1, DTYPES[type_.dtype].itemsize // 4)
-
-
-def collapsed(shape: Sequence[Dim], strides: Sequence[Sequence[Dim]]
-              ) -> tuple[tuple[Dim, ...], list[tuple[Dim, ...]]]:
-    """Returns arrays of one shape in the fewest dims: the shape, and the strides of each array.
-
-    Dims of size 1 are left out, and a dim is merged with the next if all strides allow it.
-    """
-    dims: list[Dim] = []
-    columns: list[tuple[Dim, ...]] = []          # of a dim: each array's stride
-    for size, column in zip(shape, zip(*strides, strict=True), strict=True):
-        if same(size, 1):
-            continue
-        if dims and same(columns[-1], tuple([size * inner for inner in column])):
-            dims[-1], columns[-1] = dims[-1] * size, column
-        else:
-            dims.append(size)
-            columns.append(column)
-    return tuple(dims), list(zip(*columns, strict=True)) or [()] * len(strides)
-
-
-def as_matrix(view: View, columns: int = 1) -> View | None:
-    """Returns the view with its last `columns` dims merged to one, and those before to another.
-
-    None if strides do not allow that, or if the elements of a row do not have stride 1.
-    """
-    split = len(view.shape) - columns
-    rows = merged(view.shape[:split], view.strides[:split])
-    inner = merged(view.shape[split:], view.strides[split:])
-    if rows is None or inner is None or not (same(inner[1], 1) or same(inner[0], 1)):
-        return None
-    return view.laid_out((rows[0], inner[0]), (rows[1], 1))
-
-
-def merged(shape: Sequence[Dim], strides: Sequence[Dim]) -> tuple[Dim, Dim] | None:
-    """Returns the size and stride of several dims merged to one, or None if that is impossible."""
-    dims, (steps,) = collapsed(shape, [strides])
-    return (dims[0], steps[0]) if len(dims) == 1 else None if dims else (1, 1)
-
-
-def is_narrow(dim: Dim) -> bool:
-    """Whether an inner dimension is known to be too small to be vectorised."""
-    return isinstance(dim, int) and dim < _NARROW
 
 
 Operand = View | float                       # a Python float is a scalar of the model

@@ -6,7 +6,8 @@ from ir.types import TensorType, symbol
 from nncompile.schedule import VECTOR_TRAITS, TargetTraits, schedule
 from nncompile.schedule.batch import batch_size
 from nncompile.schedule.memory import larger
-from nncompile.schedule.program import Place, View, collapsed, contiguous
+from nncompile.schedule.program import Place, View, contiguous
+from nncompile.schedule.strides import collapsed
 
 B, T = symbol("B"), symbol("T")
 SCALAR = TargetTraits(vectors=False)

@@ -13,7 +13,7 @@ from nncompile.cpu import kernels
 from nncompile.cpu.driver.values import FAULT, Argument, Call, Number, Pointer, StepNumber
 from nncompile.schedule import Constant, Operand, Program, Step, View, geometry
 from nncompile.schedule.names import fixed
-from nncompile.schedule.program import as_matrix, collapsed, row_major
+from nncompile.schedule.strides import collapsed, row_major
 
 _Arguments = list[Argument]
 
@@ -44,7 +44,7 @@ def _pointer(operand: Operand, dtype: str = "f32") -> Pointer:
 def _linear(step: Step, context: _Context) -> Call:
     """Panels contain the bias; of a weight of one row it is added behind the product."""
     x, weight = step.views[:2]
-    y = as_matrix(step.result) or step.result
+    y = step.result.as_matrix() or step.result
     single = context.constant(weight).layout == "rows"
     chain, further = _product_chain(geometry.linear(step), step.result, single)
     operands = *_matrix(x), _pointer(weight), *_matrix(y)
