@@ -17,7 +17,6 @@ import pytest
 
 from nncompile import CompiledModel
 from nncompile.cpu import layout
-from nncompile.cpu.objects.primitives import PHASE
 from nncompile.cpu.runtime import Executable, launch
 
 PAGE = mmap.PAGESIZE
@@ -72,7 +71,7 @@ def run_fenced(executable: Executable, inputs: Sequence[np.ndarray], at_end: boo
         row_blocks, state[layout.ROW_BLOCKS] = int(state[layout.ROW_BLOCKS]), 0
         kept[layout.ROW_BLOCKS] = row_blocks
     words = facts[layout.BLOCK_SCRATCH if by_rows else layout.PHASES_SCRATCH]
-    queue = PHASE + (0 if by_rows else state[layout.QUEUE_WORDS])
+    queue = layout.PHASE_WORDS + (0 if by_rows else state[layout.QUEUE_WORDS])
     scratch, queues = fenced.octets(int(4 * words)), fenced.octets(int(8 * queue))
     fault = np.zeros(layout.FAULT_WORDS, np.int64)
     try:
