@@ -30,6 +30,8 @@ from nncompile.bench.peers import needed
 
 ROUNDS = 12
 NO_BYTE_CODE = "PYTHONDONTWRITEBYTECODE"
+# The BLAS of NumPy starts threads that spin for a while, where they find an idle CPU.
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 Build = Callable[[Any], Any]
 
 
@@ -199,7 +201,7 @@ def run(process: Process, folder: Path) -> tuple[Taken, str]:
     for file in cache.glob(process.forget) if process.forget else ():
         file.unlink()
     inherited = {k: v for k, v in os.environ.items() if k not in (NO_BYTE_CODE, "PYTHONPATH")}
-    variables = inherited | {options.CACHE_DIR.variable: str(cache)}
+    variables = inherited | {options.CACHE_DIR.variable: str(cache), **ONE_THREAD}
     if not process.byte_code:
         variables[NO_BYTE_CODE] = "1"
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
@@ -260,7 +262,7 @@ PAGE = """\
 
 `python -m benchmarks.compile_time` measures this page anew: whole processes, from their start to
 their end, interleaved, the least of {rounds} of each. Nothing is counted out: not imports, not
-drawing initial weights, not compiling. All have one thread.
+drawing initial weights, not compiling. All have one thread, and so has NumPy's BLAS.
 
 ## Imports
 
