@@ -4,7 +4,7 @@
 the constants that it reads.  `load` compiles it and finds the addresses of its functions.
 """
 from nncompile.cpu.driver.build import build
-from nncompile.cpu.driver.load import load
+from nncompile.cpu.driver.loader import load
 from nncompile.cpu.driver.values import Driver, Function
 from nncompile.cpu.driver.weights import Arena
 
