@@ -143,7 +143,7 @@ def _again_if_infinite(e: Emit, x: Value, N: Value) -> Iterator[_Attempt]:
     b.cbranch(b.or_(b.extract_element(finite, I64(0)), again), done, smaller)
 
     b.position_at_end(smaller)
-    size = fold_row(e, N, lambda index, mask: e.intrinsic("fabs", e.load(e.at(x, index), mask)),
+    size = fold_row(e, N, lambda index, mask: e.fabs(e.load(e.at(x, index), mask)),
                     e.larger, e.const(0.0), ways=1)
     new_scale = _power_of_two_below(e, size)
     again.add_incoming(I1(1), b.block)
@@ -155,8 +155,8 @@ def _again_if_infinite(e: Emit, x: Value, N: Value) -> Iterator[_Attempt]:
 def _power_of_two_below(e: Emit, size: Value) -> Value:
     """Returns 2^-n <= 1 that brings numbers up to `size` below 2 (the largest below 4)."""
     b = e.b
-    bias, const = _bias(e), e.const_ints
-    fraction = const(23 if e.dtype == "f32" else 52)       # stored bits of the fraction
+    bias, const = e.format.bias, e.const_ints
+    fraction = const(e.format.mantissa)
     exponent = b.lshr(b.bitcast(size, e.ints), fraction)                  # biased
     for limit, beyond in ((const(bias), "<"), (const(2 * bias - 1), ">")):
         exponent = b.select(b.icmp_signed(beyond, exponent, limit), limit, exponent)
@@ -166,13 +166,8 @@ def _power_of_two_below(e: Emit, size: Value) -> Value:
 def _scaled_eps(e: Emit, eps: Value, scale: Value) -> Value:
     """Returns eps for a scaled row, above 0 where eps is, so that a constant row does not give NaN.
     """
-    tiny = e.smaller(eps, e.const(2.0 ** (1 - _bias(e))))
+    tiny = e.smaller(eps, e.const(2.0 ** (1 - e.format.bias)))
     return e.larger(tiny, e.b.fmul(e.b.fmul(eps, scale), scale))
-
-
-def _bias(e: Emit) -> int:
-    """Returns the bias of the exponents of e's floats."""
-    return 127 if e.dtype == "f32" else 1023
 
 
 # -- in numpy -------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 from llvmlite import ir as ll
 
+from ir.records import dataclass
 from ir.types import DTYPES
 from nncompile.cpu.vector.target import Target
 
@@ -27,6 +28,22 @@ PTR, _VOID = ll.PointerType(), ll.VoidType()
 
 _LANE_TYPES = {"f32": F32, "f64": F64, "i8": _I8, "u8": _I8, "i32": I32, "i64": I64, "bool": I1}
 _MEMORY_TYPES = _LANE_TYPES | {"bool": _I8}
+
+
+@dataclass(frozen=True)
+class _Format:
+    """IEEE 754's binary32 or binary64."""
+
+    mantissa: int                # stored bits
+    bias: int
+    round: float                 # 1.5 * 2^mantissa: round + x has round(x) in its last bits
+    round_bits: int
+    least_exp: float             # exp(x) and x exp(x) are 0 below
+    most_exp: float              # exp(x) is inf above
+
+
+_FORMATS = {"f32": _Format(23, 127, 1.5 * 2.0 ** 23, 0x4B400000, -120.0, 89.0),
+           "f64": _Format(52, 1023, 1.5 * 2.0 ** 52, 0x4338000000000000, -760.0, 710.0)}
 
 
 def lanes(target: Target, *dtypes: str) -> int:
@@ -114,6 +131,11 @@ class Emit:
     def ints(self) -> Any:
         """LLVM's type of vectors of integers as wide as the elements, for their bits."""
         return ll.VectorType(ll.IntType(8 * DTYPES[self.dtype].itemsize), self.width)
+
+    @property
+    def format(self) -> _Format:
+        """The format of the elements, which are floats."""
+        return _FORMATS[self.dtype]
 
     def vector_of(self, dtype: str) -> Any:
         """Returns LLVM's type of a vector of that dtype."""
@@ -367,6 +389,56 @@ class Emit:
             x = combine(x, self.b.shuffle_vector(x, x, self.numbers(turned)))
             distance //= 2
         return x
+
+    # -- vectors of floats -------------------------------------------------------------
+
+    def fabs(self, x: Value) -> Value:
+        """Returns |x|."""
+        return self.intrinsic("fabs", x)
+
+    def copysign(self, size: Value, x: Value) -> Value:
+        """Returns the size with the sign of x, that of a zero included."""
+        return self.intrinsic("copysign", size, x)
+
+    def clamp(self, x: Value, low: float, high: float) -> Value:
+        """Returns x limited to [low, high]; NaN stays NaN."""
+        return self.larger(self.const(low), self.smaller(self.const(high), x))
+
+    def polynomial(self, x: Value, coefficients: Sequence[float]) -> Value:
+        """Returns coefficients[0] + coefficients[1] x + ..., by Horner's rule."""
+        value = self.const(coefficients[-1])
+        for coefficient in coefficients[-2::-1]:
+            value = self.fma(value, x, self.const(coefficient))
+        return value
+
+    def scale(self, x: Value, n: Value) -> Value:
+        """Returns x 2^n for a whole number n, |n| < 2 bias, rounded once if the result is denormal.
+        """
+        b = self.b
+        if self.target.avx512 and self.width == {"f32": 16, "f64": 8}[self.dtype]:
+            name = {"f32": "ps", "f64": "pd"}[self.dtype]
+            return self.call(f"llvm.x86.avx512.mask.scalef.{name}.512", self.vector, x, n,
+                             self.const(0.0), ll.IntType(self.width)(-1), I32(4))
+        n = self._whole_bits(n)
+        half = b.ashr(n, self.const_ints(1))
+        return b.fmul(b.fmul(x, self._power_of_two(half)), self._power_of_two(b.sub(n, half)))
+
+    def power_of_two(self, n: Value) -> Value:
+        """Returns 2^n for whole numbers -bias < n <= bias."""
+        return self._power_of_two(self._whole_bits(n))
+
+    def _whole_bits(self, n: Value) -> Value:
+        """Returns a whole number as an integer."""
+        bits = self.b.bitcast(self.b.fadd(n, self.const(self.format.round)), self.ints)
+        return self.b.sub(bits, self.const_ints(self.format.round_bits))
+
+    def _power_of_two(self, n: Value) -> Value:
+        """Returns 2^n for integers -bias <= n <= bias, by its bits; at -bias it is 0."""
+        exponent = self.b.add(n, self.const_ints(self.format.bias))
+        return self.b.bitcast(self.b.shl(exponent, self.const_ints(self.format.mantissa)),
+                              self.vector)
+
+    # -- lanes -------------------------------------------------------------------------
 
     def numbers(self, values: Iterable[int]) -> Value:
         """Returns a constant of one i32 for each lane."""

@@ -19,7 +19,7 @@ from nncompile.cpu.vector.math import (
 )
 from nncompile.cpu.vector.math.arithmetic import cast
 from nncompile.cpu.vector.math.exponential import exp
-from nncompile.cpu.vector.math.floats import Function, with_sign_of
+from nncompile.cpu.vector.math.floats import Function
 from nncompile.cpu.vector.math.logarithm import log
 from nncompile.cpu.vector.math.power import power, rint
 
@@ -33,7 +33,7 @@ SHORT: dict[str, Function] = {
     "div": arithmetic.div,
     "maximum": Emit.maximum,
     "minimum": Emit.minimum,
-    "copysign": with_sign_of,
+    "copysign": Emit.copysign,
     "neg": arithmetic.neg,
     "abs": arithmetic.abs_,
     "sign": arithmetic.sign,

@@ -7,18 +7,7 @@ from __future__ import annotations
 
 from nncompile.cpu.vector.builder import Emit, Value
 from nncompile.cpu.vector.math.exponential import exp_in_two, expm1, times_sigmoid
-from nncompile.cpu.vector.math.floats import (
-    FORMATS,
-    Sum,
-    clamp,
-    in_double,
-    ordered_sum,
-    polynomial,
-    scale,
-    size,
-    two_product,
-    with_sign_of,
-)
+from nncompile.cpu.vector.math.floats import Sum, in_double, ordered_sum, two_product
 
 _SELU_ALPHA = 1.6732632423543772848170429916717
 _SELU_SCALE = 1.0507009873554804934193349852946
@@ -61,9 +50,9 @@ def mish(e: Emit, x: Value) -> Value:
     b, zero, one, two = e.b, e.const(0.0), e.const(1.0), e.const(2.0)
     inside = e.larger(e.const(-_FAR), x)                                   # -inf * 0 would be NaN
     negative = b.fcmp_ordered("<", x, zero)
-    least = e.const(FORMATS[e.dtype].least_exp)
-    mantissa, mantissa_rest, exponent = exp_in_two(e, e.larger(least, b.fneg(size(e, x))))
-    p = scale(e, mantissa, exponent)
+    least = e.const(e.format.least_exp)
+    mantissa, mantissa_rest, exponent = exp_in_two(e, e.larger(least, b.fneg(e.fabs(x))))
+    p = e.scale(mantissa, exponent)
     square = b.fmul(p, p)
     n, n_rest = ordered_sum(e, b.select(negative, two, one), b.select(negative, p, b.fadd(p, p)))
     d, d_rest = ordered_sum(e, n, b.fadd(square, b.select(negative, p, square)))
@@ -79,14 +68,14 @@ def mish(e: Emit, x: Value) -> Value:
     whole, whole_rest = two_product(e, y, d)
     rest = b.fadd(b.fsub(b.fsub(above, whole), whole_rest), above_rest)
     rest = e.fma(b.fneg(y), b.fadd(d_rest, n_rest), rest)
-    y = scale(e, e.fma(rest, inverse, y), b.select(negative, exponent, zero))
+    y = e.scale(e.fma(rest, inverse, y), b.select(negative, exponent, zero))
     return _or_itself(e, x, y)
 
 
 def _or_itself(e: Emit, x: Value, y: Value) -> Value:
     """Returns y, but x above `_FAR`, where silu and mish equal x; with the sign of x, for -0.0."""
     y = e.b.select(e.b.fcmp_ordered(">", x, e.const(_FAR)), x, y)          # NaN at inf
-    return with_sign_of(e, y, x)
+    return e.copysign(y, x)
 
 
 def softplus(e: Emit, x: Value, beta: Value, threshold: Value) -> Value:
@@ -97,7 +86,7 @@ def softplus(e: Emit, x: Value, beta: Value, threshold: Value) -> Value:
     """
     b, zero = e.b, e.const(0.0)
     z, rest = two_product(e, x, beta)
-    inside = b.fcmp_ordered("<", size(e, z), e.const(-FORMATS[e.dtype].least_exp))
+    inside = b.fcmp_ordered("<", e.fabs(z), e.const(-e.format.least_exp))
     rest = b.select(inside, rest, zero)                                    # may be inf - inf
     part, part_rest = _log_of_one_plus_exp(e, z, rest, beta)
     above = b.select(b.fcmp_ordered(">", z, zero), x, zero)
@@ -121,10 +110,10 @@ def _log_of_one_plus_exp(e: Emit, z: Value, rest: Value | None = None,
     b = e.b
     if rest is not None:
         rest = b.select(b.fcmp_ordered("<", z, e.const(0.0)), rest, b.fneg(rest))
-    least = e.const(FORMATS[e.dtype].least_exp)
-    mantissa, mantissa_rest, exponent = exp_in_two(e, e.larger(least, b.fneg(size(e, z))), rest)
-    p = scale(e, mantissa, exponent)
-    ratio = polynomial(e, b.fsub(p, e.const(0.5)), _LOG_RATIO[e.dtype])
+    least = e.const(e.format.least_exp)
+    mantissa, mantissa_rest, exponent = exp_in_two(e, e.larger(least, b.fneg(e.fabs(z))), rest)
+    p = e.scale(mantissa, exponent)
+    ratio = e.polynomial(b.fsub(p, e.const(0.5)), _LOG_RATIO[e.dtype])
     t, t_rest = two_product(e, p, ratio)
     minus = b.fneg(mantissa)
     y = e.fma(minus, t, mantissa)
@@ -133,7 +122,7 @@ def _log_of_one_plus_exp(e: Emit, z: Value, rest: Value | None = None,
     y_rest = b.fadd(y_rest, e.fma(b.fneg(mantissa_rest), t, mantissa_rest))
     if divisor is not None:
         y, y_rest = _divided(e, (y, y_rest), divisor)
-    return scale(e, y, exponent), scale(e, y_rest, exponent)
+    return e.scale(y, exponent), e.scale(y_rest, exponent)
 
 
 def _divided(e: Emit, x: Sum, divisor: Value) -> Sum:
@@ -146,7 +135,7 @@ def _divided(e: Emit, x: Sum, divisor: Value) -> Sum:
     y = b.fmul(x[0], inverse)
     whole, whole_rest = two_product(e, y, divisor)
     rest = b.fmul(b.fadd(b.fsub(b.fsub(x[0], whole), whole_rest), x[1]), inverse)
-    is_number = b.fcmp_ordered("ord", rest, rest)                     # NaN where the divisor is 0
+    is_number = b.fcmp_ordered("ord", rest, rest)                      # NaN where the divisor is 0
     return y, b.select(is_number, rest, e.const(0.0))
 
 
@@ -177,7 +166,7 @@ def leaky_relu(e: Emit, x: Value, slope: Value) -> Value:
 
 def hardsigmoid(e: Emit, x: Value) -> Value:
     """Emits min(max(x + 3, 0), 6) / 6."""
-    return e.b.fdiv(clamp(e, e.b.fadd(x, e.const(3.0)), 0.0, 6.0), e.const(6.0))
+    return e.b.fdiv(e.clamp(e.b.fadd(x, e.const(3.0)), 0.0, 6.0), e.const(6.0))
 
 
 def hardswish(e: Emit, x: Value) -> Value:
@@ -187,19 +176,19 @@ def hardswish(e: Emit, x: Value) -> Value:
 
 def hardshrink(e: Emit, x: Value, bound: Value) -> Value:
     """Emits x, or 0 where |x| <= bound."""
-    return e.b.select(e.b.fcmp_ordered("<=", size(e, x), bound), e.const(0.0), x)
+    return e.b.select(e.b.fcmp_ordered("<=", e.fabs(x), bound), e.const(0.0), x)
 
 
 def softshrink(e: Emit, x: Value, bound: Value) -> Value:
     """Emits x moved towards 0 by the bound, or 0 where |x| <= bound."""
-    less = e.b.fsub(x, with_sign_of(e, bound, x))
-    return e.b.select(e.b.fcmp_ordered("<=", size(e, x), bound), e.const(0.0), less)
+    less = e.b.fsub(x, e.copysign(bound, x))
+    return e.b.select(e.b.fcmp_ordered("<=", e.fabs(x), bound), e.const(0.0), less)
 
 
 def softsign(e: Emit, x: Value) -> Value:
     """Emits x / (1 + |x|); x is limited on both sides, since inf / inf would be NaN."""
-    x = clamp(e, x, -_LARGE, _LARGE)                                       # inf / inf would be NaN
-    return e.b.fdiv(x, e.b.fadd(e.const(1.0), size(e, x)))
+    x = e.clamp(x, -_LARGE, _LARGE)                                       # inf / inf would be NaN
+    return e.b.fdiv(x, e.b.fadd(e.const(1.0), e.fabs(x)))
 
 
 def threshold(e: Emit, x: Value, bound: Value, value: Value) -> Value:

@@ -10,7 +10,7 @@ from llvmlite import ir as ll
 
 from ir.types import DTYPES, FLOATS
 from nncompile.cpu.vector.builder import Emit, Value
-from nncompile.cpu.vector.math.floats import Function, libm, libm_where, size, with_sign_of
+from nncompile.cpu.vector.math.floats import Function, libm, libm_where
 from nncompile.cpu.vector.math.power import rint
 
 
@@ -38,7 +38,7 @@ def neg(e: Emit, x: Value) -> Value:
 def abs_(e: Emit, x: Value) -> Value:
     """Emits |x|; the least integer stays."""
     if e.dtype in FLOATS:
-        return size(e, x)
+        return e.fabs(x)
     return e.larger(x, neg(e, x)) if e.dtype != "u8" else x
 
 
@@ -74,12 +74,12 @@ def _rounding(intrinsic: str, too_far: str, back: float) -> Function:
             return e.intrinsic(intrinsic, x)
         b, whole = e.b, rint(e, x)
         if intrinsic == "trunc":
-            a, whole = size(e, x), size(e, whole)
+            a, whole = e.fabs(x), e.fabs(whole)
         else:
             a = x
         moved = b.fadd(whole, e.const(back))
         # no comparison with NaN is true, so that NaN stays
-        return with_sign_of(e, b.select(b.fcmp_ordered(too_far, whole, a), moved, whole), x)
+        return e.copysign(b.select(b.fcmp_ordered(too_far, whole, a), moved, whole), x)
     return emit
 
 
@@ -104,7 +104,7 @@ def floor_div(e: Emit, x: Value, y: Value) -> Value:
     too_low = b.fcmp_ordered(">", b.fsub(quotient, whole), e.const(0.5))
     whole = b.select(too_low, b.fadd(whole, one), whole)
     plain = b.fdiv(x, y)
-    whole = b.select(b.fcmp_ordered("==", quotient, zero), with_sign_of(e, zero, plain), whole)
+    whole = b.select(b.fcmp_ordered("==", quotient, zero), e.copysign(zero, plain), whole)
     return b.select(b.fcmp_ordered("==", y, zero), plain, whole)
 
 
@@ -129,12 +129,12 @@ def _fmod(e: Emit, x: Value, y: Value) -> Value:
     b, wide = e.b, e.of("f64")
     numerator, divisor = (b.fpext(v, wide.vector) for v in (x, y))
     quotient = b.fdiv(numerator, divisor)
-    near = b.and_(wide.compare("<", size(wide, quotient), wide.const(2.0 ** 28)),
-                  e.compare("<", size(e, y), e.const(float("inf"))))
+    near = b.and_(wide.compare("<", wide.fabs(quotient), wide.const(2.0 ** 28)),
+                  e.compare("<", e.fabs(y), e.const(float("inf"))))
     whole = b.fptosi(b.select(near, quotient, wide.const(0.0)), e.vector_of("i32"))
     multiple = b.fmul(b.sitofp(whole, wide.vector), divisor)
     rest = b.fptrunc(b.fsub(numerator, multiple), e.vector)
-    return libm_where(e, b.not_(near), "fmod", with_sign_of(e, rest, x), x, y)
+    return libm_where(e, b.not_(near), "fmod", e.copysign(rest, x), x, y)
 
 
 def _other_sign(e: Emit, rest: Value, y: Value) -> Value:
@@ -182,12 +182,12 @@ def isnan(e: Emit, x: Value) -> Value:
 
 def isinf(e: Emit, x: Value) -> Value:
     """Emits whether x is an infinity."""
-    return e.compare("==", size(e, x), e.const(float("inf")))
+    return e.compare("==", e.fabs(x), e.const(float("inf")))
 
 
 def isfinite(e: Emit, x: Value) -> Value:
     """Emits whether x is neither NaN nor an infinity."""
-    return e.compare("<", size(e, x), e.const(float("inf")))
+    return e.compare("<", e.fabs(x), e.const(float("inf")))
 
 
 def logical(instruction: str) -> Function:

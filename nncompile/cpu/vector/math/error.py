@@ -10,15 +10,7 @@ from math import sqrt
 
 from nncompile.cpu.vector.builder import Emit, Value
 from nncompile.cpu.vector.math.exponential import exp_in_two, exp_parts, times_sigmoid
-from nncompile.cpu.vector.math.floats import (
-    in_double,
-    polynomial,
-    scale,
-    size,
-    two_product,
-    two_sum,
-    with_sign_of,
-)
+from nncompile.cpu.vector.math.floats import in_double, two_product, two_sum
 
 # Phi(-a) exp(a^2/2) (a + shift) in powers of a / (a + shift) - centre, for 0 <= a <= end.  Among
 # the shifts and centres tried, these need the lowest degree and round least in Horner's rule.
@@ -69,12 +61,12 @@ def gelu(e: Emit, x: Value) -> Value:
     / 2 is used, which cancels little.
     """
     b = e.b
-    a = e.smaller(e.const(_PHI_END[e.dtype]), size(e, x))                  # NaN stays NaN
+    a = e.smaller(e.const(_PHI_END[e.dtype]), e.fabs(x))                  # NaN stays NaN
     half = b.fmul(a, e.const(-0.5))
     power, exponent = exp_parts(e, *two_product(e, half, a))
     part = b.fdiv(a, b.fadd(a, e.const(_PHI_SHIFT[e.dtype])))
     tail = b.fmul(_phi(e, part), part)
-    y = b.fsub(e.larger(e.const(-0.0), x), scale(e, b.fmul(tail, power), exponent))
+    y = b.fsub(e.larger(e.const(-0.0), x), e.scale(b.fmul(tail, power), exponent))
     if e.dtype == "f32":
         return y
     twice_phi = b.fadd(e.const(1.0), _erf_near(e, b.fmul(x, e.const(sqrt(0.5)))))
@@ -83,7 +75,7 @@ def gelu(e: Emit, x: Value) -> Value:
 
 
 def _phi(e: Emit, part: Value) -> Value:
-    return polynomial(e, e.b.fsub(part, e.const(_PHI_CENTRE[e.dtype])), _PHI[e.dtype])
+    return e.polynomial(e.b.fsub(part, e.const(_PHI_CENTRE[e.dtype])), _PHI[e.dtype])
 
 
 def gelu_tanh(e: Emit, x: Value) -> Value:
@@ -102,7 +94,7 @@ def gelu_tanh(e: Emit, x: Value) -> Value:
     u, rest = two_product(e, inside, factor)
     y = times_sigmoid(e, inside, u, e.fma(inside, factor_rest, rest))
     y = e.b.select(e.b.fcmp_ordered(">", x, e.const(end)), x, y)           # NaN at inf
-    return with_sign_of(e, y, x)                                           # -0.0 too
+    return e.copysign(y, x)                                            # -0.0 too
 
 
 def _erfc_of_size(e: Emit, a: Value) -> Value:
@@ -124,28 +116,28 @@ def _erfc_of_size(e: Emit, a: Value) -> Value:
     quotient_rest = b.fdiv(rest, below)
     y, y_rest = two_product(e, quotient, power)
     y_rest = b.fadd(y_rest, e.fma(quotient, power_rest, b.fmul(quotient_rest, power)))
-    return scale(e, b.fadd(y, y_rest), exponent)
+    return e.scale(b.fadd(y, y_rest), exponent)
 
 
 def _erf_near(e: Emit, x: Value) -> Value:
     """Returns erf(x) for |x| <= 1."""
-    return e.fma(polynomial(e, e.b.fmul(x, x), _ERF[e.dtype]), x, x)
+    return e.fma(e.polynomial(e.b.fmul(x, x), _ERF[e.dtype]), x, x)
 
 
 def erf(e: Emit, x: Value) -> Value:
     """Emits erf(x): a polynomial for |x| < 1, and 1 - erfc(|x|) with the sign of x beyond."""
     b = e.b
-    a = size(e, x)
+    a = e.fabs(x)
     far = b.fsub(e.const(1.0), _erfc_of_size(e, a))
     is_near = b.fcmp_ordered("<", a, e.const(1.0))
-    return with_sign_of(e, b.select(is_near, _erf_near(e, a), far), x)
+    return e.copysign(b.select(is_near, _erf_near(e, a), far), x)
 
 
 @in_double
 def erfc(e: Emit, x: Value) -> Value:
     """Emits erfc(x): 1 - erf(x) for |x| < 1/2, and beyond erfc(|x|) or 2 - erfc(|x|)."""
     b = e.b
-    a = size(e, x)
+    a = e.fabs(x)
     tail = _erfc_of_size(e, a)
     negative = b.fcmp_ordered("<", x, e.const(0.0))
     far = b.select(negative, b.fsub(e.const(2.0), tail), tail)

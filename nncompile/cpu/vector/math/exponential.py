@@ -7,19 +7,7 @@ come from tools/coefficients.py.
 from __future__ import annotations
 
 from nncompile.cpu.vector.builder import Emit, Value
-from nncompile.cpu.vector.math.floats import (
-    FORMATS,
-    LOG2_E,
-    clamp,
-    in_double,
-    ordered_sum,
-    polynomial,
-    power_of_two,
-    scale,
-    size,
-    two_product,
-    with_sign_of,
-)
+from nncompile.cpu.vector.math.floats import LOG2_E, in_double, ordered_sum, two_product
 from nncompile.cpu.vector.math.table_lookup import TANH_PIECES, by_pieces, has_lookup
 
 # log 2 in two parts; the first has 15 (32) bits, so that its products with exponents are exact
@@ -69,7 +57,7 @@ def exp_parts(e: Emit, x: Value, rest: Value | None = None) -> tuple[Value, Valu
     """
     r, n = _reduced(e, x, rest)
     if e.target.fma:
-        return polynomial(e, r, _EXP[e.dtype]), n
+        return e.polynomial(r, _EXP[e.dtype]), n
     return e.b.fadd(e.const(1.0), _expm1_near(e, r)), n          # rounds less than Horner's rule
 
 
@@ -84,7 +72,7 @@ def exp_in_two(e: Emit, x: Value, rest: Value | None = None) -> tuple[Value, Val
 def _expm1_near(e: Emit, r: Value) -> Value:
     """Returns exp(r) - 1 for |r| <= log(2) / 2."""
     _, _, *further = _EXP[e.dtype]
-    return e.fma(e.b.fmul(r, r), polynomial(e, r, further), r)
+    return e.fma(e.b.fmul(r, r), e.polynomial(r, further), r)
 
 
 def _reduced(e: Emit, x: Value, rest: Value | None = None) -> tuple[Value, Value]:
@@ -93,7 +81,7 @@ def _reduced(e: Emit, x: Value, rest: Value | None = None) -> tuple[Value, Value
     n = round((x + rest) / log 2). log 2 is in two parts, of which n times the first is exact.
     """
     b = e.b
-    round_ = e.const(FORMATS[e.dtype].round)
+    round_ = e.const(e.format.round)
     n = b.fsub(e.fma(x, e.const(LOG2_E), round_), round_)
     r = e.fma(n, e.const(-_LN2_HIGH[e.dtype]), x)
     if rest is not None:
@@ -103,16 +91,16 @@ def _reduced(e: Emit, x: Value, rest: Value | None = None) -> tuple[Value, Value
 
 def exp(e: Emit, x: Value) -> Value:
     """Emits exp(x); overflow gives inf, and underflow denormals and then 0."""
-    form = FORMATS[e.dtype]
-    return scale(e, *exp_parts(e, clamp(e, x, form.least_exp, form.most_exp)))
+    form = e.format
+    return e.scale(*exp_parts(e, e.clamp(x, form.least_exp, form.most_exp)))
 
 
 def exp2(e: Emit, x: Value) -> Value:
     """Emits 2^x as a polynomial of the distance to the nearest whole number, scaled."""
-    b, form = e.b, FORMATS[e.dtype]
-    x = clamp(e, x, -form.bias - form.mantissa - 2.0, form.bias + 1.0)
+    b, form = e.b, e.format
+    x = e.clamp(x, -form.bias - form.mantissa - 2.0, form.bias + 1.0)
     n = b.fsub(b.fadd(x, e.const(form.round)), e.const(form.round))
-    return scale(e, polynomial(e, b.fsub(x, n), _EXP2[e.dtype]), n)
+    return e.scale(e.polynomial(b.fsub(x, n), _EXP2[e.dtype]), n)
 
 
 def expm1(e: Emit, x: Value) -> Value:
@@ -120,13 +108,13 @@ def expm1(e: Emit, x: Value) -> Value:
 
     All of it is halved and doubled at the end, since 2^n may overflow.
     """
-    b, form = e.b, FORMATS[e.dtype]
-    r, n = _reduced(e, clamp(e, x, -40.0, form.most_exp))
+    b, form = e.b, e.format
+    r, n = _reduced(e, e.clamp(x, -40.0, form.most_exp))
     t = _expm1_near(e, r)
     half = e.const(0.5)
-    power = power_of_two(e, b.fsub(n, e.const(1.0)))                       # 2^n / 2
+    power = e.power_of_two(b.fsub(n, e.const(1.0)))                       # 2^n / 2
     y = e.fma(power, t, b.fsub(power, half))
-    is_tiny = b.fcmp_ordered("<", size(e, x), e.const(2.0 ** -form.mantissa / 4))
+    is_tiny = b.fcmp_ordered("<", e.fabs(x), e.const(2.0 ** -form.mantissa / 4))
     return b.select(is_tiny, x, b.fadd(y, y))                              # -0.0 and denormals
 
 
@@ -136,15 +124,15 @@ def tanh(e: Emit, x: Value) -> Value:
     With AVX-512, float32 takes polynomials from a table instead.
     """
     b = e.b
-    a = size(e, x)
+    a = e.fabs(x)
     if has_lookup(e):                                                      # beyond 9.1 it is 1
-        return with_sign_of(e, by_pieces(e, e.smaller(e.const(9.1), a), TANH_PIECES), x)
+        return e.copysign(by_pieces(e, e.smaller(e.const(9.1), a), TANH_PIECES), x)
     power = exp(e, e.smaller(e.const(40.0), b.fadd(a, a)))
     far = b.fsub(e.const(1.0), b.fdiv(e.const(2.0), b.fadd(power, e.const(1.0))))
     square = b.fmul(x, x)
-    near = e.fma(b.fmul(polynomial(e, square, _TANH[e.dtype]), square), x, x)
+    near = e.fma(b.fmul(e.polynomial(square, _TANH[e.dtype]), square), x, x)
     is_near = b.fcmp_ordered("<", a, e.const(_NEAR_TANH[e.dtype]))
-    return with_sign_of(e, b.select(is_near, near, far), x)                # -0.0 too
+    return e.copysign(b.select(is_near, near, far), x)                 # -0.0 too
 
 
 @in_double
@@ -154,14 +142,14 @@ def tanhshrink(e: Emit, x: Value) -> Value:
     For small |x| it is -x^3 times tanh's polynomial, and beyond (|x| - 1) + 2 / (exp(2|x|) + 1).
     """
     b = e.b
-    a = size(e, x)
+    a = e.fabs(x)
     power = exp(e, e.smaller(e.const(80.0), b.fadd(a, a)))
     rest = b.fdiv(e.const(2.0), b.fadd(power, e.const(1.0)))
     far = b.fadd(b.fsub(a, e.const(1.0)), rest)
     square = b.fmul(x, x)
-    near = b.fneg(b.fmul(b.fmul(polynomial(e, square, _TANH["f64"]), square), a))
+    near = b.fneg(b.fmul(b.fmul(e.polynomial(square, _TANH["f64"]), square), a))
     is_near = b.fcmp_ordered("<", a, e.const(1.0))
-    y = with_sign_of(e, b.select(is_near, near, far), x)
+    y = e.copysign(b.select(is_near, near, far), x)
     return b.fadd(y, e.const(0.0))                                         # -0.0 - -0.0 is 0.0
 
 
@@ -172,25 +160,25 @@ def sinh(e: Emit, x: Value) -> Value:
     For |x| < 1 it is (t + t / (t + 1)) / 2 with t = exp(|x|) - 1.
     """
     b = e.b
-    a = size(e, x)
+    a = e.fabs(x)
     t = expm1(e, e.smaller(e.const(1.0), a))
     near = b.fmul(e.const(0.5), b.fadd(t, b.fdiv(t, b.fadd(t, e.const(1.0)))))
     half, other = _exp_halves(e, a)
     y = b.select(b.fcmp_ordered("<", a, e.const(1.0)), near, b.fsub(half, other))
     is_tiny = b.fcmp_ordered("<", a, e.const(2.0 ** -30))                  # denormals
-    return with_sign_of(e, b.select(is_tiny, a, y), x)
+    return e.copysign(b.select(is_tiny, a, y), x)
 
 
 @in_double
 def cosh(e: Emit, x: Value) -> Value:
     """Emits cosh(x) = exp(|x|) / 2 + exp(-|x|) / 2."""
-    return e.b.fadd(*_exp_halves(e, size(e, x)))
+    return e.b.fadd(*_exp_halves(e, e.fabs(x)))
 
 
 def _exp_halves(e: Emit, a: Value) -> tuple[Value, Value]:
     """Returns exp(a) / 2 and exp(-a) / 2 for a >= 0."""
     mantissa, exponent = exp_parts(e, e.smaller(e.const(711.0), a))
-    half = scale(e, mantissa, e.b.fsub(exponent, e.const(1.0)))
+    half = e.scale(mantissa, e.b.fsub(exponent, e.const(1.0)))
     return half, e.b.fdiv(e.const(0.25), half)
 
 
@@ -210,18 +198,18 @@ def times_sigmoid(e: Emit, x: Value | None, z: Value, rest: Value | None = None)
     negative = b.fcmp_ordered("<", z, zero)
     if rest is not None:
         rest = b.select(negative, rest, b.fneg(rest))
-    least = e.const(FORMATS[e.dtype].least_exp)
-    power = e.larger(least, b.fneg(size(e, z)))
+    least = e.const(e.format.least_exp)
+    power = e.larger(least, b.fneg(e.fabs(z)))
     if x is None:                                                          # no correction is needed
-        p = scale(e, *exp_parts(e, power, rest))
+        p = e.scale(*exp_parts(e, power, rest))
         above, above_rest = b.select(negative, p, one), zero
     else:
         mantissa, mantissa_rest, exponent = exp_in_two(e, power, rest)
-        p = scale(e, mantissa, exponent)
+        p = e.scale(mantissa, exponent)
         product, product_rest = two_product(e, x, mantissa)
         product_rest = e.fma(x, mantissa_rest, product_rest)
-        above = b.select(negative, scale(e, product, exponent), x)
-        above_rest = b.select(negative, scale(e, product_rest, exponent), zero)
+        above = b.select(negative, e.scale(product, exponent), x)
+        above_rest = b.select(negative, e.scale(product_rest, exponent), zero)
     below, below_rest = ordered_sum(e, one, p)
     quotient = b.fdiv(above, below)
     inverse = e.fma(below, e.const(-8 / 17), e.const(24 / 17))           # 1 / below, within 1 / 17

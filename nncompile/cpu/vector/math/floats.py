@@ -1,40 +1,21 @@
-"""Building blocks: formats of floats, polynomials, and double-double sums and products.
+"""Building blocks: functions by way of float64 or libm, and double-double sums and products.
 
 A function takes an Emit whose dtype, "f32" or "f64", is that of its operands. A number in two parts
 is a rounded number and its rounding error.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import wraps
 from typing import TypeAlias
 
-from llvmlite import ir as ll
-
-from ir.records import dataclass
-from nncompile.cpu.vector.builder import F32, I32, Emit, Value
+from nncompile.cpu.vector.builder import F32, Emit, Value
 
 Function: TypeAlias = Callable[..., Value]
 
 Sum: TypeAlias = tuple[Value, Value]       # a rounded number and its rounding error
 
 LOG2_E = 1.4426950408889634
-
-
-@dataclass(frozen=True)
-class _Format:
-    """IEEE 754's binary32 or binary64."""
-
-    mantissa: int                # stored bits
-    bias: int
-    round: float                 # 1.5 * 2^mantissa: round + x has round(x) in its last bits
-    round_bits: int
-    least_exp: float             # exp(x) and x exp(x) are 0 below
-    most_exp: float              # exp(x) is inf above
-
-
-FORMATS = {"f32": _Format(23, 127, 1.5 * 2.0 ** 23, 0x4B400000, -120.0, 89.0),
-           "f64": _Format(52, 1023, 1.5 * 2.0 ** 52, 0x4338000000000000, -760.0, 710.0)}
 
 
 def in_double(function: Function) -> Function:
@@ -70,57 +51,6 @@ def libm_where(e: Emit, mask: Value, name: str, otherwise: Value, *operands: Val
     result.add_incoming(otherwise, before)
     result.add_incoming(called, inside)
     return result
-
-
-def clamp(e: Emit, x: Value, low: float, high: float) -> Value:
-    """Returns x limited to [low, high]; NaN stays NaN."""
-    return e.larger(e.const(low), e.smaller(e.const(high), x))
-
-
-def size(e: Emit, x: Value) -> Value:
-    """Returns |x|."""
-    return e.intrinsic("fabs", x)
-
-
-def with_sign_of(e: Emit, size: Value, x: Value) -> Value:
-    """Returns the size with the sign of x, that of a zero included."""
-    return e.intrinsic("copysign", size, x)
-
-
-def polynomial(e: Emit, x: Value, coefficients: Sequence[float]) -> Value:
-    """Returns coefficients[0] + coefficients[1] x + ..., by Horner's rule."""
-    value = e.const(coefficients[-1])
-    for coefficient in coefficients[-2::-1]:
-        value = e.fma(value, x, e.const(coefficient))
-    return value
-
-
-def scale(e: Emit, x: Value, n: Value) -> Value:
-    """Returns x 2^n for a whole number n, |n| < 2 bias, rounded once where the result is denormal.
-    """
-    b, form = e.b, FORMATS[e.dtype]
-    if e.target.avx512 and e.width == {"f32": 16, "f64": 8}[e.dtype]:
-        name = {"f32": "ps", "f64": "pd"}[e.dtype]
-        return e.call(f"llvm.x86.avx512.mask.scalef.{name}.512", e.vector, x, n, e.const(0.0),
-                      ll.IntType(e.width)(-1), I32(4))
-    bits = b.bitcast(b.fadd(n, e.const(form.round)), e.ints)
-    n = b.sub(bits, e.const_ints(form.round_bits))
-    half = b.ashr(n, e.const_ints(1))
-    return b.fmul(b.fmul(x, _power_of_two(e, half)), _power_of_two(e, b.sub(n, half)))
-
-
-def power_of_two(e: Emit, n: Value) -> Value:
-    """Returns 2^n for whole numbers -bias < n <= bias."""
-    form = FORMATS[e.dtype]
-    bits = e.b.bitcast(e.b.fadd(n, e.const(form.round)), e.ints)
-    return _power_of_two(e, e.b.sub(bits, e.const_ints(form.round_bits)))
-
-
-def _power_of_two(e: Emit, n: Value) -> Value:
-    """Returns 2^n for integers -bias <= n <= bias, by its bits; at -bias it is 0."""
-    form = FORMATS[e.dtype]
-    return e.b.bitcast(e.b.shl(e.b.add(n, e.const_ints(form.bias)), e.const_ints(form.mantissa)),
-                       e.vector)
 
 
 def two_product(e: Emit, x: Value, y: Value) -> Sum:

@@ -7,15 +7,7 @@ tools/coefficients.py.
 from __future__ import annotations
 
 from nncompile.cpu.vector.builder import Emit, Value
-from nncompile.cpu.vector.math.floats import (
-    FORMATS,
-    LOG2_E,
-    in_double,
-    polynomial,
-    size,
-    two_sum,
-    with_sign_of,
-)
+from nncompile.cpu.vector.math.floats import LOG2_E, in_double, two_sum
 
 _LN2 = 0.6931471805599453
 # log 2 in two parts; the first has 9 (32) bits, so that its products with exponents are exact
@@ -41,7 +33,7 @@ _LOG = {
 def _reduced(e: Emit, x: Value) -> tuple[Value, Value]:
     """Returns k and t with x = 2^k (1 + t) and sqrt(1/2) <= 1 + t < sqrt(2), for positive finite x.
     """
-    b, form = e.b, FORMATS[e.dtype]
+    b, form = e.b, e.format
     lift = form.mantissa + 2
     is_tiny = b.fcmp_ordered("<", x, e.const(2.0 ** (1 - form.bias)))
     x = b.select(is_tiny, b.fmul(x, e.const(2.0 ** lift)), x)
@@ -65,7 +57,7 @@ def log(e: Emit, x: Value) -> Value:
     b = e.b
     k, t = _reduced(e, x)
     square = b.fmul(t, t)
-    y = b.fmul(polynomial(e, t, _LOG[e.dtype]), b.fmul(square, t))
+    y = b.fmul(e.polynomial(t, _LOG[e.dtype]), b.fmul(square, t))
     y = e.fma(k, e.const(_LN2_LOW[e.dtype]), y)
     y = e.fma(square, e.const(-0.5), y)
     y = e.fma(k, e.const(_LN2_HIGH[e.dtype]), b.fadd(t, y))
@@ -75,7 +67,7 @@ def log(e: Emit, x: Value) -> Value:
 def _log_of_one_plus(e: Emit, t: Value) -> Value:
     """Returns log(1 + t) for sqrt(1/2) <= 1 + t < sqrt(2)."""
     square = e.b.fmul(t, t)
-    y = e.b.fmul(polynomial(e, t, _LOG[e.dtype]), e.b.fmul(square, t))
+    y = e.b.fmul(e.polynomial(t, _LOG[e.dtype]), e.b.fmul(square, t))
     return e.b.fadd(t, e.fma(square, e.const(-0.5), y))
 
 
@@ -101,18 +93,18 @@ def log1p(e: Emit, x: Value) -> Value:
     y = b.fadd(log(e, u), b.fdiv(c, u))
     inside = b.and_(b.fcmp_ordered(">", x, e.const(-1.0)),
                     b.fcmp_ordered("<", x, e.const(float("inf"))))
-    return with_sign_of(e, b.select(inside, y, log(e, u)), x)              # -0.0 too
+    return e.copysign(b.select(inside, y, log(e, u)), x)               # -0.0 too
 
 
 @in_double
 def asinh(e: Emit, x: Value) -> Value:
     """Emits log(a + sqrt(a^2 + 1)) with a = |x|, as log1p of terms that do not cancel."""
     b = e.b
-    a = size(e, x)
+    a = e.fabs(x)
     square = b.fmul(a, a)
     root = e.intrinsic("sqrt", b.fadd(square, e.const(1.0)))
     near = b.fadd(a, b.fdiv(square, b.fadd(root, e.const(1.0))))
-    return with_sign_of(e, _log1p_or_log_of_twice(e, near, a), x)
+    return e.copysign(_log1p_or_log_of_twice(e, near, a), x)
 
 
 @in_double
@@ -137,6 +129,6 @@ def _log1p_or_log_of_twice(e: Emit, near: Value, x: Value) -> Value:
 def atanh(e: Emit, x: Value) -> Value:
     """Emits log((1 + a) / (1 - a)) / 2 = log1p(2a / (1 - a)) / 2 with a = |x|."""
     b = e.b
-    a = size(e, x)
+    a = e.fabs(x)
     y = log1p(e, b.fdiv(b.fadd(a, a), b.fsub(e.const(1.0), a)))
-    return with_sign_of(e, b.fmul(e.const(0.5), y), x)
+    return e.copysign(b.fmul(e.const(0.5), y), x)

@@ -4,7 +4,7 @@ from __future__ import annotations
 from ir.types import FLOATS
 from nncompile.cpu.vector.builder import Emit, Value
 from nncompile.cpu.vector.math.exponential import exp2
-from nncompile.cpu.vector.math.floats import libm, size, with_sign_of
+from nncompile.cpu.vector.math.floats import libm
 from nncompile.cpu.vector.math.logarithm import log2
 
 
@@ -25,17 +25,17 @@ def _float_power(single: Emit, x: Value, y: Value) -> Value:
     e, b = single.of("f64"), single.b
     x, y = b.fpext(x, e.vector), b.fpext(y, e.vector)
     one, zero = e.const(1.0), e.const(0.0)
-    a = size(e, x)
+    a = e.fabs(x)
     result = exp2(e, b.fmul(y, log2(e, a)))
     half = b.fmul(y, e.const(0.5))
     is_whole = b.fcmp_ordered("==", rint(e, y), y)
     is_odd = b.and_(is_whole, b.fcmp_unordered("!=", rint(e, half), half))
-    result = b.select(is_odd, with_sign_of(e, result, x), result)
+    result = b.select(is_odd, e.copysign(result, x), result)
     finite_below = b.and_(b.fcmp_ordered("<", x, zero),
                           b.fcmp_ordered("<", a, e.const(float("inf"))))
     imaginary = b.and_(finite_below, b.not_(is_whole))
     result = b.select(imaginary, e.const(float("nan")), result)
-    infinite = b.fcmp_ordered("==", size(e, y), e.const(float("inf")))
+    infinite = b.fcmp_ordered("==", e.fabs(y), e.const(float("inf")))
     is_one = b.or_(b.fcmp_ordered("==", x, one), b.fcmp_ordered("==", y, zero))
     is_one = b.or_(is_one, b.and_(infinite, b.fcmp_ordered("==", a, one)))
     return b.fptrunc(b.select(is_one, one, result), single.vector)
@@ -51,10 +51,10 @@ def rint(e: Emit, x: Value) -> Value:
     if e.target.level != "generic":
         return e.intrinsic("roundeven", x)
     b = e.b
-    large = e.const(2.0 ** (23 if e.dtype == "f32" else 52))
-    a = size(e, x)
+    large = e.const(2.0 ** e.format.mantissa)
+    a = e.fabs(x)
     whole = b.fsub(b.fadd(a, large), large)
-    return b.select(b.fcmp_ordered("<", a, large), with_sign_of(e, whole, x), x)
+    return b.select(b.fcmp_ordered("<", a, large), e.copysign(whole, x), x)
 
 
 def _integer_power(e: Emit, x: Value, y: Value) -> Value:

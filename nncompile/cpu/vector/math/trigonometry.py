@@ -7,15 +7,7 @@ larger arguments C's functions are called, lane by lane.
 from __future__ import annotations
 
 from nncompile.cpu.vector.builder import Emit, Value
-from nncompile.cpu.vector.math.floats import (
-    FORMATS,
-    in_double,
-    libm_where,
-    polynomial,
-    size,
-    two_sum,
-    with_sign_of,
-)
+from nncompile.cpu.vector.math.floats import in_double, libm_where, two_sum
 
 _TWO_OVER_PI = 0.6366197723675814
 _HALF_PI = (1.57079632673412561417e+00, 6.07710050630396597660e-11, 2.02226624871116645580e-21,
@@ -50,7 +42,7 @@ _ASIN = (
 def _reduced(e: Emit, x: Value) -> tuple[Value, Value, Value]:
     """Returns r and rest with r + rest = x - n pi/2 and |r| <= pi/4, and bits that end in n's."""
     b = e.b
-    round_ = e.const(FORMATS[e.dtype].round)
+    round_ = e.const(e.format.round)
     shifted = e.fma(x, e.const(_TWO_OVER_PI), round_)
     n = b.fsub(shifted, round_)
     first, second, third, fourth = (b.fmul(n, e.const(-part)) for part in _HALF_PI)
@@ -65,7 +57,7 @@ def _sine(e: Emit, r: Value, rest: Value) -> Value:
     b = e.b
     square = b.fmul(r, r)
     rest = b.fmul(rest, e.fma(square, e.const(-0.5), e.const(1.0)))
-    return b.fadd(r, e.fma(b.fmul(square, r), polynomial(e, square, _SIN), rest))
+    return b.fadd(r, e.fma(b.fmul(square, r), e.polynomial(square, _SIN), rest))
 
 
 def _cosine(e: Emit, r: Value, rest: Value) -> Value:
@@ -75,7 +67,7 @@ def _cosine(e: Emit, r: Value, rest: Value) -> Value:
     half = b.fmul(square, e.const(0.5))
     most = b.fsub(e.const(1.0), half)
     lost = b.fsub(b.fsub(e.const(1.0), most), half)
-    y = e.fma(b.fmul(square, square), polynomial(e, square, _COS), lost)
+    y = e.fma(b.fmul(square, square), e.polynomial(square, _COS), lost)
     return b.fadd(most, b.fsub(y, b.fmul(r, rest)))
 
 
@@ -84,7 +76,7 @@ def _has(e: Emit, bits: Value, which: int) -> Value:
 
 
 def _or_library(e: Emit, name: str, x: Value, y: Value) -> Value:
-    is_large = e.b.fcmp_ordered(">", size(e, x), e.const(_LARGE))
+    is_large = e.b.fcmp_ordered(">", e.fabs(x), e.const(_LARGE))
     return libm_where(e, is_large, name, y, x)
 
 
@@ -95,7 +87,7 @@ def sin(e: Emit, x: Value) -> Value:
     r, rest, bits = _reduced(e, x)
     y = b.select(_has(e, bits, 1), _cosine(e, r, rest), _sine(e, r, rest))
     y = b.select(_has(e, bits, 2), b.fneg(y), y)
-    y = b.select(b.fcmp_ordered("<", size(e, x), e.const(_TINY)), x, y)    # -0.0 too
+    y = b.select(b.fcmp_ordered("<", e.fabs(x), e.const(_TINY)), x, y)    # -0.0 too
     return _or_library(e, "sin", x, y)
 
 
@@ -116,7 +108,7 @@ def tan(e: Emit, x: Value) -> Value:
     r, rest, bits = _reduced(e, x)
     sine, cosine, odd = _sine(e, r, rest), _cosine(e, r, rest), _has(e, bits, 1)
     y = b.fdiv(b.select(odd, b.fneg(cosine), sine), b.select(odd, sine, cosine))
-    y = b.select(b.fcmp_ordered("<", size(e, x), e.const(_TINY)), x, y)    # -0.0 too
+    y = b.select(b.fcmp_ordered("<", e.fabs(x), e.const(_TINY)), x, y)    # -0.0 too
     return _or_library(e, "tan", x, y)
 
 
@@ -124,13 +116,13 @@ def tan(e: Emit, x: Value) -> Value:
 def atan(e: Emit, x: Value) -> Value:
     """Emits atan(x), as pi/2 - atan(1 / |x|) for |x| > 1."""
     b = e.b
-    a = size(e, x)
+    a = e.fabs(x)
     beyond = b.fcmp_ordered(">", a, e.const(1.0))
     t = b.select(beyond, b.fdiv(e.const(1.0), a), a)
     square = b.fmul(t, t)
-    y = e.fma(b.fmul(square, t), polynomial(e, square, _ATAN), t)
+    y = e.fma(b.fmul(square, t), e.polynomial(square, _ATAN), t)
     other = b.fsub(e.const(_HALF_PI_HIGH), b.fsub(y, e.const(_HALF_PI_LOW)))
-    return with_sign_of(e, b.select(beyond, other, y), x)
+    return e.copysign(b.select(beyond, other, y), x)
 
 
 def _arc(e: Emit, x: Value) -> tuple[Value, Value]:
@@ -139,12 +131,12 @@ def _arc(e: Emit, x: Value) -> tuple[Value, Value]:
     acos(a) / 2 is asin(sqrt((1 - a) / 2)).
     """
     b = e.b
-    a = size(e, x)
+    a = e.fabs(x)
     beyond = b.fcmp_ordered(">", a, e.const(0.5))
     rest = b.fmul(e.const(0.5), b.fsub(e.const(1.0), a))
     square = b.select(beyond, rest, b.fmul(a, a))
     t = b.select(beyond, e.intrinsic("sqrt", square), a)
-    return e.fma(b.fmul(square, t), polynomial(e, square, _ASIN), t), beyond
+    return e.fma(b.fmul(square, t), e.polynomial(square, _ASIN), t), beyond
 
 
 @in_double
@@ -153,7 +145,7 @@ def asin(e: Emit, x: Value) -> Value:
     b = e.b
     y, beyond = _arc(e, x)
     other = b.fsub(e.const(_HALF_PI_HIGH), b.fsub(b.fadd(y, y), e.const(_HALF_PI_LOW)))
-    return with_sign_of(e, b.select(beyond, other, y), x)
+    return e.copysign(b.select(beyond, other, y), x)
 
 
 @in_double
@@ -164,6 +156,6 @@ def acos(e: Emit, x: Value) -> Value:
     negative = b.fcmp_ordered("<", x, e.const(0.0))
     twice = b.fadd(y, y)
     pi_less = b.fsub(e.const(2 * _HALF_PI_HIGH), b.fsub(twice, e.const(2 * _HALF_PI_LOW)))
-    signed = with_sign_of(e, y, x)
+    signed = e.copysign(y, x)
     inside = b.fsub(e.const(_HALF_PI_HIGH), b.fsub(signed, e.const(_HALF_PI_LOW)))
     return b.select(beyond, b.select(negative, pi_less, twice), inside)
