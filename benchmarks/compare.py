@@ -4,7 +4,7 @@
     python -m benchmarks.compare ../nncompile-before --models digits,deep --batches 1 --rounds 40
 
 A row is a model, a batch size and a number of threads; its figure is the time of the other checkout
-divided by the time of this one, so that 1.05 means that this one is faster.  It is the median over
+divided by the time of this one, so that 1.05 means that this one is faster. It is the median over
 rounds, in each of which both were timed right after each other; behind it stand the lower and the
 upper quartile.
 """
@@ -102,7 +102,7 @@ def seconds(call: Any) -> float:
 
 
 def compare(row: dict[str, Any], ours: Contender, other: Contender, rounds: int) -> list[float]:
-    """The ratio of each round.  Raises SystemExit where the results differ."""
+    """The ratio of each round. Raises SystemExit where the results differ."""
     if ours.ask(what="bits", **row) != other.ask(what="bits", **row):
         raise SystemExit(f"{row}: the results differ")
     ratios = []

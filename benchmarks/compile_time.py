@@ -1,8 +1,8 @@
 """What a whole process takes: python -m benchmarks.compile_time writes docs/compile_time.md.
 
-Each measurement is a process from its start to its end, imports included.  The processes of a table
+Each measurement is a process from its start to its end, imports included. The processes of a table
 take turns, and of each the least of the rounds counts: CPU seconds of all its threads, and seconds
-by the clock.  nncompile runs from a copy of its sources, once with its byte code and once without.
+by the clock. nncompile runs from a copy of its sources, once with its byte code and once without.
 """
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The models whose first result is timed.  `nn` is nncompile's or torch's: both build the same.
+"""The models whose first result is timed. `nn` is nncompile's or torch's: both build the same.
 
 Importing this imports nothing more, so that a timed process is charged for what it uses alone.
 """

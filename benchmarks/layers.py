@@ -1,7 +1,7 @@
 """Our workers beside numba's threading layers: python -m benchmarks.layers writes docs/threads.md.
 
 All of them share the same job between two threads: two pieces, each a chain of multiplications that
-takes as long as it is told to, compiled by numba for everybody.  Each is measured in a process of
+takes as long as it is told to, compiled by numba for everybody. Each is measured in a process of
 its own; what makes it crash is tried in a process, too.
 """
 from __future__ import annotations

@@ -10,7 +10,7 @@ from benchmarks.results import BUSY, Measured
 from nncompile.bench.contender import PEAK, PEERS, READS
 from nncompile.bench.report import micros
 
-# The bars.  Large batches of dense models: the multiply-adds; their batch 1: the bandwidth.
+# The bars. Large batches of dense models: the multiply-adds; their batch 1: the bandwidth.
 _GEOMETRIC_MEAN, _PEAK_SHARE, _READS_SHARE, _LARGE = 1.5, 0.93, 0.85, 1024
 
 _FINDINGS = Path(__file__).with_name("findings.md")     # why, where a row is below a bar

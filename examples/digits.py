@@ -28,7 +28,7 @@ def trained() -> MLPClassifier:
 
 
 def network(classifier: MLPClassifier | None = None) -> nn.Sequential:
-    """The classifier's layers and weights.  scikit-learn's are [inputs, outputs], torch's and ours
+    """The classifier's layers and weights. scikit-learn's are [inputs, outputs], torch's and ours
     [outputs, inputs]."""
     classifier = classifier or trained()
     model = nn.Sequential(

@@ -1,6 +1,6 @@
 """Reads the text of graphs and types: `parse(str(graph))` prints as the same text again.
 
-README.md has the grammar.  A text may come from anywhere: reading it takes time and memory in
+README.md has the grammar. A text may come from anywhere: reading it takes time and memory in
 proportion to its length, executes nothing, and ends in a graph or in a ParseError.
 """
 from __future__ import annotations

@@ -30,7 +30,7 @@ Watch = Callable[[Pass, Graph, Graph, float], None]
 def run(passes: Sequence[Pass], graph: Graph, watch: Watch = lambda *_: None) -> Graph:
     """Applies the passes in order.
 
-    watch: called after each as `watch(pass, before, after, seconds)`.  This is the one place to
+    watch: called after each as `watch(pass, before, after, seconds)`. This is the one place to
            verify, time, dump and check what a pass does.
 
     Raises Error where a pass returns something else than a graph.
@@ -119,7 +119,7 @@ class FoldConstants:
         $1: f32[4]
         %0 = mul(%x, $1)
 
-    Parameters are not constants: they may be loaded anew.  A result of more than `max_elements`
+    Parameters are not constants: they may be loaded anew. A result of more than `max_elements`
     elements is not folded.
     """
 

@@ -6,7 +6,7 @@
       return %0
     }
 
-README.md has the grammar.  Results are numbered when a graph is printed, in the order of its nodes.
+README.md has the grammar. Results are numbered when a graph is printed, in the order of its nodes.
 """
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """Dataclasses that take next to no time to define: their methods are made when they are needed.
 
 `dataclasses.dataclass` writes and compiles the source of up to six methods of every class, a third
-of a millisecond in all, which was a third of the time that importing ir and nncompile took.  Here
-`__init__` is compiled for the first instance, and nothing else is.  `dataclass`, `field` and
+of a millisecond in all, which was a third of the time that importing ir and nncompile took. Here
+`__init__` is compiled for the first instance, and nothing else is. `dataclass`, `field` and
 `replace` mean what they mean in the standard library, as far as they take its arguments, and the
-classes are dataclasses to `dataclasses.fields`, `asdict`, `is_dataclass` and type checkers.  Only
+classes are dataclasses to `dataclasses.fields`, `asdict`, `is_dataclass` and type checkers. Only
 inheritance of fields is left out.
 """
 

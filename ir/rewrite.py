@@ -29,19 +29,19 @@ _MOST_WALKS = 100                                # of a rule that replaces what 
 def rewrite(graph: Graph, rule: Rule, *, fused: bool = False, once: bool = False) -> Graph:
     """Replaces nodes by what the rule returns for them, until it finds nothing more to replace.
 
-    The driver walks over the nodes in order, again and again until a walk changes nothing.  What
+    The driver walks over the nodes in order, again and again until a walk changes nothing. What
     nothing uses any more is removed; a graph without anything to replace is returned itself.
 
     The rule returns one of
     - None: the node stays;
     - a value of the same type, which takes the place of the node's result everywhere;
     - a node that computes the node's result;
-    - several nodes, each after those that it uses, one of which computes the node's result.  They
+    - several nodes, each after those that it uses, one of which computes the node's result. They
       may compute the results of later nodes as well: these are dropped.
 
     fused: whether the rule is also given nodes that have a `then`, and sees them as producers.
            Such a node computes more than its op says, so most rules must not look at it.
-    once:  walk once.  For a rule that finds everything in one walk, another is a waste of time.
+    once:  walk once. For a rule that finds everything in one walk, another is a waste of time.
 
     Raises Error where a hundred walks are not enough, and where what the rule returns does not
     compute the node's result or has another type.
@@ -70,7 +70,7 @@ class Context:
         """The node that computes the operand; None for a number, an input or a param.
 
         uses: None as well unless the operand is used exactly so often, outputs of the graph
-              counted.  A rule that takes a producer into its node asks for `uses=1`: nothing else
+              counted. A rule that takes a producer into its node asks for `uses=1`: nothing else
               needs the producer then, and it is removed.
         """
         node = self._kept.get(operand)

@@ -40,7 +40,7 @@ class Loaded(Protocol):
     """The names of what `call` and `compute` take by keyword, besides out=."""
 
     threads: int
-    """How many threads a call may use.  Raises Error where it is set to what the target cannot."""
+    """How many threads a call may use. Raises Error where it is set to what the target cannot."""
 
     def compute(self, inputs: Sequence[NDArray], **options: Any) -> list[NDArray]:
         """Returns new outputs for inputs that `CallSpec.sizes_of` accepts.
@@ -119,7 +119,7 @@ class Backend(Protocol):
                    - `spec.sizes_of` refuses the inputs, or `spec.takes_outputs` the outputs;
                    - the sizes are not legal (`spec.check_sizes`), or larger than the target takes;
                    - an option is given, if the target leaves its options to the fallback.
-                   What it returns, or raises, is what the call returns or raises.  It may call
+                   What it returns, or raises, is what the call returns or raises. It may call
                    `compute`, and has to return what the call promises: the arrays given as
                    outputs, written to, or else new ones; one array, or a tuple of several.
 

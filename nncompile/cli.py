@@ -32,7 +32,7 @@ _DESCRIPTION = """\
 Compiles a neural network model, defined the torch.nn way, to one fast callable on NumPy arrays.
 
 MODEL is file.py:name: a Module, a Module class that takes no arguments, or a function that
-returns a Module.  It is put into eval mode.  Or MODEL is file.ir, the text of a graph."""
+returns a Module. It is put into eval mode. Or MODEL is file.ir, the text of a graph."""
 
 _EXAMPLES = f"""\
 examples:
@@ -241,7 +241,7 @@ def _show_changes(runs: list[PassRun]) -> None:
 def _node_lines(graph: ir.Graph, known: dict[ir.Value, str]) -> list[str]:
     """Returns the text of the graph's nodes, one line each, to be compared with the next pass's.
 
-    known: each value's name so far, to which new ones are added.  The text of a graph numbers the
+    known: each value's name so far, to which new ones are added. The text of a graph numbers the
            values anew, so that a pass that removes a node would change every line after it.
     """
     for node in graph.nodes:

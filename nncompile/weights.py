@@ -1,8 +1,8 @@
 """The numbers of a compiled model, held once.
 
-A loaded program has its own copy of what it reads, laid out as its kernels read it.  The graphs of
+A loaded program has its own copy of what it reads, laid out as its kernels read it. The graphs of
 the compilation's stages do not keep another: their data are read back from the loaded program, bit
-for bit, when somebody asks for them.  What cannot be read back is kept beside it.
+for bit, when somebody asks for them. What cannot be read back is kept beside it.
 """
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Weights:
         return replace(graph, data=_Data(self, tuple(graph.data)))
 
     def load(self, new: Mapping[Value, NDArray]) -> None:
-        """Uses these numbers for some parameters.  Calls that run meanwhile keep the old ones."""
+        """Uses these numbers for some parameters. Calls that run meanwhile keep the old ones."""
         params = self._preparation.params
         data = {value: new[value] if value in new else self[value] for value in params}
         self._loaded.load(outputs_of(replace(self._preparation, data=data), []))

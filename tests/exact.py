@@ -1,6 +1,6 @@
 """Exact results of the elementwise ops of floats, to measure our own by; and the measure.
 
-The functions are NumPy's and SciPy's, or formulas in them.  They give the limit at an infinity,
+The functions are NumPy's and SciPy's, or formulas in them. They give the limit at an infinity,
 and take float64 or, but for BY_MPMATH, long double.
 """
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Every call once more in memory that shows what it does wrong: `pytest --fenced`.
 
 Each input, each output, the weights and the scratch memory lie against a page that must not be
-touched: reading or writing outside ends the process.  Scratch and outputs are full of NaN before,
-so that what is read before it is written shows.  The results have to be the same bits.
+touched: reading or writing outside ends the process. Scratch and outputs are full of NaN before,
+so that what is read before it is written shows. The results have to be the same bits.
 """
 from __future__ import annotations
 

@@ -5,7 +5,7 @@
         wanted = program.run(torch, F, inputs)       # a list of tensors or arrays
 
 A program is grown a line at a time beside torch, which says what is legal: a line that torch
-refuses is kept apart, in `refused`, and has to be refused by us, too.  Beside each value stands the
+refuses is kept apart, in `refused`, and has to be refused by us, too. Beside each value stands the
 one that torch computes in double precision; the distance of the two says how exact a result has to
 be, and a line with whole numbers or truths that come out differently is left out.
 """

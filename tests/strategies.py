@@ -4,11 +4,11 @@
     def test(graph, seed):
         ir.interpret(graph, feed(graph, seed, size=3))
 
-A graph has one symbolic size, B.  It is grown a step at a time, half of the steps from the newest
+A graph has one symbolic size, B. It is grown a step at a time, half of the steps from the newest
 value, so that chains come about, and half from any, so that values come to have several users.
 
 `graphs(wide=True)` draws from the whole table of ops and from every dtype, and what people write by
-hand too.  An op that jumps, as `lt` and `floor` do, is drawn for inputs only: behind a value that a
+hand too. An op that jumps, as `lt` and `floor` do, is drawn for inputs only: behind a value that a
 pass rounds otherwise, nothing could be said of it.
 """
 from __future__ import annotations
@@ -121,7 +121,7 @@ class Growth:
         return TensorType(self.dtype, shape)
 
     def pick(self, wanted: Callable[[TensorType], bool] = lambda _: True) -> Value:
-        """A value of a type wanted.  The first input, [B, N] with N an int, is always to be had."""
+        """A value of a type wanted. The first input, [B, N] with N an int, is always to be had."""
         fitting = [v for v in self.values if wanted(v.type)]
         return self.choose(*fitting) if self.draw(st.booleans()) else fitting[-1]
 

@@ -1,4 +1,4 @@
-"""Every public name has a docstring.  Ruff's D rules hold their form, and ask for those of modules,
+"""Every public name has a docstring. Ruff's D rules hold their form, and ask for those of modules,
 classes and functions; of methods it cannot say which ones override a documented one.
 """
 from __future__ import annotations

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted(p for package in ("ir", "nncompile") for p in (ROOT / package).rglob("*.py"))
 
 # Data flows down this list and imports go up it: a module imports from its own room and from those
-# above it.  A room is one or several packages or modules; a package is all that is inside of it,
+# above it. A room is one or several packages or modules; a package is all that is inside of it,
 # but for what has a room of its own.
 ROOMS = (
     ("ir",),

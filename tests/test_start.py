@@ -1,6 +1,6 @@
 """The start of a process: which modules are loaded when, and that what is loaded late is all there.
 
-A module more costs every process of every user a tenth of a millisecond or more.  Before one is
+A module more costs every process of every user a tenth of a millisecond or more. Before one is
 added to a list here: does a process need it that does not reach the code which asks for it?
 """
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
     python tools/coefficients.py
 
-It needs mpmath.  A polynomial interpolates its function at Chebyshev points, which is within a
+It needs mpmath. A polynomial interpolates its function at Chebyshev points, which is within a
 small factor of the minimax error (Trefethen, Approximation Theory and Approximation Practice,
-theorem 16.1); the coefficients are then rounded to the dtype.  One of float32 whose error counts
-less in some places than in others is fitted to a weight instead.  The error printed is the largest
+theorem 16.1); the coefficients are then rounded to the dtype. One of float32 whose error counts
+less in some places than in others is fitted to a weight instead. The error printed is the largest
 of the rounded polynomial, evaluated without rounding.
 """
 from __future__ import annotations

@@ -7,7 +7,7 @@ A paragraph of a docstring may be a list of arguments:
     check:   evaluate the graph                       - `check`: evaluate the graph
 
 A pass shows a graph before and after, with `-->` at the margin between the two: it belongs to their
-code block.  Asterisks and underscores of names, as in call(*inputs), are no emphasis.
+code block. Asterisks and underscores of names, as in call(*inputs), are no emphasis.
 """
 from __future__ import annotations
 

@@ -4,7 +4,7 @@
     python -m tools.replay FOLDER --level avx2    the texts for another level of CPU target
     python -m tools.replay FOLDER --cuda          the texts for the CUDA target
 
-A change that is to keep behaviour leaves all files as they were.  Everything goes through the
+A change that is to keep behaviour leaves all files as they were. Everything goes through the
 public API, so that the same tool runs in an older checkout.
 """
 from __future__ import annotations

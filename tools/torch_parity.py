@@ -2,8 +2,8 @@
 
     python tools/torch_parity.py
 
-It needs torch.  What is `same` is decided by looking: the name is there, and takes the arguments
-that torch's takes, in that order, with those defaults.  How something differs is said here.
+It needs torch. What is `same` is decided by looking: the name is there, and takes the arguments
+that torch's takes, in that order, with those defaults. How something differs is said here.
 """
 from __future__ import annotations
 

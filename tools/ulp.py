@@ -6,11 +6,11 @@
     python tools/ulp.py --dtype f64         in float64, over a sample
     python tools/ulp.py --peers ...         torch's and ONNX Runtime's, measured the same way, too
 
-Prints a row of docs/accuracy.md for each function as it is done.  The exact results are of
+Prints a row of docs/accuracy.md for each function as it is done. The exact results are of
 tests/exact.py: numpy's and scipy's in float64 for float32, numpy's in long double (64
-bits of mantissa on x86) and mpmath's for float64.  Float64 is exact enough to judge a float32 by:
-tests/cpu/test_math.py compares it with those.  Errors of up to half a unit, those of rounding,
-count as one half.  NNCOMPILE_TARGET chooses the target.
+bits of mantissa on x86) and mpmath's for float64. Float64 is exact enough to judge a float32 by:
+tests/cpu/test_math.py compares it with those. Errors of up to half a unit, those of rounding,
+count as one half. NNCOMPILE_TARGET chooses the target.
 """
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def work(task: tuple[str, Any, int]) -> list[Result]:
 
 
 def larger(worst: Result, x: Array, y: Array, wanted: Array, nearest: Array) -> Result:
-    """The largest error so far.  Only what is not the nearest number is looked at closely."""
+    """The largest error so far. Only what is not the nearest number is looked at closely."""
     other = np.flatnonzero((y != nearest) & ((y == y) | (nearest == nearest)))
     if not other.size:
         return worst

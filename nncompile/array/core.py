@@ -51,7 +51,7 @@ def check_device(device: Any) -> None:
 class Core(NDArrayOperatorsMixin):
     """The state of an Array, without the operations, which subclasses add file by file.
 
-    Their results are of the class `array`, which they cannot name.  Its methods return `Self`, by
+    Their results are of the class `array`, which they cannot name. Its methods return `Self`, by
     which mypy knows an Array's results as Arrays; also a Parameter's results are Arrays only.
     """
 

@@ -98,9 +98,9 @@ class Report:
 
 
 _LEGEND = """\
-Microseconds a call, the median of {rounds} rounds.  Beside a peer's: how many times as long as ours
+Microseconds a call, the median of {rounds} rounds. Beside a peer's: how many times as long as ours
 it takes, and the spread over the rounds; "=" where the spread includes 1: indistinguishable.
-GFLOP/s: matrix products only.  busy: CPUs that other processes used; above 0.1, measure again."""
+GFLOP/s: matrix products only. busy: CPUs that other processes used; above 0.1, measure again."""
 
 
 def ratio(peer: Result, ours: Result) -> tuple[float, float, float]:

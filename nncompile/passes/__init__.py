@@ -63,7 +63,7 @@ DEFAULT_PIPELINE: tuple[Pass, ...] = (
 
 
 def checked_pipeline(passes: Iterable[Pass]) -> tuple[Pass, ...]:
-    """The passes as a tuple.  Raises InputError where one is no pass, and says which."""
+    """The passes as a tuple. Raises InputError where one is no pass, and says which."""
     if isinstance(passes, str) or not isinstance(passes, Iterable):
         raise InputError("passes= takes passes in their order, such as (*DEFAULT_PIPELINE, "
                          f"CSE()), not {passes!r}")

@@ -34,7 +34,7 @@ class ComposeViews:
 
     Slice, expand, concat, and cast where the first cast keeps every value, are composed likewise.
     A slice of a concat becomes a slice of one of its operands, a concat of adjacent slices becomes
-    one slice, and a reshape that restores the axes of a reduction becomes its keepdims.  A view
+    one slice, and a reshape that restores the axes of a reduction becomes its keepdims. A view
     that has other users is composed too: a view costs nothing.
 
     Exact.

@@ -25,9 +25,9 @@ class FoldBatchNorm:
         %3 = add(%2, @shift)
         %4 = linear(%x, %1, %3)
 
-    Only the last line is computed by each call, the others once, when the weights are loaded.  So
-    scale and shift have to be parameters, or depend on parameters alone.  Division and subtraction
-    are folded likewise.  A shift before a linear is not folded: the bias would have to cancel the
+    Only the last line is computed by each call, the others once, when the weights are loaded. So
+    scale and shift have to be parameters, or depend on parameters alone. Division and subtraction
+    are folded likewise. A shift before a linear is not folded: the bias would have to cancel the
     shift's part of a long sum, and lose precision.
 
     Bounded: the folded weights are rounded once more.

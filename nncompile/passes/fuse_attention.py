@@ -27,7 +27,7 @@ class FuseAttention:
         %2 = where(%mask, %1, -inf)
         %3 = softmax(%2) {axis = 2, scale = 0.125}
 
-    The same holds for scores that are scaled before they are masked, and for scaled keys.  Where
+    The same holds for scores that are scaled before they are masked, and for scaled keys. Where
     something is added to the scores, the scale moves from queries and keys to the product and no
     further: there it can be fused with the product, and one linear can compute the queries together
     with keys and values.

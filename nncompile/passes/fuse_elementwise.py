@@ -15,9 +15,9 @@ class FuseElementwise:
     -->
         %0 = mul(%x, 0.5) then tanh, add(%x)
 
-    A step keeps the type of the value it works on.  So a chain ends where a broadcast makes the
-    value larger, and where it is compared or cast.  It also ends where the value is a divisor,
-    because a step works on its left operand.  Where the value is subtracted from a, the step
+    A step keeps the type of the value it works on. So a chain ends where a broadcast makes the
+    value larger, and where it is compared or cast. It also ends where the value is a divisor,
+    because a step works on its left operand. Where the value is subtracted from a, the step
     becomes `then neg, add(a)`, which is the same to the last bit.
 
     Exact: the same operations in the same order.

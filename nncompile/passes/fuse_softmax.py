@@ -22,7 +22,7 @@ class FuseSoftmax:
         %0 = softmax(%x) {axis = 1, scale = 0.125}
 
     A division by a power of two becomes a scale too, because x / 8 is x * 0.125 to the last bit;
-    other divisions stay.  A softmax that has a scale takes no second one, which would round once
+    other divisions stay. A softmax that has a scale takes no second one, which would round once
     where there were two roundings.
 
     Bounded: a softmax may add in another order than the sum it replaces.

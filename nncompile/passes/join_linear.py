@@ -22,9 +22,9 @@ class JoinLinear:
         %3 = slice(%2) {axis = 2, start = 0, stop = 8, step = 1}
         %4 = slice(%2) {axis = 2, start = 8, stop = 16, step = 1}
 
-    %0 and %1 are computed when the weights are loaded.  Linears with a `then` are joined where all
-    have the same steps, with numbers only.  Linears with different steps are not joined, because
-    the steps would have to be computed after the product.  Neither is one that is an output of the
+    %0 and %1 are computed when the weights are loaded. Linears with a `then` are joined where all
+    have the same steps, with numbers only. Linears with different steps are not joined, because
+    the steps would have to be computed after the product. Neither is one that is an output of the
     graph, because its slice would have to be copied.
 
     Bounded: where only some have a bias, the others get one of 0.0, which makes 0.0 of -0.0.

@@ -18,7 +18,7 @@ class MergeLinear:
         %1 = linear(@a, @w, @b)
         %2 = linear(%x, %0, %1)
 
-    %0 and %1 are computed when the weights are loaded.  From K features over M to N, two linears
+    %0 and %1 are computed when the weights are loaded. From K features over M to N, two linears
     take K * M + M * N multiplications a row, and one takes K * N: two linears over a narrow middle
     stay two.
 

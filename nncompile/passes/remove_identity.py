@@ -21,8 +21,8 @@ class RemoveIdentity:
     -->
         %0 = exp(%x)
 
-    Exact.  x + 0.0 stays where x is a float, because it makes 0.0 of -0.0; x - 0.0 and x + -0.0
-    do not.  A node that broadcasts its operand to a larger shape stays too.
+    Exact. x + 0.0 stays where x is a float, because it makes 0.0 of -0.0; x - 0.0 and x + -0.0
+    do not. A node that broadcasts its operand to a larger shape stays too.
     """
 
     name = "remove_identity"

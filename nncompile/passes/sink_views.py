@@ -22,8 +22,8 @@ class SinkViews:
         %2 = mul(%1, 0.5)
         %3 = reshape(%2) {shape = [B, 2, 4]}
 
-    The work can then be fused with that node, while a view costs nothing wherever it is.  So the
-    node has to be a product or elementwise, and nothing else may use it or the view.  Further
+    The work can then be fused with that node, while a view costs nothing wherever it is. So the
+    node has to be a product or elementwise, and nothing else may use it or the view. Further
     operands of the work may be numbers, values viewed in the same way, values of one element, and
     vectors along the last axis where the view is a reshape that keeps it.
 

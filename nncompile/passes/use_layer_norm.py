@@ -22,7 +22,7 @@ class UseLayerNorm:
     -->
         %0 = layer_norm(%x, @w, @b) {axes = [1], eps = 1e-05}
 
-    The variance may also be mean(x * x) - mean(x) * mean(x).  A norm without an eps is left as it
+    The variance may also be mean(x * x) - mean(x) * mean(x). A norm without an eps is left as it
     is, because a constant row is then whatever the rounding makes of 0 / 0.
 
     Bounded: a layer norm rounds less, and its squares do not overflow.

@@ -21,7 +21,7 @@ class UseLinear:
         %2 = linear(%0, %1)
 
     A linear layer packs its weights when they are loaded, and what depends on parameters alone, as
-    %1 does here, is computed then too.  A product of two inputs stays a matmul.
+    %1 does here, is computed then too. A product of two inputs stays a matmul.
 
     Bounded: the bias may start a sum instead of ending it.
     """

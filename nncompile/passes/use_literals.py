@@ -26,8 +26,8 @@ class UseLiterals:
         %1 = add(%0, 2.0)
         %2 = add(%1, @b)
 
-    This is done for constants only: a parameter may change.  A number stays an array where it gives
-    the result its shape, and where it is an integer too large for a literal.  It also stays as an
+    This is done for constants only: a parameter may change. A number stays an array where it gives
+    the result its shape, and where it is an integer too large for a literal. It also stays as an
     exponent: NumPy computes x^2 in another way than a power where 2 is a number.
 
     Exact.

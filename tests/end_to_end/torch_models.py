@@ -2,7 +2,7 @@
 """Models as people write them for torch, with torch's imports.
 
 tests/end_to_end/test_torch_models.py runs this file twice: as it stands, and with the three lines
-of imports below naming nncompile in torch's place.  Nothing else may have to change.
+of imports below naming nncompile in torch's place. Nothing else may have to change.
 """
 import math
 from collections import namedtuple

@@ -73,7 +73,7 @@ def assert_same_bits(before: ir.Graph, after: ir.Graph, arrays: list[np.ndarray]
 
 
 def assert_close(before: ir.Graph, after: ir.Graph, arrays: list[np.ndarray]) -> None:
-    """In float64 the same up to its rounding, in float32 no further from that than before.  A
+    """In float64 the same up to its rounding, in float32 no further from that than before. A
     constant that was folded has the rounding of its own type."""
     folded = not {*after.params} <= {*before.params} and before.inputs[0].type.dtype == "f32"
     exact = values(before, arrays, np.float64)

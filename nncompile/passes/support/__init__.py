@@ -1,1 +1,1 @@
-"""What several passes share.  A pass imports from here and from `ir`, never from another pass."""
+"""What several passes share. A pass imports from here and from `ir`, never from another pass."""

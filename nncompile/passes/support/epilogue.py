@@ -15,8 +15,8 @@ def fuse_steps(graph: Graph, does_fit: DoesFit, steps: int) -> Graph:
     The node, with its own `then`, is appended to the `then` of that other one.
 
     The operand is the first one; the second where the two may change places, or where it is
-    subtracted, because a - x is -x + a to the last bit.  Nothing else uses the operand, and the
-    result has its type, so no step broadcasts it to a larger shape.  A node that is computed when
+    subtracted, because a - x is -x + a to the last bit. Nothing else uses the operand, and the
+    result has its type, so no step broadcasts it to a larger shape. A node that is computed when
     the weights are loaded is not fused with one that every call computes.
 
     does_fit: asked last, as `does_fit(head, further)`: whether the kernel of the head can read
@@ -61,7 +61,7 @@ def _as_steps(node: Node, position: int) -> tuple[str, ...]:
 def _may_swap(node: Node) -> bool:
     """Whether the operands can change places without a change to any bit of the result.
 
-    Of 0.0 and -0.0, maximum and minimum return one or the other depending on their order.  So their
+    Of 0.0 and -0.0, maximum and minimum return one or the other depending on their order. So their
     operands change places only where the first one is a number other than zero.
     """
     if node.op in ("maximum", "minimum"):
