@@ -18,14 +18,17 @@ class VerifyError(Error):
 def verify(graph: Graph, like: Graph | None = None, *, built: bool = False) -> None:
     """Raises VerifyError unless the graph is legal. Params may lack data, as after parsing.
 
-    like:  a graph that is known to be legal, such as the one before a pass. Data that both have,
-           and nodes if the inputs are the same, are only checked for being at a legal position.
+    like:  a graph that is known to be legal: the one before a pass. The types of its inputs and
+           outputs have to be the same. Data that both have, and nodes if the inputs are the same,
+           are only checked for being at a legal position.
     built: the nodes were made by a Builder, which has inferred their types: they are not inferred
            again.
     """
     checked = set(like.nodes) if like is not None and like.inputs == graph.inputs else set()
     if like is None or (graph.inputs, graph.params) != (like.inputs, like.params):
         _check_declared(graph)
+    if like is not None:
+        _check_signature(graph, like)
     _check_data(graph, like.data if like is not None else {})
     sizes = named_sizes(graph).keys()
     defined: set[Value] = {*graph.inputs, *graph.params}
@@ -70,6 +73,13 @@ def _check_declared(graph: Graph) -> None:
             raise VerifyError(f"the param {name_value(value)} is of the kind {value.kind!r}")
         if not all(isinstance(dim, int) for dim in value.type.shape):
             raise VerifyError(f"{name_value(value)}: {value.type}: only inputs have symbolic sizes")
+
+
+def _check_signature(graph: Graph, like: Graph) -> None:
+    """The inputs and the outputs have the same types as those of the other graph."""
+    for what in ("inputs", "outputs"):
+        expected, got = ([v.type for v in getattr(each, what)] for each in (like, graph))
+        _check(expected == got, f"its {what} are {got}, not {expected}")
 
 
 def _check_data(graph: Graph, known: Mapping[Value, NDArray]) -> None:

@@ -21,11 +21,12 @@ from ir.check import with_data
 from ir.printer import name_values, print_node
 from nncompile.compiler import backend_of, run_passes
 from nncompile.errors import Error, InputError
-from nncompile.model import PassRun
+from nncompile.model import PassRun, graph_at
 from nncompile.modelfile import guessed_inputs, is_graph_file, load_graph, load_model
 from nncompile.nn import Module
 from nncompile.passes import DEFAULT_PIPELINE
 from nncompile.passes.parser import parse_passes
+from nncompile.structure import flatten
 from nncompile.targets import TARGETS
 
 _DESCRIPTION = """\
@@ -201,15 +202,8 @@ def _show(args: argparse.Namespace) -> int:
     elif args.stage == "all":
         print("\n\n".join(f"# {run.name}\n{_drawn(run.graph, args.dot)}" for run in runs))
     else:
-        print(_drawn(_stage(runs, args.stage or "fused"), args.dot))
+        print(_drawn(graph_at(runs, args.stage or "fused"), args.dot))
     return 0
-
-
-def _stage(runs: list[PassRun], name: str) -> ir.Graph:
-    named = {run.name: run.graph for run in runs} | {"fused": runs[-1].graph}
-    if name not in named:
-        raise InputError(f"there is no stage {name!r}; there are {', '.join(named)}, all")
-    return named[name]
 
 
 def _drawn(graph: ir.Graph, dot: bool) -> str:
@@ -274,11 +268,13 @@ def _run(args: argparse.Namespace) -> int:
     else:
         model, declared = load_model(args.model)
         compiled = nncompile.compile(model, *(declared or arrays), threads=args.threads)
-    results = compiled(*arrays)
-    outputs = results if isinstance(results, tuple) else (results,)
-    if len(outputs) != len(args.output):
-        raise InputError(f"--output is given {len(args.output)} times, and the model's outputs "
-                         f"are {len(outputs)}")
+    graph = compiled.ir()
+    for option, given, values in (("input", args.input, graph.inputs),
+                                  ("output", args.output, graph.outputs)):
+        if len(given) != len(values):
+            raise InputError(f"--{option} is given {len(given)} times, and the number of the "
+                             f"model's {option}s is {len(values)}")
+    outputs, _ = flatten(compiled(*arrays), lambda leaf: isinstance(leaf, np.ndarray))
     for path, array in zip(args.output, outputs, strict=True):
         _write_array(Path(path), array)
         print(f"{path}: {array.dtype} {list(array.shape)}")
@@ -327,6 +323,8 @@ def _bench(args: argparse.Namespace) -> int:
     def watch(report: Report, row: Row) -> None:
         print(*[report.header()] * (len(report.rows) == 1), report.row(row), sep="\n", flush=True)
 
+    if args.json is not None and not args.json.parent.is_dir():
+        raise InputError(f"--json {args.json}: there is no folder {args.json.parent}")
     model, inputs = _model_and_inputs(args)
     if isinstance(model, ir.Graph) and model.params:
         model = with_data(model)

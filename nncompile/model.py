@@ -29,6 +29,17 @@ class PassRun:
     seconds: float
 
 
+def graph_at(runs: Sequence[PassRun], stage: str) -> ir.Graph:
+    """Returns the graph of a stage: "traced", the name of a pass, or "fused" for the last graph.
+
+    Raises InputError for another stage.
+    """
+    named = {run.name: run.graph for run in runs} | {"fused": runs[-1].graph}
+    if stage not in named:
+        raise InputError(f"there is no stage {stage!r}; there are {', '.join(named)}")
+    return named[stage]
+
+
 class CompiledModel:
     """A compiled model: call it with arrays as the model's `forward` is called.
 
@@ -117,10 +128,13 @@ class CompiledModel:
                  if found]
         new = {}
         for name, param in ((n, params[p]) for n, p in names.items() if p and n in state):
-            array = np.asarray(state[name], DTYPES[param.type.dtype])
+            array, dtype = np.asarray(state[name]), DTYPES[param.type.dtype]
             if array.shape != param.type.shape:
                 wrong.append(f"{name!r} has the shape {array.shape}, not {param.type.shape}")
-            new[param] = array
+            elif not np.can_cast(array.dtype, dtype, "same_kind"):
+                wrong.append(f"{name!r} is {array.dtype}, not {dtype}")
+            else:
+                new[param] = array.astype(dtype, copy=False)
         if wrong:
             raise InputError("these weights do not fit the model: " + "; ".join(wrong))
         self._weights.load(new)
@@ -133,10 +147,7 @@ class CompiledModel:
         stage: "traced", "fused", or the name of a pass, for the graph after it.
         Raises InputError for another stage.
         """
-        named = {run.name: run.graph for run in self._runs} | {"fused": self._runs[-1].graph}
-        if stage not in named:
-            raise InputError(f"there is no stage {stage!r}; there are {', '.join(named)}")
-        return named[stage]
+        return graph_at(self._runs, stage)
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -262,5 +273,6 @@ class CompiledModel:
                for o in outs]
         if got != wanted:
             raise InputError("out must be " + " and ".join(
-                f"a writeable {dtype} array of shape {shape}" for shape, dtype in wanted))
+                f"a writeable {dtype} array of shape {shape}" for shape, dtype in wanted)
+                + "; arrays behind the inputs are outputs, too")
         return outs

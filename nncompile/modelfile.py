@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 import ir
+from nncompile.array import describe
 from nncompile.errors import InputError
 from nncompile.nn import LayerNorm, Linear, Module
 
@@ -82,13 +83,13 @@ def _made(found: Any, name: str) -> Module:
     if isinstance(found, Module):
         return found
     if not callable(found):
-        raise InputError(f"{name} is a {type(found).__name__}, not a model or a function of one")
+        raise InputError(f"{name} is {describe(found)}, not a model or a function that makes one")
     if not _takes_nothing(found):
         raise InputError(f"{name}{inspect.signature(found)} needs arguments: write a function "
                          "without any that returns the model")
     model = found()
     if not isinstance(model, Module):
-        raise InputError(f"{name}() returned a {type(model).__name__}, not a model")
+        raise InputError(f"{name}() returned {describe(model)}, not a model")
     return model
 
 

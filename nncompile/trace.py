@@ -62,8 +62,8 @@ def trace(model: Module, /, *inputs: Any, **keywords: Any) -> Graph:
 def trace_structured(model: Module, /, *inputs: Any, **keywords: Any) -> Traced:
     """Returns the graph of a forward, as `trace`, and how its inputs and outputs are nested."""
     if not isinstance(model, Module):
-        hint = f"; {model.__name__}() makes one" if isinstance(model, type) else ""
-        raise InputError(f"trace takes a Module, not {describe(model)}{hint}")
+        hint = f": {model.__name__}() makes one" if isinstance(model, type) else ""
+        raise InputError(f"a model is an nn.Module, not {describe(model)}{hint}")
     _check_modes(model)
     given, leaves = _bind(model, inputs, keywords)
     recorder = _Recorder(model)
@@ -125,7 +125,7 @@ def _bind(model: Module, inputs: Sequence[Any], keywords: dict[str, Any]
     flat = [flatten(value, _is_input) for value in values]
     for name, value, (leaves, part) in zip(names, values, flat, strict=True):
         if not leaves and not _is_constant(part):
-            raise InputError(f"the input {name} is a type text such as \"f32[B, 64]\" or an "
+            raise InputError(f"input {name!r} is a type text such as \"f32[B, 64]\" or an "
                              f"example array, not {describe(value)}")
     arguments = Inputs(tuple(names), tuple(part for _, part in flat), len(inputs))
     return arguments, [leaf for leaves, _ in flat for leaf in leaves]
@@ -156,7 +156,7 @@ def _input_type(name: str, given: Any) -> TensorType:
             return parse_type(given)
         example = type_of(given)
     except Error as error:
-        raise InputError(f"the input {name}: {error}") from None
+        raise InputError(f"input {name!r}: {error}") from None
     return TensorType(example.dtype, (*[symbol("B")] * (given.ndim > 0), *example.shape[1:]))
 
 

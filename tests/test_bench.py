@@ -406,8 +406,10 @@ def test_sizes() -> None:
     assert batch_sizes(graph, 4, {"T": 7}) == {"B": 4, "T": 7}
     with pytest.raises(ir.Error, match="--size T=16"):
         batch_sizes(graph, 4, {})
-    with pytest.raises(ir.Error, match="no size S; the inputs have B, T"):
+    with pytest.raises(ir.Error, match="no size S beside the batch; the inputs have T"):
         batch_sizes(graph, 4, {"S": 1, "T": 1})
+    with pytest.raises(ir.Error, match="no size B beside the batch"):
+        batch_sizes(graph, 4, {"B": 1, "T": 1})
 
 
 def test_inputs_are_neither_zeros_nor_out_of_range() -> None:

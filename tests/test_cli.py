@@ -241,14 +241,17 @@ def test_run_writes_what_the_model_says(file: str, tmp_path: Path,
     assert sorted(p.name for p in tmp_path.iterdir()) == ["x.npy", "y.npy"]
 
 
-def test_run_takes_and_writes_several(file: str, tmp_path: Path) -> None:
+def test_run_takes_and_writes_several(file: str, tmp_path: Path,
+                                      capsys: pytest.CaptureFixture[str]) -> None:
     x, ids = np.ones((4, 6), np.float32), np.array([0, 1, 2, 4])
     np.save(tmp_path / "x.npy", x)
     np.save(tmp_path / "ids.npy", ids)
     h, total = (str(tmp_path / f"{name}.npy") for name in ("h", "total"))
     command = ["run", f"{file}:Two", "--input", str(tmp_path / "x.npy"),
                "--input", str(tmp_path / "ids.npy"), "--threads", "2", "--output", h]
-    assert main(command) == 1
+    assert "number of the model's outputs is 2" in failing(capsys, *command)
+    err = failing(capsys, *command, "--output", total, "--input", str(tmp_path / "x.npy"))
+    assert "--input is given 3 times, and the number of the model's inputs is 2" in err
     assert main([*command, "--output", total]) == 0
     assert np.load(h).shape == (4, 6) and np.load(total).shape == (4,)
 
@@ -293,8 +296,8 @@ def test_a_model_is_an_instance_a_class_or_a_function(file: str, name: str) -> N
 
 @pytest.mark.parametrize(("name", "match"), [
     ("nothing", "has no 'nothing'; there is"),
-    ("number", "is a int, not a model"),
-    ("not_a_model", "returned a int, not a model"),
+    ("number", "number is 3, not a model"),
+    ("not_a_model", "returned 3, not a model"),
     ("needs", r"needs\(width\) needs arguments"),
 ])
 def test_a_name_that_is_no_model(file: str, name: str, match: str) -> None:
@@ -363,6 +366,12 @@ def test_bench(file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     rows = json.loads(figures.read_text())["rows"]
     assert [row["batch"] for row in rows] == [1, 3]
     assert all(row["results"]["nncompile"]["seconds"] for row in rows)
+
+
+def test_bench_says_before_it_measures_what_cannot_be_written(
+        file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    err = failing(capsys, "bench", f"{file}:net", "--json", str(tmp_path / "none" / "figures.json"))
+    assert f"there is no folder {tmp_path / 'none'}" in err
 
 
 def test_bench_names_the_peers_it_has(file: str, capsys: pytest.CaptureFixture[str]) -> None:

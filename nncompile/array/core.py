@@ -371,7 +371,8 @@ def describe(given: Any) -> str:
     """Returns the value, or the type of an object, as an error message names it."""
     if given is None or isinstance(given, bool | int | float | str):
         return repr(given)
-    return f"an object of type {type(given).__name__}"
+    return (f"the class {given.__name__}" if isinstance(given, type) else
+            f"an object of type {type(given).__name__}")
 
 
 # -- where NumPy's arrays end and Arrays begin -----------------------------------------------------

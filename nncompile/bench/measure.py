@@ -87,11 +87,14 @@ def started(graph: ir.Graph, names: Iterable[str], threads: int,
 
 
 def batch_sizes(graph: ir.Graph, batch: int, given: Mapping[str, int]) -> dict[str, int]:
-    """Returns a number for each named size of the inputs. Raises Error for one that nobody gave."""
+    """Returns a number for each named size of the inputs, of which the first is the batch.
+
+    given: the numbers of all others. Raises Error for one that is missing or has no size.
+    """
     names = list(named_sizes(graph))
-    if unknown := given.keys() - set(names):
-        raise Error(f"there is no size {', '.join(sorted(unknown))}; "
-                    f"the inputs have {', '.join(names) or 'none'}")
+    if unknown := given.keys() - set(names[1:]):
+        raise Error(f"there is no size {', '.join(sorted(unknown))} beside the batch; "
+                    f"the inputs have {', '.join(names[1:]) or 'none'}")
     sizes = {name: batch for name in names[:1]} | dict(given)
     if missing := [name for name in names if name not in sizes]:
         raise Error(f"the size {missing[0]} needs a number: --size {missing[0]}=16")

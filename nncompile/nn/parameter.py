@@ -10,6 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from ir import type_of
 from nncompile.array import Array
+from nncompile.array.core import check_device
 from nncompile.array.dispatch import Payload
 from nncompile.errors import InputError
 from nncompile.nn.running import running
@@ -117,7 +118,7 @@ def empty(shape: tuple[int, ...], device: Any = None, dtype: DTypeLike | None = 
     Raises InputError for a negative size, another device than the CPU, and another dtype than
     float32 and float64.
     """
-    _check_device(device)
+    check_device(device)
     if negative := [size for size in shape if size < 0]:
         raise InputError(f"sizes cannot be negative, got {negative[0]}")
     resolved = np.dtype(np.float32 if dtype is None else dtype)
@@ -141,8 +142,3 @@ def _zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         return np.zeros(shape, dtype)
     pages = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     return np.frombuffer(pages, dtype).reshape(shape)
-
-
-def _check_device(device: Any) -> None:
-    if device is not None and str(device) != "cpu":
-        raise InputError(f"device={device!r}: modules hold NumPy arrays, leave it out")

@@ -74,8 +74,8 @@ def checked_pipeline(passes: Iterable[Pass]) -> tuple[Pass, ...]:
                              f"  do: {step.__name__}(), which takes the pass's options")
         name = getattr(step, "name", None)
         if not callable(step) or not isinstance(name, str) or not name.isidentifier():
-            raise InputError(f"passes[{i}] is {step!r}, not a pass: a function of a graph to a "
-                             "graph that has a name, which is a Python identifier")
+            raise InputError(f"passes[{i}] is {step!r}, not a pass: a pass takes a graph, returns "
+                             "a graph, and has a `name` that is a Python identifier")
     return pipeline
 
 

@@ -195,8 +195,9 @@ def test_load_weights_names_everything_that_is_wrong(model, fast, x):
     want = fast(x)
     state = {name: np.array(value) for name, value in model.state_dict().items()}
     del state["0.bias"]
-    state |= {"9.weight": np.zeros(3), "2.bias": np.zeros(9)}
-    wrong = r"missing '0.bias'.*'9.weight'.*'2.bias'.*\(9,\)"
+    state |= {"9.weight": np.zeros(3), "2.bias": np.zeros(9),
+              "0.weight": state["0.weight"] * 1j}
+    wrong = r"missing '0.bias'.*'9.weight'.*'0.weight' is complex\d+, not float32.*'2.bias'.*\(9,\)"
     with pytest.raises(nncompile.InputError, match=wrong):
         fast.load_weights(state)
     np.testing.assert_array_equal(fast(x), want)

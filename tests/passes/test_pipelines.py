@@ -84,6 +84,8 @@ def test_what_a_pass_returns_is_checked(model):
     graph = nncompile.trace(model, "f32[B, 6]")
     with pytest.raises(ir.VerifyError, match="wrong made an illegal graph: it uses a value"):
         nncompile.compile(model, "f32[B, 6]", passes=[Wrong(replace(graph, nodes=graph.nodes[1:]))])
+    with pytest.raises(ir.VerifyError, match=r"wrong made an illegal graph: its outputs are \[\]"):
+        nncompile.compile(model, "f32[B, 6]", passes=[Wrong(replace(graph, outputs=()))])
 
 
 def test_the_text_of_a_graph_is_compiled_with_data():
