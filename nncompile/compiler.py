@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
+from os import PathLike, fspath
 from typing import Any
 
 import ir
@@ -24,12 +25,14 @@ from nncompile.trace import trace_structured
 
 
 @paused_collection()
-def compile(model: Module | ir.Graph, *inputs: Any, threads: int | None = None,
-            target: str | None = None, check: bool = False, precision: str | None = None,
-            passes: Sequence[ir.Pass] = DEFAULT_PIPELINE, **keywords: Any) -> CompiledModel:
+def compile(model: Module | ir.Graph | str | PathLike[str], *inputs: Any,
+            threads: int | None = None, target: str | None = None, check: bool = False,
+            precision: str | None = None, passes: Sequence[ir.Pass] = DEFAULT_PIPELINE,
+            **keywords: Any) -> CompiledModel:
     """Compiles a model to one fast callable for every batch size.
 
-    model:   an `nn.Module` in eval mode, or an `ir.Graph` with its data (then without inputs).
+    model:   an `nn.Module` in eval mode; or, without inputs, an `ir.Graph` with its data or the
+             path of a file with the text of a graph, "model.ir".
     inputs:  a type text ("f32[B, 64]", "i64[B, T]") or an example array (its first dim becomes
              dynamic) for each argument of `forward`, or such in a tuple, list, dict, named tuple or
              dataclass; `keywords` are the arguments that go by name.
@@ -52,6 +55,9 @@ def compile(model: Module | ir.Graph, *inputs: Any, threads: int | None = None,
         raise CompileError(f"precision={precision!r} cannot be had of the {name} target: it "
                            "computes in the arrays' own type\n  do: leave precision out")
     pipeline = checked_pipeline(passes)
+    if isinstance(model, str | PathLike):
+        from nncompile.modelfile import load_graph
+        model = load_graph(fspath(model))
     if isinstance(model, ir.Graph):
         _check_graph(model, [*inputs, *keywords])
         return compile_graph(model, None, {}, threads, name, check, pipeline)

@@ -39,10 +39,11 @@ ROOMS = (
     ("nncompile.cuda",),
     ("nncompile.inspect",),
     ("nncompile.weights", "nncompile.model"),
+    ("nncompile.modelfile",),
     ("nncompile.compiler",),
     ("nncompile",),                              # the package itself: what a user imports
     ("nncompile.counterparts", "nncompile.bench"),
-    ("nncompile.modelfile", "nncompile.cli", "nncompile.__main__"),
+    ("nncompile.cli", "nncompile.__main__"),
 )
 
 

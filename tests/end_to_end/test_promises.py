@@ -144,6 +144,20 @@ def test_compiling_a_parsed_graph():
     np.testing.assert_array_equal(again(*inputs), compiled("digits")(*inputs))
 
 
+def test_compiling_the_text_of_a_graph_in_a_file(tmp_path):
+    file = tmp_path / "model.ir"
+    file.write_text("graph g(%x: f32[B, 4]) -> f32[B, 4] {\n  %0: f32[B, 4] = exp(%x)\n"
+                    "  return %0\n}\n")
+    for path in (file, str(file)):
+        fast = nncompile.compile(path, passes=())
+        np.testing.assert_array_equal(fast(np.zeros((2, 4), np.float32)), 1)
+    with pytest.raises(nncompile.InputError, match=r"there is no file .*other\.ir"):
+        nncompile.compile(tmp_path / "other.ir")
+    file.write_text("graph g(")
+    with pytest.raises(nncompile.InputError, match=r"model\.ir, line 1"):
+        nncompile.compile(file)
+
+
 def test_pickles_hold_no_code():
     """What is pickled is the traced graph and options; the code is made again."""
     data = pickle.dumps(compiled("digits"))
