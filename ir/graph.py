@@ -97,12 +97,12 @@ def types_of(operands: Sequence[Operand]) -> list[TensorType | float]:
 
 def named_sizes(graph: Graph) -> dict[str, tuple[Value, int]]:
     """Returns each named size with the first input and axis that it can be read from, in order."""
-    places: dict[str, tuple[Value, int]] = {}
+    found: dict[str, tuple[Value, int]] = {}
     for value in graph.inputs:
         for axis, dim in enumerate(value.type.shape):
             if (name := symbol_name(dim)) is not None:
-                places.setdefault(name, (value, axis))
-    return places
+                found.setdefault(name, (value, axis))
+    return found
 
 
 def load_time_values(graph: Graph) -> frozenset[Value]:

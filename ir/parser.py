@@ -11,7 +11,7 @@ from typing import Any
 
 from ir.builder import Builder
 from ir.graph import Graph, Operand, Value, Where
-from ir.printer import PLACE, WORD
+from ir.printer import ORIGIN, WORD
 from ir.types import DTYPES, MAX_COEFFICIENT, Dim, Error, TensorType, Term, polynomial, symbol
 
 _KINDS = {"%": "input", "@": "parameter", "$": "constant"}
@@ -28,7 +28,7 @@ _TOKEN = re.compile(rf"""\s*(?:
   | (?P<end>    $ )
 )""", re.VERBOSE)
 
-_COMMENT = re.compile(rf"# *({_STRING}|{PLACE})(?: {{2,}}({_STRING}|{PLACE}))? *")
+_COMMENT = re.compile(rf"# *({_STRING}|{ORIGIN})(?: {{2,}}({_STRING}|{ORIGIN}))? *")
 
 _MAX_DIGITS = 19                                 # of a number in a size: 64 bits
 
@@ -40,11 +40,11 @@ class ParseError(Error):
 # -- read a line -----------------------------------------------------------------------------------
 
 class _Line:
-    """The tokens of one line and a place among them."""
+    """The tokens of one line and a position among them."""
 
     def __init__(self, text: str) -> None:
         self.tokens: list[tuple[str, str]] = []  # (group of _TOKEN, text)
-        self.place = 0
+        self.position = 0
         at = 0
         while not self.tokens or self.tokens[-1][0] != "end":
             if (match := _TOKEN.match(text, at)) is None:
@@ -54,25 +54,25 @@ class _Line:
 
     @property
     def next(self) -> str:
-        return self.tokens[self.place][1]
+        return self.tokens[self.position][1]
 
     @property
     def kind(self) -> str:
-        return self.tokens[self.place][0]
+        return self.tokens[self.position][0]
 
     def take(self, kind: str, meaning: str) -> str:
         """The next token, which has to be of this kind."""
         if self.kind != kind:
             raise self.unexpected(meaning)
-        self.place += 1
-        return self.tokens[self.place - 1][1]
+        self.position += 1
+        return self.tokens[self.position - 1][1]
 
     def accept(self, *texts: str) -> str:
         """The next token if it is one of these, else an empty text."""
         if self.kind not in ("mark", "word") or self.next not in texts:
             return ""
-        self.place += 1
-        return self.tokens[self.place - 1][1]
+        self.position += 1
+        return self.tokens[self.position - 1][1]
 
     def expect(self, text: str) -> None:
         if not self.accept(text):
@@ -149,7 +149,7 @@ def _read_int(line: _Line) -> int:
 
 def _is_float(line: _Line) -> bool:
     """Whether a float comes next, behind a sign or not."""
-    kind, text = line.tokens[line.place + (line.next == "-")]
+    kind, text = line.tokens[line.position + (line.next == "-")]
     return kind == "float" or text in ("inf", "nan")
 
 
@@ -157,8 +157,8 @@ def _read_float(line: _Line) -> float:
     sign = line.accept("-")
     if line.kind not in ("int", "float") and line.next not in ("inf", "nan"):
         raise line.unexpected("an operand: a value such as %x or a number")
-    line.place += 1
-    return float(sign + line.tokens[line.place - 1][1])
+    line.position += 1
+    return float(sign + line.tokens[line.position - 1][1])
 
 
 def _read_attr(line: _Line) -> tuple[str, Any]:

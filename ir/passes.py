@@ -35,12 +35,12 @@ def run(passes: Sequence[Pass], graph: Graph, watch: Watch = lambda *_: None) ->
 
     Raises Error where a pass returns something else than a graph.
     """
-    for step in passes:
+    for pass_ in passes:
         before, start = graph, perf_counter()
-        graph = step(before)
+        graph = pass_(before)
         if not isinstance(graph, Graph):
-            raise Error(f"the pass {step.name} returned a {type(graph).__name__}, not a graph")
-        watch(step, before, graph, perf_counter() - start)
+            raise Error(f"the pass {pass_.name} returned a {type(graph).__name__}, not a graph")
+        watch(pass_, before, graph, perf_counter() - start)
     return graph
 
 

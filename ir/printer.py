@@ -20,7 +20,7 @@ from ir.types import Error
 
 # Patterns of text that needs no quotes; anything else is printed as a JSON string.
 WORD = r"[^\W0-9][\w.]*"
-PLACE = r"[\w.:/\\<>()-]+(?:,? [\w.:/\\<>()-]+)*"    # the layer or the line of a node
+ORIGIN = r"[\w.:/\\<>()-]+(?:,? [\w.:/\\<>()-]+)*"    # the layer or the line of a node
 
 
 def print_graph(graph: Graph) -> str:
@@ -89,8 +89,8 @@ def _parts(node: Node) -> tuple[Sequence[Operand], Mapping[str, Any],
 def _print_where(where: Where) -> list[str]:
     if where == Where():
         return []
-    layer = f" # {_quoted(where.layer, PLACE)}"
-    return [layer, f" {_quoted(where.line, PLACE)}"] if where.line else [layer]
+    layer = f" # {_quoted(where.layer, ORIGIN)}"
+    return [layer, f" {_quoted(where.line, ORIGIN)}"] if where.line else [layer]
 
 
 def _print_attr(value: Any) -> str:

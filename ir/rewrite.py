@@ -22,7 +22,6 @@ from ir.types import Error
 _Replacement = Node | Value | Sequence[Node]
 Rule = Callable[[Node, "Context"], _Replacement | None]
 
-
 _MOST_WALKS = 100                                # of a rule that replaces what it has made itself
 
 
@@ -67,7 +66,7 @@ class Context:
         self._load_time: set[Operand] | None = None
 
     def producer(self, operand: Operand, uses: int | None = None) -> Node | None:
-        """The node that computes the operand; None for a number, an input or a param.
+        """Returns the node that computes the operand; None for a number, an input or a param.
 
         uses: None as well unless the operand is used exactly so often, outputs of the graph
               counted. A rule that takes a producer into its node asks for `uses=1`: nothing else
@@ -79,11 +78,11 @@ class Context:
         return node if self._fused or "then" not in node.attrs else None
 
     def uses(self, value: Value) -> int:
-        """How often the value is an operand or an output."""
+        """Returns how often the value is an operand or an output."""
         return self._uses[value]
 
     def at_load(self, operand: Operand) -> bool:
-        """Whether the operand is a value that is computed once, when the weights are loaded."""
+        """Returns whether the operand is computed once, when the weights are loaded."""
         if self._load_time is None:              # most rules find nothing, and never ask
             nodes = (*self._kept.values(), *self._graph.nodes)
             self._load_time = set(load_time_values(replace(self._graph, nodes=nodes)))
@@ -99,7 +98,7 @@ class _Rewriting(Context):
         self._instead: dict[Value, Value] = {}
 
     def walk(self, graph: Graph) -> Graph:
-        """The graph after the rule was given each node once; the same graph if it changed none."""
+        """Returns the graph after the rule was given each node once; the same if none changed."""
         self._graph, self._uses = graph, graph.uses.copy()
         self._kept, self._instead = {}, {}
         kept, instead, rule, fused = self._kept, self._instead, self._rule, self._fused
@@ -142,7 +141,7 @@ class _Rewriting(Context):
                 self._load_time.add(each.result)
 
     def _release(self, operands: Iterable[Operand]) -> None:
-        """Count one use less of each operand, and drop the nodes that nothing uses then."""
+        """Counts one use less of each operand, and drops the nodes that nothing uses then."""
         waiting = [o for o in operands if isinstance(o, Value)]
         while waiting:
             value = waiting.pop()
@@ -161,7 +160,7 @@ def _rule_name(rule: Rule) -> str:
 
 
 def remove_dead(graph: Graph) -> Graph:
-    """Drop every node, param and array of data that no output needs; inputs stay.
+    """Drops every node, param and array of data that no output needs; inputs stay.
 
     A graph without anything to drop is returned itself.
     """

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 import ir
 import nncompile
+from ir import NDArray
 from ir.check import with_data
 from ir.printer import name_values, print_node
 from nncompile.compiler import backend_of, run_passes
@@ -281,7 +281,7 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _read_array(path: str) -> npt.NDArray[Any]:
+def _read_array(path: str) -> NDArray:
     """Returns the array in a .npy file; float64, the default of NumPy, is rounded to float32."""
     try:
         array = np.load(path, allow_pickle=False)
@@ -293,7 +293,7 @@ def _read_array(path: str) -> npt.NDArray[Any]:
     return array.astype(np.float32) if array.dtype == np.float64 else array
 
 
-def _write_array(path: Path, array: npt.NDArray[Any]) -> None:
+def _write_array(path: Path, array: NDArray) -> None:
     """Writes the file in one step, so that a reader never sees half of it."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:

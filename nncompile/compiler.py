@@ -125,16 +125,16 @@ def run_passes(graph: ir.Graph, passes: Sequence[ir.Pass] = DEFAULT_PIPELINE, ch
         runs.append(PassRun(name + again, graph, seconds))
         watch(runs[-1])
 
-    def after_pass(step: ir.Pass, before: ir.Graph, after: ir.Graph, seconds: float) -> None:
-        add(step.name, after, seconds)
+    def after_pass(pass_: ir.Pass, before: ir.Graph, after: ir.Graph, seconds: float) -> None:
+        add(pass_.name, after, seconds)
         if after is before:
             return
         try:
             ir.verify(after, like=before)
         except ir.VerifyError as error:
-            raise ir.VerifyError(f"{step.name} made an illegal graph: {error}") from None
+            raise ir.VerifyError(f"{pass_.name} made an illegal graph: {error}") from None
         if check:
-            check_same(step.name, before, after)
+            check_same(pass_.name, before, after)
 
     add("traced", graph, 0.0)
     ir.run(passes, graph, after_pass)

@@ -9,8 +9,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from nncompile.array import Array, as_array, creation, products, random
-from nncompile.array import elementwise as of_elements
+from nncompile.array import Array, as_array, creation, elementwise, products, random
 from nncompile.nn.calls import from_outside
 from nncompile.nn.functional import one_hot, pad
 
@@ -27,7 +26,7 @@ def _function(name: str) -> Callable[..., Any]:
     return from_outside(of_array)
 
 
-def _of_two(name: str) -> Callable[..., Any]:
+def _binary(name: str) -> Callable[..., Any]:
     """Returns the method of that name as a function whose first operand may also be a number."""
     method = getattr(Array, name)
 
@@ -39,7 +38,7 @@ def _of_two(name: str) -> Callable[..., Any]:
     return from_outside(of_operands)
 
 
-# of each element
+# elementwise functions of one array
 exp, expm1, exp2 = _function("exp"), _function("expm1"), _function("exp2")
 log, log1p, log2, log10 = map(_function, ("log", "log1p", "log2", "log10"))
 sqrt, rsqrt, square = _function("sqrt"), _function("rsqrt"), _function("square")
@@ -56,18 +55,18 @@ isnan, isinf, isfinite = _function("isnan"), _function("isinf"), _function("isfi
 nan_to_num, logical_not = _function("nan_to_num"), _function("logical_not")
 clamp, clip, masked_fill = _function("clamp"), _function("clip"), _function("masked_fill")
 
-# of two
-add, sub, subtract = _of_two("add"), _of_two("sub"), _of_two("subtract")
-mul, multiply, pow = _of_two("mul"), _of_two("multiply"), _of_two("pow")
-div, divide, true_divide = _of_two("div"), _of_two("divide"), _of_two("true_divide")
-floor_divide, remainder = _of_two("floor_divide"), _of_two("remainder")
-maximum, minimum = _of_two("maximum"), _of_two("minimum")
-eq, ne, lt, le, gt, ge = map(_of_two, ("eq", "ne", "lt", "le", "gt", "ge"))
-not_equal, less, less_equal = _of_two("not_equal"), _of_two("less"), _of_two("less_equal")
-greater, greater_equal = _of_two("greater"), _of_two("greater_equal")
-logical_and, logical_or = _of_two("logical_and"), _of_two("logical_or")
-logical_xor = _of_two("logical_xor")
-where = from_outside(of_elements.where)
+# elementwise functions of two operands
+add, sub, subtract = _binary("add"), _binary("sub"), _binary("subtract")
+mul, multiply, pow = _binary("mul"), _binary("multiply"), _binary("pow")
+div, divide, true_divide = _binary("div"), _binary("divide"), _binary("true_divide")
+floor_divide, remainder = _binary("floor_divide"), _binary("remainder")
+maximum, minimum = _binary("maximum"), _binary("minimum")
+eq, ne, lt, le, gt, ge = map(_binary, ("eq", "ne", "lt", "le", "gt", "ge"))
+not_equal, less, less_equal = _binary("not_equal"), _binary("less"), _binary("less_equal")
+greater, greater_equal = _binary("greater"), _binary("greater_equal")
+logical_and, logical_or = _binary("logical_and"), _binary("logical_or")
+logical_xor = _binary("logical_xor")
+where = from_outside(elementwise.where)
 clamp_min, clamp_max = _function("clamp_min"), _function("clamp_max")
 frac, isclose, logaddexp = _function("frac"), _function("isclose"), _function("logaddexp")
 copysign, lerp = _function("copysign"), _function("lerp")
@@ -92,7 +91,7 @@ broadcast_to, tile = _function("broadcast_to"), _function("tile")
 repeat_interleave = _function("repeat_interleave")
 flip, fliplr, flipud, roll = map(_function, ("flip", "fliplr", "flipud", "roll"))
 
-# parts
+# parts of an array, by index or by order
 split, chunk, unbind = _function("split"), _function("chunk"), _function("unbind")
 select, narrow, take = _function("select"), _function("narrow"), _function("take")
 gather, index_select = _function("gather"), _function("index_select")
@@ -109,7 +108,7 @@ dot, outer, addmm, baddbmm = map(_function, ("dot", "outer", "addmm", "baddbmm")
 tensordot = _function("tensordot")
 einsum = from_outside(products.einsum)
 
-# made of nothing, or of several
+# new arrays, and joined arrays
 zeros, ones = from_outside(creation.zeros), from_outside(creation.ones)
 full, linspace = from_outside(creation.full), from_outside(creation.linspace)
 zeros_like, ones_like = from_outside(creation.zeros_like), from_outside(creation.ones_like)
@@ -124,12 +123,13 @@ cat, stack = from_outside(creation.cat), from_outside(creation.stack)
 hstack, vstack = from_outside(creation.hstack), from_outside(creation.vstack)
 concat = concatenate = cat
 
-# at random
+# random arrays
 rand, randn = from_outside(random.rand), from_outside(random.randn)
 rand_like, randn_like = from_outside(random.rand_like), from_outside(random.randn_like)
 randint, randint_like = from_outside(random.randint), from_outside(random.randint_like)
 randperm, normal = from_outside(random.randperm), from_outside(random.normal)
 bernoulli = from_outside(random.bernoulli)
+
 
 def numel(input: Any) -> Any:
     """Returns the number of elements."""

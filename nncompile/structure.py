@@ -117,9 +117,9 @@ class Inputs:
             raise InputError(f"there is no argument {min(wrong)}, or it was given by position; "
                              f"there are {', '.join(self.names)}")
         leaves = []
-        for place, (name, part) in enumerate(zip(self.names, self.parts, strict=True)):
-            if place < len(args) or name in kwargs:
-                value = args[place] if place < len(args) else kwargs[name]
+        for position, (name, part) in enumerate(zip(self.names, self.parts, strict=True)):
+            if position < len(args) or name in kwargs:
+                value = args[position] if position < len(args) else kwargs[name]
                 leaves += part.flatten(value, name)
             elif part.count:
                 raise InputError(f"the argument {name} is missing")

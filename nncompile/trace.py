@@ -14,10 +14,9 @@ from types import FrameType, TracebackType
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 
 import ir
-from ir import Builder, Error, Graph, TensorType, Value, Where, parse_type, type_of, verify
+from ir import Builder, Error, Graph, NDArray, TensorType, Value, Where, parse_type, type_of, verify
 from ir.ops import Attrs
 from ir.types import symbol
 from nncompile.array import Array, describe, to_array
@@ -180,7 +179,7 @@ class _Recorder(Dispatcher, Run):
         self.paths = _paths_of(model)
 
     def declare(
-        self, kind: str, name: str, type_: TensorType, data: NDArray[Any] | None = None
+        self, kind: str, name: str, type_: TensorType, data: NDArray | None = None
     ) -> Value:
         """Returns a new input, parameter or constant of the graph."""
         value = self.builder.declare(kind, name, type_, data)
@@ -216,7 +215,7 @@ class _Recorder(Dispatcher, Run):
             self.fail("a Parameter is used that the model does not have: modules kept in a list "
                       "belong into an nn.ModuleList", [owned.type])
 
-    def parameter(self, data: NDArray[Any]) -> Value:
+    def parameter(self, data: NDArray) -> Value:
         """Returns the value of a parameter.
 
         Tied parameters are one value, under the first of their names.
@@ -226,7 +225,7 @@ class _Recorder(Dispatcher, Run):
             self.parameters[path] = self.declare("parameter", path, type_of(data), data)
         return self.parameters[path]
 
-    def constant(self, data: NDArray[Any]) -> Value:
+    def constant(self, data: NDArray) -> Value:
         """Returns the value of a constant. Equal ones are one value.
 
         Its data are a copy: the forward may go on to change its array.
@@ -281,12 +280,12 @@ class _Recorder(Dispatcher, Run):
             return [self.value(a.as_operand()) for a in arrays], structure
         message = f"forward returns {describe(result)}, in which there is no array at all"
         code = getattr(inspect.unwrap(model.forward), "__code__", None)
-        place = (code.co_filename, code.co_firstlineno) if code else model._made_at
+        origin = (code.co_filename, code.co_firstlineno) if code else model._made_at
         raise TraceError(_report(f"{message}: it has to return an array, or arrays in a tuple, "
                                  "list, dict, named tuple or dataclass",
-                                 type(model).__name__, _types_in([result]), place))
+                                 type(model).__name__, _types_in([result]), origin))
 
-    # -- places ------------------------------------------------------------------------------------
+    # -- origins -----------------------------------------------------------------------------------
 
     def where(self) -> Where:
         """Returns the running layer and the user's line."""
@@ -322,8 +321,8 @@ class _Recorder(Dispatcher, Run):
         self, message: str, operands: Iterable[Any], traceback: TracebackType | None = None
     ) -> TraceError:
         """Returns a TraceError that names the running layer, the operands and the user's line."""
-        place = self.line(_frames_of(traceback))
-        return TraceError(_report(message, self.layer_name(), operands, place))
+        origin = self.line(_frames_of(traceback))
+        return TraceError(_report(message, self.layer_name(), operands, origin))
 
 
 def _paths_of(model: Module) -> dict[int, str]:
@@ -336,8 +335,8 @@ def _typed(payload: Payload) -> TensorType:
     return payload.type if isinstance(payload, Value) else type_of(payload)
 
 
-def _report(message: str, layer: str, operands: Iterable[Any], place: tuple[str, int]) -> str:
-    file, line = place
+def _report(message: str, layer: str, operands: Iterable[Any], origin: tuple[str, int]) -> str:
+    file, line = origin
     source = linecache.getline(file, line).strip()
     return "\n".join([
         message,

@@ -39,7 +39,7 @@ class Weights:
                       for value, array in data.items() if value not in self._sources}
 
     def __getitem__(self, value: Value) -> NDArray:
-        """The numbers of a parameter or constant; they are only to be read."""
+        """Returns the numbers of a parameter or constant; they are only to be read."""
         if value in self._kept:
             return self._kept[value]
         number, back = self._sources[value]
@@ -49,7 +49,7 @@ class Weights:
         return array
 
     def of(self, graph: Graph) -> Graph:
-        """The graph with its data read from here."""
+        """Returns the graph with its data read from here."""
         return replace(graph, data=_Data(self, tuple(graph.data)))
 
     def load(self, new: Mapping[Value, NDArray]) -> None:
@@ -86,7 +86,7 @@ class _Data(Mapping[Value, NDArray]):
 
 
 def without_data(program: Program) -> Program:
-    """The program, whose graphs do not keep the model's arrays alive any more."""
+    """Returns the program with graphs that do not keep the model's arrays alive."""
     return replace(program, graph=replace(program.graph, data={}),
                    preparation=replace(program.preparation, data={}))
 

@@ -22,16 +22,14 @@ ir ir.builder ir.graph ir.interpret ir.ops ir.ops.attributes ir.ops.elementwise 
 ir.ops.rules ir.parser ir.passes ir.printer ir.records ir.rewrite ir.types ir.verify
 nncompile nncompile.array nncompile.array.array nncompile.array.core nncompile.array.creation
 nncompile.array.dispatch nncompile.array.dtypes nncompile.array.elementwise
-nncompile.array.generator nncompile.array.gradients nncompile.array.indexing
-nncompile.array.inplace nncompile.array.numpys nncompile.array.products nncompile.array.random
-nncompile.array.reductions nncompile.array.selection nncompile.array.shapes
-nncompile.array.storage nncompile.collection nncompile.errors nncompile.functions nncompile.nn
-nncompile.nn.activation
+nncompile.array.generator nncompile.array.gradients nncompile.array.indexing nncompile.array.inplace
+nncompile.array.numpy_functions nncompile.array.products nncompile.array.random
+nncompile.array.reductions nncompile.array.selection nncompile.array.shapes nncompile.array.storage
+nncompile.collection nncompile.errors nncompile.functions nncompile.nn nncompile.nn.activation
 nncompile.nn.attention nncompile.nn.calls nncompile.nn.containers nncompile.nn.distance
 nncompile.nn.dropout nncompile.nn.embedding nncompile.nn.flatten nncompile.nn.functional
-nncompile.nn.functional.activation nncompile.nn.functional.attention
-nncompile.nn.functional.dropout nncompile.nn.functional.linear
-nncompile.nn.functional.normalization nncompile.nn.functional.shapes
+nncompile.nn.functional.activation nncompile.nn.functional.attention nncompile.nn.functional.dropout
+nncompile.nn.functional.linear nncompile.nn.functional.normalization nncompile.nn.functional.shapes
 nncompile.nn.functional.sparse nncompile.nn.hooks nncompile.nn.init nncompile.nn.linear
 nncompile.nn.module nncompile.nn.normalization nncompile.nn.parameter nncompile.nn.running
 nncompile.nn.state nncompile.nn.transformer nncompile.structure nncompile.targets nncompile.trace

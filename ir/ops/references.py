@@ -211,8 +211,8 @@ def take_along(x: NDArray, ids: NDArray, *, axis: int) -> NDArray:
     _check_ids("take_along has no element", ids, x.shape[axis], f"axis {axis}", "elements")
     if any(n > m for i, (n, m) in enumerate(zip(ids.shape, x.shape, strict=True)) if i != axis):
         raise Error(f"take_along: ids of shape {ids.shape} reach outside of {x.shape}")
-    places = np.ogrid[tuple(map(slice, ids.shape))]
-    return np.asarray(x[(*places[:axis], ids, *places[axis + 1:])])
+    grid = np.ogrid[tuple(map(slice, ids.shape))]
+    return np.asarray(x[(*grid[:axis], ids, *grid[axis + 1:])])
 
 
 def topk_ids(x: NDArray, *, axis: int, k: int, largest: bool, sorted: bool) -> NDArray:
@@ -231,12 +231,12 @@ def topk_ids(x: NDArray, *, axis: int, k: int, largest: bool, sorted: bool) -> N
     return _along(axis, slice(k), ids).astype(np.int64)
 
 
-def _check_ids(what: str, ids: NDArray, size: int, place: str, those: str) -> None:
+def _check_ids(what: str, ids: NDArray, size: int, table: str, those: str) -> None:
     """Raises Error for an id that is not one of 0 .. size - 1."""
     if ids.size and not 0 <= ids.min() <= ids.max() < size:
         wrong = ids[(ids < 0) | (ids >= size)].flat[0]
         there = f"has the {those} 0..{size - 1}" if size else "is empty"
-        raise Error(f"{what} {wrong}: {place} {there}")
+        raise Error(f"{what} {wrong}: {table} {there}")
 
 
 # -- made of nothing -------------------------------------------------------------------------------

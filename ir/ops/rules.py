@@ -196,7 +196,7 @@ def extreme(x: TensorType, *, axes: Sequence[int], keepdims: bool) -> TensorType
     return result
 
 
-def place_of_extreme(x: TensorType, *, axis: int, keepdims: bool) -> TensorType:
+def arg_extreme(x: TensorType, *, axis: int, keepdims: bool) -> TensorType:
     """Returns i64: the index of an extreme along one axis, which is not empty."""
     return TensorType("i64", extreme(x, axes=[axis], keepdims=keepdims).shape)
 

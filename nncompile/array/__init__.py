@@ -11,12 +11,12 @@ The class is put together from mixins, each in its own module:
     core < elementwise < shapes < reductions < selection < products < inplace < array
                                                                          the methods, by families
     creation                                                             new arrays, joined arrays
-    numpys                                                               NumPy's functions on them
+    numpy_functions                                                      NumPy's functions on them
 """
 
 from nncompile.array.array import Array, apply, arrays, as_array, floating, in_type
 from nncompile.array.core import describe, to_array, to_numpy
-from nncompile.array.numpys import call_function, call_ufunc
+from nncompile.array.numpy_functions import call_function, call_ufunc
 
 Array.numpy_ufunc, Array.numpy_function = call_ufunc, call_function
 

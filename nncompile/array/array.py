@@ -25,7 +25,7 @@ class Array(Inplace):
     float64. In a trace, sizes in `shape` may be symbolic.
     """
 
-    # How NumPy's own functions act on arrays: from nncompile.array.numpys, which knows this class.
+    # How NumPy's own functions act on arrays; `numpy_functions`, which knows this class, has them.
     numpy_ufunc: ClassVar[Callable[[np.ufunc, str, Any, Any], Any]]
     numpy_function: ClassVar[Callable[[Callable[..., Any], Any, Any], Any]]
 

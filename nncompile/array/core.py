@@ -8,21 +8,21 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
-from ir import DTYPES, DimExpr, Error, TensorType, Value, product, type_of
+from ir import DTYPES, DimExpr, Error, NDArray, TensorType, Value, product, type_of
 from nncompile.array.dispatch import Change, Payload, current
 from nncompile.array.dtypes import category, name_of, result_type, scalar_type
 from nncompile.array.gradients import grad_enabled
 from nncompile.array.indexing import axis_of
-from nncompile.array.storage import VIEWS, Step, Storage, before
+from nncompile.array.storage import VIEWS, Storage, ViewOp, before
 from nncompile.errors import InputError
 
 Axes = int | Sequence[int] | None
 DType = DTypeLike | None
 
 _LARGEST_EXACT = 2**53                           # a literal of the IR is a double
-_SHARED = {"_storage", "_steps", "_version", "_payload", "_leaf"}
+_SHARED = {"_storage", "_view_ops", "_version", "_payload", "_leaf"}
 
 
 class Device(str):
@@ -62,7 +62,7 @@ class Core(NDArrayOperatorsMixin):
     requires_grad = False
     grad = None                                  # no gradient is ever computed
     _storage: Storage
-    _steps: tuple[Step, ...]
+    _view_ops: tuple[ViewOp, ...]
     _version: int
     _payload: Payload
     in_memory = False                            # whether changes go into the ndarray itself
@@ -79,22 +79,22 @@ class Core(NDArrayOperatorsMixin):
     def payload(self) -> Payload:
         """The array's numbers, or its value in the graph that is traced, as they are now."""
         if self._version != self._storage.version:
-            self._payload, self._version = self._storage.seen(self._steps), self._storage.version
+            self._payload, self._version = self._storage.seen(self._view_ops), self._storage.version
         return self._payload
 
     @payload.setter
     def payload(self, payload: Payload) -> None:
         """Gives the array new numbers, of any type and shape; its views keep the old ones."""
-        self._storage, self._steps, self._version = Storage(payload, self.in_memory), (), 0
+        self._storage, self._view_ops, self._version = Storage(payload, self.in_memory), (), 0
         self._payload = payload
 
     def as_operand(self) -> Payload:
-        """The payload, about to be an operand of an op."""
+        """Returns the payload, which is about to be an operand of an op."""
         return self.payload
 
-    def share(self, other: Core, *steps: Step) -> Self:
+    def share(self, other: Core, *ops: ViewOp) -> Self:
         """Makes this array a view of `other`: the result of these view ops on it."""
-        self._storage, self._steps = other._storage, other._steps + steps
+        self._storage, self._view_ops = other._storage, other._view_ops + ops
         self._version, self._leaf = other._storage.version, other.leaf
         return self
 
@@ -129,9 +129,9 @@ class Core(NDArrayOperatorsMixin):
         frozen = leaf is not None and leaf.requires_grad and grad_enabled.get()
         current.get().check_change(
             Change(name, self.type, storage.value, storage.made_in, frozen))
-        value = before(self._storage.value, self._steps, given.payload)
-        self._storage.change(value, self._steps)
-        if isinstance(given.payload, Value):     # known without repeating the steps
+        value = before(self._storage.value, self._view_ops, given.payload)
+        self._storage.change(value, self._view_ops)
+        if isinstance(given.payload, Value):     # known without repeating the ops
             self._payload, self._version = given.payload, self._storage.version
         return self
 
@@ -219,7 +219,7 @@ class Core(NDArrayOperatorsMixin):
 
     # -- numbers: refused while the model is traced ------------------------------------------------
 
-    def numbers(self, what: str) -> NDArray[Any]:
+    def numbers(self, what: str) -> NDArray:
         """Returns the numbers without a copy.
 
         what: the operation that needs them, for the message.
@@ -227,7 +227,7 @@ class Core(NDArrayOperatorsMixin):
         """
         return current.get().numbers(self.payload, what)
 
-    def numpy(self) -> NDArray[Any]:
+    def numpy(self) -> NDArray:
         """Returns the numbers as an ndarray that shares memory. Raises Error in a trace."""
         return self.numbers("numpy()")
 
@@ -242,7 +242,7 @@ class Core(NDArrayOperatorsMixin):
         result._leaf = None
         return result
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
         return np.array(self.numbers("a NumPy function"), dtype=dtype, copy=copy)
 
     def item(self) -> Any:

@@ -164,8 +164,8 @@ def cat(tensors: Sequence[Any], dim: int = 0, *, axis: int | None = None) -> Arr
     dtype = result_type(given)
     # torch passes over empty vectors, whatever the rank of the others
     kept = [x for x in given if not same(x.shape, (0,))] or given[:1]
-    place = axis_of(kept[0].type, dim if axis is None else axis)
-    return apply("concat", *(x.cast(dtype) for x in kept), axis=place)
+    position = axis_of(kept[0].type, dim if axis is None else axis)
+    return apply("concat", *(x.cast(dtype) for x in kept), axis=position)
 
 
 def stack(tensors: Sequence[Any], dim: int = 0, *, axis: int | None = None) -> Array:
@@ -178,8 +178,8 @@ def stack(tensors: Sequence[Any], dim: int = 0, *, axis: int | None = None) -> A
     given = arrays("stack", *tensors)
     if not all(same(a.shape, given[0].shape) for a in given):
         raise Error(f"stack needs arrays of one shape, got {', '.join(str(a.type) for a in given)}")
-    place = axis_of(given[0].type, dim if axis is None else axis, extra=1)
-    return cat([a.unsqueeze(place) for a in given], place)
+    position = axis_of(given[0].type, dim if axis is None else axis, extra=1)
+    return cat([a.unsqueeze(position) for a in given], position)
 
 
 def hstack(tensors: Sequence[Any]) -> Array:
@@ -217,8 +217,8 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Array, ...]:
     if indexing == "xy" and len(order) > 1:
         order[:2] = [1, 0]
     shape = [vectors[number].numel() for number in order]
-    return tuple(v.reshape([-1 if number == place else 1 for number in order]).expand(shape)
-                 for place, v in enumerate(vectors))
+    return tuple(v.reshape([-1 if number == position else 1 for number in order]).expand(shape)
+                 for position, v in enumerate(vectors))
 
 
 def tril_indices(row: int, col: int, offset: int = 0, *, dtype: DType = None, device: Any = None

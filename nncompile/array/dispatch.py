@@ -10,15 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextvars import ContextVar
 from itertools import count
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ir import Error, TensorType, Value, type_of
+from ir import Error, NDArray, TensorType, Value, type_of
 from ir.ops import Attrs, evaluate, infer
 
-Payload = NDArray[Any] | Value
+Payload = NDArray | Value
 
 
 class Change(NamedTuple):
@@ -49,7 +48,7 @@ class Dispatcher:
         infer(name, [type_of(a) if isinstance(a, np.ndarray) else a for a in arrays], attrs)
         return evaluate(name, arrays, attrs)
 
-    def numbers(self, payload: Payload, what: str) -> NDArray[Any]:
+    def numbers(self, payload: Payload, what: str) -> NDArray:
         """Returns the numbers of a payload, which the operation `what` needs.
 
         Raises Error where the payload was kept from a trace.

@@ -162,8 +162,8 @@ class Inplace(Products):
         if chosen:
             self._set_chosen(index, value)
             return
-        place = self[index]
-        place.write("an assignment to an item", place._filled(operand("an item", value)))
+        target = self[index]
+        target.write("an assignment to an item", target._filled(operand("an item", value)))
 
     def _set_masked(self, index: Any, value: Any) -> None:
         given = operand("an item", value)
@@ -181,21 +181,21 @@ class Inplace(Products):
                 raise Error("a mask behind `...` is not supported: write the slices out")
             items += [slice(None)] * mask.ndim
         assert mask is not None
-        place, end = self[tuple(items)], axis + mask.ndim
-        if not same(mask.shape, place.shape[axis:end]):
-            raise Error(f"the mask {mask.type} does not fit {place.type}, which it is to select "
+        target, end = self[tuple(items)], axis + mask.ndim
+        if not same(mask.shape, target.shape[axis:end]):
+            raise Error(f"the mask {mask.type} does not fit {target.type}, which it is to select "
                         "from")
-        rest = place.ndim - end
+        rest = target.ndim - end
         if isinstance(given, Inplace) and given.ndim > rest:
             if product(given.shape[: given.ndim - rest]) != 1:
                 raise Error(f"a mask selects a number of elements that depends on the data, so "
                             f"{given.type} cannot be assigned to them: use where")
             given = given.reshape(given.shape[given.ndim - rest :])
         if not isinstance(given, Core):
-            given = place._filled(given)
+            given = target._filled(given)
         picked = apply("where", mask.reshape(*mask.shape, *[1] * rest),
-                       given.cast(self.type.dtype), place)
-        place.write("an assignment to an item", picked)
+                       given.cast(self.type.dtype), target)
+        target.write("an assignment to an item", picked)
 
     def _set_chosen(self, index: Any, value: Any) -> None:
         """Writes to the elements that arrays of indices select, the inverse of `__getitem__`."""
@@ -208,13 +208,13 @@ class Inplace(Products):
             else:
                 basic.append(item)
             axis += item is None or isinstance(item, slice) or is_array(item)
-        place = self[tuple(basic)]
+        target = self[tuple(basic)]
         axes = [axis for axis, _ in chosen]
         first = axes[0] if axes == list(range(axes[0], axes[-1] + 1)) else 0
-        others = [axis for axis in range(place.ndim) if axis not in axes]
+        others = [axis for axis in range(target.ndim) if axis not in axes]
         order = [*others[:first], *axes, *others[first:]]
-        moved = place.permute(order)
-        ids = flat_ids([i for _, i in chosen], [place.shape[axis] for axis in axes])
+        moved = target.permute(order)
+        ids = flat_ids([i for _, i in chosen], [target.shape[axis] for axis in axes])
         flat = moved.reshape(*moved.shape[:first], product(moved.shape[first : first + len(axes)]),
                              *moved.shape[first + len(axes) :])
         wanted = (*flat.shape[:first], *ids.shape, *flat.shape[first + 1 :])
@@ -285,9 +285,9 @@ class Inplace(Products):
             given = given[tuple(slice(0, size) for size in ids.shape)]
         else:
             given = filled(ids.shape, 0, self.dtype)._filled(given)
-        places = apply("iota", shape=(self.shape[axis],), axis=0, dtype="i64")
-        ids = apply("take", places, ids.cast("i64"), axis=0)     # an index out of range raises
-        wide = places.reshape(-1, *[1] * (self.ndim - 1 - axis))
+        numbers = apply("iota", shape=(self.shape[axis],), axis=0, dtype="i64")
+        ids = apply("take", numbers, ids.cast("i64"), axis=0)    # an index out of range raises
+        wide = numbers.reshape(-1, *[1] * (self.ndim - 1 - axis))
         return ids.unsqueeze(axis + 1).eq(wide), given
 
 
@@ -298,7 +298,7 @@ def _is_mask(item: Any) -> bool:
 
 
 def _put(x: _A, axis: int, ids: Any, values: Any) -> _A:
-    """Returns x with values[.., k, ..] at ids[k] along the axis; the last one for each place."""
+    """Returns x with values[.., k, ..] at ids[k] along the axis; the last one for each id."""
     size = x.shape[axis]
     column = [-1, *[1] * (x.ndim - 1 - axis)]
     if isinstance(ids.payload, np.ndarray) and isinstance(size, int):
@@ -308,9 +308,9 @@ def _put(x: _A, axis: int, ids: Any, values: Any) -> _A:
             return x
         last, hit = as_array("", source), as_array("", there)
     else:
-        places = apply("iota", shape=(size,), axis=0, dtype="i64")
-        ids = apply("take", places, ids, axis=0)
-        hits = ids.unsqueeze(1).eq(places)
+        numbers = apply("iota", shape=(size,), axis=0, dtype="i64")
+        ids = apply("take", numbers, ids, axis=0)
+        hits = ids.unsqueeze(1).eq(numbers)
         hit, last, values = hits.any(0), _last_of(hits, 0), _one_more(values, axis)
     taken = apply("take", values, last, axis=axis)
     return apply("where", hit.reshape(column), taken, x)

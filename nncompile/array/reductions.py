@@ -88,7 +88,7 @@ class Reductions(Shapes):
 
         Raises Error for bools.
         """
-        return self._place("argmax", dim, axis, keepdim or keepdims, numbers=True)
+        return self._arg_extreme("argmax", dim, axis, keepdim or keepdims, numbers=True)
 
     def argmin(self, dim: int | None = None, keepdim: bool = False, *, axis: int | None = None,
                keepdims: bool = False) -> Self:
@@ -96,7 +96,7 @@ class Reductions(Shapes):
 
         Raises Error for bools.
         """
-        return self._place("argmin", dim, axis, keepdim or keepdims, numbers=True)
+        return self._arg_extreme("argmin", dim, axis, keepdim or keepdims, numbers=True)
 
     def any(self, dim: Axes = None, keepdim: bool = False, *, axis: Axes = None,
             keepdims: bool = False) -> Self:
@@ -132,7 +132,7 @@ class Reductions(Shapes):
         if by == 0:
             return apply("mean", squares, axes=axes, keepdims=keep)
         total = apply("sum", squares, axes=axes, keepdims=keep)
-        return total.div(_above_zero(x.count(axes) - by))
+        return total.div(_not_negative(x.count(axes) - by))
 
     def std(self, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *,
             correction: Scalar | None = None, axis: Axes = None, keepdims: bool = False) -> Self:
@@ -234,13 +234,13 @@ class Reductions(Shapes):
             return self._reduced("any" if op == "max" else "all", dim, axis, keep)
         return self._reduced(op, dim, axis, keep)
 
-    def _max_or_min(self, values: str, places: str, of_two: str, dim: Any, axis: Axes, keep: bool
-                    ) -> Any:
+    def _max_or_min(self, of_values: str, of_indices: str, of_two: str, dim: Any, axis: Axes,
+                    keep: bool) -> Any:
         if isinstance(dim, Core):
             return getattr(self, of_two)(dim)
         if dim is None:
-            return getattr(self, values)(None, keep, axis=axis)
-        indices = self._place(places, dim, None, True)
+            return getattr(self, of_values)(None, keep, axis=axis)
+        indices = self._arg_extreme(of_indices, dim, None, True)
         result = self._at(indices, dim)
         if not keep and self.ndim:
             indices, result = indices.squeeze(dim), result.squeeze(dim)
@@ -251,15 +251,15 @@ class Reductions(Shapes):
             return self.apart()
         return apply("take_along", self, indices, axis=axis_of(self.type, dim))
 
-    def _place(self, op: str, dim: int | None, axis: int | None, keep: bool, numbers: bool = False
-               ) -> Self:
+    def _arg_extreme(self, op: str, dim: int | None, axis: int | None, keep: bool,
+                     numbers: bool = False) -> Self:
         given = axis if dim is None else dim
         if numbers and self.type.dtype == "bool":
             raise Error(f"{op} takes numbers, not {self.type}")
         x = self.cast("u8" if self.type.dtype == "bool" else self.type.dtype)
         if given is None or self.ndim == 0:
-            place = apply(op, x.ravel(), axis=0, keepdims=False)
-            return place.reshape([1] * self.ndim) if keep else place
+            index = apply(op, x.ravel(), axis=0, keepdims=False)
+            return index.reshape([1] * self.ndim) if keep else index
         return apply(op, x, axis=axis_of(self.type, given), keepdims=bool(keep))
 
     def _truth(self, op: str, dim: Axes, axis: Axes, keep: bool) -> Self:
@@ -284,7 +284,7 @@ def _floats_only(name: str, x: _A) -> _A:
     return x
 
 
-def _above_zero(count: Any) -> Any:
+def _not_negative(count: Any) -> Any:
     return count.clamp(min=0) if isinstance(count, Shapes) else max(count, 0)
 
 

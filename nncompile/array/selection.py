@@ -319,14 +319,14 @@ def in_graph(size: Dim) -> Any:
 def _chosen_from(x: Any, chosen: list[tuple[int, Any]]) -> Any:
     """Returns x indexed by arrays of indices at some of its axes."""
     axes = [axis for axis, _ in chosen]
-    place = axes[0] if axes == list(range(axes[0], axes[-1] + 1)) else 0
+    first = axes[0] if axes == list(range(axes[0], axes[-1] + 1)) else 0
     rest = [axis for axis in range(x.ndim) if axis not in axes]
     sizes = [x.shape[axis] for axis in axes]
-    x = x.permute([*rest[:place], *axes, *rest[place:]])
+    x = x.permute([*rest[:first], *axes, *rest[first:]])
     ids = flat_ids([i for _, i in chosen], sizes)
     if len(axes) > 1:
-        x = x.flatten(place, place + len(axes) - 1)
-    return apply("take", x, ids, axis=place)
+        x = x.flatten(first, first + len(axes) - 1)
+    return apply("take", x, ids, axis=first)
 
 
 def flat_ids(chosen: Sequence[Any], sizes: Sequence[Dim]) -> Any:

@@ -150,7 +150,7 @@ class Shapes(Elementwise):
 
     def contiguous(self) -> Self:
         """Returns the array; see is_contiguous."""
-        return self.perhaps_apart(self) if self._steps else self
+        return self.perhaps_apart(self) if self._view_ops else self
 
     def clone(self) -> Self:
         """Returns a copy."""

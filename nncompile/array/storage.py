@@ -2,13 +2,13 @@
 
 x[0] = y changes x, every view of x, and whatever x is a view of. The IR has no mutation, so a
 change makes another value: a Storage holds the value that an array and its views share, and each of
-them is that value after some steps, which are ops that only move elements.
+them is that value after some view ops, which only move elements.
 
-    x            storage.value                     steps ()
-    x.T[0]       slice(transpose(storage.value))   steps (transpose, slice)
+    x            storage.value                     view ops ()
+    x.T[0]       slice(transpose(storage.value))   view ops (transpose, slice)
 
-A write into a view goes through its steps backwards, which makes the storage's next value; the
-other views apply their own steps to it when they are next used. A value that nobody uses again is
+A write into a view goes through its ops backwards, which makes the storage's next value; the other
+views apply their own ops to it when they are next used. A value that nobody uses again is
 dead code in the graph.
 """
 
@@ -19,13 +19,12 @@ from typing import Any
 from weakref import WeakSet
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ir import DTYPES, DimExpr, Error, Value, same
+from ir import DTYPES, DimExpr, Error, NDArray, Value, same
 from ir.ops import Attrs, with_trait
 from nncompile.array.dispatch import Payload, current
 
-Step = tuple[str, Mapping[str, Any]]             # the name of an op, and its attributes
+ViewOp = tuple[str, Mapping[str, Any]]           # the name of an op, and its attributes
 
 VIEWS = with_trait("view")
 _PERHAPS_SHARED = (
@@ -42,12 +41,12 @@ class Storage:
         self.version = 0                         # how often it was changed
         self.made_in = current.get().number      # the dispatcher that made it
         self.in_memory = in_memory               # whether changes go into the ndarray itself
-        self.history: list[tuple[Payload, tuple[Step, ...]]] = []   # values before each change
+        self.history: list[tuple[Payload, tuple[ViewOp, ...]]] = []  # values before each change
         self.lost = ""                           # why the value is unknown, or ""
         self.perhaps: WeakSet[Storage] = WeakSet()       # what may share memory with it
 
-    def seen(self, steps: tuple[Step, ...]) -> Payload:
-        """Returns the value after these steps.
+    def seen(self, ops: tuple[ViewOp, ...]) -> Payload:
+        """Returns the value after these view ops.
 
         Raises Error where the value is not known any more.
         """
@@ -55,28 +54,28 @@ class Storage:
             raise Error(self.lost)
         value = self.value
         for old, changed in reversed(self.history):
-            if not _apart(changed, steps):
+            if not _apart(changed, ops):
                 break
             value = old
-        for name, attrs in steps:
+        for name, attrs in ops:
             value = _do(name, value, **attrs)
         return value
 
-    def change(self, value: Payload, steps: tuple[Step, ...]) -> None:
-        """Replaces the shared value by one that differs in the elements behind these steps alone.
+    def change(self, value: Payload, ops: tuple[ViewOp, ...]) -> None:
+        """Replaces the shared value by one that differs only in the elements behind these view ops.
 
         Storages that may share memory with this one, which torch would decide by strides, lose
         theirs.
         """
         if isinstance(value, Value):
-            self.history.append((self.value, steps))
+            self.history.append((self.value, ops))
         self.value = self._kept(value) if isinstance(value, np.ndarray) else value
         self.version += 1
         for other in self._related() - {self}:
             other.lost = _PERHAPS_SHARED
             other.version += 1
 
-    def _kept(self, value: NDArray[Any]) -> NDArray[Any]:
+    def _kept(self, value: NDArray) -> NDArray:
         """Returns the numbers in the old memory where it is kept and writable, otherwise a copy."""
         if not self.in_memory or not isinstance(self.value, np.ndarray):
             return value.copy()
@@ -100,7 +99,7 @@ class Storage:
         return found
 
 
-def _apart(first: tuple[Step, ...], second: tuple[Step, ...]) -> bool:
+def _apart(first: tuple[ViewOp, ...], second: tuple[ViewOp, ...]) -> bool:
     """Returns whether two views certainly have no element in common.
 
     It recognises two slices of one view, such as the parts that chunk gives.
@@ -123,12 +122,12 @@ def _disjoint(first: Attrs, second: Attrs) -> bool:
     return bool(first["stop"] <= second["start"] or second["stop"] <= first["start"])
 
 
-def before(value: Payload, steps: tuple[Step, ...], part: Payload) -> Payload:
-    """Returns the value that the steps turn into `part`, and that elsewhere equals `value`."""
+def before(value: Payload, ops: tuple[ViewOp, ...], part: Payload) -> Payload:
+    """Returns the value that the view ops turn into `part`, and that elsewhere equals `value`."""
     wholes = [value]
-    for name, attrs in steps:
+    for name, attrs in ops:
         wholes.append(_do(name, wholes[-1], **attrs))
-    for whole, (name, attrs) in zip(wholes[-2::-1], steps[::-1], strict=True):
+    for whole, (name, attrs) in zip(wholes[-2::-1], ops[::-1], strict=True):
         part = _BACKWARDS[name](whole, part, attrs)
     return part
 
@@ -141,7 +140,7 @@ def _shape_of(value: Payload) -> tuple[Any, ...]:
     return value.type.shape if isinstance(value, Value) else value.shape
 
 
-# -- each step backwards: the operand of the op, changed so that the op gives the part -------------
+# -- each view op backwards: the operand of the op, changed so that the op gives the part ----------
 
 def _unmoved(whole: Payload, part: Payload, attrs: Attrs) -> Payload:
     return part
@@ -182,12 +181,12 @@ def _with_every(whole: Payload, part: Payload, attrs: Attrs) -> Payload:
     if isinstance(size, DimExpr):
         raise Error(f"every {attrs['step']}. element of an axis of {size} cannot be changed in "
                     "place while its size is not known")
-    places = np.arange(size)[attrs["start"]:attrs["stop"] if attrs["stop"] >= 0 else None:
+    positions = np.arange(size)[attrs["start"]:attrs["stop"] if attrs["stop"] >= 0 else None:
                              attrs["step"]]
-    if not len(places):
+    if not len(positions):
         return whole
     source, there = np.zeros(size, np.int64), np.zeros(size, DTYPES["bool"])
-    source[places], there[places] = np.arange(len(places)), True
+    source[positions], there[positions] = np.arange(len(positions)), True
     rank = len(_shape_of(whole))
     column = there.reshape([-1 if i == axis else 1 for i in range(rank)])
     return _do("where", column, _do("take", part, source, axis=axis), whole)

@@ -134,8 +134,8 @@ def _ours(compiled: CompiledModel, stopwatch: Stopwatch) -> _Library:
     single = len(compiled.ir("traced").outputs) == 1
 
     def function(*arrays: Any, out: Sequence[Any] | None = None) -> Sequence[Any]:
-        places = {} if out is None else {"out": out[0] if single else out}
-        return [compiled(*arrays, **places)] if single else compiled(*arrays, **places)
+        given = {} if out is None else {"out": out[0] if single else out}
+        return [compiled(*arrays, **given)] if single else compiled(*arrays, **given)
 
     return _Ours(stopwatch.to_device, function, stopwatch.to_host)
 

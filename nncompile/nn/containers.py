@@ -71,7 +71,7 @@ class _Numbered(Module):
     def __delitem__(self, index: slice | SupportsIndex) -> None:
         """Removes modules; those behind move up, and all are renumbered."""
         modules = list(self)
-        del modules[index if isinstance(index, slice) else self._place(index)]
+        del modules[index if isinstance(index, slice) else self._position(index)]
         self._renumber(modules)
 
     def __iadd__(self, other: Iterable[Module]) -> Self:
@@ -80,14 +80,14 @@ class _Numbered(Module):
     def _slice(self, index: slice) -> Self:
         raise NotImplementedError
 
-    def _place(self, index: SupportsIndex) -> int:
+    def _position(self, index: SupportsIndex) -> int:
         at = operator.index(index)
         if not -len(self) <= at < len(self):
             raise IndexError(f"index {at} is out of range")
         return at
 
     def _name_at(self, index: SupportsIndex) -> str:
-        return list(self._modules)[self._place(index)]
+        return list(self._modules)[self._position(index)]
 
 
 class Sequential(_Numbered):

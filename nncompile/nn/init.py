@@ -16,8 +16,8 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ir import NDArray
 from nncompile.array import Array
 from nncompile.array.generator import default_generator
 from nncompile.array.generator import manual_seed as manual_seed
@@ -28,7 +28,7 @@ from nncompile.nn.parameter import Parameter
 if TYPE_CHECKING:
     from numpy.random import Generator
 
-Tensor = TypeVar("Tensor", Array, NDArray[Any])
+Tensor = TypeVar("Tensor", Array, NDArray)
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
@@ -45,7 +45,7 @@ def uniform_(
     """Draws from the uniform distribution on [a, b)."""
     draws = generator or default_generator()
 
-    def draw(numbers: NDArray[Any]) -> None:
+    def draw(numbers: NDArray) -> None:
         numbers[...] = draws.uniform(a, b, numbers.size)
 
     return _draw_into(tensor, draw)
@@ -57,7 +57,7 @@ def normal_(
     """Draws from the normal distribution."""
     draws = generator or default_generator()
 
-    def draw(numbers: NDArray[Any]) -> None:
+    def draw(numbers: NDArray) -> None:
         if mean != 0:
             numbers[...] = draws.normal(mean, std, numbers.size)
             return
@@ -129,7 +129,7 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
     outputs, inputs, *window = map(int, tensor.shape)
     if outputs % groups:
         raise InputError(f"{outputs} outputs do not divide into {groups} groups")
-    values: NDArray[Any] = np.zeros(tensor.shape)
+    values: NDArray = np.zeros(tensor.shape)
     middle: tuple[int, ...] = tuple(size // 2 for size in window)
     for group in range(groups):
         first = group * (outputs // groups)
@@ -237,12 +237,12 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     return _GAINS[nonlinearity]
 
 
-def _kaiming_std(tensor: Array | NDArray[Any], a: float, mode: str, nonlinearity: str) -> float:
+def _kaiming_std(tensor: Array | NDArray, a: float, mode: str, nonlinearity: str) -> float:
     fan = _calculate_correct_fan(tensor, mode)
     return calculate_gain(nonlinearity, a) / math.sqrt(max(fan, 1))
 
 
-def _calculate_fan_in_and_fan_out(tensor: Array | NDArray[Any]) -> tuple[int, int]:
+def _calculate_fan_in_and_fan_out(tensor: Array | NDArray) -> tuple[int, int]:
     """Returns the numbers of inputs of each output and of outputs of each input."""
     if len(tensor.shape) < 2:
         raise InputError(f"fan in and fan out need two dimensions, got {list(tensor.shape)}")
@@ -250,14 +250,14 @@ def _calculate_fan_in_and_fan_out(tensor: Array | NDArray[Any]) -> tuple[int, in
     return inputs * math.prod(window), outputs * math.prod(window)
 
 
-def _calculate_correct_fan(tensor: Array | NDArray[Any], mode: str) -> int:
+def _calculate_correct_fan(tensor: Array | NDArray, mode: str) -> int:
     mode = mode.lower()
     if mode not in ("fan_in", "fan_out"):
         raise InputError(f"mode is 'fan_in' or 'fan_out', not {mode!r}")
     return _calculate_fan_in_and_fan_out(tensor)[mode == "fan_out"]
 
 
-def _draw_into(tensor: Tensor, draw: Callable[[NDArray[Any]], None]) -> Tensor:
+def _draw_into(tensor: Tensor, draw: Callable[[NDArray], None]) -> Tensor:
     """Fills the tensor with numbers that `draw` writes into a 1-D float64 array.
 
     They are those of one large draw, but they are drawn in pieces that stay in the cache, and go
@@ -275,7 +275,7 @@ def _draw_into(tensor: Tensor, draw: Callable[[NDArray[Any]], None]) -> Tensor:
     return tensor
 
 
-def _draw_pieces(numbers: NDArray[Any], draw: Callable[[NDArray[Any]], None]) -> None:
+def _draw_pieces(numbers: NDArray, draw: Callable[[NDArray], None]) -> None:
     buffer = np.empty(_PIECE)
     for start in range(0, numbers.size, _PIECE):
         piece = numbers[start:start + _PIECE]

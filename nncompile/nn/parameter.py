@@ -6,9 +6,9 @@ import math
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
-from ir import type_of
+from ir import NDArray, type_of
 from nncompile.array import Array
 from nncompile.array.core import check_device
 from nncompile.array.dispatch import Payload
@@ -102,7 +102,7 @@ class UninitializedBuffer(Uninitialized, Buffer):
         Buffer.__init__(self, empty((0,), device, dtype))
 
 
-def as_data(data: Any) -> NDArray[Any]:
+def as_data(data: Any) -> NDArray:
     """Returns the data as an ndarray of a dtype that the IR has; numbers and lists as float32."""
     if isinstance(data, Array):
         return data.numpy()
@@ -127,7 +127,7 @@ def empty(shape: tuple[int, ...], device: Any = None, dtype: DTypeLike | None = 
     return Parameter(_zeros(shape, resolved))
 
 
-def _zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+def _zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray:
     """Zeros; many of them are in pages of their own.
 
     So the system gets these back as soon as a model is dropped, for instance when it is compiled.

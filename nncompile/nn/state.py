@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ir import NDArray
 from nncompile.array import Array
 from nncompile.errors import InputError
 from nncompile.nn.hooks import Hooks
@@ -103,7 +103,7 @@ def load(module: _HasState, given: Mapping[str, Any], strict: bool, assign: bool
 
 
 def _all_fitting(own: Mapping[str, Array], state: Mapping[str, Any], assign: bool,
-                 problems: list[str]) -> dict[str, NDArray[Any]]:
+                 problems: list[str]) -> dict[str, NDArray]:
     """Returns the new numbers of each array, and adds what does not fit to the problems."""
     loaded = {}
     for key, array in own.items():
@@ -116,7 +116,7 @@ def _all_fitting(own: Mapping[str, Array], state: Mapping[str, Any], assign: boo
     return loaded
 
 
-def _as_numpy(given: Any) -> NDArray[Any]:
+def _as_numpy(given: Any) -> NDArray:
     """Returns anything as an ndarray; float16 and bfloat16, torch's and ml_dtypes', as float32."""
     if "bfloat16" in str(getattr(given, "dtype", "")) and hasattr(given, "float"):
         given = given.float()                    # torch's, which NumPy has no dtype for
@@ -125,7 +125,7 @@ def _as_numpy(given: Any) -> NDArray[Any]:
     return values.astype(np.float32) if half else values
 
 
-def _fitting(given: Any, target: Array, assign: bool) -> NDArray[Any]:
+def _fitting(given: Any, target: Array, assign: bool) -> NDArray:
     """Returns the given numbers in the target's dtype, copied; with assign, as they are.
 
     Raises InputError where the shape or the kind of dtype differs.

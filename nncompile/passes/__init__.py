@@ -63,18 +63,18 @@ DEFAULT_PIPELINE: tuple[Pass, ...] = (
 
 
 def checked_pipeline(passes: Iterable[Pass]) -> tuple[Pass, ...]:
-    """The passes as a tuple. Raises InputError where one is no pass, and says which."""
+    """Returns the passes as a tuple. Raises InputError where one is no pass, and says which."""
     if isinstance(passes, str) or not isinstance(passes, Iterable):
         raise InputError("passes= takes passes in their order, such as (*DEFAULT_PIPELINE, "
                          f"CSE()), not {passes!r}")
     pipeline = tuple(passes)
-    for i, step in enumerate(pipeline):
-        if isinstance(step, type):
-            raise InputError(f"passes[{i}] is the class {step.__name__}, not a pass\n"
-                             f"  do: {step.__name__}(), which takes the pass's options")
-        name = getattr(step, "name", None)
-        if not callable(step) or not isinstance(name, str) or not name.isidentifier():
-            raise InputError(f"passes[{i}] is {step!r}, not a pass: a pass takes a graph, returns "
+    for i, given in enumerate(pipeline):
+        if isinstance(given, type):
+            raise InputError(f"passes[{i}] is the class {given.__name__}, not a pass\n"
+                             f"  do: {given.__name__}(), which takes the pass's options")
+        name = getattr(given, "name", None)
+        if not callable(given) or not isinstance(name, str) or not name.isidentifier():
+            raise InputError(f"passes[{i}] is {given!r}, not a pass: a pass takes a graph, returns "
                              "a graph, and has a `name` that is a Python identifier")
     return pipeline
 

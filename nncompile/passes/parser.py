@@ -10,22 +10,22 @@ from nncompile.errors import InputError
 from nncompile.passes import DEFAULT_PIPELINE
 
 _PASS = re.compile(r"\s*(\w+)\s*(?:\{([^{}]*)\}\s*)?(?:,|$)")    # its name, what is in its braces
-_KINDS: dict[str, Any] = {step.name: type(step) for step in DEFAULT_PIPELINE}
+_KINDS: dict[str, Any] = {each.name: type(each) for each in DEFAULT_PIPELINE}
 
 
 def parse_passes(text: str) -> tuple[Pass, ...]:
-    """The passes of these names, in this order, with their options in braces; none for "".
+    """Returns the passes of these names, in order, with their options in braces; none for "".
 
     Raises InputError for an unknown pass or option, and lists those that there are.
     """
-    passes, place = [], 0
-    while place < len(text.rstrip()):
-        match = _PASS.match(text, place)
+    passes, position = [], 0
+    while position < len(text.rstrip()):
+        match = _PASS.match(text, position)
         if match is None:
-            raise InputError(f"cannot read the passes from {text[place:]!r} on: passes are written "
-                             "as dce,fold_constants{max_elements=10},fuse_linear")
+            raise InputError(f"cannot read the passes from {text[position:]!r} on: passes are "
+                             "written as dce,fold_constants{max_elements=10},fuse_linear")
         passes.append(_pass(match[1], match[2] or ""))
-        place = match.end()
+        position = match.end()
     return tuple(passes)
 
 

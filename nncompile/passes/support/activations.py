@@ -26,7 +26,7 @@ class Form:
 
 
 def find_form(node: Node, context: Context, forms: Sequence[Form]) -> Node | None:
-    """The activation that the node computes in one of these forms, if it does."""
+    """Returns the activation that the node computes in one of these forms, if it does."""
     if node.op not in ("mul", "div", "add"):
         return None
     functions = {form.function for form in forms}

@@ -9,7 +9,7 @@ from ir.ops import infer_normal, normal
 
 
 def new_node(op: str, *inputs: Operand, where: Where, **attrs: Any) -> Node:
-    """A node with a result of its own, whose type is inferred."""
+    """Returns a node with a result of its own, whose type is inferred."""
     attrs = normal(op, attrs)
     return Node(Value(infer_normal(op, types_of(inputs), attrs)), op, inputs, attrs, where)
 
@@ -22,7 +22,7 @@ class NewNodes(list[Node]):
         self.where = where
 
     def add(self, op: str, *inputs: Operand, **attrs: Any) -> Value:
-        """The result of one more node."""
+        """Adds a node, and returns its result."""
         self.append(new_node(op, *inputs, where=self.where, **attrs))
         return self[-1].result
 

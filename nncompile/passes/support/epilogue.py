@@ -42,7 +42,7 @@ def fuse_steps(graph: Graph, does_fit: DoesFit, steps: int) -> Graph:
 
 
 def is_step(op: str) -> bool:
-    """Whether the op can stand in a `then`, which has no place for attributes."""
+    """Returns whether the op can stand in a `then`, which has no place for attributes."""
     return OPS[op].elementwise and not OPS[op].attrs
 
 

@@ -14,7 +14,6 @@ def recognise(graph: Graph, pattern: Pattern) -> Graph:
     """Replaces what the pattern matches by the node that it returns.
 
     A match is several nodes; the last one is what the pattern is given.
-
     A match is not replaced where anything else uses a value inside of it: that value would still
     have to be computed, and the new node would come on top.
     """
@@ -42,20 +41,20 @@ def _is_closed(node: Node, new: Node, context: Context) -> bool:
 
 
 def both_ways(inputs: Sequence[Operand]) -> list[tuple[Operand, Operand]]:
-    """Two operands in the order they have, and in the other."""
+    """Returns two operands in the order they have, and in the other."""
     first, second = inputs
     return [(first, second), (second, first)]
 
 
 def with_known_weights(node: Node | None, context: Context) -> Node | None:
-    """The node if it is a linear whose weight and bias are known when the weights are loaded."""
+    """Returns the node if it is a linear whose weight and bias are known at load time."""
     known = node is not None and node.op == "linear" and all(
         context.at_load(w) for w in node.inputs[1:])
     return node if known else None
 
 
 def is_close(a: float, b: float) -> bool:
-    """Whether the number a, as somebody wrote it down, is meant to be b.
+    """Returns whether the number a, as somebody wrote it down, is meant to be b.
 
     The tolerance is far above the rounding of double precision, because the number may be the
     result of a few operations, and far below that of float32.
@@ -64,5 +63,5 @@ def is_close(a: float, b: float) -> bool:
 
 
 def is_power_of_two(c: float) -> bool:
-    """Whether 1 / c is exact in float32, and neither it nor c is subnormal there."""
+    """Returns whether 1 / c is exact in float32, and neither it nor c is subnormal there."""
     return abs(frexp(c)[0]) == 0.5 and 2.0**-126 <= abs(c) <= 2.0**126

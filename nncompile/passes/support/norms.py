@@ -16,7 +16,7 @@ Axes = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Norm:
-    """Returns x / sqrt(mean(x * x) + eps) * weight, where `weight` holds one value or none."""
+    """x / sqrt(mean(x * x) + eps) * weight, where `weight` holds one value or none."""
 
     x: Value
     axes: Axes
@@ -38,7 +38,10 @@ class _Fraction:
 
 
 def norm(node: Node, context: Context) -> Norm | None:
-    """The norm over the last axes that the node computes, if it does, in any order of factors."""
+    """Returns the norm over the last axes that the node computes, if it computes one.
+
+    Its factors may be in any order.
+    """
     factors = _fraction(node.result, context, None)
     for root, argument in _roots(factors, context):
         for x, axes, eps in _mean_squares(argument, factors, context):
@@ -170,7 +173,7 @@ def _fits(weight: tuple[Value, ...], x: Value, axes: Axes) -> bool:
 
 
 def with_operand(node: Node, context: Context, op: str, step: str, operands: int) -> Node | None:
-    """The norm `op` of so many operands with one more, which the node joins to it by `step`.
+    """Returns the norm `op` of `operands` operands with one more, which the node joins by `step`.
 
     `step` is "mul" for the weight of a norm, "add" for its bias.
     """

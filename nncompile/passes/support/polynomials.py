@@ -15,7 +15,7 @@ _MOST_VALUES = 16                                # how many values behind a node
 
 def polynomial(operand: Operand, context: Context, x: Value, t: Value | None = None
                ) -> Polynomial | None:
-    """The operand as a polynomial in the values x and t, or None where it is none."""
+    """Returns the operand as a polynomial in the values x and t, or None where it is none."""
     known = {x: {(1, 0): 1.0}} if t is None else {x: {(1, 0): 1.0}, t: {(0, 1): 1.0}}
     return _in_known(operand, context, known, _DEPTH)
 
@@ -74,7 +74,7 @@ def _times(a: Polynomial, b: Polynomial) -> Polynomial | None:
 
 
 def is_polynomial(found: Polynomial | None, wanted: Polynomial) -> bool:
-    """Whether the two have the same terms, with factors as close as people write them down."""
+    """Returns whether the two have the same terms, with factors that are close; see `is_close`."""
     if found is None:
         return False
     terms = {powers: factor for powers, factor in found.items() if factor != 0.0}
@@ -82,7 +82,7 @@ def is_polynomial(found: Polynomial | None, wanted: Polynomial) -> bool:
 
 
 def values_behind(node: Node, context: Context) -> list[Value]:
-    """The values that the node's arithmetic begins from or goes through, the nearest first."""
+    """Returns the values that the node's arithmetic begins from or goes through, nearest first."""
     values: dict[Value, None] = {}
     waiting: list[Node] = [node]
     for current in waiting:
