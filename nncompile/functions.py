@@ -144,14 +144,14 @@ def is_tensor(obj: Any) -> Any:
 def equal(input: Any, other: Any) -> Any:
     """Returns whether both have the same shape and elements. Raises Error in a trace."""
     a, b = as_array("equal", input), as_array("equal", other)
-    return a.shape == b.shape and a.eq(b).all().numbers("equal").item()
+    return a.shape == b.shape and a.eq(b).all()._numbers("equal").item()
 
 
 def allclose(input: Any, other: Any, rtol: float = 1e-5, atol: float = 1e-8,
              equal_nan: Any = False) -> Any:
     """Returns whether all elements are close; see Array.isclose. Raises Error in a trace."""
     close = as_array("allclose", input).isclose(other, rtol, atol, equal_nan)
-    return close.all().numbers("allclose").item()
+    return close.all()._numbers("allclose").item()
 
 
 __all__ = [

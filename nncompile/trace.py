@@ -208,10 +208,10 @@ class _Recorder(Dispatcher, Run):
 
     def use(self, owned: Array) -> None:
         """Raises TraceError for a Parameter or buffer that the model does not have."""
-        if isinstance(owned.payload, Value) or id(owned.payload) in self.paths:
+        if isinstance(owned._payload, Value) or id(owned._payload) in self.paths:
             return
         self.paths = _paths_of(self.model)       # a lazy layer may have made it just now
-        if id(owned.payload) not in self.paths:
+        if id(owned._payload) not in self.paths:
             self.fail("a Parameter is used that the model does not have: modules kept in a list "
                       "belong into an nn.ModuleList", [owned.type])
 
@@ -277,7 +277,7 @@ class _Recorder(Dispatcher, Run):
         """
         arrays, structure = flatten(mapped(to_array, result), lambda leaf: isinstance(leaf, Array))
         if arrays:
-            return [self.value(a.as_operand()) for a in arrays], structure
+            return [self.value(a._as_operand()) for a in arrays], structure
         message = f"forward returns {describe(result)}, in which there is no array at all"
         code = getattr(inspect.unwrap(model.forward), "__code__", None)
         origin = (code.co_filename, code.co_firstlineno) if code else model._made_at
@@ -328,7 +328,7 @@ class _Recorder(Dispatcher, Run):
 def _paths_of(model: Module) -> dict[int, str]:
     """The first name of each array in the model's state, by the id of its numbers."""
     state = model._arrays_in_state("")
-    return {id(array.payload): path for path, array in reversed(state.items())}
+    return {id(array._payload): path for path, array in reversed(state.items())}
 
 
 def _typed(payload: Payload) -> TensorType:

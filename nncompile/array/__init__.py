@@ -18,7 +18,7 @@ from nncompile.array.array import Array, apply, arrays, as_array, floating, in_t
 from nncompile.array.core import describe, to_array, to_numpy
 from nncompile.array.numpy_functions import call_function, call_ufunc
 
-Array.numpy_ufunc, Array.numpy_function = call_ufunc, call_function
+Array._numpy_ufunc, Array._numpy_function = call_ufunc, call_function
 
 __all__ = ["Array", "apply", "arrays", "as_array", "describe", "floating", "in_type", "to_array",
            "to_numpy"]

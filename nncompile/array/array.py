@@ -26,19 +26,19 @@ class Array(Inplace):
     """
 
     # How NumPy's own functions act on arrays; `numpy_functions`, which knows this class, has them.
-    numpy_ufunc: ClassVar[Callable[[np.ufunc, str, Any, Any], Any]]
-    numpy_function: ClassVar[Callable[[Callable[..., Any], Any, Any], Any]]
+    _numpy_ufunc: ClassVar[Callable[[np.ufunc, str, Any, Any], Any]]
+    _numpy_function: ClassVar[Callable[[Callable[..., Any], Any, Any], Any]]
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         """Computes a NumPy ufunc, which is also where the operators + - * / @ < == arrive."""
-        return Array.numpy_ufunc(ufunc, method, inputs, options)
+        return Array._numpy_ufunc(ufunc, method, inputs, options)
 
     def __array_function__(
         self, function: Callable[..., Any], _: Any, args: Any, kwargs: Any
     ) -> Any:
         """Computes a function of NumPy's that was called on this array, such as numpy.concatenate.
         """
-        return Array.numpy_function(function, args, kwargs)
+        return Array._numpy_function(function, args, kwargs)
 
     # -- other types -------------------------------------------------------------------------------
 
@@ -57,8 +57,8 @@ class Array(Inplace):
             else:
                 dtype = given
         check_device(device)
-        result = self if dtype is None else self.cast(name_of(dtype))
-        return result.apart() if copy and result is self else result
+        result = self if dtype is None else self._cast(name_of(dtype))
+        return result._apart() if copy and result is self else result
 
     def type_as(self, other: Any) -> Self:
         """Returns the array in the dtype of `other`."""
@@ -91,34 +91,34 @@ class Array(Inplace):
     # These are last: below them, `float`, `int` and `bool` in this class body mean the methods.
     def double(self) -> Self:
         """Returns the array as float64."""
-        return self.cast("f64")
+        return self._cast("f64")
 
     def char(self) -> Self:
         """Returns the array as int8."""
-        return self.cast("i8")
+        return self._cast("i8")
 
     def byte(self) -> Self:
         """Returns the array as uint8."""
-        return self.cast("u8")
+        return self._cast("u8")
 
     def long(self) -> Self:
         """Returns the array as int64; floats are truncated towards zero."""
-        return self.cast("i64")
+        return self._cast("i64")
 
     def int(self) -> Self:
         """Returns the array as int32; floats are truncated towards zero."""
-        return self.cast("i32")
+        return self._cast("i32")
 
     def float(self) -> Self:
         """Returns the array as float32."""
-        return self.cast("f32")
+        return self._cast("f32")
 
     def bool(self) -> Self:
         """Returns the array as bool: whether each element differs from 0."""
-        return self.cast("bool")
+        return self._cast("bool")
 
 
-Core.array = Array
+Core._array = Array
 
 # The functions of core, which cannot name the class that they return.
 apply: Callable[..., Array] = core.apply

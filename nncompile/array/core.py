@@ -22,7 +22,7 @@ Axes = int | Sequence[int] | None
 DType = DTypeLike | None
 
 _LARGEST_EXACT = 2**53                           # a literal of the IR is a double
-_SHARED = {"_storage", "_view_ops", "_version", "_payload", "_leaf"}
+_SHARED = {"_storage", "_view_ops", "_version", "_seen", "_viewed_leaf"}
 
 
 class Device(str):
@@ -51,11 +51,11 @@ def check_device(device: Any) -> None:
 class Core(NDArrayOperatorsMixin):
     """The state of an Array, without the operations, which subclasses add file by file.
 
-    Their results are of the class `array`, which they cannot name. Its methods return `Self`, by
+    Their results are of the class `_array`, which they cannot name. Its methods return `Self`, by
     which mypy knows an Array's results as Arrays; also a Parameter's results are Arrays only.
     """
 
-    array: ClassVar[type[Any]]                   # Array, which is made of these; it is set there
+    _array: ClassVar[type[Any]]                  # Array, which is made of these; it is set there
 
     __hash__ = object.__hash__
 
@@ -64,102 +64,102 @@ class Core(NDArrayOperatorsMixin):
     _storage: Storage
     _view_ops: tuple[ViewOp, ...]
     _version: int
-    _payload: Payload
-    in_memory = False                            # whether changes go into the ndarray itself
-    _leaf: Core | None = None
+    _seen: Payload
+    _in_memory = False                           # whether changes go into the ndarray itself
+    _viewed_leaf: Core | None = None
 
     def __init__(self, payload: Any) -> None:
         if isinstance(payload, np.ndarray):
             type_of(payload)
-        self.payload = payload
+        self._payload = payload
 
     # -- what it shares with others: see nncompile.array.storage -----------------------------------
 
     @property
-    def payload(self) -> Payload:
+    def _payload(self) -> Payload:
         """The array's numbers, or its value in the graph that is traced, as they are now."""
         if self._version != self._storage.version:
-            self._payload, self._version = self._storage.seen(self._view_ops), self._storage.version
+            self._seen, self._version = self._storage.seen(self._view_ops), self._storage.version
+        return self._seen
+
+    @_payload.setter
+    def _payload(self, payload: Payload) -> None:
+        """Gives the array new numbers, of any type and shape; its views keep the old ones."""
+        self._storage, self._view_ops, self._version = Storage(payload, self._in_memory), (), 0
+        self._seen = payload
+
+    def _as_operand(self) -> Payload:
+        """Returns the payload, which is about to be an operand of an op."""
         return self._payload
 
-    @payload.setter
-    def payload(self, payload: Payload) -> None:
-        """Gives the array new numbers, of any type and shape; its views keep the old ones."""
-        self._storage, self._view_ops, self._version = Storage(payload, self.in_memory), (), 0
-        self._payload = payload
-
-    def as_operand(self) -> Payload:
-        """Returns the payload, which is about to be an operand of an op."""
-        return self.payload
-
-    def share(self, other: Core, *ops: ViewOp) -> Self:
+    def _share(self, other: Core, *ops: ViewOp) -> Self:
         """Makes this array a view of `other`: the result of these view ops on it."""
         self._storage, self._view_ops = other._storage, other._view_ops + ops
-        self._version, self._leaf = other._storage.version, other.leaf
+        self._version, self._viewed_leaf = other._storage.version, other._leaf
         return self
 
     @property
-    def leaf(self) -> Core | None:
+    def _leaf(self) -> Core | None:
         """The Parameter that this array is, or is a view of; otherwise None."""
-        return self._leaf
+        return self._viewed_leaf
 
-    def apart(self) -> Self:
+    def _apart(self) -> Self:
         """Returns a copy, which no later change of this array reaches."""
-        payload = self.payload
-        return Core.array(payload.copy() if isinstance(payload, np.ndarray) else payload)
+        payload = self._payload
+        return Core._array(payload.copy() if isinstance(payload, np.ndarray) else payload)
 
-    def perhaps_apart(self, whole: Core) -> Self:
+    def _perhaps_apart(self, whole: Core) -> Self:
         """Returns this view, where torch leaves open whether it is a view of `whole` or a copy.
 
         In torch it depends on the memory layout, which the IR does not have. The result is usable
         until one of the two is changed in place; then using the other raises Error.
         """
-        result = Core.array(self.payload)
+        result = Core._array(self._payload)
         result._storage.relate(whole._storage)
         return result
 
-    def write(self, name: str, given: Core) -> Self:
+    def _write(self, name: str, given: Core) -> Self:
         """Replaces the elements in place, for all arrays that share them.
 
         given: of this array's shape and dtype. name: the operation, for messages.
         Raises Error where the array may not be changed now, or where it is a view in which one
         element has several places.
         """
-        storage, leaf = self._storage, self.leaf
+        storage, leaf = self._storage, self._leaf
         frozen = leaf is not None and leaf.requires_grad and grad_enabled.get()
         current.get().check_change(
             Change(name, self.type, storage.value, storage.made_in, frozen))
-        value = before(self._storage.value, self._view_ops, given.payload)
+        value = before(self._storage.value, self._view_ops, given._payload)
         self._storage.change(value, self._view_ops)
-        if isinstance(given.payload, Value):     # known without repeating the ops
-            self._payload, self._version = given.payload, self._storage.version
+        if isinstance(given._payload, Value):    # known without repeating the ops
+            self._seen, self._version = given._payload, self._storage.version
         return self
 
     def __getstate__(self) -> dict[str, Any]:
         kept = {name: v for name, v in vars(self).items() if name not in _SHARED}
-        return {**kept, "payload": self.payload}
+        return {**kept, "payload": self._payload}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.payload = state["payload"]
+        self._payload = state["payload"]
         vars(self).update({name: v for name, v in state.items() if name != "payload"})
 
     def __repr__(self) -> str:
-        if isinstance(self.payload, Value):
-            return f"Array({self.payload.type})"
-        return np.array_repr(self.payload).replace("array", "Array", 1)
+        if isinstance(self._payload, Value):
+            return f"Array({self._payload.type})"
+        return np.array_repr(self._payload).replace("array", "Array", 1)
 
     # -- type --------------------------------------------------------------------------------------
 
     @property
     def type(self) -> TensorType:
         """The IR's type, such as f32[B, 64]."""
-        known = self._payload                    # a change in place keeps the type
+        known = self._seen                       # a change in place keeps the type
         return known.type if isinstance(known, Value) else type_of(known)
 
     @property
     def shape(self) -> tuple[Any, ...]:
         """The sizes as a tuple; in a trace some may be symbolic."""
-        known = self._payload
+        known = self._seen
         return known.type.shape if isinstance(known, Value) else known.shape
 
     @property
@@ -219,17 +219,17 @@ class Core(NDArrayOperatorsMixin):
 
     # -- numbers: refused while the model is traced ------------------------------------------------
 
-    def numbers(self, what: str) -> NDArray:
+    def _numbers(self, what: str) -> NDArray:
         """Returns the numbers without a copy.
 
         what: the operation that needs them, for the message.
         Raises Error in a trace, where the numbers are not known.
         """
-        return current.get().numbers(self.payload, what)
+        return current.get().numbers(self._payload, what)
 
     def numpy(self) -> NDArray:
         """Returns the numbers as an ndarray that shares memory. Raises Error in a trace."""
-        return self.numbers("numpy()")
+        return self._numbers("numpy()")
 
     @property
     def data(self) -> Self:
@@ -238,34 +238,34 @@ class Core(NDArrayOperatorsMixin):
 
     def detach(self) -> Self:
         """Returns a view that no longer counts as a part of a Parameter."""
-        result = Core.array(self.payload).share(self)
-        result._leaf = None
+        result = Core._array(self._payload)._share(self)
+        result._viewed_leaf = None
         return result
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
-        return np.array(self.numbers("a NumPy function"), dtype=dtype, copy=copy)
+        return np.array(self._numbers("a NumPy function"), dtype=dtype, copy=copy)
 
     def item(self) -> Any:
         """Returns the single element as a Python number. Raises Error in a trace."""
-        return self.numbers("item()").item()
+        return self._numbers("item()").item()
 
     def tolist(self) -> Any:
         """Returns the numbers as nested lists. Raises Error in a trace."""
-        return self.numbers("tolist()").tolist()
+        return self._numbers("tolist()").tolist()
 
     def __float__(self) -> float:
-        return float(self.numbers("float()").item())
+        return float(self._numbers("float()").item())
 
     def __int__(self) -> int:
-        return int(self.numbers("int()").item())
+        return int(self._numbers("int()").item())
 
     def __index__(self) -> int:
-        return operator.index(self.numbers("an index or a size").item())
+        return operator.index(self._numbers("an index or a size").item())
 
     def __bool__(self) -> bool:
-        return bool(self.numbers("`if`, `while`, `and`, `or` or `not`"))
+        return bool(self._numbers("`if`, `while`, `and`, `or` or `not`"))
 
-    def cast(self, dtype: str) -> Self:
+    def _cast(self, dtype: str) -> Self:
         """Returns the array in the dtype that the IR calls `dtype`; itself if that is its dtype."""
         return self if self.type.dtype == dtype else apply("cast", self, dtype=dtype)
 
@@ -278,14 +278,14 @@ def apply(name: str, *operands: Core | float, **attrs: Any) -> Any:
     The operands have the dtypes that the op needs; a Python number is a float literal. The result
     of a view op shares its elements with the operand.
     """
-    payloads = [o if isinstance(o, float) else o.as_operand() for o in operands]
+    payloads = [o if isinstance(o, float) else o._as_operand() for o in operands]
     payload = current.get().op(name, payloads, attrs)
     whole = operands[0] if name in VIEWS else None
     if not isinstance(whole, Core):
-        return Core.array(payload)
-    result = object.__new__(Core.array)      # with no storage of its own
-    result._payload = payload
-    return result.share(whole, (name, attrs))
+        return Core._array(payload)
+    result = object.__new__(Core._array)     # with no storage of its own
+    result._seen = payload
+    return result._share(whole, (name, attrs))
 
 
 def operand(name: str, given: Any) -> Any:
@@ -310,7 +310,7 @@ def as_array(name: str, given: Any) -> Any:
     if isinstance(given, Core):
         return given
     if isinstance(given, np.ndarray):
-        return Core.array(given)
+        return Core._array(given)
     raise Error(f"{name} takes arrays, not {describe(given)}")
 
 
@@ -331,7 +331,7 @@ def together(name: str, *given: Any, least: str = "bool") -> tuple[Any, ...]:
 def in_type(given: Any, dtype: str) -> Any:
     """Returns an operand as an op of this dtype takes it: cast, or a number as a float literal."""
     if isinstance(given, Core):
-        return given.cast(dtype)
+        return given._cast(dtype)
     if isinstance(given, int) and abs(given) > _LARGEST_EXACT and category(dtype) == 1:
         return constant(given, dtype)
     return float(given)
@@ -340,7 +340,7 @@ def in_type(given: Any, dtype: str) -> Any:
 def constant(value: Any, dtype: str) -> Any:
     """Returns an Array of known numbers. Raises Error where a value does not fit into the dtype."""
     try:
-        return Core.array(np.array(value, DTYPES[dtype]))
+        return Core._array(np.array(value, DTYPES[dtype]))
     except OverflowError:
         raise Error(f"{value} does not fit into {DTYPES[dtype]}") from None
 
@@ -357,14 +357,14 @@ def filled(size: Sequence[Any], value: Any, dtype: DType) -> Any:
     if category(name) < 2:
         number = np.asarray(number).astype(DTYPES[name]).item()
     if isinstance(number, int) and abs(number) > _LARGEST_EXACT:
-        return constant(number, name).expand(size).apart()
+        return constant(number, name).expand(size)._apart()
     return apply("full", float(number), shape=tuple(size), dtype=name)
 
 
 def floating(name: str, given: Any) -> Any:
     """Returns the operand as an Array of floats; integers and bools become the default float."""
     x = as_array(name, given)
-    return x if x.is_floating_point() else x.cast(name_of(float))
+    return x if x.is_floating_point() else x._cast(name_of(float))
 
 
 def describe(given: Any) -> str:
@@ -379,7 +379,7 @@ def describe(given: Any) -> str:
 
 def to_array(leaf: Any) -> Any:
     """Returns an ndarray as an Array, and anything else as it is."""
-    return Core.array(leaf) if isinstance(leaf, np.ndarray) else leaf
+    return Core._array(leaf) if isinstance(leaf, np.ndarray) else leaf
 
 
 def to_numpy(leaf: Any) -> Any:

@@ -91,9 +91,9 @@ def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: DType = None, d
         raise Error(f"arange does not lead from {start} to {end} by steps of {step}")
     numbers = apply("iota", shape=(count,), axis=0, dtype="i64")
     if (start, step) == (0, 1):
-        return numbers.cast(name)
+        return numbers._cast(name)
     exact = "i64" if all(isinstance(n, int) for n in given) else "f64"
-    return numbers.cast(exact).mul(step).add(start).cast(name)
+    return numbers._cast(exact).mul(step).add(start)._cast(name)
 
 
 def linspace(start: float, end: float, steps: int, *, dtype: DType = None, device: Any = None
@@ -110,7 +110,7 @@ def eye(n: Any, m: Any = None, *, dtype: DType = None, device: Any = None) -> Ar
     check_device(device)
     rows = apply("iota", shape=(n, 1), axis=0, dtype="i64")
     columns = apply("iota", shape=(n if m is None else m,), axis=0, dtype="i64")
-    return apply("eq", rows, columns).cast(name_of(float if dtype is None else dtype))
+    return apply("eq", rows, columns)._cast(name_of(float if dtype is None else dtype))
 
 
 def tensor(data: Any, *, dtype: DType = None, device: Any = None, requires_grad: bool = False
@@ -121,7 +121,7 @@ def tensor(data: Any, *, dtype: DType = None, device: Any = None, requires_grad:
     """
     check_device(device)
     if isinstance(data, Array):
-        copied = data.cast(data.type.dtype if dtype is None else name_of(dtype)).apart()
+        copied = data._cast(data.type.dtype if dtype is None else name_of(dtype))._apart()
         return copied.requires_grad_(requires_grad)
     values = np.asarray(data)
     if dtype is None and not hasattr(data, "dtype"):
@@ -138,7 +138,7 @@ def as_tensor(data: Any, dtype: DType = None, device: Any = None) -> Array:
         data = Array(data)
     if isinstance(data, Array):
         check_device(device)
-        return data.cast(data.type.dtype if dtype is None else name_of(dtype))
+        return data._cast(data.type.dtype if dtype is None else name_of(dtype))
     return tensor(data, dtype=dtype, device=device)
 
 
@@ -165,7 +165,7 @@ def cat(tensors: Sequence[Any], dim: int = 0, *, axis: int | None = None) -> Arr
     # torch passes over empty vectors, whatever the rank of the others
     kept = [x for x in given if not same(x.shape, (0,))] or given[:1]
     position = axis_of(kept[0].type, dim if axis is None else axis)
-    return apply("concat", *(x.cast(dtype) for x in kept), axis=position)
+    return apply("concat", *(x._cast(dtype) for x in kept), axis=position)
 
 
 def stack(tensors: Sequence[Any], dim: int = 0, *, axis: int | None = None) -> Array:

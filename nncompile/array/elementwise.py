@@ -50,7 +50,7 @@ def _rounding(op: str) -> Callable[[_A], _A]:
     """Makes the method for a rounding function, which leaves integers as they are."""
     def method(x: _A) -> _A:
         x = as_array(op, x)
-        return x.apart() if category(x.type.dtype) == 1 else apply(op, x)
+        return x._apart() if category(x.type.dtype) == 1 else apply(op, x)
     return _named(method, op, "Integers stay as they are.")
 
 
@@ -99,7 +99,7 @@ def _any_bool(*operands: Any) -> bool:
 def _as_bool(name: str, given: Any) -> Any:
     o = operand(name, given)
     if isinstance(o, Core):
-        return o.cast("bool")
+        return o._cast("bool")
     return apply("full", float(bool(o)), shape=(), dtype="bool")
 
 
@@ -120,7 +120,7 @@ def power(base: _A, exponent: Any) -> _A:
 
 _SMALL_POWERS: dict[float, Callable[[Any], Any]] = {
     0.5: lambda x: apply("sqrt", x),
-    1.0: lambda x: x.apart(),
+    1.0: lambda x: x._apart(),
     2.0: lambda x: apply("mul", x, x),
     3.0: lambda x: apply("mul", apply("mul", x, x), x),
     -0.5: lambda x: apply("rsqrt", x),
@@ -135,7 +135,7 @@ def where(condition: Any, input: _A, other: Any) -> _A:
     if isinstance(a, float) and isinstance(b, float):
         dtype = result_type([operand("where", input), operand("where", other)])
         a = apply("full", a, shape=(), dtype=dtype)
-    return apply("where", as_array("where", condition).cast("bool"), a, b)
+    return apply("where", as_array("where", condition)._cast("bool"), a, b)
 
 
 def bounded(x: _A, low: Any, high: Any) -> _A:
@@ -240,7 +240,7 @@ class Elementwise(Core):
     def sign(self) -> Self:
         """Returns -1, 0 or 1 by the sign of each element; 0 for NaN. Bools stay."""
         x = as_array("sign", self)
-        return x.apart() if x.type.dtype == "bool" else apply("sign", x)
+        return x._apart() if x.type.dtype == "bool" else apply("sign", x)
 
     def positive(self) -> Self:
         """Returns the array itself."""
@@ -257,7 +257,7 @@ class Elementwise(Core):
 
     def logical_not(self) -> Self:
         """Returns whether each element is 0, as bool."""
-        return apply("logical_not", as_array("logical_not", self).cast("bool"))
+        return apply("logical_not", as_array("logical_not", self)._cast("bool"))
 
     def bitwise_not(self) -> Self:
         """Returns the complement of integers or bools. Raises Error for floats."""
@@ -339,7 +339,7 @@ class Elementwise(Core):
         if isinstance(filler, Core):
             if filler.ndim:
                 raise Error(f"masked_fill takes one value, not {filler.type}")
-            return apply("where", mask, filler.cast(dtype), self)
+            return apply("where", mask, filler._cast(dtype), self)
         if dtype == "bool":
             return apply("where", mask, _as_bool("masked_fill", filler), self)
         whole = category(dtype) == 1
@@ -375,7 +375,7 @@ class Elementwise(Core):
     def nan_to_num(self, nan: Scalar = 0.0) -> Self:
         """Returns the array with `nan` in place of NaN. Unlike torch's, it keeps infinities."""
         if not self.is_floating_point():
-            return self.apart()
+            return self._apart()
         return apply("where", apply("isnan", self), float(nan), self)
 
 

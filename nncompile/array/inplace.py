@@ -29,7 +29,7 @@ _A = TypeVar("_A", bound=Products)
 def _changing(name: str) -> Callable[..., Any]:
     """Makes the in-place form of the method of that name."""
     def method(self: Inplace, *args: Any, **kwargs: Any) -> Any:
-        return self.become(f"{name}_", getattr(self, name)(*args, **kwargs))
+        return self._become(f"{name}_", getattr(self, name)(*args, **kwargs))
 
     method.__name__ = method.__qualname__ = f"{name}_"
     method.__doc__ = f"Writes the result of {name} in place of the elements; returns the array."
@@ -65,7 +65,7 @@ class Inplace(Products):
         """
         return self.matmul(other)
 
-    def become(self, name: str, result: Self) -> Self:
+    def _become(self, name: str, result: Self) -> Self:
         """Writes the result of an operation in place of these elements, in their dtype.
 
         Raises Error where the shape would change, or where the result's dtype is of a higher
@@ -77,21 +77,21 @@ class Inplace(Products):
         if category(result.type.dtype) > category(self.type.dtype):
             raise Error(f"{name} would put {result.type} into {self.type}, whose type cannot hold "
                         "it: cast one of them, or write x = f(x)")
-        return self.write(name, result.cast(self.type.dtype))
+        return self._write(name, result._cast(self.type.dtype))
 
     def copy_(self, src: Any, non_blocking: bool = False) -> Self:
         """Writes the elements of src, which broadcasts, converted to this array's dtype."""
         given = operand("copy_", src)
         if isinstance(given, Core) and given.ndim > self.ndim:
             raise Error(f"{given.type} does not fit into {self.type}")
-        return self.write("copy_", self._filled(given))
+        return self._write("copy_", self._filled(given))
 
     def fill_(self, value: Any) -> Self:
         """Writes one number everywhere. Raises Error for an array with dimensions."""
         given = operand("fill_", value)
         if isinstance(given, Core) and given.ndim:
             raise Error(f"fill_ takes one number, not {given.type}")
-        return self.write("fill_", self._filled(given))
+        return self._write("fill_", self._filled(given))
 
     def zero_(self) -> Self:
         """Writes 0 everywhere."""
@@ -130,7 +130,7 @@ class Inplace(Products):
                ) -> Self:
         current.get().check_random(name)
         values = draw(generator or default_generator())
-        return self.write(name, Core.array(np.asarray(values, self.dtype)))
+        return self._write(name, Core._array(np.asarray(values, self.dtype)))
 
     def _filled(self, given: Any) -> Self:
         """Returns a number or an array in the shape and the dtype of this one."""
@@ -142,7 +142,7 @@ class Inplace(Products):
             if not same(given.shape[:extra], [1] * extra):
                 raise Error(f"{given.type} does not fit into {self.type}")
             given = given.reshape(given.shape[extra:])
-        result: Self = given.cast(self.type.dtype).expand(self.shape)
+        result: Self = given._cast(self.type.dtype).expand(self.shape)
         return result
 
     # -- items -------------------------------------------------------------------------------------
@@ -163,7 +163,7 @@ class Inplace(Products):
             self._set_chosen(index, value)
             return
         target = self[index]
-        target.write("an assignment to an item", target._filled(operand("an item", value)))
+        target._write("an assignment to an item", target._filled(operand("an item", value)))
 
     def _set_masked(self, index: Any, value: Any) -> None:
         given = operand("an item", value)
@@ -194,8 +194,8 @@ class Inplace(Products):
         if not isinstance(given, Core):
             given = target._filled(given)
         picked = apply("where", mask.reshape(*mask.shape, *[1] * rest),
-                       given.cast(self.type.dtype), target)
-        target.write("an assignment to an item", picked)
+                       given._cast(self.type.dtype), target)
+        target._write("an assignment to an item", picked)
 
     def _set_chosen(self, index: Any, value: Any) -> None:
         """Writes to the elements that arrays of indices select, the inverse of `__getitem__`."""
@@ -228,7 +228,7 @@ class Inplace(Products):
         values = values.flatten(first, first + ids.ndim - 1) if ids.ndim else (
             values.unsqueeze(first))
         placed = _put(flat, first, ids.ravel(), values).reshape(moved.shape)
-        moved.write("an assignment to an item", placed)
+        moved._write("an assignment to an item", placed)
 
     # -- by number ---------------------------------------------------------------------------------
 
@@ -286,7 +286,7 @@ class Inplace(Products):
         else:
             given = filled(ids.shape, 0, self.dtype)._filled(given)
         numbers = apply("iota", shape=(self.shape[axis],), axis=0, dtype="i64")
-        ids = apply("take", numbers, ids.cast("i64"), axis=0)    # an index out of range raises
+        ids = apply("take", numbers, ids._cast("i64"), axis=0)    # an index out of range raises
         wide = numbers.reshape(-1, *[1] * (self.ndim - 1 - axis))
         return ids.unsqueeze(axis + 1).eq(wide), given
 
@@ -301,10 +301,10 @@ def _put(x: _A, axis: int, ids: Any, values: Any) -> _A:
     """Returns x with values[.., k, ..] at ids[k] along the axis; the last one for each id."""
     size = x.shape[axis]
     column = [-1, *[1] * (x.ndim - 1 - axis)]
-    if isinstance(ids.payload, np.ndarray) and isinstance(size, int):
+    if isinstance(ids._payload, np.ndarray) and isinstance(size, int):
         source, there = np.zeros(size, np.int64), np.zeros(size, np.bool_)
-        source[ids.payload], there[ids.payload] = np.arange(len(ids.payload)), True
-        if not len(ids.payload):
+        source[ids._payload], there[ids._payload] = np.arange(len(ids._payload)), True
+        if not len(ids._payload):
             return x
         last, hit = as_array("", source), as_array("", there)
     else:
@@ -318,7 +318,7 @@ def _put(x: _A, axis: int, ids: Any, values: Any) -> _A:
 
 def _last_of(hits: _A, axis: int) -> _A:
     """Returns the index of the last hit along the axis, from 1; unspecified without a hit."""
-    padded = _one_more(hits.cast("u8"), axis)
+    padded = _one_more(hits._cast("u8"), axis)
     return padded.flip(axis).argmax(axis).neg().add(in_graph(padded.shape[axis]) - 1)
 
 

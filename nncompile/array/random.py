@@ -112,5 +112,5 @@ def normal(mean: Any, std: Any, size: Any = None, *, generator: Generator | None
 def bernoulli(input: Any, *, generator: Generator | None = None) -> Array:
     """Returns 1 with the probability that the input has at each element, and otherwise 0."""
     x = as_array("bernoulli", input)
-    p = x.numbers("bernoulli")
+    p = x._numbers("bernoulli")
     return _drawn("bernoulli", p.shape, x.dtype, generator, lambda g, shape: g.random(shape) < p)

@@ -49,7 +49,7 @@ class Reductions(Shapes):
     def mean(self, dim: Axes = None, keepdim: bool = False, *, dtype: DType = None,
              axis: Axes = None, keepdims: bool = False) -> Self:
         """Returns the mean. Raises Error for integers and bools, unless a float dtype is given."""
-        x = self if dtype is None else self.cast(name_of(dtype))
+        x = self if dtype is None else self._cast(name_of(dtype))
         return _floats_only("mean", x)._reduced("mean", dim, axis, keepdim or keepdims)
 
     def amax(self, dim: Axes = None, keepdim: bool = False, *, axis: Axes = None,
@@ -110,7 +110,7 @@ class Reductions(Shapes):
 
     def count_nonzero(self, dim: Axes = None) -> Self:
         """Returns the number of elements that differ from 0, as int64."""
-        return self.cast("bool").sum(dim)
+        return self._cast("bool").sum(dim)
 
     # -- spread and length -------------------------------------------------------------------------
 
@@ -132,7 +132,7 @@ class Reductions(Shapes):
         if by == 0:
             return apply("mean", squares, axes=axes, keepdims=keep)
         total = apply("sum", squares, axes=axes, keepdims=keep)
-        return total.div(_not_negative(x.count(axes) - by))
+        return total.div(_not_negative(x._count(axes) - by))
 
     def std(self, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *,
             correction: Scalar | None = None, axis: Axes = None, keepdims: bool = False) -> Self:
@@ -157,7 +157,7 @@ class Reductions(Shapes):
         """Returns the smallest and the largest element as (min, max)."""
         return _Extremes(self.amin(dim, keepdim), self.amax(dim, keepdim))
 
-    def count(self, axes: tuple[int, ...]) -> Any:
+    def _count(self, axes: tuple[int, ...]) -> Any:
         """Returns the number of elements that a reduction over these axes takes in.
 
         A number; a zero-dimensional array where it depends on a symbolic size.
@@ -199,7 +199,7 @@ class Reductions(Shapes):
     def cumsum(self, dim: int, *, dtype: DType = None) -> Self:
         """Returns the cumulative sums along dim; integers and bools as int64, by default."""
         x = self._total(dtype)
-        return x.apart() if x.ndim == 0 else apply("cumsum", x, axis=axis_of(x.type, dim))
+        return x._apart() if x.ndim == 0 else apply("cumsum", x, axis=axis_of(x.type, dim))
 
     def softmax(self, dim: int, dtype: DType = None) -> Self:
         """Returns exp(x) / sum(exp(x)) along dim, computed from x - max(x).
@@ -248,7 +248,7 @@ class Reductions(Shapes):
 
     def _at(self, indices: Self, dim: int) -> Self:
         if self.ndim == 0:
-            return self.apart()
+            return self._apart()
         return apply("take_along", self, indices, axis=axis_of(self.type, dim))
 
     def _arg_extreme(self, op: str, dim: int | None, axis: int | None, keep: bool,
@@ -256,23 +256,23 @@ class Reductions(Shapes):
         given = axis if dim is None else dim
         if numbers and self.type.dtype == "bool":
             raise Error(f"{op} takes numbers, not {self.type}")
-        x = self.cast("u8" if self.type.dtype == "bool" else self.type.dtype)
+        x = self._cast("u8" if self.type.dtype == "bool" else self.type.dtype)
         if given is None or self.ndim == 0:
             index = apply(op, x.ravel(), axis=0, keepdims=False)
             return index.reshape([1] * self.ndim) if keep else index
         return apply(op, x, axis=axis_of(self.type, given), keepdims=bool(keep))
 
     def _truth(self, op: str, dim: Axes, axis: Axes, keep: bool) -> Self:
-        result = self.cast("bool")._reduced(op, dim, axis, keep)
-        return result.cast("u8") if self.type.dtype == "u8" else result
+        result = self._cast("bool")._reduced(op, dim, axis, keep)
+        return result._cast("u8") if self.type.dtype == "u8" else result
 
     def _total(self, dtype: DType) -> Self:
         if dtype is not None:
-            return self.cast(name_of(dtype))
-        return self.cast(self.type.dtype if self.is_floating_point() else "i64")
+            return self._cast(name_of(dtype))
+        return self._cast(self.type.dtype if self.is_floating_point() else "i64")
 
     def _along(self, op: str, dim: int, dtype: DType, **attrs: Any) -> Self:
-        x = _floats_only(op, self if dtype is None else self.cast(name_of(dtype)))
+        x = _floats_only(op, self if dtype is None else self._cast(name_of(dtype)))
         if x.ndim == 0 and dim in (0, -1):
             return apply(op, x.reshape(1), axis=0, **attrs).reshape(())
         return apply(op, x, axis=axis_of(x.type, dim), **attrs)
@@ -297,7 +297,7 @@ def _vector_norm(x: _A, p: float, axes: tuple[int, ...], keep: bool) -> _A:
     if p == inf or p == -inf:
         return reduced("max" if p > 0 else "min", x.abs())
     if p == 0:
-        return reduced("sum", x.ne(0).cast(x.type.dtype))
+        return reduced("sum", x.ne(0)._cast(x.type.dtype))
     if p == 1:
         return reduced("sum", x.abs())
     return power(reduced("sum", power(x.abs(), p)), 1 / p)

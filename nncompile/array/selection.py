@@ -53,7 +53,7 @@ class Selection(Reductions):
         picked = _chosen_from(result, chosen)
         # torch makes a view where each array is one number; data cannot choose a view here
         alone = all(ids.ndim == 0 for _, ids in chosen)
-        return picked.perhaps_apart(result) if alone else picked
+        return picked._perhaps_apart(result) if alone else picked
 
     def select(self, dim: int, index: int) -> Self:
         """Returns the view at one index along dim, without that dimension."""
@@ -188,7 +188,7 @@ class Selection(Reductions):
         if self.ndim == 0:
             return ValuesAndIndices(*(r.reshape(()) for r in self.reshape(1).sort()))
         axis = axis_of(self.type, dim)
-        ordered = self.cast("u8") if self.type.dtype == "bool" else self
+        ordered = self._cast("u8") if self.type.dtype == "bool" else self
         ids = apply("topk_ids", ordered, axis=axis, k=self.shape[axis], largest=bool(descending),
                     sorted=True)
         return ValuesAndIndices(apply("take_along", self, ids, axis=axis), ids)
@@ -220,7 +220,7 @@ class Selection(Reductions):
         Raises Error for more than two dimensions.
         """
         if self.ndim == 2:
-            return self.diagonal(diagonal).apart()
+            return self.diagonal(diagonal)._apart()
         if self.ndim != 1:
             raise Error(f"diag takes a vector or a matrix, not {self.type}")
         return self.diag_embed(diagonal)
@@ -284,7 +284,7 @@ def indices(item: Any) -> Any:
                     "that depends on the data: use where or masked_fill")
     if kind not in "iu":
         raise Error(f"an array is indexed by integers, not by {item.dtype}")
-    return item.astype(np.int64) if isinstance(item, np.ndarray) else item.cast("i64")
+    return item.astype(np.int64) if isinstance(item, np.ndarray) else item._cast("i64")
 
 
 def _ids_of(name: str, given: Any) -> Any:
@@ -299,12 +299,12 @@ def _from_end(ids: Any, size: Dim) -> Any:
 
     Those out of range stay out of range; where the numbers are known already, they raise Error.
     """
-    if isinstance(ids.payload, np.ndarray) and isinstance(size, int):
-        numbers = ids.payload
+    if isinstance(ids._payload, np.ndarray) and isinstance(size, int):
+        numbers = ids._payload
         if (wrong := numbers[(numbers < -size) | (numbers >= size)]).size:
             raise Error(f"the index {wrong.flat[0]} is out of range for an axis of size {size}")
         below = numbers < 0
-        return Core.array(np.where(below, numbers + size, numbers)) if below.any() else ids
+        return Core._array(np.where(below, numbers + size, numbers)) if below.any() else ids
     return apply("where", ids < 0, ids + in_graph(size), ids)
 
 

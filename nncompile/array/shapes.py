@@ -36,7 +36,7 @@ class Shapes(Elementwise):
         place of one of the two arrays, using the other raises Error.
         """
         result = self.view(*shape)
-        return result if result is self else result.perhaps_apart(self)
+        return result if result is self else result._perhaps_apart(self)
 
     def view_as(self, other: Self) -> Self:
         """Returns a view in the shape of `other`."""
@@ -150,11 +150,11 @@ class Shapes(Elementwise):
 
     def contiguous(self) -> Self:
         """Returns the array; see is_contiguous."""
-        return self.perhaps_apart(self) if self._view_ops else self
+        return self._perhaps_apart(self) if self._view_ops else self
 
     def clone(self) -> Self:
         """Returns a copy."""
-        return self.apart()
+        return self._apart()
 
     # -- elements more than once -------------------------------------------------------------------
 
@@ -194,7 +194,7 @@ class Shapes(Elementwise):
         pairs = list(zip(times, shape, strict=True))
         apart = self.reshape([size for _, size in pairs for size in (1, size)])
         return apart.expand([d for pair in pairs for d in pair]).reshape(
-            [count * size for count, size in pairs]).apart()
+            [count * size for count, size in pairs])._apart()
 
     def tile(self, *dims: Any) -> Self:
         """Returns the array repeated along its last dimensions, as by repeat."""
@@ -207,14 +207,14 @@ class Shapes(Elementwise):
             return self.ravel().repeat_interleave(repeats, 0)
         axis = axis_of(self.type, dim)
         wide = [*self.shape[: axis + 1], operator.index(repeats), *self.shape[axis + 1 :]]
-        return self.unsqueeze(axis + 1).expand(wide).flatten(axis, axis + 1).apart()
+        return self.unsqueeze(axis + 1).expand(wide).flatten(axis, axis + 1)._apart()
 
     def flip(self, *dims: Any) -> Self:
         """Returns the array with the order of elements reversed along the given dimensions."""
         result = self
         for axis in axes_of(self.type, flat(dims)) if self.ndim else ():
             result = apply("slice", result, axis=axis, start=self.shape[axis] - 1, stop=-1, step=-1)
-        return result.apart()
+        return result._apart()
 
     def fliplr(self) -> Self:
         """Returns the array reversed along its second dimension."""
@@ -237,7 +237,7 @@ class Shapes(Elementwise):
         result = self
         for shift, dim in zip(by, axes, strict=True):
             result = _rolled(result, operator.index(shift), axis_of(self.type, dim))
-        return result.apart()
+        return result._apart()
 
 
 def _rolled(x: _A, shift: int, axis: int) -> _A:

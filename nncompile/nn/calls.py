@@ -37,7 +37,7 @@ def call(function: Callable[..., Any], args: Any, kwargs: Any, root: Layer | Non
 
 def placed(input: Any, result: Array, inplace: bool) -> Array:
     """Returns the result, written into the input where that is an Array and inplace is set."""
-    return input.become("inplace=True", result) if inplace and isinstance(input, Array) else result
+    return input._become("inplace=True", result) if inplace and isinstance(input, Array) else result
 
 
 def changing(function: Callable[..., Any]) -> Callable[..., Any]:

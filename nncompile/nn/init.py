@@ -263,14 +263,14 @@ def _draw_into(tensor: Tensor, draw: Callable[[NDArray], None]) -> Tensor:
     They are those of one large draw, but they are drawn in pieces that stay in the cache, and go
     into the memory of a Parameter without another copy.
     """
-    memory = tensor.payload if isinstance(tensor, Parameter) else tensor
+    memory = tensor._payload if isinstance(tensor, Parameter) else tensor
     if not isinstance(memory, np.ndarray) or not memory.flags.carray:
         numbers = np.empty(tensor.shape, tensor.dtype)
         _draw_pieces(numbers.reshape(-1), draw)
         return _fill(tensor, numbers)
     if isinstance(tensor, Parameter):
         with no_grad():
-            tensor.write("nn.init", tensor)      # raises Error where it may not be changed now
+            tensor._write("nn.init", tensor)      # raises Error where it may not be changed now
     _draw_pieces(memory.reshape(-1), draw)
     return tensor
 
@@ -289,7 +289,7 @@ def _fill(tensor: Tensor, values: Any) -> Tensor:
         return tensor
     numbers = np.broadcast_to(np.asarray(values, tensor.dtype), tensor.shape)
     with no_grad():
-        return tensor.write("nn.init", Array(numbers))
+        return tensor._write("nn.init", Array(numbers))
 
 
 def _deprecated(function: Callable[_P, _R]) -> Callable[_P, _R]:

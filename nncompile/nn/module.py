@@ -172,7 +172,7 @@ class Module:
         if not isinstance(tensor, np.ndarray | Array | None):
             raise TypeError(f"{name} is a buffer: it can be an array or None, "
                             f"not {type(tensor).__name__}")
-        if isinstance(tensor, Array) and isinstance(tensor.payload, Value):
+        if isinstance(tensor, Array) and isinstance(tensor._payload, Value):
             raise Error(f"the buffer {name} cannot take a new value while the model is traced")
         if isinstance(tensor, np.ndarray) or type(tensor) in (Array, Parameter):
             tensor = Array(as_data(tensor))
@@ -430,7 +430,7 @@ class Module:
             raise TypeError(f"a module's type is float32 or float64, not {np.dtype(dtype)}")
         for array in [*self.parameters(), *self.buffers()]:
             if array.dtype.kind == "f":
-                array.payload = as_data(array.numpy().astype(dtype))
+                array._payload = as_data(array.numpy().astype(dtype))
         return self
 
     def _checked_target(self, device: Any) -> str:
@@ -466,7 +466,7 @@ class Module:
     def _rounded(self, rounding: Callable[[Any], Any]) -> Self:
         for array in [*self.parameters(), *self.buffers()]:
             if array.dtype.kind == "f" and not isinstance(array, Uninitialized):
-                array.payload = as_data(rounding(array.numpy().astype(np.float32)))
+                array._payload = as_data(rounding(array.numpy().astype(np.float32)))
         return self
 
     def cpu(self) -> Self:
@@ -477,7 +477,7 @@ class Module:
         """Replaces all parameters and buffers by zeros of the same shapes; returns self."""
         self._checked_target(device)
         for array in [*self.parameters(recurse), *self.buffers(recurse)]:
-            array.payload = np.zeros_like(array.numpy())
+            array._payload = np.zeros_like(array.numpy())
         return self
 
     # -- text --------------------------------------------------------------------------------------

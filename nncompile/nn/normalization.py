@@ -189,7 +189,7 @@ class _ByChannel(_Normalization):
         for array, value in ((self.running_mean, 0), (self.running_var, 1),
                              (self.num_batches_tracked, 0)):
             if array is not None:
-                numbers: Any = array.payload     # in place, even in a trace
+                numbers: Any = array._payload     # in place, even in a trace
                 numbers[...] = value
 
     def reset_parameters(self) -> None:
@@ -230,7 +230,7 @@ class BatchNorm1d(_ByChannel):
         """Counts the batch in training mode, and returns its share in the running statistics."""
         if not self.training or self.num_batches_tracked is None:
             return self.momentum or 0.0
-        number = self.num_batches_tracked.numbers("the number of batches in training mode")
+        number = self.num_batches_tracked._numbers("the number of batches in training mode")
         number += 1
         return 1 / float(number) if self.momentum is None else self.momentum
 

@@ -21,14 +21,14 @@ _OWN_PAGES = 1 << 17                     # bytes: the C library's limit before i
 class _Owned(Array):
     """An array whose numbers can be replaced, and whose changes in place go into its ndarray."""
 
-    in_memory = True
+    _in_memory = True
 
     def __init__(self, data: Any) -> None:
         super().__init__(as_data(data))
 
-    def as_operand(self) -> Payload:
+    def _as_operand(self) -> Payload:
         running.get().use(self)
-        return self.payload
+        return self._payload
 
     @property
     def data(self) -> Self:
@@ -37,7 +37,7 @@ class _Owned(Array):
 
     @data.setter
     def data(self, data: Any) -> None:
-        self.payload = as_data(data)
+        self._payload = as_data(data)
 
 
 class Parameter(_Owned):
@@ -54,7 +54,7 @@ class Parameter(_Owned):
             raise InputError(f"only arrays of floats can require a gradient, not {self.type}")
 
     @property
-    def leaf(self) -> Parameter:
+    def _leaf(self) -> Parameter:
         """The Parameter itself."""
         return self
 
@@ -79,7 +79,7 @@ class Uninitialized(_Owned):
     def materialize(self, shape: tuple[int, ...], device: Any = None,
                     dtype: DTypeLike | None = None) -> None:
         """Turns this into an array of zeros of the given shape."""
-        self.payload = empty(shape, device, self.dtype if dtype is None else dtype).payload
+        self._payload = empty(shape, device, self.dtype if dtype is None else dtype)._payload
         self.__class__ = Parameter if isinstance(self, Parameter) else Buffer  # type: ignore
 
     def __repr__(self) -> str:

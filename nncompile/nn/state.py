@@ -93,7 +93,7 @@ def load(module: _HasState, given: Mapping[str, Any], strict: bool, assign: bool
     for key, values in loaded.items():
         if isinstance(array := own[key], Uninitialized):
             array.materialize(values.shape)
-        array.payload = values
+        array._payload = values
     for key in extra.keys() & state.keys():
         extra[key].set_extra_state(state[key])
     for _, part in below[::-1]:

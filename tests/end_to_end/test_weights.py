@@ -107,7 +107,7 @@ def test_weights_are_held_once():
     model = nn.Sequential(*(nn.Sequential(nn.LayerNorm(128), nn.Linear(128, 256), nn.ReLU(),
                                           nn.Linear(256, 128)) for _ in range(8))).eval()
     size = sum(p.numel() * 4 for p in model.parameters())
-    weight = weakref.ref(model[0][1].weight.payload)
+    weight = weakref.ref(model[0][1].weight._payload)
     nncompile.compile(model, "f32[B, 128]")                # what is made once a process
     tracemalloc.start()
     try:

@@ -207,7 +207,7 @@ def test_numbers_are_there_when_nothing_is_traced():
     def forward(x):
         assert (x > 0).tolist() == [True, False] and bool(x[0] > x[1]) and (x != 3).all()
         assert float(x[0]) == 1.0 and int(x[0]) == 1 and x[1].item() == -2 and x.data[0] == 1
-        assert np.asarray(x).tolist() == [1, -2] and x.numpy() is x.payload and x[0] == 1
+        assert np.asarray(x).tolist() == [1, -2] and x.numpy() is x._payload and x[0] == 1
         assert repr(x) == "Array([ 1., -2.], dtype=float32)" and len(x) == 2 and x.numel() == 2
         if x[0] > 0:
             return x * 2

@@ -212,7 +212,7 @@ def test_parameters_are_changed_as_in_torch():
 def test_copies_of_a_model_share_nothing(twin):
     layer = nn.Linear(2, 2)
     other = twin(layer)
-    assert other.weight.requires_grad and other.weight.leaf is other.weight
+    assert other.weight.requires_grad and other.weight._leaf is other.weight
     before = layer.weight.numpy().copy()
     other.weight.data.zero_()
     with pytest.raises(Error):

@@ -68,7 +68,7 @@ def _masked_softmax(scores: Array, attn_mask: Any) -> Array:
     if mask.type.dtype == "bool":
         scores = apply("where", mask, scores, _NEGATIVE)
     else:
-        scores = scores.add(mask.cast(scores.type.dtype))
+        scores = scores.add(mask._cast(scores.type.dtype))
     nothing = apply("eq", scores.amax(-1, keepdim=True), _NEGATIVE)
     return apply("where", nothing, 0.0, scores.softmax(-1))
 
@@ -187,7 +187,7 @@ def _additive(name: str, given: Any, dtype: str) -> Array:
         return apply("where", mask, _NEGATIVE, zero)
     if not mask.is_floating_point():
         raise Error(f"{name} is of bool or of floats, not {mask.type}")
-    return floating(name, mask).cast(dtype)
+    return floating(name, mask)._cast(dtype)
 
 
 def _check_causal(is_causal: bool, attn_mask: Any) -> None:

@@ -92,7 +92,7 @@ def _dropped(name: str, input: Any, p: float, training: bool,
         return apply("dropout", x, p=float(p))
     kept = drawn(name, x, lambda draws: draws.random(mask_shape(x.shape)) >= p)
     scale = 1 / (1 - p) if p < 1 else 0.0
-    return x.mul(kept.cast(x.type.dtype).mul(scale))
+    return x.mul(kept._cast(x.type.dtype).mul(scale))
 
 
 def _alpha_dropped(name: str, input: Any, p: float, training: bool,
@@ -110,7 +110,7 @@ def _alpha_dropped(name: str, input: Any, p: float, training: bool,
 
 def drawn(name: str, x: Array, draw: Callable[[Generator], Any]) -> Array:
     """Returns random numbers for x. Raises Error in a trace."""
-    x.numbers(f"{name} in training mode (model.eval() turns it off)")
+    x._numbers(f"{name} in training mode (model.eval() turns it off)")
     return Array(draw(default_generator()))
 
 

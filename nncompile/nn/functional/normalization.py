@@ -195,8 +195,8 @@ def _of_channels(values: Array, rank: int) -> Array:
 
 def _move(running: Any, batch: Array, momentum: float) -> None:
     """Moves running statistics towards the batch's, in place."""
-    numbers = as_array("running statistics", running).numbers("batch statistics in training mode")
-    numbers += momentum * (batch.numbers("batch statistics in training mode") - numbers)
+    numbers = as_array("running statistics", running)._numbers("batch statistics in training mode")
+    numbers += momentum * (batch._numbers("batch statistics in training mode") - numbers)
 
 
 def _check_values(shape: Sequence[Any]) -> None:
@@ -248,7 +248,7 @@ def normalize(
 def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Array:
     """Computes x1 . x2 / (max(|x1|, eps) * max(|x2|, eps)) along dim, which the result lacks."""
     a, b = as_array("cosine_similarity", x1), as_array("cosine_similarity", x2)
-    shape = apply("add", a, b.cast(a.type.dtype)).shape
+    shape = apply("add", a, b._cast(a.type.dtype)).shape
     a, b = a.expand(shape), b.expand(shape)
     axis = axis_of(a.type, dim)
     return _unit(a, axis, eps).mul(_unit(b, axis, eps)).sum(axis)

@@ -55,7 +55,7 @@ def _padded(x: Array, axes: Sequence[tuple[int, int, int]], value: float) -> Arr
             size = x.size(axis)
             x = x.narrow(axis, max(-before, 0), size - max(-before, 0) - max(-after, 0))
     if not any(low) and not any(high):
-        return x.apart()
+        return x._apart()
     number = np.asarray(value).astype(x.dtype).item()
     return apply("pad", x, low=tuple(low), high=tuple(high), value=float(number))
 

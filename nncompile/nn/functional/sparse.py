@@ -63,10 +63,10 @@ def embedding_bag(
     if ids.ndim == 2:
         numbers = apply("iota", shape=(ids.size(0),), axis=0, dtype=ids.type.dtype)
         length = in_graph(ids.size(1))
-        starts = numbers.mul(length.cast(ids.type.dtype) if isinstance(length, Core) else length)
+        starts = numbers.mul(length._cast(ids.type.dtype) if isinstance(length, Core) else length)
         include_last_offset = False
     else:
-        starts = as_array("offsets", offsets).cast(ids.type.dtype)
+        starts = as_array("offsets", offsets)._cast(ids.type.dtype)
     if padding_idx is not None:
         check_padding(padding_idx, table.size(0))
         padding_idx %= table.size(0)
@@ -123,7 +123,7 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Array:
     if ids.type.dtype != "i64":
         raise Error(f"one_hot takes ids of i64, not {ids.type}")
     if num_classes == -1:
-        numbers = ids.numbers("one_hot without num_classes")
+        numbers = ids._numbers("one_hot without num_classes")
         if not numbers.size:
             raise Error("one_hot of no ids needs num_classes")
         num_classes = int(numbers.max()) + 1
@@ -131,7 +131,7 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Array:
         raise InputError(f"one_hot needs one class or more, not {num_classes}")
     classes = apply("iota", shape=(num_classes,), axis=0, dtype="i64")
     checked = apply("take", classes, ids, axis=0)     # an id out of range raises
-    return apply("eq", checked.unsqueeze(-1), classes).cast("i64")
+    return apply("eq", checked.unsqueeze(-1), classes)._cast("i64")
 
 
 def check_padding(padding_idx: int, count: Any) -> None:
