@@ -31,23 +31,24 @@ def compile(model: Module | ir.Graph | str | PathLike[str], *inputs: Any,
             **keywords: Any) -> CompiledModel:
     """Compiles a model to one fast callable for every batch size.
 
-    model:   an `nn.Module` in eval mode; or, without inputs, an `ir.Graph` with its data or the
-             path of a file with the text of a graph, "model.ir".
-    inputs:  a type text ("f32[B, 64]", "i64[B, T]") or an example array (its first dim becomes
-             dynamic) for each argument of `forward`, or such in a tuple, list, dict, named tuple or
-             dataclass; `keywords` are the arguments that go by name.
-    threads: the most threads of a call; None: NNCOMPILE_THREADS, or all CPUs of the process.
-    target:  "cpu" or "cuda"; None: what `model.to(target)` has chosen, or "cpu".
+    model:     an `nn.Module` in eval mode; or, without inputs, an `ir.Graph` with its data or the
+               path of a file with the text of a graph, "model.ir".
+    inputs:    a type text ("f32[B, 64]", "i64[B, T]") or an example array (its first dim becomes
+               dynamic) for each argument of `forward`, or such in a tuple, list, dict, named tuple
+               or dataclass; `keywords` are the arguments that go by name.
+    threads:   the most threads of a call; None: NNCOMPILE_THREADS, or all CPUs of the process.
+    target:    "cpu" or "cuda"; None: what `model.to(target)` has chosen, or "cpu".
+    check:     evaluate the graph before and after every pass, and raise PassError on a difference.
     precision: None: products are computed in the arrays' own dtype. "tf32" is refused: no target
-    has it.
-    check:   evaluate the graph before and after every pass, and raise PassError on a difference.
-    passes:  what rewrites the graph, in this order: `nncompile.passes` has the passes, each with
-             its options, and DEFAULT_PIPELINE. Without any, `()`, the ops run one by one.
+               has it.
+    passes:    what rewrites the graph, in this order: `nncompile.passes` has the passes, each with
+               its options, and DEFAULT_PIPELINE. Without any, `()`, the ops run one by one.
 
     The weights are copied: later changes of the model do not reach the result (see load_weights).
     Raises InputError for passes that are none, and for a graph that lacks data or is given inputs;
-    TraceError where `forward` cannot be traced; CompileError where the graph cannot be compiled for
-    the target.
+    TraceError where `forward` cannot be traced; VerifyError where a pass returns a graph that is
+    illegal or has other inputs or outputs; CompileError where the graph cannot be compiled for the
+    target.
     """
     name = target or str(getattr(model, "_target", "cpu"))
     backend_of(name)                  # an unknown one is refused before anything is traced

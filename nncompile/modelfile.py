@@ -53,7 +53,7 @@ def load_graph(file: str) -> ir.Graph:
     Raises InputError, with file and line, where the text is no graph.
     """
     if not Path(file).is_file():
-        raise InputError(f"there is no file {file!r}; a model is given as file.py:name or file.ir")
+        raise InputError(f"there is no file {file!r} with the text of a graph, as model.ir is one")
     try:
         return ir.parse(Path(file).read_text(encoding="utf-8"))
     except UnicodeDecodeError:

@@ -115,7 +115,7 @@ class Page:
         self.printed, self.raised = "", None
 
     def end(self) -> None:
-        """Nothing comes that could show what was raised."""
+        """No later block shows what was raised, so it is raised here."""
         if self.raised is not None:
             raise self.raised
 
@@ -131,6 +131,7 @@ def test_code_runs_and_prints_what_is_shown(
     for block in blocks(page):
         reader.run(block)
     reader.end()
+    assert reader.printed == "", "the page does not show what its last blocks print"
 
 
 @every_page
