@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,12 +49,14 @@ class Process:
 
     forget:    the pattern of the cache's files that are deleted before it starts.
     byte_code: whether Python finds nncompile's byte code.
+    options:   of Python; what these print on standard error counts as printed.
     """
 
     name: str
     code: str
     forget: str = ""
     byte_code: bool = True
+    options: tuple[str, ...] = ()
 
 
 # -- what runs -------------------------------------------------------------------------------------
@@ -205,8 +208,9 @@ def run(process: Process, folder: Path) -> tuple[Taken, str]:
     if not process.byte_code:
         variables[NO_BYTE_CODE] = "1"
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", process.code], env=variables, timeout=300,
-                          check=True, stdout=subprocess.PIPE, text=True,
+    done = subprocess.run([sys.executable, *process.options, "-c", process.code], env=variables,
+                          timeout=300, check=True, text=True, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT if process.options else None,
                           cwd=folder / ("with" if process.byte_code else "without"))
     wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -227,6 +231,32 @@ def least_stages(build: Build, folder: Path, rounds: int) -> dict[str, float]:
         marks = [("", 0.0), *json.loads(text), ("end of Python", taken.cpu)]
         found.append({stage: end - start for (_, start), (stage, end) in pairwise(marks)})
     return {stage: min(stages[stage] for stages in found[1:]) for stage in found[0]}
+
+
+def packages_table(folder: Path, rounds: int) -> str:
+    """In Markdown: milliseconds that importing nncompile spends in the modules of each package."""
+    kinds = [Process("", "import nncompile", byte_code=byte_code) for byte_code in (True, False)]
+    columns: list[dict[str, float]] = []
+    for process in kinds:
+        taken = [import_times(process, folder) for _ in range(rounds + 1)][1:]
+        columns.append({name: min(times[name] for times in taken) for name in taken[0]})
+    lines = ["| package | ms | without byte code, ms |", "|---|---|---|"]
+    for name in columns[0]:
+        lines.append(f"| {name} | {' | '.join(f'{column[name]:.1f}' for column in columns)} |")
+    sums = " | ".join(f"{sum(column.values()):.0f}" for column in columns)
+    return "\n".join([*lines, f"| sum | {sums} |"])
+
+
+def import_times(process: Process, folder: Path) -> dict[str, float]:
+    """Milliseconds of one import, by package; Python's own modules and NumPy's are left out."""
+    report = run(replace(process, options=("-X", "importtime")), folder)[1]
+    times: dict[str, float] = {}
+    for own, name in re.findall(r"import time: +(\d+) \| +\d+ \| +(\S+)", report):
+        top, *inner = name.split(".")
+        if top in ("ir", "nncompile"):
+            package = ".".join([top, *inner[:-1]])
+            times[package] = times.get(package, 0.0) + int(own) / 1e3
+    return times
 
 
 def stages_table(builds: Sequence[Build], stages: Sequence[dict[str, float]]) -> str:
@@ -290,6 +320,10 @@ CPU milliseconds of each stage of a process that finds everything in the cache, 
 
 {stages}
 
+Of `import nncompile`, the modules of each package:
+
+{packages}
+
 Measured on: **{machine}**. {libraries}.
 """
 
@@ -312,11 +346,12 @@ def main(rounds: int = ROUNDS) -> str:
             print("", tables[-1], sep="\n", flush=True)
         builds = (mlp, bert)
         stages = stages_table(builds, [least_stages(b, folder, rounds) for b in builds])
-        print("", stages, sep="\n", flush=True)
+        packages = packages_table(folder, rounds)
+        print("", stages, "", packages, sep="\n", flush=True)
     known = ", ".join(f"{name} {version}" for name, version in libraries().items()
                       if name not in ("openvino", "jax"))
     return PAGE.format(rounds=rounds, imports=tables[0], beyond=tables[1],
-                       first="\n\n".join(tables[2:]), stages=stages,
+                       first="\n\n".join(tables[2:]), stages=stages, packages=packages,
                        machine=describe(), libraries=known)
 
 

@@ -87,3 +87,12 @@ def test_the_onnx_file(folder: Path) -> None:
     code = compile_time.first_result(compile_time.FIRST_RESULT_ONNX_RUNTIME, mlp, file)
     compile_time.run(Process("ONNX Runtime", code), folder)
     assert file.stat().st_size > 2_600_000
+
+
+def test_the_packages_that_are_imported(folder: Path) -> None:
+    table = compile_time.packages_table(folder, 1).splitlines()
+    rows = {name: list(map(float, figures)) for name, *figures in
+            (row.strip("| ").split(" | ") for row in table[2:])}
+    assert {"ir", "ir.ops", "nncompile", "nncompile.array", "nncompile.nn", "sum"} <= rows.keys()
+    assert all(0 < figure < 10_000 for figures in rows.values() for figure in figures)
+    assert rows["sum"][0] < rows["sum"][1]                 # without byte code it takes longer
