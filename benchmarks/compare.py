@@ -40,7 +40,7 @@ class Contender:
             env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def ask(self, **question: Any) -> Any:
-        """Its answer to one question; see `serve`."""
+        """Returns its answer to one question; see `serve`."""
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(json.dumps(question) + "\n")
         self._process.stdin.flush()
@@ -81,7 +81,7 @@ def serve() -> None:
 
 
 def drawn(model: Any, batch: int, random: Any) -> Iterator[Any]:
-    """Random inputs of a model of the suite."""
+    """Yields random inputs for a model of the suite."""
     for text in model.inputs:
         dtype, _, dims = text.rstrip("]").partition("[")
         shape = [int(d) if d.isdigit() else model.sizes.get(d, batch) for d in dims.split(", ")]
@@ -90,7 +90,7 @@ def drawn(model: Any, batch: int, random: Any) -> Iterator[Any]:
 
 
 def seconds(call: Any) -> float:
-    """Of one call, in a series that is long enough to be timed."""
+    """Returns the seconds of one call, from a series that is long enough to be timed."""
     call()
     start = time.perf_counter()
     call()
@@ -102,7 +102,7 @@ def seconds(call: Any) -> float:
 
 
 def compare(row: dict[str, Any], ours: Contender, other: Contender, rounds: int) -> list[float]:
-    """The ratio of each round. Raises SystemExit where the results differ."""
+    """Returns the ratio of each round. Raises SystemExit where the results differ."""
     if ours.ask(what="bits", **row) != other.ask(what="bits", **row):
         raise SystemExit(f"{row}: the results differ")
     ratios = []

@@ -149,7 +149,7 @@ def first_result(template: str, build: Build, path: Path | None = None) -> str:
 
 
 def onnx_file(build: Build, path: Path) -> Path:
-    """The model as ONNX Runtime itself leaves it: with what is constant computed."""
+    """Writes the model as ONNX Runtime itself leaves it, constants folded; returns the path."""
     _, kind, _ = MODELS[build]
     runtime = needed("onnxruntime")
     settings = runtime.SessionOptions()
@@ -170,7 +170,7 @@ def imports() -> list[Process]:
 
 
 def first_results(build: Build, folder: Path) -> list[Process]:
-    """Everybody's first result of a model, and ours with less and less in the cache."""
+    """Returns the processes that compute one result: peers, and ours with less and less cached."""
     own = first_result(FIRST_RESULT, build)
     file = onnx_file(build, folder / f"{build.__name__}.onnx")
     return [
@@ -189,7 +189,7 @@ def first_results(build: Build, folder: Path) -> list[Process]:
 # -- measuring -------------------------------------------------------------------------------------
 
 def copied_sources(folder: Path) -> Path:
-    """The packages and the models in a folder of their own, without byte code."""
+    """Copies the packages and the models to a folder, without byte code, and returns the folder."""
     for package in ("ir", "nncompile"):
         shutil.copytree(ROOT / package, folder / package,
                         ignore=shutil.ignore_patterns("__pycache__"))
@@ -199,7 +199,10 @@ def copied_sources(folder: Path) -> Path:
 
 
 def run(process: Process, folder: Path) -> tuple[Taken, str]:
-    """One run of it, and what it prints; `folder` has its cache and both copies of the sources."""
+    """Runs a process once, and returns what it took and printed.
+
+    folder: has the cache and both copies of the sources.
+    """
     cache = folder / "cache"
     for file in cache.glob(process.forget) if process.forget else ():
         file.unlink()
@@ -218,13 +221,16 @@ def run(process: Process, folder: Path) -> tuple[Taken, str]:
 
 
 def least(processes: Sequence[Process], folder: Path, rounds: int) -> list[Taken]:
-    """Of so many rounds, and one before them in which byte code and caches are written."""
+    """Returns the least that each process took in so many rounds.
+
+    In one more round before them, byte code and caches are written.
+    """
     taken = [[run(process, folder)[0] for process in processes] for _ in range(rounds + 1)][1:]
     return [Taken(*map(min, zip(*column, strict=True))) for column in zip(*taken, strict=True)]
 
 
 def least_stages(build: Build, folder: Path, rounds: int) -> dict[str, float]:
-    """CPU seconds of each stage of a process that finds everything in the cache."""
+    """Returns the CPU seconds of each stage of a process that finds everything in the cache."""
     process, found = Process("stages", first_result(STAGES, build)), []
     for _ in range(rounds + 1):
         taken, text = run(process, folder)
@@ -260,7 +266,7 @@ def import_times(process: Process, folder: Path) -> dict[str, float]:
 
 
 def stages_table(builds: Sequence[Build], stages: Sequence[dict[str, float]]) -> str:
-    """In Markdown, a column for each model: milliseconds."""
+    """Returns the milliseconds of each stage in Markdown, in a column for each model."""
     lines = [f"| stage | {' | '.join(MODELS[build][0] for build in builds)} |",
              "|---" * (len(builds) + 1) + "|"]
     for stage in stages[0]:
@@ -270,7 +276,7 @@ def stages_table(builds: Sequence[Build], stages: Sequence[dict[str, float]]) ->
 
 
 def table(title: str, base: int, processes: Sequence[Process], taken: Sequence[Taken]) -> str:
-    """In Markdown; the last column is the CPU time as a multiple of that of row `base`."""
+    """Returns a table in Markdown; its last column is CPU time divided by row `base`'s."""
     lines = [f"| {title} | CPU, ms | by the clock, ms | CPU / {processes[base].name} |",
              "|---|---|---|---|"]
     for process, (cpu, wall) in zip(processes, taken, strict=True):
@@ -280,7 +286,7 @@ def table(title: str, base: int, processes: Sequence[Process], taken: Sequence[T
 
 
 def beyond(taken: Sequence[Taken]) -> str:
-    """What importing nncompile adds to importing NumPy, as a multiple of what that takes."""
+    """Returns a sentence: what importing nncompile takes beyond NumPy, divided by NumPy's time."""
     python, numpy, with_byte_code, without = (t.cpu for t in taken[:4])
     return ("`import nncompile` takes "
             f"{(with_byte_code - numpy) / (numpy - python):.2f} of the time that NumPy's import "

@@ -9,13 +9,13 @@ from typing import Any
 
 
 def mlp(nn: Any) -> Any:
-    """784-512-512-10: 0.7 M parameters."""
+    """Returns 784-512-512-10: 0.7 M parameters."""
     return nn.Sequential(nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(),
                          nn.Linear(512, 10), nn.Softmax(-1))
 
 
 def blocks(nn: Any) -> Any:
-    """12 transformer blocks of width 256, norm first: 9.5 M parameters."""
+    """Returns 12 transformer blocks of width 256, norm first: 9.5 M parameters."""
     class Block(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -32,7 +32,7 @@ def blocks(nn: Any) -> Any:
 
 
 def bert(nn: Any) -> Any:
-    """A BERT in the shape of MiniLM: 6 blocks of width 384, norm last, 30522 tokens.
+    """Returns a BERT in the shape of MiniLM: 6 blocks of width 384, norm last, 30522 tokens.
 
     It has 22 M parameters.
     """

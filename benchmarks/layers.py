@@ -154,7 +154,7 @@ def _sharing(layer: str) -> Callable[[], object]:
 
 
 def two_callers(layer: str) -> None:
-    """Two threads share work at the same time: through models, as users of ours do."""
+    """Lets two threads share work at the same time; ours do so through models, as users do."""
     call = _sharing(layer)
     threads = [threading.Thread(target=lambda: [call() for _ in range(500)]) for _ in range(2)]
     for thread in threads:
@@ -164,7 +164,7 @@ def two_callers(layer: str) -> None:
 
 
 def after_fork(layer: str) -> None:
-    """The child of a process that has shared work shares work."""
+    """Lets the child of a process that has shared work share work, too."""
     call = _sharing(layer)
     child = os.fork()
     if child == 0:

@@ -12,7 +12,7 @@ _COLOURS = dict(zip(PEERS, ("#999999", "#ee6677", "#4477aa", "#ccbb44", "#228833
 
 
 def draw(rows: Sequence[Measured], path: Path) -> None:
-    """An SVG: a panel for each number of threads, a line for each model and batch.
+    """Writes an SVG: a panel for each number of threads, a line for each model and batch.
 
     Raises ImportError without matplotlib.
     """

@@ -29,7 +29,7 @@ def chebyshev(low: mpf, high: mpf, count: int) -> list[mpf]:
 
 
 def interpolate(function: Function, low: mpf, high: mpf, degree: int) -> list[mpf]:
-    """The polynomial through the function at degree + 1 Chebyshev points of [low, high]."""
+    """Returns the polynomial through the function at degree + 1 Chebyshev points of [low, high]."""
     count = degree + 1
     points = chebyshev(low, high, count)
     divided = [function(x) for x in points]                      # Newton's divided differences
@@ -45,9 +45,10 @@ def interpolate(function: Function, low: mpf, high: mpf, degree: int) -> list[mp
 
 
 def fit(function: Function, low: mpf, high: mpf, degree: int, weight: Function) -> list[float]:
-    """The polynomial in float32 whose largest error times weight is about the least.
+    """Returns the float32 polynomial whose largest error times weight is about the least.
 
-    Each coefficient is rounded in turn, and those behind it are fitted to what is left."""
+    Each coefficient is rounded in turn, and those behind it are fitted to what is left.
+    """
     points = chebyshev(low, high, 400)
     x, rest, weights = (np.array([float(f(p)) for p in points])
                         for f in (lambda p: p, function, weight))
@@ -61,8 +62,11 @@ def fit(function: Function, low: mpf, high: mpf, degree: int, weight: Function) 
 
 
 def least_error(matrix: Matrix, values: Matrix) -> Matrix:
-    """What multiplies the matrix's columns to come nearest to the values, where it is farthest:
-    least squares again and again, each with more weight where the one before was far (Lawson)."""
+    """Returns the factors of the matrix's columns whose largest distance from the values is least.
+
+    Lawson's algorithm: least squares again and again, each time with more weight where the result
+    before was far from the values.
+    """
     weights = np.ones(len(values))
     for _ in range(60):
         root = np.sqrt(weights)
@@ -74,7 +78,7 @@ def least_error(matrix: Matrix, values: Matrix) -> Matrix:
 
 def table(name: str, dtype: str, function: Function, low: float, high: float, degree: int, *,
           absolute: bool = False, weight: Function | None = None) -> None:
-    """The error is relative, or absolute, or absolute times the weight."""
+    """Prints the coefficients and their error: relative, absolute, or absolute times the weight."""
     low, high = mpf(low), mpf(high)
     kind = np.float32 if dtype == "f32" else np.float64
     coefficients = (fit(function, low, high, degree, weight) if weight is not None
@@ -92,25 +96,27 @@ def table(name: str, dtype: str, function: Function, low: float, high: float, de
 
 
 def series(function: Function, x: mpf) -> mpf:
-    """A quotient that cancels near 0, evaluated with digits enough."""
+    """Returns a quotient that cancels near 0, evaluated with enough digits."""
     with mp.workdps(120):
         return function(x + mpf(10) ** -30 if x == 0 else x)
 
 
 def log_ratio(shifted: mpf) -> mpf:
-    """(1 - log(1 + p) / p) / p of p - 1/2"""
+    """Returns (1 - log(1 + p) / p) / p as a function of p - 1/2."""
     return series(lambda p: (1 - log1p(p) / p) / p, shifted + mpf(0.5))
 
 
 def log_ratio_counts(shifted: mpf) -> mpf:
-    """What its error is multiplied by in log(1 + p), relative to that."""
+    """Returns the factor from an absolute error of log_ratio to a relative error of log(1 + p)."""
     p = shifted + mpf(0.5)
     return p * p / log1p(p)
 
 
 def phi(shift: mpf, centre: mpf) -> Function:
-    """Phi(-a) exp(a^2/2) (a + shift), Phi the normal distribution, as a function of
-    a / (a + shift) - centre."""
+    """Returns Phi(-a) exp(a^2/2) (a + shift) as a function of a / (a + shift) - centre.
+
+    Phi is the normal distribution function.
+    """
     def function(t: mpf) -> mpf:
         part = t + centre
         a = shift * part / (1 - part)
@@ -123,10 +129,11 @@ def end(shift: mpf, a: mpf, centre: mpf) -> mpf:
 
 
 def pieces(name: str, function: Function, start: float, many: int, degree: int) -> None:
-    """A float32 function that is 0 at 0 by pieces: one from 0 to `start`, then two to each octave.
+    """Prints a piecewise float32 function that is 0 at 0.
 
-    A piece's polynomial is one of x - c; c near its middle is such that function(c) is a float32 to
-    a thousandth of its last place.
+    One piece reaches from 0 to `start`, and then there are two to each octave. A piece's polynomial
+    is one in x - c, where c is near the piece's middle and function(c) is a float32 to a thousandth
+    of its last place.
     """
     bits = np.float32(start).view(np.int32)
     edges = [mpf(float((bits + (k << 22)).view(np.float32))) for k in range(many)]
@@ -143,7 +150,7 @@ def pieces(name: str, function: Function, start: float, many: int, degree: int) 
 
 
 def centre(function: Function, low: mpf, high: mpf) -> mpf:
-    """c in the middle; it and function(c) are both float32, as good as exactly."""
+    """Returns a float32 c near the middle for which function(c) is almost exactly a float32."""
     middle = np.float32(float((low + high) / 2)).view(np.int32)
     for i in chain.from_iterable((n, -n) for n in range(2 ** 20)):
         c = mpf(float((middle + i).view(np.float32)))

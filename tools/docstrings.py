@@ -24,7 +24,7 @@ class Docstrings(Extension):
     """Rewrites each docstring when griffe has read the object that has it."""
 
     def on_alias_instance(self, *, alias: Alias, **_: Any) -> None:
-        """Import of a name: griffe knows no dataclasses but those of the standard library."""
+        """Makes griffe take ir's dataclasses for those of the standard library, which it knows."""
         alias.target_path = alias.target_path.replace("ir.records.", "dataclasses.")
 
     def on_object(self, *, obj: Object, **_: Any) -> None:
@@ -35,7 +35,7 @@ class Docstrings(Extension):
 
 
 def escaped(paragraph: str) -> str:
-    """The paragraph, if it is no code, with what is no emphasis outside of its `code` escaped."""
+    """Returns the paragraph with asterisks and underscores of names escaped, outside of `code`."""
     if paragraph.startswith("    "):
         return paragraph
     parts = paragraph.split("`")
@@ -44,7 +44,7 @@ def escaped(paragraph: str) -> str:
 
 
 def as_list(paragraph: str) -> str:
-    """The paragraph as a Markdown list, if each of its lines begins an item or continues one."""
+    """Returns the paragraph as a Markdown list, if each line begins an item or continues one."""
     first, *rest = paragraph.splitlines() or [""]
     if not ITEM.match(first) or not all(ITEM.match(x) or x.startswith("  ") for x in rest):
         return paragraph

@@ -30,7 +30,7 @@ SECONDS = re.compile(r" +\d+\.\d\d$", re.MULTILINE)      # of passes, in explain
 
 
 def models() -> Iterator[tuple[str, Module, tuple[str, ...], Any]]:
-    """Name, model, the types of its inputs, and inputs for a batch."""
+    """Yields a name, a model, the types of its inputs, and a function that makes inputs."""
     for name, case in CASES.items():
         nn.manual_seed(0)
         yield name, case.model().eval(), case.types, case.inputs

@@ -82,7 +82,7 @@ SAME_THOUGH = {                    # arguments that inspect cannot compare
 
 
 def public(space: Any) -> list[str]:
-    """The names that a module or class offers, without the modules and types it imports."""
+    """Returns the names that a module or class offers, without the modules and types it imports."""
     names = [n for n in dir(space) if not n.startswith("_")]
     if inspect.ismodule(space):
         names = [n for n in names if callable(getattr(space, n)) and n != "Tensor"]
@@ -90,7 +90,7 @@ def public(space: Any) -> list[str]:
 
 
 def row(name: str, ours: Any, theirs: Any, short: str) -> tuple[str, str]:
-    """(same, differs, not yet or out of scope; what there is to say)."""
+    """Returns a verdict (same, differs, not yet, out of scope) and a remark."""
     if ours is None or short in TYPES:
         return absent(short)
     if name in DIFFERS:

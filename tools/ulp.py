@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def measure(name: str, options: Any) -> list[Result]:
-    """Ours, and the peers' if asked for: the largest error, and where."""
+    """Returns the largest error of ours, and of the peers if asked for, and where it is."""
     tasks = [(name, options, part) for part in range(options.jobs)]
     with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
         parts = pool.map(work, tasks)
@@ -66,7 +66,7 @@ def measure(name: str, options: Any) -> list[Result]:
 
 
 def work(task: tuple[str, Any, int]) -> list[Result]:
-    """One process's share of the numbers."""
+    """Measures one process's share of the numbers."""
     name, options, part = task
     functions = [ours(name, options.dtype)]
     if options.peers:
@@ -82,7 +82,7 @@ def work(task: tuple[str, Any, int]) -> list[Result]:
 
 
 def larger(worst: Result, x: Array, y: Array, wanted: Array, nearest: Array) -> Result:
-    """The largest error so far. Only what is not the nearest number is looked at closely."""
+    """Returns the largest error so far. Only what is not the nearest number is measured."""
     other = np.flatnonzero((y != nearest) & ((y == y) | (nearest == nearest)))
     if not other.size:
         return worst
@@ -103,7 +103,7 @@ def numbers(name: str, options: Any, part: int) -> Iterator[Array]:
 
 
 def doubles(generator: np.random.Generator, count: int) -> Iterable[Array]:
-    """Random bits, and numbers where most functions do something."""
+    """Yields random bits, and numbers where most functions are neither 0 nor infinite."""
     yield generator.integers(0, 2 ** 64, count, np.uint64).view(np.float64)
     for scale in (1e-3, 0.3, 1, 3, 10, 100, 1e4):
         yield generator.uniform(-scale, scale, count)
@@ -122,7 +122,7 @@ def ours(name: str, dtype: str) -> Function:
 
 
 def torchs(name: str) -> Function:
-    """torch's function, as the table of counterparts has it."""
+    """Returns torch's function, as the table of counterparts has it."""
     import torch
     from torch.nn import functional as F
 
@@ -134,7 +134,7 @@ def torchs(name: str) -> Function:
 
 
 def onnxs(name: str, dtype: str) -> Function:
-    """ONNX Runtime's function; NaN where it has none."""
+    """Returns ONNX Runtime's function; NaN where it has none."""
     import onnxruntime
 
     builder = ir.Builder()
