@@ -305,7 +305,7 @@ def _compare(trial: _Trial, i: int) -> str:
 def _conditioning(own: NDArray, double: NDArray) -> float:
     """How far two correct ways to compute in double precision may be apart.
 
-    As far as float32 is from double precision, less the 29 bits between them, with some room.
+    As far as float32 is from double precision, less the 29 bits between them, with a margin.
     """
     error = np.abs(own - double)
     error = error[np.isfinite(error)]

@@ -220,9 +220,9 @@ class CallSpec:
 
     def check_sizes(self, sizes: Mapping[str, int], who: object = "the program") -> None:
         """Raises InputError where no call can have these sizes."""
-        for room, node in self.requirements:
-            if evaluate_dim(room, sizes) < 0:
-                raise InputError(f"{node.op} needs {room} >= 0, and {_in_words(sizes)}"
+        for dim, node in self.requirements:
+            if evaluate_dim(dim, sizes) < 0:
+                raise InputError(f"{node.op} needs {dim} >= 0, and {_in_words(sizes)}"
                                  f"{node.where.note}")
         if any((dim if isinstance(dim, int) else evaluate_dim(dim, sizes)) >= _TOO_MANY
                for dim in self.dims):

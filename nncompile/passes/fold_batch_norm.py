@@ -4,7 +4,7 @@ from ir import Context, Dim, Graph, Node, Operand, Value, product, rewrite, same
 from ir.graph import joined
 from ir.records import dataclass
 from nncompile.passes.support.building import NewNodes
-from nncompile.passes.support.matching import both_ways, with_known_weights
+from nncompile.passes.support.matching import orders, with_known_weights
 
 _SCALES, _SHIFTS = ("mul", "div"), ("add", "sub")
 
@@ -47,8 +47,7 @@ def _folded(node: Node, context: Context) -> list[Node] | None:
         return _into_the_next(node, context)
     if node.op not in _SCALES + _SHIFTS:
         return None
-    ways = both_ways(node.inputs)[:2 if node.op in ("mul", "add") else 1]
-    for operand, vector in ways:
+    for operand, vector in orders(node):
         linear = with_known_weights(context.producer(operand, uses=1), context)
         if linear is not None and linear.result.type == node.result.type \
                 and _is_per_feature(vector, linear.result, context):
@@ -91,8 +90,7 @@ def _into_the_next(linear: Node, context: Context) -> list[Node] | None:
     if scaled is None or scaled.op not in _SCALES or with_known_weights(linear, context) is None:
         return None
     _, w, *bias = linear.inputs
-    ways = both_ways(scaled.inputs)[:2 if scaled.op == "mul" else 1]
-    for x, vector in ways:
+    for x, vector in orders(scaled):
         if isinstance(x, Value) and x.type == scaled.result.type and not context.at_load(x) \
                 and isinstance(vector, Value) and _is_per_feature(vector, x, context):
             nodes = NewNodes(joined(scaled.where, linear.where))

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from math import frexp, isclose
 
-from ir import Context, Graph, Node, Operand, Value, rewrite
+from ir import OPS, Context, Graph, Node, Operand, Value, rewrite
 
 Pattern = Callable[[Node, Context], Node | None]
 
@@ -38,6 +38,11 @@ def _is_closed(node: Node, new: Node, context: Context) -> bool:
                 waiting.append(producer)
         found.update(inner)
     return all(context.uses(value) == count for value, count in found.items())
+
+
+def orders(node: Node) -> list[tuple[Operand, Operand]]:
+    """Returns the two operands in their order and, where they may change places, in the other."""
+    return both_ways(node.inputs)[:2 if "commutative" in OPS[node.op].traits else 1]
 
 
 def both_ways(inputs: Sequence[Operand]) -> list[tuple[Operand, Operand]]:
