@@ -121,11 +121,14 @@ def _declared_inputs(module: ModuleType, name: str) -> list[Any] | None:
 
 
 def guessed_inputs(model: Module, name: str) -> list[str]:
-    """Returns the type of the model's input, where its first layer with parameters tells it.
+    """Returns the type of the model's input, if its first layer with parameters tells it.
 
-    Raises InputError where it does not, or the model has several inputs.
+    A model without inputs has none. Raises InputError for any other model.
     """
-    if len(inspect.signature(model.forward).parameters) == 1:
+    count = len(inspect.signature(model.forward).parameters)
+    if count == 0:
+        return []
+    if count == 1:
         first = next((m for m in model.modules() if list(m.parameters(recurse=False))), None)
         match first:
             case Linear():

@@ -342,6 +342,15 @@ def test_inputs_are_guessed_from_the_first_layer(file: str,
     assert '--input "f32[B, 64]"' in err and "Wrong_inputs" in err
 
 
+def test_a_model_without_inputs_needs_none(tmp_path: Path,
+                                           capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "one.py").write_text(
+        "import numpy\nfrom nncompile import nn\n\nclass One(nn.Module):\n"
+        "    def forward(self):\n        return nn.functional.relu(numpy.ones(3))\n")
+    assert main(["show", f"{tmp_path}/one.py:One", "--stage", "traced"]) == 0
+    assert "graph One() -> f64[3] {" in capsys.readouterr().out
+
+
 def test_an_error_in_forward_says_where(file: str, capsys: pytest.CaptureFixture[str]) -> None:
     err = failing(capsys, "show", f"{file}:Wrong", "--input", "f32[B, 6]")
     assert "f32[B, 6]" in err and "model.py:" in err
