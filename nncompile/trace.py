@@ -178,9 +178,8 @@ class _Recorder(Dispatcher, Run):
         self.parameters: dict[str, Value] = {}
         self.paths = _paths_of(model)
 
-    def declare(
-        self, kind: str, name: str, type_: TensorType, data: NDArray | None = None
-    ) -> Value:
+    def declare(self, kind: str, name: str, type_: TensorType, data: NDArray | None = None
+                ) -> Value:
         """Returns a new input, parameter or constant of the graph."""
         value = self.builder.declare(kind, name, type_, data)
         self.known.add(value)
@@ -311,15 +310,13 @@ class _Recorder(Dispatcher, Run):
                 return code.co_filename, line or frame.f_lineno
         return self.layers[min(called, len(self.layers) - 1)]._made_at
 
-    def fail(
-        self, message: str, operands: Iterable[Any], traceback: TracebackType | None = None
-    ) -> NoReturn:
+    def fail(self, message: str, operands: Iterable[Any], traceback: TracebackType | None = None
+             ) -> NoReturn:
         """Raises TraceError."""
         raise self.error(message, operands, traceback) from None
 
-    def error(
-        self, message: str, operands: Iterable[Any], traceback: TracebackType | None = None
-    ) -> TraceError:
+    def error(self, message: str, operands: Iterable[Any], traceback: TracebackType | None = None
+              ) -> TraceError:
         """Returns a TraceError that names the running layer, the operands and the user's line."""
         origin = self.line(_frames_of(traceback))
         return TraceError(_report(message, self.layer_name(), operands, origin))

@@ -33,9 +33,8 @@ class Array(Inplace):
         """Computes a NumPy ufunc, which is also where the operators + - * / @ < == arrive."""
         return Array._numpy_ufunc(ufunc, method, inputs, options)
 
-    def __array_function__(
-        self, function: Callable[..., Any], _: Any, args: Any, kwargs: Any
-    ) -> Any:
+    def __array_function__(self, function: Callable[..., Any], _: Any, args: Any, kwargs: Any
+                           ) -> Any:
         """Computes a function of NumPy's that was called on this array, such as numpy.concatenate.
         """
         return Array._numpy_function(function, args, kwargs)

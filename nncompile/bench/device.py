@@ -142,9 +142,8 @@ def _ours(compiled: CompiledModel, stopwatch: Stopwatch) -> _Library:
 
 # -- peers -----------------------------------------------------------------------------------------
 
-def _torch_library(
-    graph: ir.Graph, arrays: Sequence[NDArray], *, compiled: bool = False
-) -> _Library:
+def _torch_library(graph: ir.Graph, arrays: Sequence[NDArray], *, compiled: bool = False
+                   ) -> _Library:
     torch = needed("torch")
     if not torch.accelerator.is_available():
         raise Unavailable("torch finds no GPU")

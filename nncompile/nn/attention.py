@@ -38,20 +38,10 @@ class MultiheadAttention(Module):
     bias_k: Parameter | None
     bias_v: Parameter | None
 
-    def __init__(
-        self,
-        embed_dim: int,
-        num_heads: int,
-        dropout: float = 0.0,
-        bias: bool = True,
-        add_bias_kv: bool = False,
-        add_zero_attn: bool = False,
-        kdim: int | None = None,
-        vdim: int | None = None,
-        batch_first: bool = False,
-        device: Any = None,
-        dtype: DTypeLike | None = None,
-    ) -> None:
+    def __init__(self, embed_dim: int, num_heads: int, dropout: float = 0.0, bias: bool = True,
+                 add_bias_kv: bool = False, add_zero_attn: bool = False, kdim: int | None = None,
+                 vdim: int | None = None, batch_first: bool = False, device: Any = None,
+                 dtype: DTypeLike | None = None) -> None:
         super().__init__()
         if embed_dim <= 0 or num_heads <= 0 or embed_dim % num_heads:
             raise InputError(f"{num_heads} heads do not divide a width of {embed_dim}")
@@ -96,17 +86,10 @@ class MultiheadAttention(Module):
     def _unlike_eval(self) -> bool:
         return self.training and self.dropout > 0
 
-    def forward(
-        self,
-        query: Array,
-        key: Array,
-        value: Array,
-        key_padding_mask: Array | None = None,
-        need_weights: bool = True,
-        attn_mask: Array | None = None,
-        average_attn_weights: bool = True,
-        is_causal: bool = False,
-    ) -> tuple[Array, Array | None]:
+    def forward(self, query: Array, key: Array, value: Array, key_padding_mask: Array | None = None,
+                need_weights: bool = True, attn_mask: Array | None = None,
+                average_attn_weights: bool = True, is_causal: bool = False
+                ) -> tuple[Array, Array | None]:
         """Returns the output, and with need_weights the attention weights, otherwise None.
 
         key_padding_mask: [N, S]. attn_mask: [L, S] or [N * num_heads, L, S]. A mask of bool is true

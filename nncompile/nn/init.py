@@ -39,9 +39,8 @@ _GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "s
 _PIECE = 8192                                    # numbers drawn at a time
 
 
-def uniform_(
-    tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None
-) -> Tensor:
+def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None
+             ) -> Tensor:
     """Draws from the uniform distribution on [a, b)."""
     draws = generator or default_generator()
 
@@ -51,9 +50,8 @@ def uniform_(
     return _draw_into(tensor, draw)
 
 
-def normal_(
-    tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None
-) -> Tensor:
+def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None
+            ) -> Tensor:
     """Draws from the normal distribution."""
     draws = generator or default_generator()
 
@@ -67,10 +65,8 @@ def normal_(
     return _draw_into(tensor, draw)
 
 
-def trunc_normal_(
-    tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0,
-    generator: Generator | None = None,
-) -> Tensor:
+def trunc_normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0,
+                  b: float = 2.0, generator: Generator | None = None) -> Tensor:
     """Draws from the normal distribution restricted to [a, b]. Raises InputError for a > b."""
     if a > b:
         raise InputError(f"trunc_normal_ needs a <= b, got {a} and {b}")
@@ -138,9 +134,8 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
     return _fill(tensor, values)
 
 
-def xavier_uniform_(
-    tensor: Tensor, gain: float = 1.0, generator: Generator | None = None
-) -> Tensor:
+def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None
+                    ) -> Tensor:
     """Draws uniformly with variance gain^2 * 2 / (fan_in + fan_out).
 
     Glorot and Bengio (2010). Raises InputError for less than two dimensions.
@@ -159,13 +154,9 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator | Non
     return normal_(tensor, 0.0, gain * math.sqrt(2 / max(fan_in + fan_out, 1)), generator)
 
 
-def kaiming_uniform_(
-    tensor: Tensor,
-    a: float = 0,
-    mode: str = "fan_in",
-    nonlinearity: str = "leaky_relu",
-    generator: Generator | None = None,
-) -> Tensor:
+def kaiming_uniform_(tensor: Tensor, a: float = 0, mode: str = "fan_in",
+                     nonlinearity: str = "leaky_relu", generator: Generator | None = None
+                     ) -> Tensor:
     """Draws uniformly with variance gain^2 / fan.
 
     mode: the fan, "fan_in" or "fan_out". nonlinearity, a: see calculate_gain.
@@ -176,13 +167,8 @@ def kaiming_uniform_(
     return uniform_(tensor, -bound, bound, generator)
 
 
-def kaiming_normal_(
-    tensor: Tensor,
-    a: float = 0,
-    mode: str = "fan_in",
-    nonlinearity: str = "leaky_relu",
-    generator: Generator | None = None,
-) -> Tensor:
+def kaiming_normal_(tensor: Tensor, a: float = 0, mode: str = "fan_in",
+                    nonlinearity: str = "leaky_relu", generator: Generator | None = None) -> Tensor:
     """Draws from the normal distribution with variance gain^2 / fan; arguments as kaiming_uniform_.
     """
     return normal_(tensor, 0.0, _kaiming_std(tensor, a, mode, nonlinearity), generator)
@@ -206,9 +192,8 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = N
     return _fill(tensor, gain * (q.T if rows < columns else q).reshape(tensor.shape))
 
 
-def sparse_(
-    tensor: Tensor, sparsity: float, std: float = 0.01, generator: Generator | None = None
-) -> Tensor:
+def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Generator | None = None
+            ) -> Tensor:
     """Draws a matrix from the normal distribution, with some elements of each column 0.
 
     sparsity: the fraction of them, rounded up. Martens (2010). Raises InputError for another rank

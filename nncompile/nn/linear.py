@@ -38,14 +38,8 @@ class Linear(Module):
     weight: Parameter
     bias: Parameter | None
 
-    def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        bias: bool = True,
-        device: Any = None,
-        dtype: DTypeLike | None = None,
-    ) -> None:
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, device: Any = None,
+                 dtype: DTypeLike | None = None) -> None:
         super().__init__()
         self.in_features = in_features
         self.out_features = out_features
@@ -127,15 +121,8 @@ class Bilinear(Module):
     weight: Parameter
     bias: Parameter | None
 
-    def __init__(
-        self,
-        in1_features: int,
-        in2_features: int,
-        out_features: int,
-        bias: bool = True,
-        device: Any = None,
-        dtype: DTypeLike | None = None,
-    ) -> None:
+    def __init__(self, in1_features: int, in2_features: int, out_features: int, bias: bool = True,
+                 device: Any = None, dtype: DTypeLike | None = None) -> None:
         super().__init__()
         if in1_features <= 0:
             raise InputError(f"in1_features must be above 0, got {in1_features}")

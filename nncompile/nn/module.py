@@ -83,9 +83,8 @@ class Module:
 
     # -- hooks -------------------------------------------------------------------------------------
 
-    def register_forward_pre_hook(
-        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
-    ) -> RemovableHandle:
+    def register_forward_pre_hook(self, hook: Callable[..., Any], *, prepend: bool = False,
+                                  with_kwargs: bool = False) -> RemovableHandle:
         """Makes every call run hook(module, args) before the forward.
 
         What the hook returns, unless it is None, replaces the arguments.
@@ -94,10 +93,9 @@ class Module:
         """
         return RemovableHandle(self._hooks.before, Hook(hook, with_kwargs), prepend)
 
-    def register_forward_hook(
-        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False,
-        always_call: bool = False,
-    ) -> RemovableHandle:
+    def register_forward_hook(self, hook: Callable[..., Any], *, prepend: bool = False,
+                              with_kwargs: bool = False, always_call: bool = False
+                              ) -> RemovableHandle:
         """Makes every call run hook(module, args, output) after the forward.
 
         What the hook returns, unless it is None, replaces the output.
@@ -201,9 +199,8 @@ class Module:
 
     # -- the tree ----------------------------------------------------------------------------------
 
-    def named_modules(
-        self, memo: set[Module] | None = None, prefix: str = "", remove_duplicate: bool = True
-    ) -> Iterator[tuple[str, Module]]:
+    def named_modules(self, memo: set[Module] | None = None, prefix: str = "",
+                      remove_duplicate: bool = True) -> Iterator[tuple[str, Module]]:
         """Yields the module and all modules below, each with its path; a shared module once."""
         memo = set() if memo is None else memo
         if self in memo:
@@ -229,9 +226,8 @@ class Module:
         """Yields the direct submodules; a shared module once."""
         return (module for _, module in self.named_children())
 
-    def named_parameters(
-        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
-    ) -> Iterator[tuple[str, Parameter]]:
+    def named_parameters(self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+                         ) -> Iterator[tuple[str, Parameter]]:
         """Yields the parameters here and below, each with its path; a tied one with its first path.
         """
         return self._named_arrays("_parameters", prefix, recurse, remove_duplicate)
@@ -240,9 +236,8 @@ class Module:
         """Yields the parameters here and below; a tied one once."""
         return (parameter for _, parameter in self.named_parameters(recurse=recurse))
 
-    def named_buffers(
-        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
-    ) -> Iterator[tuple[str, Array]]:
+    def named_buffers(self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+                      ) -> Iterator[tuple[str, Array]]:
         """Yields the buffers here and below, each with its path; a shared one once."""
         return self._named_arrays("_buffers", prefix, recurse, remove_duplicate)
 
@@ -250,9 +245,8 @@ class Module:
         """Yields the buffers here and below; a shared one once."""
         return (buffer for _, buffer in self.named_buffers(recurse=recurse))
 
-    def _named_arrays(
-        self, kind: str, prefix: str, recurse: bool, remove_duplicate: bool
-    ) -> Iterator[tuple[str, Any]]:
+    def _named_arrays(self, kind: str, prefix: str, recurse: bool, remove_duplicate: bool
+                      ) -> Iterator[tuple[str, Any]]:
         seen: set[int] = set()
         modules: Iterable[tuple[str, Module]] = [(prefix, self)]
         if recurse:
@@ -316,9 +310,8 @@ class Module:
 
     # -- state -------------------------------------------------------------------------------------
 
-    def state_dict(
-        self, *, destination: Any = None, prefix: str = "", keep_vars: bool = False
-    ) -> Any:
+    def state_dict(self, *, destination: Any = None, prefix: str = "", keep_vars: bool = False
+                   ) -> Any:
         """Returns all parameters and persistent buffers by path, as ndarrays that share memory.
 
         keep_vars: the Parameters and Arrays themselves. Parameters of a lazy layer that have no
@@ -328,9 +321,8 @@ class Module:
         save(self, state, prefix, keep_vars)
         return state
 
-    def load_state_dict(
-        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
-    ) -> IncompatibleKeys:
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True,
+                        assign: bool = False) -> IncompatibleKeys:
         """Copies values into the parameters and buffers, all of them or none.
 
         state_dict: by path, anything that numpy.asarray takes, torch's tensors included; the shapes

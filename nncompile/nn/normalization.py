@@ -60,15 +60,9 @@ class LayerNorm(_Normalization):
     variance is the biased one. Ba, Kiros and Hinton (2016), arXiv:1607.06450.
     """
 
-    def __init__(
-        self,
-        normalized_shape: int | Sequence[int],
-        eps: float = 1e-5,
-        elementwise_affine: bool = True,
-        bias: bool = True,
-        device: Any = None,
-        dtype: DTypeLike | None = None,
-    ) -> None:
+    def __init__(self, normalized_shape: int | Sequence[int], eps: float = 1e-5,
+                 elementwise_affine: bool = True, bias: bool = True, device: Any = None,
+                 dtype: DTypeLike | None = None) -> None:
         super().__init__()
         self.normalized_shape = _shape_of(normalized_shape)
         self.eps = eps
@@ -91,14 +85,9 @@ class RMSNorm(_Normalization):
     machine epsilon of x's dtype. Zhang and Sennrich (2019), arXiv:1910.07467.
     """
 
-    def __init__(
-        self,
-        normalized_shape: int | Sequence[int],
-        eps: float | None = None,
-        elementwise_affine: bool = True,
-        device: Any = None,
-        dtype: DTypeLike | None = None,
-    ) -> None:
+    def __init__(self, normalized_shape: int | Sequence[int], eps: float | None = None,
+                 elementwise_affine: bool = True, device: Any = None, dtype: DTypeLike | None = None
+                 ) -> None:
         super().__init__()
         self.normalized_shape = _shape_of(normalized_shape)
         self.eps = eps
@@ -120,17 +109,8 @@ class GroupNorm(_Normalization):
     arXiv:1803.08494. Raises InputError where num_groups does not divide num_channels.
     """
 
-    def __init__(
-        self,
-        num_groups: int,
-        num_channels: int,
-        eps: float = 1e-5,
-        affine: bool = True,
-        device: Any = None,
-        dtype: DTypeLike | None = None,
-        *,
-        bias: bool = True,
-    ) -> None:
+    def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True,
+                 device: Any = None, dtype: DTypeLike | None = None, *, bias: bool = True) -> None:
         super().__init__()
         if num_channels % num_groups:
             raise InputError(f"{num_channels} channels do not divide into {num_groups} groups")
@@ -159,18 +139,9 @@ class _ByChannel(_Normalization):
     running_var: Array | None
     num_batches_tracked: Array | None
 
-    def __init__(
-        self,
-        num_features: int,
-        eps: float = 1e-5,
-        momentum: float | None = 0.1,
-        affine: bool = True,
-        track_running_stats: bool = True,
-        device: Any = None,
-        dtype: DTypeLike | None = None,
-        *,
-        bias: bool = True,
-    ) -> None:
+    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1,
+                 affine: bool = True, track_running_stats: bool = True, device: Any = None,
+                 dtype: DTypeLike | None = None, *, bias: bool = True) -> None:
         super().__init__()
         self.num_features = num_features
         self.eps = eps
@@ -242,18 +213,9 @@ class InstanceNorm1d(_ByChannel):
     running statistics instead. Ulyanov, Vedaldi and Lempitsky (2016), arXiv:1607.08022.
     """
 
-    def __init__(
-        self,
-        num_features: int,
-        eps: float = 1e-5,
-        momentum: float = 0.1,
-        affine: bool = False,
-        track_running_stats: bool = False,
-        device: Any = None,
-        dtype: DTypeLike | None = None,
-        *,
-        bias: bool = True,
-    ) -> None:
+    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1,
+                 affine: bool = False, track_running_stats: bool = False, device: Any = None,
+                 dtype: DTypeLike | None = None, *, bias: bool = True) -> None:
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype,
                          bias=bias)
 
@@ -282,17 +244,9 @@ class _LazyByChannel(_ByChannel):
 
     becomes: type[_ByChannel]
 
-    def __init__(
-        self,
-        eps: float = 1e-5,
-        momentum: float | None = 0.1,
-        affine: bool = True,
-        track_running_stats: bool = True,
-        device: Any = None,
-        dtype: DTypeLike | None = None,
-        *,
-        bias: bool = True,
-    ) -> None:
+    def __init__(self, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
+                 track_running_stats: bool = True, device: Any = None,
+                 dtype: DTypeLike | None = None, *, bias: bool = True) -> None:
         _ByChannel.__init__(self, 0, eps, momentum, False, False, bias=False)
         self.affine = affine
         self.track_running_stats = track_running_stats

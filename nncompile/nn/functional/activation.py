@@ -41,9 +41,8 @@ def relu6(input: Any, inplace: bool = False) -> Array:
 
 
 @from_outside
-def hardtanh(
-    input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
-) -> Array:
+def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
+             ) -> Array:
     """Computes min(max(x, min_val), max_val). Raises InputError for min_val above max_val."""
     if min_val > max_val:
         raise InputError(f"hardtanh: min_val {min_val} is above max_val {max_val}")

@@ -18,16 +18,9 @@ _NEGATIVE = -math.inf
 
 
 @from_outside
-def scaled_dot_product_attention(
-    query: Any,
-    key: Any,
-    value: Any,
-    attn_mask: Any = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-) -> Array:
+def scaled_dot_product_attention(query: Any, key: Any, value: Any, attn_mask: Any = None,
+                                 dropout_p: float = 0.0, is_causal: bool = False,
+                                 scale: float | None = None, enable_gqa: bool = False) -> Array:
     """Computes softmax(query @ key^T * scale + mask) @ value.
 
     query [..., L, E], key [..., S, E] and value [..., S, V] give [..., L, V].
@@ -128,10 +121,9 @@ def _with_row(x: Array, row: Any) -> Array:
     return cat([x, as_array("bias_k and bias_v", row).expand(x.size(0), 1, -1)], 1)
 
 
-def _joined_heads(
-    q: Array, k: Array, v: Array, mask: Array | None, dropout_p: float, weight: Any, bias: Any,
-    batched: bool, need_weights: bool, average: bool,
-) -> tuple[Array, Array | None]:
+def _joined_heads(q: Array, k: Array, v: Array, mask: Array | None, dropout_p: float, weight: Any,
+                  bias: Any, batched: bool, need_weights: bool, average: bool
+                  ) -> tuple[Array, Array | None]:
     """Returns the heads' outputs concatenated and projected, and the attention weights if needed.
     """
     seen = None

@@ -16,13 +16,8 @@ from nncompile.nn.calls import from_outside
 
 
 @from_outside
-def layer_norm(
-    input: Any,
-    normalized_shape: Sequence[int],
-    weight: Any = None,
-    bias: Any = None,
-    eps: float = 1e-5,
-) -> Array:
+def layer_norm(input: Any, normalized_shape: Sequence[int], weight: Any = None, bias: Any = None,
+               eps: float = 1e-5) -> Array:
     """Computes (x - mean) / sqrt(variance + eps) * weight + bias over the last dimensions.
 
     normalized_shape: their sizes; also the shape of weight and bias. The variance is the biased
@@ -37,9 +32,8 @@ def layer_norm(
 
 
 @from_outside
-def rms_norm(
-    input: Any, normalized_shape: Sequence[int], weight: Any = None, eps: float | None = None
-) -> Array:
+def rms_norm(input: Any, normalized_shape: Sequence[int], weight: Any = None,
+             eps: float | None = None) -> Array:
     """Computes x / sqrt(mean(x^2) + eps) * weight over the last dimensions.
 
     normalized_shape: their sizes; also the shape of weight. eps: by default the machine epsilon of
@@ -66,9 +60,8 @@ def _last_axes(name: str, input: Any, normalized_shape: Sequence[int], **affine:
 
 
 @from_outside
-def group_norm(
-    input: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5
-) -> Array:
+def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5
+               ) -> Array:
     """Normalises each group of channels of [N, C, ...] to mean 0 and variance 1.
 
     The result times weight plus bias, both [C]. Wu and He (2018), arXiv:1803.08494.
@@ -91,16 +84,9 @@ def group_norm(
 
 
 @from_outside
-def batch_norm(
-    input: Any,
-    running_mean: Any,
-    running_var: Any,
-    weight: Any = None,
-    bias: Any = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> Array:
+def batch_norm(input: Any, running_mean: Any, running_var: Any, weight: Any = None,
+               bias: Any = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5
+               ) -> Array:
     """Computes (x - mean) / sqrt(variance + eps) * weight + bias for each channel of [N, C, ...].
 
     training: mean and variance are the batch's, and the running ones, if given, move towards them
@@ -133,16 +119,9 @@ def batch_norm(
 
 
 @from_outside
-def instance_norm(
-    input: Any,
-    running_mean: Any = None,
-    running_var: Any = None,
-    weight: Any = None,
-    bias: Any = None,
-    use_input_stats: bool = True,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> Array:
+def instance_norm(input: Any, running_mean: Any = None, running_var: Any = None, weight: Any = None,
+                  bias: Any = None, use_input_stats: bool = True, momentum: float = 0.1,
+                  eps: float = 1e-5) -> Array:
     """Normalises each channel of each instance of [N, C, ...] to mean 0 and variance 1.
 
     The result times weight plus bias, both [C]. use_input_stats: False uses the running statistics
@@ -207,9 +186,8 @@ def _check_values(shape: Sequence[Any]) -> None:
 
 
 @from_outside
-def local_response_norm(
-    input: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
-) -> Array:
+def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float = 0.75,
+                        k: float = 1.0) -> Array:
     """Computes x / (k + alpha * mean of x^2 over `size` neighbouring channels)^beta.
 
     The input is [N, C, ...] with three dimensions or more; channels beyond the first and the last
@@ -234,9 +212,8 @@ def neighbours(x: Array, size: int, before: int, after: int) -> Array:
 
 
 @from_outside
-def normalize(
-    input: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: None = None
-) -> Array:
+def normalize(input: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: None = None
+              ) -> Array:
     """Computes x / max(p-norm of x along dim, eps)."""
     if out is not None:
         raise InputError("normalize writes to no `out`: take what it returns")
@@ -277,9 +254,8 @@ def pdist(input: Any, p: float = 2.0) -> Array:
 
 
 @from_outside
-def pairwise_distance(
-    x1: Any, x2: Any, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
-) -> Array:
+def pairwise_distance(x1: Any, x2: Any, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
+                      ) -> Array:
     """Computes the p-norm of x1 - x2 + eps along the last dimension."""
     difference = as_array("pairwise_distance", x1).sub(as_array("pairwise_distance", x2))
     return difference.add(eps).norm(float(p), -1, keepdim)

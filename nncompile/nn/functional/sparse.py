@@ -13,15 +13,9 @@ from nncompile.nn.calls import from_outside
 
 
 @from_outside
-def embedding(
-    input: Any,
-    weight: Any,
-    padding_idx: int | None = None,
-    max_norm: float | None = None,
-    norm_type: float = 2.0,
-    scale_grad_by_freq: bool = False,
-    sparse: bool = False,
-) -> Array:
+def embedding(input: Any, weight: Any, padding_idx: int | None = None,
+              max_norm: float | None = None, norm_type: float = 2.0,
+              scale_grad_by_freq: bool = False, sparse: bool = False) -> Array:
     """Looks up rows of weight [V, D]: int32 or int64 indices [...] give [..., D].
 
     max_norm: rows whose norm_type-norm is above it are scaled down to it; unlike torch's, the table
@@ -36,19 +30,10 @@ def embedding(
 
 
 @from_outside
-def embedding_bag(
-    input: Any,
-    weight: Any,
-    offsets: Any = None,
-    max_norm: float | None = None,
-    norm_type: float = 2,
-    scale_grad_by_freq: bool = False,
-    mode: str = "mean",
-    sparse: bool = False,
-    per_sample_weights: Any = None,
-    include_last_offset: bool = False,
-    padding_idx: int | None = None,
-) -> Array:
+def embedding_bag(input: Any, weight: Any, offsets: Any = None, max_norm: float | None = None,
+                  norm_type: float = 2, scale_grad_by_freq: bool = False, mode: str = "mean",
+                  sparse: bool = False, per_sample_weights: Any = None,
+                  include_last_offset: bool = False, padding_idx: int | None = None) -> Array:
     """Computes the sum, mean or maximum of rows of weight [V, D] for each bag of indices: [B, D].
 
     input: [B, L], a bag in each row; or [N] with offsets [B], the indices where each bag begins,
