@@ -15,7 +15,7 @@ from nncompile.cpu.kernels import LANE_OPS
 from nncompile.cpu.vector import math
 from nncompile.cuda.kernels import FUNCTIONS
 from nncompile.cuda.steps import STEPS as CUDA_STEPS
-from nncompile.schedule.ops import KINDS, ROWS
+from nncompile.schedule.ops import KINDS, SCHEDULES
 from tests.exact import EXACT
 from tests.strategies import JUMPS, JUMPS_OF_TWO
 from tests.test_bench import CASES
@@ -44,7 +44,7 @@ TABLES: dict[str, tuple[Collection[str], Collection[str]]] = {
     "ir/README.md, The ops": (OPS, listed_in_the_readme()),
     "nncompile/nn, nncompile/array: a function or method": (
         OPS, quoted("nncompile/nn", "nncompile/array", "nncompile/functions.py")),
-    "schedule/ops.py ROWS": (OPS, ROWS),
+    "schedule/ops.py SCHEDULES": (OPS, SCHEDULES),
     "cpu/vector/math SHORT or LONG": (ELEMENTWISE, math.SHORT | math.LONG),
     "cuda/kernels/chain.py FUNCTIONS": (ELEMENTWISE, FUNCTIONS),
     "counterparts.py": (OPS, COUNTERPARTS),
@@ -62,7 +62,7 @@ def test_every_op_is_in_every_table() -> None:
 
 
 def test_no_table_has_more() -> None:
-    assert ROWS.keys() == OPS.keys() == COUNTERPARTS.keys()
+    assert SCHEDULES.keys() == OPS.keys() == COUNTERPARTS.keys()
     assert math.SHORT.keys().isdisjoint(math.LONG)
     assert math.SHORT.keys() | math.LONG.keys() == LANE_OPS.keys() - {"copy"} == ELEMENTWISE
     assert FUNCTIONS.keys() - {"copy"} == ELEMENTWISE

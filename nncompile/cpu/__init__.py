@@ -9,5 +9,5 @@
     runtime/     from a call to the workers, and back with the results
     machine/     the caches, cores and ceilings of this machine
 
-This package imports none of them: the machine's rooms are of use without a code generator.
+This package imports none of them, so `machine/` can be imported without a code generator.
 """

@@ -49,10 +49,10 @@ DRIVER_ARGUMENTS = {"args": "p", "sizes": "p", "weights": "p", "scratch": "p", "
 PLAN_LETTERS, DRIVER_LETTERS = "".join(PLAN_ARGUMENTS.values()), "".join(DRIVER_ARGUMENTS.values())
 
 # The facts that `plan` states of a call.  FLOPS: its operations.  The scratch, in float32, of one
-# worker's block of rows, or of all phases.  MOST_ROWS: of a block.  ROOM: negative where the sizes
+# worker's block of rows, or of all phases.  MOST_ROWS: of a block.  SLACK: negative where the sizes
 # are not legal.  From OUTPUT_DIMS on: each dim of each output.
 _facts = Record()
-FLOPS, BLOCK_SCRATCH, PHASES_SCRATCH, MOST_ROWS, ROOM = _facts.words(5)
+FLOPS, BLOCK_SCRATCH, PHASES_SCRATCH, MOST_ROWS, SLACK = _facts.words(5)
 OUTPUT_DIMS = _facts.size
 
 # What a step reports of a wrong number among the data: 1 + its own number, 0 where there is none;

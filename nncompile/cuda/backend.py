@@ -50,7 +50,7 @@ _SIMULATION = threading.RLock()    # the simulator runs one kernel at a time
 class _Plan:
     """What calls of some sizes need.
 
-    The sizes in order, where each buffer begins in scratch memory, the words of scratch memory, and
+    The sizes in order, where each buffer begins in scratch memory, the size of scratch memory, and
     the shapes of the outputs.
     """
 

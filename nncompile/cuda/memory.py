@@ -30,7 +30,7 @@ class Memory:
         self._views: dict[str, Any] = {}                 # of scratch
 
     def forget(self, key: tuple[Any, ...], most: int) -> None:
-        """Makes room for the recording of a key.
+        """Closes recordings that a new one, of this key, takes the place of.
 
         Recordings on other memory, told by `key[2:]`, are closed; if there are none and the number
         of recordings has reached `most`, the oldest is.
@@ -40,10 +40,10 @@ class Memory:
             if recording := self.recordings.pop(old):
                 recording.close()
 
-    def scratch(self, words: int, dtypes: Sequence[str]) -> list[Any]:
-        """Returns memory of at least so many words of 4 bytes, as an array of each of the dtypes.
+    def scratch(self, size: int, dtypes: Sequence[str]) -> list[Any]:
+        """Returns memory of at least so many units of 4 bytes, as an array of each of the dtypes.
         """
-        raw = self.array("scratch", words + words % 2, np.dtype(np.int32))
+        raw = self.array("scratch", size + size % 2, np.dtype(np.int32))
         if raw is not self._views.get("i32"):
             self._views = {"i32": raw}
         for dtype in dtypes:

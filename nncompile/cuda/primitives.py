@@ -16,7 +16,7 @@ MATH = ("exp", "log", "tanh", "sqrt", "erf", "erfc", "fabs", "sin", "cos", "tan"
 _NUMPY = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "asinh": "arcsinh",
           "acosh": "arccosh", "atanh": "arctanh"}
 TYPES = ("float32", "float64", "int8", "uint8", "int32", "int64", "uint64")
-_LINE = 32                         # words of 4 bytes that a warp reads at once
+_LINE = 32                         # units of 4 bytes that a warp reads at once
 
 
 def primitives(cuda: Cuda, target: Target) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def _ceil_div(a: int, b: int) -> int:
 
 
 def aligned(count: int) -> int:
-    """Returns a number of words rounded up so that the next buffer starts on a line."""
+    """Returns a size of scratch memory rounded up so that the next buffer starts on a line."""
     return _ceil_div(count, _LINE) * _LINE
 
 

@@ -200,8 +200,8 @@ def _matrix(view: View) -> list[Argument]:
 
 def _take(step: Step, context: _Context) -> list[Launch]:
     """Rows of the operand by number; x is where the first row begins."""
-    x, ids, outer, steps, sizes = geometry.gather(step)
-    dims, strides = collapsed(outer, steps)
+    x, ids, outer, strides, sizes = geometry.gather(step)
+    dims, strides = collapsed(outer, strides)
     kernel = kernels.take(ids.dtype, len(dims), x.dtype, context.target)
     return [_by_element(kernel, (*dims, sizes[-1]), [
         step.result, x, ids, *sizes, *context.fault, *dims, *(n for s in strides for n in s)])]

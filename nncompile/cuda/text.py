@@ -101,6 +101,6 @@ def _scalar(scalar: Scalar) -> str:
 
 
 def _in_elements(view: View) -> str:
-    """Returns where a buffer begins in scratch memory, which counts words of 4 bytes."""
+    """Returns where a buffer begins in scratch memory, which counts units of 4 bytes."""
     size = DTYPES[view.dtype].itemsize
     return str(view.place) + {1: " * 4", 4: "", 8: " // 2"}[size]

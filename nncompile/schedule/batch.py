@@ -7,7 +7,7 @@ from __future__ import annotations
 from ir.graph import Graph, Node, Value
 from ir.ops import split_then
 from ir.types import Dim, DimExpr, TensorType, divide, symbol
-from nncompile.schedule.ops import ROWS
+from nncompile.schedule.ops import SCHEDULES
 from nncompile.schedule.rows import Axes, MixedRows, aligned
 
 
@@ -59,14 +59,14 @@ def _rows_of(node: Node, batch: str, axes: Axes) -> int | None:
     Raises MixedRows where a row of the result is not computed from one row of each operand; an op
     without a rule makes no rows.
     """
-    axis, row = _axis_with(node.result.type, batch), ROWS[node.op]
+    axis, how = _axis_with(node.result.type, batch), SCHEDULES[node.op]
     own, attrs, then = split_then(node.op, node.inputs, node.attrs)
     further = [o for _, others in then for o in others]
     if all(axes.get(o) is None for o in (*own, *further)):
-        if axis is not None and not row.repeats(attrs, axis):
+        if axis is not None and not how.repeats(attrs, axis):
             raise MixedRows
         return axis
-    kept = row.rows is not None and row.rows(node.result.type, own, attrs, axes) in (axis, None)
+    kept = how.rows is not None and how.rows(node.result.type, own, attrs, axes) in (axis, None)
     if not kept or aligned(node.result.type, further, {}, axes) not in (axis, None):
         raise MixedRows
     return axis

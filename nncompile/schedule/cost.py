@@ -4,7 +4,7 @@ from __future__ import annotations
 import math
 
 from ir.types import DTYPES, Dim, product
-from nncompile.schedule.ops import KINDS, ROWS
+from nncompile.schedule.ops import KINDS, SCHEDULES
 from nncompile.schedule.program import Program, Step
 
 
@@ -26,7 +26,7 @@ def _own_work(step: Step, elements: Dim) -> Dim:
 
 def _cost(op: str) -> int:
     """Operations per element of an elementwise op; a copy counts as one."""
-    return ROWS[op].cost if op != "copy" else 1
+    return SCHEDULES[op].cost if op != "copy" else 1
 
 
 def products(step: Step) -> Dim:

@@ -31,9 +31,9 @@ class Lowering:
         self.steps: list[Step] = []
         self.requirements: list[tuple[Dim, Node]] = []
 
-    def require(self, node: Node, *rooms: Dim) -> None:
-        """Makes the program refuse calls in which one of these sizes is negative."""
-        self.requirements += [(room, node) for room in rooms if extent(room)[0] < 0]
+    def require(self, node: Node, *dims: Dim) -> None:
+        """Makes the program refuse calls in which one of these dims is negative."""
+        self.requirements += [(dim, node) for dim in dims if extent(dim)[0] < 0]
 
     def operand(self, operand: Value | float) -> Operand:
         """Returns where an operand lives, or the number that it is."""
@@ -150,9 +150,9 @@ def along_axis(low: Lowering, node: Node, operands: Views, attrs: Attrs) -> View
     if low.vectors and not _is_row(x, [axis]):
         found = _as_columns(x.shape, [x.strides, row_major(x.shape)], [axis])
         if found:
-            shape, (steps, own) = found
+            shape, (source, own) = found
             out = low.result(node)
-            low.step(node.op, node, out.laid_out(shape, own), [x.laid_out(shape, steps)],
+            low.step(node.op, node, out.laid_out(shape, own), [x.laid_out(shape, source)],
                      kept | {"columns": True})
             return out
     return _along_axes(low, node, x, [axis], [], kept)
@@ -203,15 +203,15 @@ def _as_columns(shape: Sequence[Dim], strides: Sequence[Sequence[Dim]], axes: Se
     K merges the axes, and N is contiguous in every array.  None where strides do not allow that,
     or where N is too small to be vectorised.
     """
-    def walked(axes: Sequence[int]) -> tuple[tuple[Dim, ...], list[tuple[Dim, ...]]]:
+    def collapsed_along(axes: Sequence[int]) -> tuple[tuple[Dim, ...], list[tuple[Dim, ...]]]:
         return collapsed([shape[a] for a in axes], [[own[a] for a in axes] for own in strides])
-    down, steps = walked(axes)
-    kept, lines = walked([a for a in range(len(shape)) if a not in axes])
-    if (len(down) > 1 or not kept or not all(same(line[-1], 1) for line in lines)
+    down, inner = collapsed_along(axes)
+    kept, others = collapsed_along([a for a in range(len(shape)) if a not in axes])
+    if (len(down) > 1 or not kept or not all(same(own[-1], 1) for own in others)
             or is_narrow(kept[-1])):
         return None
     return ((*kept[:-1], *(down or (1,)), kept[-1]),
-            [(*line[:-1], *(step or (0,)), 1) for step, line in zip(steps, lines, strict=True)])
+            [(*other[:-1], *(own or (0,)), 1) for own, other in zip(inner, others, strict=True)])
 
 
 def reduction(low: Lowering, node: Node, operands: Views, attrs: Attrs) -> View:
@@ -249,8 +249,8 @@ def _reduce_to(low: Lowering, node: Node, x: View, axes: list[int], out: View) -
     """One step that reduces rows or columns of x to numbers, which are contiguous in `out`."""
     kept = [a for a in range(len(x.shape)) if a not in axes]
     if low.vectors and not _is_arg(node) and not _is_row(x, axes):
-        steps = dict(zip(kept, row_major([x.shape[a] for a in kept]), strict=True))
-        wide = [steps.get(a, 0) for a in range(len(x.shape))]
+        compact = dict(zip(kept, row_major([x.shape[a] for a in kept]), strict=True))
+        wide = [compact.get(a, 0) for a in range(len(x.shape))]
         if found := _as_columns(x.shape, [x.strides, wide], axes):
             shape, (down, own) = found
             y = out.laid_out((*shape[:-2], shape[-1]), (*own[:-2], 1))

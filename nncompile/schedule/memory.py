@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from ir.records import dataclass, replace
 from ir.types import Dim, DimExpr, TensorType, same
 from nncompile.schedule.ops import KINDS
-from nncompile.schedule.program import Operand, Place, Step, View, words
+from nncompile.schedule.program import Operand, Place, Step, View, scratch_size
 
 
 def plan_memory(steps: Sequence[Step], buffers: Mapping[Place, TensorType]
                 ) -> tuple[tuple[Step, ...], dict[Place, Dim]]:
-    """Returns the steps with each buffer replaced by its slot, and the sizes of slots in words."""
-    sizes = {name: words(type_) for name, type_ in buffers.items()}
+    """Returns the steps with each buffer replaced by its slot, and the sizes of the slots."""
+    sizes = {name: scratch_size(type_) for name, type_ in buffers.items()}
     steps = _share_in_place(steps, sizes)
     slots = _assign_slots(_lifetimes(steps), sizes)
     places = [Place("slot", i) for i in range(len(slots))]
@@ -48,7 +48,7 @@ def _share_in_place(steps: Sequence[Step], sizes: Mapping[Place, Dim]) -> tuple[
 
 
 def _covers(view: View, size: Dim) -> bool:
-    whole = words(TensorType(view.dtype, view.shape))
+    whole = scratch_size(TensorType(view.dtype, view.shape))
     return view.is_contiguous and same(view.offset, 0) and same(whole, size)
 
 

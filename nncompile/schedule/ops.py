@@ -24,7 +24,7 @@ def _always(attrs: Attrs, axis: int) -> bool:
 
 
 @dataclass(frozen=True)
-class Row:
+class OpSchedule:
     """How one op is scheduled.
 
     lower:   adds the steps of a node, and returns where its result is; see lower.py.
@@ -41,9 +41,9 @@ class Row:
     repeats: Callable[[Attrs, int], bool] = _never
 
 
-_ELEMENTWISE = Row(lower.elementwise, rows.aligned, fuses=True)
+_ELEMENTWISE = OpSchedule(lower.elementwise, rows.aligned, fuses=True)
 
-ROWS: dict[str, Row] = {
+SCHEDULES: dict[str, OpSchedule] = {
     **dict.fromkeys(with_trait("elementwise"), _ELEMENTWISE),
     # The cost of a function is that of the polynomial behind it, in additions.
     **dict.fromkeys(("div", "sqrt", "rsqrt", "floor_div", "remainder", "softsign"),
@@ -55,29 +55,29 @@ ROWS: dict[str, Row] = {
                      "atanh", "tanh", "tanhshrink", "gelu_tanh", "pow", "mish"),
                     replace(_ELEMENTWISE, cost=30)),
     **dict.fromkeys(("erf", "erfc", "gelu"), replace(_ELEMENTWISE, cost=40)),
-    **dict.fromkeys(with_trait("reduction"), Row(lower.reduction, rows.reduction)),
-    "linear": Row(lower.linear, rows.linear, fuses=True),
-    "matmul": Row(lower.matmul, rows.matmul, fuses=True),
-    "softmax": Row(lower.along_axis, rows.not_over_rows),
-    "log_softmax": Row(lower.along_axis, rows.not_over_rows),
-    "layer_norm": Row(lower.norm, rows.not_over_rows),
-    "rms_norm": Row(lower.norm, rows.not_over_rows),
-    "cumsum": Row(lower.along_axis, rows.not_over_rows),
-    "embedding": Row(lower.embedding, rows.first_only),
-    "embedding_bag": Row(lower.embedding_bag, None),
-    "take": Row(lower.take, rows.take),
-    "take_along": Row(lower.take_along, rows.take_along),
-    "topk_ids": Row(lower.topk_ids, rows.not_over_rows),
-    "iota": Row(lower.iota, None, repeats=lambda attrs, axis: attrs["axis"] != axis),
-    "full": Row(lower.full, None, repeats=_always),
-    "identity": Row(lower.unchanged, rows.aligned),
-    "dropout": Row(lower.unchanged, rows.aligned),
-    "reshape": Row(lower.reshape, rows.reshape),
-    "transpose": Row(lower.transpose, rows.transpose),
-    "slice": Row(lower.slice_, rows.not_over_rows),
-    "expand": Row(lower.expand, rows.aligned, repeats=_always),
-    "concat": Row(lower.concat, rows.concat),
-    "pad": Row(lower.pad, rows.pad),
+    **dict.fromkeys(with_trait("reduction"), OpSchedule(lower.reduction, rows.reduction)),
+    "linear": OpSchedule(lower.linear, rows.linear, fuses=True),
+    "matmul": OpSchedule(lower.matmul, rows.matmul, fuses=True),
+    "softmax": OpSchedule(lower.along_axis, rows.not_over_rows),
+    "log_softmax": OpSchedule(lower.along_axis, rows.not_over_rows),
+    "layer_norm": OpSchedule(lower.norm, rows.not_over_rows),
+    "rms_norm": OpSchedule(lower.norm, rows.not_over_rows),
+    "cumsum": OpSchedule(lower.along_axis, rows.not_over_rows),
+    "embedding": OpSchedule(lower.embedding, rows.first_only),
+    "embedding_bag": OpSchedule(lower.embedding_bag, None),
+    "take": OpSchedule(lower.take, rows.take),
+    "take_along": OpSchedule(lower.take_along, rows.take_along),
+    "topk_ids": OpSchedule(lower.topk_ids, rows.not_over_rows),
+    "iota": OpSchedule(lower.iota, None, repeats=lambda attrs, axis: attrs["axis"] != axis),
+    "full": OpSchedule(lower.full, None, repeats=_always),
+    "identity": OpSchedule(lower.unchanged, rows.aligned),
+    "dropout": OpSchedule(lower.unchanged, rows.aligned),
+    "reshape": OpSchedule(lower.reshape, rows.reshape),
+    "transpose": OpSchedule(lower.transpose, rows.transpose),
+    "slice": OpSchedule(lower.slice_, rows.not_over_rows),
+    "expand": OpSchedule(lower.expand, rows.aligned, repeats=_always),
+    "concat": OpSchedule(lower.concat, rows.concat),
+    "pad": OpSchedule(lower.pad, rows.pad),
 }
 
 

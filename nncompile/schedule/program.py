@@ -84,14 +84,14 @@ class View:
         Each dim, after dims are merged where that is possible, is split into some of the new dims.
         """
         strides: list[Dim] = []
-        dims, (steps,) = collapsed(self.shape, [self.strides])
-        for dim, stride in zip(dims, steps, strict=True):
+        dims, (old,) = collapsed(self.shape, [self.strides])
+        for dim, stride in zip(dims, old, strict=True):
             part: list[Dim] = []
             while not part or not same(product(part), dim):
                 if len(strides) + len(part) == len(shape):
                     return None
                 part.append(shape[len(strides) + len(part)])
-            strides += [stride * step for step in row_major(part)]
+            strides += [stride * inner for inner in row_major(part)]
         rest = shape[len(strides):]
         if not all(same(d, 1) for d in rest):
             return None
@@ -128,10 +128,10 @@ def contiguous(place: Place, type_: TensorType) -> View:
     return View(place, type_.dtype, type_.shape, row_major(type_.shape))
 
 
-def words(type_: TensorType) -> Dim:
-    """Returns the words of 4 bytes that an array takes in scratch memory.
+def scratch_size(type_: TensorType) -> Dim:
+    """Returns the scratch memory that an array takes, in units of 4 bytes.
 
-    An element of a smaller dtype counts as a word, too: memory that is not touched costs nothing.
+    An element of a smaller dtype takes a unit, too: memory that is not touched costs nothing.
     """
     return product(type_.shape) * max(1, DTYPES[type_.dtype].itemsize // 4)
 
@@ -191,7 +191,7 @@ class Program:
                   taken through all steps before the next block; None if rows are not.
     preparation:  a graph without inputs that computes what `constants` are made of, once when
                   weights are loaded: parameters, and all that depends on nothing but them.
-    buffers:      the words of 4 bytes of each slot.
+    buffers:      the size of each slot, in units of 4 bytes.
     constants:    number k is Place("constant", k).
     requirements: sizes that must not be negative in a call, and the node that needs each.
     """

@@ -1,4 +1,4 @@
-"""The steps of a graph: each node lowered by its op's row."""
+"""The steps of a graph: each node is lowered by its op's row in SCHEDULES."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Set
 from ir.graph import Graph, Node, Value
 from ir.ops import OPS, split_then
 from nncompile.schedule.lower import COPY, Lowering
-from nncompile.schedule.ops import ROWS
+from nncompile.schedule.ops import SCHEDULES
 from nncompile.schedule.program import Place, View, contiguous
 
 
@@ -39,13 +39,13 @@ def _lowered(low: Lowering, node: Node) -> View:
     own, attrs, then = split_then(node.op, node.inputs, node.attrs)
     operands = [low.operand(o) for o in own]
     further = [(op, tuple(map(low.operand, others))) for op, others in then]
-    row = ROWS[node.op]
-    if row.fuses:
-        return row.lower(low, node, operands, further)
+    how = SCHEDULES[node.op]
+    if how.fuses:
+        return how.lower(low, node, operands, further)
     if not further:
-        return row.lower(low, node, operands, attrs)
+        return how.lower(low, node, operands, attrs)
     output = low.outputs.pop(node.result, None)        # a chain behind a kernel that takes none
-    made = row.lower(low, node, operands, attrs)
+    made = how.lower(low, node, operands, attrs)
     low.outputs |= {node.result: output} if output else {}
     return low.step("elementwise", node, low.result(node), [made], COPY, further)
 

@@ -37,8 +37,8 @@ def collapsed(shape: Sequence[Dim], strides: Sequence[Sequence[Dim]]
 
 def merged(shape: Sequence[Dim], strides: Sequence[Dim]) -> tuple[Dim, Dim] | None:
     """Returns the size and stride of several dims merged to one, or None if that is impossible."""
-    dims, (steps,) = collapsed(shape, [strides])
-    return (dims[0], steps[0]) if len(dims) == 1 else None if dims else (1, 1)
+    dims, (found,) = collapsed(shape, [strides])
+    return (dims[0], found[0]) if len(dims) == 1 else None if dims else (1, 1)
 
 
 def is_narrow(dim: Dim) -> bool:

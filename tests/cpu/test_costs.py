@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nncompile.cpu.layout import BUSY
-from nncompile.cpu.runtime import costs as room
+from nncompile.cpu.runtime import costs as costs_module
 from nncompile.cpu.runtime.costs import LEAST, MOST, Costs, costs, costs_here
 from nncompile.cpu.runtime.pool import DEFAULT_WORTH, POOL, supported
 from nncompile.cpu.vector.target import host
@@ -30,7 +30,7 @@ def test_they_are_measured_once_and_kept(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("NNCOMPILE_CACHE_DIR", str(tmp_path / "cache"))
     first = costs_here()
     assert first.handoff > 0 and first.flops > 0
-    monkeypatch.setattr(room, "measure", lambda *_: Costs(1e-6, 5e10))
+    monkeypatch.setattr(costs_module, "measure", lambda *_: Costs(1e-6, 5e10))
     assert costs_here() == first
     kept, = (tmp_path / "cache").glob("costs-*.json")
     text = kept.read_text()

@@ -235,7 +235,7 @@ def test_values_of_other_types_do_not_share_a_place_in_place():
     assert [str(size) for size in program.buffers.values()] == ["8*B", "8*B"]
 
 
-def test_scratch_memory_counts_words():
+def test_scratch_memory_counts_units_of_four_bytes():
     program = schedule(graph("""
         %0: f64[B, 8] = cast(%x) {dtype = f64}
         %1: f64[B, 8] = tanh(%0)

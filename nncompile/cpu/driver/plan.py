@@ -69,7 +69,7 @@ def plan_text(program: Program, names: Names, values: Mapping[Value, str]) -> st
                                "scratch of a worker in row_blocks"),
         layout.PHASES_SCRATCH: (_scratch_size(program, names, whole), "scratch of phases"),
         layout.MOST_ROWS: ("block", "most rows of a block"),
-        layout.ROOM: (_room(program, printer, names), "negative: these sizes are refused")}
+        layout.SLACK: (_slack(program, printer, names), "negative: these sizes are refused")}
     dims = [(dim, v) for v in program.graph.outputs for dim in v.type.shape]
     for i, (dim, v) in enumerate(dims, layout.OUTPUT_DIMS):
         stated[i] = printer.number(dim), f"{values[v]}: {v.type}"
@@ -87,7 +87,7 @@ def read_sizes(names: Names) -> list[str]:
     return [f"    {name} = size(sizes, {i})" for i, name in enumerate(names.sizes.values())]
 
 
-def _room(program: Program, printer: Printer, names: Names) -> str:
+def _slack(program: Program, printer: Printer, names: Names) -> str:
     """An expression that is negative where the sizes are not legal.
 
     The product of the named sizes, each as often as a size of the program has it, may not exceed
@@ -119,7 +119,7 @@ def _least_quotient(quotients: Sequence[tuple[int, Dim]], printer: Printer) -> s
 # -- scratch memory, of which each slot starts on a cache line -------------------------------------
 
 def _scratch_size(program: Program, names: Names, rows: str) -> str:
-    """An expression for the size of all slots for `rows` rows, in words of 4 bytes."""
+    """An expression for the size of all slots for `rows` rows, in units of 4 bytes."""
     whole = sum((d for d in program.buffers.values() if _fills_lines(d)), 0)
     parts = [_slot_size(program, names, whole, rows)] if not same(whole, 0) else []
     parts += [_slot_size(program, names, d, rows) for d in program.buffers.values()

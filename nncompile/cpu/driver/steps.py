@@ -178,10 +178,10 @@ def _take(step: Step, context: _Context) -> Call:
     """Copy whole rows of the operand, for each of the ids."""
     x, ids, outer, strides, sizes = geometry.gather(step)
     result = step.result.strides if step.kind == "embedding" else row_major((*outer, sizes[-1]))
-    dims, steps = collapsed(outer, [result[:-1], *strides])
+    dims, strides = collapsed(outer, [result[:-1], *strides])
     return Call(kernels.take(ids.dtype, len(dims), x.dtype), (
         _pointer(step.result), _pointer(x), _pointer(ids), *sizes,
-        *context.fault, *dims, *(n for s in steps for n in s)))
+        *context.fault, *dims, *(n for s in strides for n in s)))
 
 
 def _take_along(step: Step, context: _Context) -> Call:

@@ -24,7 +24,7 @@ _Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class _Entry:
-    """Where `count` numbers of a dtype lie; the offset counts words of 4 bytes."""
+    """Where `count` numbers of a dtype lie; the offset counts units of 4 bytes."""
 
     name: str
     offset: int
@@ -54,7 +54,7 @@ class Arena:
                  target: Target) -> None:
         self.target = target
         self.entries: dict[Place | Number, _Entry] = {}
-        self.size = 0                         # words of 4 bytes
+        self.size = 0                         # units of 4 bytes
         for key in _used_by(calls):
             content = key if isinstance(key, Number) else constants[key.number]
             about, count = _described(content, target)
@@ -114,7 +114,7 @@ def _used_by(calls: Sequence[Call]) -> Iterable[Place | Number]:
 
 
 def _described(content: Constant | Number, target: Target) -> tuple[str, int]:
-    """A constant or number in words, and how many elements it takes."""
+    """The description of a constant or number, and how many elements it takes."""
     if isinstance(content, Number):
         return content.text, 1
     if content.layout == "panels":

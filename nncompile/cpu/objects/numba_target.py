@@ -157,7 +157,7 @@ _TARGET = _TargetContext(_TYPING)
 
 
 def llvm_of(python: Callable[..., Any], arguments: str, result: str) -> tuple[str, str]:
-    """Returns LLVM IR of a function whose primitives are made by declare_word, and its name in it.
+    """Returns LLVM IR of a function whose primitives `declare_primitive` made, and its name in it.
 
     Raises numba's errors where it does not understand the function.
     """

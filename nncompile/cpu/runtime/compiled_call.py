@@ -77,7 +77,7 @@ def call(self: Pointer, args: Pointer, count: int, keywords: Pointer) -> Pointer
     if same(specs, null()):
         return _vectorcall(load_pointer(state, layout.FALLBACK), args, count, keywords)
     _call_plan(load_pointer(state, layout.PLAN), sizes, facts)
-    if load(facts, layout.ROOM) < 0:
+    if load(facts, layout.SLACK) < 0:
         return _vectorcall(load_pointer(state, layout.FALLBACK), args, count, keywords)
     if out_given:
         if take_outputs(state, words(args, inputs), specs, facts, arrays, results) == 0:

@@ -87,7 +87,7 @@ class _Portable:
         Raises InputError where the spec does not take an array.
         """
         sizes, facts = self.facts(inputs)
-        if facts[layout.ROOM] < 0:
+        if facts[layout.SLACK] < 0:
             raise InputError("the program does not take these sizes: "
                              + ", ".join(map(str, sizes.tolist())))
         shapes = self._shapes(facts)
@@ -150,7 +150,7 @@ class _Portable:
         if sizes is None:
             return None
         facts = self._plan(sizes)
-        if facts[layout.ROOM] < 0 or (
+        if facts[layout.SLACK] < 0 or (
                 outs and not self.spec.takes_outputs(outs, self._shapes(facts), inputs)):
             return None
         return sizes, facts
