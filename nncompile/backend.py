@@ -52,7 +52,7 @@ class Loaded(Protocol):
     def load(self, constants: Sequence[NDArray]) -> None:
         """Uses other constants, of the same number and types, from the next call on.
 
-        Calls that are running keep those they began with.
+        Calls that are running keep those they began with. No other load runs meanwhile.
         """
 
     def constant(self, number: int) -> NDArray:

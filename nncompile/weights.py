@@ -6,6 +6,8 @@ for bit, when somebody asks for them. What cannot be read back is kept beside it
 """
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +21,11 @@ from nncompile.schedule import Program
 
 _Undo = Callable[[NDArray], NDArray]
 _Source = tuple[int, Sequence[_Undo]]    # an output of the preparation, and the way back from it
+
+_loading = threading.RLock()             # held while a model is given other weights
+if hasattr(os, "register_at_fork"):      # no child starts with half of them
+    os.register_at_fork(before=_loading.acquire, after_in_parent=_loading.release,
+                        after_in_child=_loading.release)
 
 
 class Weights:
@@ -55,10 +62,11 @@ class Weights:
     def load(self, new: Mapping[Value, NDArray]) -> None:
         """Uses these numbers for some parameters. Calls that run meanwhile keep the old ones."""
         params = self._preparation.params
-        data = {value: new[value] if value in new else self[value] for value in params}
-        self._loaded.load(outputs_of(replace(self._preparation, data=data), []))
-        self._kept |= {value: np.array(array, order="K") for value, array in new.items()
-                       if value in self._kept}
+        with _loading:
+            data = {value: new[value] if value in new else self[value] for value in params}
+            self._loaded.load(outputs_of(replace(self._preparation, data=data), []))
+            self._kept |= {value: np.array(array, order="K") for value, array in new.items()
+                           if value in self._kept}
 
 
 class _Data(Mapping[Value, NDArray]):

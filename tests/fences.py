@@ -56,7 +56,7 @@ class Fenced:
 def run_fenced(executable: Executable, inputs: Sequence[np.ndarray], at_end: bool
                ) -> list[np.ndarray]:
     """The outputs of a call on this thread, with all its memory between fences."""
-    fenced, state, own = Fenced(at_end), executable._state, executable._arena
+    fenced, state, own = Fenced(at_end), executable._state, executable.arena
     arrays = [fenced.copy(x) for x in inputs]
     sizes, facts = executable.facts(arrays)
     kept = {word: int(state[word]) for word in (

@@ -53,10 +53,10 @@ class _CpuProgram(Loaded):
                  threads: int | None, fallback: Fallback) -> None:
         self.program, self.spec, self.target = program, spec, host()
         self._driver, self._layout = build(program, self.target)
-        self._arena = self._layout.pack(constants)
-        self._cache = cache_of(self._arena.nbytes - table_bytes(program))
+        arena = self._layout.pack(constants)
+        self._cache = cache_of(arena.nbytes - table_bytes(program))
         kind = Executable if options.JIT.value() else PythonExecutable
-        self._executable = kind(self._driver, spec, self._arena,
+        self._executable = kind(self._driver, spec, arena,
                                 fallback=fallback, on_fault=self._refuse_number,
                                 cache=self._cache, threads=threads)
         self.call = self._executable.call
@@ -81,11 +81,10 @@ class _CpuProgram(Loaded):
         self._executable.threads = count
 
     def load(self, constants: Sequence[NDArray]) -> None:
-        self._arena = self._layout.pack(constants)
-        self._executable.swap_weights(self._arena)
+        self._executable.swap_weights(self._layout.pack(constants))
 
     def constant(self, number: int) -> NDArray:
-        return self._layout.unpack(self._arena, number)
+        return self._layout.unpack(self._executable.arena, number)
 
     def profile(self, inputs: Sequence[NDArray], outputs: Sequence[NDArray]) -> list[float]:
         if isinstance(self._executable, PythonExecutable):
@@ -94,7 +93,7 @@ class _CpuProgram(Loaded):
 
         sizes, facts = self._executable.facts(inputs)
         return profile(self._driver, self.target,
-                       [*inputs, *outputs], sizes, facts, self._arena)
+                       [*inputs, *outputs], sizes, facts, self._executable.arena)
 
     def asm(self) -> str:
         """The instructions of each kernel, behind a line that names it.
@@ -110,7 +109,8 @@ class _CpuProgram(Loaded):
                          if not name.startswith("shared_"))      # its module is the other's
 
     def notes(self) -> list[str]:
-        target, weights, tables = self.target, self._arena.nbytes, table_bytes(self.program)
+        target, tables = self.target, table_bytes(self.program)
+        weights = self._executable.arena.nbytes
         place = {L2: f"each core's L2 cache ({l2_bytes() / 1024:.0f} KiB)",
                  L3: "the L3 cache", MEMORY: "memory"}[self._cache]
         what = (f"{tables / 1024:.0f} KiB are tables, of which a call reads a few rows, the rest "

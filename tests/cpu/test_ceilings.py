@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from llvmlite import ir as ll
 
-from nncompile.cpu.machine import ceilings
+from nncompile.cpu.machine import ceilings as ceilings_module
 from nncompile.cpu.machine.ceilings import Ceilings, ceilings, chains, emit_fma, emit_read
 from nncompile.cpu.vector.builder import I64, PTR, Emit, define
 from nncompile.cpu.vector.target import assembly, available, named
@@ -31,11 +31,11 @@ def test_the_loops_hold_nothing_but_the_work(level: str) -> None:
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_calls_run_and_state_their_work(threads: int) -> None:
-    call, flops = ceilings.peak(threads, seconds=1e-4)
+    call, flops = ceilings_module.peak(threads, seconds=1e-4)
     call()
     assert flops > 0 and flops % (2 * threads) == 0
     for size in (1, 40_000):
-        call, count = ceilings.reader(size, threads, seconds=1e-4)
+        call, count = ceilings_module.reader(size, threads, seconds=1e-4)
         call()
         assert count > 0 and count % (64 * threads) == 0
 
@@ -48,7 +48,7 @@ def test_what_was_measured_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         measured.append(threads)
         return Ceilings(threads, 1e11 * len(measured), {"L1": 2e11, "memory": 3e10})
 
-    monkeypatch.setattr(ceilings, "measure", measure)
+    monkeypatch.setattr(ceilings_module, "measure", measure)
     first = ceilings(1)
     assert str(first) == "ceiling  1 thread: 100 GFLOP/s float32; reads GB/s from L1 200, memory 30"
     assert ceilings(1) == first and measured == [1]
@@ -71,8 +71,8 @@ def test_sizes_of_the_levels(tmp_path: Path) -> None:
         for name, text in (("level", level), ("type", kind), ("size", size)):
             (folder / name).write_text(text + "\n")
     kib = 1024
-    assert ceilings.level_sizes(1, tmp_path) == {
+    assert ceilings_module.level_sizes(1, tmp_path) == {
         "L1": 16 * kib, "L2": 512 * kib, "L3": 16384 * kib, "memory": 131072 * kib}
-    assert ceilings.level_sizes(2, tmp_path)["L2"] == 1024 * kib
-    assert ceilings.level_sizes(2, tmp_path / "nothing") == {
+    assert ceilings_module.level_sizes(2, tmp_path)["L2"] == 1024 * kib
+    assert ceilings_module.level_sizes(2, tmp_path / "nothing") == {
         "L1": 32 * kib, "L2": 512 * kib, "L3": 4096 * kib, "memory": 32768 * kib}

@@ -244,7 +244,7 @@ def test_reference_counts_balance(kind):
         with pytest.raises(IndexError):
             single.call(bad)
 
-    watched = (x, out, wrong, ids, bad, a, *outs, np.ndarray, x.dtype, fast._arena, unusual)
+    watched = (x, out, wrong, ids, bad, a, *outs, np.ndarray, x.dtype, fast.arena, unusual)
     for _ in range(3):
         every_path()
     gc.collect()
@@ -261,10 +261,10 @@ def test_long_calls_release_the_lock_and_hold_their_arena(monkeypatch):
     """With a threshold of 0 every call is long."""
     monkeypatch.setattr(call, "RELEASE_FLOPS", 0)
     fast = mlp(fallback=unusual)
-    before = sys.getrefcount(fast._arena)
+    before = sys.getrefcount(fast.arena)
     for _ in range(100):
         y = fast.call(X)
-    after = sys.getrefcount(fast._arena)
+    after = sys.getrefcount(fast.arena)
     assert after == before
     assert np.array_equal(y, mlp().call(X))
 
@@ -332,7 +332,7 @@ def test_swapping_weights(kind):
     old, new = fast.call(X), other.call(X)
     fast.swap_weights(mlp_arena(WIDTHS, seed=1))
     assert np.array_equal(fast.call(X), new) and not np.array_equal(old, new)
-    for arena in (np.zeros(3, np.float32), np.zeros(fast._arena.size), fast._arena[None]):
+    for arena in (np.zeros(3, np.float32), np.zeros(fast.arena.size), fast.arena[None]):
         with pytest.raises(Error, match="arena"):
             fast.swap_weights(arena)
     assert np.array_equal(fast.call(X), new)

@@ -262,7 +262,7 @@ def test_swapped_weights_are_the_old_or_the_new():
         copy[start:start + arena.size] = arena
         return copy[start:start + arena.size]
 
-    assert together(call, call, swap, swap) == []
+    assert together(call, call, swap) == []
 
 
 def test_workers_take_no_signals():

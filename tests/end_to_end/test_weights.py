@@ -1,8 +1,12 @@
 """The numbers of a compiled model: held once, and the same bits wherever they are read."""
 import gc
+import os
 import pickle
+import signal
 import subprocess
 import sys
+import threading
+import time
 import tracemalloc
 import weakref
 
@@ -154,3 +158,50 @@ def test_a_process_holds_weights_once():
         [sys.executable, "-c", PROCESS, count], check=True, capture_output=True, text=True
     ).stdout.split())) for count in ("3", "96"))
     assert (many[1] - few[1]) / (many[0] - few[0]) < 1.3
+
+
+def test_loads_of_two_threads_are_one_after_the_other(monkeypatch):
+    """What the program reads and what is kept beside it come from the same load."""
+    fast, states = nncompile.compile(made(0), *TYPES), [given(made(seed)) for seed in (1, 2)]
+    load, first = fast._loaded.load, threading.Event()
+
+    def slow(constants):
+        load(constants)
+        if not first.is_set():
+            first.set()
+            time.sleep(0.2)                   # the other thread would overtake this one
+
+    monkeypatch.setattr(fast._loaded, "load", slow)
+    threads = [threading.Thread(target=fast.load_weights, args=(state,)) for state in states]
+    threads[0].start()
+    first.wait()
+    threads[1].start()
+    for thread in threads:
+        thread.join()
+    graph = fast.ir("traced")
+    for value in graph.params:
+        if value.name in states[1]:
+            assert np.array_equal(graph.data[value], states[1][value.name]), value.name
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_child_that_is_forked_during_a_load_can_load(monkeypatch):
+    fast, state = nncompile.compile(made(0), *TYPES, threads=1), given(made(1))
+    load, begun = fast._loaded.load, threading.Event()
+
+    def slow(constants):
+        begun.set()
+        time.sleep(0.2)
+        load(constants)
+
+    monkeypatch.setattr(fast._loaded, "load", slow)
+    thread = threading.Thread(target=fast.load_weights, args=(state,))
+    thread.start()
+    begun.wait()
+    if (child := os.fork()) == 0:
+        signal.alarm(20)                      # ends a child that waits forever
+        fast.load_weights(state)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    thread.join()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -55,7 +54,7 @@ class _Portable:
         self.driver, self.spec = driver, spec
         self._fallback, self._on_fault = fallback, on_fault
         self._results = Results(2 * len(spec.outputs))
-        self._arena = _checked_arena(arena)
+        self.arena = _checked_arena(arena)
         self._cache = cache_of(arena.nbytes) if cache is None else cache
         self._threads = default_threads() if threads is None else check_threads(threads)
         self.call: Callable[..., Any] = self.call_by_steps
@@ -72,11 +71,11 @@ class _Portable:
     def swap_weights(self, arena: npt.NDArray[np.float32]) -> None:
         """Uses another arena of the same size.
 
-        Calls that are running keep the one they began with.
+        Calls that are running keep the one they began with. No other thread may swap meanwhile.
         """
-        if arena.size != self._arena.size:
-            raise Error(f"the arena has {arena.size} numbers, not {self._arena.size}")
-        self._arena = _checked_arena(arena)
+        if arena.size != self.arena.size:
+            raise Error(f"the arena has {arena.size} numbers, not {self.arena.size}")
+        self.arena = _checked_arena(arena)
 
     def compute(self, inputs: Sequence[NDArray], outs: Sequence[NDArray] | None = None,
                 threads: int | None = None) -> list[NDArray]:
@@ -202,7 +201,7 @@ class PythonExecutable(_Portable):
         driver = self._scope["row_blocks" if by_rows else "phases"]
         floats = facts[layout.BLOCK_SCRATCH if by_rows else layout.PHASES_SCRATCH]
         with np.errstate(all="ignore"):
-            driver(args=[a.reshape(-1) for a in arrays], sizes=sizes, weights=self._arena,
+            driver(args=[a.reshape(-1) for a in arrays], sizes=sizes, weights=self.arena,
                    scratch=np.empty(floats, np.float32), block=int(facts[layout.MOST_ROWS]),
                    queue=np.zeros(self.driver.queue_words, np.int64), fault=fault, worker=0)
 
@@ -216,7 +215,6 @@ class Executable(_Portable):
         super().__init__(driver, spec, arena, **options)
         self._target = target or host()
         load_runtime(self._target)
-        self._lock = threading.Lock()
         self._state = self._new_state(load(driver, self._target))
         address = linker(self._target).address
         pointer = ctypes.c_void_p
@@ -231,7 +229,7 @@ class Executable(_Portable):
             load_short_call(self._target)
             code = ctypes.PYFUNCTYPE(word, pointer, pointer, ctypes.py_object)(
                 address("nnc_run_objects"))
-            self._buffer_call = BufferCall(spec, code, self._arena, self._new_plan,
+            self._buffer_call = BufferCall(spec, code, self.arena, self._new_plan,
                                            self.call_by_steps)
             self.call = self._buffer_call.call
 
@@ -244,11 +242,10 @@ class Executable(_Portable):
         self._threads = self._state[layout.WORKERS] = check_threads(count)
 
     def swap_weights(self, arena: npt.NDArray[np.float32]) -> None:
-        with self._lock:
-            super().swap_weights(arena)
-            self._state.hold(layout.ARENA, self._arena)
-            if self._buffer_call is not None:
-                self._buffer_call.use(self._arena)
+        super().swap_weights(arena)
+        self._state.hold(layout.ARENA, arena)
+        if self._buffer_call is not None:
+            self._buffer_call.use(arena)
 
     def sharing(self, sizes: Words) -> tuple[int, int]:
         load_sharing(self._target)
@@ -272,7 +269,7 @@ class Executable(_Portable):
         if call_path.usable():
             words[layout.NEW_ARRAY] = call_path.numpy_new_array()
         return new_state(self.spec, words, {
-            layout.ARRAY_CLASS: np.ndarray, layout.ARENA: self._arena, layout.OUT_NAME: _OUT,
+            layout.ARRAY_CLASS: np.ndarray, layout.ARENA: self.arena, layout.OUT_NAME: _OUT,
             layout.FALLBACK: self._fallback, layout.RESTART: self._restart,
             layout.ON_FAULT: self._on_fault, layout.NEW_LARGE: self._new_large})
 
@@ -310,7 +307,7 @@ class Executable(_Portable):
 
     def _run(self, arrays: Sequence[NDArray], sizes: Words, facts: Words, fault: Words,
              threads: int) -> None:
-        arena = self._arena                    # held for as long as it is read
+        arena = self.arena                    # held for as long as it is read
         table = np.array([a.ctypes.data for a in arrays], np.int64)
         words = [w.ctypes.data for w in (self._state, arena, table, sizes, facts, fault)]
         status = self._run_code(*words, threads)
