@@ -88,9 +88,9 @@ SPEC_DESCR, SPEC_TYPE, SPEC_OTHER_TYPE, SPEC_BYTES, SPEC_RANK = _spec.words(5)
 SPEC_DIMS = _spec.size
 
 # What calls through the buffer protocol with arrays of certain shapes share: addresses.
-_plan = Record()
-PLAN_STATE, PLAN_SIZES, PLAN_FACTS = _plan.words(3)
-PLAN_WORDS = _plan.size
+_shaped = Record()
+SHAPED_STATE, SHAPED_SIZES, SHAPED_FACTS = _shaped.words(3)
+SHAPED_WORDS = _shaped.size
 
 # -- the queues of workers -------------------------------------------------------------------------
 

@@ -211,7 +211,7 @@ class _CudaProgram(Loaded):
         arrays = [self._checked(a, i) for i, a in enumerate(inputs)]
         plan = self._plan_of(arrays)
         if out is not None:
-            outs = out if isinstance(out, tuple | list) else [out]
+            outs = [*outs, *(out if isinstance(out, tuple | list) else [out])]
         results = list(outs) or [new_like(inputs[0], s, d, self.cuda) for s, d in
                                  zip(plan.shapes, self.spec.output_dtypes, strict=True)]
         made = self._checked_out(results, arrays, plan)

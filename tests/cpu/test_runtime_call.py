@@ -372,7 +372,7 @@ def test_portable_calls_remember_so_many_shapes(portable):
     fast = mlp()
     for batch in (*range(2 * MOST), 3):
         assert fast.call(rows_of(WIDTHS, batch)).shape == (batch, 6)
-    assert len(fast.call.__self__.plans) == MOST
+    assert len(fast.call.__self__.known) == MOST
 
 
 def test_portable_calls_of_threads(portable):

@@ -189,6 +189,9 @@ def test_refused_device_arrays(fast, x):
     for out in (np.zeros((5, 4), np.float32), on_device(np.zeros((5, 5), np.float32))):
         with pytest.raises(nncompile.InputError, match="out must be"):
             fast(good, out=out)
+    out = on_device(np.zeros((5, 4), np.float32))
+    with pytest.raises(nncompile.InputError, match="out must be"):
+        fast(good, out, out=out)                         # twice
     with pytest.raises(nncompile.InputError, match="takes 1 arrays"):
         fast(good, other=1)
 

@@ -49,9 +49,11 @@ _clear_error = symbol("clear_error", "", "n", "PyErr_Clear")
 # -- compiled --------------------------------------------------------------------------------------
 
 @runtime
-def run_objects(plan: Pointer, weights: Pointer, objects: Pointer) -> int:
+def run_objects(shaped: Pointer, weights: Pointer, objects: Pointer) -> int:
     """Runs `launch.run` for a tuple of arrays: the inputs, then the outputs."""
-    state, facts = load_pointer(plan, layout.PLAN_STATE), load_pointer(plan, layout.PLAN_FACTS)
+    state = load_pointer(shaped, layout.SHAPED_STATE)
+    sizes = load_pointer(shaped, layout.SHAPED_SIZES)
+    facts = load_pointer(shaped, layout.SHAPED_FACTS)
     count = load(state, layout.INPUTS) + load(state, layout.OUTPUTS)
     views, arrays, fault = stack(_BUFFER_WORDS * count), stack(2 * count), stack(layout.FAULT_WORDS)
     store(fault, layout.FAULT_STEP, 0)
@@ -60,8 +62,7 @@ def run_objects(plan: Pointer, weights: Pointer, objects: Pointer) -> int:
     if held == count:
         lasts = load(facts, layout.FLOPS) >= load(state, layout.RELEASE)
         thread = save_thread() if lasts else null()
-        status = run(state, weights, arrays, load_pointer(plan, layout.PLAN_SIZES), facts, fault,
-                     load(state, layout.WORKERS))
+        status = run(state, weights, arrays, sizes, facts, fault, load(state, layout.WORKERS))
         if lasts:
             restore_thread(thread)
     for i in range(held):
@@ -103,7 +104,7 @@ Make = Callable[[Shape, np.dtype[Any]], NDArray]
 _shape_of = attrgetter("shape")
 
 
-class Plan:
+class ShapedCall:
     """What calls with arrays of certain shapes have in common.
 
     address: of the words that run_objects reads, which refer to the state, the sizes and the facts.
@@ -113,31 +114,31 @@ class Plan:
     def __init__(self, state: Words, sizes: Words, facts: Words,
                  outputs: Sequence[tuple[Make, Shape, np.dtype[Any]]]) -> None:
         self.outputs, self._kept = outputs, (sizes, facts)
-        self._words = np.zeros(layout.PLAN_WORDS, np.int64)
-        self._words[layout.PLAN_STATE] = state.ctypes.data
-        self._words[layout.PLAN_SIZES] = sizes.ctypes.data
-        self._words[layout.PLAN_FACTS] = facts.ctypes.data
+        self._words = np.zeros(layout.SHAPED_WORDS, np.int64)
+        self._words[layout.SHAPED_STATE] = state.ctypes.data
+        self._words[layout.SHAPED_SIZES] = sizes.ctypes.data
+        self._words[layout.SHAPED_FACTS] = facts.ctypes.data
         self.address = self._words.ctypes.data
 
 
 class BufferCall:
     """A model's `call`.
 
-    run:      the code of run_objects.
-    weights:  the arena.
-    new_plan: the plan for arrays, the inputs or the inputs and the outputs; None if the spec does
-              not take them.
-    by_steps: the same call in Python, step by step, for everything unusual.
+    run:        the code of run_objects.
+    weights:    the arena.
+    new_shaped: makes a ShapedCall for arrays, the inputs or the inputs and the outputs; returns
+                None if the spec does not take them.
+    by_steps:   the same call in Python, step by step, for everything unusual.
     """
 
     def __init__(self, spec: CallSpec, run: Callable[[int, int, Sequence[NDArray]], int],
-                 weights: NDArray, new_plan: Callable[[Sequence[Any]], Plan | None],
+                 weights: NDArray, new_shaped: Callable[[Sequence[Any]], ShapedCall | None],
                  by_steps: Callable[..., Any]) -> None:
         self._inputs, self._dtypes = len(spec.inputs), (*spec.input_dtypes, *spec.output_dtypes)
         self._single = len(spec.outputs) == 1
-        self._run, self._new_plan, self._by_steps = run, new_plan, by_steps
+        self._run, self._new_shaped, self._by_steps = run, new_shaped, by_steps
         self.use(weights)
-        self.plans: dict[Sequence[Shape], Plan] = {}
+        self.known: dict[Sequence[Shape], ShapedCall] = {}
 
     def use(self, weights: NDArray) -> None:
         """Uses this arena from the next call on."""
@@ -152,21 +153,21 @@ class BufferCall:
                 return self._by_steps(*args, **keywords)
             arrays = (*args, keywords["out"])
         try:
-            plan = self.plans[tuple(map(_shape_of, arrays))]
+            shaped = self.known[tuple(map(_shape_of, arrays))]
         except (KeyError, AttributeError, TypeError):      # new shapes, or no arrays
-            new = self._new_plan(arrays)
+            new = self._new_shaped(arrays)
             if new is None:
                 return self._by_steps(*args, **keywords)
-            plan = new
-            if len(self.plans) < MOST:
-                self.plans[tuple(map(_shape_of, arrays))] = plan
+            shaped = new
+            if len(self.known) < MOST:
+                self.known[tuple(map(_shape_of, arrays))] = shaped
         for array, dtype in zip(arrays, self._dtypes):     # noqa: B905  perhaps the inputs alone
             if type(array) is not np.ndarray or array.dtype is not dtype:
                 return self._by_steps(*args, **keywords)
-        for make, shape, dtype in plan.outputs:
+        for make, shape, dtype in shaped.outputs:
             arrays = (*arrays, make(shape, dtype))
         weights, address = self._weights                   # held until the run is over
-        if self._run(plan.address, address, arrays) != DONE:
+        if self._run(shaped.address, address, arrays) != DONE:
             return self._by_steps(*args, **keywords)       # which says what is wrong
         del weights
         return arrays[self._inputs] if self._single else arrays[self._inputs:]

@@ -23,7 +23,7 @@ from nncompile.cpu.driver import Driver, load
 from nncompile.cpu.machine import cache_of
 from nncompile.cpu.objects import execute, linker
 from nncompile.cpu.objects.primitives import PRIMITIVES
-from nncompile.cpu.runtime.buffer_call import BufferCall, Plan
+from nncompile.cpu.runtime.buffer_call import BufferCall, ShapedCall
 from nncompile.cpu.runtime.load import load_runtime, load_sharing, load_short_call
 from nncompile.cpu.runtime.output_memory import Results, is_large
 from nncompile.cpu.runtime.pool import POOL, check_threads, default_threads
@@ -229,7 +229,7 @@ class Executable(_Portable):
             load_short_call(self._target)
             code = ctypes.PYFUNCTYPE(word, pointer, pointer, ctypes.py_object)(
                 address("nnc_run_objects"))
-            self._buffer_call = BufferCall(spec, code, self.arena, self._new_plan,
+            self._buffer_call = BufferCall(spec, code, self.arena, self._new_shaped,
                                            self.call_by_steps)
             self.call = self._buffer_call.call
 
@@ -273,14 +273,14 @@ class Executable(_Portable):
             layout.FALLBACK: self._fallback, layout.RESTART: self._restart,
             layout.ON_FAULT: self._on_fault, layout.NEW_LARGE: self._new_large})
 
-    def _new_plan(self, arrays: Sequence[Any]) -> Plan | None:
+    def _new_shaped(self, arrays: Sequence[Any]) -> ShapedCall | None:
         """For BufferCall: what calls with arrays of these shapes have in common."""
         count = len(self.spec.inputs)
         fit = self._fit(arrays[:count], arrays[count:])
         if fit is None:
             return None
         outputs = zip(self._shapes(fit[1]), self.spec.output_dtypes, strict=True)
-        return Plan(self._state, *fit, [] if arrays[count:] else [
+        return ShapedCall(self._state, *fit, [] if arrays[count:] else [
             (self._results.new if is_large(shape, dtype) else np.empty, shape, dtype)
             for shape, dtype in outputs])
 

@@ -1,4 +1,4 @@
-"""The walls of the room: who knows of it, and what it knows."""
+"""What imports nncompile.cuda, and what it imports."""
 import re
 import subprocess
 import sys
@@ -7,10 +7,10 @@ import pytest
 
 from tests.test_layering import MODULES, ROOT, imports, inside
 
-ROOM = [name for name in MODULES if inside(name, "nncompile.cuda")]
+INSIDE = [name for name in MODULES if inside(name, "nncompile.cuda")]
 
 
-def test_only_the_table_of_targets_names_the_room():
+def test_only_the_table_of_targets_names_the_package():
     for name in MODULES:
         if not inside(name, "nncompile.cuda"):
             assert not any(inside(t, "nncompile.cuda") for t in imports(name)), name
@@ -28,8 +28,8 @@ def test_it_needs_nothing_of_the_other_target():
     """Nor anything above it: a target is given a program, and knows nothing of models."""
     above = ("nncompile.cpu", "nncompile.model", "nncompile.compiler", "nncompile.nn",
              "nncompile.trace", "nncompile.passes", "numba", "llvmlite")
-    assert ROOM
-    for name in ROOM:
+    assert INSIDE
+    for name in INSIDE:
         assert not any(inside(t, other) for t in imports(name) for other in above), name
 
 
