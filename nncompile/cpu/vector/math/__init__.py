@@ -8,6 +8,8 @@ and rounded once.
 """
 from __future__ import annotations
 
+from typing import Any
+
 from nncompile.cpu.vector.builder import Emit
 from nncompile.cpu.vector.math import (
     activation,
@@ -25,82 +27,38 @@ from nncompile.cpu.vector.math.power import power, rint
 
 __all__ = ["LONG", "SHORT", "cast", "exp", "log"]
 
+def _own(module: Any, *ops: str) -> dict[str, Function]:
+    """Returns the entries of ops whose functions have their names."""
+    return {op: getattr(module, op) for op in ops}
+
+
 # A few instructions each.  A cast has an emitter of its own, because it needs two dtypes.
 SHORT: dict[str, Function] = {
-    "add": arithmetic.add,
-    "sub": arithmetic.sub,
-    "mul": arithmetic.mul,
-    "div": arithmetic.div,
-    "maximum": Emit.maximum,
-    "minimum": Emit.minimum,
-    "copysign": Emit.copysign,
-    "neg": arithmetic.neg,
+    **_own(arithmetic, "add", "sub", "mul", "div", "neg", "sign", "sqrt", "rsqrt", "floor", "ceil",
+           "trunc", "isnan", "isinf", "isfinite", "where", "cast"),
+    **_own(Emit, "maximum", "minimum", "copysign"),
+    **_own(activation, "relu", "leaky_relu", "hardsigmoid", "hardswish", "hardshrink", "softshrink",
+           "softsign", "threshold"),
     "abs": arithmetic.abs_,
-    "sign": arithmetic.sign,
-    "sqrt": arithmetic.sqrt,
-    "rsqrt": arithmetic.rsqrt,
-    "floor": arithmetic.floor,
-    "ceil": arithmetic.ceil,
     "round": rint,
-    "trunc": arithmetic.trunc,
     "eq": arithmetic.comparison("=="),
     "ne": arithmetic.comparison("!="),
     "lt": arithmetic.comparison("<"),
     "le": arithmetic.comparison("<="),
     "gt": arithmetic.comparison(">"),
     "ge": arithmetic.comparison(">="),
-    "isnan": arithmetic.isnan,
-    "isinf": arithmetic.isinf,
-    "isfinite": arithmetic.isfinite,
     "logical_and": arithmetic.logical("and_"),
     "logical_or": arithmetic.logical("or_"),
     "logical_xor": arithmetic.logical("xor"),
     "logical_not": arithmetic.logical("not_"),
-    "where": arithmetic.where,
-    "cast": cast,
-    "relu": activation.relu,
-    "leaky_relu": activation.leaky_relu,
-    "hardsigmoid": activation.hardsigmoid,
-    "hardswish": activation.hardswish,
-    "hardshrink": activation.hardshrink,
-    "softshrink": activation.softshrink,
-    "softsign": activation.softsign,
-    "threshold": activation.threshold,
 }
+# Too many instructions to repeat them for every sum of a product's tile.
 LONG: dict[str, Function] = {
-    "floor_div": arithmetic.floor_div,
-    "remainder": arithmetic.remainder,
+    **_own(arithmetic, "floor_div", "remainder"),
+    **_own(exponential, "exp", "exp2", "expm1", "sinh", "cosh", "tanh", "sigmoid", "tanhshrink"),
+    **_own(logarithm, "log", "log1p", "log2", "log10", "asinh", "acosh", "atanh"),
+    **_own(trigonometry, "sin", "cos", "tan", "asin", "acos", "atan"),
+    **_own(error, "erf", "erfc", "gelu", "gelu_tanh"),
+    **_own(activation, "silu", "mish", "softplus", "elu", "celu", "selu", "log_sigmoid"),
     "pow": power,
-    "exp": exp,
-    "exp2": exponential.exp2,
-    "expm1": exponential.expm1,
-    "log": log,
-    "log1p": logarithm.log1p,
-    "log2": logarithm.log2,
-    "log10": logarithm.log10,
-    "sin": trigonometry.sin,
-    "cos": trigonometry.cos,
-    "tan": trigonometry.tan,
-    "asin": trigonometry.asin,
-    "acos": trigonometry.acos,
-    "atan": trigonometry.atan,
-    "sinh": exponential.sinh,
-    "cosh": exponential.cosh,
-    "tanh": exponential.tanh,
-    "asinh": logarithm.asinh,
-    "acosh": logarithm.acosh,
-    "atanh": logarithm.atanh,
-    "erf": error.erf,
-    "erfc": error.erfc,
-    "sigmoid": exponential.sigmoid,
-    "gelu": error.gelu,
-    "gelu_tanh": error.gelu_tanh,
-    "silu": activation.silu,
-    "mish": activation.mish,
-    "softplus": activation.softplus,
-    "elu": activation.elu,
-    "celu": activation.celu,
-    "selu": activation.selu,
-    "tanhshrink": exponential.tanhshrink,
-    "log_sigmoid": activation.log_sigmoid,
 }
