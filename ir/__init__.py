@@ -23,9 +23,7 @@ from ir.verify import VerifyError, verify
 
 Graph.printer = print_graph
 
-__all__ = [
-    "CSE", "DCE", "DTYPES", "FLOATS", "OPS", "Builder", "Context", "Dim", "DimExpr", "Error",
-    "FoldConstants", "Graph", "NDArray", "Node", "Operand", "ParseError", "Pass", "TensorType",
-    "Value", "VerifyError", "Where", "interpret", "parse", "parse_type", "product", "rewrite",
-    "run", "same", "type_of", "verify",
-]
+__all__ = ["CSE", "DCE", "DTYPES", "FLOATS", "OPS", "Builder", "Context", "Dim", "DimExpr", "Error",
+           "FoldConstants", "Graph", "NDArray", "Node", "Operand", "ParseError", "Pass",
+           "TensorType", "Value", "VerifyError", "Where", "interpret", "parse", "parse_type",
+           "product", "rewrite", "run", "same", "type_of", "verify"]

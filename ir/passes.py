@@ -88,8 +88,7 @@ class CSE:
             equal = first.setdefault(computed, node.result)
             return None if equal is node.result else equal
 
-        return rewrite(_without_equal_constants(graph), computed_before, fused=True,
-                       once=True)
+        return rewrite(_without_equal_constants(graph), computed_before, fused=True, once=True)
 
 
 def _without_equal_constants(graph: Graph) -> Graph:

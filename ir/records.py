@@ -10,7 +10,7 @@ inheritance of fields is left out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -28,9 +28,9 @@ else:
             return lambda cls: _Definition(cls, frozen, eq, repr).cls
         return _Definition(cls, frozen, eq, repr).cls
 
-    def field(**options):
-        """The value of a field in its class: `default_factory`, `compare` and `repr` are known."""
-        return _Field(options)
+    def field(*, default_factory):
+        """The value of a field in its class: what its default is made by, for each instance."""
+        return _Factory(default_factory)
 
     def replace(record, /, **changes):
         """A copy with other values of some fields."""
@@ -38,8 +38,8 @@ else:
         return type(record)(**kept | changes)
 
 
-class _Field(dict[str, Any]):
-    """The options that `field` was given."""
+class _Factory(partial[Any]):
+    """What makes the default of a field."""
 
 
 class _Definition:
@@ -51,9 +51,10 @@ class _Definition:
         self.cls, self.frozen, self.eq, self.repr = cls, frozen, eq, repr
         self.annotations = {name: kind for name, kind in cls.__annotations__.items()
                             if not str(kind).startswith("ClassVar")}
-        self.chosen: dict[str, _Field] = {n: v for n, v in vars(cls).items()
-                                          if isinstance(v, _Field)}
-        for name in self.chosen:
+        self.defaults = {name: getattr(cls, name) for name in self.annotations
+                         if hasattr(cls, name)}
+        self.factories = {n: v for n, v in self.defaults.items() if isinstance(v, _Factory)}
+        for name in self.factories:
             delattr(cls, name)
         own = set(vars(cls))
         for name, method in self.methods().items():
@@ -68,21 +69,14 @@ class _Definition:
         if self.annotations:
             made["__init__"] = self.first_init()
         if self.repr:
-            made["__repr__"] = _repr(self.names("repr"))
+            made["__repr__"] = _repr
         if self.eq:
-            values = _values(self.names("compare"))
+            values = _values(list(self.annotations))
             made["__eq__"] = _eq(values)
-            made["__hash__"] = _hash(values) if self.frozen else None
+            made["__hash__"] = (lambda record: hash(values(record))) if self.frozen else None
         if self.frozen:
             made |= {"__setattr__": _refuse, "__delattr__": _refuse}
         return made
-
-    def names(self, option: str) -> list[str]:
-        """Of the fields for which `field` has not turned the option off."""
-        return [name for name in self.annotations if self.options(name).get(option, True)]
-
-    def options(self, name: str) -> Mapping[str, Any]:
-        return self.chosen.get(name, {})
 
     def first_init(self) -> Any:
         def __init__(instance: Any, *args: Any, **kwargs: Any) -> None:
@@ -91,32 +85,26 @@ class _Definition:
         return __init__
 
     def compiled_init(self) -> Any:
-        scope: dict[str, Any] = {"store": object.__setattr__, "MISSING": object()}
-        parameters, body = ["self"], []
-        for name in self.annotations:
-            value, default, origin = name, "", f"default_{name}"
-            if "default_factory" in self.options(name):
-                scope[origin] = self.options(name)["default_factory"]
-                value, default = f"{origin}() if {name} is MISSING else {name}", "=MISSING"
-            elif hasattr(self.cls, name):
-                scope[origin] = getattr(self.cls, name)
-                default = f"={origin}"
-            parameters.append(name + default)
-            body.append(f"store(self, {name!r}, {value})" if self.frozen else
-                        f"self.{name} = {value}")
+        scope: dict[str, Any] = {"store": object.__setattr__, "defaults": self.defaults}
+        made = {name: f"{name}() if {name} is defaults[{name!r}] else {name}"
+                for name in self.factories}
+        parameters = [f"{name}=defaults[{name!r}]" if name in self.defaults else name
+                      for name in self.annotations]
+        stored = "store(self, {0!r}, {1})" if self.frozen else "self.{0} = {1}"
+        body = [stored.format(name, made.get(name, name)) for name in self.annotations]
         if hasattr(self.cls, "__post_init__"):
             body.append("self.__post_init__()")
-        exec(f"def __init__({', '.join(parameters)}):\n " + "\n ".join(body), scope)
+        exec(f"def __init__(self, {', '.join(parameters)}):\n " + "\n ".join(body), scope)
         return scope["__init__"]
 
     def twin(self) -> Any:
         """A dataclass of the standard library with the same fields."""
-        import dataclasses
-        values = {n: getattr(self.cls, n) for n in self.annotations if hasattr(self.cls, n)}
-        values |= {name: dataclasses.field(**options) for name, options in self.chosen.items()}
-        made: Any = type(self.cls.__name__, (), {
-            "__annotations__": self.annotations, "__module__": self.cls.__module__, **values})
-        return dataclasses.dataclass(frozen=self.frozen, eq=self.eq, repr=self.repr)(made)
+        from dataclasses import dataclass, field
+        made = {name: field(default_factory=make) for name, make in self.factories.items()}
+        twin: Any = type(self.cls.__name__, (), {
+            "__annotations__": self.annotations, "__module__": self.cls.__module__,
+            **self.defaults, **made})
+        return dataclass(frozen=self.frozen, eq=self.eq, repr=self.repr)(twin)
 
 
 class _OfTwin:
@@ -131,11 +119,9 @@ class _OfTwin:
         return value
 
 
-def _repr(names: list[str]) -> Any:
-    def __repr__(self: Any) -> str:
-        values = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
-        return f"{type(self).__qualname__}({values})"
-    return __repr__
+def _repr(record: Any) -> str:
+    values = ", ".join(f"{name}={getattr(record, name)!r}" for name in record.__match_args__)
+    return f"{type(record).__qualname__}({values})"
 
 
 def _values(names: list[str]) -> Any:
@@ -151,10 +137,6 @@ def _eq(values: Any) -> Any:
             return NotImplemented
         return values(self) == values(other)
     return __eq__
-
-
-def _hash(values: Any) -> Any:
-    return lambda self: hash(values(self))
 
 
 def _refuse(self: Any, name: str, *value: Any) -> None:

@@ -25,13 +25,9 @@ Term = tuple[_Monomial, int]
 _Answer = TypeVar("_Answer")
 
 DTYPES: dict[str, np.dtype[Any]] = {
-    "f32": np.dtype("float32"),
-    "f64": np.dtype("float64"),
-    "i8": np.dtype("int8"),
-    "u8": np.dtype("uint8"),
-    "i32": np.dtype("int32"),
-    "i64": np.dtype("int64"),
-    "bool": np.dtype("bool"),
+    "f32": np.dtype("float32"), "f64": np.dtype("float64"),
+    "i8": np.dtype("int8"), "u8": np.dtype("uint8"),
+    "i32": np.dtype("int32"), "i64": np.dtype("int64"), "bool": np.dtype("bool"),
 }
 FLOATS = ("f32", "f64")
 INTEGERS = ("i8", "u8", "i32", "i64")

@@ -43,32 +43,31 @@ Size = tuple[_Any, ...]                       # of sizes, which torch has a type
 Tensor = Array                                # the name that models written for torch know it by
 double, float, int, long, bool = float64, float32, int32, int64, bool_
 
-__all__ = [
-    "Array", "CompileError", "CompiledModel", "Error", "InputError", "Size", "Tensor", "TraceError",
-    "compile", "device", "dtype", "enable_grad", "finfo", "float32", "float64", "iinfo", "inf",
-    "inference_mode", "int8", "int32", "int64", "is_grad_enabled", "manual_seed", "nan", "nn",
-    "no_grad", "pi", "set_grad_enabled", "trace", "trace_structured", "uint8", *functions.__all__,
-]
+__all__ = ["Array", "CompileError", "CompiledModel", "Error", "InputError", "Size", "Tensor",
+           "TraceError", "compile", "device", "dtype", "enable_grad", "finfo", "float32", "float64",
+           "iinfo", "inf", "inference_mode", "int8", "int32", "int64", "is_grad_enabled",
+           "manual_seed", "nan", "nn", "no_grad", "pi", "set_grad_enabled", "trace",
+           "trace_structured", "uint8", *functions.__all__]
 
 
-# What is imported when it is asked for: names of other modules, and modules.
-_LATER = {"compile": "compiler", "CompiledModel": "model", "compiler": "", "model": "",
-          "passes": "", "schedule": ""}
+# What is imported when it is asked for: modules, and names with the module that each is from.
+_MODULES = ("compiler", "model", "passes", "schedule")
+_NAMES = {"compile": "compiler", "CompiledModel": "model"}
 
 
 def __getattr__(name: str) -> _Any:
     if name == "__version__":
         return _version()
-    if name not in _LATER:
+    if name not in (*_MODULES, *_NAMES):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     with _paused_collection():
-        module = _import_module(f"nncompile.{_LATER[name] or name}")
-    value = globals()[name] = getattr(module, name) if _LATER[name] else module
+        module = _import_module(f"nncompile.{_NAMES.get(name, name)}")
+    value = globals()[name] = getattr(module, name) if name in _NAMES else module
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATER, "__version__"})
+    return sorted({*globals(), *_MODULES, *_NAMES, "__version__"})
 
 
 def _version() -> str:

@@ -6,7 +6,7 @@ They take Arrays and ndarrays, inside and outside of a forward; see nncompile.nn
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 from nncompile.array import Array, as_array, creation, elementwise, products, random
@@ -14,28 +14,22 @@ from nncompile.nn.calls import from_outside
 from nncompile.nn.functional import one_hot, pad
 
 
-def _function(name: str) -> Callable[..., Any]:
-    """Returns the method of that name as a function whose first operand may be an ndarray."""
+def _function(name: str, array_first: bool = True) -> Callable[..., Any]:
+    """Returns the method of that name as a function whose first operand may be an ndarray.
+
+    array_first: the first operand is not a number.
+    """
     method = getattr(Array, name)
 
     @wraps(method)
-    def of_array(input: Any, *args: Any, **kwargs: Any) -> Any:
-        return method(as_array(name, input), *args, **kwargs)
+    def function(input: Any, *args: Any, **kwargs: Any) -> Any:
+        return method(as_array(name, input) if array_first else input, *args, **kwargs)
 
-    of_array.__name__ = of_array.__qualname__ = name
-    return from_outside(of_array)
+    function.__name__ = function.__qualname__ = name
+    return from_outside(function)
 
 
-def _binary(name: str) -> Callable[..., Any]:
-    """Returns the method of that name as a function whose first operand may also be a number."""
-    method = getattr(Array, name)
-
-    @wraps(method)
-    def of_operands(input: Any, other: Any, **kwargs: Any) -> Any:
-        return method(input, other, **kwargs)
-
-    of_operands.__name__ = of_operands.__qualname__ = name
-    return from_outside(of_operands)
+_binary = partial(_function, array_first=False)
 
 
 # elementwise functions of one array

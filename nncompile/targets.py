@@ -4,5 +4,4 @@ A module is imported only when its target is asked for, see `compiler.backend_of
 """
 from __future__ import annotations
 
-TARGETS = {"cpu": "nncompile.cpu.backend",
-           "cuda": "nncompile.cuda.backend"}
+TARGETS = {"cpu": "nncompile.cpu.backend", "cuda": "nncompile.cuda.backend"}

@@ -127,8 +127,7 @@ class Core(NDArrayOperatorsMixin):
         """
         storage, leaf = self._storage, self._leaf
         frozen = leaf is not None and leaf.requires_grad and grad_enabled.get()
-        current.get().check_change(
-            Change(name, self.type, storage.value, storage.made_in, frozen))
+        current.get().check_change(Change(name, self.type, storage.value, storage.made_in, frozen))
         value = before(self._storage.value, self._view_ops, given._payload)
         self._storage.change(value, self._view_ops)
         if isinstance(given._payload, Value):    # known without repeating the ops

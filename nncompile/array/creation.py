@@ -22,8 +22,7 @@ def zeros(*size: Any, dtype: DType = None, device: Any = None, requires_grad: bo
     return full(flat(size), 0.0, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
-def ones(*size: Any, dtype: DType = None, device: Any = None, requires_grad: bool = False
-         ) -> Array:
+def ones(*size: Any, dtype: DType = None, device: Any = None, requires_grad: bool = False) -> Array:
     """Returns ones; float32 by default. The sizes are given one by one or as one sequence."""
     return full(flat(size), 1.0, dtype=dtype, device=device, requires_grad=requires_grad)
 

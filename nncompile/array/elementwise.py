@@ -28,8 +28,7 @@ def _named(method: _Method, name: str, dtypes: str) -> _Method:
     return method
 
 
-def _unary(op: str, prepared: Callable[[str, Any], Any], dtypes: str
-           ) -> Callable[[_A], _A]:
+def _unary(op: str, prepared: Callable[[str, Any], Any], dtypes: str) -> Callable[[_A], _A]:
     """Makes the method for a function of one array, which `prepared` brings into its dtype."""
     def method(x: _A) -> _A:
         return apply(op, prepared(op, x))
@@ -359,8 +358,7 @@ class Elementwise(Core):
             near = step.mul(weight).add(self)
             return near if abs(weight) < 0.5 else other.sub(step.mul(1 - weight))
         part, step = as_array("lerp", weight), other.sub(self)
-        return where(part.abs().lt(0.5), part.mul(step).add(self),
-                     other.sub(step.mul(1 - part)))
+        return where(part.abs().lt(0.5), part.mul(step).add(self), other.sub(step.mul(1 - part)))
 
     def addcmul(self, tensor1: Any, tensor2: Any, *, value: Scalar = 1) -> Self:
         """Returns self + value * tensor1 * tensor2."""

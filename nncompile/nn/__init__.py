@@ -24,11 +24,9 @@ from nncompile.nn.normalization import *  # noqa: F403
 from nncompile.nn.parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
 from nncompile.nn.transformer import *  # noqa: F403
 
-__all__ = [
-    "Buffer", "CosineSimilarity", "Embedding", "EmbeddingBag", "Flatten", "Module", "ModuleDict",
-    "ModuleList", "MultiheadAttention", "PairwiseDistance", "Parameter", "ParameterDict",
-    "ParameterList", "Sequential", "Unflatten", "UninitializedBuffer", "UninitializedParameter",
-    "functional", "init", "manual_seed", "parameter",
-    *activation.__all__, *dropout.__all__, *linear.__all__, *normalization.__all__,
-    *transformer.__all__,
-]
+__all__ = ["Buffer", "CosineSimilarity", "Embedding", "EmbeddingBag", "Flatten", "Module",
+           "ModuleDict", "ModuleList", "MultiheadAttention", "PairwiseDistance", "Parameter",
+           "ParameterDict", "ParameterList", "Sequential", "Unflatten", "UninitializedBuffer",
+           "UninitializedParameter", "functional", "init", "manual_seed", "parameter",
+           *activation.__all__, *dropout.__all__, *linear.__all__, *normalization.__all__,
+           *transformer.__all__]

@@ -26,10 +26,8 @@ from nncompile.nn.parameter import (
     empty,
 )
 
-__all__ = [
-    "BatchNorm1d", "CrossMapLRN2d", "GroupNorm", "InstanceNorm1d", "LayerNorm", "LazyBatchNorm1d",
-    "LazyInstanceNorm1d", "LocalResponseNorm", "RMSNorm",
-]
+__all__ = ["BatchNorm1d", "CrossMapLRN2d", "GroupNorm", "InstanceNorm1d", "LayerNorm",
+           "LazyBatchNorm1d", "LazyInstanceNorm1d", "LocalResponseNorm", "RMSNorm"]
 
 
 class _Normalization(Module):

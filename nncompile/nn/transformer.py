@@ -24,10 +24,8 @@ from nncompile.nn.linear import Linear
 from nncompile.nn.module import Module
 from nncompile.nn.normalization import LayerNorm
 
-__all__ = [
-    "Transformer", "TransformerDecoder", "TransformerDecoderLayer", "TransformerEncoder",
-    "TransformerEncoderLayer",
-]
+__all__ = ["Transformer", "TransformerDecoder", "TransformerDecoderLayer", "TransformerEncoder",
+           "TransformerEncoderLayer"]
 
 _Activation = str | Callable[[Array], Array]
 

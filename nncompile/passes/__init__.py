@@ -79,9 +79,7 @@ def checked_pipeline(passes: Iterable[Pass]) -> tuple[Pass, ...]:
     return pipeline
 
 
-__all__ = [
-    "DEFAULT_PIPELINE", "ComposeViews", "FoldBatchNorm", "FuseAttention", "FuseElementwise",
-    "FuseLinear", "FuseSoftmax", "JoinLinear", "MergeLinear", "ReduceStrength", "RemoveIdentity",
-    "SinkViews", "UseGELU", "UseLayerNorm", "UseLinear", "UseLiterals", "UseLogSoftmax",
-    "UseRMSNorm", "UseSiLU",
-]
+__all__ = ["DEFAULT_PIPELINE", "ComposeViews", "FoldBatchNorm", "FuseAttention", "FuseElementwise",
+           "FuseLinear", "FuseSoftmax", "JoinLinear", "MergeLinear", "ReduceStrength",
+           "RemoveIdentity", "SinkViews", "UseGELU", "UseLayerNorm", "UseLinear", "UseLiterals",
+           "UseLogSoftmax", "UseRMSNorm", "UseSiLU"]

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-from ir.records import dataclass, field
+from ir.records import dataclass
 from ir.types import NDArray
 from nncompile.cpu import layout
 from nncompile.cpu.kernels.operands import Arguments, Values, typed
@@ -33,9 +33,9 @@ _YIELD_AFTER = 2_000    # pauses, some 50 us: a worker with a unit may have lost
 _WORDS, INT = "words", "int"               # types of arguments that are no pointers to elements
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Kernel:
-    """A function that generated source calls.
+    """A function that generated source calls. Its name tells it from all other kernels.
 
     types: for each argument the dtype that it points to ("f32", "i64", ...), "words" for a pointer
     to int64 words of the call, or "int" for an int64. emit: adds both entry points to a module.
@@ -46,8 +46,8 @@ class Kernel:
     name: str
     arguments: tuple[str, ...]
     types: tuple[str, ...]
-    emit: Callable[[Any, Target], None] = field(compare=False, repr=False)
-    python: Callable[..., None] = field(compare=False, repr=False)
+    emit: Callable[[Any, Target], None]
+    python: Callable[..., None]
 
     @property
     def symbol(self) -> str:
@@ -69,6 +69,12 @@ class Kernel:
 
     def __call__(self, *arguments: Any) -> None:
         self.python(*arguments)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Kernel) and self.name == other.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,9 @@ return Arrays, and an ndarray among the arguments is a constant.
 from nncompile.array.creation import cat as _cat
 from nncompile.array.creation import stack as _stack
 from nncompile.nn.calls import from_outside
-from nncompile.nn.functional import activation
+from nncompile.nn.functional import activation, attention, normalization
 from nncompile.nn.functional.activation import *  # noqa: F403
-from nncompile.nn.functional.attention import (
-    multi_head_attention_forward,
-    scaled_dot_product_attention,
-)
+from nncompile.nn.functional.attention import *  # noqa: F403
 from nncompile.nn.functional.dropout import (
     alpha_dropout,
     dropout,
@@ -22,28 +19,13 @@ from nncompile.nn.functional.dropout import (
     feature_alpha_dropout,
 )
 from nncompile.nn.functional.linear import bilinear, identity, linear
-from nncompile.nn.functional.normalization import (
-    batch_norm,
-    cosine_similarity,
-    group_norm,
-    instance_norm,
-    layer_norm,
-    local_response_norm,
-    normalize,
-    pairwise_distance,
-    pdist,
-    rms_norm,
-)
+from nncompile.nn.functional.normalization import *  # noqa: F403
 from nncompile.nn.functional.shapes import pad
 from nncompile.nn.functional.sparse import embedding, embedding_bag, one_hot
 
 cat = from_outside(_cat)
 stack = from_outside(_stack)
 
-__all__ = [
-    "alpha_dropout", "batch_norm", "bilinear", "cat", "cosine_similarity", "dropout", "dropout1d",
-    "dropout2d", "dropout3d", "embedding", "embedding_bag", "feature_alpha_dropout", "group_norm",
-    "identity", "instance_norm", "layer_norm", "linear", "local_response_norm",
-    "multi_head_attention_forward", "normalize", "one_hot", "pad", "pairwise_distance", "pdist",
-    "rms_norm", "scaled_dot_product_attention", "stack", *activation.__all__,
-]
+__all__ = ["alpha_dropout", "bilinear", "cat", "dropout", "dropout1d", "dropout2d", "dropout3d",
+           "embedding", "embedding_bag", "feature_alpha_dropout", "identity", "linear", "one_hot",
+           "pad", "stack", *activation.__all__, *attention.__all__, *normalization.__all__]

@@ -19,13 +19,11 @@ from nncompile.errors import InputError
 from nncompile.nn.calls import changing, from_outside, placed
 from nncompile.nn.functional.dropout import drawn
 
-__all__ = [
-    "celu", "celu_", "elu", "elu_", "gelu", "glu", "hardshrink", "hardsigmoid", "hardswish",
-    "hardtanh", "hardtanh_", "leaky_relu", "leaky_relu_", "log_softmax", "logsigmoid", "mish",
-    "prelu", "relu", "relu6", "relu_", "rrelu", "rrelu_", "selu", "selu_", "sigmoid", "silu",
-    "softmax", "softmin", "softplus", "softshrink", "softsign", "tanh", "tanhshrink", "threshold",
-    "threshold_",
-]
+__all__ = ["celu", "celu_", "elu", "elu_", "gelu", "glu", "hardshrink", "hardsigmoid", "hardswish",
+           "hardtanh", "hardtanh_", "leaky_relu", "leaky_relu_", "log_softmax", "logsigmoid",
+           "mish", "prelu", "relu", "relu6", "relu_", "rrelu", "rrelu_", "selu", "selu_", "sigmoid",
+           "silu", "softmax", "softmin", "softplus", "softshrink", "softsign", "tanh", "tanhshrink",
+           "threshold", "threshold_"]
 
 
 @from_outside
@@ -259,8 +257,7 @@ threshold_ = changing(threshold)
 # -- the softmax family ----------------------------------------------------------------------------
 
 @from_outside
-def softmax(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: DType = None
-            ) -> Array:
+def softmax(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: DType = None) -> Array:
     """Computes exp(x) / sum(exp(x)) along dim. A row of -inf gives NaN.
 
     dim: without one, torch's deprecated choice with a warning. dtype: x is converted to it first.
@@ -278,8 +275,7 @@ def log_softmax(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype:
 
 
 @from_outside
-def softmin(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: DType = None
-            ) -> Array:
+def softmin(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: DType = None) -> Array:
     """Computes softmax(-x) along dim; arguments as those of softmax."""
     x = as_array("softmin", input)
     return x.neg().softmax(_dim_of("softmin", x, dim), dtype)

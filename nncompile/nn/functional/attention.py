@@ -14,6 +14,8 @@ from nncompile.nn.calls import from_outside
 from nncompile.nn.functional.dropout import dropout
 from nncompile.nn.functional.linear import linear
 
+__all__ = ["multi_head_attention_forward", "scaled_dot_product_attention"]
+
 _NEGATIVE = -math.inf
 
 

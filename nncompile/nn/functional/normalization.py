@@ -14,6 +14,9 @@ from nncompile.array.indexing import axis_of
 from nncompile.errors import InputError
 from nncompile.nn.calls import from_outside
 
+__all__ = ["batch_norm", "cosine_similarity", "group_norm", "instance_norm", "layer_norm",
+           "local_response_norm", "normalize", "pairwise_distance", "pdist", "rms_norm"]
+
 
 @from_outside
 def layer_norm(input: Any, normalized_shape: Sequence[int], weight: Any = None, bias: Any = None,
@@ -181,8 +184,7 @@ def _move(running: Any, batch: Array, momentum: float) -> None:
 def _check_values(shape: Sequence[Any]) -> None:
     sizes = [shape[0], *shape[2:]]
     if not any(isinstance(size, DimExpr) for size in sizes) and product(sizes) == 1:
-        raise InputError("more than one value is needed for each channel, got "
-                         f"{[*shape]}")
+        raise InputError(f"more than one value is needed for each channel, got {[*shape]}")
 
 
 @from_outside
