@@ -24,8 +24,7 @@ class _Noise(Module):
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
         check_probability(p)
-        self.p = p
-        self.inplace = inplace
+        self.p, self.inplace = p, inplace
 
     def _unlike_eval(self) -> bool:
         return self.training and self.p > 0

@@ -15,8 +15,7 @@ class Flatten(Module):
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
         super().__init__()
-        self.start_dim = start_dim
-        self.end_dim = end_dim
+        self.start_dim, self.end_dim = start_dim, end_dim
 
     def forward(self, input: Array) -> Array:
         return input.flatten(self.start_dim, self.end_dim)
@@ -41,8 +40,7 @@ class Unflatten(Module):
                             f"{type(unflattened_size).__name__}")
         if wrong := [size for size in unflattened_size if not isinstance(size, int)]:
             raise TypeError(f"unflattened_size is of integers, and one of them is {wrong[0]!r}")
-        self.dim = dim
-        self.unflattened_size = unflattened_size
+        self.dim, self.unflattened_size = dim, unflattened_size
 
     def forward(self, input: Any) -> Array:
         return input.unflatten(self.dim, self.unflattened_size)  # type: ignore[no-any-return]

@@ -41,8 +41,7 @@ class Linear(Module):
     def __init__(self, in_features: int, out_features: int, bias: bool = True, device: Any = None,
                  dtype: DTypeLike | None = None) -> None:
         super().__init__()
-        self.in_features = in_features
-        self.out_features = out_features
+        self.in_features, self.out_features = in_features, out_features
         self.weight = empty((out_features, in_features), device, dtype)
         self.register_parameter("bias", empty((out_features,), device, dtype) if bias else None)
         self.reset_parameters()
@@ -126,8 +125,7 @@ class Bilinear(Module):
         super().__init__()
         if in1_features <= 0:
             raise InputError(f"in1_features must be above 0, got {in1_features}")
-        self.in1_features = in1_features
-        self.in2_features = in2_features
+        self.in1_features, self.in2_features = in1_features, in2_features
         self.out_features = out_features
         self.weight = empty((out_features, in1_features, in2_features), device, dtype)
         self.register_parameter("bias", empty((out_features,), device, dtype) if bias else None)

@@ -63,8 +63,7 @@ class LayerNorm(_Normalization):
                  dtype: DTypeLike | None = None) -> None:
         super().__init__()
         self.normalized_shape = _shape_of(normalized_shape)
-        self.eps = eps
-        self.elementwise_affine = elementwise_affine
+        self.eps, self.elementwise_affine = eps, elementwise_affine
         self._make_affine(self.normalized_shape, device, dtype, weight=elementwise_affine,
                           bias=elementwise_affine and bias)
 
@@ -88,8 +87,7 @@ class RMSNorm(_Normalization):
                  ) -> None:
         super().__init__()
         self.normalized_shape = _shape_of(normalized_shape)
-        self.eps = eps
-        self.elementwise_affine = elementwise_affine
+        self.eps, self.elementwise_affine = eps, elementwise_affine
         self._make_affine(self.normalized_shape, device, dtype, weight=elementwise_affine)
 
     def forward(self, x: Array) -> Any:
@@ -112,9 +110,7 @@ class GroupNorm(_Normalization):
         super().__init__()
         if num_channels % num_groups:
             raise InputError(f"{num_channels} channels do not divide into {num_groups} groups")
-        self.num_groups = num_groups
-        self.num_channels = num_channels
-        self.eps = eps
+        self.num_groups, self.num_channels, self.eps = num_groups, num_channels, eps
         self.affine = affine
         self._make_affine((num_channels,), device, dtype, weight=affine, bias=affine and bias)
 
@@ -141,11 +137,8 @@ class _ByChannel(_Normalization):
                  affine: bool = True, track_running_stats: bool = True, device: Any = None,
                  dtype: DTypeLike | None = None, *, bias: bool = True) -> None:
         super().__init__()
-        self.num_features = num_features
-        self.eps = eps
-        self.momentum = momentum
-        self.affine = affine
-        self.track_running_stats = track_running_stats
+        self.num_features, self.eps, self.momentum = num_features, eps, momentum
+        self.affine, self.track_running_stats = affine, track_running_stats
         kind = np.float32 if dtype is None else dtype
         statistics = {"running_mean": (num_features, kind), "running_var": (num_features, kind),
                       "num_batches_tracked": ((), np.int64)}
@@ -246,8 +239,7 @@ class _LazyByChannel(_ByChannel):
                  track_running_stats: bool = True, device: Any = None,
                  dtype: DTypeLike | None = None, *, bias: bool = True) -> None:
         _ByChannel.__init__(self, 0, eps, momentum, False, False, bias=False)
-        self.affine = affine
-        self.track_running_stats = track_running_stats
+        self.affine, self.track_running_stats = affine, track_running_stats
         if affine:
             self.weight = UninitializedParameter(device=device, dtype=dtype)
             if bias:
@@ -303,10 +295,7 @@ class LocalResponseNorm(Module):
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
         super().__init__()
-        self.size = size
-        self.alpha = alpha
-        self.beta = beta
-        self.k = k
+        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
 
     def forward(self, input: Array) -> Any:
         return F.local_response_norm(input, self.size, self.alpha, self.beta, self.k)
