@@ -215,7 +215,9 @@ class _CudaProgram(Loaded):
         results = list(outs) or [new_like(inputs[0], s, d, self.cuda) for s, d in
                                  zip(plan.shapes, self.spec.output_dtypes, strict=True)]
         made = self._checked_out(results, arrays, plan)
-        stream = stream_of(current_stream(inputs[0]) if stream is None else stream, self.cuda)
+        if stream is None:
+            stream = current_stream((*inputs, *results)[0])
+        stream = stream_of(stream, self.cuda)
         with self._lock:
             memory = self._memory(stream)
             wait_for([*arrays, *made], stream, self.cuda)

@@ -42,8 +42,7 @@ class Lowering:
     def step(self, kind: str, node: Node, result: View, operands: Sequence[Operand],
              attrs: Attrs | None = None, then: Then | None = None) -> View:
         """Adds a step, and returns its result."""
-        self.steps.append(
-            Step(kind, result, tuple(operands), attrs or {}, tuple(then or ()), node))
+        self.steps.append(Step(kind, result, tuple(operands), attrs or {}, tuple(then or ()), node))
         return result
 
     def result(self, node: Node) -> View:
@@ -304,8 +303,7 @@ def iota(low: Lowering, node: Node, _: Views, attrs: Attrs) -> View:
     type_, axis = node.result.type, attrs["axis"]
     low.require(node, *type_.shape)
     row = low.step("iota", node, low.buffer(TensorType(type_.dtype, (type_.shape[axis],))), [])
-    return replace(row, shape=type_.shape,
-                   strides=tuple(int(a == axis) for a in range(type_.ndim)))
+    return replace(row, shape=type_.shape, strides=tuple(int(a == axis) for a in range(type_.ndim)))
 
 
 def full(low: Lowering, node: Node, operands: list[Operand], _: Attrs) -> View:

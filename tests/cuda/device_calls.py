@@ -345,3 +345,19 @@ def test_threads_of_a_simulated_block_share_one_array():
             assert len(found) == 8 and len(set(found)) == 1
     finally:
         sys.setswitchinterval(before)
+
+
+def test_a_model_without_inputs_writes_to_an_array_on_the_device():
+    class Constant(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(np.arange(4, dtype=np.float32))
+
+        def forward(self):
+            return self.weight.exp()
+
+    fast = nncompile.compile(Constant().eval(), target="cuda")
+    out = CUDA.module.device_array(4, np.float32)
+    assert fast(out) is out
+    np.testing.assert_allclose(out.copy_to_host(), np.exp(np.arange(4, dtype=np.float32)),
+                               rtol=1e-6)

@@ -26,8 +26,7 @@ def load(driver: Driver, target: Target) -> dict[str, int]:
 
     def load_driver() -> None:
         if symbols["plan"] not in into:
-            code = objects.cached("driver", text, target,
-                                  lambda: _compile(driver, symbols, target))
+            code = objects.cached("driver", text, target, lambda: _compile(driver, symbols, target))
             into.add(code)
     kernels = {objects.entry_points(kernel): kernel for kernel in driver.kernels.values()}
     jobs = [(name, partial(objects.load_kernel, kernel, target))

@@ -108,8 +108,7 @@ def _elementwise(step: Step, context: _Context) -> Call:
     kernel = kernels.elementwise(tuple(chain), len(dims) - 1, y.dtype, source)
     if "fault" in kernel.arguments:
         further += context.fault
-    return Call(kernel, (
-        _pointer(y), dims[-1], *dims[:-1], *strides[0][:-1], *further))
+    return Call(kernel, (_pointer(y), dims[-1], *dims[:-1], *strides[0][:-1], *further))
 
 
 def _unit_axis(strides: Sequence[Dim]) -> int | None:
@@ -168,8 +167,7 @@ def _topk(step: Step, _: _Context) -> Call:
 def _reduce(step: Step, _: _Context) -> Call:
     (x,), op = step.views, step.attrs["op"]
     if _is_columns(step):
-        return Call(kernels.reduce_columns(op, len(x.shape) - 2, x.dtype),
-                    _columns(x, step.result))
+        return Call(kernels.reduce_columns(op, len(x.shape) - 2, x.dtype), _columns(x, step.result))
     kernel = kernels.arg if "arg_reduction" in OPS[op].traits else kernels.reduce
     return Call(kernel(op, x.dtype), (*_matrix(x), _pointer(step.result), *x.shape))
 

@@ -104,8 +104,7 @@ class Emit:
     All vectors have `width` lanes, whatever they hold: by default as many as suit the dtype.
     """
 
-    def __init__(self, function: Any, target: Target, dtype: str = "f32",
-                 width: int | None = None):
+    def __init__(self, function: Any, target: Target, dtype: str = "f32", width: int | None = None):
         self.function, self.target, self.module = function, target, function.module
         self.b = ll.IRBuilder(function.append_basic_block("entry"))
         self.width = lanes(target, dtype) if width is None else width

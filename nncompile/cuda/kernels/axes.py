@@ -30,8 +30,7 @@ class Axes:
 
     def place(self, operand: str) -> str:
         """Returns where the operand's element of an index is."""
-        return " + ".join([f"{operand}_at",
-                           *(f"i{d} * {operand}_s{d}" for d in range(self.rank))])
+        return " + ".join([f"{operand}_at", *(f"i{d} * {operand}_s{d}" for d in range(self.rank))])
 
     def indices(self, flat: str, indent: str = "") -> list[str]:
         """Returns statements that split a flat index, the last axis first; `flat` is consumed."""

@@ -23,8 +23,7 @@ def elementwise(chain: Chain, rank: int, dtype: str, target: Target,
                for i, (kind, d) in enumerate(zip(kinds, dtypes, strict=True))]
     fault = " fault:words step" * chains.may_fault(chain, dtype)
     signature = f"y:{dtype}[] {axes.sizes} {axes.strides('y')} {' '.join(further)}" + fault
-    name = (f"elementwise{chains.name(chain)}_{rank}_{dtype}"
-            + f"_of_{source}" * (source != dtype))
+    name = (f"elementwise{chains.name(chain)}_{rank}_{dtype}" + f"_of_{source}" * (source != dtype))
 
     def operand(number: int) -> str:
         r = f"r{number}"
@@ -42,5 +41,4 @@ def elementwise(chain: Chain, rank: int, dtype: str, target: Target,
 def iota(dtype: str, target: Target) -> Kernel:
     """y[i] = i, modulo 2^bits."""
     body = each_element("N", [f"        y[y_at + element] = {typed('element', dtype)}"])
-    return make(f"iota_{dtype}", f"y:{dtype}[] N", ["0, 1, 2, ..."], body,
-                target.threads)
+    return make(f"iota_{dtype}", f"y:{dtype}[] N", ["0, 1, 2, ..."], body, target.threads)

@@ -33,9 +33,7 @@ def take_along(index: str, rank: int, dtype: str, target: Target) -> Kernel:
     axes = Axes(rank)
     signature = (f"y:{dtype}[] x:{dtype}[] ids:{index}[] V ldx fault:words step {axes.sizes} "
                  + axes.strides("x", "ids"))
-    body = ["        rest = element",
-            *axes.indices("rest", " " * 8),
-            *_gathered(axes, "", dtype)]
+    body = ["        rest = element", *axes.indices("rest", " " * 8), *_gathered(axes, "", dtype)]
     return make(f"take_along_{index}_{rank}_{dtype}", signature, [
         "A number of x for each id, a thread a number of y.  A wrong id reads nothing and is "
         "reported: fault = step + 1, id, V."],
