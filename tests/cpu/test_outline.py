@@ -10,7 +10,7 @@ from ir.types import symbol
 from nncompile import nn
 from nncompile.cpu.driver import Driver, build
 from nncompile.cpu.driver.outline import fold, runs
-from nncompile.cpu.driver.values import FAULT, WEIGHTS, Line, Number, Parameter, Pointer, StepNumber
+from nncompile.cpu.driver.values import FAULT, WEIGHTS, Formal, Line, Number, Pointer, StepNumber
 from nncompile.cpu.vector.target import of_level
 from nncompile.schedule import Place, schedule
 
@@ -104,12 +104,12 @@ def with_values(argument, meaning):
     """The argument, where each parameter has this meaning.  A block knows nothing else but the
     constants, and what its callers give it."""
     if isinstance(argument, Pointer):
-        base = meaning[argument.base] if isinstance(argument.base, Parameter) else argument.base
+        base = meaning[argument.base] if isinstance(argument.base, Formal) else argument.base
         is_constant = isinstance(base, Number) or base.kind == "constant"
-        assert isinstance(argument.base, Parameter) or is_constant
+        assert isinstance(argument.base, Formal) or is_constant
         assert not is_constant or meaning[WEIGHTS] == WEIGHTS
         return argument._replace(base=base)
-    return meaning[argument] if isinstance(argument, Parameter) or argument == FAULT else argument
+    return meaning[argument] if isinstance(argument, Formal) or argument == FAULT else argument
 
 
 def pointer(place, offset=0):

@@ -21,10 +21,10 @@ from ir.types import DimExpr, symbol, terms
 from nncompile.cpu.driver.values import (
     WEIGHTS,
     Argument,
+    Formal,
     Line,
     Number,
     Outlined,
-    Parameter,
     Pointer,
     StepNumber,
     Variable,
@@ -92,7 +92,7 @@ def _hole(argument: Argument) -> Argument:
 
 
 def _hole_kind(argument: Argument) -> str:
-    """The kind of parameter that can stand for this: see Parameter; "" if none can."""
+    """The kind of parameter that can stand for this: see Formal; "" if none can."""
     if isinstance(argument, Place):
         return "w" if argument.kind == "constant" else "p"
     return "w" if isinstance(argument, Number) else "n" if isinstance(argument, StepNumber) else ""
@@ -182,17 +182,17 @@ def _holes_of(repetitions: Sequence[Sequence[Line]]) -> list[_Hole]:
     return [_Hole(_hole_kind(found[0]), found) for found in zip(*contents, strict=True)]
 
 
-def _parameters_of(holes: Sequence[_Hole]) -> dict[_Hole, Parameter]:
+def _parameters_of(holes: Sequence[_Hole]) -> dict[_Hole, Formal]:
     """The holes that become parameters.
 
     Holes with equal contents share a parameter.  A constant or a number that is the same in all
     repetitions needs none.
     """
-    parameters: dict[_Hole, Parameter] = {}
+    parameters: dict[_Hole, Formal] = {}
     for kind in "pwn":
         varying = dict.fromkeys(hole for hole in holes if hole.kind == kind
                                 and (kind == "p" or len({*hole.contents}) > 1))
-        parameters |= {hole: Parameter(kind, i) for i, hole in enumerate(varying)}
+        parameters |= {hole: Formal(kind, i) for i, hole in enumerate(varying)}
     return parameters
 
 
@@ -225,7 +225,7 @@ def _filled(lines: Sequence[Line], contents: Iterable[Argument]) -> tuple[Line, 
             return old
         new = next(following)
         if isinstance(old, Pointer):
-            assert isinstance(new, Place | Number | Parameter)
+            assert isinstance(new, Place | Number | Formal)
             return old._replace(base=new)
         return new
 

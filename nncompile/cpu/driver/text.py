@@ -7,10 +7,10 @@ from ir.types import Dim, same
 from nncompile.cpu.driver.values import (
     Argument,
     Base,
+    Formal,
     Line,
     Number,
     Outlined,
-    Parameter,
     Pointer,
     StepNumber,
     Variable,
@@ -66,7 +66,7 @@ class Printer:
                 return self._names.constant(argument)
             case Place():
                 return self._names.places[argument]
-            case Parameter(kind, number):
+            case Formal(kind, number):
                 return f"{kind}{number}"
             case StepNumber(number):
                 return str(number)

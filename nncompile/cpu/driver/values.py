@@ -31,8 +31,8 @@ class Number(NamedTuple):
     dtype: str
 
 
-class Parameter(NamedTuple):
-    """A parameter of an outlined function.
+class Formal(NamedTuple):
+    """A formal parameter of an outlined function.
 
     kind: "p": a place.  "w": a constant or a plain number.  "n": the number of a step.
     """
@@ -41,7 +41,7 @@ class Parameter(NamedTuple):
     number: int
 
 
-Base = Place | Number | Parameter
+Base = Place | Number | Formal
 
 
 class Pointer(NamedTuple):
@@ -113,7 +113,7 @@ class Outlined:
 
 def _letter(parameter: Argument) -> str:
     is_pointer = isinstance(parameter, Variable) or (
-        isinstance(parameter, Parameter) and parameter.kind == "p")
+        isinstance(parameter, Formal) and parameter.kind == "p")
     return "p" if is_pointer else "i"
 
 

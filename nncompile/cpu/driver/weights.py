@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ir.records import dataclass
 from ir.types import DTYPES, NDArray
-from nncompile.cpu.driver.values import Call, Number, Parameter, Pointer
+from nncompile.cpu.driver.values import Call, Formal, Number, Pointer
 from nncompile.cpu.kernels import pack_linear, packed_size, unpack_linear
 from nncompile.cpu.layout import LINE_FLOATS, aligned_zeros
 from nncompile.cpu.vector import Target
@@ -109,7 +109,7 @@ def _used_by(calls: Sequence[Call]) -> Iterable[Place | Number]:
     """The constants and plain numbers that kernels are given, each once."""
     bases = (argument.base for call in calls for argument in call.arguments
              if isinstance(argument, Pointer))
-    return dict.fromkeys(base for base in bases if not isinstance(base, Parameter) and (
+    return dict.fromkeys(base for base in bases if not isinstance(base, Formal) and (
         isinstance(base, Number) or base.kind == "constant"))
 
 

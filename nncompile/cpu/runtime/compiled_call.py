@@ -44,6 +44,7 @@ _PLAIN, _WRITEABLE = 0x101, 0x400             # C order and aligned
 _NATIVE, _NO_ORDER = ord("="), ord("|")       # the latter of types of one byte
 _NEW_ARRAY_INDEX = 93                         # of PyArray_New in numpy's table of functions
 
+_NEW, _GIVEN, _OTHER = range(3)               # the outputs of a call; see has_out
 RELEASE_FLOPS = 2_000_000                     # about 10 us: worth 0.1 us for other threads' sake
 
 _vectorcall = symbol("vectorcall", "ppip", "p", "PyObject_Vectorcall")
@@ -68,18 +69,18 @@ def call(self: Pointer, args: Pointer, count: int, keywords: Pointer) -> Pointer
     """Handles call(*inputs), call(*inputs, *outs), and with one output call(*inputs, out=out)."""
     state = load_pointer(self, _DATA)
     inputs, outputs = load(state, layout.INPUTS), load(state, layout.OUTPUTS)
-    out_given = has_out(state, count, keywords)
+    outs = has_out(state, count, keywords)
     sizes, facts = stack(load(state, layout.SIZE_WORDS)), stack(load(state, layout.FACT_WORDS))
     arrays, results = stack(2 * (inputs + outputs)), stack(outputs)
     specs = null()
-    if out_given >= 0:
+    if outs != _OTHER:
         specs = read_inputs(state, args, sizes, arrays)
     if same(specs, null()):
         return _vectorcall(load_pointer(state, layout.FALLBACK), args, count, keywords)
     _call_plan(load_pointer(state, layout.PLAN), sizes, facts)
     if load(facts, layout.SLACK) < 0:
         return _vectorcall(load_pointer(state, layout.FALLBACK), args, count, keywords)
-    if out_given:
+    if outs == _GIVEN:
         if take_outputs(state, words(args, inputs), specs, facts, arrays, results) == 0:
             return _vectorcall(load_pointer(state, layout.FALLBACK), args, count, keywords)
     elif make_outputs(state, specs, facts, arrays, results) == 0:
@@ -99,15 +100,16 @@ def call(self: Pointer, args: Pointer, count: int, keywords: Pointer) -> Pointer
 
 @runtime
 def has_out(state: Pointer, count: int, keywords: Pointer) -> int:
-    """Returns 1 if outputs are given, 0 if not, and -1 if the arguments are anything else."""
+    """Returns _NEW for outputs to be made, _GIVEN for given ones, and _OTHER for any other call."""
     inputs, outputs = load(state, layout.INPUTS), load(state, layout.OUTPUTS)
     if same(keywords, null()) == 0 and _tuple_size(keywords) > 0:
         if count != inputs or outputs != 1 or _tuple_size(keywords) != 1:
-            return -1
-        return 1 if same(get_item(keywords, 0), load_pointer(state, layout.OUT_NAME)) else -1
+            return _OTHER
+        is_out = same(get_item(keywords, 0), load_pointer(state, layout.OUT_NAME))
+        return _GIVEN if is_out else _OTHER
     if count == inputs:
-        return 0
-    return 1 if count == inputs + outputs else -1
+        return _NEW
+    return _GIVEN if count == inputs + outputs else _OTHER
 
 
 @runtime
