@@ -1,7 +1,7 @@
 """What compiled code and Python lay out in memory together: each record once, with a name a word.
 
-A record is a block of 64-bit words.  Its fields are numbered in the order in which they are
-declared, so no two of them can overlap.  They are plain integers, which numba takes for constants:
+A record is a block of 64-bit words. Its fields are numbered in the order in which they are
+declared, so no two of them can overlap. They are plain integers, which numba takes for constants:
 `load(state, WORKERS)` is the word of that name in the state of a model.
 """
 from __future__ import annotations
@@ -48,9 +48,9 @@ DRIVER_ARGUMENTS = {"args": "p", "sizes": "p", "weights": "p", "scratch": "p", "
                     "queue": "p", "fault": "p", "worker": "i"}
 PLAN_LETTERS, DRIVER_LETTERS = "".join(PLAN_ARGUMENTS.values()), "".join(DRIVER_ARGUMENTS.values())
 
-# The facts that `plan` states of a call.  FLOPS: its operations.  The scratch, in float32, of one
-# worker's block of rows, or of all phases.  MOST_ROWS: of a block.  SLACK: negative where the sizes
-# are not legal.  From OUTPUT_DIMS on: each dim of each output.
+# The facts that `plan` states of a call. FLOPS: its operations. The scratch, in float32, of one
+# worker's block of rows, or of all phases. MOST_ROWS: of a block. SLACK: negative where the sizes
+# are not legal. From OUTPUT_DIMS on: each dim of each output.
 _facts = Record()
 FLOPS, BLOCK_SCRATCH, PHASES_SCRATCH, MOST_ROWS, SLACK = _facts.words(5)
 OUTPUT_DIMS = _facts.size
@@ -74,15 +74,15 @@ POOL_ADDRESS, PLAN, ROW_BLOCKS, PHASES = _state.line(4)
 QUEUE_WORDS, TILE_ROWS, CACHE, WORKERS = _state.words(4)
 # Python's objects: classes, functions, arrays, and the interned text "out".
 ARRAY_CLASS, NEW_ARRAY, ARENA, FALLBACK, RESTART, ON_FAULT, NEW_LARGE, OUT_NAME = _state.line(8)
-# How many inputs and outputs there are, and words of the named sizes and the facts.  RELEASE: the
-# operations from which on a call lets go of the interpreter's lock.  LARGE: the bytes from which on
+# How many inputs and outputs there are, and words of the named sizes and the facts. RELEASE: the
+# operations from which on a call lets go of the interpreter's lock. LARGE: the bytes from which on
 # NEW_LARGE makes an output.
 INPUTS, OUTPUTS, SIZE_WORDS, FACT_WORDS, RELEASE, LARGE = _state.line(6)
 # The specs of the inputs, then those of the outputs.
 SPECS = _state.size
 
 # A spec: the dtype's object, its type number and another of the same layout, its bytes, the rank.
-# After an input's come its dims: a size, or -1 - k for named size k.  Outputs' dims are facts.
+# After an input's come its dims: a size, or -1 - k for named size k. Outputs' dims are facts.
 _spec = Record()
 SPEC_DESCR, SPEC_TYPE, SPEC_OTHER_TYPE, SPEC_BYTES, SPEC_RANK = _spec.words(5)
 SPEC_DIMS = _spec.size
@@ -95,10 +95,10 @@ SHAPED_WORDS = _shaped.size
 # -- the queues of workers -------------------------------------------------------------------------
 
 # What a worker's queue has of each phase, on two cache lines; the worker itself writes the first
-# four words in each call.  ME: its number.  OTHERS: how many other workers there are.  STRIDE: the
-# words from a worker's queue to the next one's.  BASE: what its counts start from; it grows from
+# four words in each call. ME: its number. OTHERS: how many other workers there are. STRIDE: the
+# words from a worker's queue to the next one's. BASE: what its counts start from; it grows from
 # call to call, and a count below it belongs to an earlier call, so that counts need not be cleared.
-# CLAIMED: lots of its part that have been claimed.  DONE: lots of any part that it has done.  A
+# CLAIMED: lots of its part that have been claimed. DONE: lots of any part that it has done. A
 # queue of zeros is that of a single worker.
 _queue = Record()
 QUEUE_ME, QUEUE_OTHERS, QUEUE_STRIDE, QUEUE_BASE, QUEUE_CLAIMED = _queue.line(5)
@@ -112,7 +112,7 @@ MOST_THREADS = 1024
 CPU_WORDS = 16                                # a bit for each of 1024 CPUs
 
 _pool = Record()
-# The job is described where its number is: who sees that has the line.  What is written at other
+# The job is described where its number is: who sees that has the line. What is written at other
 # times lies on a cache line of its own.
 NUMBER, OPEN, ACTIVE = _pool.line(3)
 (JOB_DRIVER, JOB_ARGS, JOB_SIZES, JOB_WEIGHTS, JOB_QUEUE,

@@ -15,7 +15,7 @@ def batch_size(graph: Graph) -> str | None:
     """Returns the leading size of inputs and outputs along which rows are independent, or None.
 
     A value has *rows* along an axis when that dim is a multiple of the size, no other dim holds
-    it, and row i of the multiple is computed from rows i of the inputs alone.  Inside the graph
+    it, and row i of the multiple is computed from rows i of the inputs alone. Inside the graph
     the axis may be any: attention puts the heads before the batch, and back.
     """
     leading = [v.type.shape[0] for v in graph.inputs if v.type.ndim]

@@ -32,7 +32,7 @@ def store_constants(steps: Sequence[Step], values: Sequence[Value], traits: Targ
     """Returns the steps, the constants of the program, and the values that these are made of.
 
     In the steps given, Place("constant", i) is number i of `values`; in those returned it is the
-    number of a constant.  The `sources` of a constant are numbers of the values returned.
+    number of a constant. The `sources` of a constant are numbers of the values returned.
     """
     store = _Store(values, traits)
     stored = tuple(map(store.step, steps))

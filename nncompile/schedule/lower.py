@@ -1,6 +1,6 @@
 """How nodes become steps: a function for each way; ops.py says which op takes which.
 
-A view needs no step.  Every other node becomes one or more steps, and an operand that does not have
+A view needs no step. Every other node becomes one or more steps, and an operand that does not have
 the strides that the step's kernel needs is copied before.
 """
 from __future__ import annotations
@@ -199,7 +199,7 @@ def _as_columns(shape: Sequence[Dim], strides: Sequence[Sequence[Dim]], axes: Se
                 ) -> tuple[tuple[Dim, ...], list[tuple[Dim, ...]]] | None:
     """Returns arrays of one shape as (*outer, K, N): that shape, and the strides of each array.
 
-    K merges the axes, and N is contiguous in every array.  None where strides do not allow that,
+    K merges the axes, and N is contiguous in every array. None where strides do not allow that,
     or where N is too small to be vectorised.
     """
     def collapsed_along(axes: Sequence[int]) -> tuple[tuple[Dim, ...], list[tuple[Dim, ...]]]:

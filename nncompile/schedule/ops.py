@@ -1,6 +1,6 @@
 """How each op is scheduled, a row per op, and what each kind of step can do, a row per kind.
 
-Elementwise ops and reductions get their rows by those traits.  An elementwise op is named here only
+Elementwise ops and reductions get their rows by those traits. An elementwise op is named here only
 if it costs more per element than an addition.
 """
 from __future__ import annotations

@@ -43,7 +43,7 @@ class Place(NamedTuple):
 class View:
     """An array in memory: its place, shape and strides, and the offset of its first element.
 
-    Offset and strides count elements.  Transposing, slicing and broadcasting make another View of
+    Offset and strides count elements. Transposing, slicing and broadcasting make another View of
     the same place, and need no kernel.
     """
 
@@ -141,7 +141,7 @@ Operand = View | float                       # a Python float is a scalar of the
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One kernel call.  Steps are compared by identity.
+    """One kernel call. Steps are compared by identity.
 
     then: the elementwise ops that are applied to its result, each with its further operands.
     node: the node of the graph that it comes from.

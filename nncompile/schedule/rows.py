@@ -1,8 +1,8 @@
 """Rules of independent rows: which axis of a result has rows, given the axes of the operands'.
 
 A rule is a function (result's type, operands, attributes, axis of each operand's rows) -> the axis
-of the result's rows, or None if no operand has rows.  It raises MixedRows where a row of the result
-depends on several rows of an operand.  batch.py says what rows are.
+of the result's rows, or None if no operand has rows. It raises MixedRows where a row of the result
+depends on several rows of an operand. batch.py says what rows are.
 """
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ REFERENCE: dict[str, Callable[..., Any]] = {       # in float64
 
 
 class Compiled:
-    """Both entry points of a kernel on one target.  Arrays are passed where pointers go."""
+    """Both entry points of a kernel on one target. Arrays are passed where pointers go."""
 
     def __init__(self, kernel: Kernel, target: Target):
         module = ll.Module(kernel.name)

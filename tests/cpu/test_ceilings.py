@@ -1,4 +1,4 @@
-"""The ceilings: the kernels do the work they claim, and figures are kept.  None is tested."""
+"""The ceilings: the kernels do the work they claim, and figures are kept. None is tested."""
 from __future__ import annotations
 
 import json

@@ -1,4 +1,4 @@
-"""The cost model's constants: measured, kept, and never out of bounds.  None is tested."""
+"""The cost model's constants: measured, kept, and never out of bounds. None is tested."""
 from __future__ import annotations
 
 import json

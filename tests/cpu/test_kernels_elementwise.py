@@ -130,7 +130,7 @@ def test_chains_of_any_dtypes(level, made, rows, N, gap, seed):
 @pytest.mark.parametrize("dtype", INTEGERS)
 @pytest.mark.parametrize("op", ["floor_div", "remainder"])
 def test_integers_divided_by_zero(level, op, dtype):
-    """Zeros, and a fault; the lowest number by -1 has no fault and no trap.  What lies behind the
+    """Zeros, and a fault; the lowest number by -1 has no fault and no trap. What lies behind the
     last element is not looked at."""
     limits, kernel = np.iinfo(DTYPES[dtype]), elementwise(((op, "vv"),), 0, dtype)
     for N in (1, 5, TARGETS[level].width + 3):

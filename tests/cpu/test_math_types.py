@@ -55,7 +55,7 @@ def run(level, name, operands, dtype, source=None):
 @pytest.mark.parametrize("dtype", INTEGERS)
 @pytest.mark.parametrize("name", ARITHMETIC)
 def test_integers(level, name, dtype):
-    """Every pair; they wrap.  An integer divided by 0 is 0."""
+    """Every pair; they wrap. An integer divided by 0 is 0."""
     x = values(dtype)
     operands = [x] if LANE_OPS[name].arity == 1 else pairs(x, x)
     y = run(level, name, operands, dtype)

@@ -101,7 +101,7 @@ def expanded(lines):
 
 
 def with_values(argument, meaning):
-    """The argument, where each parameter has this meaning.  A block knows nothing else but the
+    """The argument, where each parameter has this meaning. A block knows nothing else but the
     constants, and what its callers give it."""
     if isinstance(argument, Pointer):
         base = meaning[argument.base] if isinstance(argument.base, Formal) else argument.base

@@ -1,4 +1,4 @@
-"""The call path: checks, outputs, ownership.  Every test runs on every path."""
+"""The call path: checks, outputs, ownership. Every test runs on every path."""
 import gc
 import pickle
 import resource

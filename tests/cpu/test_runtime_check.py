@@ -1,4 +1,4 @@
-"""Every call path takes exactly the arrays that `CallSpec` takes.  It leaves all others to the
+"""Every call path takes exactly the arrays that `CallSpec` takes. It leaves all others to the
 fallback, as they came."""
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from nncompile.cpu.backend import BACKEND
 from nncompile.errors import InputError
 from nncompile.schedule import schedule
 
-# T is 1 or more.  The outputs' order is not the inputs', and an input has no named size.
+# T is 1 or more. The outputs' order is not the inputs', and an input has no named size.
 INPUTS, OUTPUTS = "%a: f32[B, T], %b: i8[T, 3], %c: i64[2], %d: bool[B]", "i8[T, 3], f32[B, T - 1]"
 GRAPH = f"""graph g({INPUTS}) -> {OUTPUTS}, i64[2], bool[B] {{
   %0: f32[B, T - 1] = slice(%a) {{axis = 1, start = 1, stop = T}}
@@ -98,7 +98,7 @@ MADE: dict[str, Callable[[np.ndarray], Any]] = {
 
 @st.composite
 def arrays(draw: st.DrawFn, spec: CallSpec) -> tuple[list[Any], list[Any]]:
-    """Inputs, and outputs or none.  At most a few are not plain, and some lie in one memory."""
+    """Inputs, and outputs or none. At most a few are not plain, and some lie in one memory."""
     sizes = {name: draw(st.integers(0, 3)) for name in spec.sizes}
     memory = np.zeros(96, np.uint8)
 

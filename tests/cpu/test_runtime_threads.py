@@ -180,7 +180,7 @@ def test_who_finds_nothing_to_claim_waits_until_all_is_done():
     st.sets(st.integers(0, workers - 1), max_size=workers - 1), min_size=1, max_size=3))),
     st.lists(st.integers(0, 200), min_size=3, max_size=3))
 def test_every_unit_is_done_once_whoever_comes(workers_missing, rows):
-    """Sums written over their terms: a row that is done twice would be summed twice.  The queues
+    """Sums written over their terms: a row that is done twice would be summed twice. The queues
     still say what was done in the calls before, of other sizes and by others."""
     workers, calls = workers_missing
     queues = worker_queues(workers)

@@ -1,4 +1,4 @@
-"""`nncompile bench --target cuda`.  In the simulator, which has nothing to time, the clock is the
+"""`nncompile bench --target cuda`. In the simulator, which has nothing to time, the clock is the
 host's: what is measured in which order, what is checked, and what stands in the table."""
 import time
 

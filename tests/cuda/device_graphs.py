@@ -1,5 +1,5 @@
-"""CUDA graphs.  In the simulator the driver is a recorder: what is called, in which order, and when
-a recording is thrown away.  On a device it is the driver."""
+"""CUDA graphs. In the simulator the driver is a recorder: what is called, in which order, and when
+a recording is thrown away. On a device it is the driver."""
 from types import SimpleNamespace
 
 import numpy as np

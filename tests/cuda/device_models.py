@@ -1,5 +1,5 @@
 """The models of end_to_end on the CUDA target: against float64, the CPU target, and themselves at
-other batch sizes; random graphs.  In the simulator, where a product costs a microsecond a
+other batch sizes; random graphs. In the simulator, where a product costs a microsecond a
 multiplication, without the widest of them."""
 import numpy as np
 import pytest

@@ -35,7 +35,7 @@ def allowed(op):
         return None
 
 results = {{op: allowed(op) for op in kernels.FUNCTIONS if op not in ("copy", "cast")}}
-# Ops that keep the dtype, in one chain; the rest one by one.  Large angles are reduced with numbers
+# Ops that keep the dtype, in one chain; the rest one by one. Large angles are reduced with numbers
 # in local memory and in float64.
 trigonometry = ("sin", "cos", "tan")
 every = tuple((op, "v" * (kernels.arity(op) - 1)) for op, result in results.items()

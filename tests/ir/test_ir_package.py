@@ -6,7 +6,7 @@ from pathlib import Path
 
 import ir
 
-ROOM = Path(ir.__file__).parent
+PACKAGE = Path(ir.__file__).parent
 
 
 def test_it_stands_alone() -> None:
@@ -18,7 +18,7 @@ def test_it_stands_alone() -> None:
             "loaded = {name.split('.')[0] for name in sys.modules}\n"
             "print(sorted(loaded & {'nncompile', 'numba', 'llvmlite', 'scipy', 'torch'}))")
     result = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True,
-                            text=True, cwd=ROOM.parent)
+                            text=True, cwd=PACKAGE.parent)
     assert result.stdout.strip() == "[]", result.stderr
 
 
@@ -28,16 +28,16 @@ def test_public_names() -> None:
 
 
 def test_the_readmes_example_runs() -> None:
-    readme = (ROOM / "README.md").read_text()
+    readme = (PACKAGE / "README.md").read_text()
     [code] = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
     scope: dict[str, object] = {}
     exec(code, scope)
     assert isinstance(scope["graph"], ir.Graph)
 
 
-def test_the_readme_names_every_op_and_room() -> None:
-    readme = (ROOM / "README.md").read_text()
+def test_the_readme_names_every_op_and_module() -> None:
+    readme = (PACKAGE / "README.md").read_text()
     words = set(re.findall(r"\w+", readme))
     assert {name for name in ir.OPS} <= words
-    rooms = {path.name for path in ROOM.glob("*.py")} - {"__init__.py"}
-    assert all(f"`{room}`" in readme for room in rooms)
+    modules = {path.name for path in PACKAGE.glob("*.py")} - {"__init__.py"}
+    assert all(f"`{module}`" in readme for module in modules)

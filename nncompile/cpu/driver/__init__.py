@@ -1,7 +1,7 @@
 """The driver of a program: the generated function that calls its kernels.
 
 `build` makes it from a program, as values that print as Python source, together with the layout of
-the constants that it reads.  `load` compiles it and finds the addresses of its functions.
+the constants that it reads. `load` compiles it and finds the addresses of its functions.
 """
 from nncompile.cpu.driver.build import build
 from nncompile.cpu.driver.loader import load

@@ -1,6 +1,6 @@
 """Loading a driver and its kernels: from the cache, or compiled now and cached.
 
-Each kernel is one cached object, which all models share.  Each driver is one too; models of the
+Each kernel is one cached object, which all models share. Each driver is one too; models of the
 same structure have the same driver.
 """
 from __future__ import annotations

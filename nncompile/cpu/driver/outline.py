@@ -185,7 +185,7 @@ def _holes_of(repetitions: Sequence[Sequence[Line]]) -> list[_Hole]:
 def _parameters_of(holes: Sequence[_Hole]) -> dict[_Hole, Formal]:
     """The holes that become parameters.
 
-    Holes with equal contents share a parameter.  A constant or a number that is the same in all
+    Holes with equal contents share a parameter. A constant or a number that is the same in all
     repetitions needs none.
     """
     parameters: dict[_Hole, Formal] = {}

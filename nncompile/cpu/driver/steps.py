@@ -1,6 +1,6 @@
 """For each kind of step: which kernel it calls, and with which arguments.
 
-STEPS has one function for each kind.  To learn what an argument means, read the signature of the
+STEPS has one function for each kind. To learn what an argument means, read the signature of the
 kernel that the function names.
 """
 from __future__ import annotations
@@ -35,7 +35,7 @@ class _Context:
 
 
 def _pointer(operand: Operand, dtype: str = "f32") -> Pointer:
-    """Where an operand starts.  A plain number is one element of `dtype` among the weights."""
+    """Where an operand starts. A plain number is one element of `dtype` among the weights."""
     if isinstance(operand, View):
         return Pointer(operand.place, operand.dtype, operand.offset)
     return Pointer(Number(repr(operand), dtype), dtype)

@@ -75,7 +75,7 @@ class Printer:
         return self.number(argument)
 
     def _start(self, base: Base) -> str:
-        """A pointer to the start of an array.  A constant's name is its offset in the weights."""
+        """A pointer to the start of an array. A constant's name is its offset in the weights."""
         constant = isinstance(base, Number) or base.kind in ("constant", "w")
         text = self.argument(base)
         return f"at(weights, {text})" if constant else text

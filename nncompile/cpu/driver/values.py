@@ -98,7 +98,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Outlined:
-    """An outlined function: what repetitions have in common.  Its phases count from 0."""
+    """An outlined function: what repetitions have in common. Its phases count from 0."""
 
     name: str
     about: str

@@ -1,6 +1,6 @@
 """The constants of a program in one block of memory, as its kernels read them.
 
-Generated source names their places in it (W0 = 0, W1 = 401920, ...); the memory is an argument.  So
+Generated source names their places in it (W0 = 0, W1 = 401920, ...); the memory is an argument. So
 models of one structure share their code, and new weights need no new code.
 """
 from __future__ import annotations

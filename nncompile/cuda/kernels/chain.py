@@ -22,9 +22,9 @@ from nncompile.cuda.kernels.kernel import typed, zero
 
 Chain: TypeAlias = tuple[tuple[str, str], ...]
 
-# Statements in the operands x, y, z; the last one is the result.  t, u and v are free.  `T` is the
+# Statements in the operands x, y, z; the last one is the result. t, u and v are free. `T` is the
 # operands' type; a number beside a value of it must be of it too, T(0.5), or numba computes in
-# float64.  x != x is true of NaN alone.  WHOLE: from here up all floats are whole numbers.
+# float64. x != x is true of NaN alone. WHOLE: from here up all floats are whole numbers.
 FUNCTIONS: dict[str, str] = {
     "copy": "x",
     # numbers of any type
@@ -121,7 +121,7 @@ FUNCTIONS: dict[str, str] = {
     "cast": "",                                        # cast(), below: it has two types
 }
 
-# Those that are something else for integers.  A result is taken modulo 2^bits; the branches of one
+# Those that are something else for integers. A result is taken modulo 2^bits; the branches of one
 # are all of its type, or numba, which makes int64 of an int8 but uint64 of a uint8, takes float64.
 _INTEGER_FUNCTIONS = {
     "abs": "x if x >= 0 else T(-x)",

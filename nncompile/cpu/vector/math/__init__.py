@@ -32,7 +32,7 @@ def _own(module: Any, *ops: str) -> dict[str, Function]:
     return {op: getattr(module, op) for op in ops}
 
 
-# A few instructions each.  A cast has an emitter of its own, because it needs two dtypes.
+# A few instructions each. A cast has an emitter of its own, because it needs two dtypes.
 SHORT: dict[str, Function] = {
     **_own(arithmetic, "add", "sub", "mul", "div", "neg", "sign", "sqrt", "rsqrt", "floor", "ceil",
            "trunc", "isnan", "isinf", "isfinite", "where", "cast"),

@@ -12,7 +12,7 @@ from nncompile.cpu.vector.builder import Emit, Value
 from nncompile.cpu.vector.math.exponential import exp_in_two, exp_parts, times_sigmoid
 from nncompile.cpu.vector.math.floats import in_double, two_product, two_sum
 
-# Phi(-a) exp(a^2/2) (a + shift) in powers of a / (a + shift) - centre, for 0 <= a <= end.  Among
+# Phi(-a) exp(a^2/2) (a + shift) in powers of a / (a + shift) - centre, for 0 <= a <= end. Among
 # the shifts and centres tried, these need the lowest degree and round least in Horner's rule.
 _PHI = {"f32": (0.9544039964675903, -1.1028873920440674, 0.38951992988586426, 0.2682553231716156,
                 -0.10649693012237549, -0.1484948694705963, -0.025386402383446693,
