@@ -128,7 +128,7 @@ from nncompile import compiler
 mark("import of the compiler")
 from nncompile.cpu import backend, driver
 mark("import of the CPU target")
-mark_behind(compiler, "trace_structured", "tracing")
+{compiling}mark_behind(compiler, "trace_structured", "tracing")
 mark_behind(compiler, "run_passes", "passes")
 mark_behind(compiler, "schedule", "scheduling")
 mark_behind(backend, "build", "source of the driver")
@@ -139,13 +139,38 @@ fast({example})
 mark("first call")
 print(json.dumps(marks))
 """
+COMPILING = """\
+import numba
+mark("import of numba")
+from nncompile.cpu import objects
+from nncompile.cpu.objects import compile as functions, library, numba_target
+mark("import of what extends numba")
+
+def mark_each(owner, name, named):
+    inner = getattr(owner, name)
+    def outer(subject, *rest):
+        result = inner(subject, *rest)
+        mark(named(subject))
+        return result
+    setattr(owner, name, outer)
+
+mark_each(functions, "_numba_ir", lambda function: function.python.__name__ + ", by numba")
+mark_each(functions, "_simplify", lambda module: "LLVM's passes over such functions")
+mark_behind(objects, "compile_functions", "their machine code")       # of the driver's
+mark_behind(library, "compile_functions", "their machine code")       # of the runtime's
+mark_each(library, "kernel_module", lambda kernel: library.entry_points(kernel) + ", LLVM IR")
+mark_each(library, "object_code",
+          lambda module: module.name.removeprefix("shared_") + ", machine code")
+"""
 NUMBA = "import numba\nassert numba.njit(lambda x: x + 1)(1) == 2"
 
 
-def first_result(template: str, build: Build, path: Path | None = None) -> str:
+def first_result(template: str, build: Build, path: Path | None = None, compiling: str = ""
+                 ) -> str:
     """Returns a program that builds a model by the template and computes one result."""
     _, kind, example = MODELS[build]
-    return template.format(name=build.__name__, kind=kind, example=example, path=path)
+    return template.format(name=build.__name__, kind=kind, example=example, path=path,
+                           compiling=compiling)
 
 
 def onnx_file(build: Build, path: Path) -> Path:
@@ -229,13 +254,21 @@ def least(processes: Sequence[Process], folder: Path, rounds: int) -> list[Taken
     return [Taken(*map(min, zip(*column, strict=True))) for column in zip(*taken, strict=True)]
 
 
-def least_stages(build: Build, folder: Path, rounds: int) -> dict[str, float]:
-    """Returns the CPU seconds of each stage of a process that finds everything in the cache."""
-    process, found = Process("stages", first_result(STAGES, build)), []
+def least_stages(build: Build, folder: Path, rounds: int, empty: bool = False
+                 ) -> dict[str, float]:
+    """Returns the CPU seconds of each stage of a process that finds everything in the cache.
+
+    empty: it finds nothing there instead.
+    """
+    code = first_result(STAGES, build, compiling=COMPILING if empty else "")
+    process, found = Process("stages", code, forget="*" if empty else ""), []
     for _ in range(rounds + 1):
         taken, text = run(process, folder)
+        stages: dict[str, float] = {}
         marks = [("", 0.0), *json.loads(text), ("end of Python", taken.cpu)]
-        found.append({stage: end - start for (_, start), (stage, end) in pairwise(marks)})
+        for (_, start), (stage, end) in pairwise(marks):
+            stages[stage] = stages.get(stage, 0.0) + end - start
+        found.append(stages)
     return {stage: min(stages[stage] for stages in found[1:]) for stage in found[0]}
 
 
@@ -326,6 +359,10 @@ CPU milliseconds of each stage of a process that finds everything in the cache, 
 
 {stages}
 
+The same of a process that finds an empty cache. Of kernels and of functions it has a row for each:
+
+{empty}
+
 Of `import nncompile`, the modules of each package:
 
 {packages}
@@ -352,12 +389,13 @@ def main(rounds: int = ROUNDS) -> str:
             print("", tables[-1], sep="\n", flush=True)
         builds = (mlp, bert)
         stages = stages_table(builds, [least_stages(b, folder, rounds) for b in builds])
+        empty = stages_table((mlp,), [least_stages(mlp, folder, rounds, empty=True)])
         packages = packages_table(folder, rounds)
-        print("", stages, "", packages, sep="\n", flush=True)
+        print("", stages, "", empty, "", packages, sep="\n", flush=True)
     known = ", ".join(f"{name} {version}" for name, version in libraries().items()
                       if name not in ("openvino", "jax"))
     return PAGE.format(rounds=rounds, imports=tables[0], beyond=tables[1],
-                       first="\n\n".join(tables[2:]), stages=stages, packages=packages,
+                       first="\n\n".join(tables[2:]), stages=stages, empty=empty, packages=packages,
                        machine=describe(), libraries=known)
 
 

@@ -60,6 +60,14 @@ def test_the_stages(folder: Path) -> None:
     assert rows[-1] == f"| sum | {1e3 * sum(least.values()):.0f} |"
 
 
+def test_stages_of_an_empty_cache_name_each_kernel_and_function(folder: Path) -> None:
+    """Their rows are all there, and none is below 0."""
+    least = compile_time.least_stages(mlp, folder, 1, empty=True)
+    assert {"plan, by numba", "call, by numba", "their machine code", "linear_relu, LLVM IR",
+            "linear_relu, machine code", "softmax, machine code"} <= set(least)
+    assert min(least.values()) >= 0
+
+
 def test_beyond_numpy() -> None:
     taken = [Taken(cpu, 0) for cpu in (1, 3, 4, 6)]
     assert "0.50 of the time" in compile_time.beyond(taken)
