@@ -89,6 +89,25 @@ def test_names_of_a_model_never_reach_the_code(name):
     assert set(stored) <= {"W0", "B", "block", "row", "rows", "y", "out0", "in0"}
 
 
+def called_and_bound(text: str) -> tuple[set[str], set[str]]:
+    """The names that a source calls, and its variables and parameters."""
+    nodes = list(ast.walk(ast.parse(text)))
+    called = {n.func.id for n in nodes if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
+    stored = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    return called, stored | {n.arg for n in nodes if isinstance(n, ast.arg)}
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_an_input_that_has_the_name_of_a_function_does_not_hide_it(name):
+    own = "ids" if name == "attention" else "x"
+    called, _ = called_and_bound(source(GRAPHS[name]))
+    assert len(called) > 5
+    for function in called:
+        renamed = GRAPHS[name].replace(f"%{own}", f"%{function}")
+        called_now, bound = called_and_bound(source(renamed))
+        assert called_now == called and not called & bound
+
+
 @pytest.mark.parametrize("size", ["W0", "S0", "Batch", "B2"])
 def test_names_of_sizes(size):
     text = source(f"""graph g(%x: f32[{size}, 4]) -> f32[{size}, 4] {{

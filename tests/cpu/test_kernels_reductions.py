@@ -265,5 +265,3 @@ def test_names_tell_kernels_apart():
 def test_kernels_that_do_not_exist(make, message):
     with pytest.raises(ValueError, match=message):
         make()
-
-

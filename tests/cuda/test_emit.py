@@ -79,6 +79,21 @@ def test_no_name_of_the_model_gets_into_the_code():
     assert "product_few_0." not in code
 
 
+def test_an_input_that_has_the_name_of_a_kernel_does_not_hide_it():
+    text = """graph g(%x: f32[B, 4]) -> f32[B, 4] {
+  @w: f32[4, 4]
+  %0: f32[B, 4] = linear(%x, @w) then relu
+  %1: f32[B, 4] = softmax(%0) {axis = 1, scale = 1.0}
+  return %1
+}"""
+    kernels_before = generated(ir.parse(text)).kernels
+    for name in kernels_before:
+        source = generated(ir.parse(text.replace("%x", f"%{name}")))
+        assert list(source.kernels) == list(kernels_before)
+        run = ast.parse(source.driver).body[0]
+        assert not {a.arg for a in run.args.args} & {*source.kernels}
+
+
 def test_a_chain_names_its_ops_in_order():
     chain = (("add", "v"), ("relu", ""), ("maximum", "v"), ("mul", "s"))
     text = kernels.few(chain, 0, "f32", DEVICE).text

@@ -34,16 +34,16 @@ def build(program: Program, target: Target) -> tuple[Driver, Arena]:
     """The driver of a program, and the layout of the constants that it reads."""
     calls = [call_of(program, step, number) for number, step in enumerate(program.steps)]
     arena = Arena(program.constants, calls, target)
-    names = Names(program, arena)
+    kernels = {call.kernel.name: call.kernel for call in calls}
+    both = {k.name: k for alone in kernels.values() for k in (alone, alone.shared)}
+    names = Names(program, arena, both)
     values = name_values(program.graph)
     outlined, lines = fold(_lines_of(program, calls, values))
     functions = [Function("plan", PLAN_LETTERS, plan_text(program, names, values))]
     if program.batch is not None:
         functions += _row_blocks(program, names, outlined, lines)
     functions += _phases(program, names, outlined, lines)
-    kernels = {call.kernel.name: call.kernel for call in calls}
     head = _header(program, target, kernels.values(), arena)
-    both = {k.name: k for alone in kernels.values() for k in (alone, alone.shared)}
     return Driver(head, functions, both, max(1, len(calls))), arena
 
 
@@ -128,5 +128,3 @@ def _block_start(number: int, value: Value, batch: str, printer: Printer) -> str
                               if isinstance(dim, DimExpr) for monomial, _ in dim.terms):
         return f"pointer(args, {number})"
     return at(value.type.dtype, f"pointer(args, {number})", f"row * {printer.factor(row)}")
-
-

@@ -149,5 +149,3 @@ def locate_slots(program: Program, names: Names, rows: str, worker: str = "") ->
         lines.append(f"    {names.places[place]} = {before}")
         before = f"at({names.places[place]}, {_slot_size(program, names, size, rows)})"
     return lines
-
-

@@ -1,7 +1,7 @@
 """A driver's values as Python source: the one place where they become text."""
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ir.types import Dim, same
 from nncompile.cpu.driver.values import (
@@ -16,25 +16,25 @@ from nncompile.cpu.driver.values import (
     Variable,
 )
 from nncompile.cpu.driver.weights import Arena
+from nncompile.cpu.layout import DRIVER_ARGUMENTS, PLAN_ARGUMENTS
 from nncompile.cpu.objects.primitives import PRIMITIVES
 from nncompile.schedule import Place, Program
 from nncompile.schedule.names import factor_text, number_text, place_names, size_names
 
-_LOCALS = ("args", "sizes", "weights", "scratch", "block", "queue", "fault", "worker", "facts",
-           "row", "rows", "plan", "row_blocks", "phases", "min")
+_LOCALS = (*PLAN_ARGUMENTS, *DRIVER_ARGUMENTS, "row", "rows", "plan", "row_blocks", "phases")
 _COLUMNS = 99
 
 
 class Names:
-    """The variables of one program's driver.
+    """The variables of one program's driver, none of which hides a kernel or a primitive.
 
     sizes:  for each named size.
     places: for each input, output and slot of scratch memory.
     """
 
-    def __init__(self, program: Program, arena: Arena) -> None:
+    def __init__(self, program: Program, arena: Arena, kernels: Iterable[str]) -> None:
         self.sizes = size_names(program)
-        self.places = place_names(program, {*self.sizes.values(), *_LOCALS, *PRIMITIVES})
+        self.places = place_names(program, {*self.sizes.values(), *_LOCALS, *PRIMITIVES, *kernels})
         self._arena = arena
 
     def constant(self, key: Place | Number) -> str:

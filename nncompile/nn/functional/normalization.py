@@ -261,4 +261,3 @@ def pairwise_distance(x1: Any, x2: Any, p: float = 2.0, eps: float = 1e-6, keepd
     """Computes the p-norm of x1 - x2 + eps along the last dimension."""
     difference = as_array("pairwise_distance", x1).sub(as_array("pairwise_distance", x2))
     return difference.add(eps).norm(float(p), -1, keepdim)
-
