@@ -16,11 +16,11 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 
 import ir
-from ir import Builder, Error, Graph, NDArray, TensorType, Value, Where, parse_type, type_of, verify
-from ir.ops import Attrs
+from ir import Error, Graph, NDArray, TensorType, Value, Where, parse_type, type_of, verify
 from ir.types import symbol
 from nncompile.array import Array, describe, to_array
-from nncompile.array.dispatch import Change, Dispatcher, Payload, current
+from nncompile.array.dispatch import Change, Payload, current
+from nncompile.array.recording import Recorder
 from nncompile.errors import InputError, TraceError
 from nncompile.nn.containers import Sequential
 from nncompile.nn.module import Module
@@ -162,48 +162,27 @@ def _input_type(name: str, given: Any) -> TensorType:
 # -- the recorder ----------------------------------------------------------------------------------
 
 
-class _Recorder(Dispatcher, Run):
-    """The dispatcher that records: an op becomes a node, a parameter a named value.
+class _Recorder(Recorder, Run):
+    """The dispatcher that records a forward: a parameter of the model becomes a named value.
 
     It is also the model's Run, so that each node and each error gets its layer and the user's line.
     """
 
     def __init__(self, model: Module) -> None:
-        Dispatcher.__init__(self)
+        Recorder.__init__(self)
         Run.__init__(self, model)
         self.model = model
-        self.builder = Builder()
-        self.known: set[Value] = set()
-        self.constants: dict[tuple[str, tuple[int, ...], bytes], Value] = {}
         self.parameters: dict[str, Value] = {}
         self.paths = _paths_of(model)
-
-    def declare(self, kind: str, name: str, type_: TensorType, data: NDArray | None = None
-                ) -> Value:
-        """Returns a new input, parameter or constant of the graph."""
-        value = self.builder.declare(kind, name, type_, data)
-        self.known.add(value)
-        return value
-
-    def op(self, name: str, operands: Sequence[Payload | float], attrs: Attrs) -> Value:
-        inputs = [o if isinstance(o, float) else self.value(o) for o in operands]
-        try:
-            value = self.builder.add(name, *inputs, where=self.where(), **attrs)
-        except Error as error:
-            self.fail(str(error), [o if isinstance(o, float) else o.type for o in inputs])
-        self.known.add(value)
-        return value
 
     def value(self, payload: Payload) -> Value:
         """Returns the graph's value for a payload: a result, a parameter by name, or a constant.
 
         Raises TraceError for a value of another trace.
         """
-        if isinstance(payload, Value):
-            if payload not in self.known:
-                self.fail("an array kept from another trace is used", [payload.type])
-            return payload
-        return self.parameter(payload) if id(payload) in self.paths else self.constant(payload)
+        if not isinstance(payload, Value) and id(payload) in self.paths:
+            return self.parameter(payload)
+        return super().value(payload)
 
     def use(self, owned: Array) -> None:
         """Raises TraceError for a Parameter or buffer that the model does not have."""
@@ -223,17 +202,6 @@ class _Recorder(Dispatcher, Run):
         if path not in self.parameters:
             self.parameters[path] = self.declare("parameter", path, type_of(data), data)
         return self.parameters[path]
-
-    def constant(self, data: NDArray) -> Value:
-        """Returns the value of a constant. Equal ones are one value.
-
-        Its data are a copy: the forward may go on to change its array.
-        """
-        key = (str(data.dtype), data.shape, data.tobytes())
-        if key not in self.constants:
-            name = str(len(self.constants))
-            self.constants[key] = self.declare("constant", name, type_of(data), data.copy())
-        return self.constants[key]
 
     def numbers(self, payload: Payload, what: str) -> NoReturn:
         self.fail(f"{what} needs the numbers in an array, and while a model is traced there are "
