@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from ir.graph import SIGILS, Graph, Node, Operand, Value, Where, types_of
+from ir.graph import RELATIONS, SIGILS, Graph, Node, Operand, Requirement, Value, Where, types_of
 from ir.ops import infer_normal, normal
-from ir.types import Error, NDArray, TensorType, type_of
+from ir.types import Dim, Error, NDArray, TensorType, type_of
 
 _NOWHERE = Where()
 
@@ -29,6 +29,7 @@ class Builder:
         self.declared: list[Value] = []
         self.nodes: list[Node] = []
         self.data: dict[Value, NDArray] = {}
+        self.requirements: list[Requirement] = []
         self._taken: set[tuple[str, str]] = set()
 
     def declare(self, kind: str, name: str, type_: TensorType,
@@ -62,11 +63,21 @@ class Builder:
         self.nodes.append(Node(result, op, operands, attrs, where))
         return result
 
+    def require(self, left: Dim, relation: str, right: Dim, where: Where = _NOWHERE) -> None:
+        """Makes the graph refuse calls whose sizes do not fulfil a comparison.
+
+        relation: one of == != < <= > >=. Raises Error for another one.
+        """
+        if relation not in RELATIONS:
+            raise Error(f"sizes are compared by {' '.join(RELATIONS)}, not by {relation}")
+        self.requirements.append(Requirement(left, relation, right, where))
+
     def build(self, name: str, outputs: Sequence[Value]) -> Graph:
         """Returns the graph of what was declared and added, with these outputs."""
         inputs = tuple(v for v in self.declared if v.kind == "input")
         params = tuple(v for v in self.declared if v.kind != "input")
-        return Graph(name, inputs, params, tuple(self.nodes), tuple(outputs), dict(self.data))
+        return Graph(name, inputs, params, tuple(self.nodes), tuple(outputs), dict(self.data),
+                     tuple(self.requirements))
 
 
 def _operand(given: object) -> Operand:

@@ -15,7 +15,7 @@ from ir.graph import SIGILS, Graph, Node, Value, named_sizes
 from ir.interpret import interpret
 from ir.ops import at_sizes
 from ir.records import replace
-from ir.types import DTYPES, FLOATS, Error, NDArray, evaluate_dim
+from ir.types import DTYPES, FLOATS, Error, NDArray, evaluate_dim, symbol_name
 from ir.verify import verify
 
 _Sizes = dict[str, int]
@@ -155,12 +155,22 @@ def _trials(sides: tuple[_Side, _Side], kinds: Iterable[str]) -> Iterator[_Trial
 
 
 def _size_choices(graph: Graph, base: int) -> list[_Sizes]:
-    """The named sizes counted up from `base`, forwards and backwards; once for a graph of none."""
+    """The named sizes counted up from `base`, forwards and backwards; once for a graph of none.
+
+    A size that is required to be one number is that number.
+    """
     names = list(named_sizes(graph))
     if not names:
         return [{}] if base == _SMALL[0] else []
     ways = [names, names[::-1]] if len(names) > 1 else [names]
-    return [{name: base + i for i, name in enumerate(way)} for way in ways]
+    return [{name: base + i for i, name in enumerate(way)} | _fixed(graph) for way in ways]
+
+
+def _fixed(graph: Graph) -> _Sizes:
+    """The sizes that a requirement such as `T == 7` leaves no choice."""
+    return {name: requirement.right for requirement in graph.requirements
+            if requirement.relation == "==" and isinstance(requirement.right, int)
+            and (name := symbol_name(requirement.left)) is not None}
 
 
 def example_inputs(graph: Graph, size: int = 3, seed: int = 0, kind: str = "normal"
@@ -171,7 +181,7 @@ def example_inputs(graph: Graph, size: int = 3, seed: int = 0, kind: str = "norm
           "large"; "nan", "infinite" or "extreme" for normal numbers with such elements among them.
     Integers are valid ids where the graph uses them as such.
     """
-    sizes = {name: size + i for i, name in enumerate(named_sizes(graph))}
+    sizes = {name: size + i for i, name in enumerate(named_sizes(graph))} | _fixed(graph)
     return _inputs_at(graph, sizes, kind, seed)
 
 

@@ -13,13 +13,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
 from functools import cached_property
-from typing import ClassVar
+from operator import eq, ge, gt, le, lt, ne
+from typing import Any, ClassVar
 
 from ir.ops import Attrs, is_symbolic
 from ir.records import dataclass, field, replace
-from ir.types import NDArray, TensorType, symbol_name
+from ir.types import Dim, NDArray, TensorType, evaluate_dim, symbol_name
 
 SIGILS = {"input": "%", "result": "%", "parameter": "@", "constant": "$"}
+RELATIONS: Mapping[str, Callable[[Any, Any], bool]] = {
+    "==": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +55,27 @@ class Where:
         return "".join(f"\n  {what}{text}" for what, text in known if text)
 
 
+@dataclass(frozen=True)
+class Requirement:
+    """A comparison of sizes, such as `T <= 1024`, that has to hold in every call of a graph.
+
+    relation: a key of RELATIONS. where: the line of the user's code that compares.
+    """
+
+    left: Dim
+    relation: str
+    right: Dim
+    where: Where = Where()
+
+    def holds(self, sizes: Mapping[str, int]) -> bool:
+        """Returns whether these values of the named sizes fulfil it."""
+        left, right = (evaluate_dim(dim, sizes) for dim in (self.left, self.right))
+        return RELATIONS[self.relation](left, right)
+
+    def __str__(self) -> str:
+        return f"{self.left} {self.relation} {self.right}"
+
+
 @dataclass(frozen=True, eq=False)
 class Node:
     """One equation. `inputs` has the op's operands, then the further operands of its `then` steps.
@@ -73,6 +98,7 @@ class Graph:
     nodes: tuple[Node, ...]
     outputs: tuple[Value, ...]
     data: Mapping[Value, NDArray]                # of the params; not part of the text
+    requirements: tuple[Requirement, ...] = ()   # what the sizes of a call have to fulfil
 
     # `ir.printer` is written in terms of graphs, so the package hands its function over.
     printer: ClassVar[Callable[[Graph], str]]

@@ -20,8 +20,8 @@ def interpret(graph: Graph, arrays: Sequence[Any], dtype: Any = None) -> list[ND
            numpy.float64: the same graph in double precision; float inputs of either precision, and
            params, are converted. This is the oracle. Integers and bools keep their types.
 
-    Raises Error for inputs that do not fit, params without data, and values that are illegal, such
-    as an id outside its table.
+    Raises Error for inputs that do not fit, sizes that do not fulfil a requirement, params without
+    data, and values that are illegal, such as an id outside its table.
     """
     return [array.copy() for array in outputs_of(graph, arrays, dtype)]
 
@@ -43,6 +43,10 @@ def outputs_of(graph: Graph, arrays: Sequence[Any], dtype: Any = None) -> list[N
     declared = [*graph.inputs, *graph.params]
     known = {v: _checked(names[v], v.type, a, dtype) for v, a in zip(declared, given, strict=True)}
     sizes = bind_sizes([v.type for v in declared], given, [names[v] for v in declared])
+    for requirement in graph.requirements:
+        if not requirement.holds(sizes):
+            found = ", ".join(f"{name} = {size}" for name, size in sizes.items())
+            raise Error(f"{graph.name} requires {requirement}, and {found}{requirement.where.note}")
     for node in graph.nodes:
         try:
             known[node.result] = _evaluate_node(node, known, sizes, dtype)

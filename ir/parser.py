@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ir.builder import Builder
-from ir.graph import Graph, Operand, Value, Where
+from ir.graph import RELATIONS, Graph, Operand, Value, Where
 from ir.printer import ORIGIN, WORD
 from ir.types import DTYPES, MAX_COEFFICIENT, Dim, Error, TensorType, Term, polynomial, symbol
 
@@ -24,7 +24,7 @@ _TOKEN = re.compile(rf"""\s*(?:
   | (?P<int>    [0-9]+(?![\w.]) )
   | (?P<word>   {WORD} )
   | (?P<comment>[#].* )
-  | (?P<mark>   ->|[][(){{}}:,=*+-] )
+  | (?P<mark>   ->|[<>=!]=|[][(){{}}:,=*+<>-] )
   | (?P<end>    $ )
 )""", re.VERBOSE)
 
@@ -173,7 +173,11 @@ def _read_attr(line: _Line) -> tuple[str, Any]:
     return name, _read_float(line) if _is_float(line) else _read_size(line)
 
 
-def _read_where(comment: str) -> Where:
+def _read_origin(line: _Line) -> Where:
+    """The origin that a comment behind a statement says, if there is one."""
+    if line.kind != "comment":
+        return Where()
+    comment = line.take("comment", "a comment").rstrip()
     if (match := _COMMENT.fullmatch(comment)) is None:
         raise Error(f"a comment is `# layer  line`, odd ones as JSON, not {_shortened(comment)}")
     return Where(_unquoted(match[1]), _unquoted(match[2] or ""))
@@ -199,12 +203,14 @@ class _Reader:
             self.read_header(line)
         elif self.expected == "return" and line.kind == "value":
             self.read_value(line)
+        elif self.expected == "return" and line.accept("require"):
+            self.read_requirement(line)
         elif self.expected == "return" and line.next == "return":
             self.read_return(line)
         elif self.expected == "}" and line.accept("}"):
             self.expected = ""
         else:
-            wanted = {"return": "a declaration, a node or `return`", "": "nothing more"}
+            wanted = {"return": "a declaration, `require`, a node or `return`", "": "nothing more"}
             raise line.unexpected(wanted.get(self.expected, f"`{self.expected}`"))
         line.expect_end()
 
@@ -255,13 +261,16 @@ class _Reader:
                 calls.append(self.read_call(line))
             attrs["then"] = tuple(step for step, _ in calls)
             inputs += [operand for _, operands in calls for operand in operands]
-        where = Where()
-        if line.kind == "comment":
-            where = _read_where(line.take("comment", "a comment").rstrip())
-        result = self.builder.add(op, *inputs, where=where, **attrs)
+        result = self.builder.add(op, *inputs, where=_read_origin(line), **attrs)
         if result.type != type_:
             raise Error(f"{written} is said to be {type_}, but {op} gives {result.type}")
         return result
+
+    def read_requirement(self, line: _Line) -> None:
+        left, relation = _read_size(line), line.accept(*RELATIONS)
+        if not relation:
+            raise line.unexpected(f"one of {' '.join(RELATIONS)}")
+        self.builder.require(left, relation, _read_size(line), _read_origin(line))
 
     def read_call(self, line: _Line) -> tuple[str, list[Operand]]:
         op = line.take("word", "the name of an op")

@@ -33,6 +33,7 @@ def print_graph(graph: Graph) -> str:
     types = ", ".join(str(v.type) for v in graph.outputs)
     returned = ", ".join(names.get(v, "%?") for v in graph.outputs)
     lines = columns([f"{names[v]}:", str(v.type)] for v in graph.params)
+    lines += columns([f"require {r}", *_print_where(r.where)] for r in graph.requirements)
     lines += columns([f"{names[n.result]}: {n.result.type}", f"= {print_call(n, names)}",
                       *_print_where(n.where)] for n in graph.nodes)
     head = f"graph {_quoted(graph.name, WORD)}({inputs})" + f" -> {types}" * bool(types)

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ir.graph import SIGILS, Graph, Node, Value, named_sizes, types_of
+from ir.graph import RELATIONS, SIGILS, Graph, Node, Value, named_sizes, types_of
 from ir.ops import infer_normal, normal
 from ir.printer import name_value, name_values, print_node
 from ir.types import DimExpr, Error, NDArray, names_in, symbol_name, type_of
@@ -31,6 +31,7 @@ def verify(graph: Graph, like: Graph | None = None, *, built: bool = False) -> N
         _check_signature(graph, like)
     _check_data(graph, like.data if like is not None else {})
     sizes = named_sizes(graph).keys()
+    _check_requirements(graph, sizes)
     defined: set[Value] = {*graph.inputs, *graph.params}
     for node in graph.nodes:
         try:
@@ -76,10 +77,25 @@ def _check_declared(graph: Graph) -> None:
 
 
 def _check_signature(graph: Graph, like: Graph) -> None:
-    """The inputs and the outputs have the same types as those of the other graph."""
+    """The inputs and the outputs have the same types as those of the other graph.
+
+    Both graphs take the same sizes.
+    """
+    required, expected = (_listed(each.requirements) for each in (graph, like))
+    _check(required == expected, f"it requires {required}, not {expected}")
     for what in ("inputs", "outputs"):
-        expected, got = ([v.type for v in getattr(each, what)] for each in (like, graph))
-        _check(expected == got, f"its {what} are {got}, not {expected}")
+        wanted, got = ([v.type for v in getattr(each, what)] for each in (like, graph))
+        _check(wanted == got, f"its {what} are {got}, not {wanted}")
+
+
+def _check_requirements(graph: Graph, sizes: Iterable[str]) -> None:
+    """Requirements compare sizes of the inputs, by a relation that there is."""
+    for requirement in graph.requirements:
+        _check(requirement.relation in RELATIONS, f"there is no relation {requirement.relation}")
+        try:
+            _check_sizes((requirement.left, requirement.right), sizes)
+        except Error as error:
+            raise VerifyError(f"{error}\n  require {requirement}") from None
 
 
 def _check_data(graph: Graph, known: Mapping[Value, NDArray]) -> None:
@@ -117,6 +133,10 @@ def _check_sizes(values: Iterable[Any], known: Iterable[str]) -> None:
         for dim in value if isinstance(value, tuple) else (value,):
             if isinstance(dim, DimExpr) and (unknown := names_in(dim).difference(known)):
                 raise VerifyError(f"the size {min(unknown)} is not a size of any input")
+
+
+def _listed(things: Iterable[object]) -> str:
+    return ", ".join(map(str, things)) or "nothing"
 
 
 def _check(holds: bool, message: str) -> None:

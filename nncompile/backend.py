@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ir.graph import Node
+from ir.graph import Requirement
 from ir.records import dataclass
 from ir.types import DTYPES, Dim, NDArray, TensorType, evaluate_dim, symbol_name
 from nncompile.errors import InputError
@@ -142,14 +142,14 @@ class CallSpec:
 
     names, inputs:  for each input its name and its type; each dim is a number or a named size.
     outputs:        the types; each dim is a polynomial in the inputs' named sizes.
-    requirements:   dims that must not be negative, each with the node that needs it.
+    requirements:   what the sizes have to fulfil, each with the op that needs it, or "".
     dims:           every size that the program computes with; each must be below _TOO_MANY.
     """
 
     names: tuple[str, ...]
     inputs: tuple[TensorType, ...]
     outputs: tuple[TensorType, ...]
-    requirements: tuple[tuple[Dim, Node], ...] = ()
+    requirements: tuple[tuple[str, Requirement], ...] = ()
     dims: tuple[Dim, ...] = ()
 
     @staticmethod
@@ -220,10 +220,11 @@ class CallSpec:
 
     def check_sizes(self, sizes: Mapping[str, int], who: object = "the program") -> None:
         """Raises InputError where no call can have these sizes."""
-        for dim, node in self.requirements:
-            if evaluate_dim(dim, sizes) < 0:
-                raise InputError(f"{node.op} needs {dim} >= 0, and {_in_words(sizes)}"
-                                 f"{node.where.note}")
+        for op, requirement in self.requirements:
+            if not requirement.holds(sizes):
+                needs = f"{op} needs" if op else f"{who} was traced for"
+                raise InputError(f"{needs} {requirement}, and {_in_words(sizes)}"
+                                 f"{requirement.where.note}")
         if any((dim if isinstance(dim, int) else evaluate_dim(dim, sizes)) >= _TOO_MANY
                for dim in self.dims):
             raise InputError(f"{who} would need more memory than there is: {_in_words(sizes)}")

@@ -34,11 +34,12 @@ def schedule(graph: Graph, traits: TargetTraits = VECTOR_TRAITS) -> Program:
         outputs=tuple(contiguous(Place("output", i), v.type)
                       for i, v in enumerate(graph.outputs)),
         preparation=_preparation(graph, prepared, sources), constants=stored,
-        requirements=tuple(low.requirements))
+        requirements=tuple({str(r): (who, r) for who, r in (
+            *(("", r) for r in graph.requirements), *low.requirements)}.values()))
 
 
 def _preparation(graph: Graph, prepared: Set[Value], outputs: list[Value]) -> Graph:
     """Returns the graph that computes the outputs, which depend on no input, from params."""
     nodes = tuple(n for n in graph.nodes if n.result in prepared)
     return remove_dead(replace(graph, name="preparation", inputs=(), nodes=nodes,
-                               outputs=tuple(outputs)))
+                               outputs=tuple(outputs), requirements=()))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ir.graph import Node, Value
+from ir.graph import Node, Requirement, Value
 from ir.ops import OPS
 from ir.records import replace
 from ir.types import Dim, TensorType, extent, product, same
@@ -29,11 +29,12 @@ class Lowering:
         self.views, self.outputs, self.vectors = views, outputs, vectors
         self.buffers: dict[Place, TensorType] = {}
         self.steps: list[Step] = []
-        self.requirements: list[tuple[Dim, Node]] = []
+        self.requirements: list[tuple[str, Requirement]] = []
 
     def require(self, node: Node, *dims: Dim) -> None:
         """Makes the program refuse calls in which one of these dims is negative."""
-        self.requirements += [(dim, node) for dim in dims if extent(dim)[0] < 0]
+        self.requirements += [(node.op, Requirement(dim, ">=", 0, node.where))
+                              for dim in dims if extent(dim)[0] < 0]
 
     def operand(self, operand: Value | float) -> Operand:
         """Returns where an operand lives, or the number that it is."""

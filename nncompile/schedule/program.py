@@ -16,10 +16,10 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from ir.graph import Graph, Node
+from ir.graph import Graph, Node, Requirement
 from ir.printer import name_values
 from ir.records import dataclass, replace
-from ir.types import DTYPES, Dim, TensorType, product, same, terms
+from ir.types import DTYPES, Dim, DimExpr, TensorType, product, same, terms
 from nncompile.schedule.strides import collapsed, merged, row_major
 
 _PREFIXES = {"input": "in", "output": "out", "constant": "c", "buffer": "b", "slot": "h"}
@@ -193,7 +193,8 @@ class Program:
                   weights are loaded: parameters, and all that depends on nothing but them.
     buffers:      the size of each slot, in units of 4 bytes.
     constants:    number k is Place("constant", k).
-    requirements: sizes that must not be negative in a call, and the node that needs each.
+    requirements: what the sizes of a call have to fulfil, each once, with the op that needs it; ""
+                  where the graph itself requires it.
     """
 
     graph: Graph
@@ -204,7 +205,7 @@ class Program:
     buffers: Mapping[Place, Dim]
     preparation: Graph
     constants: tuple[Constant, ...]
-    requirements: tuple[tuple[Dim, Node], ...]
+    requirements: tuple[tuple[str, Requirement], ...]
 
     @cached_property
     def dims(self) -> tuple[Dim, ...]:
@@ -212,7 +213,9 @@ class Program:
         used = (view for step in self.steps for view in (step.result, *step.reads))
         dims = (*self.buffers.values(),
                 *(dim for v in (*self.inputs, *self.outputs, *used)
-                  for dim in (*v.shape, *v.strides, v.offset, product(v.shape))))
+                  for dim in (*v.shape, *v.strides, v.offset, product(v.shape))),
+                *(dim for r in self.graph.requirements for dim in (r.left, r.right)
+                  if isinstance(dim, DimExpr)))
         return tuple({terms(dim): dim for dim in dims}.values())
 
     def __str__(self) -> str:

@@ -9,7 +9,7 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 
-from ir.graph import Value, named_sizes
+from ir.graph import Requirement, Value, named_sizes
 from ir.types import Dim, DimExpr, divide, same, symbol, terms
 from nncompile.cpu import layout
 from nncompile.cpu.driver.text import Names, Printer
@@ -62,6 +62,7 @@ def plan_text(program: Program, names: Names, values: Mapping[Value, str]) -> st
     """The source of `plan`; values: the names of the graph's values, for comments."""
     printer = Printer(names, names.sizes)
     whole = names.sizes.get(program.batch or "", "")
+    checks, slack = _slack(program, printer, names)
     operations = sum((work(step) for step in program.steps), 0)
     stated = {
         layout.FLOPS: (printer.number(operations), "operations"),
@@ -69,11 +70,11 @@ def plan_text(program: Program, names: Names, values: Mapping[Value, str]) -> st
                                "scratch of a worker in row_blocks"),
         layout.PHASES_SCRATCH: (_scratch_size(program, names, whole), "scratch of phases"),
         layout.MOST_ROWS: ("block", "most rows of a block"),
-        layout.SLACK: (_slack(program, printer, names), "negative: these sizes are refused")}
+        layout.SLACK: (slack, "negative: these sizes are refused")}
     dims = [(dim, v) for v in program.graph.outputs for dim in v.type.shape]
     for i, (dim, v) in enumerate(dims, layout.OUTPUT_DIMS):
         stated[i] = printer.number(dim), f"{values[v]}: {v.type}"
-    lines = [f"    block = {_least_quotient(_block_quotients(program), printer)}"]
+    lines = [*checks, f"    block = {_least_quotient(_block_quotients(program), printer)}"]
     for i, (text, about) in stated.items():
         put = f"    put(facts, {i}, {text})"
         lines += [f"{put}    # {about}"] if len(put + about) < 93 else [f"    # {about}", put]
@@ -87,8 +88,8 @@ def read_sizes(names: Names) -> list[str]:
     return [f"    {name} = size(sizes, {i})" for i, name in enumerate(names.sizes.values())]
 
 
-def _slack(program: Program, printer: Printer, names: Names) -> str:
-    """An expression that is negative where the sizes are not legal.
+def _slack(program: Program, printer: Printer, names: Names) -> tuple[list[str], str]:
+    """Statements and an expression that is negative where the sizes are not legal.
 
     The product of the named sizes, each as often as a size of the program has it, may not exceed
     the limit, so that nothing that is computed from them overflows an int64.
@@ -96,10 +97,21 @@ def _slack(program: Program, printer: Printer, names: Names) -> str:
     text = str(_size_limit(program))
     for name, power in _size_powers(program).items():
         text += f" // max(1, {names.sizes[name]})" * power
-    text += " - 1"
-    for dim, _ in program.requirements:
-        text = f"min({text}, {printer.number(dim)})"
-    return text
+    texts = list(dict.fromkeys(_margin(r, printer) for _, r in program.requirements))
+    if len(texts) < 2:
+        return [], f"min({text} - 1, {texts[0]})" if texts else f"{text} - 1"
+    return [f"    legal = {text} - 1",
+            *(f"    legal = min(legal, {text})" for text in texts)], "legal"
+
+
+def _margin(requirement: Requirement, printer: Printer) -> str:
+    """An expression that is negative where the requirement is not fulfilled."""
+    left, right = requirement.left, requirement.right
+    above, below = (printer.number(d) for d in (left - right, right - left))
+    return {
+        ">=": above, ">": f"{above} - 1", "<=": below, "<": f"{below} - 1",
+        "==": f"min({above}, {below})", "!=": f"max({above}, {below}) - 1",
+    }[requirement.relation]
 
 
 def _least_quotient(quotients: Sequence[tuple[int, Dim]], printer: Printer) -> str:
