@@ -10,6 +10,7 @@ from typing import Any
 
 import ir
 from ir.check import check_same
+from ir.float_mode import StandardFloats
 from ir.printer import name_value
 from nncompile.backend import Backend
 from nncompile.collection import paused_collection
@@ -76,16 +77,17 @@ def compile_graph(graph: ir.Graph, nesting: Nesting | None, names: Mapping[str, 
     nesting: how calls nest its arrays, or None if they do not. names: each name of a state dict ->
     the name of the graph's parameter that it is.
     """
-    write = dump(graph.name)
-    runs = run_passes(graph, passes, check, lambda run: write(f"{run.name}.ir", run.graph))
-    backend = backend_of(target)
-    program = schedule(runs[-1].graph, backend.traits)
-    write("program.txt", program)
-    compile_again = partial(compile_graph, nesting=nesting, names=names, threads=threads,
-                            target=target, check=check, passes=passes)
-    compiled = CompiledModel(runs, program, backend, nesting, names, threads, compile_again)
-    write("source.py", compiled.source)
-    return compiled
+    with StandardFloats():
+        write = dump(graph.name)
+        runs = run_passes(graph, passes, check, lambda run: write(f"{run.name}.ir", run.graph))
+        backend = backend_of(target)
+        program = schedule(runs[-1].graph, backend.traits)
+        write("program.txt", program)
+        compile_again = partial(compile_graph, nesting=nesting, names=names, threads=threads,
+                                target=target, check=check, passes=passes)
+        compiled = CompiledModel(runs, program, backend, nesting, names, threads, compile_again)
+        write("source.py", compiled.source)
+        return compiled
 
 
 def _check_graph(graph: ir.Graph, inputs: Sequence[Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import ir
+from ir.float_mode import StandardFloats
 from ir.graph import Value
 from ir.interpret import outputs_of
 from ir.records import dataclass, replace
@@ -134,7 +135,8 @@ class CompiledModel:
             elif not np.can_cast(array.dtype, dtype, "same_kind"):
                 wrong.append(f"{name!r} is {array.dtype}, not {dtype}")
             else:
-                new[param] = array.astype(dtype, copy=False)
+                with StandardFloats():
+                    new[param] = array.astype(dtype, copy=False)
         if wrong:
             raise InputError("these weights do not fit the model: " + "; ".join(wrong))
         self._weights.load(new)

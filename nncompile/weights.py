@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ir import Graph, NDArray, Value
+from ir.float_mode import StandardFloats
 from ir.interpret import outputs_of
 from ir.records import replace
 from nncompile.backend import Loaded
@@ -62,7 +63,7 @@ class Weights:
     def load(self, new: Mapping[Value, NDArray]) -> None:
         """Uses these numbers for some parameters. Calls that run meanwhile keep the old ones."""
         params = self._preparation.params
-        with _loading:
+        with _loading, StandardFloats():
             data = {value: new[value] if value in new else self[value] for value in params}
             self._loaded.load(outputs_of(replace(self._preparation, data=data), []))
             self._kept |= {value: np.array(array, order="K") for value, array in new.items()

@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
+from ir.float_mode import StandardFloats
 from ir.ops import elementwise, rules
 from ir.ops import references as ref
 from ir.ops.attributes import FORMS
@@ -289,11 +290,12 @@ def _check_operands(definition: OpDef, operands: Sequence[TensorType | float]) -
 def evaluate(name: str, operands: Sequence[NDArray | float], attrs: Attrs) -> NDArray:
     """Returns the value of a node by the references of its ops: what every kernel is compared with.
 
-    The result may be a view of an operand. Floating-point exceptions give NaN and infinity without
-    a warning. Raises Error for illegal values, such as an id outside its table.
+    The result may be a view of an operand. It depends neither on the caller's floating-point mode
+    nor on `numpy.seterr`: exceptions give NaN and infinity without a warning.
+    Raises Error for illegal values, such as an id outside its table.
     """
     head, own, steps = split_then(name, operands, attrs)
-    with np.errstate(all="ignore"):
+    with StandardFloats():
         result = np.asarray(_known(name).reference(*_typed(head), **own))
         for step, others in steps:
             result = np.asarray(_known(step).reference(*_typed([result, *others])))

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ir.float_mode import StandardFloats
 from ir.records import dataclass
 from nncompile.cpu import layout
 from nncompile.cpu.machine.ceilings import kept, peak, seconds_of
@@ -122,8 +123,9 @@ def measure(pool: Pool, target: Target) -> Costs:
         if not run(pool.address, queue.ctypes.data, address("nnc_meet"), _MEETINGS):
             raise Error("the workers are busy: the cost of sharing work cannot be measured now")
 
-    call, flops = peak(1, 0.0005)
-    return Costs(_quartile(some) / _MEETINGS, flops / _quartile(call, 8))
+    with StandardFloats():                    # a user's call may be what starts the workers
+        call, flops = peak(1, 0.0005)
+        return Costs(_quartile(some) / _MEETINGS, flops / _quartile(call, 8))
 
 
 def _quartile(call: Callable[[], None], times: int = _BATCHES) -> float:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import nncompile.cpu.runtime.compiled_call as call_path
 import nncompile.cpu.runtime.launch as launch
 import nncompile.cpu.runtime.output_memory as output_memory
+from ir.float_mode import StandardFloats
 from ir.types import NDArray
 from nncompile.backend import CallSpec, Fallback, Shape
 from nncompile.cpu import layout
@@ -200,7 +201,7 @@ class PythonExecutable(_Portable):
         by_rows = "row_blocks" in self._scope
         driver = self._scope["row_blocks" if by_rows else "phases"]
         floats = facts[layout.BLOCK_SCRATCH if by_rows else layout.PHASES_SCRATCH]
-        with np.errstate(all="ignore"):
+        with StandardFloats():
             driver(args=[a.reshape(-1) for a in arrays], sizes=sizes, weights=self.arena,
                    scratch=np.empty(floats, np.float32), block=int(facts[layout.MOST_ROWS]),
                    queue=np.zeros(self.driver.queue_words, np.int64), fault=fault, worker=0)

@@ -31,6 +31,7 @@ from nncompile.cpu.objects.primitives import (
     symbol,
     words,
 )
+from nncompile.cpu.runtime.float_mode import BITS, STANDARD, float_mode, set_float_mode
 from nncompile.cpu.runtime.pool import call_driver, enter, share
 
 DONE, NO_MEMORY, NO_WORKERS = 0, 1, 2         # what a run returns
@@ -51,7 +52,22 @@ def run(state: Pointer, weights: Pointer, args: Pointer, sizes: Pointer, facts: 
     sizes, facts: the named sizes, and what `plan` wrote for them.
     fault:   words, 0 before; a step that meets a wrong index writes them.
     threads: the most that may work.
+    The floating-point mode of the calling thread does not matter, and is restored.
     """
+    mode = float_mode()
+    other = mode & BITS != STANDARD
+    if other:
+        set_float_mode(STANDARD)
+    status = compute(state, weights, args, sizes, facts, fault, threads)
+    if other:
+        set_float_mode(mode)
+    return status
+
+
+@runtime
+def compute(state: Pointer, weights: Pointer, args: Pointer, sizes: Pointer, facts: Pointer,
+            fault: Pointer, threads: int) -> int:
+    """`run` in the mode that this thread is in."""
     if exchange(state, layout.LOCK, 1) != 0:
         return run_apart(state, weights, args, sizes, facts, fault)
     pool = load_pointer(state, layout.POOL_ADDRESS)
@@ -255,5 +271,5 @@ def sharing(state: Pointer, sizes: Pointer, facts: Pointer, threads: int, answer
 
 
 _DECIDING = (useful_workers, row_workers, in_row_blocks, rows_to_read, block_rows, fewest_rows)
-COMPILED = (run, run_apart, *_DECIDING, scratch_floats, empty_queues, grown, whole_lines)
+COMPILED = (run, compute, run_apart, *_DECIDING, scratch_floats, empty_queues, grown, whole_lines)
 EXPLAINING = (sharing, *_DECIDING)

@@ -56,6 +56,7 @@ from nncompile.cpu.objects.primitives import (
     symbol,
     words,
 )
+from nncompile.cpu.runtime.float_mode import STANDARD, set_float_mode
 from nncompile.errors import Error
 
 DEFAULT_WORTH = 50_000                        # until the first use, when costs.py measures it
@@ -80,6 +81,7 @@ call_driver = indirect("call_driver", layout.DRIVER_LETTERS, "n")
 @runtime
 def worker(pool: Pointer) -> Pointer:
     """Runs a worker: it waits for a job, joins it, works, leaves, and begins again."""
+    set_float_mode(STANDARD)
     number = atomic_add(pool, layout.NEXT, 1)
     atomic_store(pool, layout.THREADS + number, _system_call(_GETTID, null(), 0, 0, 0, null()))
     seen = 0

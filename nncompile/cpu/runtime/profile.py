@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ir.float_mode import StandardFloats
 from ir.types import NDArray
 from nncompile.cpu import layout
 from nncompile.cpu.driver import Driver
@@ -40,9 +41,10 @@ def profile(driver: Driver, target: Target, arrays: Sequence[NDArray], sizes: ND
     best = np.full(steps, np.inf)
     for _ in range(_RUNS):
         clock.laps.clear()
-        run(args=[a.reshape(-1) for a in arrays], sizes=sizes, weights=arena, scratch=scratch,
-            block=int(facts[layout.MOST_ROWS]), queue=np.zeros(driver.queue_words, np.int64),
-            fault=np.zeros(layout.FAULT_WORDS, np.int64), worker=0)
+        with StandardFloats():
+            run(args=[a.reshape(-1) for a in arrays], sizes=sizes, weights=arena, scratch=scratch,
+                block=int(facts[layout.MOST_ROWS]), queue=np.zeros(driver.queue_words, np.int64),
+                fault=np.zeros(layout.FAULT_WORDS, np.int64), worker=0)
         laps = np.array(clock.laps or [0.0] * steps).reshape(-1, steps)
         best = np.minimum(best, laps.sum(axis=0))
     return [float(max(0.0, s)) for s in best]
