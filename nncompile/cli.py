@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from difflib import unified_diff
+from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,12 @@ from ir.check import with_data
 from ir.printer import name_values, print_node
 from nncompile.compiler import backend_of, run_passes
 from nncompile.errors import Error, InputError
-from nncompile.model import PassRun, graph_at
+from nncompile.model import CompiledModel, PassRun, graph_at
 from nncompile.modelfile import guessed_inputs, is_graph_file, load_graph, load_model
 from nncompile.nn import Module
 from nncompile.passes import DEFAULT_PIPELINE
 from nncompile.passes.parser import parse_passes
+from nncompile.statefile import load_weights, replace_file
 from nncompile.structure import flatten
 from nncompile.targets import TARGETS
 
@@ -40,7 +42,7 @@ examples:
   nncompile show model.py:net                        the IR, and what each pass makes of it
   nncompile show model.py:net --source               the Python that is generated
   nncompile show model.ir --passes cse,fuse_linear   what these passes make of a graph
-  nncompile run model.py:net --input x.npy --output y.npy
+  nncompile run model.py:net --weights net.safetensors --input x.npy --output y.npy
   nncompile bench model.py:net --batch 1,64,1024 --threads 1,2
   nncompile bench model.py:net --target {[*TARGETS][-1]} --vs torch,torch.compile
 """
@@ -132,6 +134,8 @@ def parser() -> argparse.ArgumentParser:
                      help="one for each argument of forward; float64 is rounded to float32")
     sub.add_argument("--output", action="append", required=True, metavar="Y.npy",
                      help="one for each output; replaced in one step if it exists")
+    sub.add_argument("--weights", metavar="FILE", help="numbers of the parameters: a state dict "
+                     "in a .safetensors or .npz file; without it the model's own")
     sub.add_argument("--threads", type=_positive, metavar="N", help="threads of a call")
 
     sub = add("bench", _bench, "time a model beside NumPy, torch and ONNX Runtime; outputs are "
@@ -259,14 +263,11 @@ def _model_and_inputs(args: argparse.Namespace) -> tuple[Module | ir.Graph, list
 def _run(args: argparse.Namespace) -> int:
     arrays = [_read_array(path) for path in args.input]
     if is_graph_file(args.model):
-        graph = load_graph(args.model)
-        if graph.params:
-            raise InputError(f"{args.model} has no numbers for its weights, so "
-                             "its outputs would mean nothing\n"
-                             "  do: run the model, as file.py:name, or compile the graph in Python")
-        compiled = nncompile.compile(graph, threads=args.threads)
+        compiled = _compiled_graph(args)
     else:
         model, declared = load_model(args.model)
+        if args.weights:
+            model.load_state_dict(load_weights(args.weights))
         compiled = nncompile.compile(model, *(declared or arrays), threads=args.threads)
     graph = compiled.ir()
     for option, given, values in (("input", args.input, graph.inputs),
@@ -279,6 +280,22 @@ def _run(args: argparse.Namespace) -> int:
         _write_array(Path(path), array)
         print(f"{path}: {array.dtype} {list(array.shape)}")
     return 0
+
+
+def _compiled_graph(args: argparse.Namespace) -> CompiledModel:
+    """Compiles the text of a graph, whose parameters' numbers are in the file of --weights."""
+    graph = load_graph(args.model)
+    unknown = [v for v in graph.params if v.kind == "constant" or not args.weights]
+    if unknown:
+        what = "constants" if args.weights else "weights"
+        raise InputError(f"{args.model} has no numbers for its {what}, so "
+                         "its outputs would mean nothing\n"
+                         "  do: run the model, as file.py:name, or compile the graph in Python"
+                         + ", or give --weights" * (not args.weights))
+    compiled = nncompile.compile(with_data(graph), threads=args.threads)
+    if args.weights:
+        compiled.load_weights(load_weights(args.weights))
+    return compiled
 
 
 def _read_array(path: str) -> NDArray:
@@ -294,16 +311,9 @@ def _read_array(path: str) -> NDArray:
 
 
 def _write_array(path: Path, array: NDArray) -> None:
-    """Writes the file in one step, so that a reader never sees half of it."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            np.save(file, array, allow_pickle=False)
-        partial.replace(path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from None
-    finally:
-        partial.unlink(missing_ok=True)
+    content = BytesIO()
+    np.save(content, array, allow_pickle=False)
+    replace_file(path, content.getvalue())
 
 
 # -- bench -----------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ir import Error
 
-__all__ = ["CompileError", "Error", "InputError", "TraceError"]
+__all__ = ["CompileError", "Error", "InputError", "MissingExtraError", "TraceError"]
 
 
 class InputError(Error, ValueError):
@@ -17,3 +17,11 @@ class TraceError(Error):
 
 class CompileError(Error):
     """A graph that cannot be compiled."""
+
+
+class MissingExtraError(Error, ImportError):
+    """A package that an extra of nncompile installs, and that what was asked for needs."""
+
+    def __init__(self, message: str, *, name: str) -> None:
+        super().__init__(message)
+        self.name = name

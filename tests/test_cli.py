@@ -256,6 +256,29 @@ def test_run_takes_and_writes_several(file: str, tmp_path: Path,
     assert np.load(h).shape == (4, 6) and np.load(total).shape == (4,)
 
 
+@pytest.mark.parametrize("suffix", ["safetensors", "npz"])
+@pytest.mark.parametrize("text", [False, True], ids=["file.py", "file.ir"])
+def test_run_takes_weights(file: str, tmp_path: Path, suffix: str, text: bool) -> None:
+    """The numbers of a state dict take the place of a model's own, or of those a text lacks."""
+    model, _ = load_model(f"{file}:net")
+    state = {name: 2 * array for name, array in model.state_dict().items()}
+    path = tmp_path / f"w.{suffix}"
+    if suffix == "npz":
+        np.savez(path, **state)
+    else:
+        nncompile.save_file(state, path)
+    name = f"{file}:net"
+    if text:
+        name = str(tmp_path / "net.ir")
+        Path(name).write_text(str(nncompile.trace(model, "f32[B, 6]")))
+    x = np.random.default_rng(0).standard_normal((5, 6)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    assert main(["run", name, "--weights", str(path), "--input", str(tmp_path / "x.npy"),
+                 "--output", str(tmp_path / "y.npy")]) == 0
+    model.load_state_dict(state)
+    np.testing.assert_allclose(np.load(tmp_path / "y.npy"), model(x), rtol=1e-5)
+
+
 @pytest.mark.parametrize(("array", "match"), [
     (np.array([{"pickled": "object"}]), "is not a whole .npy file of numbers"),
     (np.ones((3, 5), np.float32), "6 features"),

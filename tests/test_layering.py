@@ -19,9 +19,10 @@ FILES = sorted(p for package in ("ir", "nncompile") for p in (ROOT / package).rg
 # but for what has a room of its own.
 ROOMS = (
     ("ir",),
-    ("nncompile.errors", "nncompile.options", "nncompile.targets", "nncompile.collection",
-     "nncompile.structure"),
+    ("nncompile.errors", "nncompile.extras", "nncompile.options", "nncompile.targets",
+     "nncompile.collection", "nncompile.structure"),
     ("nncompile.array",),
+    ("nncompile.statefile",),
     ("nncompile.nn",),
     ("nncompile.functions",),
     ("nncompile.trace",),
