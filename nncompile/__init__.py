@@ -19,7 +19,7 @@ from numpy import dtype, finfo, iinfo
 from nncompile.collection import paused_collection as _paused_collection
 
 with _paused_collection():
-    from nncompile import functions, nn
+    from nncompile import functions, nn, placeholders
     from nncompile.array import Array
     from nncompile.array.core import Device as device
     from nncompile.array.dtypes import bool_, float32, float64, int8, int32, int64, uint8
@@ -58,10 +58,10 @@ _NAMES = {"compile": "compiler", "CompiledModel": "model", "load_file": "statefi
 
 
 def __getattr__(name: str) -> _Any:
-    if name == "__version__":
-        return _version()
+    if name == "__version__":                    # of torch's whose names are here
+        return _import_module("nncompile.version").__version__
     if name not in (*_MODULES, *_NAMES):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return placeholders.getter(__name__)(name)
     with _paused_collection():
         module = _import_module(f"nncompile.{_NAMES.get(name, name)}")
     value = globals()[name] = getattr(module, name) if name in _NAMES else module
@@ -72,9 +72,4 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_MODULES, *_NAMES, "__version__"})
 
 
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-    try:
-        return version("nncompile")
-    except PackageNotFoundError:              # used from a source tree that is not installed
-        return "0"
+placeholders.install()

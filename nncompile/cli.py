@@ -17,6 +17,7 @@ import numpy as np
 
 import ir
 import nncompile
+import nncompile.version
 from ir import NDArray
 from ir.check import with_data
 from ir.printer import name_values, print_node
@@ -101,7 +102,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         "nncompile", description=_DESCRIPTION, epilog=_EXAMPLES, parents=[common],
         formatter_class=argparse.RawDescriptionHelpFormatter)
-    top.add_argument("--version", action="version", version=nncompile.__version__)
+    top.add_argument("--version", action="version", version=nncompile.version.nncompile)
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, command: Callable[[argparse.Namespace], int], about: str,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from os import PathLike, fspath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ir
 from ir.check import check_same
@@ -19,6 +19,7 @@ from nncompile.inspect.dump import dump
 from nncompile.model import CompiledModel, PassRun
 from nncompile.nn import Module
 from nncompile.passes import DEFAULT_PIPELINE, checked_pipeline
+from nncompile.placeholders import getter
 from nncompile.schedule import schedule
 from nncompile.structure import Nesting
 from nncompile.targets import TARGETS
@@ -151,3 +152,7 @@ def _parameter_names(model: Module, graph: ir.Graph) -> dict[str, str]:
     """
     used = {id(array): v.name for v, array in graph.data.items() if v.kind == "parameter"}
     return {name: used.get(id(array), "") for name, array in model.state_dict().items()}
+
+
+if not TYPE_CHECKING:                            # for mypy a missing name stays an error
+    __getattr__ = getter(__name__)

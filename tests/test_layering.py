@@ -20,7 +20,8 @@ FILES = sorted(p for package in ("ir", "nncompile") for p in (ROOT / package).rg
 ROOMS = (
     ("ir",),
     ("nncompile.errors", "nncompile.extras", "nncompile.options", "nncompile.targets",
-     "nncompile.collection", "nncompile.structure"),
+     "nncompile.collection", "nncompile.placeholders", "nncompile.version",
+     "nncompile.structure"),
     ("nncompile.array",),
     ("nncompile.statefile",),
     ("nncompile.nn",),

@@ -24,6 +24,7 @@ nncompile nncompile.array nncompile.array.array nncompile.array.core nncompile.a
 nncompile.array.dispatch nncompile.array.dtypes nncompile.array.elementwise
 nncompile.array.generator nncompile.array.gradients nncompile.array.indexing nncompile.array.inplace
 nncompile.array.numpy_functions nncompile.array.products nncompile.array.random
+nncompile.array.recording
 nncompile.array.reductions nncompile.array.selection nncompile.array.shapes nncompile.array.storage
 nncompile.collection nncompile.errors nncompile.functions nncompile.nn nncompile.nn.activation
 nncompile.nn.attention nncompile.nn.calls nncompile.nn.containers nncompile.nn.distance
@@ -32,7 +33,8 @@ nncompile.nn.functional.activation nncompile.nn.functional.attention nncompile.n
 nncompile.nn.functional.linear nncompile.nn.functional.normalization nncompile.nn.functional.shapes
 nncompile.nn.functional.sparse nncompile.nn.hooks nncompile.nn.init nncompile.nn.linear
 nncompile.nn.module nncompile.nn.normalization nncompile.nn.parameter nncompile.nn.running
-nncompile.nn.state nncompile.nn.transformer nncompile.structure nncompile.targets nncompile.trace
+nncompile.nn.state nncompile.nn.transformer nncompile.placeholders nncompile.structure
+nncompile.targets nncompile.trace
 """
 
 # Modules of Python and NumPy that it may load, beyond those that `import numpy` loads.

@@ -1,45 +1,37 @@
-"""Writes docs/torch_parity.md: every public name of torch.nn beside ours.
+"""Writes docs/torch_parity.md: the public names of torch and its modules beside ours.
 
     python tools/torch_parity.py
 
 It needs torch. What is `same` is decided by looking: the name is there, and takes the arguments
-that torch's takes, in that order, with those defaults. How something differs is said here.
+that torch's takes. How something differs is said here; why something is not here, and what is a
+no-op, nncompile/placeholders.py says, which has the names themselves from torch_names.txt.
 """
 from __future__ import annotations
 
 import inspect
 import sys
-import types
+import warnings
+from collections import Counter
+from functools import reduce
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
+
+from torch_signatures import STUBS, unknown_to  # noqa: E402
+
+from nncompile.placeholders import (  # noqa: E402
+    CLASSES,
+    TORCH_VERSION,
+    is_placeholder,
+    no_ops,
+    reason,
+    torch_names,
+)
 
 TARGET = ROOT / "docs" / "torch_parity.md"
-
-# Why a name is not here: the first of these whose words occur in it.
-OUT_OF_SCOPE = {
-    "Conv Unfold Fold Pool conv unfold fold pool": "convolutions and pooling",
-    "RNN LSTM GRU": "recurrence",
-    "Loss loss CrossEntropy cross_entropy kl_div nll_ AdaptiveLogSoftmax": "losses: training",
-    "gumbel": "random, training",
-    "DataParallel SyncBatchNorm": "several devices",
-    "Upsampl upsample interpolate grid_sample affine_grid Pixel pixel_": "images",
-    "ChannelShuffle channel_shuffle": "images",
-    "scaled_mm grouped_mm scaled_grouped": "eight-bit floats",
-    "BatchNorm2d BatchNorm3d InstanceNorm2d InstanceNorm3d": "images",
-    "Pad1d Pad2d Pad3d": "images; functional.pad is here",
-    "has_torch_function handle_torch_function boolean_dispatch assert_int": "torch's own machinery",
-    "backward zero_grad": "gradients: training",
-    "cuda xpu ipu mtia share_memory": "devices",
-    "T_destination dump_patches call_super_init": "torch's own machinery",
-    "compile": "nncompile.compile(model, ...) is here",
-    "Container": "removed long ago",
-}
-TYPES = {"Callable", "DType", "Literal", "Optional", "ParamSpec", "ScalingType", "SwizzleType",
-         "TypeVar"}
-IN_PLACE = "changes its argument: write x = f(x)"
 
 DIFFERS = {
     "nn.Embedding": "max_norm scales what is looked up; the table itself stays as it is",
@@ -79,30 +71,29 @@ SAME_THOUGH = {                    # arguments that inspect cannot compare
     "nn.functional.cosine_similarity", "nn.functional.linear", "nn.functional.celu",
     "nn.functional.scaled_dot_product_attention", "nn.functional.pad",
 }
+ELSEWHERE = "another place of a name of {}"
 
 
-def public(space: Any) -> list[str]:
-    """Returns the names that a module or class offers, without the modules and types it imports."""
-    names = [n for n in dir(space) if not n.startswith("_")]
-    if inspect.ismodule(space):
-        names = [n for n in names if callable(getattr(space, n)) and n != "Tensor"]
-    return [n for n in names if not isinstance(getattr(space, n), types.ModuleType)]
-
-
-def row(name: str, ours: Any, theirs: Any, short: str) -> tuple[str, str]:
-    """Returns a verdict (same, differs, not yet, out of scope) and a remark."""
-    if ours is None or short in TYPES:
-        return absent(short)
-    if name in DIFFERS:
-        return "differs", DIFFERS[name]
-    if name in SAME_THOUGH or not callable(theirs):
-        return "same", ""
+def verdict(module: str, name: str, ours: Any, theirs: Any) -> str:
+    """Returns what a name is here: the text of its row."""
+    full = f"{module}.{name}" if module else name
+    if is_placeholder(ours) or ours is None:
+        why = reason(module, name)
+        return why if why == "not yet" else f"out of scope: {why}"
+    if full in no_ops():
+        return "no-op"
+    if full in DIFFERS:
+        return f"differs: {DIFFERS[full]}"
+    if full in SAME_THOUGH or not callable(theirs):
+        return "same"
+    if module in STUBS:
+        unknown = unknown_to(ours, module, name, theirs)
+        return f"differs: no {', '.join(unknown)}" if unknown else "same"
     given, wanted = arguments(ours), arguments(theirs)
     if given is None or wanted is None or given == wanted:
-        return "same", ""
+        return "same"
     extra = [n for n in wanted if n not in given]
-    return "differs", f"arguments: no {', '.join(n[0] for n in extra)}" if extra else (
-        "more arguments")
+    return f"differs: no {', '.join(n[0] for n in extra)}" if extra else "differs: more arguments"
 
 
 def arguments(function: Any) -> list[tuple[str, Any]] | None:
@@ -116,50 +107,81 @@ def arguments(function: Any) -> list[tuple[str, Any]] | None:
             for p in parameters]
 
 
-def absent(short: str) -> tuple[str, str]:
-    if short in TYPES:
-        return "out of scope", "a type"
-    for words, reason in OUT_OF_SCOPE.items():
-        if any(word in short for word in words.split()):
-            return "out of scope", reason
-    if short.endswith("_"):
-        return "out of scope", IN_PLACE
-    return "not yet", ""
+def rows(module: str) -> dict[str, list[str]]:
+    """Returns the names of a module or class of torch's by the text of their row."""
+    ours, theirs = space("nncompile", module), space("torch", module)
+    found: dict[str, list[str]] = {}
+    for name, known in torch_names()[module].items():
+        refuses = known.kind == "functions" and is_placeholder(getattr(ours, name, None))
+        if (known.home, known.known_as) != (module, name) and not refuses:
+            row = ELSEWHERE.format(f"torch.{known.home}" if known.home else "torch")
+        else:
+            row = verdict(module, name, getattr(ours, name, None), getattr(theirs, name, None))
+        found.setdefault(row, []).append(name)
+    order = {"same": 0, "no-op": 2, "not yet": 3}
+    return dict(sorted(found.items(), key=lambda item: (
+        4 if item[0].startswith("out of") else 5 if item[0].startswith("another")
+        else order.get(item[0], 1), item[0])))
+
+
+def space(package: str, module: str) -> Any:
+    """Returns a module or class of torch, or ours of the same name."""
+    if module in CLASSES:
+        return reduce(getattr, module.split("."), import_module(package))
+    return import_module(f"{package}.{module}" if module else package)
+
+
+def section(module: str) -> list[str]:
+    found = rows(module)
+    title = f"torch.{module}" if module else "torch"
+    lines = [f"## {title}", "", f"{summary(found)}.", "", "| | names |", "|---|---|"]
+    lines += [f"| {row} | {' '.join(f'`{name}`' for name in names)} |"
+              for row, names in found.items()]
+    return [*lines, ""]
+
+
+def summary(found: dict[str, list[str]]) -> str:
+    counts: Counter[str] = Counter()
+    for row, names in found.items():
+        counts[row.partition(":")[0].replace("another place", "another place:")
+               .partition(": of")[0].partition(":")[0]] += len(names)
+    return f"{sum(counts.values())} names: " + ", ".join(
+        f"{count} {kind}" for kind, count in counts.items())
 
 
 def table() -> str:
-    import torch
-
-    from nncompile import nn
-
-    classes = [n for n in public(torch.nn) if inspect.isclass(getattr(torch.nn, n))]
-    spaces = [
-        ("nn", nn, torch.nn, classes),
-        ("nn.Module", nn.Module, torch.nn.Module, public(torch.nn.Module)),
-        ("nn.functional", nn.functional, torch.nn.functional, public(torch.nn.functional)),
-        ("nn.init", nn.init, torch.nn.init, public(torch.nn.init)),
-    ]
-    lines = [HEAD.format(version=torch.__version__.partition("+")[0])]
-    for title, ours, theirs, names in spaces:
-        rows = [(n, *row(f"{title}.{n}", getattr(ours, n, None), getattr(theirs, n), n))
-                for n in names]
-        counts = {kind: sum(r[1] == kind for r in rows)
-                  for kind in ("same", "differs", "not yet", "out of scope")}
-        summary = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
-        lines += [f"## {title}", "", f"{len(rows)} names: {summary}.", "",
-                  "| name | | |", "|---|---|---|"]
-        lines += [f"| `{name}` | {kind} | {note} |" for name, kind, note in rows]
-        lines.append("")
-    return "\n".join(lines)
+    warnings.simplefilter("ignore")
+    first = ["", "Tensor", "nn", "nn.Module", "nn.functional", "nn.init"]
+    names = torch_names()
+    elsewhere = {module: sorted({f"torch.{n.home}" if n.home else "torch"
+                                 for n in names[module].values()})
+                 for module in names if names[module] and all(
+                     (n.home, n.known_as) != (module, name) for name, n in names[module].items())}
+    lines = [HEAD.format(version=TORCH_VERSION)]
+    for module in [*first, *(m for m in names if m not in first)]:
+        if names[module] and module not in elsewhere:
+            lines += section(module)
+    lines += ["## Modules with names of others", "", "| module | its names are those of |",
+              "|---|---|"]
+    lines += [f"| `torch.{module}` | {', '.join(f'`{home}`' for home in homes)} |"
+              for module, homes in elsewhere.items()]
+    return "\n".join(lines) + "\n"
 
 
 HEAD = """\
-# Beside torch.nn
+# Beside torch
 
-This table has every public name of torch.nn, torch.nn.functional and torch.nn.init in torch
-{version}, and says what it is here. *same* means the same name, arguments, defaults and meaning;
-*differs* is followed by the difference; *not yet* and *out of scope* are not here.
-`tools/torch_parity.py` writes the table, and a test compares it with the code.
+This page has the public names of torch {version}, of its classes Tensor and nn.Module and of the
+modules that models import, each in a row that says what it is here:
+
+- *same*: the name, its arguments, defaults and meaning;
+- *differs*, followed by the difference;
+- *no-op*: it does nothing, which is right where no gradient and no device but the CPU is;
+- *not yet* and *out of scope*: not here. The name can be imported, subclassed and made, so that a
+  model which makes a loss or an optimizer and does not use it runs; used, it raises Error. A method
+  or an attribute of Tensor and Module that is not here raises AttributeError.
+
+`tools/torch_parity.py` writes the page, and a test compares it with the code.
 
 These differences hold for all names. Arrays are NumPy arrays on the CPU, and no gradient is kept.
 An operation in place changes an Array that the model made itself; an ndarray that is passed to a

@@ -10,4 +10,12 @@
     machine/     the caches, cores and ceilings of this machine
 
 This package imports none of them, so `machine/` can be imported without a code generator.
+The names of torch.cpu are here too.
 """
+
+from typing import TYPE_CHECKING
+
+from nncompile.placeholders import getter
+
+if not TYPE_CHECKING:                            # for mypy a missing name stays an error
+    __getattr__ = getter(__name__)

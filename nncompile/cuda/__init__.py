@@ -9,5 +9,13 @@
     graph.py     launches as one CUDA graph        profile.py     time of each step
     stopwatch.py times whole calls                 shim.py        which package compiles
 
-Nothing outside imports this package but `nncompile.targets`, for target="cuda".
+Nothing outside imports this package but `nncompile.targets`, for target="cuda". The names
+of torch.cuda are here too, for models that ask whether there is a device: arrays are on the CPU.
 """
+
+from typing import TYPE_CHECKING
+
+from nncompile.placeholders import getter
+
+if not TYPE_CHECKING:                            # for mypy a missing name stays an error
+    __getattr__ = getter(__name__)

@@ -6,11 +6,12 @@ one after another.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ir.types import DTYPES
+from nncompile.placeholders import getter
 
 _FAULT_WORDS = 3                   # step + 1, index, size
 
@@ -81,3 +82,7 @@ class Memory:
         if words[0]:
             self.fault.copy_to_device(np.zeros(_FAULT_WORDS, np.int64), stream=stream)
         return [int(word) for word in words]
+
+
+if not TYPE_CHECKING:                            # for mypy a missing name stays an error
+    __getattr__ = getter(__name__)

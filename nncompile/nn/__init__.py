@@ -1,5 +1,7 @@
 """Layers and containers with the names, arguments, weights and text of torch.nn's."""
 
+from typing import TYPE_CHECKING
+
 from nncompile.array.generator import manual_seed
 from nncompile.nn import (
     activation,
@@ -23,6 +25,7 @@ from nncompile.nn.module import Module
 from nncompile.nn.normalization import *  # noqa: F403
 from nncompile.nn.parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
 from nncompile.nn.transformer import *  # noqa: F403
+from nncompile.placeholders import getter
 
 __all__ = ["Buffer", "CosineSimilarity", "Embedding", "EmbeddingBag", "Flatten", "Module",
            "ModuleDict", "ModuleList", "MultiheadAttention", "PairwiseDistance", "Parameter",
@@ -30,3 +33,7 @@ __all__ = ["Buffer", "CosineSimilarity", "Embedding", "EmbeddingBag", "Flatten",
            "UninitializedParameter", "functional", "init", "manual_seed", "parameter",
            *activation.__all__, *dropout.__all__, *linear.__all__, *normalization.__all__,
            *transformer.__all__]
+
+
+if not TYPE_CHECKING:                            # for mypy a missing name stays an error
+    __getattr__ = getter(__name__)

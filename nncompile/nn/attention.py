@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import DTypeLike
 
@@ -13,6 +13,7 @@ from nncompile.errors import InputError
 from nncompile.nn.linear import NonDynamicallyQuantizableLinear
 from nncompile.nn.module import Module
 from nncompile.nn.parameter import Parameter, empty
+from nncompile.placeholders import getter
 
 
 class MultiheadAttention(Module):
@@ -106,3 +107,8 @@ class MultiheadAttention(Module):
             self._parameters["k_proj_weight"], self._parameters["v_proj_weight"],
             average_attn_weights=average_attn_weights, is_causal=is_causal)
         return (result.transpose(0, 1) if swapped else result), weights
+
+
+if not TYPE_CHECKING:                            # for mypy a missing name stays an error
+    __getattr__ = getter(__name__)
+    __path__: list[str] = []                     # torch's has modules inside

@@ -24,6 +24,7 @@ from nncompile.array.generator import manual_seed as manual_seed
 from nncompile.array.gradients import no_grad
 from nncompile.errors import InputError
 from nncompile.nn.parameter import Parameter
+from nncompile.placeholders import getter
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -301,3 +302,7 @@ kaiming_uniform = _deprecated(kaiming_uniform_)
 kaiming_normal = _deprecated(kaiming_normal_)
 orthogonal = _deprecated(orthogonal_)
 sparse = _deprecated(sparse_)
+
+
+if not TYPE_CHECKING:                            # for mypy a missing name stays an error
+    __getattr__ = getter(__name__)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -14,6 +14,7 @@ from nncompile.array.core import check_device
 from nncompile.array.dispatch import Payload
 from nncompile.errors import InputError
 from nncompile.nn.running import running
+from nncompile.placeholders import getter
 
 _OWN_PAGES = 1 << 17                     # bytes: the C library's limit before it grows
 
@@ -142,3 +143,7 @@ def _zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray:
         return np.zeros(shape, dtype)
     pages = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     return np.frombuffer(pages, dtype).reshape(shape)
+
+
+if not TYPE_CHECKING:                            # for mypy a missing name stays an error
+    __getattr__ = getter(__name__)

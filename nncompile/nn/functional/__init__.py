@@ -4,6 +4,8 @@ From outside of a forward they take ndarrays and return an ndarray. Inside a for
 return Arrays, and an ndarray among the arguments is a constant.
 """
 
+from typing import TYPE_CHECKING
+
 from nncompile.array.creation import cat as _cat
 from nncompile.array.creation import stack as _stack
 from nncompile.nn.calls import from_outside
@@ -22,6 +24,7 @@ from nncompile.nn.functional.linear import bilinear, identity, linear
 from nncompile.nn.functional.normalization import *  # noqa: F403
 from nncompile.nn.functional.shapes import pad
 from nncompile.nn.functional.sparse import embedding, embedding_bag, one_hot
+from nncompile.placeholders import getter
 
 cat = from_outside(_cat)
 stack = from_outside(_stack)
@@ -29,3 +32,7 @@ stack = from_outside(_stack)
 __all__ = ["alpha_dropout", "bilinear", "cat", "dropout", "dropout1d", "dropout2d", "dropout3d",
            "embedding", "embedding_bag", "feature_alpha_dropout", "identity", "linear", "one_hot",
            "pad", "stack", *activation.__all__, *attention.__all__, *normalization.__all__]
+
+
+if not TYPE_CHECKING:                            # for mypy a missing name stays an error
+    __getattr__ = getter(__name__)
