@@ -18,7 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Our modules that `import nncompile` loads: what defining and running a model takes.
 IMPORTED = """
-ir ir.builder ir.graph ir.interpret ir.ops ir.ops.attributes ir.ops.elementwise ir.ops.references
+ir ir.builder ir.float_mode ir.graph ir.interpret ir.ops ir.ops.attributes ir.ops.elementwise
+ir.ops.references
 ir.ops.rules ir.parser ir.passes ir.printer ir.records ir.rewrite ir.types ir.verify
 nncompile nncompile.array nncompile.array.array nncompile.array.core nncompile.array.creation
 nncompile.array.dispatch nncompile.array.dtypes nncompile.array.elementwise
