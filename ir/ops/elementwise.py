@@ -12,7 +12,7 @@ from math import pi, sqrt
 
 import numpy as np
 
-from ir.types import DTYPES, Error, NDArray
+from ir.types import DTYPES, INTEGERS, Error, NDArray
 
 _LEAST = -100.0                                  # both gelus are -0.0 here, and from here down
 _LEAST_EXP = -800.0                              # and so are silu and mish here
@@ -28,6 +28,25 @@ def _one_by_one(function: Callable[[float], float], x: NDArray) -> NDArray:
 
 
 # -- numbers of any type ---------------------------------------------------------------------------
+
+def maximum(x: NDArray, y: NDArray) -> NDArray:
+    """Returns x where it is larger and y elsewhere; NaN where either is.
+
+    So of 0.0 and -0.0 it is y, on every machine: processors, NumPy and torch differ in that.
+    """
+    found = np.asarray(np.maximum(x, y))
+    if x.dtype.kind != "f" or found.all():
+        return found
+    return np.where((x > y) | np.isnan(x), x, y)
+
+
+def minimum(x: NDArray, y: NDArray) -> NDArray:
+    """Returns x where it is smaller and y elsewhere, also of 0.0 and -0.0; NaN where either is."""
+    found = np.asarray(np.minimum(x, y))
+    if x.dtype.kind != "f" or found.all():
+        return found
+    return np.where((x < y) | np.isnan(x), x, y)
+
 
 def sign(x: NDArray) -> NDArray:
     """Returns -1, 0 or 1; of NaN 0, as in torch."""
@@ -210,7 +229,17 @@ def where(c: NDArray, a: NDArray, b: NDArray) -> NDArray:
 def cast(x: NDArray, *, dtype: str) -> NDArray:
     """Returns x in another dtype.
 
-    A bool is whether x differs from 0. Floats are truncated towards zero to integers; the result is
-    unspecified where it is out of range.
+    A bool is whether x differs from 0. Integers are taken modulo 2^bits. Floats become integers by
+    truncation towards zero; one that i32 cannot hold, or NaN, becomes the least i32 (the least i64,
+    where i64 is asked for), and i8 and u8 have the low bits of that i32. torch has the same on
+    x86-64, save for float64 beyond 2^31 in uint8; here it is so on every machine.
     """
-    return x.astype(DTYPES[dtype])
+    if x.dtype.kind != "f" or dtype not in INTEGERS:
+        return x.astype(DTYPES[dtype])
+    wide = DTYPES["i64" if dtype == "i64" else "i32"]
+    least = np.iinfo(wide).min
+    if x.size and not least <= x.min() <= x.max() < -float(least):
+        whole = np.trunc(x)
+        inside = (whole >= least) & (whole < -float(least))
+        x = np.where(inside, whole, least)       # which every float type holds
+    return x.astype(wide).astype(DTYPES[dtype], copy=False)

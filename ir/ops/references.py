@@ -104,21 +104,36 @@ def mean(x: NDArray, *, axes: Sequence[int], keepdims: bool) -> NDArray:
 
 
 def max_(x: NDArray, *, axes: Sequence[int], keepdims: bool) -> NDArray:
-    """Returns the maximum over the axes: NaN where there is one.
+    """Returns the maximum over the axes: NaN where there is one; of 0.0 and -0.0 it is 0.0.
 
     Raises Error over no elements, as torch does.
     """
     _check_any("max", x, axes)
-    return np.asarray(x.max(tuple(axes), keepdims=keepdims))
+    found = x.max(tuple(axes), keepdims=keepdims)
+    return _signed(found, 0.0, x, axes, keepdims)
 
 
 def min_(x: NDArray, *, axes: Sequence[int], keepdims: bool) -> NDArray:
-    """Returns the minimum over the axes: NaN where there is one.
+    """Returns the minimum over the axes: NaN where there is one; of 0.0 and -0.0 it is -0.0.
 
     Raises Error over no elements, as torch does.
     """
     _check_any("min", x, axes)
-    return np.asarray(x.min(tuple(axes), keepdims=keepdims))
+    found = x.min(tuple(axes), keepdims=keepdims)
+    return _signed(found, -0.0, x, axes, keepdims)
+
+
+def _signed(found: NDArray, first: float, x: NDArray, axes: Sequence[int], keepdims: bool
+            ) -> NDArray:
+    """Returns the extremes found, with zeros of the sign of `first` where x has such a zero.
+
+    NumPy takes the zero that it meets first or last, depending on the machine.
+    """
+    if x.dtype.kind != "f" or (found != 0).all():
+        return np.asarray(found)
+    firsts = (x == 0) & (np.signbit(x) == np.signbit(first))
+    there = firsts.any(tuple(axes), keepdims=keepdims)
+    return np.where(found == 0, np.where(there, x.dtype.type(first), x.dtype.type(-first)), found)
 
 
 def any_(x: NDArray, *, axes: Sequence[int], keepdims: bool) -> NDArray:
@@ -190,7 +205,8 @@ def embedding_bag(ids: NDArray, offsets: NDArray, w: NDArray, weights: NDArray |
     for bag, (start, stop) in zip(bags, pairwise(edges), strict=True):
         chosen = rows[start:stop][ids[start:stop] != padding]
         if len(chosen):
-            bag[:] = getattr(np, mode)(chosen, axis=0)
+            bag[:] = max_(chosen, axes=(0,), keepdims=False) if mode == "max" else getattr(
+                np, mode)(chosen, axis=0)
     return bags
 
 

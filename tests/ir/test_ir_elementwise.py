@@ -262,7 +262,7 @@ def test_as_torch(name: str, dtype: str) -> None:
         with np.errstate(all="ignore"):
             np.testing.assert_allclose(got[~ours], expected[~ours], rtol, atol, err_msg=str(rest))
         zeros = ~ours & (got == 0) & (expected == 0)
-        # Of 0.0 and -0.0 either is the larger; the sign of softshrink's depends on torch's path.
+        # Of 0.0 and -0.0 torch takes the one or the other by the length; so is softshrink's sign.
         if name not in ("maximum", "minimum", "softshrink"):
             np.testing.assert_array_equal(np.signbit(got[zeros]), np.signbit(expected[zeros]),
                                           err_msg=str((x[zeros], rest)))

@@ -197,7 +197,7 @@ def _add_row(e: Emit, a: Arguments, mode: str, y: Value, place: Value, number: V
             value, before = e.load(e.at(row, i), mask), e.load(e.at(y, i), mask)
             value = value if weight is None else b.fmul(value, weight)
             if mode == "max":
-                value = b.select(is_first, value, e.maximum(before, value))
+                value = b.select(is_first, value, e.highest(before, value))
             else:
                 value = b.fadd(before, value)
             e.store(value, e.at(y, i), mask)

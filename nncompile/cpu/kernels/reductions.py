@@ -2,10 +2,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from llvmlite import ir as ll
 
+from ir.ops import OPS
 from ir.types import DTYPES, FLOATS, NUMBERS, NDArray
 from nncompile.cpu.kernels.columns import Panel, column_signature, column_units
 from nncompile.cpu.kernels.kernel import Kernel, check_dtype, make, name_for
@@ -26,7 +28,7 @@ def reduce(op: str, dtype: str = "f32") -> Kernel:
 
     Sums and products of integers are modulo 2^bits. Without elements the result is the neutral
     element (0, 1, the lowest or highest number), and the mean is NaN. The max and the min of a row
-    with a NaN are NaN. A unit is a row.
+    with a NaN are NaN; of 0.0 and -0.0 the max is 0.0 and the min -0.0. A unit is a row.
     """
     _check(op, dtype)
 
@@ -36,7 +38,14 @@ def reduce(op: str, dtype: str = "f32") -> Kernel:
         def element(index: Value, mask: Value | None) -> Value:
             return e.load(e.at(a["x"], index), mask)
 
-        value = fold_row(e, N, element, _combine(e, op), e.const(_neutral(op, dtype)), ways=WAYS)
+        def fold(combine: Combine) -> Value:
+            return fold_row(e, N, element, combine, e.const(_neutral(op, dtype)), ways=WAYS)
+
+        if op in ("max", "min") and dtype in FLOATS:
+            value = _of_zeros(e, fold(e.maximum if op == "max" else e.minimum),
+                              lambda: fold(_combine(e, op)))
+        else:
+            value = fold(_combine(e, op))
         if op == "mean":
             value = b.fdiv(value, e.splat(b.sitofp(N, e.element)))
         e.store_one(b.extract_element(value, I64(0)), a["y"])
@@ -89,8 +98,25 @@ def _combine(e: Emit, op: str) -> Combine:
     b = e.b
     floats = e.dtype in FLOATS
     return {"sum": b.fadd if floats else b.add, "mean": b.fadd,
-            "prod": b.fmul if floats else b.mul, "max": e.maximum, "min": e.minimum,
+            "prod": b.fmul if floats else b.mul, "max": e.highest, "min": e.lowest,
             "any": b.or_, "all": b.and_}[op]
+
+
+def _of_zeros(e: Emit, value: Value, again: Callable[[], Value]) -> Value:
+    """Returns an extreme; where it is a zero, which is rare, that of a second fold, `again`.
+
+    The second one finds the sign of the zero. In every fold that would take half as long again.
+    """
+    b = e.b
+    is_zero = b.extract_element(e.compare("==", value, e.const(0)), I64(0))
+    before = b.block
+    with b.if_then(is_zero, likely=False):
+        zero = again()
+        inside = b.block
+    result = b.phi(e.vector)
+    result.add_incoming(value, before)
+    result.add_incoming(zero, inside)
+    return result
 
 
 def _neutral(op: str, dtype: str) -> float:
@@ -111,8 +137,9 @@ def _reduced(op: str, x: NDArray) -> NDArray:
         return np.asarray(x.prod(axis=1, dtype=x.dtype))
     if op in ("any", "all"):
         return np.asarray(getattr(x, op)(axis=1))
-    neutral = _neutral(op, {d: n for n, d in DTYPES.items()}[x.dtype])
-    return np.asarray(getattr(x, op)(axis=1, initial=neutral))
+    if not x.shape[1]:
+        return np.full(len(x), _neutral(op, {d: n for n, d in DTYPES.items()}[x.dtype]), x.dtype)
+    return np.asarray(OPS[op].reference(x, axes=(1,), keepdims=False))
 
 
 def arg(op: str, dtype: str = "f32") -> Kernel:
@@ -135,7 +162,8 @@ def arg(op: str, dtype: str = "f32") -> Kernel:
             return e.load(e.at(a["x"], index), mask)
 
         neutral = e.const(_neutral(extreme, dtype))
-        value = fold_row(e, N, element, _combine(e, extreme), neutral, ways=WAYS)
+        combine = e.maximum if extreme == "max" else e.minimum      # any zero equals the other
+        value = fold_row(e, N, element, combine, neutral, ways=WAYS)
         places = ll.Constant(ll.VectorType(I64, e.width), list(range(e.width)))
         nowhere = e.splat(N)
 

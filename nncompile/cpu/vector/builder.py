@@ -367,12 +367,28 @@ class Emit:
         return self.b.select(self.compare("<", x, y, dtype), x, y)
 
     def maximum(self, x: Value, y: Value, dtype: str | None = None) -> Value:
-        """Returns the larger, and NaN where either is NaN."""
+        """Returns the larger, and NaN where either is NaN; of equal zeros y."""
         return self._nan_first(x, self.larger(x, y, dtype))
 
     def minimum(self, x: Value, y: Value, dtype: str | None = None) -> Value:
-        """Returns the smaller, and NaN where either is NaN."""
+        """Returns the smaller, and NaN where either is NaN; of equal zeros y."""
         return self._nan_first(x, self.smaller(x, y, dtype))
+
+    def highest(self, x: Value, y: Value) -> Value:
+        """Returns the maximum in any order: NaN where either is NaN, and of 0.0 and -0.0 0.0."""
+        return self.maximum(x, self._alike(self.b.and_, x, y))
+
+    def lowest(self, x: Value, y: Value) -> Value:
+        """Returns the minimum in any order: NaN where either is NaN, and of 0.0 and -0.0 -0.0."""
+        return self.minimum(x, self._alike(self.b.or_, x, y))
+
+    def _alike(self, join: Callable[[Value, Value], Value], x: Value, y: Value) -> Value:
+        """Returns y, but where x equals it the bits of both, joined: that changes zeros only."""
+        if not _is_float(x):
+            return y
+        b = self.b
+        bits = join(b.bitcast(x, self.ints), b.bitcast(y, self.ints))
+        return b.select(b.fcmp_ordered("==", x, y), b.bitcast(bits, self.vector), y)
 
     def _nan_first(self, x: Value, y: Value) -> Value:
         """Returns x where it is NaN, and y elsewhere."""

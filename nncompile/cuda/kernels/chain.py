@@ -16,8 +16,10 @@ import re
 from collections.abc import Callable
 from typing import TypeAlias
 
+import numpy as np
+
 from ir.ops import OPS, with_trait
-from ir.types import FLOATS, INTEGERS
+from ir.types import DTYPES, FLOATS, INTEGERS
 from nncompile.cuda.kernels.kernel import typed, zero
 
 Chain: TypeAlias = tuple[tuple[str, str], ...]
@@ -121,12 +123,21 @@ FUNCTIONS: dict[str, str] = {
     "cast": "",                                        # cast(), below: it has two types
 }
 
+# What a reduction to a maximum or minimum joins two elements by: of 0.0 and -0.0 it is 0.0 or -0.0,
+# in whatever order they come.
+_EXTREMES = {
+    "highest": "x + y if x == T(0) and y == T(0) else x if x > y or x != x else y",
+    "lowest": "-(-x - y) if x == T(0) and y == T(0) else x if x < y or x != x else y",
+}
+
 # Those that are something else for integers. A result is taken modulo 2^bits; the branches of one
 # are all of its type, or numba, which makes int64 of an int8 but uint64 of a uint8, takes float64.
 _INTEGER_FUNCTIONS = {
     "abs": "x if x >= 0 else T(-x)",
     "floor_div": "T(0) if y == 0 else T(-x) if y == -1 else T(x // y)",
     "remainder": "T(0) if y == 0 or y == -1 else T(x % y)",
+    "highest": "x if x > y else y",
+    "lowest": "x if x < y else y",
     # squares; of a negative exponent 0 unless x is 1 or -1
     "pow": "t = T(1); u = x; v = y; "
            "while v > 0:\n    t = T(t * u) if v & 1 else t\n    u = T(u * u)\n    v = T(v >> 1); "
@@ -234,7 +245,7 @@ def _function(op: str, dtype: str, source: str) -> str:
     """Returns the op's entry for these dtypes, as text without T."""
     if op == "cast":
         return _cast(source, dtype)
-    text = FUNCTIONS[op]
+    text = FUNCTIONS[op] if op in FUNCTIONS else _EXTREMES[op]
     if dtype in INTEGERS and op != "where":
         *before, result = _INTEGER_FUNCTIONS.get(op, text).split("; ")
         text = "; ".join([*before, f"T({result})"])               # numba widens what it computes
@@ -245,14 +256,21 @@ def _function(op: str, dtype: str, source: str) -> str:
 def _cast(source: str, dtype: str) -> str:
     """Returns the text of a conversion.
 
-    To bool: whether it is not 0. A float to an integer: towards zero, and modulo 2^bits where an
-    int64 can hold it.
+    To bool: whether it is not 0. A float to an integer: towards zero, and the least i64 or i32
+    where that cannot hold it; narrower integers have the low bits of the i32.
     """
     if dtype == "bool":
         return "x" if source == "bool" else f"x != {zero(source)}"
-    if source in FLOATS and dtype in INTEGERS:
-        return "int64(x)" if dtype == "i64" else typed("int64(x)", dtype)
-    return typed("x", dtype)
+    if source not in FLOATS or dtype not in INTEGERS:
+        return typed("x", dtype)
+    wide = "i64" if dtype == "i64" else "i32"
+    least = np.iinfo(DTYPES[wide]).min
+    # float64 numbers between -2^31 - 1 and -2^31 are in range once they are truncated
+    low = f"{typed(str(least - 1.0), source)} < x" if (source, wide) == ("f64", "i32") else (
+        f"{typed(str(float(least)), source)} <= x")
+    held = typed("x", wide) if dtype == wide else typed(typed("x", wide), dtype)
+    beyond = typed(str(least if dtype == wide else 0), dtype)
+    return f"{held} if {low} and x < {typed(str(-float(least)), source)} else {beyond}"
 
 
 def _broken(line: str) -> list[str]:

@@ -6,6 +6,7 @@ found is written to fault as step + 1, index, V. fault[0] stays 0 where all are 
 from __future__ import annotations
 
 from nncompile.cuda.kernels.axes import Axes
+from nncompile.cuda.kernels.chain import applied
 from nncompile.cuda.kernels.kernel import Kernel, Lines, each_element, filled, make, zero
 from nncompile.cuda.target import Target
 
@@ -90,13 +91,14 @@ def embedding_bag(mode: str, index: str, offsets: str, weighted: bool, dtype: st
     weights = f"weights:{dtype}[] " * weighted
     signature = (f"ids:{index}[] offsets:{offsets}[] table:{dtype}[] V D y:{dtype}[] ldy "
                  f"bags count {weights}padding fault:words step last")
-    larger = "total = value if found == 0 or value > total or value != value else total"
+    highest = ["if found > 0:", *("    " + line for line in applied(
+        "highest", ["total", "value"], dtype)), "total = value"]
     T = zero(dtype).removesuffix("(0)")
     body = filled(_BAG.replace("T(", f"{T}("), {
         "@wrong_offset": _reported("stop if begins else first", "-1 - count", 0),
         "@wrong_id": _reported("number", "V", 0),
         "@weight": " * weights[weights_at + n]" * weighted,
-        "@add": larger if mode == "max" else "total += value",
+        "@add": highest if mode == "max" else "total += value",
         "@result": f"total / {T}(found if found > 0 else 1)" if mode == "mean" else "total"})
     name = f"embedding_bag_{mode}{'_weighted' * weighted}_{index}_{offsets}_{dtype}"
     return make(name, signature, [

@@ -5,7 +5,7 @@ from nncompile.cuda.kernels.chain import applied
 from nncompile.cuda.kernels.kernel import Kernel, word
 from nncompile.cuda.kernels.rows import row_kernel
 
-_STEPS = {"sum": "add", "mean": "add", "prod": "mul", "max": "maximum", "min": "minimum"}
+_STEPS = {"sum": "add", "mean": "add", "prod": "mul", "max": "highest", "min": "lowest"}
 _FIRST = "x[x_at + row * ldx]"                # of a row, which has one where a maximum is asked for
 
 
