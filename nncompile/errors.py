@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ir import Error
 
-__all__ = ["CompileError", "Error", "InputError", "MissingExtraError", "TraceError"]
+__all__ = ["CompileError", "Error", "InputError", "MissingExtraError", "ModelImportError",
+           "TraceError"]
 
 
 class InputError(Error, ValueError):
@@ -25,3 +26,9 @@ class MissingExtraError(Error, ImportError):
     def __init__(self, message: str, *, name: str) -> None:
         super().__init__(message)
         self.name = name
+
+
+class ModelImportError(Error):
+    """A model of another format that cannot be imported. It lists everything in the way."""
+
+    inputs: tuple[str, ...] = ()                 # whose numbers decide shapes, and are not known
