@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import ir
+from nncompile.importers.onnx.check import check_against_reference
 from nncompile.importers.onnx.importer import Imported, Importer
 from nncompile.importers.onnx.reader import Tensors, read
 
@@ -45,4 +46,4 @@ def from_onnx(model: Any, shapes: Mapping[str, Any] | None = None,
     return import_onnx(model, shapes, constants, external_data).graph
 
 
-__all__ = ["from_onnx", "import_onnx"]
+__all__ = ["check_against_reference", "from_onnx", "import_onnx"]

@@ -292,10 +292,11 @@ class Importer:
             if self._steps > _MOST_NODES:
                 raise ModelImportError(f"{printable(self.title)} runs more than {_MOST_NODES} "
                                        "nodes, those in functions and loops included")
-            place = f"{node.name or (node.output[0] if node.output else '')} (node {index})"
+            name = printable(node.name or (node.output[0] if node.output else ""))
+            place = f"{name} (node {index})"
             results: Sequence[_Found]
             try:
-                results = self._results(node, scope, used, place)
+                results = self._results(node, scope, used, index)
             except _Reported:
                 results = [UNKNOWN] * len(node.output)
             except Exception as error:           # of a hostile file, whichever it is
@@ -310,7 +311,8 @@ class Importer:
 
     # -- nodes -------------------------------------------------------------------------------------
 
-    def _results(self, node: Any, scope: _Scope, used: set[str], place: str) -> Sequence[_Found]:
+    def _results(self, node: Any, scope: _Scope, used: set[str], index: int
+                 ) -> Sequence[_Found]:
         """Returns the outputs of a node, one for each that it names."""
         domain = _domain(node.domain)
         attributes = _attributes(node, scope)
@@ -330,7 +332,7 @@ class Importer:
         given = Node(node.op_type, version, attributes, needs, self.tensors.array,
                      partial(self._subgraph, scope))
         layer = printable(f"{node.name} {node.op_type}")
-        self.recorder.origin = Where(layer, printable(f"{self.title}:{place.rsplit(' ', 1)[-1]}"))
+        self.recorder.origin = Where(layer, printable(f"{self.title}:{index}"))
         results = self._computed(row, given, inputs)          # type: ignore[arg-type]
         for text in given.notes:
             self.notes[text] = None

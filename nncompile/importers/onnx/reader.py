@@ -45,14 +45,14 @@ def read(model: Any) -> tuple[Any, str, Path | None]:
     """
     onnx = needed("onnx", "onnx")
     if isinstance(model, onnx.ModelProto):
-        return model, "the ONNX model", None
+        return model, "model", None
     if isinstance(model, str | PathLike):
         path = Path(fspath(model))
         if not path.is_file():
             raise InputError(f"there is no file {str(path)!r}")
         return _parsed(onnx, path.read_bytes(), path.name), path.name, path.resolve().parent
     if isinstance(model, bytes | bytearray | memoryview):
-        return _parsed(onnx, bytes(model), "the ONNX model"), "the ONNX model", None
+        return _parsed(onnx, bytes(model), "model"), "model", None
     raise InputError("an ONNX model is a path, the bytes of a file, or an onnx.ModelProto, not "
                      f"an object of type {type(model).__name__}")
 

@@ -86,7 +86,10 @@ def _mod(node: Node, a: Array, b: Array) -> Array:
     if not like_c:
         if is_float(a) and node.version < 28:
             raise Error("of floats it needs fmod=1")
-        return apply("remainder", a, b)
+        rest = apply("remainder", a, b)
+        if not is_float(a):
+            return rest
+        return apply("where", apply("eq", rest, 0.0), apply("copysign", rest, b), rest)
     rest = apply("remainder", a, b)              # with the sign of b, and of a if it is 0
     signs = apply("ne", apply("lt", a, 0.0), apply("lt", rest, 0.0))
     wrong = apply("logical_and", apply("ne", rest, 0.0), signs)
