@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import ir
+from ir.float_mode import StandardFloats
 from nncompile.importers.onnx.check import check_against_reference
 from nncompile.importers.onnx.importer import Imported, Importer
 from nncompile.importers.onnx.reader import Tensors, read
@@ -19,7 +20,8 @@ def import_onnx(model: Any, shapes: Mapping[str, Any] | None = None,
     baked: frozenset[str] = frozenset()
     while True:
         importer = Importer(proto, title, tensors, shapes or {}, constants or {}, baked)
-        imported = importer.run()
+        with StandardFloats():                   # what is computed here is the same everywhere
+            imported = importer.run()
         # A weight whose numbers decided something is no weight that could be exchanged later.
         used = {value.name for value in imported.graph.params}
         if not (again := (importer.read & used) - baked):
