@@ -62,8 +62,8 @@ __all__ = ["Array", "CompileError", "CompiledModel", "Error", "InputError", "Mis
 
 # What is imported when it is asked for: modules, and names with the module that each is from.
 _MODULES = ("compiler", "importers", "model", "onnx_backend", "passes", "schedule")
-_NAMES = {"compile": "compiler", "CompiledModel": "model", "load_file": "statefile", "save_file":
-          "statefile", "from_onnx": "importers.onnx"}
+_NAMES = {"compile": "compiler", "CompiledModel": "model", "from_onnx": "importers.onnx",
+          "load_file": "statefile", "save_file": "statefile"}
 
 
 def __getattr__(name: str) -> _Any:

@@ -10,10 +10,10 @@ from ir import NDArray
 from ir.check import example_inputs
 from ir.graph import named_sizes
 from nncompile.errors import CompileError
+from nncompile.extras import import_extra
 from nncompile.importers.names import printable
 from nncompile.importers.onnx.importer import Imported
 from nncompile.importers.onnx.reader import read
-from nncompile.importers.packages import needed
 
 _TRIALS = ((1, "normal"), (3, "normal"), (2, "positive"), (4, "zero"), (3, "extreme"))
 _RELATIVE, _ABSOLUTE = 1e-3, 1e-5                # of the largest element: both are float32
@@ -52,7 +52,7 @@ def check_against_reference(model: Any, imported: Imported, run: Callable[..., A
 
 
 def _reference(proto: Any, title: str) -> Callable[[Mapping[str, NDArray]], list[Any]]:
-    reference = needed("onnx.reference", "onnx")
+    reference = import_extra("onnx.reference", "onnx", "an ONNX model")
     try:
         evaluator = reference.ReferenceEvaluator(proto)
     except Exception as error:

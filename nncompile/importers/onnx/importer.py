@@ -20,13 +20,13 @@ from ir.types import Dim, symbol
 from nncompile.array import Array, describe
 from nncompile.array.dispatch import current
 from nncompile.errors import InputError, ModelImportError
+from nncompile.extras import import_extra
 from nncompile.importers.names import graph_name, printable, size_name
 from nncompile.importers.obstacles import Obstacles
 from nncompile.importers.onnx.node import Node, Values
 from nncompile.importers.onnx.operator import Operator
 from nncompile.importers.onnx.operators import OPERATORS
 from nncompile.importers.onnx.reader import Tensors, dtype_of
-from nncompile.importers.packages import needed
 from nncompile.importers.recorder import ImportRecorder
 from nncompile.importers.sizes import (
     Known,
@@ -95,7 +95,7 @@ class Importer:
                  baked: frozenset[str] = frozenset()) -> None:
         self.model, self.title, self.tensors = model, title, tensors
         self.shapes, self.constants, self.baked = shapes, constants, baked
-        self.defs = needed("onnx.defs", "onnx")
+        self.defs = import_extra("onnx.defs", "onnx", "an ONNX model")
         self.recorder = ImportRecorder()
         self.obstacles = Obstacles()
         self.notes: dict[str, None] = {}

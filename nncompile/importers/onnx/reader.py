@@ -16,8 +16,8 @@ import numpy as np
 from ir import DTYPES, Error, NDArray, TensorType
 from ir.types import product
 from nncompile.errors import InputError, ModelImportError
+from nncompile.extras import import_extra
 from nncompile.importers.names import printable
-from nncompile.importers.packages import needed
 
 # TensorProto's numbers for element types, which onnx never changes.
 TENSOR_DTYPES = {1: "f32", 2: "u8", 3: "i8", 6: "i32", 7: "i64", 9: "bool", 11: "f64"}
@@ -43,7 +43,7 @@ def read(model: Any) -> tuple[Any, str, Path | None]:
     model: a path, the bytes of a file, or a ModelProto.
     Raises InputError where it is none of these, and ModelImportError where it is not a whole file.
     """
-    onnx = needed("onnx", "onnx")
+    onnx = import_extra("onnx", "onnx", "an ONNX model")
     if isinstance(model, onnx.ModelProto):
         return model, "model", None
     if isinstance(model, str | PathLike):
