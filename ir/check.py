@@ -6,7 +6,6 @@ that include 0 and 1 and that differ from each other, so that mixed-up sizes sho
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property
 from zlib import crc32
 
 import numpy as np
@@ -14,7 +13,7 @@ import numpy as np
 from ir.graph import SIGILS, Graph, Node, Value, named_sizes
 from ir.interpret import interpret
 from ir.ops import at_sizes
-from ir.records import replace
+from ir.records import cached_property, replace
 from ir.types import DTYPES, FLOATS, Error, NDArray, evaluate_dim, symbol_name
 from ir.verify import verify
 

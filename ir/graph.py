@@ -12,12 +12,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
-from functools import cached_property
 from operator import eq, ge, gt, le, lt, ne
 from typing import Any, ClassVar
 
 from ir.ops import Attrs, is_symbolic
-from ir.records import dataclass, field, replace
+from ir.records import cached_property, dataclass, field, replace
 from ir.types import Dim, NDArray, TensorType, evaluate_dim, symbol_name
 
 SIGILS = {"input": "%", "result": "%", "parameter": "@", "constant": "$"}

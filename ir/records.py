@@ -6,6 +6,10 @@ of a millisecond in all, which was a third of the time that importing ir and nnc
 `replace` mean what they mean in the standard library, as far as they take its arguments, and the
 classes are dataclasses to `dataclasses.fields`, `asdict`, `is_dataclass` and type checkers. Only
 inheritance of fields is left out.
+
+`cached_property` is that of Python 3.12 and later. The one of 3.11 holds a lock, shared by all
+instances of a class, while it computes: if another thread forks meanwhile, the child waits for that
+lock forever.
 """
 
 from __future__ import annotations
@@ -18,7 +22,20 @@ if TYPE_CHECKING:
     from dataclasses import dataclass as dataclass
     from dataclasses import field as field
     from dataclasses import replace as replace
+    from functools import cached_property as cached_property
 else:
+    class cached_property:
+        """Decorates a method without arguments: an attribute that is computed when first read."""
+
+        def __init__(self, compute):
+            self.compute, self.name, self.__doc__ = compute, compute.__name__, compute.__doc__
+
+        def __get__(self, instance, owner=None):
+            if instance is None:
+                return self
+            value = instance.__dict__[self.name] = self.compute(instance)
+            return value
+
     def dataclass(cls=None, /, *, frozen=False, eq=True, repr=True):
         """Class decorator; the annotated names that are no `ClassVar` are the fields.
 

@@ -16,6 +16,7 @@ from typing import Any as _Any
 
 from numpy import dtype, finfo, iinfo
 
+from nncompile import forks as _forks
 from nncompile.collection import paused_collection as _paused_collection
 
 with _paused_collection():
@@ -30,21 +31,13 @@ with _paused_collection():
         no_grad,
         set_grad_enabled,
     )
-    from nncompile.errors import (
-        CompileError,
-        Error,
-        InputError,
-        MissingExtraError,
-        ModelImportError,
-        TraceError,
-    )
+    from nncompile.errors import CompileError, Error, InputError, MissingExtraError, TraceError
     from nncompile.functions import *  # noqa: F403
     from nncompile.nn import manual_seed
     from nncompile.trace import trace, trace_structured
 
 if TYPE_CHECKING:
     from nncompile.compiler import compile
-    from nncompile.importers.onnx import from_onnx
     from nncompile.model import CompiledModel
     from nncompile.statefile import load_file, save_file
 
@@ -53,17 +46,17 @@ Tensor = Array                                # the name that models written for
 double, float, int, long, bool = float64, float32, int32, int64, bool_
 
 __all__ = ["Array", "CompileError", "CompiledModel", "Error", "InputError", "MissingExtraError",
-           "ModelImportError", "Size", "Tensor", "TraceError", "compile", "device", "dtype",
-           "enable_grad", "finfo", "float32", "float64", "from_onnx", "iinfo", "inf",
-           "inference_mode", "int32", "int64", "int8", "is_grad_enabled", "load_file",
-           "manual_seed", "nan", "nn", "no_grad", "pi", "save_file", "set_grad_enabled", "trace",
-           "trace_structured", "uint8", *functions.__all__]
+           "Size", "Tensor", "TraceError", "compile", "device", "dtype", "enable_grad", "finfo",
+           "float32", "float64", "iinfo", "inf", "inference_mode", "int8", "int32", "int64",
+           "is_grad_enabled", "load_file", "manual_seed", "nan", "nn", "no_grad", "pi", "save_file",
+           "set_grad_enabled", "trace", "trace_structured", "uint8", *functions.__all__]
 
 
 # What is imported when it is asked for: modules, and names with the module that each is from.
-_MODULES = ("compiler", "importers", "model", "onnx_backend", "passes", "schedule")
-_NAMES = {"compile": "compiler", "CompiledModel": "model", "from_onnx": "importers.onnx",
-          "load_file": "statefile", "save_file": "statefile"}
+_MODULES = ("compiler", "model", "passes", "schedule")
+_NAMES = {"compile": "compiler", "CompiledModel": "model", "load_file": "statefile",
+          "save_file": "statefile"}
+_importing = _forks.lock()           # a child would wait for an import that another thread began
 
 
 def __getattr__(name: str) -> _Any:
@@ -71,7 +64,7 @@ def __getattr__(name: str) -> _Any:
         return _import_module("nncompile.version").__version__
     if name not in (*_MODULES, *_NAMES):
         return placeholders.getter(__name__)(name)
-    with _paused_collection():
+    with _importing, _paused_collection():
         module = _import_module(f"nncompile.{_NAMES.get(name, name)}")
     value = globals()[name] = getattr(module, name) if name in _NAMES else module
     return value

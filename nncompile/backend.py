@@ -8,13 +8,12 @@ this one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 
 from ir.graph import Requirement
-from ir.records import dataclass
+from ir.records import cached_property, dataclass
 from ir.types import DTYPES, Dim, NDArray, TensorType, evaluate_dim, symbol_name
 from nncompile.errors import InputError
 from nncompile.schedule import Program, TargetTraits

@@ -2,8 +2,12 @@
 from __future__ import annotations
 
 import gc
+import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+_pausing: int | None = None                   # the thread that will turn the collector on again
 
 
 @contextmanager
@@ -15,10 +19,26 @@ def paused_collection() -> Iterator[None]:
     through all that was imported, takes a tenth of its time, and as large a part of an import,
     whose objects are never freed. The collector looks at them once, later.
     """
+    global _pausing
     collects = gc.isenabled()
     gc.disable()
+    if collects:
+        _pausing = threading.get_ident()
     try:
         yield
     finally:
         if collects:
+            _pausing = None
             gc.enable()
+
+
+def _go_on() -> None:
+    """In a forked child, in which the thread that paused the collector may not exist."""
+    global _pausing
+    if _pausing not in (None, threading.get_ident()):
+        _pausing = None
+        gc.enable()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_go_on)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from ir import Error
 
-__all__ = ["CompileError", "Error", "InputError", "MissingExtraError", "ModelImportError",
-           "TraceError"]
+__all__ = ["CompileError", "Error", "InputError", "MissingExtraError", "TraceError"]
 
 
 class InputError(Error, ValueError):
@@ -26,9 +25,3 @@ class MissingExtraError(Error, ImportError):
     def __init__(self, message: str, *, name: str) -> None:
         super().__init__(message)
         self.name = name
-
-
-class ModelImportError(Error):
-    """A model of another format that cannot be imported. It lists everything in the way."""
-
-    inputs: tuple[str, ...] = ()                 # whose numbers decide shapes, and are not known

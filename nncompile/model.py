@@ -65,14 +65,11 @@ class CompiledModel:
 
     def __init__(self, runs: Sequence[PassRun], program: Program, backend: Backend,
                  nesting: Nesting | None, names: Mapping[str, str], threads: int | None,
-                 compile_again: Callable[[ir.Graph], CompiledModel], notes: Sequence[str] = ()
-                 ) -> None:
+                 compile_again: Callable[[ir.Graph], CompiledModel]) -> None:
         """Loads the program and lets go of the model's own weights.
 
-        compile_again: makes the same model of the traced graph; it can be pickled. notes: what
-        `explain` says of where the model is from.
+        compile_again: makes the same model of the traced graph; it can be pickled.
         """
-        self._notes = tuple(notes)
         self._names = dict(names)
         self._nesting = None if nesting is None or nesting.is_flat else nesting
         self._compile_again = compile_again
@@ -175,7 +172,7 @@ class CompiledModel:
         """Returns what was done to the model in words: passes, steps, memory, how work is shared.
         """
         return explain([(r.name, r.graph, r.seconds) for r in self._runs], self._program,
-                       [*self._notes, *self._loaded.notes()])
+                       self._loaded.notes())
 
     def profile(self, *inputs: Any, **keywords: Any) -> Profile:
         """Returns the time of each step for these inputs on one thread, in the generated code."""

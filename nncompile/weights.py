@@ -6,8 +6,6 @@ for bit, when somebody asks for them. What cannot be read back is kept beside it
 """
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,16 +15,14 @@ from ir import Graph, NDArray, Value
 from ir.float_mode import StandardFloats
 from ir.interpret import outputs_of
 from ir.records import replace
+from nncompile import forks
 from nncompile.backend import Loaded
 from nncompile.schedule import Program
 
 _Undo = Callable[[NDArray], NDArray]
 _Source = tuple[int, Sequence[_Undo]]    # an output of the preparation, and the way back from it
 
-_loading = threading.RLock()             # held while a model is given other weights
-if hasattr(os, "register_at_fork"):      # no child starts with half of them
-    os.register_at_fork(before=_loading.acquire, after_in_parent=_loading.release,
-                        after_in_child=_loading.release)
+_loading = forks.lock()                  # held while a model is given other weights
 
 
 class Weights:

@@ -12,7 +12,6 @@ are the composition of its parts', so fusing adds no row.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from math import inf
 from typing import Any, Literal, TypeVar
 
@@ -22,7 +21,7 @@ from ir.float_mode import StandardFloats
 from ir.ops import elementwise, rules
 from ir.ops import references as ref
 from ir.ops.attributes import FORMS
-from ir.records import dataclass
+from ir.records import cached_property, dataclass
 from ir.types import DimExpr, Error, NDArray, TensorType, evaluate_dim
 
 Attrs = Mapping[str, Any]                        # bool, int, float, str, size, a tuple of sizes

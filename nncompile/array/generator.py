@@ -5,20 +5,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from nncompile import forks
 
 if TYPE_CHECKING:
     from numpy.random import Generator
 
 _default: Generator | None = None
+_making = forks.lock()                    # held while numpy.random is imported
 
 
 def manual_seed(seed: int) -> Generator:
     """Seeds the default generator, and returns it."""
     global _default
-    _default = np.random.default_rng(seed)
+    with _making:
+        _default = np.random.default_rng(seed)
     return _default
 
 
@@ -26,5 +30,14 @@ def default_generator() -> Generator:
     """Returns the generator that draws where none is given."""
     global _default
     if _default is None:
-        _default = np.random.default_rng()
+        with _making:
+            _default = _default or np.random.default_rng()
     return _default
+
+
+def _drawing() -> Any:
+    """The lock that NumPy holds while this generator draws; None where nothing was drawn yet."""
+    return _default and _default.bit_generator.lock
+
+
+forks.also(_drawing)

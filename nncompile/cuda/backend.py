@@ -1,7 +1,6 @@
 """One program on a CUDA device: its source, its weights, and the function that runs it."""
 from __future__ import annotations
 
-import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +12,7 @@ import numpy as np
 
 import ir
 from ir.types import NDArray, bind_sizes, evaluate_dim
+from nncompile import forks
 from nncompile.backend import Backend, CallSpec, Fallback, Loaded, Shape
 from nncompile.cuda import graph, load, shim
 from nncompile.cuda.arrays import (
@@ -43,7 +43,7 @@ _Shapes = tuple[Shape, ...]
 _PLANS = 64                        # plans that are kept, one for each combination of sizes
 _STREAMS = 8                       # streams whose memory is kept
 _GRAPHS = 16                       # CUDA graphs that are kept for each stream
-_SIMULATION = threading.RLock()    # the simulator runs one kernel at a time
+_SIMULATION = forks.lock()         # the simulator runs one kernel at a time
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class _CudaProgram(Loaded):
         self._source = build(program, self.target)
         self._fallback = fallback
         self.threads = 1 if threads is None else threads
-        self._lock: Any = _SIMULATION if self.cuda.simulated else threading.RLock()
+        self._lock: Any = _SIMULATION if self.cuda.simulated else forks.lock()
         self._plans: OrderedDict[_Shapes, _Plan] = OrderedDict()
         self._memories: OrderedDict[Any, Memory] = OrderedDict()
         self._driver, self._no_graphs = graph.driver(self.cuda)

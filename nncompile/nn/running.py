@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
-from functools import cached_property
 from typing import Any, Protocol
 
 from ir import Error
+from ir.records import cached_property
 from nncompile.array import Array
 
 

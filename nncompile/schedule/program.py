@@ -13,12 +13,11 @@ A program is plain data, and knows no target.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any, NamedTuple
 
 from ir.graph import Graph, Node, Requirement
 from ir.printer import name_values
-from ir.records import dataclass, replace
+from ir.records import cached_property, dataclass, replace
 from ir.types import DTYPES, Dim, DimExpr, TensorType, product, same, terms
 from nncompile.schedule.strides import collapsed, merged, row_major
 

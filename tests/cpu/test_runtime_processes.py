@@ -108,3 +108,58 @@ fast.threads = 1
 print(fast.call(x).shape)
 """
     assert python(code) == "True\n(64, 8)\n"
+
+
+# Ways in which a system forbids to execute memory that was written. Each is code that forbids it
+# for the rest of the process; it ends the script with "skip" where this kernel has no such way.
+FORBID = {
+    "PR_SET_MDWE": """
+if prctl(65, 1, 0, 0, 0):                     # PR_MDWE_REFUSE_EXEC_GAIN; Linux 6.3
+    print("skip"); raise SystemExit
+""",
+    "seccomp": """                            # what systemd's MemoryDenyWriteExecute installs
+import struct
+def jump(code, value, yes, no): return struct.pack("HBBI", code, yes, no, value)
+mprotect = {"x86_64": 10, "aarch64": 226}[os.uname().machine]
+program = (jump(0x20, 0, 0, 0) + jump(0x15, mprotect, 0, 3)      # another call: allowed
+           + jump(0x20, 32, 0, 0) + jump(0x45, 4, 0, 1)       # its third argument: EXEC?
+           + jump(0x06, 0x00050001, 0, 0) + jump(0x06, 0x7fff0000, 0, 0))    # EPERM, allowed
+class Filter(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_ushort), ("program", ctypes.c_char_p)]
+if prctl(38, 1, 0, 0, 0) or prctl(22, 2, ctypes.byref(Filter(len(program) // 8, program)), 0, 0):
+    print("skip"); raise SystemExit
+""",
+}
+FORBIDDEN = """
+import ctypes, os, numpy as np
+import nncompile
+from nncompile import nn
+prctl = ctypes.CDLL(None).prctl
+before = {before}
+made = lambda n: nn.Sequential(nn.Linear(4, n), nn.ReLU(), nn.Linear(n, 4)).eval()
+x = np.ones((2, 4), np.float32)
+if before:
+    nncompile.compile(made(7), "f32[B, 4]")(x)
+{forbid}
+try:
+    print(nncompile.compile(made({width}), "f32[B, 4]")(x).shape)
+except nncompile.CompileError as error:
+    print("CompileError", "NNCOMPILE_JIT=0" in str(error))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux has these ways")
+@pytest.mark.parametrize("forbid", FORBID.values(), ids=FORBID)
+@pytest.mark.parametrize(("before", "width"), [(False, 7), (True, 9)], ids=["at once", "later"])
+def test_memory_that_may_not_be_executed(forbid, before, width, tmp_path):
+    """An error, and no crash, with a cache that is cold or warm; plain Python runs all the same."""
+    code = FORBIDDEN.format(before=before, forbid=forbid, width=width)
+    allowed = FORBIDDEN.format(before=before, forbid="", width=width)
+    cache = str(tmp_path / "cache")
+    cold = python(code, NNCOMPILE_CACHE_DIR=cache)
+    if cold == "skip\n":
+        pytest.skip("this kernel has no such rule")
+    assert cold == "CompileError True\n"
+    assert python(allowed, NNCOMPILE_CACHE_DIR=cache) == "(2, 4)\n"
+    assert python(code, NNCOMPILE_CACHE_DIR=cache) == "CompileError True\n"
+    assert python(code, NNCOMPILE_CACHE_DIR=cache, NNCOMPILE_JIT="0") == "(2, 4)\n"

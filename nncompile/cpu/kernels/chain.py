@@ -11,13 +11,12 @@ condition of a `where` is bool.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
 
 from ir import ops
-from ir.records import dataclass
+from ir.records import cached_property, dataclass
 from ir.types import DTYPES, INTEGERS, Error, NDArray, TensorType
 from nncompile.cpu.vector import Emit, Value, math
 

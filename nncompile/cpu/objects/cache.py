@@ -14,7 +14,6 @@ import os
 import stat
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -24,7 +23,7 @@ import llvmlite
 import numpy as np
 
 from ir.records import dataclass
-from nncompile import options
+from nncompile import forks, options
 from nncompile.cpu.vector import Target
 
 MAX_BYTES = 256 << 20             # of the whole folder; the least recently used entries are removed
@@ -127,7 +126,7 @@ def _numba_version() -> str:
 
 # -- the folder ------------------------------------------------------------------------------------
 
-_lock = threading.Lock()
+_making = forks.lock()                # held while the folder is made
 
 
 def usable_folder() -> tuple[Path | None, str]:
@@ -138,7 +137,7 @@ def usable_folder() -> tuple[Path | None, str]:
     if path is None:
         return None, "there is no home folder"
     try:
-        with _lock:
+        with _making:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
         why = _mistrust(path.lstat(), stat.S_ISDIR)
         return (None, f"{path} {why}") if why else (path, "")

@@ -19,6 +19,7 @@ import llvmlite.binding as llvm
 
 from ir.records import dataclass, replace
 from nncompile.collection import paused_collection
+from nncompile.cpu.objects.link import check_executable_memory
 from nncompile.cpu.objects.primitives import PRIMITIVES, Primitive, symbol
 from nncompile.cpu.vector import Target, machine
 from nncompile.errors import CompileError
@@ -147,6 +148,7 @@ def _simplify(module: Any, target: Target) -> None:
 
 def _numba_ir(function: Function) -> tuple[str, str]:
     """Returns the LLVM IR that numba makes of a function, and the function's name in it."""
+    check_executable_memory()                      # else importing numba raises PermissionError
     from numba.core import errors
 
     from nncompile.cpu.objects.numba_target import llvm_of

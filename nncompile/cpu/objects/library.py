@@ -1,13 +1,12 @@
 """Kernels and functions of the runtime in this process, from the cache where it has them."""
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir as ll
 
+from nncompile import forks
 from nncompile.cpu.kernels import INT, Kernel
 from nncompile.cpu.objects.cache import cached
 from nncompile.cpu.objects.compile import compile_functions, runtime_function
@@ -15,10 +14,7 @@ from nncompile.cpu.objects.link import linker
 from nncompile.cpu.objects.primitives import Primitive, symbol
 from nncompile.cpu.vector import Target, object_code
 
-compiling = threading.RLock()                  # held while code is compiled or loaded
-if hasattr(os, "register_at_fork"):            # no child starts during a compilation
-    os.register_at_fork(before=compiling.acquire, after_in_parent=compiling.release,
-                        after_in_child=compiling.release)
+compiling = forks.lock()                       # held while code is compiled or loaded
 
 
 def kernel_primitive(kernel: Kernel) -> Primitive:

@@ -5,15 +5,20 @@ looked up first, and a missing one raises an error.
 """
 from __future__ import annotations
 
+import ctypes
+import mmap
+import os
 import struct
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 import llvmlite.binding as llvm
 
+from nncompile import forks, options
 from nncompile.cpu.vector import Target
-from nncompile.errors import Error
+from nncompile.errors import CompileError, Error
+
+_linking = forks.lock()                        # held while an engine is made or changed
 
 
 class LinkError(Error):
@@ -24,7 +29,7 @@ class Linker:
     """One MCJIT engine, to which objects are added for good. Any thread may use it."""
 
     def __init__(self, target: Target) -> None:
-        self._lock = threading.Lock()
+        check_executable_memory()
         owned = llvm.Target.from_triple(target.triple).create_target_machine()  # the engine's
         empty = llvm.parse_assembly("")
         self._engine: Any = llvm.create_mcjit_compiler(empty, owned)
@@ -35,9 +40,10 @@ class Linker:
         """Loads an object file.
 
         Raises LinkError if it is damaged, if it needs a symbol that neither this linker nor the
-        process has, or if it defines one that an earlier object has defined.
+        process has, or if it defines one that an earlier object has defined; CompileError where
+        the process may not execute memory that it has written.
         """
-        with self._lock:
+        with _linking:
             needed, defined = symbols(code)
             missing = [n for n in needed if n not in self._addresses and not in_process(n)]
             if missing:
@@ -46,6 +52,7 @@ class Linker:
             again = [n for n in defined if n in self._addresses]
             if again:
                 raise LinkError(f"two object files define {', '.join(again)}")
+            check_executable_memory()
             self._engine.add_object_file(llvm.ObjectFileRef.from_data(code))
             self._engine.finalize_object()
             self._addresses |= {n: self._engine.get_function_address(n) for n in defined}
@@ -59,7 +66,6 @@ class Linker:
 
 
 _linkers: dict[Target, Linker] = {}
-_lock = threading.Lock()
 
 
 def linker(target: Target) -> Linker:
@@ -67,10 +73,30 @@ def linker(target: Target) -> Linker:
 
     It is never freed, since code may run at any time.
     """
-    with _lock:
+    with _linking:
         if target not in _linkers:
             _linkers[target] = Linker(target)
         return _linkers[target]
+
+
+def check_executable_memory() -> None:
+    """Raises CompileError where memory that was written may not be executed afterwards.
+
+    LLVM would end the process. It may be forbidden at any time, so it is tried for each object.
+    """
+    if not hasattr(mmap, "MAP_PRIVATE"):                         # Windows
+        return
+    page = mmap.mmap(-1, mmap.PAGESIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    address = ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(page)))
+    protect = ctypes.CDLL(None, use_errno=True).mprotect
+    if protect(address, ctypes.c_size_t(mmap.PAGESIZE), mmap.PROT_READ | mmap.PROT_EXEC):
+        raise CompileError(
+            "this process may not execute memory that it has written, so no machine code can be "
+            f"loaded: {os.strerror(ctypes.get_errno())}\n"
+            "  why: a rule of the system, such as systemd's MemoryDenyWriteExecute, PR_SET_MDWE or "
+            "SELinux's execmem\n"
+            f"  do: allow it for this process, or set {options.JIT.variable}=0, which runs the "
+            "same source as plain Python and takes longer")
 
 
 def in_process(symbol: str) -> bool:
