@@ -1,7 +1,7 @@
 """Evaluates a graph by the references of its ops: the oracle for everything else."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,7 @@ def outputs_of(graph: Graph, arrays: Sequence[Any], dtype: Any = None) -> list[N
             raise Error(f"{graph.name} requires {requirement}, and {found}{requirement.where.note}")
     for node in graph.nodes:
         try:
-            known[node.result] = _evaluate_node(node, known, sizes, dtype)
+            known[node.result] = evaluate_node(node, known, sizes, dtype)
         except Error as error:
             raise Error(f"{error}\n  node: {print_node(node, names)}") from None
     return [known[v] for v in graph.outputs]
@@ -68,9 +68,13 @@ def _checked(name: str, type_: TensorType, array: NDArray, dtype: Any) -> NDArra
     return array
 
 
-def _evaluate_node(node: Node, values: dict[Value, NDArray], sizes: dict[str, int],
-                   dtype: Any) -> NDArray:
-    """The value of a node, whose dtype and shape have to be the inferred ones."""
+def evaluate_node(node: Node, values: Mapping[Value, NDArray], sizes: Mapping[str, int],
+                  dtype: Any) -> NDArray:
+    """Returns what a node computes from these values of its operands.
+
+    sizes: the value of each named size. dtype: as in `interpret`.
+    Raises Error for illegal values, and where the result is not of the type that was inferred.
+    """
     operands = [values[o] if isinstance(o, Value) else o for o in node.inputs]
     attrs = {key: at_sizes(value, sizes) for key, value in node.attrs.items()}
     if dtype is not None and attrs.get("dtype") in FLOATS:

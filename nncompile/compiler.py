@@ -14,6 +14,7 @@ from ir.float_mode import StandardFloats
 from ir.printer import name_value
 from nncompile.backend import Backend
 from nncompile.collection import paused_collection
+from nncompile.entries import Entry, entries_of
 from nncompile.errors import CompileError, InputError
 from nncompile.inspect.dump import dump
 from nncompile.model import CompiledModel, PassRun
@@ -64,19 +65,19 @@ def compile(model: Module | ir.Graph | str | PathLike[str], *inputs: Any,
     if isinstance(model, ir.Graph):
         _check_graph(model, [*inputs, *keywords])
         return compile_graph(model, None, {}, threads, name, check, pipeline)
-    graph, nesting = trace_structured(model, *inputs, **keywords)
-    names = _parameter_names(model, graph)
-    return compile_graph(graph, nesting, names, threads, name, check, pipeline)
+    graph, nesting, decisions = trace_structured(model, *inputs, **keywords)
+    entries = entries_of(model, graph, decisions)
+    return compile_graph(graph, nesting, entries, threads, name, check, pipeline)
 
 
 @paused_collection()
-def compile_graph(graph: ir.Graph, nesting: Nesting | None, names: Mapping[str, str],
+def compile_graph(graph: ir.Graph, nesting: Nesting | None, entries: Mapping[str, Entry],
                   threads: int | None, target: str, check: bool, passes: Sequence[ir.Pass]
                   ) -> CompiledModel:
     """Returns the compiled form of a legal graph.
 
-    nesting: how calls nest its arrays, or None if they do not. names: each name of a state dict ->
-    the name of the graph's parameter that it is.
+    nesting: how calls nest its arrays, or None if they do not. entries: what each name of a state
+    dict is; without any, the names are those of the graph's parameters.
     """
     with StandardFloats():
         write = dump(graph.name)
@@ -84,9 +85,9 @@ def compile_graph(graph: ir.Graph, nesting: Nesting | None, names: Mapping[str, 
         backend = backend_of(target)
         program = schedule(runs[-1].graph, backend.traits)
         write("program.txt", program)
-        compile_again = partial(compile_graph, nesting=nesting, names=names, threads=threads,
+        compile_again = partial(compile_graph, nesting=nesting, entries=entries, threads=threads,
                                 target=target, check=check, passes=passes)
-        compiled = CompiledModel(runs, program, backend, nesting, names, threads, compile_again)
+        compiled = CompiledModel(runs, program, backend, nesting, entries, threads, compile_again)
         write("source.py", compiled.source)
         return compiled
 
@@ -143,15 +144,6 @@ def run_passes(graph: ir.Graph, passes: Sequence[ir.Pass] = DEFAULT_PIPELINE, ch
     add("traced", graph, 0.0)
     ir.run(passes, graph, after_pass)
     return runs
-
-
-def _parameter_names(model: Module, graph: ir.Graph) -> dict[str, str]:
-    """Returns for each name in the model's state dict the graph's parameter, "" where it is unused.
-
-    Tied weights have several names and are one parameter.
-    """
-    used = {id(array): v.name for v, array in graph.data.items() if v.kind == "parameter"}
-    return {name: used.get(id(array), "") for name, array in model.state_dict().items()}
 
 
 if not TYPE_CHECKING:                            # for mypy a missing name stays an error

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial, wraps
 from typing import Any
 
-from nncompile.array import Array, as_array, creation, elementwise, products, random
+from nncompile.array import Array, as_array, creation, elementwise, products, random, selection
 from nncompile.nn.calls import from_outside
 from nncompile.nn.functional import one_hot, pad
 
@@ -96,6 +96,12 @@ index_add = _function("index_add")
 scatter, scatter_add = _function("scatter"), _function("scatter_add")
 clone, detach = _function("clone"), _function("detach")
 
+# results whose shape depends on numbers
+nonzero, argwhere = _function("nonzero"), _function("argwhere")
+masked_select, bincount = _function("masked_select"), _function("bincount")
+unique, unique_consecutive = _function("unique"), _function("unique_consecutive")
+searchsorted, bucketize = from_outside(selection.searchsorted), from_outside(selection.bucketize)
+
 # products
 matmul, mm, bmm, mv = map(_function, ("matmul", "mm", "bmm", "mv"))
 dot, outer, addmm, baddbmm = map(_function, ("dot", "outer", "addmm", "baddbmm"))
@@ -130,45 +136,53 @@ def numel(input: Any) -> Any:
     return as_array("numel", input).numel()
 
 
+def _assert(condition: Any, message: Any) -> None:
+    """Raises AssertionError with this message unless the condition holds."""
+    if not condition:
+        raise AssertionError(message)
+
+
 def is_tensor(obj: Any) -> Any:
     """Returns whether the object is an Array."""
     return isinstance(obj, Array)
 
 
 def equal(input: Any, other: Any) -> Any:
-    """Returns whether both have the same shape and elements. Raises Error in a trace."""
+    """Returns whether both have the same shape and elements. Raises Error as numpy() does."""
     a, b = as_array("equal", input), as_array("equal", other)
     return a.shape == b.shape and a.eq(b).all()._numbers("equal").item()
 
 
 def allclose(input: Any, other: Any, rtol: float = 1e-5, atol: float = 1e-8,
              equal_nan: Any = False) -> Any:
-    """Returns whether all elements are close; see Array.isclose. Raises Error in a trace."""
+    """Returns whether all elements are close; see Array.isclose. Raises Error as numpy() does."""
     close = as_array("allclose", input).isclose(other, rtol, atol, equal_nan)
     return close.all()._numbers("allclose").item()
 
 
 __all__ = [
-    "abs", "absolute", "acos", "acosh", "add", "addcdiv", "addcmul", "addmm", "all", "allclose",
-    "amax", "amin", "aminmax", "any", "arange", "argmax", "argmin", "argsort", "as_tensor", "asin",
-    "asinh", "atan", "atanh", "baddbmm", "bernoulli", "bmm", "broadcast_tensors", "broadcast_to",
-    "cat", "ceil", "chunk", "clamp", "clamp_max", "clamp_min", "clip", "clone", "concat",
-    "concatenate", "copysign", "cos", "cosh", "count_nonzero", "cumsum", "detach", "diag",
-    "diag_embed", "diagonal", "div", "divide", "dot", "einsum", "empty", "empty_like", "eq",
-    "equal", "erf", "erfc", "exp", "exp2", "expm1", "eye", "flatten", "flip", "fliplr", "flipud",
-    "floor", "floor_divide", "frac", "from_numpy", "full", "full_like", "gather", "ge", "greater",
-    "greater_equal", "gt", "hstack", "index_add", "index_select", "is_tensor", "isclose",
-    "isfinite", "isinf", "isnan", "le", "lerp", "less", "less_equal", "linspace", "log", "log1p",
-    "log2", "log10", "log_softmax", "logaddexp", "logical_and", "logical_not", "logical_or",
-    "logical_xor", "logsumexp", "lt", "masked_fill", "matmul", "max", "maximum", "mean", "meshgrid",
-    "min", "minimum", "mm", "moveaxis", "movedim", "mul", "multiply", "mv", "nan_to_num", "narrow",
-    "ne", "neg", "negative", "norm", "normal", "not_equal", "numel", "one_hot", "ones", "ones_like",
-    "outer", "pad", "permute", "positive", "pow", "prod", "rand", "rand_like", "randint",
-    "randint_like", "randn", "randn_like", "randperm", "ravel", "reciprocal", "relu", "remainder",
-    "repeat_interleave", "reshape", "roll", "round", "rsqrt", "scatter", "scatter_add", "select",
-    "sigmoid", "sign", "sin", "sinh", "softmax", "sort", "split", "sqrt", "square", "squeeze",
-    "stack", "std", "std_mean", "sub", "subtract", "sum", "swapaxes", "swapdims", "t", "take",
-    "take_along_dim", "tan", "tanh", "tensor", "tensordot", "tile", "topk", "transpose", "tril",
-    "tril_indices", "triu", "triu_indices", "true_divide", "trunc", "unbind", "unflatten",
-    "unsqueeze", "var", "var_mean", "vstack", "where", "zeros", "zeros_like",
+    "_assert", "abs", "absolute", "acos", "acosh", "add", "addcdiv", "addcmul", "addmm", "all",
+    "allclose", "amax", "amin", "aminmax", "any", "arange", "argmax", "argmin", "argsort",
+    "argwhere", "as_tensor", "asin", "asinh", "atan", "atanh", "baddbmm", "bernoulli", "bincount",
+    "bmm", "broadcast_tensors", "broadcast_to", "bucketize", "cat", "ceil", "chunk", "clamp",
+    "clamp_max", "clamp_min", "clip", "clone", "concat", "concatenate", "copysign", "cos", "cosh",
+    "count_nonzero", "cumsum", "detach", "diag", "diag_embed", "diagonal", "div", "divide", "dot",
+    "einsum", "empty", "empty_like", "eq", "equal", "erf", "erfc", "exp", "exp2", "expm1", "eye",
+    "flatten", "flip", "fliplr", "flipud", "floor", "floor_divide", "frac", "from_numpy", "full",
+    "full_like", "gather", "ge", "greater", "greater_equal", "gt", "hstack", "index_add",
+    "index_select", "is_tensor", "isclose", "isfinite", "isinf", "isnan", "le", "lerp", "less",
+    "less_equal", "linspace", "log", "log1p", "log2", "log10", "log_softmax", "logaddexp",
+    "logical_and", "logical_not", "logical_or", "logical_xor", "logsumexp", "lt", "masked_fill",
+    "masked_select", "matmul", "max", "maximum", "mean", "meshgrid", "min", "minimum", "mm",
+    "moveaxis", "movedim", "mul", "multiply", "mv", "nan_to_num", "narrow", "ne", "neg", "negative",
+    "nonzero", "norm", "normal", "not_equal", "numel", "one_hot", "ones", "ones_like", "outer",
+    "pad", "permute", "positive", "pow", "prod", "rand", "rand_like", "randint", "randint_like",
+    "randn", "randn_like", "randperm", "ravel", "reciprocal", "relu", "remainder",
+    "repeat_interleave", "reshape", "roll", "round", "rsqrt", "scatter", "scatter_add",
+    "searchsorted", "select", "sigmoid", "sign", "sin", "sinh", "softmax", "sort", "split", "sqrt",
+    "square", "squeeze", "stack", "std", "std_mean", "sub", "subtract", "sum", "swapaxes",
+    "swapdims", "t", "take", "take_along_dim", "tan", "tanh", "tensor", "tensordot", "tile", "topk",
+    "transpose", "tril", "tril_indices", "triu", "triu_indices", "true_divide", "trunc", "unbind",
+    "unflatten", "unique", "unique_consecutive", "unsqueeze", "var", "var_mean", "vstack", "where",
+    "zeros", "zeros_like",
 ]

@@ -14,6 +14,7 @@ from ir.interpret import outputs_of
 from ir.records import dataclass, replace
 from ir.types import DTYPES, NDArray, bind_sizes
 from nncompile.backend import Backend, CallSpec, Shape
+from nncompile.entries import Entry
 from nncompile.errors import InputError
 from nncompile.inspect.explain import Profile, explain
 from nncompile.schedule import Program
@@ -64,13 +65,13 @@ class CompiledModel:
         """, "__dict__": None, "__weakref__": None}
 
     def __init__(self, runs: Sequence[PassRun], program: Program, backend: Backend,
-                 nesting: Nesting | None, names: Mapping[str, str], threads: int | None,
+                 nesting: Nesting | None, entries: Mapping[str, Entry], threads: int | None,
                  compile_again: Callable[[ir.Graph], CompiledModel]) -> None:
         """Loads the program and lets go of the model's own weights.
 
         compile_again: makes the same model of the traced graph; it can be pickled.
         """
-        self._names = dict(names)
+        self._entries = dict(entries)
         self._nesting = None if nesting is None or nesting.is_flat else nesting
         self._compile_again = compile_again
         constants = outputs_of(program.preparation, [])
@@ -119,16 +120,20 @@ class CompiledModel:
         """Uses other weights, from a state dict of the same structure. Nothing is recompiled.
 
         Calls that run meanwhile see the old weights or the new ones, never a mixture.
-        Raises InputError naming every missing, unexpected and mis-shaped entry; then nothing has
-        changed.
+        Raises InputError naming every missing, unexpected and mis-shaped entry, and those that
+        differ in numbers which the forward read when it was traced; then nothing has changed.
         """
         params = {v.name: v for v in self.ir("traced").params if v.kind == "parameter"}
-        names = self._names or {name: name for name in params}
-        odd = {"missing": names.keys() - state.keys(), "unexpected": state.keys() - names.keys()}
+        entries = self._entries or {name: Entry(name) for name in params}
+        odd = {"missing": entries.keys() - state.keys(),
+               "unexpected": state.keys() - entries.keys()}
         wrong = [f"{what} {', '.join(sorted(map(repr, found)))}" for what, found in odd.items()
                  if found]
+        wrong += [f"{name!r} cannot change: {why}" for name, entry in entries.items()
+                  if name in state and (why := entry.problem(state[name]))]
         new = {}
-        for name, param in ((n, params[p]) for n, p in names.items() if p and n in state):
+        for name, param in ((n, params[e.parameter]) for n, e in entries.items()
+                            if e.parameter and n in state):
             array, dtype = np.asarray(state[name]), DTYPES[param.type.dtype]
             if array.shape != param.type.shape:
                 wrong.append(f"{name!r} has the shape {array.shape}, not {param.type.shape}")

@@ -6,7 +6,7 @@ import inspect
 import linecache
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -41,6 +41,7 @@ class Traced(NamedTuple):
 
     graph: Graph
     nesting: Nesting
+    decisions: Mapping[str, str]                 # parameters whose numbers were read -> the line
 
 
 def trace(model: Module, /, *inputs: Any, **keywords: Any) -> Graph:
@@ -50,7 +51,8 @@ def trace(model: Module, /, *inputs: Any, **keywords: Any) -> Graph:
     dimension becomes dynamic and is named B; or a tuple, list, dict, named tuple or dataclass of
     these; or a number, bool or None, which is then the same in every call. Inputs by keyword go to
     the forward's parameters. The data of the graph are the model's own arrays, and copies of
-    constants.
+    constants. Numbers of parameters that the forward reads, as `float(self.scale)`, become a part
+    of the graph.
 
     Raises InputError for inputs that are none of these or do not fit the forward; TraceError, with
     the layer, the types and the user's line, for a forward that cannot be recorded.
@@ -81,7 +83,7 @@ def trace_structured(model: Module, /, *inputs: Any, **keywords: Any) -> Traced:
         current.reset(recording)
     graph = recorder.builder.build(type(model).__name__, outputs)
     verify(graph, built=True)
-    return Traced(graph, Nesting(given, structure))
+    return Traced(graph, Nesting(given, structure), recorder.decisions)
 
 
 def _check_modes(model: Module) -> None:
@@ -174,6 +176,7 @@ class _Recorder(Recorder, Run):
         self.model = model
         self.parameters: dict[str, Value] = {}
         self.paths = _paths_of(model)
+        self.decisions: dict[str, str] = {}
 
     def value(self, payload: Payload) -> Value:
         """Returns the graph's value for a payload: a result, a parameter by name, or a constant.
@@ -203,12 +206,19 @@ class _Recorder(Recorder, Run):
             self.parameters[path] = self.declare("parameter", path, type_of(data), data)
         return self.parameters[path]
 
-    def numbers(self, payload: Payload, what: str) -> NoReturn:
-        self.fail(f"{what} needs the numbers in an array, and while a model is traced there are "
-                  "none: the graph is the same for all data", [_typed(payload)])
+    def observe(self, arrays: Iterable[NDArray], what: str) -> None:
+        """Remembers the parameters and buffers whose numbers are read, and where that is."""
+        for path in (self.paths[id(array)] for array in arrays if id(array) in self.paths):
+            if path not in self.decisions:
+                file, line = self.line(_frames_of(None))
+                self.decisions[path] = f"{os.path.basename(file)}:{line}"
 
     def check_random(self, what: str) -> None:
         self.fail(f"{what} draws at random, and a graph is the same in every call", [])
+
+    def check_training(self, what: str, type_: TensorType) -> None:
+        self.fail(f"{what} is no inference: it draws at random or changes the model's state, and a "
+                  "graph is the same in every call", [type_])
 
     def check_change(self, change: Change) -> None:
         """Raises TraceError for an array from before this call, such as the model's state."""
@@ -294,10 +304,6 @@ def _paths_of(model: Module) -> dict[int, str]:
     """The first name of each array in the model's state, by the id of its numbers."""
     state = model._arrays_in_state("")
     return {id(array._payload): path for path, array in reversed(state.items())}
-
-
-def _typed(payload: Payload) -> TensorType:
-    return payload.type if isinstance(payload, Value) else type_of(payload)
 
 
 def _report(message: str, layer: str, operands: Iterable[Any], origin: tuple[str, int]) -> str:

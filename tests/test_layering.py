@@ -40,7 +40,7 @@ ROOMS = (
     ("nncompile.cpu",),
     ("nncompile.cuda",),
     ("nncompile.inspect",),
-    ("nncompile.weights", "nncompile.model"),
+    ("nncompile.entries", "nncompile.weights", "nncompile.model"),
     ("nncompile.modelfile",),
     ("nncompile.compiler",),
     ("nncompile",),                              # the package itself: what a user imports

@@ -216,18 +216,22 @@ class Core(NDArrayOperatorsMixin):
         self.requires_grad = requires_grad
         return self
 
-    # -- numbers: refused while the model is traced ------------------------------------------------
+    # -- numbers: while a model is traced, of arrays that depend on no input -----------------------
 
     def _numbers(self, what: str) -> NDArray:
         """Returns the numbers without a copy.
 
         what: the operation that needs them, for the message.
-        Raises Error in a trace, where the numbers are not known.
+        Raises Error in a trace for an array that depends on an input; for others they are only to
+        be read there.
         """
-        return current.get().numbers(self._payload, what)
+        return current.get().numbers(self._as_operand(), what)
 
     def numpy(self) -> NDArray:
-        """Returns the numbers as an ndarray that shares memory. Raises Error in a trace."""
+        """Returns the numbers as an ndarray that shares memory.
+
+        Raises Error in a trace where the array depends on an input.
+        """
         return self._numbers("numpy()")
 
     @property
@@ -245,11 +249,11 @@ class Core(NDArrayOperatorsMixin):
         return np.array(self._numbers("a NumPy function"), dtype=dtype, copy=copy)
 
     def item(self) -> Any:
-        """Returns the single element as a Python number. Raises Error in a trace."""
+        """Returns the single element as a Python number. Raises Error as `numpy` does."""
         return self._numbers("item()").item()
 
     def tolist(self) -> Any:
-        """Returns the numbers as nested lists. Raises Error in a trace."""
+        """Returns the numbers as nested lists. Raises Error as `numpy` does."""
         return self._numbers("tolist()").tolist()
 
     def __float__(self) -> float:
@@ -263,6 +267,10 @@ class Core(NDArrayOperatorsMixin):
 
     def __bool__(self) -> bool:
         return bool(self._numbers("`if`, `while`, `and`, `or` or `not`"))
+
+    def __format__(self, spec: str) -> str:
+        """Returns the text of the array, or of its number where it has no dimensions."""
+        return format(self.item(), spec) if spec and self.ndim == 0 else format(str(self), spec)
 
     def _cast(self, dtype: str) -> Self:
         """Returns the array in the dtype that the IR calls `dtype`; itself if that is its dtype."""

@@ -60,6 +60,12 @@ class Dispatcher:
     def check_random(self, what: str) -> None:
         """Raises Error where `what` may not draw random numbers: in a trace."""
 
+    def check_training(self, what: str, type_: TensorType) -> None:
+        """Raises Error in a trace, where `what` is not possible since only training does it.
+
+        type_: of the array that it is done with.
+        """
+
     def check_change(self, change: Change) -> None:
         """Raises Error where an array may not be changed in place."""
         if change.frozen:

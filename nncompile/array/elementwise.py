@@ -128,8 +128,13 @@ _SMALL_POWERS: dict[float, Callable[[Any], Any]] = {
 }
 
 
-def where(condition: Any, input: _A, other: Any) -> _A:
-    """Returns `input` where the condition is true and `other` elsewhere; all three broadcast."""
+def where(condition: Any, input: Any = None, other: Any = None) -> Any:
+    """Returns `input` where the condition is true and `other` elsewhere; all three broadcast.
+
+    Without these two, the positions where it is true: see Array.nonzero.
+    """
+    if input is None and other is None:
+        return as_array("where", condition).nonzero(as_tuple=True)
     a, b = together("where", input, other)
     if isinstance(a, float) and isinstance(b, float):
         dtype = result_type([operand("where", input), operand("where", other)])

@@ -17,6 +17,7 @@ from nncompile.array.dispatch import current
 from nncompile.array.dtypes import Scalar, category
 from nncompile.array.generator import default_generator
 from nncompile.array.indexing import as_tuple, axis_of, index_items
+from nncompile.array.known import is_mask
 from nncompile.array.products import Products
 from nncompile.array.selection import flat_ids, in_graph, indices, is_array
 
@@ -152,12 +153,13 @@ class Inplace(Products):
 
         Where arrays of indices name an element twice, the last value counts. With a mask, `value`
         is one number or broadcasts to the dimensions behind the mask's.
-        Raises Error for as many values as a mask has true elements, a number that depends on data.
+        Raises Error in a trace for as many values as a mask has true elements, where the mask
+        depends on an input.
         """
-        masked = [i for i in as_tuple(index) if _is_mask(i)]
-        if masked:
-            self._set_masked(index, value)
+        masks = sum(map(is_mask, as_tuple(index)))
+        if masks == 1 and self._set_masked(index, value):
             return
+        index = self._without_masks(index)
         chosen = any(is_array(i) for i in as_tuple(index))
         if chosen:
             self._set_chosen(index, value)
@@ -165,20 +167,19 @@ class Inplace(Products):
         target = self[index]
         target._write("an assignment to an item", target._filled(operand("an item", value)))
 
-    def _set_masked(self, index: Any, value: Any) -> None:
+    def _set_masked(self, index: Any, value: Any) -> bool:
+        """Writes one number, or what broadcasts, where a mask is true; False if it is neither."""
         given = operand("an item", value)
+        if any(i is ... or (is_array(i) and not is_mask(i)) for i in as_tuple(index)):
+            return False
         items: list[Any] = []
         axis, mask = 0, None
         for item in as_tuple(index):
-            if not _is_mask(item):
+            if not is_mask(item):
                 items.append(item)
                 continue
-            if mask is not None:
-                raise Error("an item is assigned by one mask, not by several: join them by &")
             mask = as_array("a mask", np.asarray(item) if isinstance(item, list) else item)
             axis = sum(not isinstance(i, int) for i in items)
-            if any(i is ... for i in items):
-                raise Error("a mask behind `...` is not supported: write the slices out")
             items += [slice(None)] * mask.ndim
         assert mask is not None
         target, end = self[tuple(items)], axis + mask.ndim
@@ -187,15 +188,15 @@ class Inplace(Products):
                         "from")
         rest = target.ndim - end
         if isinstance(given, Inplace) and given.ndim > rest:
-            if product(given.shape[: given.ndim - rest]) != 1:
-                raise Error(f"a mask selects a number of elements that depends on the data, so "
-                            f"{given.type} cannot be assigned to them: use where")
+            if not same(product(given.shape[: given.ndim - rest]), 1):
+                return False
             given = given.reshape(given.shape[given.ndim - rest :])
         if not isinstance(given, Core):
             given = target._filled(given)
         picked = apply("where", mask.reshape(*mask.shape, *[1] * rest),
                        given._cast(self.type.dtype), target)
         target._write("an assignment to an item", picked)
+        return True
 
     def _set_chosen(self, index: Any, value: Any) -> None:
         """Writes to the elements that arrays of indices select, the inverse of `__getitem__`."""
@@ -289,12 +290,6 @@ class Inplace(Products):
         ids = apply("take", numbers, ids._cast("i64"), axis=0)    # an index out of range raises
         wide = numbers.reshape(-1, *[1] * (self.ndim - 1 - axis))
         return ids.unsqueeze(axis + 1).eq(wide), given
-
-
-def _is_mask(item: Any) -> bool:
-    if isinstance(item, list):
-        return bool(item) and all(isinstance(i, bool) for i in item)
-    return isinstance(item, Core | np.ndarray) and item.dtype.kind == "b"
 
 
 def _put(x: _A, axis: int, ids: Any, values: Any) -> _A:

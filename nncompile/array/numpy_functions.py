@@ -1,6 +1,7 @@
 """NumPy's own functions on Arrays: those that have a counterpart among Array's operations.
 
-A function in neither table is computed by NumPy outside of a forward, and refused inside of one.
+A function in neither table is computed by NumPy, on the numbers; while a model is traced these are
+known in arrays that depend on no input.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ir import Error
-from nncompile.array.core import Core, apply, as_array, to_numpy
+from nncompile.array.core import Core, apply, as_array
 from nncompile.array.creation import cat, full_like, hstack, ones_like, stack, vstack, zeros_like
 from nncompile.array.dispatch import OUTSIDE, current
 from nncompile.array.elementwise import bounded, minus, plus, power, where
@@ -188,8 +189,14 @@ def _takes(function: _Function, args: Any, kwargs: Any) -> bool:
 
 
 def _outside(name: str, function: _Function, args: Any, kwargs: Any) -> Any:
-    """Computes any other NumPy function on the numbers. Raises Error inside of a forward."""
-    if current.get() is not OUTSIDE:
-        raise Error(f"numpy.{name}, called in this way, is not an op of the IR: in a forward "
-                    "use the methods of Array and nn.functional")
-    return function(*mapped(to_numpy, args), **mapped(to_numpy, kwargs))
+    """Computes any other NumPy function on the numbers.
+
+    Raises Error in a trace where an array depends on an input.
+    """
+    what = (f"numpy.{name}, called in this way, is not an op of the IR (in a forward use the "
+            "methods of Array and nn.functional): it")
+
+    def numbers(leaf: Any) -> Any:
+        return leaf._numbers(what) if isinstance(leaf, Core) else leaf
+
+    return function(*mapped(numbers, args), **mapped(numbers, kwargs))

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from ir import Builder, Error, NDArray, TensorType, Value, Where, type_of
+from ir.graph import Node, depends_only_on
+from ir.interpret import evaluate_node
 from ir.ops import Attrs
 from nncompile.array.dispatch import Dispatcher, Payload
 
@@ -22,6 +24,10 @@ class Recorder(Dispatcher):
         self.builder = Builder()
         self.known: set[Value] = set()
         self.constants: dict[tuple[str, tuple[int, ...], bytes], Value] = {}
+        # Values that depend on no input and no symbolic size, each with the node that computes it.
+        self.fixed: dict[Value, Node | None] = {}
+        # Their numbers, once somebody has asked for them, and the declared values behind these.
+        self.evaluated: dict[Value, tuple[NDArray, frozenset[Value]]] = {}
 
     def where(self) -> Where:
         """Returns where the op comes from that is being recorded."""
@@ -36,6 +42,8 @@ class Recorder(Dispatcher):
         """Returns a new input, parameter or constant of the graph."""
         value = self.builder.declare(kind, name, type_, data)
         self.known.add(value)
+        if data is not None:
+            self.fixed[value], self.evaluated[value] = None, (data, frozenset([value]))
         return value
 
     def op(self, name: str, operands: Sequence[Payload | float], attrs: Attrs) -> Payload:
@@ -46,7 +54,52 @@ class Recorder(Dispatcher):
         except Error as error:
             self.fail(str(error), [o if isinstance(o, float) else o.type for o in inputs])
         self.known.add(value)
+        node = self.builder.nodes[-1]
+        if depends_only_on(node, self.fixed.keys()):
+            self.fixed[value] = node
         return value
+
+    def numbers(self, payload: Payload, what: str) -> NDArray:
+        """Returns the numbers of a payload that depends on no input; they are only to be read.
+
+        Its ops stay recorded. They are evaluated when somebody asks for the numbers, by the same
+        references that compute outside of a trace.
+        Fails for what depends on an input or on a symbolic size.
+        """
+        if not isinstance(payload, Value):
+            self.observe([payload], what)
+            return _only_read(payload)
+        value = self.value(payload)
+        if value not in self.fixed:
+            self.fail(f"{what} needs the numbers in an array that depends on an input, and while a "
+                      "model is traced there are none: the graph is the same for all data",
+                      [value.type])
+        try:
+            numbers, sources = self._evaluate(value)
+        except Error as error:
+            self.fail(str(error), [value.type])
+        self.observe([self.builder.data[source] for source in sources], what)
+        return _only_read(numbers)
+
+    def observe(self, arrays: Iterable[NDArray], what: str) -> None:
+        """Is told that the operation `what` reads numbers that are computed from these arrays."""
+
+    def _evaluate(self, value: Value) -> tuple[NDArray, frozenset[Value]]:
+        """Returns the numbers of a fixed value, and the declared values that they come from."""
+        pending = [value]
+        while pending:
+            node = self.fixed.get(pending[-1])
+            if node is None or node.result in self.evaluated:
+                pending.pop()
+                continue
+            operands = [o for o in node.inputs if isinstance(o, Value)]
+            if missing := [o for o in operands if o not in self.evaluated]:
+                pending += missing
+                continue
+            numbers = evaluate_node(node, {o: self.evaluated[o][0] for o in operands}, {}, None)
+            sources = frozenset[Value]().union(*(self.evaluated[o][1] for o in operands))
+            self.evaluated[node.result] = numbers, sources
+        return self.evaluated[value]
 
     def value(self, payload: Payload) -> Value:
         """Returns the graph's value for a payload; an ndarray becomes a constant.
@@ -69,3 +122,10 @@ class Recorder(Dispatcher):
             name = str(len(self.constants))
             self.constants[key] = self.declare("constant", name, type_of(data), data.copy())
         return self.constants[key]
+
+
+def _only_read(array: NDArray) -> NDArray:
+    """Returns a view that cannot be written to: a trace would not notice what is written."""
+    view = array.view()
+    view.flags.writeable = False
+    return view

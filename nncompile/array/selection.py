@@ -12,10 +12,11 @@ from ir import DimExpr, Error
 from ir.types import Dim, divide, same
 from nncompile.array.core import Core, apply, as_array, constant
 from nncompile.array.indexing import axes_of, axis_of, bounds, index_items
-from nncompile.array.reductions import Reductions, ValuesAndIndices
+from nncompile.array.known import Known
+from nncompile.array.reductions import ValuesAndIndices
 
 
-class Selection(Reductions):
+class Selection(Known):
     """The methods of Array that select elements."""
 
     def __getitem__(self, index: Any) -> Self:
@@ -25,10 +26,11 @@ class Selection(Reductions):
         Negative integers count from the end. Arrays broadcast together; their dimensions come where
         the first array stood, or in front where the arrays do not stand side by side. Without
         arrays the result is a view.
-        Raises Error for an integer that is out of range, and for an array of bool, whose result
-        would have a shape that depends on data.
+        An array of bool selects where it is true.
+        Raises Error for an integer that is out of range, and in a trace for an array of bool that
+        depends on an input: the shape of the result would depend on data.
         """
-        result = self
+        result, index = self, self._without_masks(index)
         shape: list[Dim] = []
         chosen: list[tuple[int, Any]] = []       # (axis of the result, indices)
         axis = 0
@@ -278,11 +280,7 @@ def indices(item: Any) -> Any:
     """
     if isinstance(item, list):
         item = np.asarray(item, None if item else np.int64)
-    kind = item.dtype.kind
-    if kind == "b":
-        raise Error("an array is not indexed by an array of bool, whose result would have a shape "
-                    "that depends on the data: use where or masked_fill")
-    if kind not in "iu":
+    if item.dtype.kind not in "iu":
         raise Error(f"an array is indexed by integers, not by {item.dtype}")
     return item.astype(np.int64) if isinstance(item, np.ndarray) else item._cast("i64")
 
@@ -342,3 +340,40 @@ def flat_ids(chosen: Sequence[Any], sizes: Sequence[Dim]) -> Any:
         outside = outside.logical_or(ids < 0).logical_or(ids >= length)
         total = total * length + ids
     return apply("where", outside, -1.0, total)
+
+
+# -- places in sorted arrays -----------------------------------------------------------------------
+
+def searchsorted(sorted_sequence: Any, input: Any, *, out_int32: bool = False, right: bool = False,
+                 side: str | None = None, sorter: Any = None) -> Any:
+    """Returns before which element of a sorted sequence each value belongs, int64.
+
+    sorted_sequence: a vector, or sequences along the last dimension, of which each is for the
+    values along the last dimension of `input`. right, or side="right": behind what equals the
+    value. Each value is compared with the whole sequence.
+    Raises Error for arrays of different dtypes or leading sizes.
+    """
+    if side not in (None, "left", "right") or (side == "left" and right):
+        raise Error(f"searchsorted: side={side!r} is neither 'left' nor 'right', or contradicts "
+                    f"right={right}")
+    ordered = as_array("searchsorted", sorted_sequence)
+    if sorter is not None:
+        ordered = ordered.take_along_dim(sorter, -1)
+    values = input if isinstance(input, Core | np.ndarray) else constant(input, ordered.type.dtype)
+    values = as_array("searchsorted", values)
+    if values.type.dtype != ordered.type.dtype:
+        raise Error(f"searchsorted takes arrays of one type, not {ordered.type} and {values.type}")
+    if ordered.ndim == 0 or (ordered.ndim > 1 and not same(ordered.shape[:-1], values.shape[:-1])):
+        raise Error(f"searchsorted: the values {values.type} need the leading sizes of the "
+                    f"sequences {ordered.type}, or one sequence")
+    if ordered.ndim > 1:
+        ordered = ordered.unsqueeze(-2)
+    each = values.unsqueeze(-1)
+    behind = ordered.gt(each) if right or side == "right" else ordered.ge(each)
+    count = behind.logical_not().sum(-1)         # NaN is behind every number, as in torch
+    return count._cast("i32") if out_int32 else count
+
+
+def bucketize(input: Any, boundaries: Any, *, out_int32: bool = False, right: bool = False) -> Any:
+    """Returns between which of the sorted boundaries each value lies; see searchsorted."""
+    return searchsorted(boundaries, input, out_int32=out_int32, right=right)

@@ -14,6 +14,7 @@ import nncompile.nn.functional as F
 import nncompile.nn.init as init
 from ir.types import same
 from nncompile.array import Array
+from nncompile.array.dispatch import current
 from nncompile.errors import InputError
 from nncompile.nn.functional.normalization import neighbours
 from nncompile.nn.module import Module
@@ -192,7 +193,9 @@ class BatchNorm1d(_ByChannel):
         """Counts the batch in training mode, and returns its share in the running statistics."""
         if not self.training or self.num_batches_tracked is None:
             return self.momentum or 0.0
-        number = self.num_batches_tracked._numbers("the number of batches in training mode")
+        current.get().check_training("the number of batches in training mode",
+                                     self.num_batches_tracked.type)
+        number = self.num_batches_tracked.numpy()
         number += 1
         return 1 / float(number) if self.momentum is None else self.momentum
 

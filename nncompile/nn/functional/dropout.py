@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ir import Error
 from nncompile.array import Array, apply, as_array
+from nncompile.array.dispatch import current
 from nncompile.array.generator import default_generator
 from nncompile.errors import InputError
 from nncompile.nn.calls import from_outside, placed
@@ -110,7 +111,8 @@ def _alpha_dropped(name: str, input: Any, p: float, training: bool,
 
 def drawn(name: str, x: Array, draw: Callable[[Generator], Any]) -> Array:
     """Returns random numbers for x. Raises Error in a trace."""
-    x._numbers(f"{name} in training mode (model.eval() turns it off)")
+    current.get().check_training(
+        f"{name} in training mode (model.eval() turns it off)", x.type)
     return Array(draw(default_generator()))
 
 

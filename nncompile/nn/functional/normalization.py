@@ -10,6 +10,7 @@ import numpy as np
 
 from ir import DimExpr, Error, product, same
 from nncompile.array import Array, apply, as_array
+from nncompile.array.dispatch import current
 from nncompile.array.indexing import axis_of
 from nncompile.errors import InputError
 from nncompile.nn.calls import from_outside
@@ -177,8 +178,9 @@ def _of_channels(values: Array, rank: int) -> Array:
 
 def _move(running: Any, batch: Array, momentum: float) -> None:
     """Moves running statistics towards the batch's, in place."""
-    numbers = as_array("running statistics", running)._numbers("batch statistics in training mode")
-    numbers += momentum * (batch._numbers("batch statistics in training mode") - numbers)
+    current.get().check_training("batch statistics in training mode", batch.type)
+    numbers = as_array("running statistics", running).numpy()
+    numbers += momentum * (batch.numpy() - numbers)
 
 
 def _check_values(shape: Sequence[Any]) -> None:

@@ -102,7 +102,7 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Array:
 
     num_classes: C, by default the largest index + 1.
     Raises Error for an index outside 0..C-1, for indices that are not int64, and for num_classes
-    left out in a trace.
+    left out where the indices depend on an input.
     """
     ids = as_array("one_hot", tensor)
     if ids.type.dtype != "i64":
