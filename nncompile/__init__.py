@@ -18,8 +18,10 @@ from numpy import dtype, finfo, iinfo
 
 from nncompile import forks as _forks
 from nncompile.collection import paused_collection as _paused_collection
+from nncompile.sibling import check_sibling as _check_sibling
 
 with _paused_collection():
+    _check_sibling("ir")                      # before anything of it is imported
     from nncompile import functions, nn, placeholders
     from nncompile.array import Array
     from nncompile.array.core import Device as device

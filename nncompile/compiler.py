@@ -12,6 +12,7 @@ import ir
 from ir.check import check_same
 from ir.float_mode import StandardFloats
 from ir.printer import name_value
+from nncompile import options
 from nncompile.backend import Backend
 from nncompile.collection import paused_collection
 from nncompile.entries import Entry, entries_of
@@ -79,6 +80,7 @@ def compile_graph(graph: ir.Graph, nesting: Nesting | None, entries: Mapping[str
     nesting: how calls nest its arrays, or None if they do not. entries: what each name of a state
     dict is; without any, the names are those of the graph's parameters.
     """
+    options.check()
     with StandardFloats():
         write = dump(graph.name)
         runs = run_passes(graph, passes, check, lambda run: write(f"{run.name}.ir", run.graph))

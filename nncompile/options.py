@@ -9,9 +9,11 @@ task) alone. An empty variable counts as one that is not set.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from types import MappingProxyType
 from typing import Generic, TypeVar
 
@@ -93,6 +95,26 @@ OPTIONS: Mapping[str, Option[int | None] | Option[str] | Option[bool]] = {
     option.name: option
     for option in (THREADS, CACHE_DIR, TARGET, DUMP, JIT, CALL, CUDA_GRAPH)
 }
+
+
+def check() -> None:
+    """Raises Error where a variable has no legal value; warns, once, of variables that are none.
+    """
+    for option in OPTIONS.values():
+        option.value()
+    known = {option.variable for option in OPTIONS.values()}
+    for variable in os.environ:
+        if variable.startswith("NNCOMPILE_") and variable not in known:
+            _warn_of(variable)
+
+
+@cache                                               # once in a process
+def _warn_of(variable: str) -> None:
+    from difflib import get_close_matches  # here: it is needed for a misspelling only
+    known = [option.variable for option in OPTIONS.values()]
+    close = get_close_matches(variable, known, 1, 0.8)
+    meant = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+    warnings.warn(f"{variable} is no variable of nncompile: {meant}", stacklevel=2)
 
 
 @contextmanager

@@ -14,12 +14,12 @@ before the first such name is asked for.
 
 from __future__ import annotations
 
-import os.path
 import sys
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import import_module
 from importlib.machinery import ModuleSpec
+from pkgutil import get_data
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -184,8 +184,9 @@ class Name(NamedTuple):
 @cache
 def torch_names() -> dict[str, dict[str, Name]]:
     """Returns torch's public names by module; torch itself is ""."""
-    with open(os.path.join(os.path.dirname(__file__), "torch_names.txt")) as file:
-        _, version, *lines = file.read().splitlines()
+    text = get_data("nncompile", "torch_names.txt")       # which is also found in a zip file
+    assert text is not None
+    _, version, *lines = text.decode().splitlines()
     assert version == TORCH_VERSION
     sections: dict[str, dict[str, Name]] = {}
     module = ""

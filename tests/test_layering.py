@@ -21,7 +21,7 @@ ROOMS = (
     ("ir",),
     ("nncompile.errors", "nncompile.extras", "nncompile.options", "nncompile.targets",
      "nncompile.collection", "nncompile.placeholders", "nncompile.version",
-     "nncompile.forks", "nncompile.structure"),
+     "nncompile.forks", "nncompile.sibling", "nncompile.structure"),
     ("nncompile.array",),
     ("nncompile.statefile",),
     ("nncompile.nn",),

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import nncompile
+from nncompile import options
 from nncompile.cpu.vector.target import LEVELS
 from nncompile.errors import Error
 from nncompile.options import CACHE_DIR, JIT, OPTIONS, TARGET, THREADS, override
@@ -89,3 +91,22 @@ def test_no_other_module_reads_them() -> None:
     readers = {str(path.relative_to(ROOT)) for path in (ROOT / "nncompile").rglob("*.py")
                if "environ" in path.read_text().replace("environment", "")}
     assert readers == others
+
+
+def test_a_misspelt_variable_is_warned_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    options._warn_of.cache_clear()
+    monkeypatch.setenv("NNCOMPILE_TREADS", "2")
+    with pytest.warns(UserWarning, match="NNCOMPILE_TREADS is no variable of nncompile: did you "
+                                         "mean NNCOMPILE_THREADS"):
+        options.check()
+    options.check()
+    monkeypatch.setenv("NNCOMPILE_QUIET", "1")
+    with pytest.warns(UserWarning, match="NNCOMPILE_QUIET is no .*there are NNCOMPILE_THREADS, "):
+        options.check()
+
+
+def test_a_compilation_checks_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those that it does not ask for."""
+    monkeypatch.setenv("NNCOMPILE_CUDA_GRAPH", "yes")
+    with pytest.raises(Error, match="NNCOMPILE_CUDA_GRAPH=yes: it must be 0 or 1"):
+        nncompile.compile(nncompile.nn.ReLU().eval(), "f32[B, 3]")

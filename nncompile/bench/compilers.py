@@ -16,7 +16,7 @@ from ir import Graph, NDArray
 from nncompile.bench.onnx_model import onnx_model
 from nncompile.bench.peers import Way, data_of, load_python, needed, sizes_of, write_python
 
-FALLBACK = "NNCOMPILE_BENCH_FALLBACK"     # set in a process that replaces one that has crashed
+FALLBACK = "_NNCOMPILE_BENCH_FALLBACK"    # set in a process that replaces one that has crashed
 
 
 # -- torch.compile ---------------------------------------------------------------------------------

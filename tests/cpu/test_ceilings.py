@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,11 @@ def test_what_was_measured_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         before = len(measured)
         kept.write_text(text)
         assert ceilings(1).threads == 1 and len(measured) == before + 1, text
+    for replace in (os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)):
+        before = len(measured)
+        kept.rmdir() if kept.is_dir() else kept.unlink()
+        replace(kept)
+        assert ceilings(1).threads == 1 and len(measured) == before + 1, replace
     monkeypatch.setenv("NNCOMPILE_CACHE_DIR", "off")
     assert ceilings(1).threads == 1
 

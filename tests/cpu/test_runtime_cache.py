@@ -1,8 +1,11 @@
 """Compiling, linking, and the cache of object code on disk."""
+import contextlib
 import ctypes
 import inspect
 import os
 import py_compile
+import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -70,6 +73,14 @@ class Builds:
         return self.code
 
 
+@pytest.fixture(autouse=True)
+def anew():
+    """Each test is warned once, and not once in all."""
+    cache._warn.cache_clear()
+    yield
+    cache._warn.cache_clear()
+
+
 def get(builds, kind="kernel", name="linear"):
     assert cache.cached(kind, name, host(), builds) == builds.code
 
@@ -102,7 +113,7 @@ def test_a_key_has_all_that_decides(folder, monkeypatch):
 def test_the_digest_of_modules(tmp_path):
     """It tells sources apart, and byte code where a distribution has no sources."""
     digest = lambda: cache.digest_of_modules(str(tmp_path))            # noqa: E731
-    assert digest() != digest()                                        # nothing to tell apart
+    assert digest() == ""                                              # nothing to tell apart
     (tmp_path / "kernels").mkdir()
     file, seen = tmp_path / "kernels/sum.py", set()
     for text in ("UNROLL = 4", "UNROLL = 8"):
@@ -120,7 +131,11 @@ def test_the_digest_of_modules(tmp_path):
     file.with_suffix(".pyc").rename(tmp_path / "sum.pyc")
     seen.add(digest())
     assert len(seen) == 5
-    assert cache.digest_of_modules(str(tmp_path / "no.zip/nncompile/cpu")) not in seen
+    inside = str(tmp_path / "nncompile.zip/nncompile/cpu")
+    for text in ("UNROLL = 4", "UNROLL = 8"):
+        (tmp_path / "nncompile.zip").write_text(text)
+        seen.add(cache.digest_of_modules(inside, str(tmp_path / "nncompile.zip")))
+    assert len(seen) == 7 and cache.digest_of_modules(inside, "no.zip") == ""
 
 
 @pytest.mark.parametrize("damage", [
@@ -160,14 +175,25 @@ def test_an_entry_that_is_no_file(folder, kind):
         os.mkfifo(entry)
     else:
         entry.symlink_to("/dev/zero")
+    replaced = kind != "directory"                         # which stays, and is said
+    with contextlib.nullcontext() if replaced else pytest.warns(UserWarning, match="directory"):
+        get(builds)
     get(builds)
-    assert builds.count == 2
+    assert builds.count == (2 if replaced else 3) and entry.is_file() == replaced
+
+
+def warned_unless_off(reason):
+    if reason == "=off":
+        return contextlib.nullcontext()
+    return pytest.warns(UserWarning, match=f"(?s){re.escape(reason)}.*do: let NNCOMPILE_CACHE_DIR")
 
 
 def test_folders_not_to_be_trusted(folder, tmp_path, monkeypatch):
     def refused(reason):
         builds = Builds()
-        get(builds)
+        cache._warn.cache_clear()
+        with warned_unless_off(reason):
+            get(builds)
         get(builds)
         info = cache.info()
         assert builds.count == 2 and info.folder is None and reason in info.reason
@@ -185,8 +211,13 @@ def test_folders_not_to_be_trusted(folder, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv(options.CACHE_DIR.variable, str(tmp_path / "file"))
     refused(str(tmp_path / "file"))
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.setenv(options.CACHE_DIR.variable, str(tmp_path / "pipe"))
+    refused("is of another kind")
     monkeypatch.setenv(options.CACHE_DIR.variable, "/proc/no/such")
     refused("/proc/no/such")
+    monkeypatch.setenv(options.CACHE_DIR.variable, "~no_such_user/cache")
+    refused("NNCOMPILE_CACHE_DIR=~no_such_user/cache: there is no such user")
     monkeypatch.setenv(options.CACHE_DIR.variable, "off")
     refused("=off")
     monkeypatch.setenv(options.CACHE_DIR.variable, str(folder))
@@ -211,13 +242,16 @@ def test_without_a_home(monkeypatch):
     for name in (options.CACHE_DIR.variable, "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", "/proc/no/such")
-    get(Builds())
+    with pytest.warns(UserWarning, match="/proc/no/such/.cache/nncompile: No such file"):
+        get(Builds())
+    get(Builds())                                          # it is said once
     assert "/proc/no/such" in cache.info().reason
 
     def nowhere():
         raise RuntimeError("Could not determine home directory.")
     monkeypatch.setattr(Path, "home", nowhere)
-    get(Builds())
+    with pytest.warns(UserWarning, match="there is no home folder"):
+        get(Builds())
     assert cache.info().reason == "there is no home folder"
 
 
@@ -227,7 +261,8 @@ def test_a_full_or_read_only_disk_does_no_harm(folder, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
     monkeypatch.setattr(os, "replace", full)
-    get(builds)
+    with pytest.warns(UserWarning, match="No space left on device"):
+        get(builds)
     get(builds)
     assert builds.count == 2 and list(folder.iterdir()) == []
 
@@ -267,6 +302,51 @@ def test_a_second_process_does_not_import_numba(folder):
             path.write_bytes(path.read_bytes()[:-7])
     assert run(MODEL).split() == first
     assert {p: p.stat().st_size for p in folder.iterdir()} == sizes
+
+
+def a_distribution(place: Path, kind: str, version: int) -> Path:
+    """A copy of the packages whose kernels differ by version; returns what goes on the path."""
+    for package in ("ir", "nncompile"):
+        shutil.copytree(ROOT / package, place / package,
+                        ignore=shutil.ignore_patterns("__pycache__", "cuda", "bench"))
+    module = place / "nncompile/cpu/kernels/packing.py"
+    module.write_text(module.read_text() + f"\nVERSION = {version}\n")
+    if kind == "byte code":
+        for path in list(place.rglob("*.py")):
+            py_compile.compile(str(path), str(path) + "c", doraise=True,
+                               invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+            path.unlink()
+    if kind == "zip":
+        shutil.make_archive(str(place) + "-all", "zip", place)
+        return Path(f"{place}-all.zip")
+    return place
+
+
+@pytest.mark.parametrize("kind", ["sources", "byte code", "zip"])
+def test_two_versions_never_share_and_one_does(folder, tmp_path, kind):
+    code = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import nncompile, numpy as np
+from nncompile import nn
+from nncompile.cpu.objects import cache
+assert nncompile.__file__.startswith(sys.argv[1]), nncompile.__file__
+fast = nncompile.compile(nn.Linear(3, 2).eval(), "f32[B, 3]")
+assert fast(np.ones((2, 3), np.float32)).shape == (2, 2)
+print(len(list(cache.usable_folder()[0].glob("*.o"))))
+"""
+    counts = []
+    for version in (1, 2):
+        path = a_distribution(tmp_path / str(version), kind, version)
+        for _ in range(2):
+            done = subprocess.run([sys.executable, "-W", "error", "-c", code, str(path)],
+                                  cwd=tmp_path, capture_output=True, text=True, timeout=120,
+                                  check=False, env={n: v for n, v in os.environ.items()
+                                                    if n != "PYTHONPATH"})
+            assert done.returncode == 0, done.stderr
+            counts.append(int(done.stdout))
+    once = counts[0]
+    assert counts == [once, once, 2 * once, 2 * once] and once >= 3
 
 
 def test_plain_python_compiles_nothing(folder):

@@ -206,14 +206,14 @@ def kept(name: str, kind: Callable[..., _Figures], measure: Callable[[], _Figure
     target = host()
     path = folder and folder / f"{name}-{target.cpu}-{target.level}.json"
     if path is not None and not again:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-            found = json.loads(path.read_text())
+        with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
+            found = json.loads(cache.contents(path) or b"")
             if found.pop("boot") == boot():
                 return kind(**found)
     measured = measure()
     if path is not None:
         with contextlib.suppress(OSError):
-            path.write_text(json.dumps({"boot": boot(), **asdict(measured)}) + "\n")
+            cache.write(path, (json.dumps({"boot": boot(), **asdict(measured)}) + "\n").encode())
     return measured
 
 

@@ -3,7 +3,7 @@
 The option CACHE_DIR names the folder or turns the cache off. What is loaded is run, so only files
 that this user alone can write are read: a folder or file that belongs to another user, that others
 may write, or that is a symbolic link is not used. Without a usable folder everything works, and is
-compiled anew in each process.
+compiled anew in each process, of which a warning tells once.
 """
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import stat
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,6 +32,7 @@ _MAGIC = b"nncompile object 1\n"
 _SUFFIX, _UNFINISHED = ".o", ".tmp"
 _DIGEST = hashlib.sha256().digest_size
 _HOUR = 3600.0
+_NO_HOME = "there is no home folder"
 
 
 @dataclass(frozen=True)
@@ -51,17 +53,28 @@ def cached(kind: str, name: str, target: Target, build: Callable[[], bytes]) -> 
     Python.
     """
     key = hashlib.sha256("\n".join((kind, name, repr(target), environment())).encode()).digest()
-    folder, _ = usable_folder()
+    folder, reason = usable_folder()
     if folder is None:
+        if options.CACHE_DIR.value() != "off":
+            _warn(reason)
         return build()
     path = folder / f"{kind}-{key.hex()[:32]}{_SUFFIX}"
     code = _read(path, key)
     if code is None:
         code = build()
-        with contextlib.suppress(OSError):            # the disk is full or read-only
-            _write(path, key, code)
+        try:
+            write(path, _MAGIC + hashlib.sha256(key + code).digest() + code)
             _remove_oldest(folder, MAX_BYTES)
+        except OSError as error:                      # the disk is full or read-only
+            _warn(f"{folder}: {error.strerror or error}")
     return code
+
+
+@functools.cache                                      # once in a process
+def _warn(reason: str) -> None:
+    warnings.warn(f"machine code cannot be kept, so each process compiles anew: {reason}\n"
+                  f"  do: let {options.CACHE_DIR.variable} name a folder that this user alone can "
+                  "write, or set it to off", stacklevel=3)
 
 
 def info() -> Info:
@@ -81,18 +94,21 @@ def clear() -> int:
 
 @functools.cache
 def environment() -> str:
-    """Returns what decides, besides the target, which code is built."""
-    sources = digest_of_modules(os.path.dirname(os.path.dirname(__file__)))
+    """Returns what decides, besides the target, which code is built; "" where that is unknown."""
+    sources = digest_of_modules(os.path.dirname(os.path.dirname(__file__)),
+                                getattr(__loader__, "archive", None))
+    if not sources:
+        return ""
     versions = (llvmlite.__version__, _numba_version(), np.__version__, sys.version,
                 sys.implementation.cache_tag, getattr(sys, "abiflags", ""))
     return f"{sources} {versions}"
 
 
-def digest_of_modules(folder: str) -> str:
+def digest_of_modules(folder: str, archive: str | None = None) -> str:
     """Returns a digest of the sources in the folder and below, or of byte code without sources.
 
-    Where neither can be read, as in a zip file, it is a random one, and nothing is shared with
-    another process.
+    Modules that are imported from a zip file have no folder: then it is a digest of that file, the
+    `archive`. "" where nothing can be read.
     """
     digest, folders, found = hashlib.sha256(), [folder], False
     with contextlib.suppress(OSError):
@@ -105,9 +121,11 @@ def digest_of_modules(folder: str) -> str:
                     found = True
                 elif entry.name != "__pycache__" and entry.is_dir():
                     folders.append(entry.path)
-        if found:
-            return digest.hexdigest()
-    return os.urandom(32).hex()
+    with contextlib.suppress(OSError):
+        if not found and archive is not None:
+            digest.update(Path(archive).read_bytes())
+            found = True
+    return digest.hexdigest() if found else ""
 
 
 def _numba_version() -> str:
@@ -133,11 +151,14 @@ def usable_folder() -> tuple[Path | None, str]:
     """Returns the folder, which is made if need be, or None and why."""
     if options.CACHE_DIR.value() == "off":
         return None, f"{options.CACHE_DIR.variable}=off"
+    if not environment():
+        return None, "nncompile's modules cannot be read, so its versions cannot be told apart"
     path = wanted_folder()
     if path is None:
-        return None, "there is no home folder"
+        return None, _NO_HOME if not options.CACHE_DIR.value() else (
+            f"{options.CACHE_DIR.variable}={options.CACHE_DIR.value()}: there is no such user")
     try:
-        with _making:
+        with _making, contextlib.suppress(FileExistsError):        # then _mistrust says what it is
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
         why = _mistrust(path.lstat(), stat.S_ISDIR)
         return (None, f"{path} {why}") if why else (path, "")
@@ -147,11 +168,11 @@ def usable_folder() -> tuple[Path | None, str]:
 
 def wanted_folder() -> Path | None:
     """Returns the folder that the option or the environment names; None without a home folder."""
-    if own := options.CACHE_DIR.value():
-        return Path(own).expanduser()
-    if (xdg := os.environ.get("XDG_CACHE_HOME")) and os.path.isabs(xdg):
-        return Path(xdg) / "nncompile"
     try:
+        if own := options.CACHE_DIR.value():
+            return Path(own).expanduser()
+        if (xdg := os.environ.get("XDG_CACHE_HOME")) and os.path.isabs(xdg):
+            return Path(xdg) / "nncompile"
         return Path.home() / ".cache" / "nncompile"
     except RuntimeError:                                   # neither HOME nor a known user
         return None
@@ -162,7 +183,7 @@ def _mistrust(status: os.stat_result, is_kind: Callable[[int], bool]) -> str:
     if stat.S_ISLNK(status.st_mode):
         return "is a symbolic link"
     if not is_kind(status.st_mode):
-        return "is not of the right kind"
+        return "is of another kind, such as a pipe or a device"
     if hasattr(os, "geteuid") and status.st_uid != os.geteuid():
         return "belongs to another user"
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
@@ -174,13 +195,8 @@ def _mistrust(status: os.stat_result, is_kind: Callable[[int], bool]) -> str:
 
 def _read(path: Path, key: bytes) -> bytes | None:
     """Returns the code at `path`, or None where it is missing, damaged, or of another key."""
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    try:
-        with open(os.open(path, flags), "rb") as file:
-            if _mistrust(os.fstat(file.fileno()), stat.S_ISREG):
-                return None
-            blob = file.read(MAX_BYTES)
-    except OSError:
+    blob = contents(path)
+    if blob is None:
         return None
     with contextlib.suppress(OSError):                     # the folder may be read-only
         os.utime(path, follow_symlinks=False)              # marks it as used
@@ -189,12 +205,27 @@ def _read(path: Path, key: bytes) -> bytes | None:
     return code if blob[:start] == _MAGIC + hashlib.sha256(key + code).digest() else None
 
 
-def _write(path: Path, key: bytes, code: bytes) -> None:
-    """Writes an entry in one step, so that another process never sees a part of it."""
+def contents(path: Path) -> bytes | None:
+    """Returns what the file holds; None unless it can be read and is this user's own file.
+
+    It never waits, as reading a pipe would.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        with open(os.open(path, flags), "rb") as file:
+            if _mistrust(os.fstat(file.fileno()), stat.S_ISREG):
+                return None
+            return file.read(MAX_BYTES)
+    except OSError:
+        return None
+
+
+def write(path: Path, contents: bytes) -> None:
+    """Writes a file in one step, so that another process never sees a part of it."""
     number, name = tempfile.mkstemp(_UNFINISHED, dir=path.parent)
     try:
         with open(number, "wb") as file:
-            file.write(_MAGIC + hashlib.sha256(key + code).digest() + code)
+            file.write(contents)
         os.replace(name, path)
     except BaseException:
         with contextlib.suppress(OSError):
