@@ -111,9 +111,10 @@ def check() -> None:
 @cache                                               # once in a process
 def _warn_of(variable: str) -> None:
     from difflib import get_close_matches  # here: it is needed for a misspelling only
+    close = get_close_matches(variable.removeprefix("NNCOMPILE_").lower(), OPTIONS, 1)
     known = [option.variable for option in OPTIONS.values()]
-    close = get_close_matches(variable, known, 1, 0.8)
-    meant = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+    meant = (f"did you mean {OPTIONS[close[0]].variable}?" if close else
+             f"there are {', '.join(known)}")
     warnings.warn(f"{variable} is no variable of nncompile: {meant}", stacklevel=2)
 
 

@@ -96,7 +96,7 @@ def clear() -> int:
 def environment() -> str:
     """Returns what decides, besides the target, which code is built; "" where that is unknown."""
     sources = digest_of_modules(os.path.dirname(os.path.dirname(__file__)),
-                                getattr(__loader__, "archive", None))
+                                getattr(globals()["__loader__"], "archive", None))
     if not sources:
         return ""
     versions = (llvmlite.__version__, _numba_version(), np.__version__, sys.version,
