@@ -20,8 +20,8 @@ def check_sibling(name: str) -> None:
         raise ImportError(
             f"nncompile needs its own package {name!r}, {ours}; here "
             f"`import {name}` {found}\n"
-            f"  do: rename that module, or put the folder of nncompile before it in "
-            "sys.path; where both are installed in one environment, install nncompile into another", name=name)
+            "  do: rename that module, or put the folder of nncompile before it in sys.path; where "
+            "both are installed in one environment, install nncompile into another", name=name)
 
 
 def _spec(name: str) -> ModuleSpec | None:
