@@ -343,9 +343,10 @@ def _outwards(frame: FrameType | None) -> Iterator[tuple[FrameType, None]]:
 def _is_ours(file: str) -> bool:
     """Whether a file belongs to the packages whose frames are not the user's.
 
-    It is asked about each frame around each op.
+    It is asked about each frame around each op. einops is one of them where a program uses it.
     """
-    return file.startswith(_OURS)
+    einops = str(getattr(sys.modules.get("einops"), "__file__", None) or "")
+    return file.startswith(_OURS) or (einops != "" and file.startswith(os.path.dirname(einops)))
 
 
 def _types_in(args: Iterable[Any]) -> list[str]:

@@ -25,7 +25,7 @@ ROOMS = (
     ("nncompile.array",),
     ("nncompile.statefile",),
     ("nncompile.nn",),
-    ("nncompile.functions",),
+    ("nncompile.functions", "nncompile.einops"),
     ("nncompile.trace",),
     ("nncompile.passes",),
     ("nncompile.schedule",),

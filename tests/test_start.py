@@ -19,17 +19,16 @@ ROOT = Path(__file__).resolve().parent.parent
 # Our modules that `import nncompile` loads: what defining and running a model takes.
 IMPORTED = """
 ir ir.builder ir.float_mode ir.graph ir.interpret ir.ops ir.ops.attributes ir.ops.elementwise
-ir.ops.references
-ir.ops.rules ir.parser ir.passes ir.printer ir.records ir.rewrite ir.types ir.verify
-nncompile nncompile.array nncompile.array.array nncompile.array.core nncompile.array.creation
-nncompile.array.dispatch nncompile.array.dtypes nncompile.array.elementwise
+ir.ops.references ir.ops.rules ir.parser ir.passes ir.printer ir.records ir.rewrite ir.types
+ir.verify nncompile nncompile.array nncompile.array.array nncompile.array.core
+nncompile.array.creation nncompile.array.dispatch nncompile.array.dtypes nncompile.array.elementwise
 nncompile.array.generator nncompile.array.gradients nncompile.array.indexing nncompile.array.inplace
-nncompile.array.numpy_functions nncompile.array.products nncompile.array.random
-nncompile.array.recording
-nncompile.array.reductions nncompile.array.selection nncompile.array.shapes nncompile.array.storage
-nncompile.collection nncompile.errors nncompile.functions nncompile.nn nncompile.nn.activation
-nncompile.nn.attention nncompile.nn.calls nncompile.nn.containers nncompile.nn.distance
-nncompile.nn.dropout nncompile.nn.embedding nncompile.nn.flatten nncompile.nn.functional
+nncompile.array.introduction nncompile.array.numpy_functions nncompile.array.products
+nncompile.array.random nncompile.array.recording nncompile.array.reductions
+nncompile.array.selection nncompile.array.shapes nncompile.array.storage nncompile.collection
+nncompile.errors nncompile.functions nncompile.nn nncompile.nn.activation nncompile.nn.attention
+nncompile.nn.calls nncompile.nn.containers nncompile.nn.distance nncompile.nn.dropout
+nncompile.nn.embedding nncompile.nn.flatten nncompile.nn.functional
 nncompile.nn.functional.activation nncompile.nn.functional.attention nncompile.nn.functional.dropout
 nncompile.nn.functional.linear nncompile.nn.functional.normalization nncompile.nn.functional.shapes
 nncompile.nn.functional.sparse nncompile.nn.hooks nncompile.nn.init nncompile.nn.linear

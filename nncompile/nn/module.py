@@ -13,6 +13,7 @@ from numpy.typing import DTypeLike
 
 from ir import Error, Value
 from nncompile.array import Array
+from nncompile.array.introduction import introduce
 from nncompile.errors import InputError
 from nncompile.nn.calls import call
 from nncompile.nn.hooks import Hook, Hooks, RemovableHandle
@@ -47,6 +48,7 @@ class Module:
 
     def __new__(cls, *_: Any, **__: Any) -> Self:
         """Prepares what __init__ fills, so that a subclass need not call super().__init__()."""
+        introduce()
         self = super().__new__(cls)
         caller = sys._getframe(1)
         vars(self).update(

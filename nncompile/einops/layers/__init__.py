@@ -1,0 +1,1 @@
+"""einops's layers: nncompile.einops.layers.torch has them, named as for torch."""
