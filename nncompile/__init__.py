@@ -33,7 +33,14 @@ with _paused_collection():
         no_grad,
         set_grad_enabled,
     )
-    from nncompile.errors import CompileError, Error, InputError, MissingExtraError, TraceError
+    from nncompile.errors import (
+        CompileError,
+        Error,
+        InputError,
+        MissingExtraError,
+        PerformanceWarning,
+        TraceError,
+    )
     from nncompile.functions import *  # noqa: F403
     from nncompile.nn import manual_seed
     from nncompile.trace import trace, trace_structured
@@ -48,10 +55,11 @@ Tensor = Array                                # the name that models written for
 double, float, int, long, bool = float64, float32, int32, int64, bool_
 
 __all__ = ["Array", "CompileError", "CompiledModel", "Error", "InputError", "MissingExtraError",
-           "Size", "Tensor", "TraceError", "compile", "device", "dtype", "enable_grad", "finfo",
-           "float32", "float64", "iinfo", "inf", "inference_mode", "int8", "int32", "int64",
-           "is_grad_enabled", "load_file", "manual_seed", "nan", "nn", "no_grad", "pi", "save_file",
-           "set_grad_enabled", "trace", "trace_structured", "uint8", *functions.__all__]
+           "PerformanceWarning", "Size", "Tensor", "TraceError", "compile", "device", "dtype",
+           "enable_grad", "finfo", "float32", "float64", "iinfo", "inf", "inference_mode", "int8",
+           "int32", "int64", "is_grad_enabled", "load_file", "manual_seed", "nan", "nn", "no_grad",
+           "pi", "save_file", "set_grad_enabled", "trace", "trace_structured", "uint8",
+           *functions.__all__]
 
 
 # What is imported when it is asked for: modules, and names with the module that each is from.

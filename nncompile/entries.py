@@ -13,6 +13,7 @@ import numpy as np
 
 from ir import Graph, NDArray
 from ir.records import dataclass
+from nncompile.conversion import numbers
 
 if TYPE_CHECKING:
     from nncompile.nn import Module
@@ -36,8 +37,11 @@ class Entry:
     why: str = ""
 
     def problem(self, given: Any) -> str:
-        """Returns why these numbers cannot be loaded, or ""."""
-        if not self.kept or _digest(np.asarray(given), self.dtype) == self.kept:
+        """Returns why these numbers cannot be loaded, or "".
+
+        Raises InputError where there are no numbers.
+        """
+        if not self.kept or _digest(numbers(given)[0], self.dtype) == self.kept:
             return ""
         return f"{self.why}: load the state into the model and compile that"
 

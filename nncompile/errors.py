@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import warnings
+
 from ir import Error
 
-__all__ = ["CompileError", "Error", "InputError", "MissingExtraError", "TraceError"]
+__all__ = ["CompileError", "Error", "InputError", "MissingExtraError", "PerformanceWarning",
+           "TraceError"]
+
+_OURS = os.path.dirname(__file__) + os.sep
 
 
 class InputError(Error, ValueError):
@@ -25,3 +32,15 @@ class MissingExtraError(Error, ImportError):
     def __init__(self, message: str, *, name: str) -> None:
         super().__init__(message)
         self.name = name
+
+
+class PerformanceWarning(UserWarning):
+    """What was asked for works, and is slower than it has to be."""
+
+
+def warn_caller(message: str) -> None:
+    """Warns of slowness, at the line of the user's that led here."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_OURS):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, PerformanceWarning, stacklevel=level)

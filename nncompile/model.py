@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 import ir
-from ir.float_mode import StandardFloats
 from ir.graph import Value
 from ir.interpret import outputs_of
 from ir.records import dataclass, replace
-from ir.types import DTYPES, NDArray, bind_sizes
-from nncompile.backend import Backend, CallSpec, Shape
+from ir.types import DTYPES, NDArray
+from nncompile.arguments import Arguments
+from nncompile.backend import Backend, CallSpec
+from nncompile.conversion import cast, numbers
 from nncompile.entries import Entry
 from nncompile.errors import InputError
 from nncompile.inspect.explain import Profile, explain
@@ -50,59 +51,75 @@ class CompiledModel:
     """
 
     __call__: Callable[..., Any]
-    # A slot, so that Python finds the engine's own C function in it, and calls that: a method here
-    # would take as long as the rest of a small call.
+    # __call__ is a slot, so that Python finds the engine's own C function in it, and calls that: a
+    # method here would take as long as the rest of a small call.
     __slots__ = {"__call__": """
         What the model's `forward` returns for these arrays, nested as it nests them.
 
-        inputs: one array for each input, of its dtype (or one that casts to it safely) and shape.
-                Contiguous arrays are read where they are, others are copied first.
+        inputs: one array for each input, of its dtype (or one that casts to it safely) and shape,
+                by position or by name. Contiguous arrays are read where they are, others are
+                copied first.
         out=:   an array (a tuple of them) of the output's shape and dtype to write to and return.
         threads=: most threads of this call, instead of the model's own number (CPU).
+        keywords=: a dict of more inputs by name, for those that are named like the above.
 
         Raises InputError for a wrong number, dtype or shape of arrays, and for an index outside
         its embedding.
-        """, "__dict__": None, "__weakref__": None}
+        """, **dict.fromkeys((
+            "_arguments", "_asked_threads", "_compile_again", "_entries", "_loaded", "_nesting",
+            "_program", "_runs", "_spec", "_weights", "__weakref__"))}
 
     def __init__(self, runs: Sequence[PassRun], program: Program, backend: Backend,
                  nesting: Nesting | None, entries: Mapping[str, Entry], threads: int | None,
-                 compile_again: Callable[[ir.Graph], CompiledModel]) -> None:
+                 compile_again: Callable[..., CompiledModel]) -> None:
         """Loads the program and lets go of the model's own weights.
 
-        compile_again: makes the same model of the traced graph; it can be pickled.
+        compile_again: makes the same model of the traced graph, with threads=; it can be pickled.
         """
-        self._entries = dict(entries)
+        self._entries, self._asked_threads = dict(entries), threads
         self._nesting = None if nesting is None or nesting.is_flat else nesting
         self._compile_again = compile_again
         constants = outputs_of(program.preparation, [])
         self._program = program = without_data(program)
         self._spec = CallSpec.of(program)
         self._loaded = backend.load(program, self._spec, constants, threads, self._convert)
+        self._arguments = Arguments(self._spec, self._nesting, self._loaded.options,
+                                    self.__repr__)
         self._weights = Weights([run.graph for run in runs], program.preparation, self._loaded)
         self._runs = [replace(run, graph=self._weights.of(run.graph)) for run in runs]
         self.__call__ = self._loaded.call if self._nesting is None else self._nested_call
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        try:
+            super().__setattr__(name, value)
+        except AttributeError:
+            raise AttributeError(f"{name!r} of a compiled model cannot be set, only 'threads' can",
+                                 name=name, obj=self) from None
+
     # -- calls -----------------------------------------------------------------------------------
 
-    def bind(self, *inputs: Any, out: Any = None, **keywords: Any) -> Callable[[], Any]:
+    def bind(self, /, *inputs: Any, out: Any = None, **keywords: Any) -> Callable[[], Any]:
         """Returns a function without arguments that reads these arrays and writes `out`.
 
         It is the cheapest call. out: by default new arrays, written in every call.
         Raises InputError if an array cannot be used where it is: only C-contiguous arrays of the
         exact dtypes are bound.
         """
-        flat = self._flat(inputs, keywords)
-        arrays, sizes = self._checked(flat)
-        outs = (self._outputs(sizes) if out is None else
-                self._checked_out(self._flat_out(out), sizes))
-        if self._spec.sizes_of(flat) is None:
+        named, _, options = self._arguments.split(keywords)
+        given = self._arguments.inputs(inputs, named)
+        arrays = self._arguments.arrays(given)
+        sizes = self._arguments.sizes(arrays)
+        if any(a is not b for a, b in zip(given, arrays, strict=True)):
             raise InputError("bind takes C-contiguous arrays of the model's own dtypes; "
                              "numpy.ascontiguousarray makes one")
-        if not self._spec.takes_outputs(outs, self._spec.shapes(sizes), arrays):
+        outs, shapes = self._arguments.outputs(out), self._spec.shapes(sizes)
+        self._arguments.check_outputs(arrays, outs, shapes)
+        outs = outs or self._new_outputs(sizes)
+        if not self._spec.takes_outputs(outs, shapes, arrays):
             raise InputError("bind takes C-contiguous outputs that do not overlap the inputs, nor "
                              "each other")
-        self._loaded.call(*arrays, *outs)
-        bound = functools.partial(self._loaded.call, *arrays, *outs)
+        bound = functools.partial(self._loaded.call, *arrays, *outs, **options)
+        bound()
         return bound if self._nesting is None else lambda: self._nested(bound())
 
     @property
@@ -113,6 +130,7 @@ class CompiledModel:
     @threads.setter
     def threads(self, count: int) -> None:
         self._loaded.threads = count
+        self._asked_threads = count
 
     # -- weights ---------------------------------------------------------------------------------
 
@@ -123,25 +141,23 @@ class CompiledModel:
         Raises InputError naming every missing, unexpected and mis-shaped entry, and those that
         differ in numbers which the forward read when it was traced; then nothing has changed.
         """
+        if not isinstance(state, Mapping):
+            raise InputError(f"load_weights takes a state dict, not {type(state).__name__}")
         params = {v.name: v for v in self.ir("traced").params if v.kind == "parameter"}
         entries = self._entries or {name: Entry(name) for name in params}
         odd = {"missing": entries.keys() - state.keys(),
                "unexpected": state.keys() - entries.keys()}
         wrong = [f"{what} {', '.join(sorted(map(repr, found)))}" for what, found in odd.items()
                  if found]
-        wrong += [f"{name!r} cannot change: {why}" for name, entry in entries.items()
-                  if name in state and (why := entry.problem(state[name]))]
         new = {}
-        for name, param in ((n, params[e.parameter]) for n, e in entries.items()
-                            if e.parameter and n in state):
-            array, dtype = np.asarray(state[name]), DTYPES[param.type.dtype]
-            if array.shape != param.type.shape:
-                wrong.append(f"{name!r} has the shape {array.shape}, not {param.type.shape}")
-            elif not np.can_cast(array.dtype, dtype, "same_kind"):
-                wrong.append(f"{name!r} is {array.dtype}, not {dtype}")
-            else:
-                with StandardFloats():
-                    new[param] = array.astype(dtype, copy=False)
+        for name in filter(state.__contains__, entries):
+            try:
+                if why := entries[name].problem(state[name]):
+                    raise InputError(f"cannot change: {why}")
+                if param := params.get(entries[name].parameter):
+                    new[param] = _fitting(state[name], param)
+            except InputError as error:
+                wrong.append(f"{name!r} {error}")
         if wrong:
             raise InputError("these weights do not fit the model: " + "; ".join(wrong))
         self._weights.load(new)
@@ -179,10 +195,16 @@ class CompiledModel:
         return explain([(r.name, r.graph, r.seconds) for r in self._runs], self._program,
                        self._loaded.notes())
 
-    def profile(self, *inputs: Any, **keywords: Any) -> Profile:
+    def profile(self, /, *inputs: Any, **keywords: Any) -> Profile:
         """Returns the time of each step for these inputs on one thread, in the generated code."""
-        arrays, sizes = self._checked(self._flat(inputs, keywords))
-        return Profile(self._program, sizes, self._loaded.profile(arrays, self._outputs(sizes)))
+        named, out, options = self._arguments.split(keywords)
+        if out is not None or options:
+            raise InputError("profile takes the inputs alone: it makes the outputs, and one thread "
+                             "computes them")
+        arrays = self._arguments.arrays(self._arguments.inputs(inputs, named))
+        sizes = self._arguments.sizes(arrays)
+        outs = self._new_outputs(sizes)
+        return Profile(self._program, sizes, self._loaded.profile(arrays, outs))
 
     def __repr__(self) -> str:
         graph = self._program.graph
@@ -191,29 +213,16 @@ class CompiledModel:
         return f"<nncompile.CompiledModel {graph.name}({inputs}) -> {outputs}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return self._compile_again, (self.ir("traced"),)
+        compile_again = functools.partial(self._compile_again, threads=self._asked_threads)
+        return compile_again, (self.ir("traced"),)
 
     # -- arrays in containers ----------------------------------------------------------------------
 
-    def _nested_call(self, *args: Any, out: Any = None, **keywords: Any) -> Any:
-        options = {name: keywords.pop(name) for name in self._loaded.options if name in keywords}
-        arrays = self._flat(args, keywords)
-        outs = [] if out is None else self._flat_out(out)
+    def _nested_call(self, /, *args: Any, **keywords: Any) -> Any:
+        named, out, options = self._arguments.split(keywords)
+        arrays = self._arguments.inputs(args, named)
+        outs = self._arguments.outputs(out)
         return self._nested(self._loaded.call(*arrays, *outs, **options))
-
-    def _flat(self, args: Sequence[Any], keywords: Mapping[str, Any]) -> list[Any]:
-        """Returns the arrays of a call in the order of the graph's inputs."""
-        if self._nesting is not None:
-            return self._nesting.inputs.flatten(args, keywords)
-        names = [v.name for v in self._program.graph.inputs]
-        if wrong := keywords.keys() - set(names[len(args):]):
-            raise InputError(f"{self!r} got an unexpected argument {min(wrong)!r}")
-        return [*args, *(keywords[name] for name in names[len(args):] if name in keywords)]
-
-    def _flat_out(self, out: Any) -> list[Any]:
-        if self._nesting is not None:
-            return self._nesting.outputs.flatten(out, "out")
-        return list(out) if isinstance(out, tuple | list) else [out]
 
     def _nested(self, results: Any) -> Any:
         assert self._nesting is not None
@@ -222,64 +231,55 @@ class CompiledModel:
 
     # -- what the target's call does not take -----------------------------------------------------
 
-    def _convert(self, *inputs: Any, **options: Any) -> Any:
-        """The target's fallback: converts the arguments and computes, or says why they are wrong.
+    def _convert(self, /, *args: Any, **keywords: Any) -> Any:
+        """The target's fallback: calls again with what the target takes, or says what is wrong.
+
+        It calls again only if something changed: names to positions, or an input to another array.
         """
-        count, out = len(self._program.inputs), options.pop("out", None)
-        own = {name: options.pop(name) for name in self._loaded.options if name in options}
-        given, extra = inputs[:count], inputs[count:]
-        if extra and (out is not None or len(extra) != len(self._program.outputs)):
-            raise InputError(f"{self!r} got {len(extra)} arguments too many")
-        arrays, sizes = self._checked(given if self._nesting else self._flat(given, options))
-        outs = list(extra) if out is None else self._flat_out(out)
-        outs = self._checked_out(outs, sizes) if outs else []
-        results = self._loaded.compute(arrays, **own)
-        for target, result in zip(outs, results, strict=False):
-            target[...] = result
-        results = outs or results
+        arguments = self._arguments
+        given, outs, options = arguments.arranged(args, keywords)
+        changed, arrays = len(options) < len(keywords), []
+        for convert, value in zip(arguments.converters, given):   # noqa: B905  as many
+            array = convert(value)
+            arrays.append(array)
+            changed = changed or array is not value
+        if changed:
+            call = self._loaded.call
+            return call(*arrays, *outs, **options) if options else call(*arrays, *outs)
+        if outs:
+            return self._written(arrays, outs, options)
+        arguments.sizes(arrays)
+        results = self._loaded.compute(arrays, **options)
         return results[0] if len(results) == 1 else tuple(results)
 
-    def _checked(self, inputs: Sequence[Any]) -> tuple[list[NDArray], dict[str, int]]:
-        values = self._program.graph.inputs
-        if len(inputs) != len(values):
-            raise InputError(f"{self!r} takes {len(values)} array{'s' * (len(values) != 1)}, "
-                             f"it was given {len(inputs)}")
-        arrays = [self._as_array(v, x) for v, x in zip(values, inputs, strict=True)]
-        try:
-            sizes = bind_sizes([v.type for v in values], arrays)
-        except ir.Error as error:
-            raise InputError(f"{self!r}: {error}") from None
-        self._spec.check_sizes(sizes, self)
-        return arrays, sizes
+    def _written(self, arrays: Sequence[NDArray], outs: Sequence[Any], options: Mapping[str, Any]
+                 ) -> Any:
+        """Computes new outputs and copies them to `outs`, which the target cannot write to."""
+        self._arguments.check_outputs(arrays, outs)
+        results = self._loaded.call(*arrays, **options)
+        made = results if isinstance(results, tuple) else (results,)
+        self._arguments.check_outputs(arrays, outs, [result.shape for result in made])
+        for out, result in zip(outs, made, strict=True):
+            out[...] = result
+        return outs[0] if len(outs) == 1 else tuple(outs)
 
-    def _as_array(self, value: Value, given: Any) -> NDArray:
-        """Returns the array if it is C-contiguous, aligned and of the exact dtype, else a copy.
+    def _new_outputs(self, sizes: Mapping[str, int]) -> list[NDArray]:
+        return [np.empty(shape, dtype) for shape, dtype in zip(
+            self._spec.shapes(sizes), self._spec.output_dtypes, strict=True)]
 
-        Raises InputError where it does not cast to the dtype safely.
-        """
-        dtype = DTYPES[value.type.dtype]
-        try:
-            array = np.asarray(given, None if hasattr(given, "dtype") else dtype)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"input {value.name!r} is {value.type}, and no array can be made of "
-                             f"what was given: {error}") from None
-        if not np.can_cast(array.dtype, dtype, "safe"):
-            raise InputError(f"input {value.name!r} is {value.type}, it was given {array.dtype}: "
-                             f"pass {value.name}.astype(numpy.{dtype})")
-        return np.require(array, dtype, ["C", "A"])
 
-    def _outputs(self, sizes: Mapping[str, int]) -> list[NDArray]:
-        return [np.empty(shape, dtype) for shape, dtype in self._wanted(sizes)]
+def _fitting(given: Any, param: Value) -> NDArray:
+    """Returns the numbers for a parameter.
 
-    def _wanted(self, sizes: Mapping[str, int]) -> list[tuple[Shape, np.dtype[Any]]]:
-        return list(zip(self._spec.shapes(sizes), self._spec.output_dtypes, strict=True))
-
-    def _checked_out(self, outs: list[Any], sizes: Mapping[str, int]) -> list[NDArray]:
-        wanted = self._wanted(sizes)
-        got = [(o.shape, o.dtype) if isinstance(o, np.ndarray) and o.flags.writeable else None
-               for o in outs]
-        if got != wanted:
-            raise InputError("out must be " + " and ".join(
-                f"a writeable {dtype} array of shape {shape}" for shape, dtype in wanted)
-                + "; arrays behind the inputs are outputs, too")
-        return outs
+    Raises InputError, whose message goes on after the name that was given to them.
+    """
+    try:
+        array, own = numbers(given)
+    except InputError as error:
+        raise InputError(f"is no array of numbers: {error}") from None
+    if array.shape != param.type.shape:
+        raise InputError(f"has the shape {array.shape}, not {param.type.shape}")
+    try:
+        return cast(array, DTYPES[param.type.dtype], "same_kind" if own else "value")
+    except InputError as error:
+        raise InputError(f"is {error}") from None

@@ -97,8 +97,8 @@ class Inputs:
 
     @property
     def is_flat(self) -> bool:
-        """Whether every argument is one array, so that a call has nothing to flatten."""
-        return all(part.is_array for part in self.parts)
+        """Whether every argument is one array that can go by position: nothing is to flatten."""
+        return self.positional == len(self.parts) and all(part.is_array for part in self.parts)
 
     @property
     def leaf_names(self) -> tuple[str, ...]:

@@ -124,7 +124,9 @@ def fences(monkeypatch: pytest.MonkeyPatch) -> None:
         if "out" in options or not isinstance(getattr(loaded, "_executable", None), Executable):
             return results
         try:
-            arrays, _ = model._checked(model._flat(args, options))
+            named, _, _ = model._arguments.split(options)
+            arrays = model._arguments.arrays(model._arguments.inputs(args, named))
+            model._arguments.sizes(arrays)
         except Exception:
             return results                               # outputs given by position
         flat = results if model._nesting is None else model._nesting.outputs.flatten(results)

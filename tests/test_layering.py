@@ -21,7 +21,7 @@ ROOMS = (
     ("ir",),
     ("nncompile.errors", "nncompile.extras", "nncompile.options", "nncompile.targets",
      "nncompile.collection", "nncompile.placeholders", "nncompile.version",
-     "nncompile.forks", "nncompile.sibling", "nncompile.structure"),
+     "nncompile.forks", "nncompile.sibling", "nncompile.structure", "nncompile.conversion"),
     ("nncompile.array",),
     ("nncompile.statefile",),
     ("nncompile.nn",),
@@ -40,7 +40,7 @@ ROOMS = (
     ("nncompile.cpu",),
     ("nncompile.cuda",),
     ("nncompile.inspect",),
-    ("nncompile.entries", "nncompile.weights", "nncompile.model"),
+    ("nncompile.entries", "nncompile.weights", "nncompile.arguments", "nncompile.model"),
     ("nncompile.modelfile",),
     ("nncompile.compiler",),
     ("nncompile",),                              # the package itself: what a user imports

@@ -72,8 +72,12 @@ POOL_ADDRESS, PLAN, ROW_BLOCKS, PHASES = _state.line(4)
 # Words of a worker's queue; rows of a product's tile; the cache that the weights stay in, a level
 # of machine/caches.py; the most workers of a call.
 QUEUE_WORDS, TILE_ROWS, CACHE, WORKERS = _state.words(4)
-# Python's objects: classes, functions, arrays, and the interned text "out".
-ARRAY_CLASS, NEW_ARRAY, ARENA, FALLBACK, RESTART, ON_FAULT, NEW_LARGE, OUT_NAME = _state.line(8)
+# Python's objects: functions, arrays.
+ARRAY_CLASS, NEW_ARRAY, ARENA, FALLBACK, RESTART, ON_FAULT, NEW_LARGE = _state.line(7)
+# What calls with keywords need: interned texts, a tuple of the inputs' names, other objects of
+# Python; and the most threads that such a call may ask for without Python's help.
+OUT_NAME, THREADS_NAME, INPUT_NAMES, NONE, INT_CLASS, TUPLE_CLASS, LIST_CLASS = _state.line(7)
+MOST_WORKERS, = _state.words(1)
 # How many inputs and outputs there are, and words of the named sizes and the facts. RELEASE: the
 # operations from which on a call lets go of the interpreter's lock. LARGE: the bytes from which on
 # NEW_LARGE makes an output.

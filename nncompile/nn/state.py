@@ -9,6 +9,7 @@ import numpy as np
 
 from ir import NDArray
 from nncompile.array import Array
+from nncompile.conversion import cast, numbers
 from nncompile.errors import InputError
 from nncompile.nn.hooks import Hooks
 from nncompile.nn.parameter import Uninitialized, as_data
@@ -116,23 +117,18 @@ def _all_fitting(own: Mapping[str, Array], state: Mapping[str, Any], assign: boo
     return loaded
 
 
-def _as_numpy(given: Any) -> NDArray:
-    """Returns anything as an ndarray; float16 and bfloat16, torch's and ml_dtypes', as float32."""
-    if "bfloat16" in str(getattr(given, "dtype", "")) and hasattr(given, "float"):
-        given = given.float()                    # torch's, which NumPy has no dtype for
-    values = np.asarray(given)
-    half = values.dtype == np.float16 or values.dtype.name == "bfloat16"
-    return values.astype(np.float32) if half else values
-
-
 def _fitting(given: Any, target: Array, assign: bool) -> NDArray:
     """Returns the given numbers in the target's dtype, copied; with assign, as they are.
 
     Raises InputError where the shape or the kind of dtype differs.
     """
-    values = _as_numpy(given)
+    values, _ = numbers(given)
+    if values.dtype == np.float16 or values.dtype.name == "bfloat16":      # ml_dtypes'
+        values = values.astype(np.float32)
     if values.dtype.kind not in "fiub" or (values.dtype.kind == "f") > (target.dtype.kind == "f"):
         raise InputError(f"values of type {values.dtype} cannot become {target.type}")
     if values.shape != target.shape and not isinstance(target, Uninitialized):
         raise InputError(f"the shape is {list(values.shape)}, the model's {list(target.shape)}")
-    return as_data(values) if assign else np.array(values, target.dtype, order="C")
+    if assign:
+        return as_data(values)
+    return np.array(cast(values, target.dtype, "value"), order="C")

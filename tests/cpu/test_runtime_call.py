@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nncompile.cpu import layout
-from nncompile.cpu.runtime import Executable, PythonExecutable, output_memory
+from nncompile.cpu.runtime import POOL, Executable, PythonExecutable, output_memory, pool
 from nncompile.cpu.runtime import compiled_call as call
 from nncompile.cpu.runtime.buffer_call import MOST, BufferCall
 from nncompile.errors import Error, InputError
@@ -143,9 +143,14 @@ def not_plain(x):
         "not aligned": ((raw[1:].view(np.float32).reshape(3, 17),), {}),
         "backwards": ((x[::-1],), {}), "a subclass": ((x.view(np.matrix),), {}),
         "masked": ((np.ma.array(x),), {}), "broadcast": ((np.broadcast_to(x[:1], (3, 17)),), {}),
-        "unknown keyword": ((x,), {"into": out}), "input by name": ((), {"x": x}),
+        "unknown keyword": ((x,), {"into": out}), "input twice": ((x,), {"x0": x}),
         "out and another": ((x,), {"out": out, "other": 1}), "two outs": ((x, out), {"out": out}),
-        "out=None": ((x,), {"out": None}), "out=tuple": ((x,), {"out": (out,)}),
+        "out=empty": ((x,), {"out": ()}), "out=two": ((x,), {"out": (out, out)}),
+        "out=dict": ((x,), {"out": {"y": out}}), "out=tuple of a list": ((x,), {"out": ([out],)}),
+        "no threads": ((x,), {"threads": 0}), "threads=True": ((x,), {"threads": True}),
+        "threads=1.0": ((x,), {"threads": 1.0}), "negative threads": ((x,), {"threads": -1}),
+        "too many threads": ((x,), {"threads": 2000}), "huge": ((x,), {"threads": 1 << 70}),
+        "threads by name alone": ((), {"threads": 1}),
         "out read-only": ((x,), {"out": locked}), "out float64": ((x,), {"out": np.zeros((3, 6))}),
         "out too small": ((x,), {"out": out[:2]}), "out 1-D": ((x,), {"out": out.ravel()}),
         "out strided": ((x,), {"out": np.zeros((3, 12), np.float32)[:, ::2]}),
@@ -154,6 +159,40 @@ def not_plain(x):
 
 
 X = rows_of(WIDTHS, 3)
+
+
+def test_calls_with_keywords_need_no_python():
+    """Inputs by name, out= and threads= in every combination, on the compiled path."""
+    def fails(*_, **__):
+        raise AssertionError("the fallback was called")
+
+    fast, both = mlp(fallback=fails, threads=1), pair(fallback=fails, threads=1)
+    want, out = fast.call(X), np.empty((3, 6), np.float32)
+    (a, b), outs = np.ones((2, 9, 4), np.float32), (np.empty((9, 4), np.float32),
+                                                    np.empty(9, np.float32))
+    for threads in ({}, {"threads": 1}, {"threads": None}):
+        for inputs in (([X], {}), ([], {"x0": X})):
+            for named in ({}, {"out": out}, {"out": None}, {"out": (out,)}, {"out": [out]}):
+                got = fast.call(*inputs[0], **inputs[1], **named, **threads)
+                assert np.array_equal(got, want)
+                assert (got is out) == (named.get("out") is not None)
+                got = fast.call(*inputs[0], **threads, **named, **inputs[1])
+                assert np.array_equal(got, want)
+        for inputs in (([a, b], {}), ([a], {"x1": b}), ([], {"x1": b, "x0": a})):
+            for given in ({}, {"out": outs}, {"out": list(outs)}, {"out": None}):
+                total, sums = both.call(*inputs[0], **inputs[1], **given, **threads)
+                assert np.array_equal(total, a + b) and np.array_equal(sums, (a + b).sum(1))
+                assert (total is outs[0]) == (sums is outs[1]) == (given.get("out") is not None)
+
+
+def test_a_call_with_threads_uses_so_many(monkeypatch):
+    monkeypatch.setattr(pool, "most_threads", lambda: 4)
+    monkeypatch.setattr("nncompile.cpu.runtime.executable.most_threads", lambda: 4)
+    fast, x = mlp(BIG, threads=1), rows_of(BIG, 400)
+    want = fast.call(x)
+    for threads in (4, 2, 3):                              # 4: more than there are workers yet
+        assert np.array_equal(fast.call(x, threads=threads), want)
+        assert POOL.words[layout.STARTED] >= 3
 
 
 @pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
@@ -239,6 +278,8 @@ def test_reference_counts_balance(kind):
 
     def every_path():
         fast.call(x), fast.call(x, out), fast.call(x, out=out)
+        fast.call(x0=x), fast.call(x, threads=1, out=[out]), fast.call(x, out=(wrong,))
+        fast.call(x, x0=x), both.call(x0=a, x1=a, out=outs), both.call(x1=a, x0=a, out=(out, a))
         fast.call(wrong), fast.call(x, wrong), fast.call(x, out=wrong), fast.call(x, x, x)
         single.call(ids), both.call(a, a), both.call(a, a, *outs)
         with pytest.raises(IndexError):

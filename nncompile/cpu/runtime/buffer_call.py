@@ -6,7 +6,7 @@ the buffer protocol: it is part of Python's stable ABI, and the quickest way to 
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -34,6 +34,7 @@ from nncompile.cpu.runtime.compiled_call import (
     save_thread,
 )
 from nncompile.cpu.runtime.launch import DONE, run
+from nncompile.cpu.runtime.pool import takes_threads
 
 # Py_buffer, in words; flags of a request
 _BUFFER_WORDS, _B_ADDRESS, _B_LENGTH, _B_ITEM_SIZE = 10, 0, 2, 3
@@ -49,8 +50,11 @@ _clear_error = symbol("clear_error", "", "n", "PyErr_Clear")
 # -- compiled --------------------------------------------------------------------------------------
 
 @runtime
-def run_objects(shaped: Pointer, weights: Pointer, objects: Pointer) -> int:
-    """Runs `launch.run` for a tuple of arrays: the inputs, then the outputs."""
+def run_objects(shaped: Pointer, weights: Pointer, objects: Pointer, threads: int) -> int:
+    """Runs `launch.run` for a tuple of arrays: the inputs, then the outputs.
+
+    threads: the most that may work; 0: as many as the model uses.
+    """
     state = load_pointer(shaped, layout.SHAPED_STATE)
     sizes = load_pointer(shaped, layout.SHAPED_SIZES)
     facts = load_pointer(shaped, layout.SHAPED_FACTS)
@@ -62,7 +66,8 @@ def run_objects(shaped: Pointer, weights: Pointer, objects: Pointer) -> int:
     if held == count:
         lasts = load(facts, layout.FLOPS) >= load(state, layout.RELEASE)
         thread = save_thread() if lasts else null()
-        status = run(state, weights, arrays, sizes, facts, fault, load(state, layout.WORKERS))
+        most = threads if threads > 0 else load(state, layout.WORKERS)
+        status = run(state, weights, arrays, sizes, facts, fault, most)
         if lasts:
             restore_thread(thread)
     for i in range(held):
@@ -129,13 +134,14 @@ class BufferCall:
     new_shaped: makes a ShapedCall for arrays, the inputs or the inputs and the outputs; returns
                 None if the spec does not take them.
     by_steps:   the same call in Python, step by step, for everything unusual.
+    most_threads: of a call, without a warning.
     """
 
-    def __init__(self, spec: CallSpec, run: Callable[[int, int, Sequence[NDArray]], int],
+    def __init__(self, spec: CallSpec, run: Callable[[int, int, Sequence[NDArray], int], int],
                  weights: NDArray, new_shaped: Callable[[Sequence[Any]], ShapedCall | None],
-                 by_steps: Callable[..., Any]) -> None:
+                 by_steps: Callable[..., Any], most_threads: int) -> None:
         self._inputs, self._dtypes = len(spec.inputs), (*spec.input_dtypes, *spec.output_dtypes)
-        self._single = len(spec.outputs) == 1
+        self._single, self._most_threads = len(spec.outputs) == 1, most_threads
         self._run, self._new_shaped, self._by_steps = run, new_shaped, by_steps
         self.use(weights)
         self.known: dict[Sequence[Shape], ShapedCall] = {}
@@ -146,12 +152,9 @@ class BufferCall:
 
     def call(self, *args: Any, **keywords: Any) -> Any:
         """The `call` of a Loaded."""
-        arrays = args
-        if keywords:
-            if (len(keywords) > 1 or "out" not in keywords
-                    or len(args) != self._inputs or not self._single):
-                return self._by_steps(*args, **keywords)
-            arrays = (*args, keywords["out"])
+        arrays, threads = self._arranged(args, keywords) if keywords else (args, 0)
+        if threads is None:
+            return self._by_steps(*args, **keywords)
         try:
             shaped = self.known[tuple(map(_shape_of, arrays))]
         except (KeyError, AttributeError, TypeError):      # new shapes, or no arrays
@@ -167,7 +170,20 @@ class BufferCall:
         for make, shape, dtype in shaped.outputs:
             arrays = (*arrays, make(shape, dtype))
         weights, address = self._weights                   # held until the run is over
-        if self._run(shaped.address, address, arrays) != DONE:
+        if self._run(shaped.address, address, arrays, threads) != DONE:
             return self._by_steps(*args, **keywords)       # which says what is wrong
         del weights
         return arrays[self._inputs] if self._single else arrays[self._inputs:]
+
+    def _arranged(self, args: Sequence[Any], keywords: Mapping[str, Any]
+                  ) -> tuple[Sequence[Any], int | None]:
+        """The arrays of a call with keywords, and its threads, 0 for the model's own number.
+
+        None instead where the call is unusual.
+        """
+        others = dict(keywords)
+        threads = others.pop("threads", None)
+        if "out" in others and self._single and len(args) == self._inputs:
+            args = (*args, others.pop("out"))
+        taken = not others and takes_threads(threads, self._most_threads)
+        return args, (threads or 0) if taken else None

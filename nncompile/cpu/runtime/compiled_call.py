@@ -44,7 +44,7 @@ _PLAIN, _WRITEABLE = 0x101, 0x400             # C order and aligned
 _NATIVE, _NO_ORDER = ord("="), ord("|")       # the latter of types of one byte
 _NEW_ARRAY_INDEX = 93                         # of PyArray_New in numpy's table of functions
 
-_NEW, _GIVEN, _OTHER = range(3)               # the outputs of a call; see has_out
+_NEW, _GIVEN, _OTHER = range(3)               # the outputs of a call; see positional
 RELEASE_FLOPS = 2_000_000                     # about 10 us: worth 0.1 us for other threads' sake
 
 _vectorcall = symbol("vectorcall", "ppip", "p", "PyObject_Vectorcall")
@@ -57,6 +57,9 @@ _new_tuple = symbol("new_tuple", "i", "p", "PyTuple_New")
 _set_item = symbol("set_item", "pip", "c", "PyTuple_SetItem")
 get_item = symbol("get_item", "pi", "p", "PyTuple_GetItem")
 _tuple_size = symbol("tuple_size", "p", "i", "PyTuple_Size")
+_list_item = symbol("list_item", "pi", "p", "PyList_GetItem")
+_list_size = symbol("list_size", "p", "i", "PyList_Size")
+_as_int = symbol("as_int", "pp", "i", "PyLong_AsLongLongAndOverflow")
 _new_int = symbol("new_int", "i", "p", "PyLong_FromLongLong")
 _new_array = indirect("new_array", "pipippiip", "p")
 _call_plan = indirect("call_plan", "pp", "n")
@@ -66,28 +69,34 @@ _call_plan = indirect("call_plan", "pp", "n")
 
 @runtime
 def call(self: Pointer, args: Pointer, count: int, keywords: Pointer) -> Pointer:
-    """Handles call(*inputs), call(*inputs, *outs), and with one output call(*inputs, out=out)."""
+    """Handles call(*inputs) and call(*inputs, *outs), in which inputs can also go by name.
+
+    Also out=, an array or a tuple or list of them, and threads=.
+    """
     state = load_pointer(self, _DATA)
     inputs, outputs = load(state, layout.INPUTS), load(state, layout.OUTPUTS)
-    outs = has_out(state, count, keywords)
     sizes, facts = stack(load(state, layout.SIZE_WORDS)), stack(load(state, layout.FACT_WORDS))
     arrays, results = stack(2 * (inputs + outputs)), stack(outputs)
+    given = args if same(keywords, null()) else stack(inputs + outputs + 1)
+    outs = arranged(state, args, count, keywords, given)
     specs = null()
     if outs != _OTHER:
-        specs = read_inputs(state, args, sizes, arrays)
+        specs = read_inputs(state, given, sizes, arrays)
     if same(specs, null()):
         return _vectorcall(load_pointer(state, layout.FALLBACK), args, count, keywords)
     _call_plan(load_pointer(state, layout.PLAN), sizes, facts)
     if load(facts, layout.SLACK) < 0:
         return _vectorcall(load_pointer(state, layout.FALLBACK), args, count, keywords)
     if outs == _GIVEN:
-        if take_outputs(state, words(args, inputs), specs, facts, arrays, results) == 0:
+        if take_outputs(state, words(given, inputs), specs, facts, arrays, results) == 0:
             return _vectorcall(load_pointer(state, layout.FALLBACK), args, count, keywords)
     elif make_outputs(state, specs, facts, arrays, results) == 0:
         return null()
     fault = stack(layout.FAULT_WORDS)
     store(fault, layout.FAULT_STEP, 0)
-    status = run_released(state, arrays, sizes, facts, fault)
+    threads = load(state, layout.WORKERS) if same(keywords, null()) else load(
+        given, inputs + outputs)
+    status = run_released(state, arrays, sizes, facts, fault, threads)
     if status == DONE and load(fault, layout.FAULT_STEP) == 0:
         return returned(results, outputs)
     release(results, outputs)
@@ -99,17 +108,109 @@ def call(self: Pointer, args: Pointer, count: int, keywords: Pointer) -> Pointer
 
 
 @runtime
-def has_out(state: Pointer, count: int, keywords: Pointer) -> int:
+def positional(state: Pointer, count: int) -> int:
     """Returns _NEW for outputs to be made, _GIVEN for given ones, and _OTHER for any other call."""
-    inputs, outputs = load(state, layout.INPUTS), load(state, layout.OUTPUTS)
-    if same(keywords, null()) == 0 and _tuple_size(keywords) > 0:
-        if count != inputs or outputs != 1 or _tuple_size(keywords) != 1:
-            return _OTHER
-        is_out = same(get_item(keywords, 0), load_pointer(state, layout.OUT_NAME))
-        return _GIVEN if is_out else _OTHER
-    if count == inputs:
+    if count == load(state, layout.INPUTS):
         return _NEW
-    return _GIVEN if count == inputs + outputs else _OTHER
+    every = load(state, layout.INPUTS) + load(state, layout.OUTPUTS)
+    return _GIVEN if count == every else _OTHER
+
+
+@runtime
+def arranged(state: Pointer, args: Pointer, count: int, keywords: Pointer, given: Pointer) -> int:
+    """Writes the inputs, the outputs if they are given, and the most threads of the call.
+
+    Without keywords nothing is written: `args` have it all, but for the threads.
+    Returns the same as `positional`.
+    """
+    if same(keywords, null()):
+        return positional(state, count)
+    inputs, outputs = load(state, layout.INPUTS), load(state, layout.OUTPUTS)
+    store(given, inputs + outputs, load(state, layout.WORKERS))
+    if count > inputs + outputs:
+        return _OTHER
+    for i in range(count):
+        store_pointer(given, i, load_pointer(args, i))
+    for i in range(count, inputs + outputs):
+        store_pointer(given, i, null())
+    for i in range(_tuple_size(keywords)):
+        if take_keyword(state, get_item(keywords, i), load_pointer(args, count + i), given) == 0:
+            return _OTHER
+    if empty(given, 0, inputs) > 0:
+        return _OTHER
+    left = empty(given, inputs, inputs + outputs)
+    if left == 0:
+        return _GIVEN
+    return _NEW if left == outputs else _OTHER
+
+
+@runtime
+def empty(given: Pointer, start: int, end: int) -> int:
+    """Returns how many of these places nothing was given for."""
+    count = 0
+    for i in range(start, end):
+        if load(given, i) == 0:
+            count += 1
+    return count
+
+
+@runtime
+def take_keyword(state: Pointer, name: Pointer, value: Pointer, given: Pointer) -> int:
+    """Puts what was given by name into its place. Returns 0 where it has none, or it is taken.
+
+    Names are compared by their addresses: those in source text are interned.
+    """
+    if same(name, load_pointer(state, layout.OUT_NAME)):
+        return take_out(state, value, given)
+    if same(name, load_pointer(state, layout.THREADS_NAME)):
+        return take_threads(state, value, given)
+    names = load_pointer(state, layout.INPUT_NAMES)
+    for i in range(load(state, layout.INPUTS)):
+        if same(name, get_item(names, i)):
+            return put(given, i, value)
+    return 0
+
+
+@runtime
+def put(given: Pointer, i: int, value: Pointer) -> int:
+    """Puts a value into place i. Returns whether it was free."""
+    if load(given, i) != 0:
+        return 0
+    store_pointer(given, i, value)
+    return 1
+
+
+@runtime
+def take_out(state: Pointer, value: Pointer, given: Pointer) -> int:
+    """Puts out= into its places: an array, or a tuple or list of them; None stands for new ones."""
+    inputs, outputs = load(state, layout.INPUTS), load(state, layout.OUTPUTS)
+    if same(value, load_pointer(state, layout.NONE)):
+        return 1
+    in_tuple = load(value, _CLASS) == load(state, layout.TUPLE_CLASS)
+    in_list = load(value, _CLASS) == load(state, layout.LIST_CLASS)
+    if in_tuple == 0 and in_list == 0:
+        return put(given, inputs, value) if outputs == 1 else 0
+    if (_tuple_size(value) if in_tuple else _list_size(value)) != outputs:
+        return 0
+    for i in range(outputs):
+        item = get_item(value, i) if in_tuple else _list_item(value, i)
+        if put(given, inputs + i, item) == 0:
+            return 0
+    return 1
+
+
+@runtime
+def take_threads(state: Pointer, value: Pointer, given: Pointer) -> int:
+    """Puts threads= into its place: an int that needs no warning; None stands for the model's."""
+    if same(value, load_pointer(state, layout.NONE)):
+        return 1
+    if load(value, _CLASS) != load(state, layout.INT_CLASS):
+        return 0
+    threads = _as_int(value, stack(1))        # -1 where it is too large
+    if threads < 1 or threads > load(state, layout.MOST_WORKERS):
+        return 0
+    store(given, load(state, layout.INPUTS) + load(state, layout.OUTPUTS), threads)
+    return 1
 
 
 @runtime
@@ -255,15 +356,15 @@ def new_large_array(state: Pointer, i: int, dims: Pointer, rank: int) -> Pointer
 
 
 @runtime
-def run_released(state: Pointer, arrays: Pointer, sizes: Pointer, facts: Pointer, fault: Pointer
-                 ) -> int:
+def run_released(state: Pointer, arrays: Pointer, sizes: Pointer, facts: Pointer, fault: Pointer,
+                 threads: int) -> int:
     """Runs the model, without the interpreter's lock where the work is long.
 
     Another thread may meanwhile give the model other weights, so the run holds a reference to its
     own.
     """
     arena = load_pointer(state, layout.ARENA)
-    weights, threads = load_pointer(arena, _DATA), load(state, layout.WORKERS)
+    weights = load_pointer(arena, _DATA)
     if load(facts, layout.FLOPS) < load(state, layout.RELEASE):
         return run(state, weights, arrays, sizes, facts, fault, threads)
     _incref(arena)
@@ -317,7 +418,8 @@ def call_python(function: Pointer, numbers: Pointer, count: int) -> Pointer:
     return result
 
 
-COMPILED = (call, has_out, read_inputs, is_plain, bind_sizes, note_array, take_outputs,
+COMPILED = (call, positional, arranged, empty, take_keyword, put, take_out, take_threads,
+            read_inputs, is_plain, bind_sizes, note_array, take_outputs,
             overlaps_earlier, make_outputs, new_large_array, run_released, returned, release,
             refuse, call_python)
 
@@ -336,7 +438,7 @@ class _MethodDef(ctypes.Structure):
 def _method(address: int) -> _MethodDef:
     """PyMethodDef of `call`; functions made of it refer to it forever."""
     return _MethodDef(b"call", address, 0x80 | 0x02,        # METH_FASTCALL | METH_KEYWORDS
-                      b"call(*inputs, out=None): arrays in, arrays out")
+                      b"call(*inputs, out=None, threads=None): arrays in, arrays out")
 
 
 def builtin(address: int, state: Words) -> Any:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -27,12 +28,18 @@ from nncompile.cpu.objects.primitives import PRIMITIVES
 from nncompile.cpu.runtime.buffer_call import BufferCall, ShapedCall
 from nncompile.cpu.runtime.load import load_runtime, load_sharing, load_short_call
 from nncompile.cpu.runtime.output_memory import Results, is_large
-from nncompile.cpu.runtime.pool import POOL, check_threads, default_threads
+from nncompile.cpu.runtime.pool import (
+    POOL,
+    check_threads,
+    default_threads,
+    most_threads,
+    takes_threads,
+)
 from nncompile.cpu.runtime.state import State, Words, fact_words, new_state
 from nncompile.cpu.vector import Target, host
 from nncompile.errors import Error, InputError
 
-_OUT = "out"                                  # interned: a keyword is compared by its address
+_OUT, _THREADS = "out", "threads"             # interned: keywords are compared by their addresses
 
 
 class _Portable:
@@ -58,6 +65,7 @@ class _Portable:
         self.arena = _checked_arena(arena)
         self._cache = cache_of(arena.nbytes) if cache is None else cache
         self._threads = default_threads() if threads is None else check_threads(threads)
+        self._most_threads = most_threads()
         self.call: Callable[..., Any] = self.call_by_steps
 
     @property
@@ -131,14 +139,15 @@ class _Portable:
         """The `call` of a Loaded."""
         count = len(self.spec.inputs)
         inputs, outs = args[:count], args[count:]
-        if keywords.keys() == {"out"} and len(self.spec.outputs) == 1 and not outs:
-            outs = (keywords["out"],)
-        elif keywords:
-            return self._fallback(*args, **keywords)
-        fit = self._fit(inputs, outs)
+        others = dict(keywords)
+        threads = others.pop(_THREADS, None)
+        if _OUT in others and len(self.spec.outputs) == 1 and not outs:
+            outs = (others.pop(_OUT),)
+        taken = not others and takes_threads(threads, self._most_threads)
+        fit = self._fit(inputs, outs) if taken else None
         if fit is None:
             return self._fallback(*args, **keywords)
-        results = self._computed(inputs, outs or None, *fit, self._threads)
+        results = self._computed(inputs, outs or None, *fit, threads or self._threads)
         return results[0] if len(results) == 1 else tuple(results)
 
     def _fit(self, inputs: Sequence[Any], outs: Sequence[Any]) -> tuple[Words, Words] | None:
@@ -228,10 +237,10 @@ class Executable(_Portable):
             self.call = call_path.builtin(address("nnc_call"), self._state)
         else:
             load_short_call(self._target)
-            code = ctypes.PYFUNCTYPE(word, pointer, pointer, ctypes.py_object)(
+            code = ctypes.PYFUNCTYPE(word, pointer, pointer, ctypes.py_object, word)(
                 address("nnc_run_objects"))
             self._buffer_call = BufferCall(spec, code, self.arena, self._new_shaped,
-                                           self.call_by_steps)
+                                           self.call_by_steps, self._most_threads)
             self.call = self._buffer_call.call
 
     @property
@@ -266,13 +275,17 @@ class Executable(_Portable):
             layout.PHASES: addresses["phases"],
             layout.QUEUE_WORDS: self.driver.queue_words, layout.TILE_ROWS: self._target.tile_rows,
             layout.CACHE: self._cache, layout.WORKERS: self._threads,
-            layout.RELEASE: call_path.RELEASE_FLOPS, layout.LARGE: output_memory.LARGE}
+            layout.MOST_WORKERS: self._most_threads, layout.RELEASE: call_path.RELEASE_FLOPS,
+            layout.LARGE: output_memory.LARGE}
         if call_path.usable():
             words[layout.NEW_ARRAY] = call_path.numpy_new_array()
         return new_state(self.spec, words, {
-            layout.ARRAY_CLASS: np.ndarray, layout.ARENA: self.arena, layout.OUT_NAME: _OUT,
+            layout.ARRAY_CLASS: np.ndarray, layout.ARENA: self.arena,
             layout.FALLBACK: self._fallback, layout.RESTART: self._restart,
-            layout.ON_FAULT: self._on_fault, layout.NEW_LARGE: self._new_large})
+            layout.ON_FAULT: self._on_fault, layout.NEW_LARGE: self._new_large,
+            layout.OUT_NAME: _OUT, layout.THREADS_NAME: _THREADS,
+            layout.INPUT_NAMES: tuple(map(sys.intern, self.spec.names)), layout.NONE: None,
+            layout.INT_CLASS: int, layout.TUPLE_CLASS: tuple, layout.LIST_CLASS: list})
 
     def _new_shaped(self, arrays: Sequence[Any]) -> ShapedCall | None:
         """For BufferCall: what calls with arrays of these shapes have in common."""
@@ -291,7 +304,7 @@ class Executable(_Portable):
 
     def _restart(self, *args: Any, **keywords: Any) -> Any:
         """A call found too few workers: none were started yet, or this process is a fork."""
-        self._start_workers(self._threads)
+        self._start_workers(keywords.get(_THREADS) or self._threads)
         return self.call(*args, **keywords)
 
     def _start_workers(self, threads: int) -> None:

@@ -57,7 +57,7 @@ from nncompile.cpu.objects.primitives import (
     words,
 )
 from nncompile.cpu.runtime.float_mode import STANDARD, set_float_mode
-from nncompile.errors import Error
+from nncompile.errors import Error, warn_caller
 
 DEFAULT_WORTH = 50_000                        # until the first use, when costs.py measures it
 SPINS = 20_000                                # of a worker, about half a millisecond
@@ -273,6 +273,9 @@ def _c_function(name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
 
 # -- how many threads ------------------------------------------------------------------------------
 
+_warned: set[int] = set()                     # more threads than CPUs: the numbers asked for
+
+
 def check_threads(threads: int) -> int:
     """Returns the number. Raises Error unless it is an int from 1 to 1024 that is possible here."""
     if not isinstance(threads, int) or isinstance(threads, bool) \
@@ -282,7 +285,31 @@ def check_threads(threads: int) -> int:
     if threads > 1 and not supported():
         raise Error(f"threads={threads}: more than one thread needs Linux on x86-64 or aarch64, "
                     f"and this is {sys.platform} on {platform.machine()}; use threads=1")
+    if threads > 1 and threads not in _warned and threads > (most := most_threads()):
+        _warned.add(threads)
+        warn_caller(f"threads={threads} is more than the CPUs of this process, {most}: threads "
+                    "that wait for each other's CPU make calls slower\n"
+                    f"  do: use at most {most} threads, or give the process more CPUs")
     return threads
+
+
+def takes_threads(threads: object, most: int) -> bool:
+    """Returns whether a call may use so many without `check_threads`, which warns and refuses.
+
+    most: what most_threads() said when the model was loaded.
+    """
+    return threads is None or (type(threads) is int and 0 < threads <= most)
+
+
+def most_threads() -> int:
+    """Returns the number of CPUs that this process may use, from 1 to 1024.
+
+    That is the smaller of its affinity and of what its control groups grant, rounded up: in a
+    container the machine's CPU count says little.
+    """
+    if not supported():
+        return 1
+    return math.ceil(min(layout.MOST_THREADS, len(usable_cpus()), granted_cpus()))
 
 
 def supported() -> bool:
@@ -293,17 +320,14 @@ def supported() -> bool:
 def default_threads() -> int:
     """Returns NNCOMPILE_THREADS, or else the number of CPUs that this process may use.
 
-    That is the smaller of its affinity and of what its control groups grant, rounded up: in a
-    container the machine's CPU count says little. Raises Error if the variable is not a count.
+    Raises Error if the variable is not a count.
     """
     if asked := options.THREADS.value():
         try:
             return check_threads(asked)
         except Error as error:
             raise Error(f"{options.THREADS.variable}={asked}: {error}") from None
-    if not supported():
-        return 1
-    return math.ceil(min(layout.MOST_THREADS, len(usable_cpus()), granted_cpus()))
+    return most_threads()
 
 
 POOL = Pool()                                 # of this process

@@ -1,0 +1,241 @@
+"""The arguments of a call, from whatever a caller gave to what a loaded program takes.
+
+A loaded program's call takes arrays that it can use where they are, and leaves the rest to a
+fallback. Here is what that needs, the same for all targets and call paths: names become positions,
+nested values lists of arrays, and whatever holds the right numbers an array of the input's dtype.
+"""
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import combinations
+from typing import Any, Literal
+
+import numpy as np
+
+import ir
+from ir.types import DTYPES, NDArray, TensorType, bind_sizes
+from nncompile.backend import CallSpec, Shape
+from nncompile.conversion import cast, numbers, rounded
+from nncompile.errors import InputError
+from nncompile.structure import Nesting
+
+_MOST_WORK: Any = 10_000         # steps of a search for a common element; more: there may be one
+_ORDERS: tuple[Literal["<", ">"], ...] = ("<", ">")
+
+KEYWORDS = "keywords"            # the argument of a call that holds more arguments of the forward
+
+
+class Arguments:
+    """The arguments that a model takes.
+
+    nesting: how the arrays are nested in the forward's arguments and result; None where the
+    arguments are the arrays. options: the names of what a call takes beside them.
+    """
+
+    def __init__(self, spec: CallSpec, nesting: Nesting | None, options: Collection[str],
+                 who: Callable[[], str]) -> None:
+        self.spec, self._nesting, self._options, self._who = spec, nesting, options, who
+        self._count = len(spec.inputs)
+        self.converters = [_Input(name, type_).convert
+                            for name, type_ in zip(spec.names, spec.inputs, strict=True)]
+
+    def split(self, keywords: Mapping[str, Any]) -> tuple[dict[str, Any], Any, dict[str, Any]]:
+        """Returns the arguments of the forward that were given by name, `out`, and the options.
+
+        Raises InputError where keywords= is not a dict, or has an argument that was given, too.
+        """
+        if len(keywords) == 1 and "out" in keywords:
+            return {}, keywords["out"], {}                     # as below, quickly
+        own, options = dict(keywords), {}
+        for name in self._options:
+            if name in own:
+                options[name] = own.pop(name)
+        out, more = own.pop("out", None), own.pop(KEYWORDS, None)
+        if more is not None:
+            if not isinstance(more, Mapping):
+                raise InputError(f"{KEYWORDS}= is a dict of arguments, not {type(more).__name__}")
+            if twice := own.keys() & more.keys():
+                raise InputError(f"the argument {min(twice)!r} was given by name and in "
+                                 f"{KEYWORDS}=")
+            own.update(more)
+        return own, out, options
+
+    def arranged(self, args: Sequence[Any], keywords: Mapping[str, Any]
+                 ) -> tuple[Sequence[Any], Sequence[Any], Mapping[str, Any]]:
+        """Returns what was given for each input of the graph and each output, and the options.
+
+        args: the arrays of a call, of which those behind the inputs are outputs.
+        Raises InputError for arguments that are missing, unexpected or too many.
+        """
+        if not keywords and len(args) == self._count:          # nothing to arrange, quickly
+            return args, (), keywords
+        given, outs = args[:self._count], args[self._count:]
+        named, out, options = self.split(keywords)
+        if outs and (out is not None or len(outs) != len(self.spec.outputs)):
+            raise InputError(f"{self._who()} got {len(outs)} arguments too many")
+        if self._nesting is None:
+            given = self.inputs(given, named)
+        return given, outs or self.outputs(out), options
+
+    def inputs(self, args: Sequence[Any], named: Mapping[str, Any]) -> Sequence[Any]:
+        """Returns what was given for each of the graph's inputs.
+
+        Raises InputError for arguments that are missing, unexpected or nested in another way.
+        """
+        if self._nesting is not None:
+            return self._nesting.inputs.flatten(args, named)
+        if not named and len(args) == len(self.spec.names):
+            return args
+        given, names = list(args), self.spec.names
+        if wrong := named.keys() - set(names[len(args):]):
+            name = min(wrong, key=str)
+            raise InputError(f"{self._who()} was given {name!r} twice" if name in names else
+                             f"{self._who()} got an unexpected argument {name!r}; there are "
+                             f"{', '.join((*names, 'out', *self._options))}")
+        given += (named[name] for name in names[len(args):] if name in named)
+        if len(given) != len(names):
+            raise InputError(self._wrong_number(args, named))
+        return given
+
+    def outputs(self, out: Any) -> Sequence[Any]:
+        """Returns what was given as `out` for each of the graph's outputs; none of None.
+
+        Raises InputError where it is nested in another way than the outputs.
+        """
+        if out is None:
+            return []
+        if isinstance(out, np.ndarray) and len(self.spec.outputs) == 1 and self._nesting is None:
+            return (out,)
+        if self._nesting is not None:
+            return self._nesting.outputs.flatten(out, "out")
+        outs = list(out) if isinstance(out, tuple | list) else [out]
+        if len(outs) != (count := len(self.spec.outputs)):
+            many = f"a tuple of {count} arrays" if count > 1 else "an array"
+            raise InputError(f"out must be {many}, not {_described(out)}")
+        return outs
+
+    def arrays(self, inputs: Sequence[Any]) -> list[NDArray]:
+        """Returns plain arrays of the inputs' dtypes: those that were given, where they are plain.
+
+        Raises InputError for what does not cast to its dtype without loss.
+        """
+        return [convert(x) for convert, x in zip(self.converters, inputs, strict=True)]
+
+    def sizes(self, arrays: Sequence[NDArray]) -> dict[str, int]:
+        """Returns the named sizes of a call with these arrays.
+
+        Raises InputError where their shapes do not fit, or no call can have these sizes.
+        """
+        try:
+            sizes = bind_sizes(self.spec.inputs, arrays)
+        except ir.Error as error:
+            raise InputError(f"{self._who()}: {error}") from None
+        self.spec.check_sizes(sizes, self._who())
+        return sizes
+
+    def check_outputs(self, arrays: Sequence[NDArray], outs: Sequence[Any],
+                      shapes: Sequence[Shape] | None = None) -> None:
+        """Raises InputError unless the results of a call with these arrays can be copied to `outs`.
+
+        shapes: the results'; None: not known yet, and not compared.
+        """
+        if not all(map(_is_writeable, outs, self.spec.outputs)):
+            raise self._refused_outputs(arrays, outs)
+        if any(_overlap(one, other) for one, other in combinations(outs, 2)):
+            raise self._refused_outputs(arrays, outs, "arrays that share memory")
+        if shapes is not None and any(map(operator.ne, shapes, (out.shape for out in outs))):
+            raise self._refused_outputs(arrays, outs)
+
+    def _refused_outputs(self, arrays: Sequence[NDArray], outs: Sequence[Any], what: str = ""
+                         ) -> InputError:
+        """The error for outputs that do not fit; or that of the inputs' sizes, if they do not."""
+        shapes = self.spec.shapes(self.sizes(arrays))
+        wanted = zip(self.spec.output_dtypes, shapes, strict=True)
+        return InputError(
+            "out must be " + " and ".join(f"a writeable {dtype} array of shape {shape}"
+                                          for dtype, shape in wanted)
+            + f", not {what or ' and '.join(map(_described, outs))}; arrays behind the inputs are "
+            "outputs, too")
+
+    def _wrong_number(self, args: Sequence[Any], named: Mapping[str, Any]) -> str:
+        names = self.spec.names
+        missing = [name for name in names[len(args):] if name not in named]
+        text = (f"{self._who()} takes {len(names)} array{'s' * (len(names) != 1)}, it was given "
+                f"{len(args) + len(named)}" + f": {missing[0]!r} is missing" * bool(missing))
+        if missing and missing[0] in (*self._options, "out", KEYWORDS):
+            text += (f"\n  do: {missing[0]}= is an option of the call, so give the model's own by "
+                     f"position, or as {KEYWORDS}={{{missing[0]!r}: ...}}")
+        return text
+
+
+class _Input:
+    """Converts what was given for one input."""
+
+    def __init__(self, name: str, type_: TensorType) -> None:
+        self._name, self._type, self._dtype = name, type_, DTYPES[type_.dtype]
+        known = [dtype.newbyteorder(order) for order in _ORDERS
+                 for dtype in map(np.dtype, np.typecodes["All"]) if dtype.kind in "biuf"]
+        self._safe = frozenset(d for d in known if np.can_cast(d, self._dtype))
+        # Python's numbers, as NumPy reads them, of which each becomes one of this dtype
+        self._rounded = frozenset(known) if self._dtype.kind == "f" else self._safe
+
+    def convert(self, given: Any) -> NDArray:
+        """Returns a plain array of the dtype: `given` itself if it is one."""
+        array, own = (given, True) if type(given) is np.ndarray else self._numbers(given)
+        if array.dtype not in (self._safe if own else self._rounded):
+            array = self._cast(array, own)
+        plain = rounded(array, self._dtype, "C")
+        return plain.copy() if plain is array and not plain.flags.aligned else plain
+
+    def _numbers(self, given: Any) -> tuple[NDArray, bool]:
+        try:
+            return numbers(given)
+        except InputError as error:
+            raise InputError(f"input {self._name!r} is {self._type}, and no array can be made of "
+                             f"what was given: {error}") from None
+
+    def _cast(self, array: NDArray, own: bool) -> NDArray:
+        try:
+            return cast(array, self._dtype, "safe" if own else "value")
+        except InputError as error:
+            hint = (f": pass {self._name}.astype(numpy.{self._dtype})"
+                    if own and array.dtype.kind in "biuf" else "")
+            raise InputError(f"input {self._name!r} is {self._type}, it was given {error}{hint}"
+                             ) from None
+
+
+def _is_writeable(out: Any, type_: TensorType) -> bool:
+    return (isinstance(out, np.ndarray) and not isinstance(out, np.ma.MaskedArray)
+            and out.flags.writeable and out.dtype == DTYPES[type_.dtype]
+            and out.ndim == type_.ndim and not _overlaps_itself(out))
+
+
+def _overlaps_itself(array: NDArray) -> bool:
+    """Returns whether two elements may lie in the same place: each has to be written once."""
+    extent = array.itemsize
+    for stride, size in sorted((abs(s), n) for s, n in zip(array.strides, array.shape, strict=True)
+                               if n > 1):
+        if stride < extent and array.size:
+            return True
+        extent += stride * (size - 1)
+    return False
+
+
+def _overlap(one: NDArray, other: NDArray) -> bool:
+    try:
+        return np.shares_memory(one, other, max_work=_MOST_WORK)
+    except np.exceptions.TooHardError:
+        return True
+
+
+def _described(given: Any) -> str:
+    if isinstance(given, tuple | list):
+        return f"{type(given).__name__} of {len(given)}"
+    if not isinstance(given, np.ndarray):
+        return f"a {type(given).__name__}"
+    notes = [note for note, holds in (
+        ("masked", isinstance(given, np.ma.MaskedArray)),
+        ("read-only", not given.flags.writeable),
+        ("elements share memory", _overlaps_itself(given))) if holds]
+    return f"{given.dtype} {given.shape}" + f" ({', '.join(notes)})" * bool(notes)
