@@ -53,7 +53,7 @@ def entries_of(model: Module, graph: Graph, decisions: Mapping[str, str]) -> dic
     and the state dict does not hold has an entry under its path in the model.
     decisions: the path of each parameter whose numbers the forward read, and the line.
     """
-    own = {path: array.numpy() for path, array in model._arrays_in_state("").items()}
+    own = {path: array.numpy() for path, array in model._arrays_in_state().items()}
     used = {id(array): v.name for v, array in graph.data.items() if v.kind == "parameter"}
     read = {id(own[path]): _READ.format(line) for path, line in decisions.items()}
     recognised = _recognised(model, own)

@@ -196,4 +196,9 @@ def _rebuilt(container: type, keys: Sequence[Any], values: list[Any]) -> Any:
 
 
 def _alike(a: Any, b: Any) -> bool:
-    return a is b or (type(a) is type(b) and bool(a == b))
+    """Returns whether two constants are the same: 0.0 is not -0.0, and NaN is NaN."""
+    if a is b or type(a) is not type(b):
+        return a is b
+    if isinstance(a, float | complex) or hasattr(a, "dtype"):
+        return repr(a) == repr(b)                # which tells all numbers apart
+    return bool(a == b)

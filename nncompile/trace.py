@@ -24,7 +24,7 @@ from nncompile.array.recording import Recorder
 from nncompile.errors import InputError, TraceError
 from nncompile.nn.containers import Sequential
 from nncompile.nn.module import Module
-from nncompile.nn.running import Layer, Run, running
+from nncompile.nn.running import Run, running
 from nncompile.structure import Inputs, Nesting, Structure, flatten, mapped
 
 # Frames of these packages are not the user's.
@@ -76,7 +76,7 @@ def trace_structured(model: Module, /, *inputs: Any, **keywords: Any) -> Traced:
     args, kwargs = given.unflatten([Array(v) for v in values])
     recording, run = current.set(recorder), running.set(recorder)
     try:
-        result = recorder.layer(model, args, kwargs)
+        result = recorder.call_model(args, kwargs)
         outputs, structure = recorder.outputs(model, result)
     finally:
         running.reset(run)
@@ -107,7 +107,7 @@ def _bind(model: Module, inputs: Sequence[Any], keywords: dict[str, Any]
 
     The leaves are type texts and arrays.
     """
-    signature = inspect.signature(model.forward)
+    signature = _signature(model, inputs, keywords)
     try:
         bound = signature.bind(*inputs, **keywords)
     except TypeError as error:
@@ -130,6 +130,25 @@ def _bind(model: Module, inputs: Sequence[Any], keywords: dict[str, Any]
                              f"example array, not {describe(value)}")
     arguments = Inputs(tuple(names), tuple(part for _, part in flat), len(inputs))
     return arguments, [leaf for leaves, _ in flat for leaf in leaves]
+
+
+def _signature(model: Module, inputs: Sequence[Any], keywords: dict[str, Any]
+               ) -> inspect.Signature:
+    """Returns the signature of a model's own __call__, if it has one and that names its parameters.
+
+    Otherwise it is the forward's.
+    """
+    if type(model).__call__ is Module.__call__:
+        return inspect.signature(model.forward)
+    signature = inspect.signature(model.__call__)
+    kinds = {parameter.kind for parameter in signature.parameters.values()}
+    if inspect.Parameter.VAR_POSITIONAL not in kinds:
+        return signature
+    try:
+        inspect.signature(model.forward).bind(*inputs, **keywords)
+    except TypeError:
+        return signature
+    return inspect.signature(model.forward)
 
 
 def _is_input(leaf: Any) -> bool:
@@ -229,23 +248,30 @@ class _Recorder(Recorder, Run):
         self.fail(f"{change.what} would change {name}, in every call anew: a traced model has no "
                   "state that changes; clone() it and change that", [change.type])
 
-    def layer(self, layer: Layer, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-        """Runs the forward of a layer. Any exception in it becomes a TraceError."""
-        self.layers.append(layer)
+    def call_model(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """Calls the model; what its own __call__ does, if it has one, is traced as a part of it."""
+        if type(self.model).__call__ is Module.__call__:
+            return self.model(*args, **kwargs)
+        self.layers.append(self.model)
         try:
-            return layer._run_forward(args, kwargs)
-        except TraceError:
-            raise
-        except Error as error:
-            self.fail(str(error), _types_in([*args, *kwargs.values()]), error.__traceback__)
+            return self.model(*args, **kwargs)
         except Exception as error:
-            message = f"{type(error).__name__}: {error}"
-            if "DimExpr" in message:
-                message += " (a DimExpr is a size that is not known before run time)"
-            operands = _types_in([*args, *kwargs.values()])
-            raise self.error(message, operands, error.__traceback__) from error
+            self.failed(error, args, kwargs)
+            raise
         finally:
             self.layers.pop()
+
+    def failed(self, error: Exception, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
+        """Makes any exception in a layer a TraceError."""
+        if isinstance(error, TraceError):
+            return
+        operands = _types_in([*args, *kwargs.values()])
+        if isinstance(error, Error):
+            self.fail(str(error), operands, error.__traceback__)
+        message = f"{type(error).__name__}: {error}"
+        if "DimExpr" in message:
+            message += " (a DimExpr is a size that is not known before run time)"
+        raise self.error(message, operands, error.__traceback__) from error
 
     def outputs(self, model: Module, result: Any) -> tuple[list[Value], Structure]:
         """Returns the values that the forward returns, and how they are nested.
@@ -278,7 +304,7 @@ class _Recorder(Recorder, Run):
         called = len(self.layers)  # the layer whose call the loop has come out to
         for frame, line in frames:
             code = frame.f_code
-            if code is _Recorder.layer.__code__:
+            if code is Module.__call__.__code__:
                 called -= 1
                 if called == 0:
                     break
@@ -302,7 +328,7 @@ class _Recorder(Recorder, Run):
 
 def _paths_of(model: Module) -> dict[int, str]:
     """The first name of each array in the model's state, by the id of its numbers."""
-    state = model._arrays_in_state("")
+    state = model._arrays_in_state()
     return {id(array._payload): path for path, array in reversed(state.items())}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, ParamSpec
 
 import numpy as np
@@ -33,6 +33,20 @@ def call(function: Callable[..., Any], args: Any, kwargs: Any, root: Layer | Non
     finally:
         running.reset(run)
         current.reset(inside)
+
+
+def own_call(function: Any) -> Any:
+    """Returns a module's own __call__ as one that gets Arrays where it is called from outside."""
+    if not callable(function) or hasattr(function, "__wrapped__"):
+        return function
+
+    @wraps(function)
+    def __call__(self: Layer, *args: Any, **kwargs: Any) -> Any:
+        if current.get() is not OUTSIDE:
+            return function(self, *args, **kwargs)
+        return call(partial(function, self), args, kwargs, root=self)
+
+    return __call__
 
 
 def placed(input: Any, result: Array, inplace: bool) -> Array:

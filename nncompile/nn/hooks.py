@@ -1,6 +1,7 @@
 """Hooks: the user's functions that a module calls around its forward and its state dict.
 
-Forward hooks run whenever the forward does, so a trace records what they compute.
+Forward hooks run whenever the forward does, so a trace records what they compute. They are kept in
+dicts of the module with torch's names, which code written for torch reads and clears.
 """
 
 from __future__ import annotations
@@ -10,72 +11,77 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any, Protocol
 
-from ir.records import dataclass
 from nncompile.errors import InputError
 
-
-class _HasForward(Protocol):
-    def forward(self, *args: Any, **kwargs: Any) -> Any: ...
+_Hooks = dict[int, Callable[..., Any]]
 
 
-@dataclass(frozen=True)
-class Hook:
-    """A function that is called before or after a module's forward, and how it is called."""
+class Hooked(Protocol):
+    """What is used here of a Module."""
 
-    function: Callable[..., Any]
-    with_kwargs: bool
-    always_call: bool = False
+    _forward_hooks: _Hooks
+    _forward_hooks_with_kwargs: dict[int, bool]
+    _forward_hooks_always_called: dict[int, bool]
+    _forward_pre_hooks: _Hooks
+    _forward_pre_hooks_with_kwargs: dict[int, bool]
 
-    def before(self, module: object, args: Any, kwargs: Any) -> tuple[Any, Any]:
-        """Returns the forward's arguments: those that the hook returns, or the same."""
-        if not self.with_kwargs:
-            result = self.function(module, args)
-            if result is None:
-                return args, kwargs
-            return (result if isinstance(result, tuple) else (result,)), kwargs
-        result = self.function(module, args, kwargs)
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Computes the module's outputs."""
+
+
+def no_hooks() -> dict[str, dict[int, Any]]:
+    """Returns the attributes of a module that has no hooks yet."""
+    return {
+        "_forward_hooks": OrderedDict(), "_forward_hooks_with_kwargs": {},
+        "_forward_hooks_always_called": {}, "_forward_pre_hooks": OrderedDict(),
+        "_forward_pre_hooks_with_kwargs": {}, "_state_dict_hooks": OrderedDict(),
+        "_state_dict_pre_hooks": OrderedDict(), "_load_state_dict_pre_hooks": OrderedDict(),
+        "_load_state_dict_post_hooks": OrderedDict(),
+    }
+
+
+def forward_between_hooks(module: Hooked, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Returns the result of the module's forward, with its hooks called around it."""
+    called = set()
+    try:
+        for number, hook in tuple(module._forward_pre_hooks.items()):
+            with_kwargs = number in module._forward_pre_hooks_with_kwargs
+            args, kwargs = _before(hook, with_kwargs, module, args, kwargs)
+        result = module.forward(*args, **kwargs)
+        for number, hook in tuple(module._forward_hooks.items()):
+            called.add(number)
+            changed = _after(number, hook, module, args, kwargs, result)
+            result = result if changed is None else changed
+    except Exception:
+        for number, hook in module._forward_hooks.items():
+            if number in module._forward_hooks_always_called and number not in called:
+                _after(number, hook, module, args, kwargs, None)
+        raise
+    return result
+
+
+def _before(hook: Callable[..., Any], with_kwargs: bool, module: Hooked, args: Any, kwargs: Any
+            ) -> tuple[Any, Any]:
+    """Returns the forward's arguments: those that the hook returns, or the same."""
+    if not with_kwargs:
+        result = hook(module, args)
         if result is None:
             return args, kwargs
-        if not isinstance(result, tuple) or len(result) != 2:
-            raise InputError("a forward pre-hook with_kwargs returns None or a pair of arguments "
-                             f"and keyword arguments, not {result!r}")
-        return result
-
-    def after(self, module: object, args: Any, kwargs: Any, result: Any) -> Any:
-        """Returns the layer's result: what the hook returns, or the same."""
-        given = (args, kwargs, result) if self.with_kwargs else (args, result)
-        changed = self.function(module, *given)
-        return result if changed is None else changed
+        return (result if isinstance(result, tuple) else (result,)), kwargs
+    result = hook(module, args, kwargs)
+    if result is None:
+        return args, kwargs
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise InputError("a forward pre-hook with_kwargs returns None or a pair of arguments "
+                         f"and keyword arguments, not {result!r}")
+    return result
 
 
-class Hooks:
-    """The hooks of one module, in the order in which they are called."""
-
-    def __init__(self) -> None:
-        self.before: OrderedDict[int, Hook] = OrderedDict()
-        self.after: OrderedDict[int, Hook] = OrderedDict()
-        self.of_state: dict[str, OrderedDict[int, Callable[..., Any]]] = {}
-
-    def around(self, moment: str) -> OrderedDict[int, Callable[..., Any]]:
-        """Returns the hooks of a moment: before or after the state dict is saved or loaded."""
-        return self.of_state.setdefault(moment, OrderedDict())
-
-    def run(self, module: _HasForward, args: Any, kwargs: Any) -> Any:
-        """Returns the result of the module's forward, with its hooks called around it."""
-        called = set()
-        try:
-            for hook in tuple(self.before.values()):
-                args, kwargs = hook.before(module, args, kwargs)
-            result = module.forward(*args, **kwargs)
-            for hook in tuple(self.after.values()):
-                called.add(hook)
-                result = hook.after(module, args, kwargs, result)
-        except Exception:
-            for hook in self.after.values():
-                if hook.always_call and hook not in called:
-                    hook.after(module, args, kwargs, None)
-            raise
-        return result
+def _after(number: int, hook: Callable[..., Any], module: Hooked, args: Any, kwargs: Any,
+           result: Any) -> Any:
+    if number in module._forward_hooks_with_kwargs:
+        return hook(module, args, kwargs, result)
+    return hook(module, args, result)
 
 
 class RemovableHandle:
@@ -83,11 +89,12 @@ class RemovableHandle:
 
     numbers = count()
 
-    def __init__(self, hooks: OrderedDict[int, Any], hook: Any, prepend: bool = False) -> None:
+    def __init__(self, hooks: dict[int, Any], hook: Any, prepend: bool = False) -> None:
         self.hooks = hooks
         self.id = next(self.numbers)
         hooks[self.id] = hook
-        hooks.move_to_end(self.id, last=not prepend)
+        if prepend and isinstance(hooks, OrderedDict):
+            hooks.move_to_end(self.id, last=False)
 
     def remove(self) -> None:
         """Removes the hook; does nothing if that was done before."""

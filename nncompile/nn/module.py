@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from textwrap import indent
 from typing import Any, Self
 
@@ -12,14 +11,16 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ir import Error, Value
-from nncompile.array import Array
+from nncompile.array import Array, describe, to_array
+from nncompile.array.dispatch import OUTSIDE, current
 from nncompile.array.introduction import introduce
 from nncompile.errors import InputError
-from nncompile.nn.calls import call
-from nncompile.nn.hooks import Hook, Hooks, RemovableHandle
+from nncompile.nn.calls import call, own_call
+from nncompile.nn.hooks import RemovableHandle, forward_between_hooks, no_hooks
 from nncompile.nn.parameter import Buffer, Parameter, Uninitialized, as_data
 from nncompile.nn.running import running
-from nncompile.nn.state import IncompatibleKeys, load, save
+from nncompile.nn.state import Stateful
+from nncompile.structure import mapped
 from nncompile.targets import TARGETS
 
 
@@ -31,20 +32,28 @@ def _is_dtype(name: str) -> bool:
     return True
 
 
-class Module:
+class Module(Stateful):
     """Base class of all layers and models: assign parameters and modules, and define `forward`.
 
     Called with ndarrays, a module computes at once and returns ndarrays; inside `forward` every
     value is an Array. nncompile.compile makes a fast callable of it.
     """
 
+    dump_patches = call_super_init = False       # torch has them; nothing depends on them here
     training: bool
-    _parameters: dict[str, Parameter | None]
-    _buffers: dict[str, Array | None]
     _modules: dict[str, Module | None]
-    _unsaved_buffers: set[str]  # buffers that are not part of the state dict
-    _hooks: Hooks
-    _made_at: tuple[str, int]  # file and line of its construction
+    _forward_hooks: dict[int, Callable[..., Any]]
+    _forward_hooks_with_kwargs: dict[int, bool]
+    _forward_hooks_always_called: dict[int, bool]
+    _forward_pre_hooks: dict[int, Callable[..., Any]]
+    _forward_pre_hooks_with_kwargs: dict[int, bool]
+    _made_at: tuple[str, int]                    # file and line of its construction
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Makes a subclass's own __call__ get Arrays, from outside too."""
+        super().__init_subclass__(**kwargs)
+        if "__call__" in vars(cls):
+            cls.__call__ = own_call(vars(cls)["__call__"])  # type: ignore[method-assign]
 
     def __new__(cls, *_: Any, **__: Any) -> Self:
         """Prepares what __init__ fills, so that a subclass need not call super().__init__()."""
@@ -53,7 +62,7 @@ class Module:
         caller = sys._getframe(1)
         vars(self).update(
             training=True, _parameters={}, _buffers={}, _modules={}, _unsaved_buffers=set(),
-            _hooks=Hooks(), _made_at=(caller.f_code.co_filename, caller.f_lineno),
+            _made_at=(caller.f_code.co_filename, caller.f_lineno), **no_hooks(),
         )
         return self
 
@@ -69,15 +78,21 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return call(self._run_layer, args, kwargs, root=self)
-
-    def _run_layer(self, *args: Any, **kwargs: Any) -> Any:
-        return running.get().layer(self, args, kwargs)
-
-    def _run_forward(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        if self._hooks.before or self._hooks.after:
-            return self._hooks.run(self, tuple(args), dict(kwargs))
-        return self.forward(*args, **kwargs)
+        if current.get() is OUTSIDE:
+            return call(self.__call__, args, kwargs, root=self)
+        # All is done in this frame: modules can be nested half as deep as Python can call.
+        run = running.get()
+        run.layers.append(self)
+        try:
+            args, kwargs = mapped(to_array, args), mapped(to_array, kwargs)
+            if self._forward_hooks or self._forward_pre_hooks:
+                return forward_between_hooks(self, args, kwargs)
+            return self.forward(*args, **kwargs)
+        except Exception as error:
+            run.failed(error, args, kwargs)
+            raise
+        finally:
+            run.layers.pop()
 
     def _unlike_eval(self) -> bool:
         """Returns whether the module now computes something else than in eval mode."""
@@ -93,7 +108,10 @@ class Module:
         with_kwargs: hook(module, args, kwargs) is called, and returns None or new (args, kwargs).
         prepend: the hook runs before those there are.
         """
-        return RemovableHandle(self._hooks.before, Hook(hook, with_kwargs), prepend)
+        handle = RemovableHandle(self._forward_pre_hooks, hook, prepend)
+        if with_kwargs:
+            self._forward_pre_hooks_with_kwargs[handle.id] = True
+        return handle
 
     def register_forward_hook(self, hook: Callable[..., Any], *, prepend: bool = False,
                               with_kwargs: bool = False, always_call: bool = False
@@ -105,7 +123,17 @@ class Module:
         too.
         prepend: the hook runs before those there are.
         """
-        return RemovableHandle(self._hooks.after, Hook(hook, with_kwargs, always_call), prepend)
+        handle = RemovableHandle(self._forward_hooks, hook, prepend)
+        if with_kwargs:
+            self._forward_hooks_with_kwargs[handle.id] = True
+        if always_call:
+            self._forward_hooks_always_called[handle.id] = True
+        return handle
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Takes the attributes of a module that is unpickled or copied; a subclass may extend it.
+        """
+        vars(self).update(state)
 
     # -- attributes --------------------------------------------------------------------------------
 
@@ -118,11 +146,11 @@ class Module:
             self.register_buffer(name, value, value.persistent)
         elif isinstance(value, Module):
             self._forget_attribute(name)
-            self.add_module(name, value)
+            Module.add_module(self, name, value)     # torch calls no override here, and it may loop
         elif name in self._parameters:
             self.register_parameter(name, value)
         elif name in self._modules:
-            self.add_module(name, value)
+            Module.add_module(self, name, value)
         elif name in self._buffers:
             self.register_buffer(name, value, name not in self._unsaved_buffers)
         else:
@@ -185,8 +213,9 @@ class Module:
         """Adds a submodule, or None in place of one, under this name."""
         self._check_attribute_name("module", name, self._modules)
         if not isinstance(module, Module | None):
-            raise TypeError(f"{name} is a module: it can be a Module or None, "
-                            f"not {type(module).__name__}")
+            raise TypeError(f"{self._get_name()} cannot have {describe(module)} as its module "
+                            f"{name!r}: it has to be an nncompile.nn.Module or None"
+                            f"{_torch_hint(module)}")
         self._modules[name] = module
 
     register_module = add_module
@@ -310,75 +339,7 @@ class Module:
         fn(self)
         return self
 
-    # -- state -------------------------------------------------------------------------------------
-
-    def state_dict(self, *, destination: Any = None, prefix: str = "", keep_vars: bool = False
-                   ) -> Any:
-        """Returns all parameters and persistent buffers by path, as ndarrays that share memory.
-
-        keep_vars: the Parameters and Arrays themselves. Parameters of a lazy layer that have no
-        shape yet are left out.
-        """
-        state = OrderedDict() if destination is None else destination
-        save(self, state, prefix, keep_vars)
-        return state
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True,
-                        assign: bool = False) -> IncompatibleKeys:
-        """Copies values into the parameters and buffers, all of them or none.
-
-        state_dict: by path, anything that numpy.asarray takes, torch's tensors included; the shapes
-        have to be the model's, and numbers are converted to its dtypes.
-        assign: use the given arrays themselves, in their dtypes. strict: whether missing and
-        unexpected keys are errors.
-        Raises InputError that names all keys that are missing, unexpected, or do not fit.
-        """
-        if not isinstance(state_dict, Mapping):
-            raise TypeError(f"a state dict maps names to arrays, got {type(state_dict).__name__}")
-        return load(self, state_dict, strict, assign)
-
-    def _arrays_in_state(self, prefix: str, recurse: bool = True) -> dict[str, Array]:
-        own: dict[str, Array | None] = {**self._parameters}
-        own |= {name: b for name, b in self._buffers.items() if name not in self._unsaved_buffers}
-        state = {prefix + name: array for name, array in own.items() if array is not None}
-        for name, module in self._modules.items() if recurse else ():
-            if module is not None:
-                state |= module._arrays_in_state(f"{prefix}{name}.")
-        return state
-
-    def _has_extra_state(self) -> bool:
-        return type(self).get_extra_state is not Module.get_extra_state
-
-    def get_extra_state(self) -> Any:
-        """Returns what else the state dict holds, under _extra_state; a subclass may define it."""
-        raise RuntimeError(f"{type(self).__name__} has no get_extra_state")
-
-    def set_extra_state(self, state: Any) -> None:
-        """Restores what get_extra_state returned; a subclass that has one defines the other."""
-        raise RuntimeError(f"{type(self).__name__} has no set_extra_state")
-
-    def register_state_dict_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """Makes state_dict run hook(module, prefix, keep_vars) before this module's part."""
-        return RemovableHandle(self._hooks.around("before save"), hook)
-
-    def register_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """Makes state_dict run hook(module, state_dict, prefix, {}) after this module's part.
-
-        The hook changes the dict in place.
-        """
-        return RemovableHandle(self._hooks.around("after save"), hook)
-
-    def register_load_state_dict_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """Makes load_state_dict run a hook on a copy of the dict before it loads.
-
-        The hook may change the copy. It is called with (module, state_dict, prefix, {}, strict,
-        missing_keys, unexpected_keys, error_msgs).
-        """
-        return RemovableHandle(self._hooks.around("before load"), hook)
-
-    def register_load_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """Makes load_state_dict run hook(module, incompatible_keys) after it has loaded."""
-        return RemovableHandle(self._hooks.around("after load"), hook)
+    # -- modes and types ---------------------------------------------------------------------------
 
     _target = "cpu"      # what nncompile.compile compiles for by default
 
@@ -386,13 +347,27 @@ class Module:
         """Sets training mode here and below, which dropout and batch norm heed; returns self."""
         if not isinstance(mode, bool):
             raise ValueError(f"training mode is True or False, not {mode!r}")
-        for module in self.modules():
-            module.training = mode
+        self.training = mode
+        for child in self.children():
+            child.train(mode)
         return self
 
     def eval(self) -> Self:
         """Sets eval mode here and below, the mode to compile a model in; returns self."""
         return self.train(False)
+
+    def _apply(self, fn: Callable[[Any], Any], recurse: bool = True) -> Self:
+        """Replaces each parameter and buffer, here and below, by what fn returns for it.
+
+        It is what every conversion calls, in each module, and may be overridden. Tied arrays stay
+        tied. Returns self.
+        """
+        for child in self.children() if recurse else ():
+            child._apply(fn)
+        for array in (*self._parameters.values(), *self._buffers.values()):
+            if array is not None and (applied := fn(array)) is not array:
+                array._payload = as_data(applied)
+        return self
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Sets requires_grad of all parameters, and returns self. No gradient is computed."""
@@ -422,10 +397,7 @@ class Module:
             return self
         if np.dtype(dtype).kind != "f":
             raise TypeError(f"a module's type is float32 or float64, not {np.dtype(dtype)}")
-        for array in [*self.parameters(), *self.buffers()]:
-            if array.dtype.kind == "f":
-                array._payload = as_data(array.numpy().astype(dtype))
-        return self
+        return self._apply(lambda array: array.to(dtype) if array.is_floating_point() else array)
 
     def _checked_target(self, device: Any) -> str:
         """Returns the target of a device's name.
@@ -458,10 +430,12 @@ class Module:
         return self._rounded(_to_bfloat16)
 
     def _rounded(self, rounding: Callable[[Any], Any]) -> Self:
-        for array in [*self.parameters(), *self.buffers()]:
-            if array.dtype.kind == "f" and not isinstance(array, Uninitialized):
-                array._payload = as_data(rounding(array.numpy().astype(np.float32)))
-        return self
+        def rounded(array: Array) -> Array:
+            if isinstance(array, Uninitialized) or not array.is_floating_point():
+                return array
+            return Array(as_data(rounding(array.numpy().astype(np.float32))))
+
+        return self._apply(rounded)
 
     def cpu(self) -> Self:
         """Chooses the CPU as what the model is compiled for; returns self."""
@@ -470,9 +444,7 @@ class Module:
     def to_empty(self, *, device: Any, recurse: bool = True) -> Self:
         """Replaces all parameters and buffers by zeros of the same shapes; returns self."""
         self._checked_target(device)
-        for array in [*self.parameters(recurse), *self.buffers(recurse)]:
-            array._payload = np.zeros_like(array.numpy())
-        return self
+        return self._apply(lambda array: Array(np.zeros_like(array.numpy())), recurse)
 
     # -- text --------------------------------------------------------------------------------------
 
@@ -480,10 +452,24 @@ class Module:
         """Returns the repr's arguments: `in_features=64, out_features=10, bias=True`."""
         return ""
 
+    def _get_name(self) -> str:
+        """Returns what the repr begins with."""
+        return type(self).__name__
+
     def __repr__(self) -> str:
-        extra = self.extra_repr()
-        children = [f"({name}): {module!r}" for name, module in self._modules.items()]
-        return layout(type(self).__name__, extra.split("\n") if extra else [], children)
+        extra, children = self.extra_repr(), []
+        for name, module in self._modules.items():  # in this frame: a comprehension has its own
+            children.append(f"({name}): {module!r}")
+        return layout(self._get_name(), extra.split("\n") if extra else [], children)
+
+
+def _torch_hint(given: Any) -> str:
+    """Returns what to do where a module of torch's is given as one of ours."""
+    bases = {base.__module__.partition(".")[0] for base in type(given).__mro__}
+    if "torch" not in bases:
+        return ""
+    return (f"\n  do: import {type(given).__name__}'s file with nncompile in place of torch, since "
+            f"its class, of {type(given).__module__}, is one of torch's")
 
 
 def _to_bfloat16(values: Any) -> Any:

@@ -16,8 +16,6 @@ class Layer(Protocol):
 
     _made_at: tuple[str, int]
 
-    def _run_forward(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Any: ...
-
     def named_modules(self) -> Iterator[tuple[str, Layer]]:
         """Yields the layer and all below, each with its path."""
 
@@ -29,17 +27,13 @@ class Run:
         self.root = root
         self.layers: list[Layer] = []
 
-    def layer(self, layer: Layer, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-        """Returns the result of a layer's forward; an Error gets a note that names the layer."""
-        self.layers.append(layer)
-        try:
-            return layer._run_forward(args, kwargs)
-        except Error as error:
-            if not hasattr(error, "__notes__"):
-                error.add_note(f"  layer: {self.layer_name()}")
-            raise
-        finally:
-            self.layers.pop()
+    def failed(self, error: Exception, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
+        """Is told of an exception in the running layer; an Error gets a note that names the layer.
+
+        args, kwargs: what the layer was called with.
+        """
+        if isinstance(error, Error) and not hasattr(error, "__notes__"):
+            error.add_note(f"  layer: {self.layer_name()}")
 
     def layer_name(self) -> str:
         """Returns the path and the class of the running layer: `0.fc Linear`."""
