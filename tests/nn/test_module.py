@@ -149,7 +149,7 @@ def test_a_load_that_fails_names_everything_and_changes_nothing():
         "  unexpected keys: more, cache",
         "  mean: values of type complex128 cannot become f32[4]",
         "  layers.0.weight: the shape is [4, 5], the model's [4, 4]",
-        "  layers.1.weight: values of type <U4 cannot become f32[4, 4]",
+        "  layers.1.weight: text is no number",
     ]
     assert all(np.array_equal(before[n], a) for n, a in model.state_dict().items())
 
