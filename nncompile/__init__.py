@@ -38,6 +38,7 @@ with _paused_collection():
         Error,
         InputError,
         MissingExtraError,
+        ModelImportError,
         PerformanceWarning,
         TraceError,
     )
@@ -47,6 +48,7 @@ with _paused_collection():
 
 if TYPE_CHECKING:
     from nncompile.compiler import compile
+    from nncompile.importers.onnx import from_onnx
     from nncompile.model import CompiledModel
     from nncompile.statefile import load_file, save_file
 
@@ -55,17 +57,17 @@ Tensor = Array                                # the name that models written for
 double, float, int, long, bool = float64, float32, int32, int64, bool_
 
 __all__ = ["Array", "CompileError", "CompiledModel", "Error", "InputError", "MissingExtraError",
-           "PerformanceWarning", "Size", "Tensor", "TraceError", "compile", "device", "dtype",
-           "enable_grad", "finfo", "float32", "float64", "iinfo", "inf", "inference_mode", "int8",
-           "int32", "int64", "is_grad_enabled", "load_file", "manual_seed", "nan", "nn", "no_grad",
-           "pi", "save_file", "set_grad_enabled", "trace", "trace_structured", "uint8",
-           *functions.__all__]
+           "ModelImportError", "PerformanceWarning", "Size", "Tensor", "TraceError", "compile",
+           "device", "dtype", "enable_grad", "finfo", "float32", "float64", "from_onnx", "iinfo",
+           "inf", "inference_mode", "int8", "int32", "int64", "is_grad_enabled", "load_file",
+           "manual_seed", "nan", "nn", "no_grad", "pi", "save_file", "set_grad_enabled", "trace",
+           "trace_structured", "uint8", *functions.__all__]
 
 
 # What is imported when it is asked for: modules, and names with the module that each is from.
-_MODULES = ("compiler", "model", "passes", "schedule")
-_NAMES = {"compile": "compiler", "CompiledModel": "model", "load_file": "statefile",
-          "save_file": "statefile"}
+_MODULES = ("compiler", "importers", "model", "onnx_backend", "passes", "schedule")
+_NAMES = {"compile": "compiler", "CompiledModel": "model", "from_onnx": "importers.onnx",
+          "load_file": "statefile", "save_file": "statefile"}
 _importing = _forks.lock()           # a child would wait for an import that another thread began
 
 

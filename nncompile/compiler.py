@@ -17,9 +17,9 @@ from nncompile.backend import Backend
 from nncompile.collection import paused_collection
 from nncompile.entries import Entry, entries_of
 from nncompile.errors import CompileError, InputError
+from nncompile.importers.kinds import is_onnx
 from nncompile.inspect.dump import dump
 from nncompile.model import CompiledModel, PassRun
-from nncompile.nn import Module
 from nncompile.passes import DEFAULT_PIPELINE, checked_pipeline
 from nncompile.placeholders import getter
 from nncompile.schedule import schedule
@@ -29,20 +29,23 @@ from nncompile.trace import trace_structured
 
 
 @paused_collection()
-def compile(model: Module | ir.Graph | str | PathLike[str], *inputs: Any,
+def compile(model: Any, *inputs: Any,
             threads: int | None = None, target: str | None = None, check: bool = False,
             precision: str | None = None, passes: Sequence[ir.Pass] = DEFAULT_PIPELINE,
             **keywords: Any) -> CompiledModel:
     """Compiles a model to one fast callable for every batch size.
 
-    model:     an `nn.Module` in eval mode; or, without inputs, an `ir.Graph` with its data or the
-               path of a file with the text of a graph, "model.ir".
+    model:     an `nn.Module` in eval mode; or, without inputs, an `ir.Graph` with its data, the
+               path of a file with the text of a graph, "model.ir", or an ONNX model: "model.onnx",
+               the bytes of such a file, or an `onnx.ModelProto`.
     inputs:    a type text ("f32[B, 64]", "i64[B, T]") or an example array (its first dim becomes
                dynamic) for each argument of `forward`, or such in a tuple, list, dict, named tuple
-               or dataclass; `keywords` are the arguments that go by name.
+               or dataclass; `keywords` are the arguments that go by name; for an ONNX model those
+               of `from_onnx`: shapes, constants, external_data.
     threads:   the most threads of a call; None: NNCOMPILE_THREADS, or all CPUs of the process.
     target:    "cpu" or "cuda"; None: what `model.to(target)` has chosen, or "cpu".
-    check:     evaluate the graph before and after every pass, and raise PassError on a difference.
+    check:     evaluate the graph before and after every pass, and raise PassError on a difference;
+               an ONNX model is also compared with onnx.reference.
     precision: None: products are computed in the arrays' own dtype. "tf32" is refused: no target
                has it.
     passes:    what rewrites the graph, in this order: `nncompile.passes` has the passes, each with
@@ -50,7 +53,8 @@ def compile(model: Module | ir.Graph | str | PathLike[str], *inputs: Any,
 
     The weights are copied: later changes of the model do not reach the result (see load_weights).
     Raises InputError for passes that are none, and for a graph that lacks data or is given inputs;
-    TraceError where `forward` cannot be traced; VerifyError where a pass returns a graph that is
+    TraceError where `forward` cannot be traced; ModelImportError, with all that is in the way, for
+    an ONNX model that cannot be imported; VerifyError where a pass returns a graph that is
     illegal or has other inputs or outputs; CompileError where the graph cannot be compiled for the
     target.
     """
@@ -60,6 +64,8 @@ def compile(model: Module | ir.Graph | str | PathLike[str], *inputs: Any,
         raise CompileError(f"precision={precision!r} cannot be had of the {name} target: it "
                            "computes in the arrays' own type\n  do: leave precision out")
     pipeline = checked_pipeline(passes)
+    if is_onnx(model):
+        return _compile_onnx(model, inputs, keywords, threads, name, check, pipeline)
     if isinstance(model, str | PathLike):
         from nncompile.modelfile import load_graph
         model = load_graph(fspath(model))
@@ -71,14 +77,34 @@ def compile(model: Module | ir.Graph | str | PathLike[str], *inputs: Any,
     return compile_graph(graph, nesting, entries, threads, name, check, pipeline)
 
 
-@paused_collection()
-def compile_graph(graph: ir.Graph, nesting: Nesting | None, entries: Mapping[str, Entry],
+def _compile_onnx(model: Any, inputs: Sequence[Any], keywords: Mapping[str, Any],
                   threads: int | None, target: str, check: bool, passes: Sequence[ir.Pass]
                   ) -> CompiledModel:
+    """Returns the compiled form of an ONNX model."""
+    from nncompile.importers.onnx import check_against_reference, import_onnx
+    if inputs:
+        raise InputError(f"an ONNX model has its inputs: leave {len(inputs)} out\n"
+                         "  do: shapes={...} gives numbers or names to its open sizes")
+    imported = import_onnx(model, **keywords)
+    params = [v.name for v in imported.graph.params if v.kind == "parameter"]
+    names = dict(zip(params, params, strict=True)) | dict(imported.aliases)
+    entries = {name: Entry(parameter) for name, parameter in names.items()}
+    compiled = compile_graph(imported.graph, None, entries, threads, target, check, passes,
+                             imported.notes)
+    if check:
+        check_against_reference(model, imported, compiled, keywords.get("constants") or {})
+    return compiled
+
+
+@paused_collection()
+def compile_graph(graph: ir.Graph, nesting: Nesting | None, entries: Mapping[str, Entry],
+                  threads: int | None, target: str, check: bool, passes: Sequence[ir.Pass],
+                  notes: Sequence[str] = ()) -> CompiledModel:
     """Returns the compiled form of a legal graph.
 
     nesting: how calls nest its arrays, or None if they do not. entries: what each name of a state
-    dict is; without any, the names are those of the graph's parameters.
+    dict is; without any, the names are those of the graph's parameters. notes: what
+    `explain` adds of where it is from.
     """
     options.check()
     with StandardFloats():
@@ -88,8 +114,9 @@ def compile_graph(graph: ir.Graph, nesting: Nesting | None, entries: Mapping[str
         program = schedule(runs[-1].graph, backend.traits)
         write("program.txt", program)
         compile_again = partial(compile_graph, nesting=nesting, entries=entries, threads=threads,
-                                target=target, check=check, passes=passes)
-        compiled = CompiledModel(runs, program, backend, nesting, entries, threads, compile_again)
+                                target=target, check=check, passes=passes, notes=notes)
+        compiled = CompiledModel(runs, program, backend, nesting, entries, threads, compile_again,
+                                 notes)
         write("source.py", compiled.source)
         return compiled
 

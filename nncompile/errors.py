@@ -8,8 +8,8 @@ import warnings
 
 from ir import Error
 
-__all__ = ["CompileError", "Error", "InputError", "MissingExtraError", "PerformanceWarning",
-           "TraceError"]
+__all__ = ["CompileError", "Error", "InputError", "MissingExtraError", "ModelImportError",
+           "PerformanceWarning", "TraceError"]
 
 _OURS = os.path.dirname(__file__) + os.sep
 
@@ -32,6 +32,12 @@ class MissingExtraError(Error, ImportError):
     def __init__(self, message: str, *, name: str) -> None:
         super().__init__(message)
         self.name = name
+
+
+class ModelImportError(Error):
+    """A model of another format that cannot be imported. It lists everything in the way."""
+
+    inputs: tuple[str, ...] = ()                 # whose numbers decide shapes, and are not known
 
 
 class PerformanceWarning(UserWarning):

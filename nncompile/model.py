@@ -67,15 +67,17 @@ class CompiledModel:
         its embedding.
         """, **dict.fromkeys((
             "_arguments", "_asked_threads", "_compile_again", "_entries", "_loaded", "_nesting",
-            "_program", "_runs", "_spec", "_weights", "__weakref__"))}
+            "_notes", "_program", "_runs", "_spec", "_weights", "__weakref__"))}
 
     def __init__(self, runs: Sequence[PassRun], program: Program, backend: Backend,
                  nesting: Nesting | None, entries: Mapping[str, Entry], threads: int | None,
-                 compile_again: Callable[..., CompiledModel]) -> None:
+                 compile_again: Callable[..., CompiledModel], notes: Sequence[str] = ()) -> None:
         """Loads the program and lets go of the model's own weights.
 
         compile_again: makes the same model of the traced graph, with threads=; it can be pickled.
+        notes: what `explain` says of where the model is from.
         """
+        self._notes = tuple(notes)
         self._entries, self._asked_threads = dict(entries), threads
         self._nesting = None if nesting is None or nesting.is_flat else nesting
         self._compile_again = compile_again
@@ -193,7 +195,7 @@ class CompiledModel:
         """Returns what was done to the model in words: passes, steps, memory, how work is shared.
         """
         return explain([(r.name, r.graph, r.seconds) for r in self._runs], self._program,
-                       self._loaded.notes())
+                       [*self._notes, *self._loaded.notes()])
 
     def profile(self, /, *inputs: Any, **keywords: Any) -> Profile:
         """Returns the time of each step for these inputs on one thread, in the generated code."""

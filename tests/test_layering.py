@@ -27,6 +27,7 @@ ROOMS = (
     ("nncompile.nn",),
     ("nncompile.functions", "nncompile.einops"),
     ("nncompile.trace",),
+    ("nncompile.importers",),
     ("nncompile.passes",),
     ("nncompile.schedule",),
     ("nncompile.backend", "nncompile.faults"),
@@ -43,6 +44,7 @@ ROOMS = (
     ("nncompile.entries", "nncompile.weights", "nncompile.arguments", "nncompile.model"),
     ("nncompile.modelfile",),
     ("nncompile.compiler",),
+    ("nncompile.onnx_backend",),
     ("nncompile",),                              # the package itself: what a user imports
     ("nncompile.counterparts", "nncompile.bench"),
     ("nncompile.cli", "nncompile.__main__"),

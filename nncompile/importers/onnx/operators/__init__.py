@@ -1,0 +1,19 @@
+"""The table of ONNX operators: one row each, in the file of its family."""
+from __future__ import annotations
+
+from nncompile.importers.onnx.operator import Operator
+from nncompile.importers.onnx.operators import (
+    attention,
+    control,
+    elementwise,
+    indices,
+    normalization,
+    products,
+    reductions,
+    shapes,
+)
+
+OPERATORS: dict[tuple[str, str], Operator] = {
+    (row.domain, row.name): row for family in (
+        elementwise, products, reductions, normalization, shapes, indices, attention, control)
+    for row in family.ROWS}
