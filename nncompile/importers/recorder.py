@@ -15,6 +15,9 @@ from nncompile.array.recording import Recorder
 FOLDED_AT_ONCE = 1 << 22                         # elements of one array that is computed here
 FOLDED_TOGETHER = 1 << 28                        # elements of all of them
 _LARGEST_WEIGHT = 1 << 28                        # elements that loading computes from the weights
+_MOVED = frozenset(["slice", "reshape", "transpose", "expand", "concat", "take", "take_along",
+                    "cast"])
+_COUNTED = frozenset(["iota", "argmax", "argmin", "topk_ids"])
 _LARGEST = 1 << 40                               # elements of any array whose shape is known
 
 
@@ -31,6 +34,7 @@ class ImportRecorder(Recorder):
         self.budget = FOLDED_TOGETHER
         self.at_load: set[Value] = set()         # values that the weights alone determine
         self.producers: dict[Value, tuple[Value, ...]] = {}
+        self.not_negative: set[Value] = set()    # integers that are 0 or more for all inputs
 
     def where(self) -> Where:
         """Returns the operation of the file."""
@@ -52,6 +56,9 @@ class ImportRecorder(Recorder):
         value = super().declare(kind, name, type_, data)
         if kind != "input":
             self.at_load.add(value)
+        counts = kind == "constant" and data is not None and data.dtype.kind in "iu"
+        if counts and not (np.asarray(data) < 0).any():
+            self.not_negative.add(value)
         return value
 
     def op(self, name: str, operands: Sequence[Payload | float], attrs: Attrs) -> Payload:
@@ -65,6 +72,9 @@ class ImportRecorder(Recorder):
         result = super().op(name, operands, attrs)
         assert isinstance(result, Value)
         self.producers[result] = tuple(values)
+        first = values[:1] if name.startswith("take") else values
+        if name in _COUNTED or (name in _MOVED and self.not_negative.issuperset(first)):
+            self.not_negative.add(result)
         self._check_size(result, not symbolic and self.at_load.issuperset(values))
         return result
 

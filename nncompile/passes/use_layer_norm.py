@@ -3,7 +3,7 @@ from __future__ import annotations
 from ir import Context, Graph, Node
 from ir.records import dataclass
 from nncompile.passes.support.matching import recognise
-from nncompile.passes.support.norms import centred, norm, with_operand
+from nncompile.passes.support.norms import centred, norm, shifted_norm, with_operand
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,10 @@ class UseLayerNorm:
     -->
         %0 = layer_norm(%x, @w, @b) {axes = [1], eps = 1e-05}
 
-    The variance may also be mean(x * x) - mean(x) * mean(x). A norm without an eps is left as it
-    is, because a constant row is then whatever the rounding makes of 0 / 0.
+    The variance may also be mean(x * x) - mean(x) * mean(x), limited to 0 or not; and with
+    s = w / sqrt(variance + eps), the norm may be written as x * s + (b - mean(x) * s). A norm
+    without an eps is left as it is, because a constant row is then whatever the rounding makes of
+    0 / 0.
 
     Bounded: a layer norm rounds less, and its squares do not overflow.
     """
@@ -39,5 +41,9 @@ def _layer_norm(node: Node, context: Context) -> Node | None:
     found = norm(node, context) if node.op in ("mul", "div") else None
     if found is not None and (of := centred(found.x, context)) is not None and of[1] == found.axes:
         return Node(node.result, "layer_norm", (of[0], *found.weight), found.attrs, node.where)
+    if (shifted := shifted_norm(node, context)) is not None and shifted[0].weight:
+        found, bias = shifted
+        return Node(node.result, "layer_norm", (found.x, *found.weight, bias), found.attrs,
+                    node.where)
     return (with_operand(node, context, "layer_norm", "mul", 1)
             or with_operand(node, context, "layer_norm", "add", 2))

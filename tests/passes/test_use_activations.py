@@ -37,6 +37,9 @@ def test_a_gelu(before, op):
 ERFS = {
     "by the reciprocal": [("div(%x, 1.4142135623730951)", "mul(0.7071067811865476, %x)")],
     "the half first": [("mul(%x, %2)", "mul(0.5, %2)"), ("mul(%3, 0.5)", "mul(%x, %3)")],
+    "in float32": [("1.4142135623730951", "1.4142135381698608")],
+    "by the reciprocal in float32": [
+        ("div(%x, 1.4142135623730951)", "mul(%x, 0.7071067690849304)")],
     "half of it": [("mul(%3, 0.5)", "div(%3, 2.0)")],
     "half of x": [("mul(%x, %2)", "mul(%x, 0.5)"), ("mul(%3, 0.5)", "mul(%3, %2)")],
     "a sum": [("add(%1, 1.0)", "mul(%x, %1)"), ("mul(%x, %2)", "add(%x, %2)")],
@@ -59,6 +62,8 @@ TANHS = {
     "a power": [("mul(%0, %x)", "pow(%x, 3.0)")],
     "factored": [("mul(%0, %x)", "mul(%0, 0.044715)"), ("mul(0.044715, %1)", "add(1.0, %1)"),
                  ("add(%x, %2)", "mul(%x, %2)")],
+    "in float32": [("0.7978845608028654", "0.7978845834732056"),
+                   ("0.044715", "0.044714998453855515")],
     "ten digits": [("0.7978845608028654", "0.79788456080287")],
     "a sigmoid": [("0.7978845608028654", "1.5957691216057308"), ("tanh", "sigmoid"),
                   ("add(1.0, %5)", "mul(%x, %5)"), ("%7: f32[B, 8] = mul(0.5, %x)\n    ", ""),
@@ -108,6 +113,14 @@ NO_GELUS = {
     "the tanh is returned": (TANH, "return %8", "return %8, %5"),
     "a sine": (TANH, "tanh(%4)", "sin(%4)"),
 }
+
+
+@pytest.mark.parametrize("number", ["1.41421", "1.4142146110534668"])
+def test_numbers_are_compared_in_the_dtype_of_the_graph(number):
+    stays(UseGELU(), ERF.replace("1.4142135623730951", number))
+    in_double = str(graph(ERF.replace("1.4142135623730951", "1.4142135381698608")))
+    before = ir.check.with_data(ir.parse(in_double.replace("f32", "f64")))
+    assert nodes(UseGELU()(before)) == nodes(before)
 
 
 @pytest.mark.parametrize("before, old, new", NO_GELUS.values(), ids=NO_GELUS)

@@ -75,6 +75,59 @@ def test_a_layer_norm_by_two_moments():
         return %0""")
 
 
+def test_a_layer_norm_by_two_moments_that_are_limited():
+    for limit in "maximum(%5, 0.0)", "maximum(0.0, %5)", "relu(%5)":
+        becomes(UseLayerNorm(), f"""
+            %0: f32[B, 1] = mean(%x) {{axes = [1], keepdims = true}}
+            %1: f32[B, 8] = sub(%x, %0)
+            %2: f32[B, 8] = mul(%x, %x)
+            %3: f32[B, 1] = mean(%2) {{axes = [1], keepdims = true}}
+            %4: f32[B, 1] = mul(%0, %0)
+            %5: f32[B, 1] = sub(%3, %4)
+            %l: f32[B, 1] = {limit}
+            %6: f32[B, 1] = add(%l, 0.1)
+            %7: f32[B, 1] = sqrt(%6)
+            %8: f32[B, 8] = div(%1, %7)
+            return %8""", """
+            %0: f32[B, 8] = layer_norm(%x) {axes = [1], eps = 0.1}
+            return %0""")
+
+
+SHIFTED = """
+    %0: f32[B, 1] = mean(%x) {axes = [1], keepdims = true}
+    %1: f32[B, 8] = sub(%x, %0)
+    %2: f32[B, 8] = mul(%1, %1)
+    %3: f32[B, 1] = mean(%2) {axes = [1], keepdims = true}
+    %4: f32[B, 1] = add(%3, 1e-05)
+    %5: f32[B, 1] = rsqrt(%4)
+    %6: f32[B, 8] = mul(%5, @b)
+    %7: f32[B, 8] = mul(%x, %6)
+    %8: f32[B, 8] = mul(%0, %6)
+    %9: f32[B, 8] = sub(%k, %8)
+    %10: f32[B, 8] = add(%7, %9)
+    return %10"""
+
+
+def test_a_layer_norm_by_scale_and_shift():
+    after = """
+        %0: f32[B, 8] = layer_norm(%x, @b, %k) {axes = [1], eps = 1e-05}
+        return %0"""
+    becomes(UseLayerNorm(), SHIFTED, after)
+    becomes_in_double(UseLayerNorm(), SHIFTED, after)
+    becomes(UseLayerNorm(), SHIFTED.replace("add(%7, %9)", "add(%9, %7)").replace(
+        "mul(%0, %6)", "mul(%6, %0)").replace("mul(%x, %6)", "mul(%6, %x)"), after)
+
+
+@pytest.mark.parametrize("old, new", [
+    ("sub(%k, %8)", "sub(%8, %k)"), ("mul(%x, %6)", "mul(%r, %6)"), ("mul(%0, %6)", "mul(%3, %6)"),
+    ("mul(%1, %1)", "mul(%x, %1)"), ("mul(%5, @b)", "mul(%4, @b)"),
+    ("return %10", "return %10, %6"),
+])
+def test_what_only_looks_like_a_scale_and_shift_stays(old, new):
+    assert old in SHIFTED
+    stays(UseLayerNorm(), SHIFTED.replace(old, new))
+
+
 def test_a_layer_norm_over_two_axes():
     becomes(UseLayerNorm(), """
         %0: f32[B, 1, 1] = mean(%q) {axes = [1, 2], keepdims = true}

@@ -28,14 +28,7 @@ from nncompile.importers.onnx.operator import Operator
 from nncompile.importers.onnx.operators import OPERATORS
 from nncompile.importers.onnx.reader import Tensors, dtype_of
 from nncompile.importers.recorder import ImportRecorder
-from nncompile.importers.sizes import (
-    Known,
-    Sizes,
-    elementwise,
-    in_graph,
-    objects_of,
-    sizes_or_numbers,
-)
+from nncompile.importers.sizes import Known, Sizes, in_graph, objects_of, sizes_or_numbers
 
 _MOST_NODES = 1_000_000                          # run, those in functions and loops included
 _DEEPEST = 32                                    # graphs inside of graphs, and of functions
@@ -139,7 +132,7 @@ class Importer:
         _check_names("shapes", self.shapes, {*names, *params}, "inputs and named sizes")
         _check_names("constants", self.constants, names, "inputs")
         batch = "B"
-        if any("B" in names_in_shape(self.shapes[name]) for name in self.shapes):
+        if any("B" in _names_in_shape(self.shapes[name]) for name in self.shapes):
             self._sizes.add("B")
         elif "B" in self._sizes:
             batch = size_name("batch", self._sizes)
@@ -537,7 +530,7 @@ def _dims(info: Any) -> Sequence[Any]:
     return info.type.tensor_type.shape.dim if info.type.HasField("tensor_type") else ()
 
 
-def names_in_shape(given: Any) -> set[Any]:
+def _names_in_shape(given: Any) -> set[Any]:
     """Returns the sizes that one entry of `shapes=` has."""
     return set(given) if isinstance(given, tuple | list) else {given}
 
@@ -562,6 +555,3 @@ def _opsets(imports: Sequence[Any], defs: Any, title: str) -> dict[str, int]:
                                f"that is installed knows those up to {newest}\n  do: install a "
                                "newer onnx")
     return opsets
-
-
-__all__ = ["Imported", "Importer", "elementwise"]

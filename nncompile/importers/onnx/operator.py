@@ -6,7 +6,6 @@ from math import inf
 from typing import Any
 
 from ir.records import cached_property, dataclass
-from nncompile.importers.onnx.node import Node
 from nncompile.importers.sizes import Known
 
 Result = Known | tuple[Known, ...]
@@ -79,4 +78,3 @@ class Operator:
 
 
 Rows = tuple[Operator, ...]
-__all__ = ["Node", "Operator", "Result", "Rows"]

@@ -46,8 +46,8 @@ def _by_function(node: Node, function: Node, context: Context, forms: Sequence[F
             continue
         inside = polynomial(function.inputs[0], context, x)
         for form in forms:
-            if form.function == function.op and is_polynomial(inside, form.inside) \
+            if form.function == function.op and is_polynomial(inside, form.inside, x.type.dtype) \
                     and is_polynomial(polynomial(node.result, context, x, function.result),
-                                      form.outside):
+                                      form.outside, x.type.dtype):
                 return Node(node.result, form.activation, (x,), {}, node.where)
     return None

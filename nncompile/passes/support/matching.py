@@ -58,13 +58,16 @@ def with_known_weights(node: Node | None, context: Context) -> Node | None:
     return node if known else None
 
 
-def is_close(a: float, b: float) -> bool:
+_TOLERANCE = {"f32": 2.0**-22, "f64": 1e-11}
+
+
+def is_close(a: float, b: float, dtype: str) -> bool:
     """Returns whether the number a, as somebody wrote it down, is meant to be b.
 
-    The tolerance is far above the rounding of double precision, because the number may be the
-    result of a few operations, and far below that of float32.
+    The tolerance is a few roundings of the dtype that is computed in, because the number may be the
+    result of a few operations: an exporter writes sqrt(2) as the float32 1.4142135381698608.
     """
-    return isclose(a, b, rel_tol=1e-11)
+    return isclose(a, b, rel_tol=_TOLERANCE[dtype])
 
 
 def is_power_of_two(c: float) -> bool:

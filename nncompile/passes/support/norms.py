@@ -100,14 +100,78 @@ def _mean_squares(argument: Operand, factors: _Fraction, context: Context
 
 def _axes_of_variance(operand: Operand, c: Operand, context: Context) -> Axes | None:
     """The axes where the operand is mean(x * x) - mean(x) * mean(x) and c is x - mean(x)."""
-    match context.producer(operand), centred(c, context):
-        case Node(op="sub", inputs=(squares, square)), (x, axes):
-            averaged, mean = _mean_of(squares, context), _square_of(square, context)
-            if averaged is not None and averaged[1] == axes and mean is not None \
-                    and _square_of(averaged[0], context) is x \
-                    and _mean_of(mean, context) == (x, axes):
-                return axes
+    found = centred(c, context)
+    if found is not None and _is_difference(operand, found[0], found[1], context):
+        return found[1]
     return None
+
+
+def _is_difference(operand: Operand, x: Value, axes: Axes, context: Context) -> bool:
+    """Whether the operand is mean(x * x) - mean(x) * mean(x), which may be limited to 0."""
+    match context.producer(operand):
+        case Node(op="maximum", inputs=(0.0, inner)) | Node(op="maximum", inputs=(inner, 0.0)) \
+                | Node(op="relu", inputs=(inner,)):
+            operand = inner
+    match context.producer(operand):
+        case Node(op="sub", inputs=(squares, square)):
+            averaged, mean = _mean_of(squares, context), _square_of(square, context)
+            return (averaged is not None and averaged[1] == axes and mean is not None
+                    and _square_of(averaged[0], context) is x
+                    and _mean_of(mean, context) == (x, axes))
+    return False
+
+
+def shifted_norm(node: Node, context: Context) -> tuple[Norm, Value] | None:
+    """Returns a norm and its bias where the node is x * s + (bias - mean(x) * s).
+
+    There s is weight / sqrt(variance + eps), as Keras and TensorFlow write it.
+    """
+    if node.op != "add":
+        return None
+    for scaled, shift in both_ways(node.inputs):
+        match context.producer(scaled), context.producer(shift):
+            case Node(op="mul", inputs=factors), Node(op="sub", inputs=(Value() as bias, product_)):
+                for x, scale in both_ways(factors):
+                    found = _norm_by_scale(x, scale, product_, context)
+                    if found is not None and found.x.type == node.result.type \
+                            and _fits((*found.weight, bias), found.x, found.axes, most=2):
+                        return found, bias
+    return None
+
+
+def _norm_by_scale(x: Operand, scale: Operand, product_: Operand, context: Context
+                   ) -> Norm | None:
+    """The norm of x where the scale is weight / sqrt(variance of x + eps).
+
+    product_: what has to be the mean times the scale.
+    """
+    match context.producer(product_):
+        case Node(op="mul", inputs=inputs) if isinstance(x, Value) and isinstance(scale, Value):
+            means = [_mean_of(mean, context) for mean, other in both_ways(inputs)
+                     if other is scale]
+        case _:
+            return None
+    axes = next((found[1] for found in means if found is not None and found[0] is x), None)
+    if axes is None:
+        return None
+    factors = _fraction(scale, context, None)
+    for root, argument in _roots(factors, context):
+        match context.producer(argument):
+            case Node(op="add", inputs=inputs):
+                for variance, eps in both_ways(inputs):
+                    rest = _other_factors(factors, root, x, with_x=False)
+                    if isinstance(eps, float) and _LEAST_EPS <= eps < float("inf") \
+                            and rest is not None and _is_variance(variance, x, axes, context):
+                        return Norm(x, axes, eps, rest)
+    return None
+
+
+def _is_variance(operand: Operand, x: Value, axes: Axes, context: Context) -> bool:
+    """Whether the operand is the variance of x over the axes."""
+    if (averaged := _mean_of(operand, context)) is not None and averaged[1] == axes:
+        square = _square_of(averaged[0], context)
+        return square is not None and centred(square, context) == (x, axes)
+    return _is_difference(operand, x, axes, context)
 
 
 def centred(operand: Operand, context: Context) -> tuple[Value, Axes] | None:
@@ -135,7 +199,7 @@ def _mean_of(operand: Operand, context: Context) -> tuple[Value, Axes] | None:
                               attrs={"axes": axes, "keepdims": True}):
                         size = product(x.type.shape[axis] for axis in axes)
                         if isinstance(factor, float) and isinstance(size, int) \
-                                and is_close(factor * size, 1.0):
+                                and is_close(factor * size, 1.0, x.type.dtype):
                             return x, tuple(axes)
     return None
 
@@ -150,26 +214,28 @@ def _square_of(operand: Operand, context: Context) -> Value | None:
     return None
 
 
-def _other_factors(factors: _Fraction, root: Operand, x: Value) -> tuple[Value, ...] | None:
+def _other_factors(factors: _Fraction, root: Operand, x: Value, with_x: bool = True
+                   ) -> tuple[Value, ...] | None:
     """The factors beside x and the root.
 
-    None where one of these two is not there exactly once, where a number is among the others, and
-    where anything but the root is divided by.
+    None where one of these two is not there exactly once (x not at all, without with_x), where a
+    number is among the others, and where anything but the root is divided by.
     """
     everything = factors.above + factors.below
     if [o for o in factors.below if o is not root] or any(
-            sum(o is part for o in everything) != 1 for part in (root, x)):
+            sum(o is part for o in everything) != count
+            for part, count in ((root, 1), (x, int(with_x)))):
         return None
     rest = tuple(o for o in factors.above if o is not root and o is not x)
     values = tuple(o for o in rest if isinstance(o, Value))
     return values if len(values) == len(rest) else None
 
 
-def _fits(weight: tuple[Value, ...], x: Value, axes: Axes) -> bool:
-    """Whether these are the last axes of x, and the weight, if there is one, has their shape."""
+def _fits(weight: tuple[Value, ...], x: Value, axes: Axes, most: int = 1) -> bool:
+    """Whether these are the last axes of x, and the weights, at most so many, have their shape."""
     last = tuple(range(x.type.ndim - len(axes), x.type.ndim))
     shape = x.type.shape[x.type.ndim - len(axes):]
-    return axes == last and len(weight) <= 1 and all(same(w.type.shape, shape) for w in weight)
+    return axes == last and len(weight) <= most and all(same(w.type.shape, shape) for w in weight)
 
 
 def with_operand(node: Node, context: Context, op: str, step: str, operands: int) -> Node | None:

@@ -73,12 +73,13 @@ def _times(a: Polynomial, b: Polynomial) -> Polynomial | None:
     return None if any(i + j > _MOST_POWERS for i, j in result) else result
 
 
-def is_polynomial(found: Polynomial | None, wanted: Polynomial) -> bool:
+def is_polynomial(found: Polynomial | None, wanted: Polynomial, dtype: str) -> bool:
     """Returns whether the two have the same terms, with factors that are close; see `is_close`."""
     if found is None:
         return False
     terms = {powers: factor for powers, factor in found.items() if factor != 0.0}
-    return terms.keys() == wanted.keys() and all(is_close(terms[p], wanted[p]) for p in wanted)
+    return terms.keys() == wanted.keys() and all(
+        is_close(terms[p], wanted[p], dtype) for p in wanted)
 
 
 def values_behind(node: Node, context: Context) -> list[Value]:

@@ -10,7 +10,8 @@ from ir import DTYPES, DimExpr, Error
 from ir.types import Dim, divide, same
 from nncompile.array import Array, apply
 from nncompile.array.creation import cat
-from nncompile.importers.onnx.operator import Node, Operator, Rows
+from nncompile.importers.onnx.node import Node
+from nncompile.importers.onnx.operator import Operator, Rows
 from nncompile.importers.sizes import size_in_graph
 
 _HIDDEN = -math.inf

@@ -11,7 +11,8 @@ from ir.types import Dim, same
 from nncompile.array import Array
 from nncompile.array.creation import cat
 from nncompile.array.indexing import axis_of
-from nncompile.importers.onnx.operator import Node, Operator, Rows
+from nncompile.importers.onnx.node import Node
+from nncompile.importers.onnx.operator import Operator, Rows
 from nncompile.importers.sizes import Known, Sizes, whole_numbers
 
 _MOST_STEPS = 4096

@@ -4,7 +4,6 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from functools import reduce
-from math import pi, sqrt
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,9 @@ import numpy as np
 from ir import DTYPES, DimExpr, Error
 from ir.types import FLOATS, extent
 from nncompile.array import Array, apply
-from nncompile.array.dtypes import category
-from nncompile.importers.onnx.operator import Node, Operator, Rows
-from nncompile.importers.sizes import Sizes, elementwise, sizes_or_numbers, truncated
+from nncompile.importers.onnx.node import Node
+from nncompile.importers.onnx.operator import Operator, Rows
+from nncompile.importers.sizes import Sizes, elementwise, truncated
 
 _SELU_ALPHA, _SELU_GAMMA = 1.6732632423543772, 1.0507009873554805
 
@@ -304,10 +303,6 @@ def _size_eq(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
-def _gelu_constants() -> tuple[float, float]:
-    return sqrt(0.5), sqrt(2 / pi)
-
-
 _SINCE_6 = (6, 13)
 _SINCE_7 = (7, 22)
 _SINCE_9 = (9, 22)
@@ -374,6 +369,3 @@ ROWS: Rows = (
     Operator("Identity", (1, 13, 14, 16, 19, 21, 23, 24, 25), _identity, lazy="x"),
     Operator("Dropout", (7, 10, 12, 13, 22), _dropout, "ratio seed", static="ratio training"),
 )
-
-
-assert category("f32") == 2 and sizes_or_numbers is not None

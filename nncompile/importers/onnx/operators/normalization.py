@@ -3,13 +3,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from ir import DTYPES, Error
+from ir import Error
 from ir.types import product, same
 from nncompile.array import Array, apply
 from nncompile.array.indexing import axes_of, axis_of
-from nncompile.importers.onnx.operator import Node, Operator, Rows
+from nncompile.importers.onnx.node import Node
+from nncompile.importers.onnx.operator import Operator, Rows
 
 
 def _last_axes(node: Node, x: Array) -> tuple[int, ...]:
@@ -136,8 +135,6 @@ def _mean_variance_normalization(node: Node, x: Array) -> Array:
     variance = apply("mean", apply("mul", centred, centred), axes=axes, keepdims=True)
     return apply("div", centred, apply("add", apply("sqrt", variance), 1e-9))
 
-
-assert np is not None and DTYPES
 
 ROWS: Rows = (
     Operator("LayerNormalization", (17,), _layer_normalization, "axis epsilon stash_type"),

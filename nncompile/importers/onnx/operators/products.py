@@ -5,7 +5,8 @@ from ir import Error
 from ir.types import same
 from nncompile.array import Array, apply
 from nncompile.array.products import einsum
-from nncompile.importers.onnx.operator import Node, Operator, Rows
+from nncompile.importers.onnx.node import Node
+from nncompile.importers.onnx.operator import Operator, Rows
 
 
 def matmul(a: Array, b: Array) -> Array:

@@ -11,7 +11,8 @@ from ir import DTYPES, DimExpr, Error
 from ir.types import product, same
 from nncompile.array import Array, apply
 from nncompile.array.indexing import axes_of, axis_of
-from nncompile.importers.onnx.operator import Node, Operator, Rows
+from nncompile.importers.onnx.node import Node
+from nncompile.importers.onnx.operator import Operator, Rows
 from nncompile.importers.onnx.operators.elementwise import is_float
 from nncompile.importers.sizes import size_in_graph, whole_numbers
 

@@ -10,7 +10,8 @@ from ir.types import Dim, DimExpr, extent, product, same
 from nncompile.array import Array, apply
 from nncompile.array.creation import cat
 from nncompile.array.indexing import axes_of, axis_of, quotient
-from nncompile.importers.onnx.operator import Node, Operator, Rows
+from nncompile.importers.onnx.node import Node
+from nncompile.importers.onnx.operator import Operator, Rows
 from nncompile.importers.sizes import (
     Known,
     dims,
