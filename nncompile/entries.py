@@ -61,7 +61,8 @@ def entries_of(model: Module, graph: Graph, decisions: Mapping[str, str]) -> dic
              for name, (array, why) in recognised.items()}
     reached = {id(array) for array, _ in recognised.values()}
     for path, array in own.items():
-        if id(array) not in reached and (id(array) in used or id(array) in read):
+        needed = id(array) in used or id(array) in read
+        if needed and id(array) not in reached and path not in found:
             found[path] = _entry(array, used.get(id(array), ""), read.get(id(array), ""))
     return found
 

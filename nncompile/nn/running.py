@@ -16,8 +16,8 @@ class Layer(Protocol):
 
     _made_at: tuple[str, int]
 
-    def named_modules(self) -> Iterator[tuple[str, Layer]]:
-        """Yields the layer and all below, each with its path."""
+    def _with_prefixes(self) -> Iterator[tuple[str, Any]]:
+        """Yields the layer and all below, each with its path and a dot behind that."""
 
 
 class Run:
@@ -45,7 +45,10 @@ class Run:
     @cached_property
     def _layer_paths(self) -> dict[int, str]:
         """The path of each layer of the model, by its id."""
-        return {} if self.root is None else {id(m): p for p, m in self.root.named_modules()}
+        paths: dict[int, str] = {}
+        for prefix, layer in () if self.root is None else self.root._with_prefixes():
+            paths.setdefault(id(layer), prefix[:-1])
+        return paths
 
     def use(self, owned: Array) -> None:
         """Is told that a Parameter or a buffer becomes an operand; a subclass may refuse it."""
