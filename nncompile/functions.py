@@ -71,6 +71,7 @@ sum, mean, prod, norm = _function("sum"), _function("mean"), _function("prod"), 
 amax, amin, max, min = _function("amax"), _function("amin"), _function("max"), _function("min")
 argmax, argmin, any, all = map(_function, ("argmax", "argmin", "any", "all"))
 var, std, logsumexp = _function("var"), _function("std"), _function("logsumexp")
+cumprod, diff = _function("cumprod"), _function("diff")
 cumsum, topk, count_nonzero = _function("cumsum"), _function("topk"), _function("count_nonzero")
 var_mean, std_mean = _function("var_mean"), _function("std_mean")
 aminmax = _function("aminmax")
@@ -121,6 +122,7 @@ broadcast_tensors = from_outside(creation.broadcast_tensors)
 as_tensor, from_numpy = creation.as_tensor, creation.from_numpy
 cat, stack = from_outside(creation.cat), from_outside(creation.stack)
 hstack, vstack = from_outside(creation.hstack), from_outside(creation.vstack)
+row_stack, column_stack = vstack, from_outside(creation.column_stack)
 concat = concatenate = cat
 
 # random arrays
@@ -163,26 +165,27 @@ def allclose(input: Any, other: Any, rtol: float = 1e-5, atol: float = 1e-8,
 __all__ = [
     "_assert", "abs", "absolute", "acos", "acosh", "add", "addcdiv", "addcmul", "addmm", "all",
     "allclose", "amax", "amin", "aminmax", "any", "arange", "argmax", "argmin", "argsort",
-    "argwhere", "as_tensor", "asin", "asinh", "atan", "atanh", "baddbmm", "bernoulli", "bincount",
-    "bmm", "broadcast_tensors", "broadcast_to", "bucketize", "cat", "ceil", "chunk", "clamp",
-    "clamp_max", "clamp_min", "clip", "clone", "concat", "concatenate", "copysign", "cos", "cosh",
-    "count_nonzero", "cumsum", "detach", "diag", "diag_embed", "diagonal", "div", "divide", "dot",
-    "einsum", "empty", "empty_like", "eq", "equal", "erf", "erfc", "exp", "exp2", "expm1", "eye",
-    "flatten", "flip", "fliplr", "flipud", "floor", "floor_divide", "frac", "from_numpy", "full",
-    "full_like", "gather", "ge", "greater", "greater_equal", "gt", "hstack", "index_add",
-    "index_select", "is_tensor", "isclose", "isfinite", "isinf", "isnan", "le", "lerp", "less",
-    "less_equal", "linspace", "log", "log1p", "log2", "log10", "log_softmax", "logaddexp",
-    "logical_and", "logical_not", "logical_or", "logical_xor", "logsumexp", "lt", "masked_fill",
-    "masked_select", "matmul", "max", "maximum", "mean", "meshgrid", "min", "minimum", "mm",
-    "moveaxis", "movedim", "mul", "multiply", "mv", "nan_to_num", "narrow", "ne", "neg", "negative",
-    "nonzero", "norm", "normal", "not_equal", "numel", "one_hot", "ones", "ones_like", "outer",
-    "pad", "permute", "positive", "pow", "prod", "rand", "rand_like", "randint", "randint_like",
-    "randn", "randn_like", "randperm", "ravel", "reciprocal", "relu", "remainder",
-    "repeat_interleave", "reshape", "roll", "round", "rsqrt", "scatter", "scatter_add",
-    "searchsorted", "select", "sigmoid", "sign", "sin", "sinh", "softmax", "sort", "split", "sqrt",
-    "square", "squeeze", "stack", "std", "std_mean", "sub", "subtract", "sum", "swapaxes",
-    "swapdims", "t", "take", "take_along_dim", "tan", "tanh", "tensor", "tensordot", "tile", "topk",
-    "transpose", "tril", "tril_indices", "triu", "triu_indices", "true_divide", "trunc", "unbind",
-    "unflatten", "unique", "unique_consecutive", "unsqueeze", "var", "var_mean", "vstack", "where",
-    "zeros", "zeros_like",
+    "argwhere", "as_tensor", "asin", "asinh", "atan", "atanh", "baddbmm", "bernoulli",
+    "bincount", "bmm", "broadcast_tensors", "broadcast_to", "bucketize", "cat", "ceil", "chunk",
+    "clamp", "clamp_max", "clamp_min", "clip", "clone", "column_stack", "concat", "concatenate",
+    "copysign", "cos", "cosh", "count_nonzero", "cumprod", "cumsum", "detach", "diag",
+    "diag_embed", "diagonal", "diff", "div", "divide", "dot", "einsum", "empty", "empty_like",
+    "eq", "equal", "erf", "erfc", "exp", "exp2", "expm1", "eye", "flatten", "flip", "fliplr",
+    "flipud", "floor", "floor_divide", "frac", "from_numpy", "full", "full_like", "gather",
+    "ge", "greater", "greater_equal", "gt", "hstack", "index_add", "index_select", "is_tensor",
+    "isclose", "isfinite", "isinf", "isnan", "le", "lerp", "less", "less_equal", "linspace",
+    "log", "log1p", "log2", "log10", "log_softmax", "logaddexp", "logical_and", "logical_not",
+    "logical_or", "logical_xor", "logsumexp", "lt", "masked_fill", "masked_select", "matmul",
+    "max", "maximum", "mean", "meshgrid", "min", "minimum", "mm", "moveaxis", "movedim", "mul",
+    "multiply", "mv", "nan_to_num", "narrow", "ne", "neg", "negative", "nonzero", "norm",
+    "normal", "not_equal", "numel", "one_hot", "ones", "ones_like", "outer", "pad", "permute",
+    "positive", "pow", "prod", "rand", "rand_like", "randint", "randint_like", "randn",
+    "randn_like", "randperm", "ravel", "reciprocal", "relu", "remainder", "repeat_interleave",
+    "reshape", "roll", "round", "row_stack", "rsqrt", "scatter", "scatter_add", "searchsorted",
+    "select", "sigmoid", "sign", "sin", "sinh", "softmax", "sort", "split", "sqrt", "square",
+    "squeeze", "stack", "std", "std_mean", "sub", "subtract", "sum", "swapaxes", "swapdims",
+    "t", "take", "take_along_dim", "tan", "tanh", "tensor", "tensordot", "tile", "topk",
+    "transpose", "tril", "tril_indices", "triu", "triu_indices", "true_divide", "trunc",
+    "unbind", "unflatten", "unique", "unique_consecutive", "unsqueeze", "var", "var_mean",
+    "vstack", "where", "zeros", "zeros_like",
 ]

@@ -11,8 +11,9 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import DTypeLike
 
 from ir import DTYPES, DimExpr, Error, NDArray, TensorType, Value, product, type_of
+from ir.float_mode import StandardFloats
 from nncompile.array.dispatch import Change, Payload, current
-from nncompile.array.dtypes import category, name_of, result_type, scalar_type
+from nncompile.array.dtypes import category, converted, name_of, result_type, scalar_type
 from nncompile.array.gradients import grad_enabled
 from nncompile.array.indexing import axis_of
 from nncompile.array.storage import VIEWS, Storage, ViewOp, before
@@ -245,6 +246,10 @@ class Core(NDArrayOperatorsMixin):
         result._viewed_leaf = None
         return result
 
+    def detach_(self) -> Self:
+        """Returns the array itself: there is no gradient that it could be a part of."""
+        return self
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
         return np.array(self._numbers("a NumPy function"), dtype=dtype, copy=copy)
 
@@ -347,7 +352,8 @@ def in_type(given: Any, dtype: str) -> Any:
 def constant(value: Any, dtype: str) -> Any:
     """Returns an Array of known numbers. Raises Error where a value does not fit into the dtype."""
     try:
-        return Core._array(np.array(value, DTYPES[dtype]))
+        with StandardFloats():
+            return Core._array(np.array(value, DTYPES[dtype]))
     except OverflowError:
         raise Error(f"{value} does not fit into {DTYPES[dtype]}") from None
 
@@ -362,7 +368,7 @@ def filled(size: Sequence[Any], value: Any, dtype: DType) -> Any:
     number = value.item() if isinstance(value, np.generic) else value
     name = scalar_type(number) if dtype is None else name_of(dtype)
     if category(name) < 2:
-        number = np.asarray(number).astype(DTYPES[name]).item()
+        number = converted(number, DTYPES[name]).item()
     if isinstance(number, int) and abs(number) > _LARGEST_EXACT:
         return constant(number, name).expand(size)._apart()
     return apply("full", float(number), shape=tuple(size), dtype=name)

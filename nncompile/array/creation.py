@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ir import DTYPES, DimExpr, Error, same
+from ir.float_mode import StandardFloats
 from nncompile.array.array import Array, apply, arrays, constant
 from nncompile.array.core import DType, check_device, describe, filled
 from nncompile.array.dtypes import DEFAULT_FLOAT, Scalar, name_of, result_type
@@ -127,7 +128,8 @@ def tensor(data: Any, *, dtype: DType = None, device: Any = None, requires_grad:
         kind = values.dtype.kind if values.size else "f"
         dtype = DTYPES[{"b": "bool", "i": "i64", "f": DEFAULT_FLOAT}.get(kind, DEFAULT_FLOAT)]
     kept = values.dtype if dtype is None else DTYPES[name_of(dtype)]
-    return Array(np.array(values, kept)).requires_grad_(requires_grad)
+    with StandardFloats():
+        return Array(np.array(values, kept)).requires_grad_(requires_grad)
 
 
 def as_tensor(data: Any, dtype: DType = None, device: Any = None) -> Array:
@@ -190,6 +192,12 @@ def hstack(tensors: Sequence[Any]) -> Array:
 def vstack(tensors: Sequence[Any]) -> Array:
     """Returns the arrays concatenated along the first dimension; vectors count as rows."""
     return cat([x.reshape(1, -1) if x.ndim < 2 else x for x in arrays("vstack", *tensors)])
+
+
+def column_stack(tensors: Sequence[Any]) -> Array:
+    """Returns the arrays concatenated along the second dimension; numbers and vectors are columns.
+    """
+    return cat([x.reshape(-1, 1) if x.ndim < 2 else x for x in arrays("column_stack", *tensors)], 1)
 
 
 def broadcast_tensors(*tensors: Any) -> tuple[Array, ...]:

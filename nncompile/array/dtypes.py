@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ir import Error
+from ir import Error, NDArray
+from ir.ops import evaluate
 from ir.types import name_of_dtype
 
 float32, float64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -49,6 +50,14 @@ def name_of(dtype: DTypeLike) -> str:
     except TypeError:
         raise Error(f"{dtype!r} is no element type") from None
     return name_of_dtype(wanted)
+
+
+def converted(values: Any, dtype: np.dtype[Any]) -> NDArray:
+    """Returns the values as a new ndarray of the dtype, which the IR has, as the op `cast` does.
+
+    NumPy reports nothing about numbers that do not fit.
+    """
+    return evaluate("cast", [np.asarray(values)], {"dtype": name_of_dtype(dtype)})
 
 
 def _promoted(first: str, second: str) -> str:

@@ -11,9 +11,11 @@ import math
 from collections.abc import Callable
 from typing import Any, Self, TypeVar
 
-from ir import Error
+import numpy as np
+
+from ir import DTYPES, Error
 from nncompile.array.core import Core, apply, as_array, floating, in_type, operand, together
-from nncompile.array.dtypes import DEFAULT_FLOAT, Scalar, category, result_type
+from nncompile.array.dtypes import DEFAULT_FLOAT, Scalar, category, converted, result_type
 
 _A = TypeVar("_A", bound=Core)
 _Method = TypeVar("_Method", bound=Callable[..., Any])
@@ -197,14 +199,20 @@ class Elementwise(Core):
     greater, greater_equal, less, less_equal, not_equal = gt, ge, lt, le, ne
 
     def add(self, other: Any, *, alpha: Scalar = 1) -> Self:
-        """Returns self + alpha * other, in the common dtype. Of bools it is the logical or."""
-        if _any_bool(self) and _any_bool(other):
-            alpha = bool(alpha)
-        return plus(self, _scaled(other, alpha))
+        """Returns self + alpha * other, in the common dtype. Of bools it is the logical or.
+
+        Raises Error where integers have an alpha that is not whole.
+        """
+        return plus(self, _scaled("add", self, other, alpha))
 
     def sub(self, other: Any, *, alpha: Scalar = 1) -> Self:
-        """Returns self - alpha * other, in the common dtype. Raises Error for bools."""
-        return minus(self, _scaled(other, alpha))
+        """Returns self - alpha * other, in the common dtype.
+
+        Raises Error for bools, and where integers have an alpha that is not whole.
+        """
+        if _any_bool(self, other) or isinstance(other, bool):
+            return minus(self, other)            # which refuses them
+        return minus(self, _scaled("sub", self, other, alpha))
 
     subtract = sub
 
@@ -227,9 +235,12 @@ class Elementwise(Core):
             return apply("trunc", apply("div", a, b))
         if dtype == "bool":
             raise Error("div rounds the quotient of numbers, not of bools")
-        quotient = apply("floor_div", *(apply("abs", o) if isinstance(o, Core) else abs(o)
-                                        for o in (a, b)))
-        return apply("where", apply("lt", a, 0.0).ne(apply("lt", b, 0.0)), quotient.neg(), quotient)
+        floor = apply("floor_div", a, b)
+        if dtype == "u8":
+            return floor
+        exact = apply("eq", apply("mul", floor, b), a)
+        up = apply("logical_and", apply("lt", floor, 0.0), apply("logical_not", exact))
+        return apply("add", floor, up._cast(dtype))
 
     divide = true_divide = div
 
@@ -314,6 +325,8 @@ class Elementwise(Core):
         Infinities are close to themselves alone; NaN is close to NaN where equal_nan is set.
         """
         right = as_array("isclose", other)
+        if _any_bool(self) and _any_bool(right):
+            return self._cast("u8").isclose(right._cast("u8"), rtol, atol)
         near = minus(self, right).abs().le(right.abs().mul(rtol).add(atol))
         if self.is_floating_point():
             near = near.logical_and(apply("isfinite", minus(self, right)))
@@ -347,6 +360,8 @@ class Elementwise(Core):
         if dtype == "bool":
             return apply("where", mask, _as_bool("masked_fill", filler), self)
         whole = category(dtype) == 1
+        if whole and not math.isfinite(filler):
+            raise Error(f"masked_fill cannot put {filler} into {self.type}")
         return apply("where", mask, in_type(int(filler) if whole else filler, dtype), self)
 
     def lerp(self, end: Any, weight: Any) -> Self:
@@ -367,29 +382,52 @@ class Elementwise(Core):
 
     def addcmul(self, tensor1: Any, tensor2: Any, *, value: Scalar = 1) -> Self:
         """Returns self + value * tensor1 * tensor2."""
-        product = as_array("addcmul", tensor1).mul(tensor2)
-        whole = category(result_type([self, product])) < 2
+        factors = as_array("addcmul", tensor1), as_array("addcmul", tensor2)
+        dtype = result_type([self, *factors])
+        product = Elementwise.mul(*(factor._cast(dtype) for factor in factors))
+        whole = category(dtype) < 2
         return self.add(product, alpha=int(value) if whole else value)
 
     def addcdiv(self, tensor1: Any, tensor2: Any, *, value: Scalar = 1) -> Self:
         """Returns self + value * tensor1 / tensor2."""
         return self.add(as_array("addcdiv", tensor1).div(tensor2), alpha=value)
 
-    def nan_to_num(self, nan: Scalar = 0.0) -> Self:
-        """Returns the array with `nan` in place of NaN. Unlike torch's, it keeps infinities."""
+    def nan_to_num(self, nan: Scalar | None = None, posinf: Scalar | None = None,
+                   neginf: Scalar | None = None) -> Self:
+        """Returns the array with other numbers in place of NaN and the infinities.
+
+        They are by default 0, and the largest and the least number of the dtype. Integers and bools
+        stay.
+        """
         if not self.is_floating_point():
             return self._apart()
-        return apply("where", apply("isnan", self), float(nan), self)
+        most = float(np.finfo(self.dtype).max)
+        others = (0.0 if nan is None else nan, most if posinf is None else posinf,
+                  -most if neginf is None else neginf)
+        replaced, largest, least = (converted(float(o), self.dtype).item() for o in others)
+        result = apply("where", apply("isnan", self), replaced, self)
+        result = apply("where", apply("eq", self, math.inf), largest, result)
+        return apply("where", apply("eq", self, -math.inf), least, result)
 
 
 plus = _arithmetic("add", of_bools="logical_or")
 _to_whole = _rounding("round")
 
 
-def _scaled(other: Any, alpha: Scalar) -> Any:
+def _scaled(name: str, x: Any, other: Any, alpha: Scalar) -> Any:
+    """Returns alpha * other, computed in the dtype that x and other have in common."""
     if alpha == 1:
         return other
-    return Elementwise.mul(other, alpha) if isinstance(other, Core) else other * alpha
+    operands = [operand(name, o) for o in (x, other)]
+    dtype = result_type(operands)
+    if category(dtype) < 2 and not isinstance(alpha, int):
+        raise Error(f"{name} of integers takes a whole number as alpha, not {alpha!r}")
+    if not isinstance(operands[1], Core):
+        return converted(operands[1] * alpha, DTYPES[dtype]).item()
+    if dtype == "bool":
+        return apply("logical_and", operands[1], _as_bool(name, bool(alpha)))
+    scale = converted(alpha, DTYPES[dtype]).item() if category(dtype) == 1 else alpha
+    return apply("mul", operands[1]._cast(dtype), in_type(scale, dtype))
 
 
 def minus(x: _A, other: Any) -> _A:

@@ -14,7 +14,7 @@ import numpy as np
 from ir import Error, product, same
 from nncompile.array.core import Core, apply, as_array, filled, operand
 from nncompile.array.dispatch import current
-from nncompile.array.dtypes import Scalar, category
+from nncompile.array.dtypes import Scalar, category, converted
 from nncompile.array.generator import default_generator
 from nncompile.array.indexing import as_tuple, axis_of, index_items
 from nncompile.array.known import is_mask
@@ -37,6 +37,18 @@ def _changing(name: str) -> Callable[..., Any]:
     return method
 
 
+def _reshaping(name: str) -> Callable[..., Any]:
+    """Makes the in-place form of a method that returns a view: the array becomes that view."""
+    def method(self: Inplace, *args: Any, **kwargs: Any) -> Any:
+        view = getattr(self, name)(*args, **kwargs)
+        self._view_ops, self._version, self._seen = view._view_ops, view._version, view._seen
+        return self
+
+    method.__name__ = method.__qualname__ = f"{name}_"
+    method.__doc__ = f"Gives the array the shape that {name} gives it; returns the array."
+    return method
+
+
 class Inplace(Products):
     """The methods of Array that change it."""
 
@@ -55,11 +67,26 @@ class Inplace(Products):
     addmm_, baddbmm_ = _changing("addmm"), _changing("baddbmm")
     logical_and_, logical_or_ = _changing("logical_and"), _changing("logical_or")
     logical_xor_, logical_not_ = _changing("logical_xor"), _changing("logical_not")
-    subtract_, multiply_, divide_ = sub_, mul_, div_
+    absolute_, negative_, frac_ = map(_changing, ("absolute", "negative", "frac"))
+    acos_, acosh_, asin_, asinh_ = map(_changing, ("acos", "acosh", "asin", "asinh"))
+    atan_, atanh_, tan_, sinh_, cosh_ = map(_changing, ("atan", "atanh", "tan", "sinh", "cosh"))
+    erfc_, exp2_, log2_, log10_ = map(_changing, ("erfc", "exp2", "log2", "log10"))
+    clamp_min_, clamp_max_ = _changing("clamp_min"), _changing("clamp_max")
+    copysign_, cumprod_ = _changing("copysign"), _changing("cumprod")
+    bitwise_and_, bitwise_or_ = _changing("bitwise_and"), _changing("bitwise_or")
+    bitwise_xor_, bitwise_not_ = _changing("bitwise_xor"), _changing("bitwise_not")
+    eq_, ne_, lt_, le_, gt_, ge_ = map(_changing, ("eq", "ne", "lt", "le", "gt", "ge"))
+    less_, less_equal_, not_equal_ = map(_changing, ("less", "less_equal", "not_equal"))
+    greater_, greater_equal_ = _changing("greater"), _changing("greater_equal")
+    subtract_, multiply_, divide_, true_divide_ = sub_, mul_, div_, div_
 
     __iadd__, __isub__, __imul__, __itruediv__ = add_, sub_, mul_, div_
     __ifloordiv__, __imod__, __ipow__ = floor_divide_, remainder_, pow_
     __iand__, __ior__, __ixor__ = map(_changing, ("bitwise_and", "bitwise_or", "bitwise_xor"))
+
+    squeeze_, unsqueeze_, t_ = _reshaping("squeeze"), _reshaping("unsqueeze"), _reshaping("t")
+    transpose_, swapaxes_ = _reshaping("transpose"), _reshaping("swapaxes")
+    swapdims_ = _reshaping("swapdims")
 
     def __imatmul__(self, other: Any) -> Self:
         """Returns self @ other: as in torch, `x @= y` assigns to the name x and changes no array.
@@ -131,12 +158,12 @@ class Inplace(Products):
                ) -> Self:
         current.get().check_random(name)
         values = draw(generator or default_generator())
-        return self._write(name, Core._array(np.asarray(values, self.dtype)))
+        return self._write(name, Core._array(converted(values, self.dtype)))
 
     def _filled(self, given: Any) -> Self:
         """Returns a number or an array in the shape and the dtype of this one."""
         if not isinstance(given, Inplace):
-            number = np.asarray(given).astype(self.dtype).item()
+            number = converted(given, self.dtype).item()
             return filled(self.shape, number, self.dtype)
         if given.ndim > self.ndim:               # leading axes of size 1 are dropped
             extra = given.ndim - self.ndim

@@ -18,6 +18,7 @@ from ir import Error
 from nncompile.array.core import Core, apply, as_array
 from nncompile.array.creation import cat, full_like, hstack, ones_like, stack, vstack, zeros_like
 from nncompile.array.dispatch import OUTSIDE, current
+from nncompile.array.dtypes import converted
 from nncompile.array.elementwise import bounded, minus, plus, power, where
 from nncompile.array.indexing import axis_of
 from nncompile.array.products import Products as P
@@ -104,7 +105,7 @@ def _pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values:
     if any(n < 0 for pair in pairs for n in pair):
         raise Error("numpy.pad adds elements, and takes none away")
     low, high = (tuple(pair[side] for pair in pairs) for side in (0, 1))
-    number = np.asarray(constant_values).astype(array.dtype).item()
+    number = converted(constant_values, array.dtype).item()
     return apply("pad", array, low=low, high=high, value=float(number))
 
 
@@ -147,7 +148,9 @@ _FUNCTIONS: Mapping[_Function, _Function] = {
     np.full_like: lambda a, fill_value, dtype=None: full_like(a, fill_value, dtype=dtype),
     np.sort: _along(lambda a, axis: a.sort(axis).values), np.argsort: _along(P.argsort),
     np.diagonal: P.diagonal, np.diag: lambda v, k=0: v.diag(k), np.pad: _pad,
-    np.linalg.norm: _length, np.nan_to_num: lambda x, nan=0.0: x.nan_to_num(nan),
+    np.linalg.norm: _length,
+    np.nan_to_num: lambda x, nan=0.0, posinf=None, neginf=None: x.nan_to_num(nan, posinf, neginf),
+    np.diff: lambda x, n=1, axis=-1: x.diff(n, axis),
     np.isclose: lambda a, b, rtol=1e-5, atol=1e-8, equal_nan=False: as_array("isclose", a).isclose(
         b, rtol, atol, equal_nan),
     np.tensordot: lambda a, b, axes=2: as_array("tensordot", a).tensordot(b, axes),

@@ -17,7 +17,7 @@ from ir import DTYPES, Error
 from nncompile.array.array import Array, as_array
 from nncompile.array.core import DType, check_device
 from nncompile.array.dispatch import current
-from nncompile.array.dtypes import category, name_of
+from nncompile.array.dtypes import category, converted, name_of
 from nncompile.array.generator import default_generator
 from nncompile.array.indexing import flat
 
@@ -30,7 +30,7 @@ def _drawn(name: str, size: Sequence[Any], dtype: DType, generator: Generator | 
     current.get().check_random(name)
     shape = tuple(map(int, size))
     values = draw(generator or default_generator(), shape)
-    return Array(np.asarray(values, DTYPES[name_of(default if dtype is None else dtype)]))
+    return Array(converted(values, DTYPES[name_of(default if dtype is None else dtype)]))
 
 
 def _floats(name: str, dtype: DType) -> None:

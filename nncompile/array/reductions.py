@@ -100,12 +100,15 @@ class Reductions(Shapes):
 
     def any(self, dim: Axes = None, keepdim: bool = False, *, axis: Axes = None,
             keepdims: bool = False) -> Self:
-        """Returns whether any element differs from 0, as bool; of uint8 as uint8."""
+        """Returns whether any element differs from 0, as bool; of uint8 as uint8.
+
+        No dimensions, `dim=()`, leave each element by itself.
+        """
         return self._truth("any", dim, axis, keepdim or keepdims)
 
     def all(self, dim: Axes = None, keepdim: bool = False, *, axis: Axes = None,
             keepdims: bool = False) -> Self:
-        """Returns whether all elements differ from 0, as bool; of uint8 as uint8."""
+        """Returns whether all elements differ from 0, as bool; of uint8 as uint8; see any."""
         return self._truth("all", dim, axis, keepdim or keepdims)
 
     def count_nonzero(self, dim: Axes = None) -> Self:
@@ -201,6 +204,28 @@ class Reductions(Shapes):
         x = self._total(dtype)
         return x._apart() if x.ndim == 0 else apply("cumsum", x, axis=axis_of(x.type, dim))
 
+    def cumprod(self, dim: int, *, dtype: DType = None) -> Self:
+        """Returns the cumulative products along dim; integers and bools as int64, by default.
+
+        Each of log2(n) steps multiplies all elements by those that stand 1, 2, 4, ... before them.
+        Raises Error where the size of the dimension is not known before run time.
+        """
+        x = self._total(dtype)
+        if x.ndim == 0:
+            return x._apart()
+        axis = axis_of(x.type, dim)
+        size = x.shape[axis]
+        if isinstance(size, DimExpr):
+            raise Error(f"cumprod along axis {axis} of {x.type}: its size is not known before run "
+                        "time\n  do: compile for a fixed size of that dimension")
+        result, distance = x._apart(), 1
+        while distance < size:
+            low = tuple(distance * (i == axis) for i in range(x.ndim))
+            before = apply("slice", result, axis=axis, start=0, stop=size - distance, step=1)
+            before = apply("pad", before, low=low, high=(0,) * x.ndim, value=1.0)
+            result, distance = result.mul(before), 2 * distance
+        return result
+
     def softmax(self, dim: int, dtype: DType = None) -> Self:
         """Returns exp(x) / sum(exp(x)) along dim, computed from x - max(x).
 
@@ -263,7 +288,8 @@ class Reductions(Shapes):
         return apply(op, x, axis=axis_of(self.type, given), keepdims=bool(keep))
 
     def _truth(self, op: str, dim: Axes, axis: Axes, keep: bool) -> Self:
-        result = self._cast("bool")._reduced(op, dim, axis, keep)
+        none = (dim if axis is None else axis) in ((), [])           # as torch and NumPy have it
+        result = self.ne(0) if none else self._cast("bool")._reduced(op, dim, axis, keep)
         return result._cast("u8") if self.type.dtype == "u8" else result
 
     def _total(self, dtype: DType) -> Self:

@@ -9,8 +9,9 @@ from typing import Any, Self
 import numpy as np
 
 from ir import DimExpr, Error
-from ir.types import Dim, divide, same
-from nncompile.array.core import Core, apply, as_array, constant
+from ir.types import Dim, divide, extent, same
+from nncompile.array.core import Core, apply, arrays, as_array, constant
+from nncompile.array.dtypes import result_type
 from nncompile.array.indexing import axes_of, axis_of, bounds, index_items
 from nncompile.array.known import Known
 from nncompile.array.reductions import ValuesAndIndices
@@ -60,6 +61,41 @@ class Selection(Known):
     def select(self, dim: int, index: int) -> Self:
         """Returns the view at one index along dim, without that dimension."""
         return self[(*self._before(dim), index)]
+
+    def diff(self, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None) -> Self:
+        """Returns the differences of neighbours along dim, n times; of bools whether they differ.
+
+        prepend, append: arrays that are joined to this one first.
+        """
+        axis = axis_of(self.type, dim)
+        parts = arrays("diff", *(a for a in (prepend, self, append) if a is not None))
+        dtype = result_type(parts)
+        x = apply("concat", *(part._cast(dtype) for part in parts), axis=axis)
+        for _ in range(n):
+            if same(x.shape[axis], 0):
+                break
+            count = x.shape[axis] - 1
+            first, second = x.narrow(axis, 0, count), x.narrow(axis, 1, count)
+            x = second.ne(first) if dtype == "bool" else second - first
+        return x
+
+    def unfold(self, dimension: int, size: int, step: int = 1) -> Self:
+        """Returns the windows of `size` elements, one every `step`, along a dimension.
+
+        The elements of a window are the last dimension of the result, which is no view, unlike
+        torch's: where one of the two is changed in place, using the other raises Error.
+        Raises Error where the dimension is shorter than a window.
+        """
+        if self.ndim == 0:
+            return self.reshape(1).unfold(0, size, step)[0]
+        axis = axis_of(self.type, dimension)
+        if step < 1 or size < 0 or extent(self.shape[axis] - size)[1] < 0:
+            raise Error(f"unfold cannot take windows of {size}, {step} apart, along axis {axis} of "
+                        f"{self.type}")
+        starts = apply("iota", shape=(self.shape[axis] - size + 1,), axis=0, dtype="i64")[::step]
+        offsets = apply("iota", shape=(size,), axis=0, dtype="i64")
+        windows = apply("take", self, starts.unsqueeze(1) + offsets, axis=axis)
+        return windows.movedim(axis + 1, -1)._perhaps_apart(self)
 
     def narrow(self, dim: int, start: int, length: int) -> Self:
         """Returns the view of `length` elements along dim, from `start` on.

@@ -19,6 +19,7 @@ import numpy as np
 
 from ir import NDArray
 from nncompile.array import Array
+from nncompile.array.dtypes import converted
 from nncompile.array.generator import default_generator
 from nncompile.array.generator import manual_seed as manual_seed
 from nncompile.array.gradients import no_grad
@@ -273,7 +274,7 @@ def _fill(tensor: Tensor, values: Any) -> Tensor:
     if not isinstance(tensor, Array):
         tensor[...] = values
         return tensor
-    numbers = np.broadcast_to(np.asarray(values, tensor.dtype), tensor.shape)
+    numbers = np.broadcast_to(converted(values, tensor.dtype), tensor.shape)
     with no_grad():
         return tensor._write("nn.init", Array(numbers))
 

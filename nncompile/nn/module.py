@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ir import Error, Value
+from ir.float_mode import StandardFloats
 from nncompile.array import Array, describe, to_array
 from nncompile.array.dispatch import OUTSIDE, current
 from nncompile.array.introduction import introduce
@@ -433,7 +434,8 @@ class Module(Stateful):
         def rounded(array: Array) -> Array:
             if isinstance(array, Uninitialized) or not array.is_floating_point():
                 return array
-            return Array(as_data(rounding(array.numpy().astype(np.float32))))
+            with StandardFloats():
+                return Array(as_data(rounding(array.numpy().astype(np.float32))))
 
         return self._apply(rounded)
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ir import NDArray, type_of
+from ir.float_mode import StandardFloats
 from nncompile.array import Array
 from nncompile.array.core import check_device
 from nncompile.array.dispatch import Payload
@@ -108,7 +109,8 @@ def as_data(data: Any) -> NDArray:
     if isinstance(data, Array):
         return data.numpy()
     has_type = hasattr(data, "__array__")
-    array = np.asarray(data) if has_type else np.asarray(data, np.float32)
+    with StandardFloats():
+        array = np.asarray(data) if has_type else np.asarray(data, np.float32)
     type_of(array)
     return array
 

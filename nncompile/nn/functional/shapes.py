@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from ir import Error
 from nncompile.array import Array, apply, as_array
 from nncompile.array.creation import cat
+from nncompile.array.dtypes import converted
 from nncompile.errors import InputError
 from nncompile.nn.calls import from_outside
 
@@ -56,7 +55,7 @@ def _padded(x: Array, axes: Sequence[tuple[int, int, int]], value: float) -> Arr
             x = x.narrow(axis, max(-before, 0), size - max(-before, 0) - max(-after, 0))
     if not any(low) and not any(high):
         return x._apart()
-    number = np.asarray(value).astype(x.dtype).item()
+    number = converted(value, x.dtype).item()
     return apply("pad", x, low=tuple(low), high=tuple(high), value=float(number))
 
 
