@@ -84,7 +84,11 @@ class Arguments:
         Raises InputError for arguments that are missing, unexpected or nested in another way.
         """
         if self._nesting is not None:
-            return self._nesting.inputs.flatten(args, named)
+            try:
+                return self._nesting.inputs.flatten(args, named)
+            except InputError as error:
+                left = [n for n in self._nesting.inputs.names[len(args):] if n not in named]
+                raise InputError(str(error) + self._hint(left)) from None
         if not named and len(args) == len(self.spec.names):
             return args
         given, names = list(args), self.spec.names
@@ -161,12 +165,17 @@ class Arguments:
     def _wrong_number(self, args: Sequence[Any], named: Mapping[str, Any]) -> str:
         names = self.spec.names
         missing = [name for name in names[len(args):] if name not in named]
-        text = (f"{self._who()} takes {len(names)} array{'s' * (len(names) != 1)}, it was given "
-                f"{len(args) + len(named)}" + f": {missing[0]!r} is missing" * bool(missing))
-        if missing and missing[0] in (*self._options, "out", KEYWORDS):
-            text += (f"\n  do: {missing[0]}= is an option of the call, so give the model's own by "
-                     f"position, or as {KEYWORDS}={{{missing[0]!r}: ...}}")
-        return text
+        return (f"{self._who()} takes {len(names)} array{'s' * (len(names) != 1)}, it was given "
+                f"{len(args) + len(named)}" + f": {missing[0]!r} is missing" * bool(missing)
+                + self._hint(missing))
+
+    def _hint(self, missing: Sequence[str]) -> str:
+        """What to do about a missing argument that is named like an option."""
+        for name in missing:
+            if name in (*self._options, "out", KEYWORDS):
+                return (f"\n  do: {name}= is an option of the call, so give the model's own by "
+                        f"position, or as {KEYWORDS}={{{name!r}: ...}}")
+        return ""
 
 
 class _Input:

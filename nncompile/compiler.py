@@ -8,11 +8,14 @@ from importlib import import_module
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 import ir
 from ir.check import check_same
 from ir.float_mode import StandardFloats
 from ir.printer import name_value
 from nncompile import options
+from nncompile.array import Array
 from nncompile.backend import Backend
 from nncompile.collection import paused_collection
 from nncompile.entries import Entry, entries_of
@@ -29,10 +32,10 @@ from nncompile.trace import trace_structured
 
 
 @paused_collection()
-def compile(model: Any, *inputs: Any,
+def compile(model: Any, /, *inputs: Any,
             threads: int | None = None, target: str | None = None, check: bool = False,
             precision: str | None = None, passes: Sequence[ir.Pass] = DEFAULT_PIPELINE,
-            **keywords: Any) -> CompiledModel:
+            keywords: Mapping[str, Any] | None = None, **named: Any) -> CompiledModel:
     """Compiles a model to one fast callable for every batch size.
 
     model:     an `nn.Module` in eval mode; or, without inputs, an `ir.Graph` with its data, the
@@ -40,7 +43,7 @@ def compile(model: Any, *inputs: Any,
                the bytes of such a file, or an `onnx.ModelProto`.
     inputs:    a type text ("f32[B, 64]", "i64[B, T]") or an example array (its first dim becomes
                dynamic) for each argument of `forward`, or such in a tuple, list, dict, named tuple
-               or dataclass; `keywords` are the arguments that go by name; for an ONNX model those
+               or dataclass; `named` are the arguments that go by name; for an ONNX model those
                of `from_onnx`: shapes, constants, external_data.
     threads:   the most threads of a call; None: NNCOMPILE_THREADS, or all CPUs of the process.
     target:    "cpu" or "cuda"; None: what `model.to(target)` has chosen, or "cpu".
@@ -50,6 +53,7 @@ def compile(model: Any, *inputs: Any,
                has it.
     passes:    what rewrites the graph, in this order: `nncompile.passes` has the passes, each with
                its options, and DEFAULT_PIPELINE. Without any, `()`, the ops run one by one.
+    keywords:  more arguments by name, for those that are named like an option above.
 
     The weights are copied: later changes of the model do not reach the result (see load_weights).
     Raises InputError for passes that are none, and for a graph that lacks data or is given inputs;
@@ -58,6 +62,8 @@ def compile(model: Any, *inputs: Any,
     illegal or has other inputs or outputs; CompileError where the graph cannot be compiled for the
     target.
     """
+    named = _all_named(named, keywords, {"threads": threads, "target": target, "check": check,
+                                         "precision": precision, "passes": passes})
     name = target or str(getattr(model, "_target", "cpu"))
     backend_of(name)                  # an unknown one is refused before anything is traced
     if precision is not None:
@@ -65,14 +71,14 @@ def compile(model: Any, *inputs: Any,
                            "computes in the arrays' own type\n  do: leave precision out")
     pipeline = checked_pipeline(passes)
     if is_onnx(model):
-        return _compile_onnx(model, inputs, keywords, threads, name, check, pipeline)
+        return _compile_onnx(model, inputs, named, threads, name, check, pipeline)
     if isinstance(model, str | PathLike):
         from nncompile.modelfile import load_graph
         model = load_graph(fspath(model))
     if isinstance(model, ir.Graph):
-        _check_graph(model, [*inputs, *keywords])
+        _check_graph(model, [*inputs, *named])
         return compile_graph(model, None, {}, threads, name, check, pipeline)
-    graph, nesting, decisions = trace_structured(model, *inputs, **keywords)
+    graph, nesting, decisions = trace_structured(model, *inputs, **named)
     entries = entries_of(model, graph, decisions)
     return compile_graph(graph, nesting, entries, threads, name, check, pipeline)
 
@@ -119,6 +125,24 @@ def compile_graph(graph: ir.Graph, nesting: Nesting | None, entries: Mapping[str
                                  notes)
         write("source.py", compiled.source)
         return compiled
+
+
+def _all_named(named: dict[str, Any], keywords: Mapping[str, Any] | None,
+               options: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs by name and those of keywords=.
+
+    Raises InputError where one is given twice, or an input was given for an option.
+    """
+    for name, value in options.items():
+        if isinstance(value, np.ndarray | Array) or (isinstance(value, str) and "[" in value):
+            raise InputError(f"{name}= is an option of compile, and no input\n  do: give forward's "
+                             f"own {name} by position, or as keywords={{{name!r}: ...}}")
+    if keywords is not None and not isinstance(keywords, Mapping):
+        raise InputError("keywords= is a dict of inputs by name, not "
+                         f"{type(keywords).__name__}")
+    if twice := named.keys() & (keywords or {}).keys():
+        raise InputError(f"the input {min(twice)!r} was given by name and in keywords=")
+    return {**named, **(keywords or {})}
 
 
 def _check_graph(graph: ir.Graph, inputs: Sequence[Any]) -> None:

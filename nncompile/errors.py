@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import warnings
@@ -11,7 +12,7 @@ from ir import Error
 __all__ = ["CompileError", "Error", "InputError", "MissingExtraError", "ModelImportError",
            "PerformanceWarning", "TraceError"]
 
-_OURS = os.path.dirname(__file__) + os.sep
+_OURS = (os.path.dirname(__file__) + os.sep, contextlib.__file__)     # files of frames between
 
 
 class InputError(Error, ValueError):

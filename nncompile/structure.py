@@ -125,12 +125,12 @@ class Inputs:
                 raise InputError(f"the argument {name} is missing")
         return leaves
 
-    def unflatten(self, leaves: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
-        """Returns the positional and the named arguments with these arrays in them."""
+    def unflatten(self, leaves: Sequence[Any], count: int) -> tuple[list[Any], dict[str, Any]]:
+        """Returns the first `count` arguments, and the others by name, with these arrays in them.
+        """
         rest = iter(leaves)
         values = [part._built(rest) for part in self.parts]
-        by_name = dict(zip(self.names[self.positional :], values[self.positional :], strict=True))
-        return values[: self.positional], by_name
+        return values[:count], dict(zip(self.names[count:], values[count:], strict=True))
 
 
 @dataclass(frozen=True)

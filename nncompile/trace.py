@@ -73,7 +73,7 @@ def trace_structured(model: Module, /, *inputs: Any, **keywords: Any) -> Traced:
         names = tuple(f"x{i}" for i in range(len(names)))
     types = _input_types(dict(zip(names, leaves, strict=True)))
     values = [recorder.declare("input", name, type_) for name, type_ in types.items()]
-    args, kwargs = given.unflatten([Array(v) for v in values])
+    args, kwargs = given.unflatten([Array(v) for v in values], len(inputs))
     recording, run = current.set(recorder), running.set(recorder)
     try:
         result = recorder.call_model(args, kwargs)
@@ -105,31 +105,39 @@ def _bind(model: Module, inputs: Sequence[Any], keywords: dict[str, Any]
           ) -> tuple[Inputs, list[Any]]:
     """The inputs' structure under the names of the forward's parameters, and the leaves in it.
 
-    The leaves are type texts and arrays.
+    They are in the order of the forward's parameters, in which a call may give them by position up
+    to the first parameter that is left out or only goes by name. The leaves are type texts and
+    arrays.
     """
     signature = _signature(model, inputs, keywords)
     try:
         bound = signature.bind(*inputs, **keywords)
     except TypeError as error:
-        given = f"{len(inputs)} inputs" + f" and {', '.join(keywords)}" * bool(keywords)
-        raise InputError(f"{type(model).__name__}.forward{signature} does not take {given}: "
+        what = f"{len(inputs)} inputs" + f" and {', '.join(keywords)}" * bool(keywords)
+        raise InputError(f"{type(model).__name__}.forward{signature} does not take {what}: "
                          f"{error}") from None
-    names: list[str] = []
-    for name, value in bound.arguments.items():
-        kind = signature.parameters[name].kind
-        if kind is inspect.Parameter.VAR_POSITIONAL:
-            names += [f"{name}{i}" for i in range(len(value))]
-        elif kind is not inspect.Parameter.VAR_KEYWORD and name not in keywords:
-            names.append(name)
-    names += keywords
-    values = [*inputs, *keywords.values()]
-    flat = [flatten(value, _is_input) for value in values]
-    for name, value, (leaves, part) in zip(names, values, flat, strict=True):
+    given: dict[str, Any] = {}
+    positional, by_position = 0, True
+    for name, parameter in signature.parameters.items():
+        by_position &= name in bound.arguments and parameter.kind not in (
+            inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
+        if name in bound.arguments:
+            given |= _spread(name, parameter, bound.arguments[name])
+        positional = len(given) if by_position else positional
+    flat = [flatten(value, _is_input) for value in given.values()]
+    for (name, value), (leaves, part) in zip(given.items(), flat, strict=True):
         if not leaves and not _is_constant(part):
             raise InputError(f"input {name!r} is a type text such as \"f32[B, 64]\" or an "
                              f"example array, not {describe(value)}")
-    arguments = Inputs(tuple(names), tuple(part for _, part in flat), len(inputs))
+    arguments = Inputs(tuple(given), tuple(part for _, part in flat), positional)
     return arguments, [leaf for leaves, _ in flat for leaf in leaves]
+
+
+def _spread(name: str, parameter: inspect.Parameter, value: Any) -> dict[str, Any]:
+    """The arguments that a parameter stands for, by name."""
+    if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+        return {f"{name}{i}": part for i, part in enumerate(value)}
+    return dict(value) if parameter.kind is inspect.Parameter.VAR_KEYWORD else {name: value}
 
 
 def _signature(model: Module, inputs: Sequence[Any], keywords: dict[str, Any]

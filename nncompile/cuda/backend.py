@@ -127,7 +127,7 @@ class _CudaProgram(Loaded):
     def constant(self, number: int) -> NDArray:
         return download(self.program.constants, self._weights, number)
 
-    def call(self, *args: Any, **options: Any) -> Any:
+    def call(self, /, *args: Any, **options: Any) -> Any:
         count = len(self.spec.inputs)
         inputs, outs = args[:count], args[count:]
         if any(is_device_array(a, self.cuda) for a in args):

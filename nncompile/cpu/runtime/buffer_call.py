@@ -150,7 +150,7 @@ class BufferCall:
         """Uses this arena from the next call on."""
         self._weights = weights, weights.ctypes.data
 
-    def call(self, *args: Any, **keywords: Any) -> Any:
+    def call(self, /, *args: Any, **keywords: Any) -> Any:
         """The `call` of a Loaded."""
         arrays, threads = self._arranged(args, keywords) if keywords else (args, 0)
         if threads is None:

@@ -135,7 +135,7 @@ class _Portable:
 
     # -- the same as compiled_call.py, in Python -----------------------------------------------
 
-    def call_by_steps(self, *args: Any, **keywords: Any) -> Any:
+    def call_by_steps(self, /, *args: Any, **keywords: Any) -> Any:
         """The `call` of a Loaded."""
         count = len(self.spec.inputs)
         inputs, outs = args[:count], args[count:]
@@ -302,7 +302,7 @@ class Executable(_Portable):
         """A new output number i of these dims, if it is large."""
         return self._results.new(dims, self.spec.output_dtypes[i])
 
-    def _restart(self, *args: Any, **keywords: Any) -> Any:
+    def _restart(self, /, *args: Any, **keywords: Any) -> Any:
         """A call found too few workers: none were started yet, or this process is a fork."""
         self._start_workers(keywords.get(_THREADS) or self._threads)
         return self.call(*args, **keywords)
