@@ -116,28 +116,30 @@ def _bind(model: Module, inputs: Sequence[Any], keywords: dict[str, Any]
         what = f"{len(inputs)} inputs" + f" and {', '.join(keywords)}" * bool(keywords)
         raise InputError(f"{type(model).__name__}.forward{signature} does not take {what}: "
                          f"{error}") from None
-    given: dict[str, Any] = {}
+    given: list[tuple[str, Any]] = []            # *rest may give two the same name
     positional, by_position = 0, True
     for name, parameter in signature.parameters.items():
         by_position &= name in bound.arguments and parameter.kind not in (
             inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
         if name in bound.arguments:
-            given |= _spread(name, parameter, bound.arguments[name])
+            given += _spread(name, parameter, bound.arguments[name])
         positional = len(given) if by_position else positional
-    flat = [flatten(value, _is_input) for value in given.values()]
-    for (name, value), (leaves, part) in zip(given.items(), flat, strict=True):
+    flat = [flatten(value, _is_input) for _, value in given]
+    for (name, value), (leaves, part) in zip(given, flat, strict=True):
         if not leaves and not _is_constant(part):
             raise InputError(f"input {name!r} is a type text such as \"f32[B, 64]\" or an "
                              f"example array, not {describe(value)}")
-    arguments = Inputs(tuple(given), tuple(part for _, part in flat), positional)
+    names = tuple(name for name, _ in given)
+    arguments = Inputs(names, tuple(part for _, part in flat), positional)
     return arguments, [leaf for leaves, _ in flat for leaf in leaves]
 
 
-def _spread(name: str, parameter: inspect.Parameter, value: Any) -> dict[str, Any]:
-    """The arguments that a parameter stands for, by name."""
+def _spread(name: str, parameter: inspect.Parameter, value: Any) -> list[tuple[str, Any]]:
+    """The arguments that a parameter stands for, each with its name."""
     if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
-        return {f"{name}{i}": part for i, part in enumerate(value)}
-    return dict(value) if parameter.kind is inspect.Parameter.VAR_KEYWORD else {name: value}
+        return [(f"{name}{i}", part) for i, part in enumerate(value)]
+    return list(value.items()) if parameter.kind is inspect.Parameter.VAR_KEYWORD else [
+        (name, value)]
 
 
 def _signature(model: Module, inputs: Sequence[Any], keywords: dict[str, Any]
