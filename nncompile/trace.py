@@ -17,10 +17,12 @@ import numpy as np
 
 import ir
 from ir import Error, Graph, NDArray, TensorType, Value, Where, parse_type, type_of, verify
+from ir.ops import Attrs
 from ir.types import symbol
 from nncompile.array import Array, describe, to_array
 from nncompile.array.dispatch import Change, Payload, current
 from nncompile.array.recording import Recorder
+from nncompile.draws import Draws
 from nncompile.errors import InputError, TraceError
 from nncompile.nn.containers import Sequential
 from nncompile.nn.module import Module
@@ -67,7 +69,26 @@ def trace_structured(model: Module, /, *inputs: Any, **keywords: Any) -> Traced:
         raise InputError(f"a model is an nn.Module, not {describe(model)}{hint}")
     _check_modes(model)
     given, leaves = _bind(model, inputs, keywords)
+    draws = Draws(model)
+    traced = _recorded(model, given, leaves, None)
+    if not draws.drawn():
+        return traced
+    # Once more, to find the line; or to find that the numbers are drawn once and kept.
+    draws = Draws(model)
+    traced = _recorded(model, given, leaves, draws)
+    if drawn := draws.drawn():
+        raise TraceError(f"{_WHAT_DRAWS.format(drawn)}\n  layer:    {type(model).__name__}")
+    return traced
+
+
+_WHAT_DRAWS = ("the forward draws random numbers with {}, and a graph is the same in every call: "
+               "draw them outside and give them as an input, or keep them in a buffer")
+
+
+def _recorded(model: Module, given: Inputs, leaves: Sequence[Any], draws: Draws | None) -> Traced:
+    """Returns the graph of a forward. draws: what no op may have drawn from."""
     recorder = _Recorder(model)
+    recorder.draws = draws
     names = given.leaf_names
     if len(set(names)) < len(names):
         names = tuple(f"x{i}" for i in range(len(names)))
@@ -206,6 +227,7 @@ class _Recorder(Recorder, Run):
         self.parameters: dict[str, Value] = {}
         self.paths = _paths_of(model)
         self.decisions: dict[str, str] = {}
+        self.draws: Draws | None = None
 
     def value(self, payload: Payload) -> Value:
         """Returns the graph's value for a payload: a result, a parameter by name, or a constant.
@@ -215,6 +237,11 @@ class _Recorder(Recorder, Run):
         if not isinstance(payload, Value) and id(payload) in self.paths:
             return self.parameter(payload)
         return super().value(payload)
+
+    def op(self, name: str, operands: Sequence[Payload | float], attrs: Attrs) -> Payload:
+        if self.draws is not None and (drawn := self.draws.drawn()):
+            self.fail(_WHAT_DRAWS.format(drawn), [])
+        return super().op(name, operands, attrs)
 
     def use(self, owned: Array) -> None:
         """Raises TraceError for a Parameter or buffer that the model does not have."""

@@ -26,7 +26,7 @@ ROOMS = (
     ("nncompile.statefile",),
     ("nncompile.nn",),
     ("nncompile.functions", "nncompile.einops"),
-    ("nncompile.trace",),
+    ("nncompile.draws", "nncompile.trace"),
     ("nncompile.importers",),
     ("nncompile.passes",),
     ("nncompile.schedule",),
