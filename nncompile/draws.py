@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -36,33 +36,32 @@ class Draws:
 def _states(model: Module) -> Iterator[tuple[str, Any]]:
     """Yields the name and the state of each generator."""
     numpy_random, python_random = sys.modules.get("numpy.random"), sys.modules.get("random")
+    state_of: dict[type, Callable[[Any], Any]] = {}
     if numpy_random is not None:
         yield "numpy.random", _comparable(numpy_random.get_state(legacy=False))
+        state_of[numpy_random.Generator] = lambda g: _comparable(g.bit_generator.state)
+        state_of[numpy_random.RandomState] = lambda g: _comparable(g.get_state(legacy=False))
     if python_random is not None:
         yield "random", python_random.getstate()
-    for name, generator in _variables(model):
-        if numpy_random is not None and isinstance(generator, numpy_random.Generator):
-            yield name, _comparable(generator.bit_generator.state)
-        elif numpy_random is not None and isinstance(generator, numpy_random.RandomState):
-            yield name, _comparable(generator.get_state(legacy=False))
-        elif (python_random is not None and isinstance(generator, python_random.Random)
-              and not isinstance(generator, python_random.SystemRandom)):
-            yield name, generator.getstate()
+        state_of[python_random.Random] = lambda g: g.getstate()
+    for place, variables in _variables(model):
+        for name, value in list(variables.items()):
+            if type(value) in state_of:
+                yield f"{place}.{name}".lstrip("."), state_of[type(value)](value)
 
 
-def _variables(model: Module) -> Iterator[tuple[str, Any]]:
-    """Yields the attributes of the modules, and the variables that the forwards' functions see."""
-    seen: set[int] = set()
+def _variables(model: Module) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yields the attributes of each module, and the variables that the forwards' functions see."""
+    seen: set[type] = set()
     for path, module in model.named_modules():
-        for name, value in vars(module).items():
-            yield f"{path}.{name}".lstrip("."), value
+        yield path, vars(module)
+        if type(module) in seen or type(module).__module__.startswith("nncompile."):
+            continue
+        seen.add(type(module))
         forward = inspect.unwrap(type(module).forward)
-        variables = getattr(forward, "__globals__", {})
-        if id(variables) not in seen and not variables.get("__name__", "").startswith("nncompile."):
-            yield from list(variables.items())
-        seen.add(id(variables))
+        yield "", getattr(forward, "__globals__", {})
         if getattr(forward, "__closure__", None):
-            yield from inspect.getclosurevars(forward).nonlocals.items()
+            yield "", inspect.getclosurevars(forward).nonlocals
 
 
 def _comparable(state: Any) -> Any:
