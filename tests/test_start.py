@@ -26,15 +26,16 @@ nncompile.array.generator nncompile.array.gradients nncompile.array.indexing nnc
 nncompile.array.introduction nncompile.array.known nncompile.array.numpy_functions
 nncompile.array.products nncompile.array.random nncompile.array.recording nncompile.array.reductions
 nncompile.array.selection nncompile.array.shapes nncompile.array.storage nncompile.collection
-nncompile.errors nncompile.forks nncompile.functions nncompile.nn nncompile.nn.activation
-nncompile.nn.attention nncompile.nn.calls nncompile.nn.containers nncompile.nn.distance
-nncompile.nn.dropout nncompile.nn.embedding nncompile.nn.flatten nncompile.nn.functional
-nncompile.nn.functional.activation nncompile.nn.functional.attention nncompile.nn.functional.dropout
-nncompile.nn.functional.linear nncompile.nn.functional.normalization nncompile.nn.functional.shapes
-nncompile.nn.functional.sparse nncompile.nn.hooks nncompile.nn.init nncompile.nn.linear
-nncompile.nn.module nncompile.nn.normalization nncompile.nn.parameter nncompile.nn.running
-nncompile.nn.state nncompile.nn.transformer nncompile.placeholders nncompile.sibling
-nncompile.structure nncompile.targets nncompile.trace
+nncompile.conversion nncompile.draws nncompile.errors nncompile.forks nncompile.functions
+nncompile.nn nncompile.nn.activation nncompile.nn.attention nncompile.nn.calls
+nncompile.nn.containers nncompile.nn.distance nncompile.nn.dropout nncompile.nn.embedding
+nncompile.nn.flatten nncompile.nn.functional nncompile.nn.functional.activation
+nncompile.nn.functional.attention nncompile.nn.functional.dropout nncompile.nn.functional.linear
+nncompile.nn.functional.normalization nncompile.nn.functional.shapes nncompile.nn.functional.sparse
+nncompile.nn.hooks nncompile.nn.init nncompile.nn.linear nncompile.nn.module
+nncompile.nn.normalization nncompile.nn.parameter nncompile.nn.running nncompile.nn.state
+nncompile.nn.transformer nncompile.placeholders nncompile.sibling nncompile.structure
+nncompile.targets nncompile.trace
 """
 
 # Modules of Python and NumPy that it may load, beyond those that `import numpy` loads.
