@@ -70,12 +70,12 @@ def trace_structured(model: Module, /, *inputs: Any, **keywords: Any) -> Traced:
     _check_modes(model)
     given, leaves = _bind(model, inputs, keywords)
     draws = Draws(model)
-    traced = _recorded(model, given, leaves, None)
+    traced = _recorded(model, given, leaves, len(inputs), None)
     if not draws.drawn():
         return traced
     # Once more, to find the line; or to find that the numbers are drawn once and kept.
     draws = Draws(model)
-    traced = _recorded(model, given, leaves, draws)
+    traced = _recorded(model, given, leaves, len(inputs), draws)
     if drawn := draws.drawn():
         raise TraceError(f"{_WHAT_DRAWS.format(drawn)}\n  layer:    {type(model).__name__}")
     return traced
@@ -85,8 +85,12 @@ _WHAT_DRAWS = ("the forward draws random numbers with {}, and a graph is the sam
                "draw them outside and give them as an input, or keep them in a buffer")
 
 
-def _recorded(model: Module, given: Inputs, leaves: Sequence[Any], draws: Draws | None) -> Traced:
-    """Returns the graph of a forward. draws: what no op may have drawn from."""
+def _recorded(model: Module, given: Inputs, leaves: Sequence[Any], positional: int,
+              draws: Draws | None) -> Traced:
+    """Returns the graph of a forward.
+
+    positional: how many arguments go by position. draws: what no op may have drawn from.
+    """
     recorder = _Recorder(model)
     recorder.draws = draws
     names = given.leaf_names
@@ -94,7 +98,7 @@ def _recorded(model: Module, given: Inputs, leaves: Sequence[Any], draws: Draws 
         names = tuple(f"x{i}" for i in range(len(names)))
     types = _input_types(dict(zip(names, leaves, strict=True)))
     values = [recorder.declare("input", name, type_) for name, type_ in types.items()]
-    args, kwargs = given.unflatten([Array(v) for v in values], len(inputs))
+    args, kwargs = given.unflatten([Array(v) for v in values], positional)
     recording, run = current.set(recorder), running.set(recorder)
     try:
         result = recorder.call_model(args, kwargs)
