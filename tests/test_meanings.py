@@ -101,3 +101,23 @@ def test_a_zero_that_is_the_extreme_of_an_axis(dtype, axis, jit, monkeypatch):
                 np.testing.assert_array_equal(
                     np.signbit(got[got == 0]), np.signbit(zero[got == 0]), str(length))
                 assert np.isnan(got[11]) and abs(got[12]) == (1 if length else 0)
+
+
+EMPTY = {"softmax": lambda x: x.softmax(0), "softmax of rows": lambda x: x.softmax(-1),
+         "log_softmax": lambda x: x.log_softmax(-1), "sort": lambda x: x.sort(-1).values,
+         "layer_norm": lambda x: nn.functional.layer_norm(x, x.shape[-1:]),
+         "cumsum": lambda x: x.cumsum(0), "elementwise": lambda x: (x + 1).exp(),
+         "rms_norm": lambda x: nn.functional.rms_norm(x, x.shape[-1:])}
+
+
+@pytest.mark.parametrize("name", EMPTY)
+def test_nothing_is_computed_of_nothing(name):
+    """An axis of size 0 beside a long one: no memory, and no loop over the elements of that."""
+    for shape in ((1 << 31, 0), (0, 1 << 31), (1 << 31, 0, 2)):
+        if name.startswith("layer") and shape[-1] > 2:
+            continue                                     # its weights would be as large
+        x = np.zeros(shape, np.float32)
+        got = [np.asarray(EMPTY[name](nncompile.tensor(x)))]
+        if name != "sort":
+            got.append(compiled(EMPTY[name], str(nncompile.tensor(x).type))(x))
+        assert all(y.shape == shape for y in got)

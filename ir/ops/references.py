@@ -40,6 +40,8 @@ def softmax(x: NDArray, *, axis: int, scale: float) -> NDArray:
     The largest s is subtracted first, so that no exponential overflows. A row of -inf gives NaN, as
     in torch.
     """
+    if not x.size:                               # there can be many empty rows
+        return x
     s = x * scale
     e = np.exp(s - s.max(axis, keepdims=True, initial=-np.inf))
     return np.asarray(e / e.sum(axis, keepdims=True))
@@ -50,6 +52,8 @@ def log_softmax(x: NDArray, *, axis: int) -> NDArray:
 
     A row of -inf gives NaN, as in torch.
     """
+    if not x.size:                               # there can be many empty rows
+        return x
     s = x - x.max(axis, keepdims=True, initial=-np.inf)
     return np.asarray(s - np.log(np.exp(s).sum(axis, keepdims=True)))
 
@@ -61,6 +65,8 @@ def layer_norm(x: NDArray, w: NDArray | None = None, b: NDArray | None = None, *
     It is computed in double precision, where the square of a float32 cannot overflow. The mean is
     subtracted twice: that removes the rounding of the mean, so a constant row gives exact zeros.
     """
+    if not x.size:                               # there can be many empty rows
+        return x
     c = x - mean(x.astype(np.float64), axes=axes, keepdims=True)
     c = c - mean(c, axes=axes, keepdims=True)
     y: NDArray = c / np.sqrt(mean(c * c, axes=axes, keepdims=True) + eps)
@@ -73,6 +79,8 @@ def rms_norm(x: NDArray, w: NDArray | None = None, *, axes: Sequence[int], eps: 
 
     It is computed in double precision, where the square of a float32 cannot overflow.
     """
+    if not x.size:                               # there can be many empty rows
+        return x
     z = x.astype(np.float64)
     y: NDArray = z / np.sqrt(mean(z * z, axes=axes, keepdims=True) + eps)
     return (y if w is None else y * w).astype(x.dtype)
@@ -227,6 +235,8 @@ def take_along(x: NDArray, ids: NDArray, *, axis: int) -> NDArray:
     _check_ids("take_along has no element", ids, x.shape[axis], f"axis {axis}", "elements")
     if any(n > m for i, (n, m) in enumerate(zip(ids.shape, x.shape, strict=True)) if i != axis):
         raise Error(f"take_along: ids of shape {ids.shape} reach outside of {x.shape}")
+    if not ids.size:                             # beside an empty axis another can be long
+        return np.empty(ids.shape, x.dtype)
     grid = np.ogrid[tuple(map(slice, ids.shape))]
     return np.asarray(x[(*grid[:axis], ids, *grid[axis + 1:])])
 

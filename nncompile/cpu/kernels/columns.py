@@ -65,8 +65,12 @@ class Panel:
         return self.e.at(self.a["y"], self.e.b.mul(k, self.a.get("ldy", I64(0))))
 
 
-def column_units(column: Callable[[Panel], None], axes: OuterAxes, vectors: int) -> Units:
+def column_units(column: Callable[[Panel], None], axes: OuterAxes, vectors: int, *, rows: bool
+                 ) -> Units:
     """Returns the units of what `column` emits for a panel.
+
+    rows: as in column_signature; if y has the rows of x and there are none, there is nothing to do,
+    however many columns there are.
 
     It emits two: of a panel of `vectors` vectors, and of the narrower ones at the right edge, which
     are computed vector by vector.
@@ -75,7 +79,8 @@ def column_units(column: Callable[[Panel], None], axes: OuterAxes, vectors: int)
         return e.quotient_up(a["N"], vectors * e.width)
 
     def count(e: Emit, a: Arguments) -> Value:
-        return e.b.mul(axes.count(e, a), panels(e, a))
+        units = e.b.mul(axes.count(e, a), panels(e, a))
+        return e.b.select(e.b.icmp_signed("==", a["K"], I64(0)), I64(0), units) if rows else units
 
     def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
         b, width, in_row = e.b, vectors * e.width, panels(e, a)

@@ -84,7 +84,8 @@ def reduce_columns(op: str, outer: int, dtype: str = "f32") -> Kernel:
             y[...] = _reduced(op, x.reshape(y.size, a["K"])).reshape(y.shape)
 
     return make(name_for(f"reduce_columns_{op}_{outer}", dtype),
-                column_signature(dtype, axes, rows=False), column_units(column, axes, _PANEL),
+                column_signature(dtype, axes, rows=False),
+                column_units(column, axes, _PANEL, rows=False),
                 plain, stored(dtype))
 
 

@@ -74,7 +74,8 @@ def cumsum_columns(outer: int, dtype: str = "f32") -> Kernel:
             y[...] = np.cumsum(x, -2, np.float64 if dtype in FLOATS else DTYPES[dtype])
 
     return make(name_for(f"cumsum_columns_{outer}", dtype),
-                column_signature(dtype, axes, rows=True), column_units(column, axes, _PANEL), plain,
+                column_signature(dtype, axes, rows=True),
+                column_units(column, axes, _PANEL, rows=True), plain,
                 dtype)
 
 

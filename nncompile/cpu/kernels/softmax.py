@@ -52,7 +52,8 @@ def softmax_columns(scaled: bool, outer: int, dtype: str = "f32", log: bool = Fa
     axes = OuterAxes(outer)
     signature = column_signature(dtype, axes, rows=True) + f" scale:{dtype}" * scaled
     name = name_for("log_" * log + "softmax_columns" + "_scaled" * scaled + f"_{outer}", dtype)
-    units = column_units(_log_softmax_columns if log else _softmax_columns, axes, _PANEL)
+    units = column_units(_log_softmax_columns if log else _softmax_columns, axes, _PANEL,
+                         rows=True)
 
     def plain(a: Values) -> None:
         if a["K"]:
