@@ -30,7 +30,7 @@ from nncompile.importers.onnx.reader import Tensors, dtype_of
 from nncompile.importers.recorder import ImportRecorder
 from nncompile.importers.sizes import Known, Sizes, in_graph, objects_of, sizes_or_numbers
 
-_MOST_NODES = 1_000_000                          # run, those in functions and loops included
+_MOST_REPEATED = 100_000                         # nodes run, beyond twice those in the file
 _DEEPEST = 32                                    # graphs inside of graphs, and of functions
 _WEIGHTS = ("f32", "f64", "i8", "u8")              # element types that weights have
 
@@ -97,7 +97,7 @@ class Importer:
         self.read: set[str] = set()              # weights whose numbers were looked at
         self._parameters: dict[int, Value] = {}
         self._versions: dict[tuple[str, str, int], int | None] = {}
-        self._steps = 0
+        self._steps, self._most = 0, _MOST_REPEATED + 2 * len(model.graph.node)
         self._sizes: set[str] = set()            # names of sizes that are taken
         self._functions = {(_domain(f.domain), f.name, f.overload): f for f in model.functions}
 
@@ -142,6 +142,8 @@ class Importer:
                     raise Error("there are two inputs of this name")
                 type_ = self._input_type(info, known, batch)
                 scope.values[info.name] = self._input(info.name, type_)
+            except InputError:                   # about an argument, and not about the file
+                raise
             except Error as error:
                 scope.values[info.name] = UNKNOWN
                 self.obstacles.add("an input", str(error), info.name)
@@ -282,14 +284,16 @@ class Importer:
         used = {name for node in nodes for name in _uses(node)} | outputs
         for index, node in enumerate(nodes):
             self._steps += 1
-            if self._steps > _MOST_NODES:
-                raise ModelImportError(f"{printable(self.title)} runs more than {_MOST_NODES} "
+            if self._steps > self._most:
+                raise ModelImportError(f"{printable(self.title)} runs more than {self._most} "
                                        "nodes, those in functions and loops included")
             name = printable(node.name or (node.output[0] if node.output else ""))
             place = f"{name} (node {index})"
             results: Sequence[_Found]
             try:
                 results = self._results(node, scope, used, index)
+            except ModelImportError:
+                raise
             except _Reported:
                 results = [UNKNOWN] * len(node.output)
             except Exception as error:           # of a hostile file, whichever it is
@@ -464,6 +468,8 @@ def _is_whole(value: Known | None) -> bool:
 
 def _as_known(found: Any, dtype: str) -> Known:
     """Returns the result of computing with sizes: sizes, or bools."""
+    if isinstance(found, Sizes):
+        return sizes_or_numbers(found.elements, found.dtype)
     objects = np.asarray(found, object)
     if objects.size and all(isinstance(e, bool | np.bool_) for e in objects.flat):
         return Array(objects.astype(np.bool_))

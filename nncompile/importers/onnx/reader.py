@@ -25,6 +25,7 @@ _OTHER_DTYPES = {4: "uint16", 5: "int16", 8: "string", 10: "float16", 12: "uint3
                  14: "complex64", 15: "complex128", 16: "bfloat16"}
 _TYPED_FIELDS = {"f32": "float_data", "f64": "double_data", "i64": "int64_data",
                  "i32": "int32_data", "i8": "int32_data", "u8": "int32_data", "bool": "int32_data"}
+_TEXT, _MESSAGE = 9, 11                          # FieldDescriptor.TYPE_STRING, TYPE_MESSAGE
 _EXTERNAL = 1                                    # TensorProto.DataLocation
 
 
@@ -44,17 +45,21 @@ def read(model: Any) -> tuple[Any, str, Path | None]:
     Raises InputError where it is none of these, and ModelImportError where it is not a whole file.
     """
     onnx = import_extra("onnx", "onnx", "an ONNX model")
-    if isinstance(model, onnx.ModelProto):
-        return model, "model", None
+    folder, title = None, "model"
     if isinstance(model, str | PathLike):
         path = Path(fspath(model))
         if not path.is_file():
             raise InputError(f"there is no file {str(path)!r}")
-        return _parsed(onnx, path.read_bytes(), path.name), path.name, path.resolve().parent
-    if isinstance(model, bytes | bytearray | memoryview):
-        return _parsed(onnx, bytes(model), "model"), "model", None
-    raise InputError("an ONNX model is a path, the bytes of a file, or an onnx.ModelProto, not "
-                     f"an object of type {type(model).__name__}")
+        folder, title = path.resolve().parent, path.name
+        model = _parsed(onnx, path.read_bytes(), title)
+    elif isinstance(model, bytes | bytearray | memoryview):
+        model = _parsed(onnx, bytes(model), title)
+    elif not isinstance(model, onnx.ModelProto):
+        raise InputError("an ONNX model is a path, the bytes of a file, or an onnx.ModelProto, not "
+                         f"an object of type {type(model).__name__}")
+    if not _has_texts(model):
+        raise ModelImportError(f"{printable(title)} is damaged: a name in it is no text in UTF-8")
+    return model, title, folder
 
 
 def _parsed(onnx: Any, data: bytes, name: str) -> Any:
@@ -68,6 +73,22 @@ def _parsed(onnx: Any, data: bytes, name: str) -> Any:
         raise ModelImportError(f"{printable(name)} is no whole ONNX file: there is no graph in its "
                                f"{len(data)} bytes")
     return model
+
+
+def _has_texts(model: Any) -> bool:
+    """Returns whether all texts in a message are texts; protobuf hands others over as bytes."""
+    rest = [model]
+    while rest:
+        for field, value in rest.pop().ListFields():
+            if field.type not in (_TEXT, _MESSAGE):
+                continue
+            values = [value] if isinstance(value, str | bytes) or hasattr(value, "ListFields") \
+                else value
+            if field.type == _MESSAGE:
+                rest += values
+            elif any(isinstance(text, bytes) for text in values):
+                return False
+    return True
 
 
 class Tensors:
@@ -148,13 +169,15 @@ def _confined(folder: Path, location: str, offset: int, length: int) -> bytes:
         if path.is_symlink():
             raise Error(f"its numbers are in {printable(location)!r}, which leads through a link")
     try:
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)
+                         | getattr(os, "O_NONBLOCK", 0))     # a pipe has nothing to wait for
     except OSError as error:
         raise Error(f"cannot read {printable(location)!r}: {error.strerror}") from None
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(handle)
+        raise Error(f"{printable(location)!r} is no file")
     with os.fdopen(handle, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise Error(f"{printable(location)!r} is no file")
         if offset + length > status.st_size:
             raise Error(f"its data are the bytes {offset} to {offset + length} of "
                         f"{printable(location)!r}, which has {status.st_size}")

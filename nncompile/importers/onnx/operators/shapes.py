@@ -1,6 +1,7 @@
 """Shapes: new shapes of the same elements, parts of arrays, and arrays made of a shape."""
 from __future__ import annotations
 
+from math import ceil, isfinite
 from typing import Any
 
 import numpy as np
@@ -322,7 +323,10 @@ def _range(node: Node, start: NDArray, limit: NDArray, delta: NDArray) -> Array:
         return apply("add", numbers, size_in_graph(first[0])) if not same(first[0], 0) else numbers
     if step[0] == 0:
         raise Error("its delta is 0")
-    count = max(int(np.ceil((last[0] - first[0]) / step[0])), 0)
+    if not all(map(isfinite, (first[0], last[0], step[0]))):
+        raise Error(f"a range from {first[0]} to {last[0]} by {step[0]} has no end")
+    count = max(ceil((last[0] - first[0]) / step[0]), 0) if start.dtype.kind == "f" else len(
+        range(first[0], last[0], step[0]))
     dtype = next(name for name, kind in DTYPES.items() if kind == start.dtype)
     numbers = apply("iota", shape=(count,), axis=0, dtype=dtype)
     scaled = apply("mul", numbers, Array(np.asarray(delta.reshape(()), start.dtype)))
