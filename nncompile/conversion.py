@@ -143,7 +143,7 @@ def _is_tensor(given: Any) -> bool:
 def _from_torch(tensor: Any) -> NDArray:
     if tensor.requires_grad:
         tensor = tensor.detach()
-    if tensor.is_floating_point() and tensor.element_size() < 4:
+    if tensor.element_size() < 4 and tensor.is_floating_point():
         tensor = tensor.float()                  # bfloat16 and float8, which NumPy has not: exact
     try:
         return tensor.numpy()                    # type: ignore[no-any-return]
