@@ -87,8 +87,9 @@ def _assign_slots(lives: Mapping[Place, _Life], sizes: Mapping[Place, Dim]) -> l
     slots: list[_Slot] = []
     for place in sorted((p for p in lives if p in sizes), key=lambda p: lives[p].first):
         for slot in slots:
-            size = larger(slot.size, sizes[place])
-            if slot.free_after < lives[place].first and size is not None:
+            if slot.free_after >= lives[place].first:
+                continue
+            if (size := larger(slot.size, sizes[place])) is not None:
                 slot.size = size
                 break
         else:

@@ -14,6 +14,8 @@ from ir.printer import print_call
 from ir.types import Dim, DimExpr, Term, terms
 from nncompile.schedule.program import Place, Program, Step
 
+_COMMENT = 120        # the longest comment: that of a concatenation is repeated for each piece
+
 
 def size_names(program: Program) -> dict[str, str]:
     """Returns a variable for each named size: its own name if that is plain, or S0, S1, ..."""
@@ -75,7 +77,9 @@ def fixed(shape: Sequence[Dim]) -> list[int]:
 
 
 def comment(step: Step, values: Mapping[Value, str]) -> str:
-    """Returns the line of the graph that a step comes from, as a comment."""
+    """Returns the line of the graph that a step comes from, as a comment, shortened if it is long.
+    """
     node, copy = step.node, step.attrs.get("op") == "copy"
     what = f"{values[node.result]}: {node.result.type} = {print_call(node, values)}"
-    return f"# {'copy, for ' * (copy and node.op != 'concat')}{what}"
+    text = f"# {'copy, for ' * (copy and node.op != 'concat')}{what}"
+    return text if len(text) <= _COMMENT else text[:_COMMENT].rpartition(", ")[0] + ", ..."

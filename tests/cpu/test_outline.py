@@ -206,3 +206,36 @@ def test_a_wrong_index_names_its_own_layer(wrong, jit, monkeypatch):
     ids[wrong][2] = 9
     with pytest.raises(nncompile.InputError, match=rf"index 9 is outside.*\n.*{wrong}\.table"):
         fast(np.ones((4, 8), np.float32), *ids)
+
+
+class Unrolled(nn.Module):
+    """A recurrence over the axis 1, which reads each step at another offset."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.steps = steps
+        self.input, self.state = nn.Linear(3, 8), nn.Linear(4, 8)
+
+    def forward(self, x):
+        h = x[:, 0, :1] * nncompile.ones(4)
+        all_of_them = []
+        for t in range(self.steps):
+            gate, new = (self.input(x[:, t]) + self.state(h)).chunk(2, 1)
+            h = h + nncompile.sigmoid(gate) * (nncompile.tanh(new) - h)
+            all_of_them.append(h)
+        return nncompile.stack(all_of_them, 1)
+
+
+def test_the_source_of_an_unrolled_loop_grows_with_its_steps():
+    lengths = {}
+    for steps in (1, 2, 7, 9, 32, 64, 128):
+        model = Unrolled(steps).eval()
+        x = np.random.default_rng(steps).standard_normal((5, steps, 3), np.float32)
+        fast = nncompile.compile(model, f"f32[B, {steps}, 3]", threads=2)
+        assert np.abs(fast(x) - model(x)).max() < 1e-5, steps
+        assert np.array_equal(fast(x[3:4]), fast(x)[3:4])
+        lengths[steps] = len(fast.source)
+        assert max(len(line) for line in fast.source.splitlines() if " # %" in line) < 140
+    assert ("def steps_0(" in fast.source and lengths[128] - lengths[64]
+            < 2.2 * (lengths[64] - lengths[32]))
+    assert lengths[128] / 128 < 450

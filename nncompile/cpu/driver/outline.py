@@ -17,7 +17,7 @@ from itertools import takewhile
 from typing import NamedTuple
 
 from ir.records import dataclass, replace
-from ir.types import DimExpr, symbol, terms
+from ir.types import Dim, DimExpr, symbol, terms
 from nncompile.cpu.driver.values import (
     WEIGHTS,
     Argument,
@@ -35,6 +35,7 @@ from nncompile.schedule.names import sizes_in_order
 _REPETITIONS = 3      # at least so many, of at least so many steps, are worth a function
 _STEPS = 2
 _LONGEST = 100        # steps of a repetition; the time of the search grows with it
+_UNROLLED = 8         # at least so many repetitions where offsets differ too, as in x[:, t]
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.]+")           # names of layers come from outside
 
@@ -59,7 +60,8 @@ def fold(lines: Sequence[Line]) -> tuple[list[Outlined], list[Line]]:
     outlined: list[Outlined] = []
     folded: list[Line] = []
     done = 0
-    for run in runs(list(map(_pattern, lines)), [line.layer for line in lines]):
+    layers = [line.layer for line in lines]
+    for run in _unrolled(runs(list(map(_pattern, lines)), layers), lines, layers):
         repetitions = [lines[i:i + run.size] for i in range(run.first, run.stop, run.size)]
         function, calls = _outline(f"steps_{len(outlined)}", repetitions)
         outlined.append(function)
@@ -68,31 +70,63 @@ def fold(lines: Sequence[Line]) -> tuple[list[Outlined], list[Line]]:
     return outlined, [*folded, *lines[done:]]
 
 
+def _unrolled(found: Sequence[_Run], lines: Sequence[Line], layers: Sequence[str]
+              ) -> Iterator[_Run]:
+    """The runs, and between them those whose offsets differ: the steps of an unrolled loop."""
+    start = 0
+    for run in (*found, _Run(len(lines), 0, 0)):
+        patterns = [_pattern(line, offsets=False) for line in lines[start:run.first]]
+        for other in runs(patterns, layers[start:run.first], _UNROLLED):
+            yield other._replace(first=start + other.first)
+        if run.size:
+            yield run
+        start = run.stop
+
+
 # -- what may differ between repetitions -----------------------------------------------------------
 
-def _pattern(line: Line) -> Hashable:
+def _pattern(line: Line, offsets: bool = True) -> Hashable:
     """What all repetitions of a line have in common.
 
     That is its function and its arguments, without the parts that a parameter can stand for.
+    offsets: whether those that are plain numbers have to be the same.
     """
-    return line.function, tuple(map(_argument_pattern, line.arguments))
+    return line.function, tuple(_argument_pattern(a, offsets) for a in line.arguments)
 
 
-def _argument_pattern(argument: Argument) -> Hashable:
+def _argument_pattern(argument: Argument, offsets: bool) -> Hashable:
     if isinstance(argument, Pointer):
-        return _hole_kind(argument.base), argument.dtype, terms(argument.offset)
+        free = isinstance(argument.offset, int) and not offsets
+        return (_hole_kind(argument.base), argument.dtype,
+                "free" if free else terms(_dim(argument.offset)))
     if isinstance(argument, int | DimExpr):
         return terms(argument)
     return _hole_kind(argument) or argument
 
 
-def _hole(argument: Argument) -> Argument:
-    """The part of an argument that may differ between repetitions, if it has a `_hole_kind`."""
-    return argument.base if isinstance(argument, Pointer) else argument
+def _dim(offset: Dim | Formal) -> Dim:
+    assert not isinstance(offset, Formal)          # those are of lines that are outlined already
+    return offset
+
+
+def _parts(argument: Argument) -> Iterator[Argument]:
+    """The parts of an argument that may differ between repetitions, the offset of a pointer last.
+    """
+    if not isinstance(argument, Pointer):
+        if _hole_kind(argument):
+            yield argument
+        return
+    if _hole_kind(argument.base):
+        yield argument.base
+    if isinstance(argument.offset, int):
+        yield argument.offset
 
 
 def _hole_kind(argument: Argument) -> str:
-    """The kind of parameter that can stand for this: see Formal; "" if none can."""
+    """The kind of parameter that can stand for this: see Formal; "" if none can.
+
+    A number that is no part of a pointer is a size, which is the same in all repetitions.
+    """
     if isinstance(argument, Place):
         return "w" if argument.kind == "constant" else "p"
     return "w" if isinstance(argument, Number) else "n" if isinstance(argument, StepNumber) else ""
@@ -100,32 +134,36 @@ def _hole_kind(argument: Argument) -> str:
 
 # -- where steps repeat ----------------------------------------------------------------------------
 
-def runs(steps: Sequence[Hashable], layers: Sequence[str]) -> list[_Run]:
+def runs(steps: Sequence[Hashable], layers: Sequence[str], least: int = _REPETITIONS
+         ) -> list[_Run]:
     """Where steps repeat, in the order of the steps.
 
     steps:  two steps that are equal may be repetitions of each other.
     layers: the path of the layer of each step.
+    least:  the fewest repetitions of a run.
     """
     numbers: dict[Hashable, int] = {}
     keys = [numbers.setdefault(step, len(numbers)) for step in steps]      # quick to compare
-    return _runs_within(0, len(keys), keys, layers)
+    return _runs_within(0, len(keys), keys, layers, least)
 
 
-def _runs_within(start: int, stop: int, keys: Sequence[int], layers: Sequence[str]) -> list[_Run]:
+def _runs_within(start: int, stop: int, keys: Sequence[int], layers: Sequence[str], least: int
+                 ) -> list[_Run]:
     """Takes the run that saves most lines, then searches before and behind it."""
-    sizes = range(_STEPS, min(_LONGEST, (stop - start) // _REPETITIONS) + 1)
-    found = [run for size in sizes if (run := _longest_run(start, stop, keys, size)) is not None]
+    sizes = range(_STEPS, min(_LONGEST, (stop - start) // least) + 1)
+    found = [run for size in sizes
+             if (run := _longest_run(start, stop, keys, size, least)) is not None]
     if not found:
         return []
     run = max(found, key=lambda run: run.size * (run.times - 1))           # of equals the shortest
     run = _moved_to_layers(run, stop, keys, layers)
-    return [*_runs_within(start, run.first, keys, layers), run,
-            *_runs_within(run.stop, stop, keys, layers)]
+    return [*_runs_within(start, run.first, keys, layers, least), run,
+            *_runs_within(run.stop, stop, keys, layers, least)]
 
 
-def _longest_run(start: int, stop: int, keys: Sequence[int], size: int) -> _Run | None:
+def _longest_run(start: int, stop: int, keys: Sequence[int], size: int, least: int) -> _Run | None:
     """The longest run of repetitions of `size` steps; of several, the first."""
-    first, times = None, _REPETITIONS
+    first, times = None, least
     alike = 0                                      # so many steps from i on are those `size` later
     for i in reversed(range(start, stop - size)):
         alike = alike + 1 if keys[i] == keys[i + size] else 0
@@ -177,9 +215,9 @@ def _outline(name: str, repetitions: Sequence[Sequence[Line]]) -> tuple[Outlined
 
 def _holes_of(repetitions: Sequence[Sequence[Line]]) -> list[_Hole]:
     """All holes, in the order of the arguments."""
-    contents = [[_hole(a) for line in own for a in line.arguments if _hole_kind(_hole(a))]
+    contents = [[part for line in own for a in line.arguments for part in _parts(a)]
                 for own in repetitions]
-    return [_Hole(_hole_kind(found[0]), found) for found in zip(*contents, strict=True)]
+    return [_Hole(_hole_kind(found[0]) or "n", found) for found in zip(*contents, strict=True)]
 
 
 def _parameters_of(holes: Sequence[_Hole]) -> dict[_Hole, Formal]:
@@ -211,7 +249,7 @@ def _variables_in(argument: Argument) -> Iterator[tuple[str, Argument]]:
     elif isinstance(argument, Pointer):
         if _hole_kind(argument.base) == "w":
             yield WEIGHTS.name, WEIGHTS
-        yield from _variables_in(argument.offset)
+        yield from _variables_in(_dim(argument.offset))
     elif isinstance(argument, DimExpr):
         yield from ((name, symbol(name)) for name in sizes_in_order(argument))
 
@@ -221,13 +259,18 @@ def _filled(lines: Sequence[Line], contents: Iterable[Argument]) -> tuple[Line, 
     following = iter(contents)
 
     def argument(old: Argument) -> Argument:
-        if not _hole_kind(_hole(old)):
-            return old
-        new = next(following)
-        if isinstance(old, Pointer):
-            assert isinstance(new, Place | Number | Formal)
-            return old._replace(base=new)
-        return new
+        new = [next(following) for _ in _parts(old)]
+        if not isinstance(old, Pointer):
+            return new[0] if new else old
+        if isinstance(old.offset, int):
+            offset = new.pop()
+            assert isinstance(offset, int | Formal)
+            old = old._replace(offset=offset)
+        if new:
+            base, = new
+            assert isinstance(base, Place | Number | Formal)
+            old = old._replace(base=base)
+        return old
 
     return tuple(replace(line, phase=phase, arguments=tuple(map(argument, line.arguments)))
                  for phase, line in enumerate(lines))

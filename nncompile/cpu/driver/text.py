@@ -61,6 +61,8 @@ class Printer:
         match argument:
             case Pointer(base, dtype, offset):
                 start = self._start(base)
+                if isinstance(offset, Formal):
+                    return at(dtype, start, self.argument(offset))
                 return start if same(offset, 0) else at(dtype, start, self.number(offset))
             case Place(kind="constant") | Number():
                 return self._names.constant(argument)

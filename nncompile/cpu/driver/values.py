@@ -34,7 +34,7 @@ class Number(NamedTuple):
 class Formal(NamedTuple):
     """A formal parameter of an outlined function.
 
-    kind: "p": a place.  "w": a constant or a plain number.  "n": the number of a step.
+    kind: "p": a place.  "w": a constant or a plain number.  "n": a step's number, or an offset.
     """
 
     kind: str
@@ -49,7 +49,7 @@ class Pointer(NamedTuple):
 
     base: Base
     dtype: str
-    offset: Dim = 0
+    offset: Dim | Formal = 0
 
 
 class StepNumber(NamedTuple):
