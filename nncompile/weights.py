@@ -61,9 +61,10 @@ class Weights:
         params = self._preparation.params
         with _loading, StandardFloats():
             data = {value: new[value] if value in new else self[value] for value in params}
+            kept = {value: np.array(array, order="K") for value, array in new.items()
+                    if value in self._kept}
             self._loaded.load(outputs_of(replace(self._preparation, data=data), []))
-            self._kept |= {value: np.array(array, order="K") for value, array in new.items()
-                           if value in self._kept}
+            self._kept |= kept                   # last: what can fail is behind us
 
 
 class _Data(Mapping[Value, NDArray]):

@@ -205,3 +205,21 @@ def test_a_child_that_is_forked_during_a_load_can_load(monkeypatch):
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
     thread.join()
+
+
+def test_a_load_that_fails_changes_nothing(monkeypatch):
+    fast, before = nncompile.compile(made(0), *TYPES), given(made(0))
+    want = [y.tobytes() for y in fast(*inputs())]
+
+    def fails(constants):
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fast._loaded, "load", fails)
+        with pytest.raises(MemoryError):
+            fast.load_weights(given(made(1)))
+    assert [y.tobytes() for y in fast(*inputs())] == want
+    graph = fast.ir("traced")
+    for value in graph.params:
+        if value.name in before:
+            assert np.array_equal(graph.data[value], before[value.name]), value.name
