@@ -2,6 +2,7 @@
 import itertools
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -326,3 +327,18 @@ def test_numpys_reports_do_not_reach_us(jit, monkeypatch):
     assert done.stdout == "True True\n", (done.returncode, done.stdout, done.stderr)
 
 
+@pytest.mark.parametrize("name", ["dropout1d", "dropout2d", "dropout3d"])
+def test_dropouts_of_channels_take_the_shapes_that_torch_takes(name):
+    """torch warns of some of them."""
+    for shape in ((4,), (3, 4), (2, 3, 4), (2, 3, 4, 5), (1, 2, 3, 4, 5)):
+        x = np.ones(shape, np.float32)
+        for training in (False, True):
+            text = f"n.nn.functional.{name}(x, 0.5, training={training})"
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                wanted = outcome(text, torch, torch.from_numpy(x), None)
+            got = outcome(text, nncompile, nncompile.tensor(x), None)
+            assert (got is None) == (wanted is None), (shape, training)
+            if got is None:
+                continue
+            assert got.shape == wanted.shape and set(got.ravel().tolist()) <= {0.0, 1.0, 2.0}

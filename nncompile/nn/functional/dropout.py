@@ -34,21 +34,22 @@ def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = F
 @from_outside
 def dropout1d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Array:
     """Computes dropout of whole channels of [N, C, L] or [C, L]."""
-    return placed(input, _channels_dropped("dropout1d", input, p, training, (2, 3)),
+    return placed(input, _channels_dropped("dropout1d", input, p, training, 3),
                   inplace and training)
 
 
 @from_outside
 def dropout2d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Array:
-    """Computes dropout of whole channels of [N, C, H, W]; also of [N, C, L], as torch does."""
-    return placed(input, _channels_dropped("dropout2d", input, p, training, (3, 4)),
+    """Computes dropout of whole channels of [N, C, H, W], or of [N, C] and others, as torch does.
+    """
+    return placed(input, _channels_dropped("dropout2d", input, p, training, None),
                   inplace and training)
 
 
 @from_outside
 def dropout3d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Array:
     """Computes dropout of whole channels of [N, C, D, H, W] or [C, D, H, W]."""
-    return placed(input, _channels_dropped("dropout3d", input, p, training, (4, 5)),
+    return placed(input, _channels_dropped("dropout3d", input, p, training, 5),
                   inplace and training)
 
 
@@ -75,12 +76,18 @@ def _of_channels(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (*shape[:2], *[1] * (len(shape) - 2))
 
 
-def _channels_dropped(name: str, input: Any, p: float, training: bool, ranks: tuple[int, int]
+def _channels_dropped(name: str, input: Any, p: float, training: bool, batched: int | None
                       ) -> Array:
+    """Computes dropout of whole channels, which are the second axis.
+
+    batched: with another number of axes than that the channels are the first one, as in torch.
+    """
     x = as_array(name, input)
-    if x.ndim not in ranks:
-        raise Error(f"{name} takes arrays of {ranks[0]} or {ranks[1]} axes, not {x.type}")
-    if x.ndim == ranks[0] and name != "dropout2d":
+    if name == "dropout1d" and x.ndim not in (2, 3):
+        raise Error(f"{name} takes arrays of 2 or 3 axes, not {x.type}")
+    if training and p > 0 and x.ndim < (1 if batched else 2):
+        raise Error(f"{name} finds no channels in {x.type}")
+    if batched is not None and x.ndim != batched:
         return _dropped(name, x, p, training, lambda shape: (shape[0], *[1] * (len(shape) - 1)))
     return _dropped(name, x, p, training, _of_channels)
 
