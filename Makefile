@@ -3,6 +3,7 @@
 # make docs    build the documentation into site/; open site/index.html
 # make bench   time compiled models beside every peer, and write docs/benchmarks.md; takes hours, can be
 #              stopped and started again; wants a machine without other work
+# make test-aarch64   the kernels' tests on an emulated aarch64 machine; takes minutes, wants Debian's apt-get
 # make clean   remove what these made
 #
 # All need Python 3.11 or newer and nothing else: they make a virtual environment of their own.
@@ -22,7 +23,7 @@ KEY := $(shell { pwd; cat pyproject.toml Makefile; } | cksum | cut -d ' ' -f 1)
 RUN := $(VENV)/bin/python
 INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test docs bench clean
+.PHONY: demo test test-aarch64 docs bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed-demo-$(KEY)
@@ -32,6 +33,9 @@ test: $(VENV)/installed-test-$(KEY)
 	$(RUN) -m ruff check
 	$(RUN) -m mypy
 	$(RUN) -m pytest --numprocesses auto --dist loadfile
+
+test-aarch64: $(VENV)/installed-test-$(KEY)
+	$(RUN) -m tools.aarch64
 
 docs: $(VENV)/installed-docs-$(KEY)
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict

@@ -111,7 +111,8 @@ def symbols(code: bytes) -> tuple[list[str], list[str]]:
     Raises LinkError for anything else, and for a damaged object.
     """
     if code[:6] != b"\x7fELF\x02\x01":
-        raise LinkError("an object file is not 64-bit ELF: only Linux is supported")
+        raise LinkError("an object file is not 64-bit ELF: machine code is loaded on Linux only\n"
+                        f"  do: set {options.JIT.variable}=0, which runs plain Python")
     try:
         needed: list[str] = []
         defined: list[str] = []
