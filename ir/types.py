@@ -241,10 +241,15 @@ def _divided(a: tuple[Term, ...], b: tuple[Term, ...]) -> Dim | None:
 
 
 def _exact_quotient(a: Dim, b: Dim) -> Dim:
-    """Returns a / b. Raises Error where it is not a whole size for every value of the names."""
-    if (quotient := divide(a, b)) is None:
+    """Returns a // b.
+
+    Raises Error where that is no polynomial: T // 2 is none, and (2*T + 1) // 2 is T.
+    """
+    rest = sum(c for monomial, c in terms(a) if not monomial) if isinstance(b, int) else 0
+    quotient = divide(a - rest, b)
+    if quotient is None:
         raise Error(f"{a} is not divisible by {b} for every size")
-    return quotient
+    return quotient + rest // b if isinstance(b, int) else quotient
 
 
 def product(dims: Iterable[Dim]) -> Dim:
@@ -272,7 +277,7 @@ def same(a: object, b: object) -> bool:
     """
     if a is b:
         return True
-    if isinstance(a, int) and isinstance(b, int):          # most are
+    if type(a) is type(b) is int:                          # most are
         return a == b
     if isinstance(a, DimExpr) or isinstance(b, DimExpr):
         return isinstance(a, DimExpr) and isinstance(b, DimExpr) and a.terms == b.terms

@@ -33,6 +33,7 @@ with _paused_collection():
         no_grad,
         set_grad_enabled,
     )
+    from nncompile.array.sizes import Size
     from nncompile.errors import (
         CompileError,
         Error,
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
     from nncompile.model import CompiledModel
     from nncompile.statefile import load_file, save_file
 
-Size = tuple[_Any, ...]                       # of sizes, which torch has a type for
 Tensor = Array                                # the name that models written for torch know it by
 double, float, int, long, bool = float64, float32, int32, int64, bool_
 

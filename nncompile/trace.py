@@ -5,22 +5,21 @@ from __future__ import annotations
 import inspect
 import linecache
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import partial
 from itertools import chain
-from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-import ir
 from ir import Error, Graph, NDArray, TensorType, Value, Where, parse_type, type_of, verify
 from ir.ops import Attrs
 from ir.types import symbol
 from nncompile.array import Array, describe, to_array
-from nncompile.array.dispatch import Change, Payload, current
+from nncompile.array.dispatch import Change, Payload, current, is_ours
 from nncompile.array.recording import Recorder
 from nncompile.draws import Draws
 from nncompile.errors import InputError, TraceError
@@ -29,12 +28,7 @@ from nncompile.nn.module import Module
 from nncompile.nn.running import Run, running
 from nncompile.structure import Inputs, Nesting, Structure, flatten, mapped
 
-# Frames of these packages are not the user's.
-_OURS = (str(Path(__file__).parent) + os.sep, *(
-    str(Path(str(package.__file__)).parent) + os.sep
-    for package in (ir, np)
-))
-
+_EXAMPLE = re.compile(r"\b([A-Z]\w*) *= *([0-9]{1,18})\b", re.ASCII)    # of a size in a type text
 _Frames = Iterable[tuple[FrameType, int | None]]
 
 
@@ -96,7 +90,7 @@ def _recorded(model: Module, given: Inputs, leaves: Sequence[Any], positional: i
     names = given.leaf_names
     if len(set(names)) < len(names):
         names = tuple(f"x{i}" for i in range(len(names)))
-    types = _input_types(dict(zip(names, leaves, strict=True)))
+    types, recorder.examples = _input_types(dict(zip(names, leaves, strict=True)))
     values = [recorder.declare("input", name, type_) for name, type_ in types.items()]
     args, kwargs = given.unflatten([Array(v) for v in values], positional)
     recording, run = current.set(recorder), running.set(recorder)
@@ -194,25 +188,35 @@ def _is_constant(part: Structure) -> bool:
     return len(part.constant) == 1 and isinstance(part.constant[0], bool | int | float | None)
 
 
-def _input_types(inputs: dict[str, Any]) -> dict[str, TensorType]:
+def _input_types(inputs: dict[str, Any]) -> tuple[dict[str, TensorType], dict[str, int]]:
+    """The types of the inputs, and the examples of their named sizes that are given."""
     arrays = {name: a.numpy() if isinstance(a, Array) else a for name, a in inputs.items()}
-    examples = {n: a for n, a in arrays.items() if isinstance(a, np.ndarray) and a.ndim > 0}
-    firsts = {name: array.shape[0] for name, array in examples.items()}
+    firsts = {name: array.shape[0] for name, array in arrays.items()
+              if isinstance(array, np.ndarray) and array.ndim > 0}
     if len(set(firsts.values())) > 1:
         given = ", ".join(f"{name} has {size}" for name, size in firsts.items())
         raise InputError("the first dimension of every example array is the batch size B, but "
                          f"{given} rows: give a type text such as \"f32[N, 64]\" instead")
-    return {name: _input_type(name, given) for name, given in arrays.items()}
+    examples = dict.fromkeys("B", next(iter(firsts.values()))) if firsts else {}
+    return {name: _input_type(name, given, examples) for name, given in arrays.items()}, examples
 
 
-def _input_type(name: str, given: Any) -> TensorType:
+def _input_type(name: str, given: Any, examples: dict[str, int]) -> TensorType:
     try:
         if isinstance(given, str):
-            return parse_type(given)
+            return parse_type(_EXAMPLE.sub(partial(_note_example, examples), given))
         example = type_of(given)
     except Error as error:
         raise InputError(f"input {name!r}: {error}") from None
     return TensorType(example.dtype, (*[symbol("B")] * (given.ndim > 0), *example.shape[1:]))
+
+
+def _note_example(examples: dict[str, int], match: re.Match[str]) -> str:
+    """Keeps the example of a size, T=64 in a type text, and returns the name of the size."""
+    size, number = match[1], int(match[2])
+    if examples.setdefault(size, number) != number:
+        raise Error(f"the size {size} is both {examples[size]} and {number}")
+    return size
 
 
 # -- the recorder ----------------------------------------------------------------------------------
@@ -310,8 +314,10 @@ class _Recorder(Recorder, Run):
         if isinstance(error, Error):
             self.fail(str(error), operands, error.__traceback__)
         message = f"{type(error).__name__}: {error}"
-        if "DimExpr" in message:
-            message += " (a DimExpr is a size that is not known before run time)"
+        if self.builder.requirements:
+            found = [f"{r} ({r.where.line})" for r in self.builder.requirements]
+            message += (f"\n  because:  of the sizes, {', '.join(found)} was assumed; an example "
+                        "such as \"f32[B, T=64]\" changes that")
         raise self.error(message, operands, error.__traceback__) from error
 
     def outputs(self, model: Module, result: Any) -> tuple[list[Value], Structure]:
@@ -351,7 +357,7 @@ class _Recorder(Recorder, Run):
                     break
             elif code is Sequential.forward.__code__:
                 break
-            elif not _is_ours(code.co_filename):
+            elif not is_ours(code.co_filename):
                 return code.co_filename, line or frame.f_lineno
         return self.layers[min(called, len(self.layers) - 1)]._made_at
 
@@ -404,16 +410,6 @@ def _outwards(frame: FrameType | None) -> Iterator[tuple[FrameType, None]]:
     while frame is not None:
         yield frame, None
         frame = frame.f_back
-
-
-@lru_cache(maxsize=4096)
-def _is_ours(file: str) -> bool:
-    """Whether a file belongs to the packages whose frames are not the user's.
-
-    It is asked about each frame around each op. einops is one of them where a program uses it.
-    """
-    einops = str(getattr(sys.modules.get("einops"), "__file__", None) or "")
-    return file.startswith(_OURS) or (einops != "" and file.startswith(os.path.dirname(einops)))
 
 
 def _types_in(args: Iterable[Any]) -> list[str]:

@@ -7,6 +7,7 @@ Each method is written once, for both: it brings its arguments into the one form
 The class is put together from mixins, each in its own module:
 
     dispatch                                                             who computes an op
+    sizes                                                                what a forward sees of them
     storage                                                              what arrays share
     core < elementwise < shapes < reductions < selection < products < inplace < array
                                                                          the methods, by families
@@ -17,7 +18,9 @@ The class is put together from mixins, each in its own module:
 from nncompile.array.array import Array, apply, arrays, as_array, floating, in_type
 from nncompile.array.core import describe, to_array, to_numpy
 from nncompile.array.numpy_functions import call_function, call_ufunc
+from nncompile.array.sizes import TracedSize
 
+TracedSize.on_arrays = call_ufunc
 Array._numpy_ufunc, Array._numpy_function = call_ufunc, call_function
 
 __all__ = ["Array", "apply", "arrays", "as_array", "describe", "floating", "in_type", "to_array",

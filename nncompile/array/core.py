@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator, Sequence
+from functools import partial, reduce
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -12,10 +13,19 @@ from numpy.typing import DTypeLike
 
 from ir import DTYPES, DimExpr, Error, NDArray, TensorType, Value, product, type_of
 from ir.float_mode import StandardFloats
+from ir.types import symbol
 from nncompile.array.dispatch import Change, Payload, current
 from nncompile.array.dtypes import category, converted, name_of, result_type, scalar_type
 from nncompile.array.gradients import grad_enabled
 from nncompile.array.indexing import axis_of
+from nncompile.array.sizes import (
+    Size,
+    TracedNumber,
+    TracedSize,
+    is_traced,
+    shape_seen,
+    size_of_graph,
+)
 from nncompile.array.storage import VIEWS, Storage, ViewOp, before
 from nncompile.errors import InputError
 
@@ -157,10 +167,11 @@ class Core(NDArrayOperatorsMixin):
         return known.type if isinstance(known, Value) else type_of(known)
 
     @property
-    def shape(self) -> tuple[Any, ...]:
+    def shape(self) -> Size:
         """The sizes as a tuple; in a trace some may be symbolic."""
         known = self._seen
-        return known.type.shape if isinstance(known, Value) else known.shape
+        return (shape_seen(known.type.shape) if isinstance(known, Value) else
+                tuple.__new__(Size, known.shape))
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -207,6 +218,9 @@ class Core(NDArrayOperatorsMixin):
     def __len__(self) -> int:
         if self.ndim == 0:
             raise TypeError("an array without dimensions has no len()")
+        if isinstance(self.shape[0], DimExpr):
+            raise Error(f"len() of {self.type} is not known before run time, and Python needs a "
+                        "number: use x.shape[0]")
         return operator.index(self.shape[0])
 
     def __iter__(self) -> Iterator[Self]:
@@ -291,6 +305,7 @@ def apply(name: str, *operands: Core | float, **attrs: Any) -> Any:
     of a view op shares its elements with the operand.
     """
     payloads = [o if isinstance(o, float) else o._as_operand() for o in operands]
+    attrs = {key: size_of_graph(value) for key, value in attrs.items()}
     payload = current.get().op(name, payloads, attrs)
     whole = operands[0] if name in VIEWS else None
     if not isinstance(whole, Core):
@@ -301,15 +316,17 @@ def apply(name: str, *operands: Core | float, **attrs: Any) -> Any:
 
 
 def operand(name: str, given: Any) -> Any:
-    """Returns an Array, or a Python number, which takes the dtype of the arrays beside it.
+    """Returns an Array, or a number, which takes the dtype of the arrays beside it.
+
+    A number may be a size, or one that is computed from sizes.
 
     Zero-dimensional NumPy values count as Python numbers: `x * numpy.sqrt(2.0)` stays float32.
     Raises Error where the operand is neither, naming the operation `name`.
     """
     if isinstance(given, Core) or (isinstance(given, np.ndarray) and given.ndim > 0):
         return as_array(name, given)
-    if isinstance(given, DimExpr):
-        raise Error(f"{name} cannot compute with the size {given}: it is not known before run time")
+    if is_traced(given):
+        return given
     if isinstance(given, np.generic | np.ndarray) and not np.iscomplexobj(given):
         given = given.item()
     if isinstance(given, bool | int | float):
@@ -344,9 +361,34 @@ def in_type(given: Any, dtype: str) -> Any:
     """Returns an operand as an op of this dtype takes it: cast, or a number as a float literal."""
     if isinstance(given, Core):
         return given._cast(dtype)
+    if is_traced(given):
+        return in_graph(given)._cast(dtype)
     if isinstance(given, int) and abs(given) > _LARGEST_EXACT and category(dtype) == 1:
         return constant(given, dtype)
     return float(given)
+
+
+def in_graph(size: Any) -> Any:
+    """Returns a size as an operand: a number, or a zero-dimensional array that computes it."""
+    if type(size) is TracedNumber:
+        return size.array
+    if not isinstance(size, DimExpr):
+        return size
+    parts = []
+    for monomial, coefficient in size.terms:
+        factors = [_counted(symbol(name)) for name in monomial]
+        if coefficient != 1 or not factors:
+            factors.append(in_type(coefficient, "i64"))
+        parts.append(reduce(partial(apply, "mul"), factors))
+    return reduce(partial(apply, "add"), parts)
+
+
+def _counted(size: DimExpr) -> Any:
+    ones = apply("full", 1.0, shape=(size,), dtype="i64")
+    return apply("sum", ones, axes=(0,), keepdims=False)
+
+
+TracedSize.in_graph = in_graph
 
 
 def constant(value: Any, dtype: str) -> Any:
@@ -366,6 +408,9 @@ def filled(size: Sequence[Any], value: Any, dtype: DType) -> Any:
     if not isinstance(value, bool | int | float | np.generic):
         raise Error(f"full takes a number, not {describe(value)}")
     number = value.item() if isinstance(value, np.generic) else value
+    if is_traced(number):
+        name = scalar_type(number) if dtype is None else name_of(dtype)
+        return in_type(number, name).expand(size)._apart()
     name = scalar_type(number) if dtype is None else name_of(dtype)
     if category(name) < 2:
         number = converted(number, DTYPES[name]).item()

@@ -10,10 +10,11 @@ import numpy as np
 
 from ir import DTYPES, DimExpr, Error, same
 from ir.float_mode import StandardFloats
-from nncompile.array.array import Array, apply, arrays, constant
+from nncompile.array.array import Array, apply, arrays, constant, in_type
 from nncompile.array.core import DType, check_device, describe, filled
-from nncompile.array.dtypes import DEFAULT_FLOAT, Scalar, name_of, result_type
+from nncompile.array.dtypes import DEFAULT_FLOAT, Scalar, name_of, result_type, scalar_type
 from nncompile.array.indexing import axis_of, flat
+from nncompile.array.sizes import is_traced
 from nncompile.errors import InputError
 
 
@@ -123,6 +124,8 @@ def tensor(data: Any, *, dtype: DType = None, device: Any = None, requires_grad:
     if isinstance(data, Array):
         copied = data._cast(data.type.dtype if dtype is None else name_of(dtype))._apart()
         return copied.requires_grad_(requires_grad)
+    if _has_traced(data):
+        return _of_sizes(data, scalar_type(_some_float(data)) if dtype is None else name_of(dtype))
     values = np.asarray(data)
     if dtype is None and not hasattr(data, "dtype"):
         kind = values.dtype.kind if values.size else "f"
@@ -130,6 +133,25 @@ def tensor(data: Any, *, dtype: DType = None, device: Any = None, requires_grad:
     kept = values.dtype if dtype is None else DTYPES[name_of(dtype)]
     with StandardFloats():
         return Array(np.array(values, kept)).requires_grad_(requires_grad)
+
+
+def _has_traced(data: Any) -> bool:
+    return is_traced(data) or (isinstance(data, list | tuple) and any(map(_has_traced, data)))
+
+
+def _some_float(data: Any) -> Scalar:
+    """A number of the category that the numbers in nested lists have."""
+    if isinstance(data, list | tuple):
+        return max(map(_some_float, data), key=lambda n: isinstance(n, float), default=0)
+    return 1.0 if isinstance(data, float) else 1
+
+
+def _of_sizes(data: Any, dtype: str) -> Array:
+    """Returns nested lists of sizes and numbers as an Array."""
+    if isinstance(data, list | tuple):
+        return stack([_of_sizes(part, dtype) for part in data])
+    value = in_type(data, dtype)
+    return value if isinstance(value, Array) else constant(data, dtype)
 
 
 def as_tensor(data: Any, dtype: DType = None, device: Any = None) -> Array:

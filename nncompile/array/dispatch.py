@@ -7,17 +7,38 @@ eager and evaluates each op at once; `nncompile.trace` has another, which record
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from contextvars import ContextVar
+from functools import lru_cache
 from itertools import count
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from ir import Error, NDArray, TensorType, Value, type_of
+import ir
+from ir import Dim, Error, NDArray, TensorType, Value, type_of
 from ir.ops import Attrs, evaluate, infer
 
 Payload = NDArray | Value
+
+# Frames of these packages are not the user's.
+_OURS = (str(Path(__file__).parents[1]) + os.sep, *(
+    str(Path(str(package.__file__)).parent) + os.sep
+    for package in (ir, np)
+))
+
+
+@lru_cache(maxsize=4096)
+def is_ours(file: str) -> bool:
+    """Returns whether a file belongs to the packages whose frames are not the user's.
+
+    It is asked about each frame around each op. einops is one of them where a program uses it.
+    """
+    einops = str(getattr(sys.modules.get("einops"), "__file__", None) or "")
+    return file.startswith(_OURS) or (einops != "" and file.startswith(os.path.dirname(einops)))
 
 
 class Change(NamedTuple):
@@ -33,6 +54,7 @@ class Change(NamedTuple):
 class Dispatcher:
     """The eager dispatcher: it evaluates each op by its NumPy reference."""
 
+    records = False                              # whether a model is being traced
     _numbers = count()
 
     def __init__(self) -> None:
@@ -56,6 +78,17 @@ class Dispatcher:
         if isinstance(payload, Value):
             raise Error(f"{what} got an array that was kept from a trace: it has no numbers")
         return payload
+
+    def decide(self, left: Dim, relation: str, right: Dim) -> bool:
+        """Returns how two sizes compare, which is not the same in every call.
+
+        Raises Error outside of a trace, whose calls could check it.
+        """
+        raise Error(f"whether {left} {relation} {right} is not known before run time")
+
+    def require(self, left: Dim, relation: str, right: Dim) -> None:
+        """Makes calls check a comparison of sizes. Raises Error outside of a trace."""
+        self.decide(left, relation, right)
 
     def check_random(self, what: str) -> None:
         """Raises Error where `what` may not draw random numbers: in a trace."""

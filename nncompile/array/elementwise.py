@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 
-from ir import DTYPES, Error
+from ir import DTYPES, Error, same
 from nncompile.array.core import Core, apply, as_array, floating, in_type, operand, together
 from nncompile.array.dtypes import DEFAULT_FLOAT, Scalar, category, converted, result_type
 
@@ -416,7 +416,7 @@ _to_whole = _rounding("round")
 
 def _scaled(name: str, x: Any, other: Any, alpha: Scalar) -> Any:
     """Returns alpha * other, computed in the dtype that x and other have in common."""
-    if alpha == 1:
+    if same(alpha, 1):
         return other
     operands = [operand(name, o) for o in (x, other)]
     dtype = result_type(operands)

@@ -12,7 +12,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 
 from ir import DimExpr, Error
-from ir.types import Dim, TensorType, divide, product, same
+from ir.types import Dim, TensorType, divide, extent, product, same
 
 
 def axis_of(type_: TensorType, dim: SupportsIndex, extra: int = 0) -> int:
@@ -45,7 +45,7 @@ def without_wildcard(type_: TensorType, sizes: Sequence[Any]) -> tuple[Dim, ...]
     Raises Error where there is none.
     """
     shape: list[Dim] = [d if isinstance(d, DimExpr) else operator.index(d) for d in sizes]
-    wild = [i for i, size in enumerate(shape) if isinstance(size, int) and size == -1]
+    wild = [i for i, size in enumerate(shape) if same(size, -1)]
     if not wild:
         return tuple(shape)
     fits = None
@@ -53,8 +53,17 @@ def without_wildcard(type_: TensorType, sizes: Sequence[Any]) -> tuple[Dim, ...]
         fits = quotient(type_.shape, [size for i, size in enumerate(shape) if i not in wild])
     if fits is None:
         raise Error(f"cannot reshape {type_} to {shape}: no single size fits for -1")
+    if any(_is_open(size, type_.shape) and size == 0 for size in shape):
+        raise Error(f"cannot reshape {type_} to {shape}: any size fits for -1 beside a 0")
     shape[wild[0]] = fits
     return tuple(shape)
+
+
+def _is_open(size: Dim, shape: Sequence[Dim]) -> bool:
+    """Whether a size beside -1 may be 0 and is no product of names, which cancel even then."""
+    if not isinstance(size, DimExpr) or extent(size)[0] > 0 or any(same(size, d) for d in shape):
+        return False
+    return [coefficient for _, coefficient in size.terms] != [1]
 
 
 def quotient(shape: Sequence[Dim], known: Sequence[Dim]) -> Dim | None:
@@ -100,8 +109,8 @@ def bounds(item: Any, size: Dim) -> tuple[Dim, Dim, int]:
     symbolic size is.
     """
     if not isinstance(item, slice):
-        start = _from_zero(item, size)
-        if isinstance(size, int) and isinstance(start, int) and not 0 <= start < size:
+        start = from_zero(item, size)
+        if not isinstance(size - start, DimExpr) and not 0 <= start < size:
             raise Error(f"the index {item} is out of range for an axis of size {size}")
         return start, start + 1, 1
     step = 1 if item.step is None else operator.index(item.step)
@@ -112,20 +121,22 @@ def bounds(item: Any, size: Dim) -> tuple[Dim, Dim, int]:
         return part.start, part.stop if part else part.start, step
     first: Dim = 0 if step > 0 else size - 1
     last: Dim = size if step > 0 else -1
-    start = first if item.start is None else _from_zero(item.start, size)
-    stop = last if item.stop is None else _from_zero(item.stop, size)
-    if isinstance(size, DimExpr) and isinstance(stop if step > 0 else start, int):
+    start = first if item.start is None else from_zero(item.start, size)
+    stop = last if item.stop is None else from_zero(item.stop, size)
+    if isinstance(size, DimExpr) and not isinstance(stop if step > 0 else start, DimExpr):
         raise Error(f"how long {start}:{stop} is of a size {size} is not known before run time")
     return start, stop, step
 
 
-def _from_zero(item: Any, size: Dim) -> Dim:
+def from_zero(item: Any, size: Dim) -> Dim:
     """Returns an index that may count from the end, counted from 0.
 
+    A size that is below 0 in every call, as -T is, counts from the end; another does not, so that
+    calls in which T - 5 is below 0 are refused.
     Raises Error where it is no index.
     """
     if isinstance(item, DimExpr):
-        return item
+        return item + size if extent(item)[1] <= 0 and item < 0 else item
     if isinstance(item, bool) or not hasattr(item, "__index__"):
         raise Error("an array is indexed by integers, slices, arrays of integers, None and `...`, "
                     f"not by {item!r}")

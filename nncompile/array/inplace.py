@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
-from ir import Error, product, same
-from nncompile.array.core import Core, apply, as_array, filled, operand
+from ir import DimExpr, Error, product, same
+from nncompile.array.core import Core, apply, as_array, filled, in_graph, in_type, operand
 from nncompile.array.dispatch import current
 from nncompile.array.dtypes import Scalar, category, converted
 from nncompile.array.generator import default_generator
 from nncompile.array.indexing import as_tuple, axis_of, index_items
 from nncompile.array.known import is_mask
 from nncompile.array.products import Products
-from nncompile.array.selection import flat_ids, in_graph, indices, is_array
+from nncompile.array.selection import flat_ids, indices, is_array
+from nncompile.array.sizes import is_traced
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -162,6 +163,8 @@ class Inplace(Products):
 
     def _filled(self, given: Any) -> Self:
         """Returns a number or an array in the shape and the dtype of this one."""
+        if is_traced(given):
+            given = in_type(given, self.type.dtype)
         if not isinstance(given, Inplace):
             number = converted(given, self.dtype).item()
             return filled(self.shape, number, self.dtype)
@@ -206,7 +209,7 @@ class Inplace(Products):
                 items.append(item)
                 continue
             mask = as_array("a mask", np.asarray(item) if isinstance(item, list) else item)
-            axis = sum(not isinstance(i, int) for i in items)
+            axis = sum(isinstance(i, slice) or i is None for i in items)
             items += [slice(None)] * mask.ndim
         assert mask is not None
         target, end = self[tuple(items)], axis + mask.ndim
@@ -323,7 +326,7 @@ def _put(x: _A, axis: int, ids: Any, values: Any) -> _A:
     """Returns x with values[.., k, ..] at ids[k] along the axis; the last one for each id."""
     size = x.shape[axis]
     column = [-1, *[1] * (x.ndim - 1 - axis)]
-    if isinstance(ids._payload, np.ndarray) and isinstance(size, int):
+    if isinstance(ids._payload, np.ndarray) and not isinstance(size, DimExpr):
         source, there = np.zeros(size, np.int64), np.zeros(size, np.bool_)
         source[ids._payload], there[ids._payload] = np.arange(len(ids._payload)), True
         if not len(ids._payload):

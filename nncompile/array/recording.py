@@ -7,22 +7,46 @@ where an op comes from, and how an error is reported.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from fractions import Fraction
 from typing import Any, NoReturn
 
-from ir import Builder, Error, NDArray, TensorType, Value, Where, type_of
-from ir.graph import Node, depends_only_on
+from ir import Builder, Dim, DimExpr, Error, NDArray, TensorType, Value, Where, type_of
+from ir.graph import RELATIONS, Node, depends_only_on
 from ir.interpret import evaluate_node
 from ir.ops import Attrs
+from ir.types import evaluate_dim, names_in, polynomial, terms
 from nncompile.array.dispatch import Dispatcher, Payload
+
+_OPPOSITE = {"==": "!=", "!=": "==", "<": ">=", "<=": ">", ">": "<=", ">=": "<"}
+
+
+_TURNED = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
+
+
+def _written(left: Dim, relation: str, right: Dim) -> tuple[Dim, str, Dim]:
+    """Returns a comparison in the one form in which it is written: T <= 16 for 16 - T >= 0."""
+    parts = terms(left - right)
+    above = polynomial((m, c) for m, c in parts if c > 0)
+    below = polynomial((m, -c) for m, c in parts if c < 0)
+    if isinstance(above, DimExpr):
+        return above, relation, below
+    return below, _TURNED[relation], above
 
 
 class Recorder(Dispatcher):
-    """A dispatcher whose ops become nodes of `builder`, and whose ndarrays become constants."""
+    """A dispatcher whose ops become nodes of `builder`, and whose ndarrays become constants.
+
+    examples: for each named size the number that decides comparisons, or a little more than 2.
+    """
+
+    records = True
 
     def __init__(self) -> None:
         super().__init__()
+        self.examples: dict[str, int] = {}
         self.builder = Builder()
         self.known: set[Value] = set()
+        self.required: set[str] = set()
         self.constants: dict[tuple[str, tuple[int, ...], bytes], Value] = {}
         # Values that depend on no input and no symbolic size, each with the node that computes it.
         self.fixed: dict[Value, Node | None] = {}
@@ -36,6 +60,27 @@ class Recorder(Dispatcher):
     def fail(self, message: str, operands: Iterable[Any]) -> NoReturn:
         """Raises Error with this message about an op on these operands."""
         raise NotImplementedError
+
+    def decide(self, left: Dim, relation: str, right: Dim) -> bool:
+        """Returns how the example's sizes compare, and makes calls check that theirs do, too.
+
+        A size without an example is a little more than 2, each one a little larger than the one
+        before it, so that it is equal to no number and to no other size.
+        """
+        names = sorted(names_in(left - right))
+        sizes: Any = {name: self.examples.get(name, Fraction(2000 + i, 1000))
+                      for i, name in enumerate(names, 1)}
+        holds = RELATIONS[relation](*(evaluate_dim(dim, sizes) for dim in (left, right)))
+        self.require(left, relation if holds else _OPPOSITE[relation], right)
+        return holds
+
+    def require(self, left: Dim, relation: str, right: Dim) -> None:
+        """Makes the graph refuse calls whose sizes do not compare so."""
+        left, relation, right = _written(left, relation, right)
+        requirement = f"{left} {relation} {right}"
+        if requirement not in self.required:
+            self.required.add(requirement)
+            self.builder.require(left, relation, right, self.where())
 
     def declare(self, kind: str, name: str, type_: TensorType, data: NDArray | None = None
                 ) -> Value:

@@ -190,7 +190,7 @@ class Reductions(Shapes):
     def logsumexp(self, dim: Axes, keepdim: bool = False) -> Self:
         """Returns log(sum(exp(x))), shifted by the largest element so that nothing overflows."""
         x, axes = floating("logsumexp", self), self._axes("logsumexp", dim, None)
-        if product(x.shape[axis] for axis in axes) == 0:
+        if same(product(x.shape[axis] for axis in axes), 0):
             return apply("sum", x, axes=axes, keepdims=keepdim).log()
         top = apply("max", x, axes=axes, keepdims=True)
         shift = apply("where", apply("isinf", top), 0.0, top)

@@ -10,11 +10,12 @@ import numpy as np
 
 from ir import DimExpr, Error
 from ir.types import Dim, divide, extent, same
-from nncompile.array.core import Core, apply, arrays, as_array, constant
+from nncompile.array.core import Core, apply, arrays, as_array, constant, in_graph
 from nncompile.array.dtypes import result_type
-from nncompile.array.indexing import axes_of, axis_of, bounds, index_items
+from nncompile.array.indexing import axes_of, axis_of, bounds, from_zero, index_items
 from nncompile.array.known import Known
 from nncompile.array.reductions import ValuesAndIndices
+from nncompile.array.sizes import required
 
 
 class Selection(Known):
@@ -103,8 +104,8 @@ class Selection(Known):
         Raises Error where there are fewer.
         """
         size = self.size(dim)
-        first = start + size if isinstance(start, int) and start < 0 else start
-        known = all(isinstance(n, int) for n in (start, length, size))
+        first = from_zero(start, size)
+        known = not any(isinstance(n, DimExpr) for n in (start, length, size))
         if known and not 0 <= first <= first + length <= size:
             raise Error(f"narrow: there are no {length} elements from {start} on along axis {dim} "
                         f"of {self.type}")
@@ -123,7 +124,12 @@ class Selection(Known):
         length = self.size(dim)
         if isinstance(split_size, Sequence):
             sizes = list(split_size)
+        elif split_size > 0 and isinstance(even := divide(length, split_size), int):
+            sizes = [split_size] * even if even else [0]
         elif split_size > 0:
+            if isinstance(length, DimExpr):
+                raise Error(f"how many parts of {split_size} there are in {length} is not known "
+                            "before run time: split by a list of all sizes, or use chunk()")
             total = operator.index(length)
             sizes = [min(split_size, total - at) for at in range(0, max(total, 1), split_size)]
         else:
@@ -145,7 +151,7 @@ class Selection(Known):
             raise Error(f"chunk needs a number of parts above 0, got {chunks}")
         if isinstance(length, DimExpr):
             even = divide(length, chunks)
-            if even is None:
+            if even is None or (chunks > 1 and not required(length, ">", 0)):
                 raise Error(f"{length} is not divisible by {chunks} for every size")
             return self.split([even] * chunks, dim)
         return self.split(max(1, -(-length // chunks)), dim)
@@ -212,7 +218,7 @@ class Selection(Known):
         if self.ndim == 0:
             return ValuesAndIndices(*(r.reshape(()) for r in self.reshape(1).topk(k)))
         axis, size = axis_of(self.type, dim), self.size(dim)
-        if k < 0 or (isinstance(size, int) and isinstance(k, int) and k > size):
+        if k < 0 or not required(k, "<=", size):
             raise Error(f"topk: there are no {k} elements along axis {dim} of {self.type}")
         ids = apply("topk_ids", self, axis=axis, k=k, largest=bool(largest), sorted=bool(sorted))
         return ValuesAndIndices(apply("take_along", self, ids, axis=axis), ids)
@@ -333,21 +339,13 @@ def _from_end(ids: Any, size: Dim) -> Any:
 
     Those out of range stay out of range; where the numbers are known already, they raise Error.
     """
-    if isinstance(ids._payload, np.ndarray) and isinstance(size, int):
+    if isinstance(ids._payload, np.ndarray) and not isinstance(size, DimExpr):
         numbers = ids._payload
         if (wrong := numbers[(numbers < -size) | (numbers >= size)]).size:
             raise Error(f"the index {wrong.flat[0]} is out of range for an axis of size {size}")
         below = numbers < 0
         return Core._array(np.where(below, numbers + size, numbers)) if below.any() else ids
     return apply("where", ids < 0, ids + in_graph(size), ids)
-
-
-def in_graph(size: Dim) -> Any:
-    """Returns a size as an operand: a number, or a zero-dimensional array that computes it."""
-    if isinstance(size, int):
-        return size
-    ones = apply("full", 1.0, shape=(size,), dtype="i64")
-    return apply("sum", ones, axes=(0,), keepdims=False)
 
 
 def _chosen_from(x: Any, chosen: list[tuple[int, Any]]) -> Any:

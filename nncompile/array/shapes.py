@@ -206,7 +206,8 @@ class Shapes(Elementwise):
         if dim is None:
             return self.ravel().repeat_interleave(repeats, 0)
         axis = axis_of(self.type, dim)
-        wide = [*self.shape[: axis + 1], operator.index(repeats), *self.shape[axis + 1 :]]
+        count = repeats if isinstance(repeats, DimExpr) else operator.index(repeats)
+        wide = [*self.shape[: axis + 1], count, *self.shape[axis + 1 :]]
         return self.unsqueeze(axis + 1).expand(wide).flatten(axis, axis + 1)._apart()
 
     def flip(self, *dims: Any) -> Self:
@@ -242,7 +243,7 @@ class Shapes(Elementwise):
 
 def _rolled(x: _A, shift: int, axis: int) -> _A:
     size: Dim = x.shape[axis]
-    if isinstance(size, int):
+    if not isinstance(size, DimExpr):
         shift = shift % size if size else 0
     if shift == 0:
         return x

@@ -9,6 +9,7 @@ from typing import Any
 from ir import Error, same
 from nncompile.array import Array, apply, as_array, floating
 from nncompile.array.creation import cat, zeros
+from nncompile.array.sizes import is_traced
 from nncompile.errors import InputError
 from nncompile.nn.calls import from_outside
 from nncompile.nn.functional.dropout import dropout
@@ -41,7 +42,8 @@ def scaled_dot_product_attention(query: Any, key: Any, value: Any, attn_mask: An
     if enable_gqa:
         k, v = (a.repeat_interleave(q.size(-3) // a.size(-3), -3) for a in (k, v))
     width = operator.index(q.size(-1))
-    factor = (1 / math.sqrt(width) if width else math.inf) if scale is None else float(scale)
+    factor = (1 / math.sqrt(width) if width else math.inf) if scale is None else (
+        scale if is_traced(scale) else float(scale))
     scores = q.matmul(k.transpose(-2, -1)).mul(factor)
     if is_causal:
         scores = apply("where", _causal(q.size(-2), k.size(-2)), scores, _NEGATIVE)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ir import Error
+from ir import Error, same
 from nncompile.array import Array, apply, as_array
 from nncompile.array.creation import cat
 from nncompile.array.dtypes import converted
+from nncompile.array.sizes import required
 from nncompile.errors import InputError
 from nncompile.nn.calls import from_outside
 
@@ -53,7 +54,7 @@ def _padded(x: Array, axes: Sequence[tuple[int, int, int]], value: float) -> Arr
         if before < 0 or after < 0:
             size = x.size(axis)
             x = x.narrow(axis, max(-before, 0), size - max(-before, 0) - max(-after, 0))
-    if not any(low) and not any(high):
+    if all(same(n, 0) for n in (*low, *high)):
         return x._apart()
     number = converted(value, x.dtype).item()
     return apply("pad", x, low=tuple(low), high=tuple(high), value=float(number))
@@ -63,7 +64,8 @@ def _wrapped(x: Array, axis: int, low: int, high: int, mode: str) -> Array:
     """Returns x with one axis continued on both sides by its own elements."""
     size = x.size(axis)
     most = size - 1 if mode == "reflect" else size
-    if mode != "replicate" and max(low, high) > most:
+    if mode != "replicate" and not all(
+            required(n, "<=", most) for n in (low, high)):
         raise Error(f"pad with mode {mode!r} cannot add {max(low, high)} to an axis of {size}")
     kept = x.narrow(axis, max(-low, 0), size - max(-low, 0) - max(-high, 0))
     before, after = _beside(x, axis, max(low, 0), max(high, 0), mode)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ir import Error, same
+from ir import DimExpr, Error, same
 from nncompile.array import Array, apply, as_array
-from nncompile.array.core import Core
-from nncompile.array.selection import in_graph
+from nncompile.array.core import Core, in_graph
 from nncompile.errors import InputError
 from nncompile.nn.calls import from_outside
 
@@ -121,5 +120,5 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Array:
 
 def check_padding(padding_idx: int, count: Any) -> None:
     """Raises InputError where padding_idx is no row of the table."""
-    if isinstance(count, int) and not -count <= padding_idx < count:
+    if not isinstance(count, DimExpr) and not -count <= padding_idx < count:
         raise InputError(f"padding_idx {padding_idx} is outside of {count} embeddings")

@@ -1,0 +1,436 @@
+"""What a forward sees of sizes: a shape is a Size, and a size may differ from call to call.
+
+A size of a traced array is an int to the forward, and no number is known for it. Whatever Python
+can ask of it is answered for every call, becomes a requirement that calls check, or raises Error:
+
+    B + 1, B // 2, B % 2      a size, where it is a whole one in every call
+    B / 2, B ** -0.5          a TracedNumber, which is computed in each call
+    B > 1, B == T, bool(B)    a requirement, unless the answer is the same in every call
+    int(B), range(B), {B}     Error: Python would need the number itself
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NoReturn, SupportsIndex
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+from ir import Dim, DimExpr, Error, product
+from ir.types import divide, extent
+from nncompile.array.dispatch import current, is_ours
+
+_WHOLE: Mapping[np.ufunc, Callable[..., Any]] = {
+    np.add: operator.add, np.subtract: operator.sub, np.multiply: operator.mul,
+    np.floor_divide: operator.floordiv, np.remainder: operator.mod, np.negative: operator.neg,
+    np.divide: operator.truediv, np.power: operator.pow,
+    np.equal: operator.eq, np.not_equal: operator.ne, np.less: operator.lt,
+    np.less_equal: operator.le, np.greater: operator.gt, np.greater_equal: operator.ge,
+}
+
+
+class Size(tuple[Any, ...]):
+    """The sizes of an array, a tuple; named as torch's. In a trace some may be symbolic."""
+
+    __slots__ = ()
+
+    def __new__(cls, sizes: Any = ()) -> Size:
+        """Raises TypeError where a size is no integer."""
+        return tuple.__new__(cls, [d if isinstance(d, DimExpr) else operator.index(d)
+                                   for d in sizes])
+
+    def numel(self) -> Any:
+        """Returns the number of elements of an array of this shape."""
+        return product(self)
+
+    def __getitem__(self, index: Any) -> Any:
+        part = super().__getitem__(index)
+        return tuple.__new__(Size, part) if isinstance(index, slice) else part
+
+    def __add__(self, other: Any) -> Any:
+        return Size((*self, *other)) if isinstance(other, tuple) else NotImplemented
+
+    def __radd__(self, other: Any) -> Any:
+        return Size((*other, *self)) if isinstance(other, tuple) else NotImplemented
+
+    def __mul__(self, times: SupportsIndex) -> Size:
+        return tuple.__new__(Size, super().__mul__(times))
+
+    __rmul__ = __mul__
+
+    def __eq__(self, other: object) -> bool:
+        # a tuple would compare the sizes before it compares how many there are
+        return isinstance(other, tuple) and len(self) == len(other) and tuple.__eq__(self, other)
+
+    __hash__ = tuple.__hash__
+
+
+def shape_seen(shape: tuple[Dim, ...]) -> Size:
+    """Returns the shape of a value of a graph as a forward sees it."""
+    return tuple.__new__(Size, [size_seen(dim) for dim in shape])
+
+
+def size_seen(dim: Dim) -> Any:
+    """Returns a size of a graph as a forward sees it."""
+    return TracedSize(dim.terms) if isinstance(dim, DimExpr) else dim
+
+
+def size_of_graph(dim: Any) -> Any:
+    """Returns what a forward sees of a size, or a tuple of such, as the graph has it."""
+    if isinstance(dim, tuple):
+        return tuple(map(size_of_graph, dim))
+    return DimExpr(dim.terms) if type(dim) is TracedSize else dim
+
+
+# -- comparisons -----------------------------------------------------------------------------------
+
+_DECIDED: Mapping[str, tuple[Callable[[float, float], bool], Callable[[float, float], bool]]] = {
+    # whether left - right between (low, high) says yes, and whether it says no
+    "==": (lambda low, high: low == high == 0, lambda low, high: low > 0 or high < 0),
+    "!=": (lambda low, high: low > 0 or high < 0, lambda low, high: low == high == 0),
+    "<": (lambda low, high: high < 0, lambda low, high: low >= 0),
+    "<=": (lambda low, high: high <= 0, lambda low, high: low > 0),
+    ">": (lambda low, high: low > 0, lambda low, high: high <= 0),
+    ">=": (lambda low, high: low >= 0, lambda low, high: high < 0),
+}
+# Among whole numbers, what a comparison with a fraction is the same as.
+_ROUNDED: Mapping[str, Callable[[float], int]] = {
+    "<": math.ceil, ">=": math.ceil, "<=": math.floor, ">": math.floor,
+}
+
+
+def _compared(left: DimExpr, relation: str, right: Any) -> Any:
+    """The answer, where it is the same in every call, or else one that calls are to check."""
+    if isinstance(right, np.generic):
+        right = right.item()
+    if type(right) is float:
+        if math.isnan(right):
+            return relation == "!="
+        if math.isinf(right):
+            return relation == "!=" or (right > 0) == (relation in ("<", "<="))
+        if not right.is_integer() and relation in ("==", "!="):
+            return relation == "!="
+        right = _ROUNDED.get(relation, int)(right)
+    if type(right) is TracedNumber:
+        right = right._as_whole("a comparison with it")
+    if not isinstance(right, int | DimExpr):
+        return NotImplemented
+    low, high = extent(left - right)
+    yes, no = _DECIDED[relation]
+    if yes(low, high) or no(low, high):
+        return yes(low, high)
+    return current.get().decide(size_of_graph(left), relation, size_of_graph(right))
+
+
+def _refused(what: object, needs: str) -> NoReturn:
+    raise Error(f"{what} is not known before run time, and this needs {needs}")
+
+
+_NUMBER = ("the number itself, as int(), range(), len(), a list's index and its length do: compute "
+           "with the size, x.shape[0], as it is, or compile for one size, given as a number")
+_FLOAT = ("the number itself, as float() and the functions of math do: write size / 2, size ** 0.5 "
+          "or numpy.sqrt(size), which each call computes")
+_TEXT = "its text, which is another one in each call: print the array to see its type"
+_KEY = ("its hash, as sets, the keys of dicts and caches do, and it is another one in each call: "
+        "compare it by ==, or look for it in a tuple")
+
+
+def _asked_by_user() -> bool:
+    """Whether the forward that is traced asks the question, and not the compiler."""
+    return current.get().records and not is_ours(sys._getframe(2).f_code.co_filename)
+
+
+def required(left: Any, relation: str, right: Any) -> bool:
+    """Returns whether sizes compare so in any call; those in which they do not are refused."""
+    low, high = extent(left - right)
+    if _DECIDED[relation][1](low, high):
+        return False
+    if not _DECIDED[relation][0](low, high):
+        current.get().require(*map(size_of_graph, (left, relation, right)))
+    return True
+
+
+def _comparison(relation: str) -> Any:
+    def compare(self: TracedSize, other: Any) -> Any:
+        return _compared(self, relation, other)
+    return compare
+
+
+def _operator(whole: Callable[[Any, Any], Any], number: np.ufunc) -> Any:
+    """Makes an operator that gives a size, or a number where the other operand is a float."""
+    def operation(self: TracedSize, other: Any) -> Any:
+        if isinstance(other, np.generic):
+            other = other.item()
+        if type(other) is float:
+            return TracedNumber.computed(number, self, other)
+        result = whole(self, other)
+        return size_seen(result) if isinstance(result, DimExpr) else result
+    return operation
+
+
+# -- one size --------------------------------------------------------------------------------------
+
+class TracedSize(DimExpr):
+    """A size that differs from call to call, as a forward sees it: to Python it is an int."""
+
+    in_graph: ClassVar[Callable[[Any], Any]]      # a size as an operand, which core makes of it
+    on_arrays: ClassVar[Callable[..., Any]]       # computes a ufunc, as numpy_functions does
+
+    # what isinstance asks; type() tells the truth
+    __class__: Any = property(lambda self: int)
+
+    def __array_ufunc__(self, ufunc: np.ufunc,   # type: ignore[override]
+                        method: str, *inputs: Any, **options: Any) -> Any:
+        """Computes a ufunc: on sizes, on numbers, and on ndarrays beside a size."""
+        if any(map(_is_array_of_ours, inputs)):
+            return NotImplemented                # it computes the ufunc
+        if any(isinstance(x, np.ndarray) and x.ndim > 0 for x in inputs):
+            return TracedSize.on_arrays(ufunc, method, inputs, options)
+        if method != "__call__" or options:
+            raise Error(f"numpy.{ufunc.__name__} takes no size in this way")
+        plain = [x.item() if isinstance(x, np.generic | np.ndarray) else x for x in inputs]
+        if ufunc in _WHOLE:
+            return _WHOLE[ufunc](*plain)
+        return TracedNumber.computed(ufunc, *plain)
+
+    __eq__, __ne__ = _comparison("=="), _comparison("!=")
+    __lt__, __le__ = _comparison("<"), _comparison("<=")
+    __gt__, __ge__ = _comparison(">"), _comparison(">=")
+
+    __add__ = __radd__ = _operator(DimExpr.__add__, np.add)
+    __mul__ = __rmul__ = _operator(DimExpr.__mul__, np.multiply)
+    __sub__ = _operator(DimExpr.__sub__, np.subtract)
+    __floordiv__ = _operator(DimExpr.__floordiv__, np.floor_divide)
+    __mod__ = _operator(DimExpr.__mod__, np.remainder)
+    __rfloordiv__ = _operator(DimExpr.__rfloordiv__, np.floor_divide)
+
+    def __rsub__(self, other: Any) -> Any:
+        return -self + other
+
+    def __rmod__(self, other: Any) -> Any:
+        return other - other // self * self
+
+    def __divmod__(self, other: Any) -> Any:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return other // self, other % self
+
+    def __truediv__(self, other: Any) -> Any:
+        return TracedNumber.computed(np.divide, self, other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return TracedNumber.computed(np.divide, other, self)
+
+    def __pow__(self, exponent: Any, modulus: Any = None) -> Any:
+        if modulus is not None:
+            _refused(f"the size {self}", "the number itself")
+        if type(exponent) is int and exponent >= 0:
+            return size_seen(product([DimExpr(self.terms)] * exponent))
+        return TracedNumber.computed(np.power, self, exponent)
+
+    def __rpow__(self, base: Any) -> Any:
+        if type(base) is int:
+            _refused(f"the size {self}", f"{base} to the power of it as a whole number, which may "
+                     f"be too large for one: {base}.0 ** size is a float")
+        return TracedNumber.computed(np.power, base, self)
+
+    def __neg__(self) -> Any:
+        return self * -1
+
+    def __pos__(self) -> Any:
+        return self
+
+    def __abs__(self) -> Any:
+        return self if self >= 0 else -self
+
+    def __bool__(self) -> bool:
+        return bool(self != 0)
+
+    def __floor__(self) -> Any:
+        return self
+
+    __ceil__ = __trunc__ = __floor__
+
+    def __round__(self, digits: int = 0) -> Any:
+        return self if digits >= 0 else _refused(f"the size {self}", "its digits")
+
+    def __index__(self) -> int:
+        _refused(f"the size {self}", _NUMBER)
+
+    __int__ = __index__
+
+    def __float__(self) -> float:
+        _refused(f"the size {self}", _FLOAT)
+
+    def __hash__(self) -> int:
+        return _refused(f"the size {self}", _KEY) if _asked_by_user() else hash(self.terms)
+
+    def __str__(self) -> str:
+        text = DimExpr.__str__(self)
+        return _refused(f"the size {text}", _TEXT) if _asked_by_user() else text
+
+    __repr__ = __str__
+
+    def __format__(self, form: str) -> str:
+        text = DimExpr.__str__(self)
+        return _refused(f"the size {text}", _TEXT) if _asked_by_user() else format(text, form)
+
+
+# -- a number that is computed from sizes ----------------------------------------------------------
+
+class TracedNumber(NDArrayOperatorsMixin):
+    """A number that each call computes from its sizes: to Python it is a float.
+
+    Beside arrays it behaves as a Python number, which takes their dtype.
+
+    array: the number as a scalar array of float64. whole: the size that it is equal to, or None.
+    zero: a size that is 0 exactly where the number is; None where there is none known.
+    """
+
+    __slots__ = ("array", "whole", "zero")
+
+    def __init__(self, array: Any, whole: Any = None, zero: Any = None) -> None:
+        self.array, self.whole, self.zero = array, whole, zero
+
+    __class__: Any = property(lambda self: float)
+
+    @staticmethod
+    def computed(ufunc: np.ufunc, *operands: Any) -> Any:
+        """Returns what a ufunc gives for numbers, sizes and what was computed from sizes.
+
+        Raises ZeroDivisionError as Python does, and Error for a question whose answer is a bool.
+        """
+        numbers = [n for x in operands if (n := _as_number(x)) is not None]
+        if len(numbers) < len(operands):
+            return NotImplemented
+        if ufunc in (np.divide, np.floor_divide, np.remainder) or (
+                ufunc is np.power and _is_negative(operands[1])):
+            _check_divisor(numbers[ufunc is not np.power])
+        result = TracedSize.on_arrays(ufunc, "__call__", [n.array for n in numbers], {})
+        if result.type.dtype == "bool":
+            _refused("a number that is computed from sizes", "an answer about it: compare whole "
+                     "sizes, as in 2 * T > S instead of T / S > 0.5")
+        return TracedNumber(result._cast("f64"), _whole(ufunc, numbers), _zero(ufunc, numbers))
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        """Computes a ufunc, which is also where the operators arrive."""
+        if any(map(_is_array_of_ours, inputs)):
+            return NotImplemented                # it computes the ufunc
+        if any(isinstance(x, np.ndarray) and x.ndim > 0 for x in inputs):
+            return TracedSize.on_arrays(ufunc, method, inputs, options)
+        if method != "__call__" or options:
+            raise Error(f"numpy.{ufunc.__name__} takes no number of this kind in this way")
+        if all(type(x) is not TracedNumber or x.whole is not None for x in inputs) and (
+                ufunc in _QUESTIONS):
+            return _WHOLE[ufunc](*(x.whole if type(x) is TracedNumber else x for x in inputs))
+        return TracedNumber.computed(ufunc, *inputs)
+
+    def _as_whole(self, what: str) -> Any:
+        if self.whole is None:
+            _refused("a number that is computed from sizes", f"{what}: size // 2 is a whole one")
+        return self.whole
+
+    def __floor__(self) -> Any:
+        return self._as_whole("a whole number")
+
+    __ceil__ = __trunc__ = __floor__
+
+    def __round__(self, digits: Any = None) -> Any:
+        return self._as_whole("a whole number")
+
+    def __float__(self) -> float:
+        _refused("a number that is computed from sizes", _FLOAT)
+
+    def __int__(self) -> int:
+        _refused("a number that is computed from sizes", "the number itself, as int() does: "
+                 "size // 2 is a whole one without it")
+
+    def __bool__(self) -> bool:
+        if self.zero is None:
+            _refused("a number that is computed from sizes", "an answer about it")
+        return bool(self.zero != 0)
+
+    def __hash__(self) -> int:
+        _refused("a number that is computed from sizes", _KEY)
+
+    def __str__(self) -> str:
+        if _asked_by_user():
+            _refused("a number that is computed from sizes", _TEXT)
+        return "a number computed from sizes"
+
+    __repr__ = __str__
+
+    def __format__(self, form: str) -> str:
+        if _asked_by_user():
+            _refused("a number that is computed from sizes", _TEXT)
+        return str(self)
+
+
+_QUESTIONS = (np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal)
+
+
+def _is_array_of_ours(given: Any) -> bool:
+    return not isinstance(given, np.generic | np.ndarray) and not is_traced(given) and hasattr(
+        type(given), "__array_ufunc__")
+
+
+def _as_number(given: Any) -> TracedNumber | None:
+    """An operand with what is known of it; None for what is no number."""
+    if isinstance(given, np.generic):
+        given = given.item()
+    if type(given) is TracedNumber:
+        return given
+    if isinstance(given, DimExpr):
+        return TracedNumber(TracedSize.in_graph(given)._cast("f64"), given, given)
+    if not isinstance(given, int | float):
+        return None
+    return TracedNumber(float(given), given if isinstance(given, int) else None, int(given != 0))
+
+
+def _is_negative(exponent: Any) -> bool:
+    return type(exponent) in (int, float) and exponent < 0
+
+
+def _check_divisor(divisor: TracedNumber) -> None:
+    """Raises ZeroDivisionError for 0, and makes calls check what depends on sizes."""
+    if divisor.zero is None:
+        _refused("whether a divisor that is computed from sizes is 0", "the answer: divide by a "
+                 "size, by a product or by a power of one")
+    if divisor.zero == 0:
+        raise ZeroDivisionError("division by zero")
+
+
+def _whole(ufunc: np.ufunc, numbers: list[Any]) -> Any:
+    """The size that the result is equal to in every call, or None."""
+    if any(n.whole is None for n in numbers):
+        return None
+    if ufunc in (np.add, np.subtract, np.multiply, np.negative, np.positive):
+        return _WHOLE.get(ufunc, operator.pos)(*(n.whole for n in numbers))
+    if ufunc is np.divide:
+        quotient = divide(numbers[0].whole, numbers[1].whole)
+        return None if quotient is None else size_seen(quotient)
+    return None
+
+
+def _zero(ufunc: np.ufunc, numbers: list[Any]) -> Any:
+    """A size that is 0 exactly where the result is, or None."""
+    first, *others = (n.zero for n in numbers)
+    if ufunc is np.multiply:
+        return None if first is None or others[0] is None else first * others[0]
+    if ufunc in (np.divide, np.sqrt, np.negative, np.positive, np.absolute, np.square):
+        return first
+    if ufunc is np.power:
+        exponent = numbers[1].array
+        return (first if exponent > 0 else 1) if isinstance(exponent, float) else (
+            1 if isinstance(numbers[0].array, float) and numbers[0].array > 0 else None)
+    return 1 if ufunc in (np.exp, np.exp2, np.cosh) else None
+
+
+def is_traced(given: Any) -> bool:
+    """Returns whether it is a size, or a number computed from sizes, that calls will know."""
+    return isinstance(given, DimExpr) or type(given) is TracedNumber
