@@ -3,6 +3,7 @@
 # make docs    build the documentation into site/; open site/index.html
 # make bench   time compiled models beside every peer, and write docs/benchmarks.md; takes hours, can be
 #              stopped and started again; wants a machine without other work
+# make test-lowest   a part of the tests with the lowest versions that pyproject.toml allows
 # make test-aarch64   the kernels' tests on an emulated aarch64 machine; takes minutes, wants Debian's apt-get
 # make clean   remove what these made
 #
@@ -23,7 +24,7 @@ KEY := $(shell { pwd; cat pyproject.toml Makefile; } | cksum | cut -d ' ' -f 1)
 RUN := $(VENV)/bin/python
 INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-aarch64 docs bench clean
+.PHONY: demo test test-lowest test-aarch64 docs bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed-demo-$(KEY)
@@ -33,6 +34,15 @@ test: $(VENV)/installed-test-$(KEY)
 	$(RUN) -m ruff check
 	$(RUN) -m mypy
 	$(RUN) -m pytest --numprocesses auto --dist loadfile
+
+LOWEST := $(shell sed -n '/^dependencies/,/^]/s/^ *"\([a-z]*\)>=\([0-9.]*\)".*/\1==\2/p' pyproject.toml)
+
+test-lowest:
+	$(PYTHON) -m venv --clear $(VENV)-lowest
+	$(VENV)-lowest/bin/python -m pip install --quiet --disable-pip-version-check \
+	    $(LOWEST) hypothesis mpmath pytest scipy
+	$(VENV)-lowest/bin/python -m pytest tests/ir tests/cpu/test_driver.py tests/cpu/test_outline.py \
+	    tests/cpu/test_kernels_rows.py tests/cpu/test_runtime_call.py
 
 test-aarch64: $(VENV)/installed-test-$(KEY)
 	$(RUN) -m tools.aarch64
@@ -46,7 +56,7 @@ bench: $(VENV)/installed-bench-$(KEY)
 	$(RUN) -m benchmarks.compile_time
 
 clean:
-	rm -rf $(VENV) site build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-lowest site build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/installed-demo-$(KEY): EXTRAS = examples
 $(VENV)/installed-bench-$(KEY): EXTRAS = bench
