@@ -67,6 +67,10 @@ class Node:
         value = self._value(name, _FLOATS, default)
         return value if value is default else [builtins.float(v) for v in value]
 
+    def texts(self, name: str, default: Any = _REQUIRED) -> Any:
+        """Returns a list of texts as bytes, or the default where it is not given."""
+        return self._value(name, _STRINGS, default)
+
     def text(self, name: str, default: str | None = None) -> str:
         """Returns a text, or the default where it is not given."""
         value = self._value(name, _STRING, _REQUIRED if default is None else default)

@@ -7,13 +7,17 @@ from nncompile.importers.onnx.operators import (
     control,
     elementwise,
     indices,
+    learned,
+    microsoft,
     normalization,
     products,
+    quantized,
     reductions,
     shapes,
 )
 
 OPERATORS: dict[tuple[str, str], Operator] = {
     (row.domain, row.name): row for family in (
-        elementwise, products, reductions, normalization, shapes, indices, attention, control)
+        elementwise, products, reductions, normalization, shapes, indices, attention, control,
+        quantized, microsoft, learned)
     for row in family.ROWS}

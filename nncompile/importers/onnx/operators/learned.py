@@ -1,0 +1,321 @@
+"""Classical models: ai.onnx.ml's scalers, linear models and ensembles of trees.
+
+A tree is walked by gathers from tables of its nodes: one step for each level, for all trees and
+rows at once. A leaf is its own successor.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ir import DTYPES, DimExpr, Error, NDArray
+from ir.records import dataclass
+from ir.types import FLOATS
+from nncompile.array import Array, apply
+from nncompile.array.creation import cat
+from nncompile.importers.onnx.node import Node
+from nncompile.importers.onnx.operator import Operator, Rows
+
+_learned = partial(Operator, domain="ai.onnx.ml")
+_TRANSFORMS = ("NONE", "SOFTMAX", "LOGISTIC")
+_COMPARISONS = {"BRANCH_LEQ": "le", "BRANCH_LT": "lt", "BRANCH_GTE": "ge", "BRANCH_GT": "gt",
+                "BRANCH_EQ": "eq", "BRANCH_NEQ": "ne"}
+_MOST_STEPS = 1024                               # from a root to a leaf
+
+
+def _floats(x: Array) -> Array:
+    return x if x.type.dtype in FLOATS else x._cast("f32")
+
+
+def _vector(values: Sequence[float], dtype: str) -> Array:
+    return Array(np.array(values, DTYPES[dtype]))
+
+
+def _transformed(node: Node, scores: Array) -> Array:
+    how = node.one_of("post_transform", _TRANSFORMS, "NONE")
+    if how == "SOFTMAX":
+        return apply("softmax", scores, axis=scores.ndim - 1, scale=1.0)
+    return apply("sigmoid", scores) if how == "LOGISTIC" else scores
+
+
+def _width(x: Array) -> int:
+    if x.ndim != 2 or isinstance(x.shape[1], DimExpr):
+        raise Error(f"it takes [N, C] with a C that is a number, not {x.type}")
+    return int(x.shape[1])
+
+
+# -- preparation -----------------------------------------------------------------------------------
+
+def _scaler(node: Node, x: Array) -> Array:
+    x = _floats(x)
+    offset, scale = (_vector(node.floats(name), x.type.dtype) for name in ("offset", "scale"))
+    offset, scale = (v.view([]) if v.shape == (1,) else v for v in (offset, scale))
+    return apply("mul", apply("sub", x, offset), scale)
+
+
+def _normalizer(node: Node, x: Array) -> Array:
+    how = node.one_of("norm", ("MAX", "L1", "L2"), "MAX")
+    x = _floats(x)
+    op, of = {"MAX": ("max", "abs"), "L1": ("sum", "abs"), "L2": ("sum", "mul")}[how]
+    size = apply("mul", x, x) if of == "mul" else apply("abs", x)
+    norm = apply(op, size, axes=(x.ndim - 1,), keepdims=True)
+    norm = apply("sqrt", norm) if how == "L2" else norm
+    return apply("div", x, apply("maximum", norm, 1e-30))
+
+
+def _zip_map(node: Node, x: Array) -> Array:
+    node.irrelevant("classlabels_int64s", "classlabels_strings")
+    node.notes.append("ZipMap: the probabilities are an array with a column for each class, not a "
+                      "list of dicts")
+    return x
+
+
+# -- linear models ---------------------------------------------------------------------------------
+
+def _linear(node: Node, x: Array, rows: int | None) -> Array:
+    numbers, width = np.array(node.floats("coefficients"), np.float32), _width(x)
+    if rows is None:
+        rows = numbers.size // max(width, 1)
+    if rows < 1 or numbers.size != rows * width:
+        raise Error(f"{numbers.size} coefficients do not fit {width} columns")
+    weight = Array(numbers.reshape(rows, width).astype(x.dtype))
+    bias = node.floats("intercepts", None)
+    if bias is None:
+        return apply("linear", x, weight)
+    if len(bias) != rows:
+        raise Error(f"{len(bias)} intercepts do not fit {rows} results")
+    return apply("linear", x, weight, _vector(bias, x.type.dtype))
+
+
+def _linear_regressor(node: Node, x: Array) -> Array:
+    scores = _linear(node, _floats(x), node.int("targets", 1))
+    return _transformed(node, scores)
+
+
+def _labels(node: Node, integers: str) -> NDArray | None:
+    """Returns the labels of the classes, None for texts."""
+    numbers = node.ints(integers, None)
+    texts = node.has("classlabels_strings")
+    if (numbers is None) == (not texts):
+        raise Error("it has labels as integers or as texts")
+    if texts and any(node.outputs[:1]):
+        raise Error("its output 0 is texts, and only arrays of numbers are supported\n"
+                    "do: remove this output of the model; the scores are output 1")
+    return None if numbers is None else np.array(numbers, np.int64)
+
+
+def _chosen(labels: NDArray | None, position: Array) -> Array:
+    """Returns the label at a position; of texts, which nothing uses, the position."""
+    return position if labels is None else apply("take", Array(labels), position, axis=0)
+
+
+def _linear_classifier(node: Node, x: Array) -> Any:
+    node.irrelevant("multi_class")
+    labels = _labels(node, "classlabels_ints")
+    count = None if labels is None else len(labels)
+    scores = _linear(node, _floats(x), None)
+    if scores.shape[1] == 1 and (count is None or count == 2):
+        scores = cat([apply("neg", scores), scores], 1)
+    if scores.shape[1] == 1 or count not in (None, scores.shape[1]):
+        raise Error(f"{count} labels do not fit {scores.shape[1]} scores")
+    scores = _transformed(node, scores)
+    return _chosen(labels, apply("argmax", scores, axis=1, keepdims=False)), scores
+
+
+# -- trees -----------------------------------------------------------------------------------------
+
+@dataclass(frozen=True)
+class _Trees:
+    """The nodes of all trees in one table each, and where the walk begins.
+
+    depth: the most steps to a leaf. weights: what a leaf adds to each result.
+    """
+
+    feature: NDArray
+    value: NDArray
+    mode: tuple[str, ...]
+    nan_is_true: NDArray
+    true: NDArray
+    false: NDArray
+    roots: NDArray
+    depth: int
+    weights: NDArray
+
+
+def _read_trees(node: Node, prefix: str, count: int) -> _Trees:
+    """Returns the trees that the attributes describe. Raises Error for those that are none."""
+    node.irrelevant("nodes_hitrates", "nodes_hitrates_as_tensor")
+    tree, own = node.ints("nodes_treeids"), node.ints("nodes_nodeids")
+    size = len(own)
+    feature, true, false = (np.array(node.ints(f"nodes_{n}"), np.int64) for n in (
+        "featureids", "truenodeids", "falsenodeids"))
+    modes = tuple(bytes(m).decode("utf-8", "replace") for m in node.texts("nodes_modes"))
+    value = _numbers(node, "nodes_values")
+    tracks = np.array(node.ints("nodes_missing_value_tracks_true", [0] * size), np.int64)
+    if {len(tree), len(feature), len(true), len(false), len(modes), len(value), len(tracks)} != {
+            size} or not size:
+        raise Error("its lists of nodes have different lengths, or none")
+    if unknown := set(modes) - {*_COMPARISONS, "LEAF"}:
+        raise Error(f"nodes of the mode {min(unknown)!r} are not supported")
+    place = {key: i for i, key in enumerate(zip(tree, own, strict=True))}
+    if len(place) != size:
+        raise Error("it has a node twice")
+    here = np.arange(size)
+    leaf = np.array([mode == "LEAF" for mode in modes])
+    try:
+        next_true, next_false = (np.array([i if leaf[i] else place[tree[i], int(ids[i])]
+                                           for i in here], np.int64) for ids in (true, false))
+    except KeyError:
+        raise Error("a node leads to one that there is not") from None
+    first = {t: i for i, t in reversed([*enumerate(tree)])}
+    roots = np.array([place.get((t, 0), first[t]) for t in dict.fromkeys(tree)], np.int64)
+    weights = _leaf_weights(node, prefix, place, size, count)
+    return _Trees(np.where(leaf, 0, feature), value, modes, (tracks != 0) & ~leaf, next_true,
+                  next_false, roots, _depth(roots, next_true, next_false, leaf), weights)
+
+
+def _numbers(node: Node, name: str) -> NDArray:
+    """Returns numbers that are a list of float32, or a tensor."""
+    if node.has(f"{name}_as_tensor"):
+        array: NDArray = node.tensor(f"{name}_as_tensor").reshape(-1)
+        return array
+    return np.array(node.floats(name), np.float32)
+
+
+def _leaf_weights(node: Node, prefix: str, place: dict[tuple[int, int], int], size: int, count: int
+                  ) -> NDArray:
+    tree, leaf, result = (node.ints(f"{prefix}_{n}") for n in ("treeids", "nodeids", "ids"))
+    weight = _numbers(node, f"{prefix}_weights")
+    if not len(tree) == len(leaf) == len(result) == len(weight):
+        raise Error("its lists of weights have different lengths")
+    if size * count > 1 << 26:
+        raise Error(f"{size} nodes with {count} weights each are too many")
+    table = np.zeros((size, count), weight.dtype)
+    for t, n, r, w in zip(tree, leaf, result, weight, strict=True):
+        if (t, n) not in place or not 0 <= r < count:
+            raise Error(f"there is a weight for the node {n} of tree {t} and the result {r}, and "
+                        "one of these there is not")
+        table[place[t, n], r] += w
+    return table
+
+
+def _depth(roots: NDArray, true: NDArray, false: NDArray, leaf: NDArray) -> int:
+    """Returns the most steps from a root to a leaf. Raises Error where there is no end."""
+    level, steps = np.unique(roots), 0
+    while not leaf[level].all():
+        inner = level[~leaf[level]]
+        level, steps = np.unique(np.concatenate([true[inner], false[inner]])), steps + 1
+        if steps > _MOST_STEPS:
+            raise Error(f"its trees are more than {_MOST_STEPS} deep, or no trees")
+    return steps
+
+
+def _walked(trees: _Trees, x: Array) -> Array:
+    """Returns the leaf that each row reaches in each tree, [N, trees]."""
+    width = _width(x)
+    if trees.feature.size and not 0 <= trees.feature.min() <= trees.feature.max() < width:
+        raise Error(f"a node looks at the column {trees.feature.max()}, and there are {width}")
+    rows = x.shape[0]
+    at = Array(trees.roots).expand(rows, len(trees.roots))
+    tables = [Array(t) for t in (trees.feature, trees.value.astype(x.dtype), trees.true,
+                                 trees.false)]
+    kinds = sorted({mode for mode in trees.mode if mode != "LEAF"})
+    for _ in range(trees.depth):
+        feature, value, true, false = (apply("take", t, at, axis=0) for t in tables)
+        found = apply("take_along", x, feature, axis=1)
+        yes = _compared(trees, kinds, found, value, at)
+        if trees.nan_is_true.any():
+            tracks = apply("take", Array(trees.nan_is_true), at, axis=0)
+            yes = apply("logical_or", yes, apply("logical_and", tracks, apply("isnan", found)))
+        at = apply("where", yes, true, false)
+    return at
+
+
+def _compared(trees: _Trees, kinds: Sequence[str], found: Array, value: Array, at: Array) -> Array:
+    results = [apply(_COMPARISONS[kind], found, value) for kind in kinds]
+    yes = results[0]
+    for kind, result in zip(kinds[1:], results[1:], strict=True):
+        of_kind = Array(np.array([mode == kind for mode in trees.mode]))
+        yes = apply("where", apply("take", of_kind, at, axis=0), result, yes)
+    return yes
+
+
+def _summed(trees: _Trees, x: Array, how: str = "SUM") -> Array:
+    """Returns what the leaves of each row add up to, [N, results]."""
+    dtype = x.type.dtype
+    leaves = apply("take", Array(trees.weights.astype(x.dtype)), _walked(trees, x), axis=0)
+    op = {"SUM": "sum", "AVERAGE": "sum", "MIN": "min", "MAX": "max"}[how]
+    total = apply(op, leaves, axes=(1,), keepdims=False)
+    return apply("div", total, float(len(trees.roots))) if how == "AVERAGE" and dtype else total
+
+
+def _base(node: Node) -> NDArray | None:
+    if node.has("base_values") or node.has("base_values_as_tensor"):
+        found = _numbers(node, "base_values")
+        return found if found.size else None
+    return None
+
+
+def _tree_regressor(node: Node, x: Array) -> Array:
+    x, count = _floats(x), node.int("n_targets", 1)
+    how = node.one_of("aggregate_function", ("SUM", "AVERAGE", "MIN", "MAX"), "SUM")
+    trees = _read_trees(node, "target", count)
+    if how in ("MIN", "MAX") and count > 1:
+        raise Error(f"aggregate_function={how!r} of several targets is not supported")
+    total = _summed(trees, x, how)
+    base = _base(node)
+    if base is not None:
+        total = apply("add", total, Array(base.astype(x.dtype)))
+    return _transformed(node, total)
+
+
+def _tree_classifier(node: Node, x: Array) -> Any:
+    x = _floats(x)
+    labels = _labels(node, "classlabels_int64s")
+    count = len(labels) if labels is not None else len(node.texts("classlabels_strings"))
+    trees = _read_trees(node, "class", count)
+    how = node.one_of("post_transform", _TRANSFORMS, "NONE")
+    if count < 2:
+        raise Error("it has one label")
+    total = _summed(trees, x)
+    base = _base(node)
+    used = {*node.ints("class_ids")}
+    if len(used) == 1 and count == 2:            # one score, of the second class
+        score = total.narrow(1, used.pop(), 1)
+        if base is not None:
+            score = apply("add", score, Array(base[-1:].astype(x.dtype)))
+        if how == "NONE" and (trees.weights < 0).any():
+            raise Error("what the scores of two classes are is not agreed on, for one weight that "
+                        "may be negative and no post_transform")
+        first = apply("sub", 1.0, score) if how == "NONE" else apply("neg", score)
+        total = cat([first, score], 1)
+    elif base is not None:
+        total = apply("add", total, Array(base.astype(x.dtype)))
+    scores = _transformed(node, total)._cast("f32")
+    return _chosen(labels, apply("argmax", total, axis=1, keepdims=False)), scores
+
+
+_NODES = ("nodes_falsenodeids nodes_featureids nodes_hitrates nodes_hitrates_as_tensor "
+          "nodes_missing_value_tracks_true nodes_modes nodes_nodeids nodes_treeids "
+          "nodes_truenodeids nodes_values nodes_values_as_tensor base_values "
+          "base_values_as_tensor post_transform ")
+
+ROWS: Rows = (
+    _learned("Scaler", (1,), _scaler, "offset scale"),
+    _learned("Normalizer", (1,), _normalizer, "norm"),
+    _learned("ZipMap", (1,), _zip_map, "classlabels_int64s classlabels_strings"),
+    _learned("LinearRegressor", (1,), _linear_regressor,
+             "coefficients intercepts post_transform targets"),
+    _learned("LinearClassifier", (1,), _linear_classifier,
+             "classlabels_ints classlabels_strings coefficients intercepts multi_class "
+             "post_transform"),
+    _learned("TreeEnsembleRegressor", (1, 3, 5), _tree_regressor,
+             _NODES + "aggregate_function n_targets target_ids target_nodeids target_treeids "
+             "target_weights target_weights_as_tensor"),
+    _learned("TreeEnsembleClassifier", (1, 3, 5), _tree_classifier,
+             _NODES + "class_ids class_nodeids class_treeids class_weights "
+             "class_weights_as_tensor classlabels_int64s classlabels_strings"),
+)
