@@ -14,8 +14,6 @@ from math import inf, nan, pi
 from typing import TYPE_CHECKING
 from typing import Any as _Any
 
-from numpy import dtype, finfo, iinfo
-
 from nncompile import forks as _forks
 from nncompile.collection import paused_collection as _paused_collection
 from nncompile.sibling import check_sibling as _check_sibling
@@ -25,7 +23,24 @@ with _paused_collection():
     from nncompile import functions, nn, placeholders
     from nncompile.array import Array
     from nncompile.array.core import Device as device
-    from nncompile.array.dtypes import bool_, float32, float64, int8, int32, int64, uint8
+    from nncompile.array.dtypes import ElementType as dtype
+    from nncompile.array.dtypes import (
+        bfloat16,
+        bool_,
+        complex64,
+        complex128,
+        float16,
+        float32,
+        float64,
+        int8,
+        int16,
+        int32,
+        int64,
+        uint8,
+        uint16,
+        uint32,
+        uint64,
+    )
     from nncompile.array.gradients import (
         enable_grad,
         inference_mode,
@@ -33,7 +48,21 @@ with _paused_collection():
         no_grad,
         set_grad_enabled,
     )
+    from nncompile.array.limits import finfo, iinfo
     from nncompile.array.sizes import Size
+    from nncompile.array.tensors import (
+        BFloat16Tensor,
+        BoolTensor,
+        ByteTensor,
+        CharTensor,
+        DoubleTensor,
+        FloatTensor,
+        HalfTensor,
+        IntTensor,
+        LongTensor,
+        ShortTensor,
+        Tensor,
+    )
     from nncompile.errors import (
         CompileError,
         Error,
@@ -53,15 +82,18 @@ if TYPE_CHECKING:
     from nncompile.model import CompiledModel
     from nncompile.statefile import load_file, save_file
 
-Tensor = Array                                # the name that models written for torch know it by
 double, float, int, long, bool = float64, float32, int32, int64, bool_
+half, short, cfloat, cdouble = float16, int16, complex64, complex128
 
-__all__ = ["Array", "CompileError", "CompiledModel", "Error", "InputError", "MissingExtraError",
-           "ModelImportError", "PerformanceWarning", "Size", "Tensor", "TraceError", "compile",
-           "device", "dtype", "enable_grad", "finfo", "float32", "float64", "from_onnx", "iinfo",
-           "inf", "inference_mode", "int8", "int32", "int64", "is_grad_enabled", "load_file",
+__all__ = ["Array", "BFloat16Tensor", "BoolTensor", "ByteTensor", "CharTensor", "CompileError",
+           "CompiledModel", "DoubleTensor", "Error", "FloatTensor", "HalfTensor", "InputError",
+           "IntTensor", "LongTensor", "MissingExtraError", "ModelImportError", "PerformanceWarning",
+           "ShortTensor", "Size", "Tensor",
+           "TraceError", "bfloat16", "compile", "complex64", "complex128", "device", "dtype",
+           "enable_grad", "finfo", "float16", "float32", "float64", "from_onnx", "iinfo", "inf",
+           "inference_mode", "int8", "int16", "int32", "int64", "is_grad_enabled", "load_file",
            "manual_seed", "nan", "nn", "no_grad", "pi", "save_file", "set_grad_enabled", "trace",
-           "trace_structured", "uint8", *functions.__all__]
+           "trace_structured", "uint8", "uint16", "uint32", "uint64", *functions.__all__]
 
 
 # What is imported when it is asked for: modules, and names with the module that each is from.

@@ -23,11 +23,12 @@ ir.ops.references ir.ops.rules ir.parser ir.passes ir.printer ir.records ir.rewr
 ir.verify nncompile nncompile.array nncompile.array.array nncompile.array.core
 nncompile.array.creation nncompile.array.dispatch nncompile.array.dtypes nncompile.array.elementwise
 nncompile.array.generator nncompile.array.gradients nncompile.array.indexing nncompile.array.inplace
-nncompile.array.introduction nncompile.array.known nncompile.array.numpy_functions
-nncompile.array.products nncompile.array.random nncompile.array.recording nncompile.array.reductions
-nncompile.array.selection nncompile.array.shapes nncompile.array.storage nncompile.collection
-nncompile.conversion nncompile.draws nncompile.errors nncompile.forks nncompile.functions
-nncompile.nn nncompile.nn.activation nncompile.nn.attention nncompile.nn.calls
+nncompile.array.introduction nncompile.array.known nncompile.array.limits
+nncompile.array.numpy_functions nncompile.array.products nncompile.array.random
+nncompile.array.recording nncompile.array.reductions nncompile.array.selection
+nncompile.array.shapes nncompile.array.sizes nncompile.array.storage nncompile.array.tensors
+nncompile.collection nncompile.conversion nncompile.draws nncompile.errors nncompile.forks
+nncompile.functions nncompile.nn nncompile.nn.activation nncompile.nn.attention nncompile.nn.calls
 nncompile.nn.containers nncompile.nn.distance nncompile.nn.dropout nncompile.nn.embedding
 nncompile.nn.flatten nncompile.nn.functional nncompile.nn.functional.activation
 nncompile.nn.functional.attention nncompile.nn.functional.dropout nncompile.nn.functional.linear

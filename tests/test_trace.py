@@ -419,7 +419,7 @@ FORWARDS = {
     "numpy": (lambda self, x: np.median(x), "numpy.median", "f32[B, 4]"),
     "ufunc": (lambda self, x: np.cbrt(x), "numpy.cbrt", "f32[B, 4]"),
     "asarray": (lambda self, x: np.asarray(x), "a NumPy function needs", "f32[B, 4]"),
-    "method": (lambda self, x: x.qr(1), "AttributeError: 'Array' object has no", "f32[B, 4]"),
+    "method": (lambda self, x: x.qr(1), "AttributeError: torch.Tensor.qr is", "f32[B, 4]"),
     "shapes": (lambda self, x: x + x[:, :3], "cannot broadcast", "f32[B, 4], f32[B, 3]"),
     "matmul": (lambda self, x: x @ x, "cannot multiply", "f32[B, 4], f32[B, 4]"),
     "dtypes": (lambda self, x: x @ np.ones((4, 2)), "one type", "f32[B, 4], f64[4, 2]"),

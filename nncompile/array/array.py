@@ -9,10 +9,11 @@ import numpy as np
 
 import nncompile.array.core as core
 from ir import Error
-from nncompile.array.core import Core, check_device, filled
+from nncompile.array.core import Core, check_device, filled, is_device
 from nncompile.array.dtypes import Scalar, name_of
 from nncompile.array.indexing import flat
 from nncompile.array.inplace import Inplace
+from nncompile.placeholders import missing
 
 
 class Array(Inplace):
@@ -39,19 +40,24 @@ class Array(Inplace):
         """
         return Array._numpy_function(function, args, kwargs)
 
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("_") and (refused := missing("Tensor", name)):
+            raise AttributeError(refused)
+        raise AttributeError(f"an Array has no attribute {name!r}, and neither has torch.Tensor")
+
     # -- other types -------------------------------------------------------------------------------
 
     def to(self, *args: Any, dtype: Any = None, device: Any = None, non_blocking: bool = False,
-           copy: bool = False) -> Self:
+           copy: bool = False, memory_format: Any = None, tensor: Any = None) -> Self:
         """Returns the array in another dtype: to(dtype), to(other) in the dtype of another array.
 
         The only device is the CPU, so to("cpu") returns the array itself. Without copy=True, so
         does a conversion to the dtype that the array has. Raises Error for another device.
         """
-        for given in args:
+        for given in (*args, *([] if tensor is None else [tensor])):
             if isinstance(given, Core | np.ndarray):
                 dtype = given.dtype
-            elif given == "cpu" or given is None or isinstance(given, bool):
+            elif given is None or isinstance(given, bool) or is_device(given):
                 check_device(given if isinstance(given, str) else None)
             else:
                 dtype = given
@@ -65,21 +71,63 @@ class Array(Inplace):
 
     astype = to
 
-    def cpu(self) -> Self:
+    def cpu(self, memory_format: Any = None) -> Self:
         """Returns the array itself: it is on the CPU."""
         return self
 
-    def new_zeros(self, *size: Any, dtype: Any = None) -> Self:
+    def cuda(self, device: Any = None, non_blocking: bool = False, memory_format: Any = None
+             ) -> Self:
+        """Raises InputError: arrays are on the CPU."""
+        check_device("cuda" if device is None else f"cuda:{device}")
+        return self
+
+    # -- new arrays in this array's dtype; torch's other options have no meaning on the CPU --------
+
+    def new_zeros(self, *sizes: Any, size: Any = None, dtype: Any = None, device: Any = None,
+                  requires_grad: bool = False, layout: Any = None, pin_memory: bool = False
+                  ) -> Self:
         """Returns zeros of the given shape, in this array's dtype unless another is given."""
-        return self.new_full(flat(size), 0, dtype=dtype)
+        return self.new_full(flat(sizes, size), 0, dtype=dtype, device=device,
+                             requires_grad=requires_grad)
 
-    def new_ones(self, *size: Any, dtype: Any = None) -> Self:
+    def new_ones(self, *sizes: Any, size: Any = None, dtype: Any = None, device: Any = None,
+                 requires_grad: bool = False, layout: Any = None, pin_memory: bool = False) -> Self:
         """Returns ones of the given shape, in this array's dtype unless another is given."""
-        return self.new_full(flat(size), 1, dtype=dtype)
+        return self.new_full(flat(sizes, size), 1, dtype=dtype, device=device,
+                             requires_grad=requires_grad)
 
-    def new_full(self, size: Any, fill_value: Scalar, *, dtype: Any = None) -> Self:
+    def new_empty(self, *sizes: Any, size: Any = None, dtype: Any = None, device: Any = None,
+                  requires_grad: bool = False, layout: Any = None, pin_memory: bool = False
+                  ) -> Self:
+        """Returns zeros, as new_zeros does: what is to be filled has defined contents here."""
+        return self.new_zeros(flat(sizes, size), dtype=dtype, device=device,
+                              requires_grad=requires_grad)
+
+    def new_full(self, size: Any, fill_value: Scalar, *, dtype: Any = None, device: Any = None,
+                 requires_grad: bool = False, layout: Any = None, pin_memory: bool = False) -> Self:
         """Returns one number everywhere, in this array's dtype unless another is given."""
-        return filled(size, fill_value, self.dtype if dtype is None else dtype)
+        check_device(device)
+        made = filled(size, fill_value, self.dtype if dtype is None else dtype)
+        return made.requires_grad_(requires_grad)
+
+    def new_tensor(self, data: Any, *, dtype: Any = None, device: Any = None,
+                   requires_grad: bool = False, layout: Any = None, pin_memory: bool = False
+                   ) -> Self:
+        """Returns an array with a copy of the data, in this array's dtype unless another is given.
+
+        data: a number, nested lists, an ndarray or an Array.
+        """
+        check_device(device)
+        wanted = name_of(self.dtype if dtype is None else dtype)
+        copied: Any = (data._cast(wanted)._apart() if isinstance(data, Array)
+                       else constant(data, wanted))
+        return copied.requires_grad_(requires_grad)
+
+    def new(self, *args: Any, device: Any = None) -> Self:
+        """Returns a new array of this dtype: with the sizes given, or with the data of a list."""
+        if len(args) == 1 and isinstance(args[0], list | np.ndarray | Array):
+            return self.new_tensor(args[0], device=device)
+        return self.new_zeros(*args or (0,), device=device)
 
     def half(self) -> Self:
         """Raises Error: float16 and bfloat16 are not supported."""

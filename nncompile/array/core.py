@@ -11,11 +11,21 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import DTypeLike
 
-from ir import DTYPES, DimExpr, Error, NDArray, TensorType, Value, product, type_of
+from ir import DTYPES, DimExpr, Error, NDArray, TensorType, Value, product, same, type_of
 from ir.float_mode import StandardFloats
 from ir.types import symbol
 from nncompile.array.dispatch import Change, Payload, current
-from nncompile.array.dtypes import category, converted, name_of, result_type, scalar_type
+from nncompile.array.dtypes import (
+    OF_IR,
+    OF_TENSOR_NAME,
+    TENSOR_NAMES,
+    ElementType,
+    category,
+    converted,
+    name_of,
+    result_type,
+    scalar_type,
+)
 from nncompile.array.gradients import grad_enabled
 from nncompile.array.indexing import axis_of
 from nncompile.array.sizes import (
@@ -28,6 +38,7 @@ from nncompile.array.sizes import (
 )
 from nncompile.array.storage import VIEWS, Storage, ViewOp, before
 from nncompile.errors import InputError
+from nncompile.placeholders import find
 
 Axes = int | Sequence[int] | None
 DType = DTypeLike | None
@@ -41,6 +52,12 @@ class Device(str):
 
     __slots__ = ()
 
+    def __new__(cls, type: Any = "cpu", index: int | None = None) -> Self:
+        """Makes device("cuda:0"), device("cuda", 0), device(type="cpu") or device(0)."""
+        if isinstance(type, int):
+            type, index = "cuda", type
+        return super().__new__(cls, type if index is None else f"{type}:{index}")
+
     @property
     def type(self) -> str:
         """The kind of device: what precedes the colon."""
@@ -53,10 +70,54 @@ class Device(str):
         return int(number) if number else None
 
 
+_DEVICES = {"cpu", "cuda", "hip", "hpu", "ipu", "meta", "mps", "mtia", "vulkan", "xla", "xpu"}
+
+
+def is_device(given: Any) -> bool:
+    """Returns whether an argument is a device, or the name of one of torch's."""
+    return isinstance(given, Device | str) and given.partition(":")[0] in _DEVICES
+
+
 def check_device(device: Any) -> None:
     """Raises InputError unless the device is None or the CPU."""
-    if device is not None and str(device) != "cpu":
-        raise InputError(f"device={device!r}: arrays are on the CPU, leave it out")
+    if device is not None and str(device) not in ("cpu", "cpu:0"):
+        raise InputError(f"device={str(device)!r}: arrays are on the CPU, leave it out or ask "
+                         "torch.cuda.is_available(), which is False")
+
+
+class RemovableHandle:
+    """The handle of a hook that is never called."""
+
+    def remove(self) -> None:
+        """Does nothing."""
+
+
+class ArrayType(TensorType):
+    """The type of an array, as the IR has it; and, called, torch's Tensor.type.
+
+    x.type() is the name of a type, such as "torch.FloatTensor"; x.type(dtype) is x in that dtype,
+    which may also be such a name, a class such as torch.FloatTensor, or a dtype of NumPy's.
+    """
+
+    _of: Core
+
+    @classmethod
+    def of(cls, type_: TensorType, array: Core) -> ArrayType:
+        """Returns the type of an array, which the call needs."""
+        made = object.__new__(cls)
+        vars(made).update(dtype=type_.dtype, shape=type_.shape, _of=array)
+        return made
+
+    def __call__(self, dtype: Any = None, non_blocking: bool = False) -> Any:
+        if dtype is None:
+            return f"torch.{TENSOR_NAMES[self.dtype]}"
+        wanted = getattr(dtype, "_element_type", dtype)
+        if isinstance(wanted, str):
+            wanted = OF_TENSOR_NAME.get(wanted.removeprefix("torch."), wanted)
+        return self._of._cast(name_of(wanted))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TensorType, (self.dtype, self.shape)
 
 
 class Core(NDArrayOperatorsMixin):
@@ -82,6 +143,9 @@ class Core(NDArrayOperatorsMixin):
     def __init__(self, payload: Any) -> None:
         if isinstance(payload, np.ndarray):
             type_of(payload)
+        elif not isinstance(payload, Value):
+            raise Error(f"an Array is made of an ndarray, not of {describe(payload)}: "
+                        "torch.tensor(data) and torch.Tensor(data) take numbers and lists")
         self._payload = payload
 
     # -- what it shares with others: see nncompile.array.storage -----------------------------------
@@ -161,10 +225,10 @@ class Core(NDArrayOperatorsMixin):
     # -- type --------------------------------------------------------------------------------------
 
     @property
-    def type(self) -> TensorType:
-        """The IR's type, such as f32[B, 64]."""
+    def type(self) -> ArrayType:
+        """The IR's type, such as f32[B, 64]; called, it is torch's Tensor.type: see ArrayType."""
         known = self._seen                       # a change in place keeps the type
-        return known.type if isinstance(known, Value) else type_of(known)
+        return ArrayType.of(known.type if isinstance(known, Value) else type_of(known), self)
 
     @property
     def shape(self) -> Size:
@@ -174,9 +238,9 @@ class Core(NDArrayOperatorsMixin):
                 tuple.__new__(Size, known.shape))
 
     @property
-    def dtype(self) -> np.dtype[Any]:
-        """The NumPy dtype of the elements."""
-        return DTYPES[self.type.dtype]
+    def dtype(self) -> ElementType:
+        """The element type; it equals NumPy's dtype of the same elements."""
+        return OF_IR[self.type.dtype]
 
     @property
     def device(self) -> Device:
@@ -206,10 +270,88 @@ class Core(NDArrayOperatorsMixin):
         """Returns the size of an element in bytes."""
         return self.dtype.itemsize
 
-    def is_contiguous(self) -> bool:
+    def is_contiguous(self, memory_format: Any = None) -> bool:
         """Returns True: no strides are visible, and where contiguity matters the array is copied.
         """
         return True
+
+    def stride(self, dim: int | None = None) -> Any:
+        """Returns the strides in elements, or one of them; those of a contiguous array."""
+        strides = [product(self.shape[axis + 1:]) for axis in range(self.ndim)]
+        return tuple(strides) if dim is None else strides[axis_of(self.type, dim)]
+
+    def storage_offset(self) -> int:
+        """Returns 0: an array begins where its memory does."""
+        return 0
+
+    def get_device(self) -> int:
+        """Returns -1: the array is on the CPU."""
+        return -1
+
+    def is_complex(self) -> bool:
+        """Returns False: there are no arrays of complex numbers."""
+        return False
+
+    def is_signed(self) -> bool:
+        """Returns whether the dtype has negative numbers."""
+        return self.dtype.is_signed
+
+    def is_pinned(self, device: Any = None) -> bool:
+        """Returns False: there is no device to pin memory for."""
+        return False
+
+    def is_shared(self) -> bool:
+        """Returns False: no array is in memory that processes share."""
+        return False
+
+    def is_inference(self) -> bool:
+        """Returns False: every array can be used everywhere."""
+        return False
+
+    def is_same_size(self, other: Self) -> bool:
+        """Returns whether the shapes are equal."""
+        return same(self.shape, other.shape)
+
+    def conj(self) -> Self:
+        """Returns the array itself: its numbers are real."""
+        return self
+
+    resolve_conj = resolve_neg = conj
+
+    @property
+    def real(self) -> Self:
+        """The array itself: its numbers are real."""
+        return self
+
+    def register_hook(self, hook: Any) -> RemovableHandle:
+        """Does nothing but return a handle with remove(): no gradient is ever computed."""
+        return RemovableHandle()
+
+    is_cuda = is_sparse = is_quantized = is_meta = is_mps = is_mkldnn = is_nested = False
+    is_xpu = is_ipu = is_xla = is_vulkan = is_mtia = is_maia = is_sparse_csr = retains_grad = False
+    is_cpu = True
+    grad_fn = None
+    output_nr = 0
+
+    @property
+    def is_leaf(self) -> bool:
+        """True: nothing is computed with gradients."""
+        return True
+
+    @property
+    def layout(self) -> Any:
+        """torch.strided."""
+        return find("", "strided")
+
+    @property
+    def itemsize(self) -> int:
+        """The size of an element in bytes."""
+        return self.dtype.itemsize
+
+    @property
+    def nbytes(self) -> Any:
+        """The size of all elements in bytes, symbolic where a size is."""
+        return self.numel() * self.itemsize
 
     def is_floating_point(self) -> bool:
         """Returns whether the dtype is float32 or float64."""
@@ -242,7 +384,7 @@ class Core(NDArrayOperatorsMixin):
         """
         return current.get().numbers(self._as_operand(), what)
 
-    def numpy(self) -> NDArray:
+    def numpy(self, *, force: bool = False) -> NDArray:
         """Returns the numbers as an ndarray that shares memory.
 
         Raises Error in a trace where the array depends on an input.

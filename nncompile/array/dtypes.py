@@ -13,9 +13,90 @@ from ir import Error, NDArray
 from ir.ops import evaluate
 from ir.types import name_of_dtype
 
-float32, float64 = np.dtype(np.float32), np.dtype(np.float64)
-int8, uint8, int32, int64 = map(np.dtype, (np.int8, np.uint8, np.int32, np.int64))
-bool_ = np.dtype(np.bool_)
+
+class ElementType:
+    """An element type, as torch.dtype has it; NumPy takes it wherever it takes a dtype.
+
+    It equals NumPy's dtype of the same elements and has the attributes of that: `kind`, `itemsize`.
+    dtype: NumPy's, of which bfloat16 has none. Not all of torch's are types of arrays here; those
+    that are not can be compared with.
+    """
+
+    dtype: np.dtype[Any]
+
+    def __init__(self, name: str, ir_name: str | None = None) -> None:
+        self.torch_name, self.ir_name = name, ir_name
+        if name != "bfloat16":
+            self.dtype = np.dtype(name)
+
+    @property
+    def is_floating_point(self) -> bool:
+        """Whether it is a type of real floating-point numbers."""
+        return "float" in self.torch_name
+
+    @property
+    def is_complex(self) -> bool:
+        """Whether it is a type of complex numbers."""
+        return self.torch_name.startswith("complex")
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether it has negative numbers."""
+        return self.torch_name not in ("bool", "uint8", "uint16", "uint32", "uint64")
+
+    @property
+    def itemsize(self) -> int:
+        """The size of an element in bytes."""
+        return self.dtype.itemsize if hasattr(self, "dtype") else 2
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "dtype" or name.startswith("__") or self.torch_name == "bfloat16":
+            raise AttributeError(f"{self} has no attribute {name!r}")
+        return getattr(self.dtype, name)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, ElementType):
+            return self is other
+        if not isinstance(other, np.dtype | str | type) or not hasattr(self, "dtype"):
+            return False
+        try:
+            return self.dtype == np.dtype(other)
+        except TypeError:
+            return False
+
+    def __hash__(self) -> int:
+        return hash(self.dtype) if hasattr(self, "dtype") else hash(self.torch_name)
+
+    def __repr__(self) -> str:
+        return f"torch.{self.torch_name}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _by_name, (self.torch_name,)
+
+
+def _by_name(name: str) -> ElementType:
+    return TORCH_DTYPES[name]
+
+
+float32, float64 = ElementType("float32", "f32"), ElementType("float64", "f64")
+int8, uint8 = ElementType("int8", "i8"), ElementType("uint8", "u8")
+int32, int64 = ElementType("int32", "i32"), ElementType("int64", "i64")
+bool_ = ElementType("bool", "bool")
+float16, bfloat16, int16 = ElementType("float16"), ElementType("bfloat16"), ElementType("int16")
+uint16, uint32, uint64 = ElementType("uint16"), ElementType("uint32"), ElementType("uint64")
+complex64, complex128 = ElementType("complex64"), ElementType("complex128")
+
+TORCH_DTYPES = {dtype.torch_name: dtype for dtype in (
+    float32, float64, int8, uint8, int32, int64, bool_, float16, bfloat16, int16, uint16, uint32,
+    uint64, complex64, complex128)}
+OF_IR = {dtype.ir_name: dtype for dtype in TORCH_DTYPES.values() if dtype.ir_name}
+
+# The names of torch's classes of tensors by the IR's name of their elements.
+TENSOR_NAMES = {"f32": "FloatTensor", "f64": "DoubleTensor", "i8": "CharTensor", "u8": "ByteTensor",
+                "i32": "IntTensor", "i64": "LongTensor", "bool": "BoolTensor"}
+OF_TENSOR_NAME = {
+    **{name: OF_IR[ir_name] for ir_name, name in TENSOR_NAMES.items()},
+    "HalfTensor": float16, "BFloat16Tensor": bfloat16, "ShortTensor": int16}
 
 Scalar = bool | int | float
 
@@ -43,21 +124,26 @@ def name_of(dtype: DTypeLike) -> str:
     Python's `float` and `int` mean what they mean in torch: float32 and int64.
     Raises Error where the IR has no such dtype.
     """
+    if isinstance(dtype, ElementType) and dtype.ir_name is not None:
+        return dtype.ir_name
     if dtype is float:
         return DEFAULT_FLOAT
+    if isinstance(dtype, ElementType):
+        raise Error(f"arrays of {dtype} are not supported: {', '.join(map(str, OF_IR.values()))} "
+                    "are; a model in half precision is computed in float32, without the conversion")
     try:
         wanted = np.dtype(dtype)
     except TypeError:
-        raise Error(f"{dtype!r} is no element type") from None
+        raise Error(f"{dtype!r} is no element type, such as torch.float32") from None
     return name_of_dtype(wanted)
 
 
-def converted(values: Any, dtype: np.dtype[Any]) -> NDArray:
+def converted(values: Any, dtype: np.dtype[Any] | ElementType) -> NDArray:
     """Returns the values as a new ndarray of the dtype, which the IR has, as the op `cast` does.
 
     NumPy reports nothing about numbers that do not fit.
     """
-    return evaluate("cast", [np.asarray(values)], {"dtype": name_of_dtype(dtype)})
+    return evaluate("cast", [np.asarray(values)], {"dtype": name_of(dtype)})
 
 
 def _promoted(first: str, second: str) -> str:

@@ -34,8 +34,13 @@ def axes_of(type_: TensorType, dims: Any) -> tuple[int, ...]:
     return axes
 
 
-def flat(sizes: Sequence[Any]) -> list[Any]:
-    """Returns the sizes of both x.reshape(2, 3) and x.reshape((2, 3))."""
+def flat(sizes: Sequence[Any], by_name: Any = None) -> list[Any]:
+    """Returns the sizes of both x.reshape(2, 3) and x.reshape((2, 3)).
+
+    by_name: those that were given by torch's name for them, x.reshape(shape=(2, 3)), or None.
+    """
+    if by_name is not None:
+        sizes = (*sizes, *(by_name if np.iterable(by_name) else [by_name]))
     return list(sizes[0] if len(sizes) == 1 and np.iterable(sizes[0]) else sizes)
 
 

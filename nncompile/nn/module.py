@@ -21,6 +21,7 @@ from nncompile.nn.hooks import RemovableHandle, forward_between_hooks, no_hooks
 from nncompile.nn.parameter import Buffer, Parameter, Uninitialized, as_data
 from nncompile.nn.running import running
 from nncompile.nn.state import Stateful
+from nncompile.placeholders import missing
 from nncompile.structure import mapped
 from nncompile.targets import TARGETS
 
@@ -161,7 +162,8 @@ class Module(Stateful):
         for kind in self._attribute_dicts():
             if name in kind:
                 return kind[name]
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        refused = None if name.startswith("_") else missing("nn.Module", name)
+        raise AttributeError(refused or f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __delattr__(self, name: str) -> None:
         for kind in self._attribute_dicts():

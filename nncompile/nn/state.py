@@ -311,4 +311,4 @@ def _fitting(given: Any, target: Array, assign: bool) -> NDArray:
         raise InputError(f"the shape is {list(values.shape)}, the model's {list(target.shape)}")
     if assign:
         return as_data(values)
-    return np.array(cast(values, target.dtype, "value"), order="C")
+    return np.array(cast(values, target.dtype.dtype, "value"), order="C")

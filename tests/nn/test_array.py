@@ -179,7 +179,7 @@ REFUSED = {
     "index twice": (lambda x: x[..., ...], "cannot be indexed"),
     "index array": (lambda x: x[:, [0, 4]], "4"),
     "index mask": (lambda x: x[True], "not by True"),
-    "index floats": (lambda x: x[x], "indexed by integers, not by float32"),
+    "index floats": (lambda x: x[x], "indexed by integers, not by torch.float32"),
     "index float": (lambda x: x[:, 1.0], "not by 1.0"),
     "step": (lambda x: x[:, ::0], "cannot be 0"),
     "split": (lambda x: x.split([1, 2], dim=1), "do not add up"),
