@@ -217,7 +217,20 @@ def no_ops() -> dict[str, Any]:
         made |= {name: _returning(name, value) for name in names.split()}
     made |= {name: type(name.rpartition(".")[2], (_Nothing,), {"__module__": spelled("", name)})
              for name in CONTEXTS.split()}
-    return made | {name: _identity(name) for name in IDENTITIES.split()}
+    made |= {name: _identity(name) for name in IDENTITIES.split()}
+    return made | {"utils.checkpoint.checkpoint": _checkpoint, "_assert": _assert}
+
+
+def _checkpoint(function: Callable[..., Any], *args: Any, use_reentrant: Any = None,
+                context_fn: Any = None, determinism_check: Any = None, debug: bool = False,
+                early_stop: bool = True, preserve_rng_state: bool = True, **kwargs: Any) -> Any:
+    """Calls the function: what torch would compute again for gradients is computed once here."""
+    return function(*args, **kwargs)
+
+
+def _assert(condition: Any, message: str) -> None:
+    """Asserts that the condition holds, as torch._assert does."""
+    assert condition, message
 
 
 def _returning(name: str, value: Any) -> Callable[..., Any]:

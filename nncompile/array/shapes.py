@@ -29,13 +29,13 @@ class Shapes(Elementwise):
             return self
         return apply("reshape", self, shape=sizes)
 
-    def reshape(self, *shape: Any) -> Self:
+    def reshape(self, *given: Any, shape: Any = None) -> Self:
         """Returns the same elements in another shape, as view does.
 
         Whether the result shares memory depends on strides in torch, so that after a change in
         place of one of the two arrays, using the other raises Error.
         """
-        result = self.view(*shape)
+        result = self.view(flat(given, shape))
         return result if result is self else result._perhaps_apart(self)
 
     def view_as(self, other: Self) -> Self:
@@ -96,9 +96,9 @@ class Shapes(Elementwise):
         return self.view([size for i, size in enumerate(self.shape)
                           if not (i in axes and size == 1)])
 
-    def permute(self, *dims: Any) -> Self:
+    def permute(self, *given: Any, dims: Any = None) -> Self:
         """Returns a view with the dimensions in another order."""
-        axes = axes_of(self.type, flat(dims))
+        axes = axes_of(self.type, flat(given, dims))
         if axes == tuple(range(self.ndim)):
             return self
         return apply("transpose", self, axes=axes)
@@ -158,13 +158,13 @@ class Shapes(Elementwise):
 
     # -- elements more than once -------------------------------------------------------------------
 
-    def expand(self, *sizes: Any) -> Self:
+    def expand(self, *given: Any, size: Any = None) -> Self:
         """Returns a view in which dimensions of size 1, and new ones in front, are repeated.
 
         A size of -1 keeps the size there is.
         Raises Error where a dimension has neither the size 1 nor the one that is asked for.
         """
-        wanted = flat(sizes)
+        wanted = flat(given, size)
         new = len(wanted) - self.ndim
         if new < 0 or any(same(size, -1) for size in wanted[:new]):
             raise Error(f"cannot expand {self.type} to {wanted}")
@@ -182,12 +182,12 @@ class Shapes(Elementwise):
         """Returns a view expanded to the given shape; see expand."""
         return self.expand(*shape)
 
-    def repeat(self, *repeats: Any) -> Self:
+    def repeat(self, *given: Any, repeats: Any = None) -> Self:
         """Returns the array repeated as a whole, so many times along each dimension.
 
         More numbers than dimensions add dimensions in front; fewer raise Error.
         """
-        times = flat(repeats)
+        times = flat(given, repeats)
         if len(times) < self.ndim:
             raise Error(f"repeat needs a number for each axis of {self.type}, got {times}")
         shape = [1] * (len(times) - self.ndim) + list(self.shape)
@@ -196,9 +196,9 @@ class Shapes(Elementwise):
         return apart.expand([d for pair in pairs for d in pair]).reshape(
             [count * size for count, size in pairs])._apart()
 
-    def tile(self, *dims: Any) -> Self:
+    def tile(self, *given: Any, dims: Any = None) -> Self:
         """Returns the array repeated along its last dimensions, as by repeat."""
-        times = flat(dims)
+        times = flat(given, dims)
         return self.repeat([1] * (self.ndim - len(times)) + times)
 
     def repeat_interleave(self, repeats: int, dim: int | None = None) -> Self:
@@ -210,10 +210,10 @@ class Shapes(Elementwise):
         wide = [*self.shape[: axis + 1], count, *self.shape[axis + 1 :]]
         return self.unsqueeze(axis + 1).expand(wide).flatten(axis, axis + 1)._apart()
 
-    def flip(self, *dims: Any) -> Self:
+    def flip(self, *given: Any, dims: Any = None) -> Self:
         """Returns the array with the order of elements reversed along the given dimensions."""
         result = self
-        for axis in axes_of(self.type, flat(dims)) if self.ndim else ():
+        for axis in axes_of(self.type, flat(given, dims)) if self.ndim else ():
             result = apply("slice", result, axis=axis, start=self.shape[axis] - 1, stop=-1, step=-1)
         return result._apart()
 

@@ -150,3 +150,21 @@ def test_the_version_is_compared_as_torch_s_is():
                     left, sign, other)
     assert nncompile.__version__ >= "2.0" and nncompile.__version__ == TORCH_VERSION
     assert nncompile.__version__.startswith("2.") and isinstance(nncompile.version.nncompile, str)
+
+
+def test_a_checkpoint_calls_its_function():
+    from nncompile.utils.checkpoint import checkpoint
+    assert checkpoint(lambda a, b: a + b, 1, b=2, use_reentrant=False) == 3
+    with pytest.raises(AssertionError, match="too long"):
+        nncompile._assert(1 > 2, "too long")
+
+
+@pytest.mark.parametrize("call", [
+    lambda x: x.flip(dims=(0,)), lambda x: x.permute(dims=(1, 0)), lambda x: x.tile(dims=(2, 1)),
+    lambda x: x.reshape(shape=(3, 2)), lambda x: x.repeat(repeats=(1, 2)),
+    lambda x: x[:1].expand(size=(4, 3)),
+])
+def test_sizes_are_given_by_torch_s_name(call):
+    torch = pytest.importorskip("torch", reason="the oracle")
+    data = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
+    assert call(nncompile.tensor(data)).tolist() == call(torch.tensor(data)).tolist()
