@@ -36,12 +36,14 @@ _DESCRIPTION = """\
 Compiles a neural network model, defined the torch.nn way, to one fast callable on NumPy arrays.
 
 MODEL is file.py:name: a Module, a Module class that takes no arguments, or a function that
-returns a Module. It is put into eval mode. Or MODEL is file.ir, the text of a graph."""
+returns a Module. It is put into eval mode. Or MODEL is file.onnx, or file.ir, the text of a
+graph."""
 
 _EXAMPLES = f"""\
 examples:
   nncompile show model.py:net                        the IR, and what each pass makes of it
   nncompile show model.py:net --source               the Python that is generated
+  nncompile show model.onnx --stage fused            what becomes of an ONNX model
   nncompile show model.ir --passes cse,fuse_linear   what these passes make of a graph
   nncompile run model.py:net --weights net.safetensors --input x.npy --output y.npy
   nncompile bench model.py:net --batch 1,64,1024 --threads 1,2
@@ -110,7 +112,7 @@ def parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=about, description=about, parents=[common])
         sub.set_defaults(command=command)
         if model:
-            sub.add_argument("model", metavar="MODEL", help="file.py:name, or file.ir")
+            sub.add_argument("model", metavar="MODEL", help="file.py:name, file.onnx or file.ir")
         return sub
 
     sub = add("show", _show, "show the IR at any stage, what each pass changed, the source, or the "
@@ -284,9 +286,10 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _compiled_graph(args: argparse.Namespace) -> CompiledModel:
-    """Compiles the text of a graph, whose parameters' numbers are in the file of --weights."""
+    """Compiles a graph; the numbers of its parameters may be in the file of --weights."""
     graph = load_graph(args.model)
-    unknown = [v for v in graph.params if v.kind == "constant" or not args.weights]
+    unknown = [v for v in graph.params if v not in graph.data
+               and (v.kind == "constant" or not args.weights)]
     if unknown:
         what = "constants" if args.weights else "weights"
         raise InputError(f"{args.model} has no numbers for its {what}, so "
@@ -337,7 +340,7 @@ def _bench(args: argparse.Namespace) -> int:
     if args.json is not None and not args.json.parent.is_dir():
         raise InputError(f"--json {args.json}: there is no folder {args.json.parent}")
     model, inputs = _model_and_inputs(args)
-    if isinstance(model, ir.Graph) and model.params:
+    if isinstance(model, ir.Graph) and any(v not in model.data for v in model.params):
         model = with_data(model)
         print(f"weights: {args.model} has none, so these are seeded random numbers\n")
     same = {"peers": peers, "sizes": dict(args.size), "rounds": args.rounds, "title": args.model,

@@ -1,4 +1,4 @@
-"""Models for the command line: `file.py:name` is a Module, `file.ir` a graph."""
+"""Models for the command line: `file.py:name` is a Module, `file.ir` and `file.onnx` are graphs."""
 from __future__ import annotations
 
 import inspect
@@ -33,7 +33,8 @@ def load_model(text: str) -> tuple[Module, list[Any] | None]:
     if not colon:
         file, name = text, ""
     if not Path(file).is_file():
-        raise InputError(f"there is no file {file!r}; a model is given as file.py:name or file.ir")
+        raise InputError(f"there is no file {file!r}; a model is given as file.py:name, "
+                         "file.onnx or file.ir")
     module = _load_file(Path(file))
     if not hasattr(module, name):
         wrong = f"{file} has no {name!r}" if name else "a model is given as file.py:name"
@@ -43,15 +44,19 @@ def load_model(text: str) -> tuple[Module, list[Any] | None]:
 
 
 def is_graph_file(text: str) -> bool:
-    """Returns whether a model is given as the text of a graph."""
-    return text.endswith(".ir")
+    """Returns whether a model is given as the text of a graph or as an ONNX file."""
+    return text.endswith((".ir", ".onnx"))
 
 
 def load_graph(file: str) -> ir.Graph:
-    """Returns the graph that the text in this file describes; its params have no data.
+    """Returns the graph of a file: of an ONNX model with its data, of a text without any.
 
-    Raises InputError, with file and line, where the text is no graph.
+    Raises InputError, with file and line, where the text is no graph; ModelImportError where the
+    ONNX model cannot be imported.
     """
+    if file.endswith(".onnx"):
+        from nncompile.importers.onnx import from_onnx
+        return from_onnx(file)
     if not Path(file).is_file():
         raise InputError(f"there is no file {file!r} with the text of a graph, as model.ir is one")
     try:

@@ -190,6 +190,27 @@ def test_show_takes_the_text_of_a_graph(graph_file: str,
     assert "leave --input out" in failing(capsys, "show", graph_file, "--input", "f32[B, 6]")
 
 
+def test_an_onnx_model_is_shown_run_and_timed(tmp_path: Path,
+                                              capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("onnx")
+    from tests.importers.onnx_models import model, node
+    weight = np.ones((6, 2), np.float32)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model([node("MatMul", "x w", "h"), node("Relu", "h", "y")], {"x": ["N", 6]},
+                           "y", w=weight).SerializeToString())
+    assert main(["show", str(path), "--stage", "fused"]) == 0
+    assert "linear(%x, %0) then relu" in capsys.readouterr().out
+    np.save(tmp_path / "x.npy", np.ones((3, 6), np.float32))
+    assert main(["run", str(path), "--input", str(tmp_path / "x.npy"),
+                 "--output", str(tmp_path / "y.npy")]) == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), np.full((3, 2), 6, np.float32))
+    capsys.readouterr()
+    assert main(["bench", str(path), "--batch", "2", "--vs", "none", "--rounds", "1"]) == 0
+    assert "random numbers" not in capsys.readouterr().out
+    path.write_bytes(b"nothing")
+    assert "no whole ONNX file" in failing(capsys, "show", str(path))
+
+
 def test_bench_says_that_weights_are_random(graph_file: str,
                                             capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", graph_file, "--batch", "2", "--vs", "none", "--rounds", "1"]) == 0

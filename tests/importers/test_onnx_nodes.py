@@ -1,6 +1,10 @@
 """ONNX's own tests of its operators, through nncompile.onnx_backend."""
 from __future__ import annotations
 
+import importlib.util
+import re
+from pathlib import Path
+
 import pytest
 
 pytest.importorskip("onnx", reason="onnx, whose tests these are, is not installed")
@@ -59,6 +63,17 @@ def test_interpreted(case) -> None:
         results = ir.interpret(graph, [arrays[v.name] for v in graph.inputs])
         for expected, result in zip(outputs, results, strict=True):
             check(as_array(expected), result, case)
+
+
+def test_the_page_has_every_operator_and_every_test() -> None:
+    root = Path(__file__).resolve().parent.parent.parent
+    spec = importlib.util.spec_from_file_location("onnx_nodes", root / "tools" / "onnx_nodes.py")
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    page = (root / "docs" / "onnx.md").read_text()
+    assert tool.operators() in page, "python tools/onnx_nodes.py writes it anew"
+    rows = re.findall(r"^\| \w+ \| (\w+) \| ([\d.e+-]+|inf) \|$", page, re.MULTILINE)
+    assert {f"test_{name}" for name, _ in rows} == {case.name for case in cases()}
 
 
 def test_without_a_compiler_the_results_are_the_same() -> None:
