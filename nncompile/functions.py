@@ -54,6 +54,7 @@ add, sub, subtract = _binary("add"), _binary("sub"), _binary("subtract")
 mul, multiply, pow = _binary("mul"), _binary("multiply"), _binary("pow")
 div, divide, true_divide = _binary("div"), _binary("divide"), _binary("true_divide")
 floor_divide, remainder = _binary("floor_divide"), _binary("remainder")
+fmod = _binary("fmod")
 maximum, minimum = _binary("maximum"), _binary("minimum")
 eq, ne, lt, le, gt, ge = map(_binary, ("eq", "ne", "lt", "le", "gt", "ge"))
 not_equal, less, less_equal = _binary("not_equal"), _binary("less"), _binary("less_equal")
@@ -171,7 +172,7 @@ __all__ = [
     "copysign", "cos", "cosh", "count_nonzero", "cumprod", "cumsum", "detach", "diag",
     "diag_embed", "diagonal", "diff", "div", "divide", "dot", "einsum", "empty", "empty_like",
     "eq", "equal", "erf", "erfc", "exp", "exp2", "expm1", "eye", "flatten", "flip", "fliplr",
-    "flipud", "floor", "floor_divide", "frac", "from_numpy", "full", "full_like", "gather",
+    "flipud", "floor", "floor_divide", "fmod", "frac", "from_numpy", "full", "full_like", "gather",
     "ge", "greater", "greater_equal", "gt", "hstack", "index_add", "index_select", "is_tensor",
     "isclose", "isfinite", "isinf", "isnan", "le", "lerp", "less", "less_equal", "linspace",
     "log", "log1p", "log2", "log10", "log_softmax", "logaddexp", "logical_and", "logical_not",

@@ -152,6 +152,14 @@ IDENTITIES = """
 """
 # Names that are other functions of ours in all but their place.
 ALIASES = {
+    "autograd.Function": "nn.custom:Function", "autograd.function.FunctionCtx": "nn.custom:Context",
+    "nn.utils.rnn.pad_sequence": "nn.functional.shapes:pad_sequence",
+    "inverse": "array.linear_algebra:inv", "det": "array.linear_algebra:det",
+    "slogdet": "array.linear_algebra:slogdet", "cholesky": "array.linear_algebra:cholesky",
+    "pinverse": "array.linear_algebra:pinv", "qr": "array.linear_algebra:qr",
+    **{f"linalg.{name}": f"array.linear_algebra:{name}" for name in (
+        "cholesky", "det", "eigh", "inv", "lstsq", "norm", "pinv", "qr", "slogdet", "solve", "svd",
+        "vector_norm")},
     "linalg.diagonal": "torch:diagonal", "linalg.matmul": "torch:matmul",
     "special.erf": "torch:erf", "special.erfc": "torch:erfc", "special.exp2": "torch:exp2",
     "special.expit": "torch:sigmoid", "special.expm1": "torch:expm1",
@@ -287,7 +295,18 @@ def refusal(module: str, name: str) -> str:
             "the model to torch")
 
 
-class Refusing:
+class _Members(type):
+    """The class of placeholders of classes, some of which are enumerations in torch."""
+
+    def __getattr__(cls, name: str) -> Any:
+        """Returns what stands for a member of an enumeration, which is in capitals."""
+        if not name.isupper():
+            raise AttributeError(f"type object {cls.__name__!r} has no attribute {name!r}")
+        module, known_as = cls._torch
+        return Constant(module, f"{known_as}.{name}")
+
+
+class Refusing(metaclass=_Members):
     """A placeholder's instance: it keeps nothing, and refuses to be used."""
 
     _torch: tuple[str, str]                      # the module and the name
@@ -329,7 +348,8 @@ def _placeholder(module: str, name: str, kind: str) -> Any:
         return _known_as(function, name, refusal(module, name))
     base = (RuntimeError if kind == "errors" else Refusing if kind == "classes"
             else import_module(f"{_OURS}.nn.missing").MissingLayer)
-    return type(name, (base,), {
+    make: Any = type(base)
+    return make(name, (base,), {
         "_torch": (module, name), "__doc__": refusal(module, name), "__module__": spelled(module)})
 
 

@@ -216,6 +216,17 @@ class Elementwise(Core):
 
     subtract = sub
 
+    def fmod(self, other: Any) -> Self:
+        """Returns what is left of a division whose quotient is rounded toward 0: of self's sign.
+
+        Integer division by zero raises Error where it runs.
+        """
+        if category(result_type([operand("fmod", self), operand("fmod", other)])) == 2:
+            size = as_array("fmod", other).abs()
+            left: Self = self.abs().remainder(size).copysign(self)
+            return left
+        return self - self.div(other, rounding_mode="trunc") * other
+
     def div(self, other: Any, *, rounding_mode: str | None = None) -> Self:
         """Returns self / other; integers and bools are divided as float32.
 

@@ -6,6 +6,7 @@ import math
 import operator
 from typing import Any
 
+import numpy as np
 from numpy.typing import DTypeLike
 
 import nncompile.nn.functional as F
@@ -24,8 +25,8 @@ class Identity(Module):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__()
 
-    def forward(self, input: Array) -> Any:
-        return F.identity(input)
+    def forward(self, input: Any) -> Any:
+        return F.identity(input) if isinstance(input, Array | np.ndarray) else input
 
 
 class Linear(Module):

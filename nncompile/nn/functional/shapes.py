@@ -7,7 +7,7 @@ from typing import Any
 
 from ir import Error, same
 from nncompile.array import Array, apply, as_array
-from nncompile.array.creation import cat
+from nncompile.array.creation import cat, stack
 from nncompile.array.dtypes import converted
 from nncompile.array.sizes import required
 from nncompile.errors import InputError
@@ -84,3 +84,24 @@ def _beside(x: Array, axis: int, low: int, high: int, mode: str
     else:
         ends = [x.narrow(axis, 1, low).flip(axis), x.narrow(axis, size - 1 - high, high).flip(axis)]
     return (ends[0] if low else None), (ends[1] if high else None)
+
+
+@from_outside
+def pad_sequence(sequences: Sequence[Any], batch_first: bool = False, padding_value: float = 0.0,
+                 padding_side: str = "right") -> Array:
+    """Returns arrays of different length, [L, ...] each, padded to the longest and stacked.
+
+    The result is [T, B, ...], or [B, T, ...] where batch_first is true.
+    Raises Error where a length is not known before run time, or there is no array.
+    """
+    given = [as_array("pad_sequence", x) for x in sequences]
+    if not given or not all(isinstance(x.size(0), int) for x in given):
+        raise Error("pad_sequence takes arrays, at least one, whose lengths are known before run "
+                    "time")
+    length = max(x.size(0) for x in given)
+    padded = []
+    for x in given:
+        more = length - x.size(0)
+        before, after = (0, more) if padding_side == "right" else (more, 0)
+        padded.append(_padded(x, [(0, before, after)], padding_value))
+    return stack(padded, 0 if batch_first else 1)
