@@ -222,7 +222,7 @@ class Elementwise(Core):
         Integer division by zero raises Error where it runs.
         """
         if category(result_type([operand("fmod", self), operand("fmod", other)])) == 2:
-            size = as_array("fmod", other).abs()
+            size = abs(other)
             left: Self = self.abs().remainder(size).copysign(self)
             return left
         return self - self.div(other, rounding_mode="trunc") * other
