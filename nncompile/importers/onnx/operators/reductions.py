@@ -144,8 +144,7 @@ def _softmax_like(name: str, function: Callable[[Array, int], Array]) -> Operato
     Before opset 13 it is over all axes from the given one on, as one.
     """
     def along(node: Node, x: Array) -> Array:
-        axis = axis_of(x.type, node.int("axis", -1 if node.version >= 13 else 1),
-                       extra=0 if node.version >= 13 else 1)
+        axis = axis_of(x.type, node.int("axis", -1 if node.version >= 13 else 1))
         if node.version >= 13 or axis == x.ndim - 1:
             return function(x, axis)
         flat = x.reshape(product(x.shape[:axis]), product(x.shape[axis:]))
