@@ -167,7 +167,7 @@ def _operator(whole: Callable[[Any, Any], Any], number: np.ufunc) -> Any:
             other = other.item()
         if type(other) is float:
             return TracedNumber.computed(number, self, other)
-        result = whole(self, other)
+        result = whole(DimExpr(self.terms), size_of_graph(other))
         return size_seen(result) if isinstance(result, DimExpr) else result
     return operation
 

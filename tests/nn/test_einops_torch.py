@@ -40,6 +40,12 @@ def over_the_batch(n, x):
     return flat, back, rearrange([x, x + 1], "n b ... -> b n ..."), reduce(x, "b c h w -> ", "sum")
 
 
+def by_a_named_size(n, x):
+    b, c = x.shape[:2]
+    flat = rearrange(x, "b c h w -> (b c) h w")
+    return rearrange(flat, "(b c) h w -> b c h w", b=b), (b * c) // b + (6 * b) // (2 * b)
+
+
 def products(n, x):
     heads = rearrange(x, "b c h w -> b c (h w)")
     return einsum(heads, heads, "b i d, b j d -> b i j"), einops.parse_shape(x, "b _ h _")["h"]
@@ -69,7 +75,8 @@ def assert_same(got, want):
     np.testing.assert_allclose(got, want, rtol=2e-5, atol=2e-6)
 
 
-@pytest.mark.parametrize("function", [images, reductions, logical, over_the_batch, products])
+@pytest.mark.parametrize("function", [images, reductions, logical, over_the_batch,
+                                      by_a_named_size, products])
 def test_functions_are_torch_s(function):
     model = Own(function)
     fast = nncompile.compile(model, "f32[B, 3, 4, 6]")
