@@ -79,6 +79,7 @@ with _paused_collection():
 if TYPE_CHECKING:
     from nncompile.compiler import compile
     from nncompile.importers.onnx import from_onnx
+    from nncompile.importers.torch import from_torch
     from nncompile.model import CompiledModel
     from nncompile.statefile import load_file, save_file
 
@@ -87,10 +88,10 @@ half, short, cfloat, cdouble = float16, int16, complex64, complex128
 
 __all__ = ["Array", "BFloat16Tensor", "BoolTensor", "ByteTensor", "CharTensor", "CompileError",
            "CompiledModel", "DoubleTensor", "Error", "FloatTensor", "HalfTensor", "InputError",
-           "IntTensor", "LongTensor", "MissingExtraError", "ModelImportError", "PerformanceWarning",
-           "ShortTensor", "Size", "Tensor",
-           "TraceError", "bfloat16", "compile", "complex64", "complex128", "device", "dtype",
-           "enable_grad", "finfo", "float16", "float32", "float64", "from_onnx", "iinfo", "inf",
+           "IntTensor", "LongTensor", "MissingExtraError", "ModelImportError",
+           "PerformanceWarning", "ShortTensor", "Size", "Tensor", "TraceError", "bfloat16",
+           "compile", "complex64", "complex128", "device", "dtype", "enable_grad", "finfo",
+           "float16", "float32", "float64", "from_onnx", "from_torch", "iinfo", "inf",
            "inference_mode", "int8", "int16", "int32", "int64", "is_grad_enabled", "load_file",
            "manual_seed", "nan", "nn", "no_grad", "pi", "save_file", "set_grad_enabled", "trace",
            "trace_structured", "uint8", "uint16", "uint32", "uint64", *functions.__all__]
@@ -99,7 +100,7 @@ __all__ = ["Array", "BFloat16Tensor", "BoolTensor", "ByteTensor", "CharTensor", 
 # What is imported when it is asked for: modules, and names with the module that each is from.
 _MODULES = ("compiler", "importers", "model", "onnx_backend", "passes", "schedule")
 _NAMES = {"compile": "compiler", "CompiledModel": "model", "from_onnx": "importers.onnx",
-          "load_file": "statefile", "save_file": "statefile"}
+          "from_torch": "importers.torch", "load_file": "statefile", "save_file": "statefile"}
 _importing = _forks.lock()           # a child would wait for an import that another thread began
 
 

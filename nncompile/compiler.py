@@ -20,7 +20,8 @@ from nncompile.backend import Backend
 from nncompile.collection import paused_collection
 from nncompile.entries import Entry, entries_of
 from nncompile.errors import CompileError, InputError
-from nncompile.importers.kinds import is_onnx
+from nncompile.importers.imported import Imported
+from nncompile.importers.kinds import importer_of
 from nncompile.inspect.dump import dump
 from nncompile.model import CompiledModel, PassRun
 from nncompile.passes import DEFAULT_PIPELINE, checked_pipeline
@@ -38,17 +39,18 @@ def compile(model: Any, /, *inputs: Any,
             keywords: Mapping[str, Any] | None = None, **named: Any) -> CompiledModel:
     """Compiles a model to one fast callable for every batch size.
 
-    model:     an `nn.Module` in eval mode; or, without inputs, an `ir.Graph` with its data, the
-               path of a file with the text of a graph, "model.ir", or an ONNX model: "model.onnx",
-               the bytes of such a file, or an `onnx.ModelProto`.
+    model:     an `nn.Module` in eval mode, of ours or of torch's; or, without inputs, an `ir.Graph`
+               with its data, the path of a file with the text of a graph, "model.ir", a
+               `torch.export.ExportedProgram`, or an ONNX model: "model.onnx", the bytes of such a
+               file, or an `onnx.ModelProto`.
     inputs:    a type text ("f32[B, 64]", "i64[B, T]") or an example array (its first dim becomes
                dynamic) for each argument of `forward`, or such in a tuple, list, dict, named tuple
-               or dataclass; `named` are the arguments that go by name; for an ONNX model those
-               of `from_onnx`: shapes, constants, external_data.
+               or dataclass; `named` are the arguments that go by name. Of `from_onnx` they may
+               also be shapes, constants, external_data, and of `from_torch` dynamic.
     threads:   the most threads of a call; None: NNCOMPILE_THREADS, or all CPUs of the process.
     target:    "cpu" or "cuda"; None: what `model.to(target)` has chosen, or "cpu".
     check:     evaluate the graph before and after every pass, and raise PassError on a difference;
-               an ONNX model is also compared with onnx.reference.
+               an imported model is also compared with onnx.reference or torch.
     precision: None: products are computed in the arrays' own dtype. "tf32" is refused: no target
                has it.
     passes:    what rewrites the graph, in this order: `nncompile.passes` has the passes, each with
@@ -58,9 +60,9 @@ def compile(model: Any, /, *inputs: Any,
     The weights are copied: later changes of the model do not reach the result (see load_weights).
     Raises InputError for passes that are none, and for a graph that lacks data or is given inputs;
     TraceError where `forward` cannot be traced; ModelImportError, with all that is in the way, for
-    an ONNX model that cannot be imported; VerifyError where a pass returns a graph that is
-    illegal or has other inputs or outputs; CompileError where the graph cannot be compiled for the
-    target.
+    a model of another format that cannot be imported; VerifyError where a pass returns a graph that
+    is illegal or has other inputs or outputs; CompileError where the graph cannot be compiled for
+    the target.
     """
     named = _all_named(named, keywords, {"threads": threads, "target": target, "check": check,
                                          "precision": precision, "passes": passes})
@@ -70,8 +72,8 @@ def compile(model: Any, /, *inputs: Any,
         raise CompileError(f"precision={precision!r} cannot be had of the {name} target: it "
                            "computes in the arrays' own type\n  do: leave precision out")
     pipeline = checked_pipeline(passes)
-    if is_onnx(model):
-        return _compile_onnx(model, inputs, named, threads, name, check, pipeline)
+    if (importer := importer_of(model)) is not None:
+        return _compile_imported(importer(model, *inputs, **named), threads, name, check, pipeline)
     if isinstance(model, str | PathLike):
         from nncompile.modelfile import load_graph
         model = load_graph(fspath(model))
@@ -83,22 +85,14 @@ def compile(model: Any, /, *inputs: Any,
     return compile_graph(graph, nesting, entries, threads, name, check, pipeline)
 
 
-def _compile_onnx(model: Any, inputs: Sequence[Any], keywords: Mapping[str, Any],
-                  threads: int | None, target: str, check: bool, passes: Sequence[ir.Pass]
-                  ) -> CompiledModel:
-    """Returns the compiled form of an ONNX model."""
-    from nncompile.importers.onnx import check_against_reference, import_onnx
-    if inputs:
-        raise InputError(f"an ONNX model has its inputs: leave {len(inputs)} out\n"
-                         "  do: shapes={...} gives numbers or names to its open sizes")
-    imported = import_onnx(model, **keywords)
-    params = [v.name for v in imported.graph.params if v.kind == "parameter"]
-    names = dict(zip(params, params, strict=True)) | dict(imported.aliases)
-    entries = {name: Entry(parameter) for name, parameter in names.items()}
-    compiled = compile_graph(imported.graph, None, entries, threads, target, check, passes,
-                             imported.notes)
+def _compile_imported(imported: Imported, threads: int | None, target: str, check: bool,
+                      passes: Sequence[ir.Pass]) -> CompiledModel:
+    """Returns the compiled form of what an importer read."""
+    entries = {name: Entry(parameter) for name, parameter in imported.names.items()}
+    compiled = compile_graph(imported.graph, imported.nesting, entries, threads, target, check,
+                             passes, imported.notes)
     if check:
-        check_against_reference(model, imported, compiled, keywords.get("constants") or {})
+        imported.check(compiled)
     return compiled
 
 

@@ -7,7 +7,7 @@ import linecache
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from types import FrameType, TracebackType
@@ -129,25 +129,34 @@ def _bind(model: Module, inputs: Sequence[Any], keywords: dict[str, Any]
     arrays.
     """
     signature = _signature(model, inputs, keywords)
+    arguments, leaves = bind(type(model).__name__, signature, inputs, keywords, _is_input)
+    for name, part in zip(arguments.names, arguments.parts, strict=True):
+        if not part.count and not _is_constant(part):
+            raise InputError(f"input {name!r} is a type text such as \"f32[B, 64]\" or an "
+                             f"example array, not {describe(part.unflatten([]))}")
+    return arguments, leaves
+
+
+def bind(name: str, signature: inspect.Signature, inputs: Sequence[Any],
+         keywords: Mapping[str, Any], is_leaf: Callable[[Any], bool]) -> tuple[Inputs, list[Any]]:
+    """Returns the structure of the arguments of a forward, and the leaves in it.
+
+    name: of the model, for messages. Raises InputError where the forward does not take them.
+    """
     try:
         bound = signature.bind(*inputs, **keywords)
     except TypeError as error:
         what = f"{len(inputs)} inputs" + f" and {', '.join(keywords)}" * bool(keywords)
-        raise InputError(f"{type(model).__name__}.forward{signature} does not take {what}: "
-                         f"{error}") from None
+        raise InputError(f"{name}.forward{signature} does not take {what}: {error}") from None
     given: list[tuple[str, Any]] = []            # *rest may give two the same name
     positional, by_position = 0, True
-    for name, parameter in signature.parameters.items():
-        by_position &= name in bound.arguments and parameter.kind not in (
+    for parameter_name, parameter in signature.parameters.items():
+        by_position &= parameter_name in bound.arguments and parameter.kind not in (
             inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
-        if name in bound.arguments:
-            given += _spread(name, parameter, bound.arguments[name])
+        if parameter_name in bound.arguments:
+            given += _spread(parameter_name, parameter, bound.arguments[parameter_name])
         positional = len(given) if by_position else positional
-    flat = [flatten(value, _is_input) for _, value in given]
-    for (name, value), (leaves, part) in zip(given, flat, strict=True):
-        if not leaves and not _is_constant(part):
-            raise InputError(f"input {name!r} is a type text such as \"f32[B, 64]\" or an "
-                             f"example array, not {describe(value)}")
+    flat = [flatten(value, is_leaf) for _, value in given]
     names = tuple(name for name, _ in given)
     arguments = Inputs(names, tuple(part for _, part in flat), positional)
     return arguments, [leaf for leaves, _ in flat for leaf in leaves]

@@ -10,6 +10,7 @@ import numpy as np
 
 from ir import DTYPES, DimExpr, Error, same
 from ir.float_mode import StandardFloats
+from ir.types import INTEGERS
 from nncompile.array.array import Array, apply, arrays, constant, in_type
 from nncompile.array.core import DType, check_device, describe, filled
 from nncompile.array.dtypes import DEFAULT_FLOAT, Scalar, name_of, result_type, scalar_type
@@ -87,6 +88,8 @@ def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: DType = None, d
         if isinstance(start, DimExpr):
             raise Error(f"arange starts at a number, not at {start}")
         return numbers if start == 0 else numbers.add(start)
+    if name in INTEGERS:                         # so torch counts: arange(0.0, 2.5, dtype=int64)
+        start, end, step = int(start), int(end), int(step)
     count = math.ceil((end - start) / step) if step else -1
     if count < 0:
         raise Error(f"arange does not lead from {start} to {end} by steps of {step}")

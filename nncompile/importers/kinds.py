@@ -1,14 +1,42 @@
-"""Which format a model is of, told without importing the package of any."""
+"""Which importer a model needs, told without importing the package of any format."""
 from __future__ import annotations
 
+from collections.abc import Callable
+from importlib import import_module
 from os import PathLike, fspath
 from typing import Any
 
+from nncompile.importers.imported import Imported
 
-def is_onnx(model: Any) -> bool:
-    """Returns whether a model is ONNX: a path that ends in .onnx, bytes, or a ModelProto."""
+
+def importer_of(model: Any) -> Callable[..., Imported] | None:
+    """Returns the function that imports such a model, or None for a model of our own."""
+    for is_kind, module, function in _KINDS:
+        if is_kind(model):
+            found: Callable[..., Imported] = getattr(import_module(module), function)
+            return found
+    return None
+
+
+def _is_onnx(model: Any) -> bool:
+    """A path that ends in .onnx, the bytes of a file, or an onnx.ModelProto."""
     if isinstance(model, str | PathLike):
         return str(fspath(model)).endswith(".onnx")
-    kind = type(model)
-    return isinstance(model, bytes | bytearray | memoryview) or (
-        kind.__name__ == "ModelProto" and kind.__module__.startswith("onnx"))
+    return isinstance(model, bytes | bytearray | memoryview) or _is_a(model, "onnx", "ModelProto")
+
+
+def _is_torch(model: Any) -> bool:
+    """A torch.nn.Module, or a torch.export.ExportedProgram."""
+    return _is_a(model, "torch", "Module") or _is_a(model, "torch", "ExportedProgram")
+
+
+def _is_a(model: Any, package: str, name: str) -> bool:
+    """Returns whether a model is of a class of that name in a package."""
+    return any(cls.__name__ == name and cls.__module__.partition(".")[0].startswith(package)
+               for cls in type(model).__mro__)
+
+
+_KINDS = (
+    (_is_onnx, "nncompile.importers.onnx", "import_onnx"),
+    (_is_torch, "nncompile.importers.torch", "import_torch"),
+)

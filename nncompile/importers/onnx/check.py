@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from ir import NDArray
+from ir import Graph, NDArray
 from ir.check import example_inputs
 from ir.graph import named_sizes
 from nncompile.errors import CompileError
 from nncompile.extras import import_extra
 from nncompile.importers.names import printable
-from nncompile.importers.onnx.importer import Imported
 from nncompile.importers.onnx.reader import read
 
 _TRIALS = ((1, "normal"), (3, "normal"), (2, "positive"), (4, "zero"), (3, "nan"), (3, "extreme"))
@@ -20,16 +19,16 @@ _SPECIAL = ("nan", "extreme")                    # where one may have a limit, a
 _RELATIVE, _ABSOLUTE = 1e-3, 1e-5                # of the largest element: both are float32
 
 
-def check_against_reference(model: Any, imported: Imported, run: Callable[..., Any],
-                            constants: Mapping[str, Any]) -> None:
+def check_against_reference(model: Any, graph: Graph, constants: Mapping[str, Any],
+                            run: Callable[..., Any]) -> None:
     """Raises CompileError where the results differ from onnx.reference's.
 
-    model: what was imported. run: the compiled model. constants: as they were given.
+    model: what was imported, as this graph. constants: as they were given. run: the compiled model.
     Inputs that the reference refuses prove nothing; where it takes none, that is an error too.
     """
     proto, title, _ = read(model)
     evaluate = _reference(proto, title)
-    graph, tried = imported.graph, 0
+    tried = 0
     sizes = [*named_sizes(graph)]
     for size, kind in _TRIALS:
         arrays = example_inputs(graph, size, kind=kind)

@@ -15,7 +15,6 @@ import numpy as np
 
 import ir
 from ir import DTYPES, DimExpr, Error, NDArray, TensorType, Value, Where, type_of
-from ir.records import dataclass
 from ir.types import Dim, symbol
 from nncompile.array import Array, describe
 from nncompile.array.dispatch import current
@@ -41,19 +40,6 @@ class _Unknown:
 
 UNKNOWN = _Unknown()
 _Found = Known | _Unknown | None
-
-
-@dataclass(frozen=True)
-class Imported:
-    """A graph, and what it does not say of the model.
-
-    aliases: names of weights that are stored once -> the parameter's name. notes: where the result
-    differs from the model's own, in words.
-    """
-
-    graph: ir.Graph
-    aliases: Mapping[str, str]
-    notes: Sequence[str]
 
 
 class _Scope:
@@ -101,7 +87,7 @@ class Importer:
         self._sizes: set[str] = set()            # names of sizes that are taken
         self._functions = {(_domain(f.domain), f.name, f.overload): f for f in model.functions}
 
-    def run(self) -> Imported:
+    def run(self) -> ir.Graph:
         """Returns the graph. Raises ModelImportError, which lists all obstacles."""
         scope = _Scope(self, _opsets(self.model.opset_import, self.defs, self.title))
         graph = self.model.graph
@@ -120,7 +106,7 @@ class Importer:
             raise error
         built = self.recorder.builder.build(graph_name(graph.name or self.title), outputs)
         ir.verify(built, built=True)
-        return Imported(built, self.aliases, tuple(self.notes))
+        return built
 
     # -- inputs ------------------------------------------------------------------------------------
 

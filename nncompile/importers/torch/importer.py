@@ -1,0 +1,406 @@
+"""Imports an exported program by running its calls, one by one, on arrays that record."""
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from os.path import basename
+from typing import Any
+
+import numpy as np
+
+import ir
+from ir import Error, NDArray, TensorType, Value, Where, type_of
+from ir.check import example_inputs
+from ir.graph import RELATIONS, Requirement
+from ir.records import dataclass, replace
+from ir.types import DTYPES, Dim, DimExpr, symbol
+from nncompile.array import Array
+from nncompile.array.dispatch import current
+from nncompile.errors import CompileError
+from nncompile.importers.imported import Imported
+from nncompile.importers.names import graph_name, printable, size_name
+from nncompile.importers.obstacles import Obstacles
+from nncompile.importers.recorder import ImportRecorder
+from nncompile.importers.torch.export import Exported
+from nncompile.importers.torch.targets import SIZE_FUNCTIONS, TARGETS
+from nncompile.structure import Nesting, Structure, flatten
+
+# Keywords about how memory is laid out, of which there is one way here.
+_LAYOUT = ("device", "layout", "memory_format", "pin_memory", "non_blocking")
+_DTYPES = {str(dtype): dtype for dtype in DTYPES.values()}
+_COMPARISONS = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+_ASSERT = "_assert_scalar.default"
+_ASSERTS = ("_assert_tensor_metadata.default", "sym_constrain_range_for_size.default",
+            "sym_constrain_range.default")       # the program's range constraints say the same
+_OPS = {*TARGETS, *_ASSERTS, _ASSERT}
+_FUNCTIONS = {*_COMPARISONS, *SIZE_FUNCTIONS}
+_RELATIVE, _ABSOLUTE = 1e-3, 1e-5                # both sides compute in float32
+
+
+class _Unknown:
+    """What a call that is an obstacle would have computed."""
+
+
+_UNKNOWN = _Unknown()
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """A comparison of sizes, which an assertion turns into a requirement."""
+
+    left: Dim
+    relation: str
+    right: Dim
+
+
+class Importer:
+    """One import of one exported program."""
+
+    def __init__(self, exported: Exported) -> None:
+        self.exported, self.program = exported, exported.program
+        self.recorder = ImportRecorder()
+        self.obstacles = Obstacles()
+        self.values: dict[Any, Any] = {}         # by node
+        self.parameters: dict[Any, Value] = {}   # by place in memory: tied ones are one
+        self.names: dict[str, str] = {}
+        self.symbols: dict[str, Dim] = {}        # torch's symbol -> our size
+
+    def run(self) -> Imported:
+        """Returns the graph. Raises ModelImportError, which lists all obstacles."""
+        token = current.set(self.recorder)
+        try:
+            self._refuse_changes()
+            self._inputs()
+            for node in self.program.graph.nodes:
+                if node.op == "call_function":
+                    self.values[node] = self._call(node)
+            outputs, structure = self._outputs()
+        finally:
+            current.reset(token)
+        if self.obstacles:
+            raise self.obstacles.error(self.exported.title)
+        module = self.exported.module
+        graph = self.recorder.builder.build(graph_name(type(module).__name__ if module is not None
+                                                       else "program"), outputs)
+        ir.verify(graph, built=True)
+        graph = replace(graph, requirements=(*graph.requirements, *self._ranges(graph)))
+        nesting = Nesting(self.exported.inputs, structure)
+        state = self.program.state_dict
+        return Imported(graph, self._check(graph), nesting,
+                        {name: self.names.get(name, "") for name in state})
+
+    # -- what goes in ------------------------------------------------------------------------------
+
+    def _refuse_changes(self) -> None:
+        """Notes buffers and inputs that the forward changes: a graph has no state."""
+        signature = self.program.graph_signature
+        for what in ("buffers_to_mutate", "parameters_to_mutate", "user_inputs_to_mutate"):
+            for name in getattr(signature, what, {}).values():
+                self.obstacles.add("a change of state", "the forward changes it, in every call "
+                                   "anew", name)
+
+    def _inputs(self) -> None:
+        """Declares the inputs, and finds the numbers of everything else that is given."""
+        signature = self.program.graph_signature
+        kinds = {spec.arg.name: spec for spec in signature.input_specs}
+        placeholders = [n for n in self.program.graph.nodes if n.op == "placeholder"]
+        inputs = iter(zip(self.exported.inputs.leaf_names, self.exported.names, strict=True))
+        taken: set[str] = {name for sizes in self.exported.names for name in sizes if name}
+        for node in placeholders:
+            spec = kinds[node.name]
+            kind = spec.kind.name
+            if kind != "USER_INPUT":
+                saved = kind == "PARAMETER" or (kind == "BUFFER" and bool(spec.persistent))
+                self.values[node] = _Held(spec.target, saved)
+            elif hasattr(node.meta.get("val"), "shape"):
+                name, sizes = next(inputs)
+                self.values[node] = self._input(name, sizes, node.meta["val"], taken)
+
+    def _input(self, name: str, sizes: Sequence[str | None], example: Any, taken: set[str]) -> Any:
+        """Returns an input. A size that should change and cannot is an obstacle."""
+        try:
+            dtype = _dtype(example.dtype)
+            dims = []
+            for axis, (wanted, found) in enumerate(zip(sizes, example.shape, strict=True)):
+                dim = found if isinstance(found, int) else self._named(
+                    found, wanted or f"{name}_{axis}", wanted is None, taken)
+                if isinstance(dim, int) and wanted is not None:
+                    raise Error(f"its size {wanted}, of axis {axis}, cannot change: the forward "
+                                f"works for {dim} only, as torch.export finds\ndo: "
+                                f"dynamic={{{name!r}: {{{axis}: {dim}}}}} fixes it")
+                dims.append(dim)
+            type_ = TensorType(type_of(np.empty(0, dtype)).dtype, tuple(dims))
+            return Array(self.recorder.declare("input", name, type_))
+        except Error as error:
+            self.obstacles.add("an input", str(error), name)
+            return _UNKNOWN
+
+    def _named(self, dim: Any, name: str, made_up: bool, taken: set[str]) -> Dim:
+        """Returns the size that torch's symbol is, under a readable name."""
+        expression = dim.node.expr
+        key = str(expression)
+        if not expression.is_Symbol:
+            return self._size(expression)
+        if key not in self.symbols:
+            self.symbols[key] = symbol(size_name(name, taken) if made_up else name)
+        return self.symbols[key]
+
+    def _size(self, expression: Any) -> Dim:
+        """Returns a sum of products of sizes. Raises Error for any other expression."""
+        if expression.is_Integer:
+            return int(expression)
+        if expression.is_Symbol and str(expression) in self.symbols:
+            return self.symbols[str(expression)]
+        parts = [self._size(part) for part in expression.args] \
+            if expression.is_Add or expression.is_Mul else []
+        if not parts:
+            raise Error(f"a size {expression} is not supported")
+        total = parts[0]
+        for part in parts[1:]:
+            total = total + part if expression.is_Add else total * part
+        return total
+
+    def _held(self, held: _Held) -> Any:
+        """Returns a parameter or buffer, declared when it is used first, or a constant."""
+        program = self.program
+        tensor = (program.state_dict if held.saved else program.constants)[held.name]
+        if not hasattr(tensor, "untyped_storage"):
+            raise Error(f"{held.name} is a {type(tensor).__name__}, and no tensor")
+        _dtype(tensor.dtype)
+        data: NDArray = np.array(tensor.detach().cpu().contiguous().numpy(), order="C")
+        if not held.saved:
+            return Array(data)
+        place = _place(tensor, held.name)
+        if place not in self.parameters:
+            self.parameters[place] = self.recorder.declare("parameter", held.name, type_of(data),
+                                                           data)
+        for name in program.state_dict:
+            if _place(program.state_dict[name], name) == place:
+                self.names[name] = self.parameters[place].name
+        return Array(self.parameters[place])
+
+    # -- calls -------------------------------------------------------------------------------------
+
+    def _call(self, node: Any) -> Any:
+        """Returns what a call computes, or _UNKNOWN after noting why it cannot."""
+        self.recorder.origin = _where(node)
+        is_op = hasattr(node.target, "_schema")
+        what = str(node.target) if is_op else node.target.__name__
+        name = what.removeprefix("aten.")
+        try:
+            if name not in (_OPS if is_op else _FUNCTIONS):
+                raise Error("it has no counterpart here; docs/import.md lists those that have")
+            args = [self._argument(a) for a in node.args]
+            kwargs = {key: self._argument(a) for key, a in node.kwargs.items()
+                      if key not in _LAYOUT}
+            if any(isinstance(a, _Unknown) for a in _leaves([*args, *kwargs.values()])):
+                return _UNKNOWN                  # its own obstacle has been noted
+            return self._computed(name, args, kwargs)
+        except Exception as error:
+            why = str(error) if isinstance(error, Error) else f"{type(error).__name__}: {error}"
+            place = self.recorder.origin
+            self.obstacles.add(what, why, " ".join(filter(None, (place.layer, place.line)))
+                               or node.name)
+            return _UNKNOWN
+
+    def _computed(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        if name in TARGETS:
+            return TARGETS[name](*args, **kwargs)
+        if name in _ASSERTS:
+            return None
+        if name == _ASSERT:
+            return self._require(args[0])
+        if name in SIZE_FUNCTIONS:
+            return SIZE_FUNCTIONS[name](*args, **kwargs)
+        left, right = args
+        if isinstance(left, DimExpr) or isinstance(right, DimExpr):
+            return _Comparison(left, _COMPARISONS[name], right)
+        return RELATIONS[_COMPARISONS[name]](left, right)
+
+    def _require(self, condition: Any) -> None:
+        if isinstance(condition, _Comparison):
+            self.recorder.builder.require(condition.left, condition.relation, condition.right,
+                                          self.recorder.origin)
+        elif condition is not True:
+            raise Error(f"it asserts {condition!r}, which is no comparison of sizes")
+
+    def _argument(self, given: Any) -> Any:
+        """Returns an argument of a call: our arrays and dtypes in place of torch's."""
+        if given in self.values if hasattr(given, "op") else False:
+            value = self.values[given]
+            if isinstance(value, _Held):
+                value = self.values[given] = self._held(value)
+            return value
+        if isinstance(given, list | tuple):
+            return [self._argument(each) for each in given]
+        return _dtype(given) if type(given).__name__ == "dtype" else given
+
+    # -- what comes out ----------------------------------------------------------------------------
+
+    def _outputs(self) -> tuple[list[Value], Structure]:
+        """Returns the values of the outputs, and how the module nests them."""
+        from torch.utils import _pytree
+        node, = (n for n in self.program.graph.nodes if n.op == "output")
+        results = []
+        specs = self.program.graph_signature.output_specs
+        for spec, given in zip(specs, node.args[0], strict=True):
+            if spec.kind.name != "USER_OUTPUT":
+                continue
+            try:
+                results.append(self._argument(given))
+            except Error as error:
+                self.obstacles.add("an output", str(error), spec.arg.name)
+                results.append(_UNKNOWN)
+        tree = _pytree.tree_unflatten(results, self.program.call_spec.out_spec)
+        arrays, structure = flatten(tree, lambda leaf: isinstance(leaf, Array))
+        if not arrays and not self.obstacles:
+            self.obstacles.add("the outputs", "there is no tensor among them",
+                               type(self.exported.module).__name__)
+        if any(isinstance(result, DimExpr) for result in results):
+            self.obstacles.add("an output", "it is a size, and not a tensor", "forward")
+        return [self.recorder.value(a._as_operand()) for a in arrays], structure
+
+    # -- sizes that the program is for -------------------------------------------------------------
+
+    def _ranges(self, graph: ir.Graph) -> Iterator[Requirement]:
+        """Yields what the program requires of its sizes.
+
+        torch.export takes no size to be 0 or 1, so each range of a module's begins at 2. Whether
+        the program also holds for 1 is tried on the module.
+        """
+        for key, size in self.symbols.items():
+            bounds = {str(s): r for s, r in self.program.range_constraints.items()}.get(key)
+            least, most = (0, None) if bounds is None else (_bound(bounds.lower),
+                                                            _bound(bounds.upper))
+            if least == 2 and self.exported.module is not None and self._holds_at_one(graph, key):
+                least = 0
+            if least is not None and least > 1:
+                yield Requirement(size, ">=", least, Where())
+            if most is not None:
+                yield Requirement(size, "<=", most, Where())
+
+    def _holds_at_one(self, graph: ir.Graph, key: str) -> bool:
+        """Returns whether the graph and the module agree where a size is 1."""
+        import torch
+        tensors = []
+        for axes, example in zip(self._axes(key), self.exported.examples, strict=True):
+            for axis in axes:
+                example = example.narrow(axis, 0, 1)
+            # Examples are often zeros, of which too much is true.
+            tensors.append(torch.randn(example.shape, dtype=example.dtype,
+                                       generator=torch.Generator().manual_seed(0))
+                           if example.is_floating_point() else example)
+        args, kwargs = self.exported.unflatten(tensors)
+        try:
+            with torch.no_grad():
+                expected = _tensors(self.exported.module(*args, **kwargs))
+            results = ir.interpret(graph, [t.detach().cpu().numpy() for t in tensors])
+        except Exception:
+            return False
+        return len(results) == len(expected) and not any(map(_difference, results, expected))
+
+    def _axes(self, key: str) -> Iterator[list[int]]:
+        """Yields for each input the axes whose size is a symbol of torch's."""
+        inputs = self.program.graph_signature.user_inputs
+        for node in self.program.graph.nodes:
+            if node.name in inputs and isinstance(self.values.get(node), Array):
+                yield [axis for axis, dim in enumerate(node.meta["val"].shape)
+                       if not isinstance(dim, int) and str(dim.node.expr) == key]
+
+    def _check(self, graph: ir.Graph) -> Callable[[Callable[..., Any]], None]:
+        """Returns a function that compares a compiled model with the module."""
+        def check(run: Callable[..., Any]) -> None:
+            import torch
+            module = self.exported.module or self.program.module()
+            tried = 0
+            for size, kind in ((3, "normal"), (2, "zero"), (5, "extreme")):
+                arrays = example_inputs(graph, size, kind=kind)
+                args, kwargs = self.exported.unflatten(
+                    [torch.from_numpy(np.array(a)) for a in arrays])
+                try:
+                    with torch.no_grad():
+                        expected = _tensors(module(*args, **kwargs))
+                except Exception:                # inputs that the module refuses prove nothing
+                    continue
+                results, _ = flatten(run(*args, **kwargs), lambda a: isinstance(a, np.ndarray))
+                tried += 1
+                for number, pair in enumerate(zip(results, expected, strict=True)):
+                    if difference := _difference(*pair):
+                        raise CompileError(f"{self.exported.title}: output {number} differs from "
+                                           f"torch's, for {kind} inputs: {difference}")
+            if not tried:
+                raise CompileError(f"{self.exported.title} could not be checked: it refuses all "
+                                   "inputs that were tried")
+        return check
+
+
+@dataclass(frozen=True)
+class _Held:
+    """A parameter, buffer or constant of the program that no call has used yet."""
+
+    name: str
+    saved: bool                                  # in the state dict
+
+
+def _place(tensor: Any, name: str) -> Any:
+    """Returns where a tensor is in memory, which tied ones have in common."""
+    if not hasattr(tensor, "untyped_storage"):
+        return None
+    return (tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tuple(tensor.shape),
+            tuple(tensor.stride()), str(tensor.dtype), name if not tensor.numel() else "")
+
+
+def _dtype(dtype: Any) -> np.dtype[Any]:
+    """Returns NumPy's dtype for torch's. Raises Error for one that the graph language lacks."""
+    name = str(dtype).removeprefix("torch.")
+    if name in _DTYPES:
+        return _DTYPES[name]
+    hint = "\ndo: call float() of the module" if name in ("float16", "bfloat16") else ""
+    raise Error(f"the dtype {name} is not supported, only {', '.join(_DTYPES)}{hint}")
+
+
+def _where(node: Any) -> Where:
+    """Returns the module that a call belongs to, and the line of the forward that makes it."""
+    stack = [*node.meta.get("nn_module_stack", {}).values()]
+    path, kind = stack[-1] if stack else ("", "")
+    kind = kind if isinstance(kind, str) else kind.__name__
+    layer = f"{re.sub(r'^L..self..[.]?', '', str(path))} {kind.rpartition('.')[2]}".strip()
+    lines = re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")
+    own = [(file, line) for file, line in lines if "/torch/nn/modules/" not in file]
+    line = f"{basename(own[-1][0])}:{own[-1][1]}" if own else ""
+    return Where(printable(layer), printable(line))
+
+
+def _leaves(values: Sequence[Any]) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, list | tuple):
+            yield from _leaves(value)
+        else:
+            yield value
+
+
+def _bound(bound: Any) -> int | None:
+    """Returns a bound of a range, or None where there is none: sympy's or torch's infinity."""
+    if not getattr(bound, "is_Integer", isinstance(bound, int)):
+        return None
+    number = int(bound)
+    return number if number < 2**62 else None
+
+
+def _tensors(result: Any) -> list[Any]:
+    """Returns the tensors in what a module returned, as arrays."""
+    leaves, _ = flatten(result, lambda leaf: hasattr(leaf, "data_ptr"))
+    return [leaf.detach().cpu().numpy() for leaf in leaves]
+
+
+def _difference(ours: NDArray, theirs: NDArray) -> str:
+    """Returns how results differ in words, or nothing where they agree as float32 can."""
+    if (ours.dtype, ours.shape) != (theirs.dtype, theirs.shape):
+        return f"{ours.dtype}{list(ours.shape)} is not {theirs.dtype}{list(theirs.shape)}"
+    finite = np.isfinite(theirs)
+    scale = float(np.abs(theirs[finite], dtype=np.float64).max(initial=0)) \
+        if theirs.dtype.kind == "f" else 0.0
+    close = np.isclose(ours, theirs, _RELATIVE, _ABSOLUTE * scale, equal_nan=True)
+    if close.all():
+        return ""
+    return f"{int((~close).sum())} of {close.size} elements"
