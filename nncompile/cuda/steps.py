@@ -182,10 +182,14 @@ def _topk(step: Step, context: _Context) -> list[Launch]:
 
 
 def _reduce(step: Step, context: _Context) -> list[Launch]:
-    (x,), op = step.views, step.attrs["op"]
-    kernel = kernels.arg if "arg_reduction" in OPS[op].traits else kernels.reduce
-    return _by_row(step, context, lambda threads: kernel(op, x.dtype, threads),
-                   [*_matrix(x), step.result, *x.shape])
+    (x,), y, op = step.views, step.result, step.attrs["op"]
+
+    def kernel(threads: int) -> Kernel:
+        if "arg_reduction" in OPS[op].traits:
+            return kernels.arg(op, x.dtype, threads)
+        return kernels.reduce(op, y.dtype, threads, x.dtype)
+
+    return _by_row(step, context, kernel, [*_matrix(x), y, *x.shape])
 
 
 def _between(x: View, y: View) -> list[Argument]:

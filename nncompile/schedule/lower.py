@@ -227,7 +227,7 @@ def reduction(low: Lowering, node: Node, operands: Views, attrs: Attrs) -> View:
         while not _is_arg(node) and (first := _apart(x, axes)):
             last, axes = axes[first:], axes[:first]
             kept = tuple(d for a, d in enumerate(x.shape) if a not in last)
-            part = low.buffer(TensorType(x.dtype, kept))
+            part = low.buffer(TensorType(node.result.type.dtype, kept))
             _reduce_to(low, node, x, last, part)
             x = part
     _reduce_to(low, node, x, axes, out)

@@ -27,11 +27,12 @@ def _always(attrs: Attrs, axis: int) -> bool:
 class OpSchedule:
     """How one op is scheduled.
 
-    lower:   adds the steps of a node, and returns where its result is; see lower.py.
-    rows:    the rule of its independent rows, see rows.py; None if it has none.
-    cost:    operations per element, of elementwise ops.
-    fuses:   `lower` takes the chain of ops behind the node, in place of its attributes.
-    repeats: whether the result is the same all along an axis if no operand has rows.
+    lower:    adds the steps of a node, and returns where its result is; see lower.py.
+    rows:     the rule of its independent rows, see rows.py; None if it has none.
+    cost:     operations per element, of elementwise ops.
+    fuses:    `lower` takes the chain of ops behind the node, in place of its attributes.
+    repeats:  whether the result is the same all along an axis if no operand has rows.
+    converts: its kernels read the first operand in any dtype, and convert each element.
     """
 
     lower: Callable[..., View]
@@ -39,6 +40,7 @@ class OpSchedule:
     cost: int = 1
     fuses: bool = False
     repeats: Callable[[Attrs, int], bool] = _never
+    converts: bool = False
 
 
 _ELEMENTWISE = OpSchedule(lower.elementwise, rows.aligned, fuses=True)
@@ -55,7 +57,9 @@ SCHEDULES: dict[str, OpSchedule] = {
                      "atanh", "tanh", "tanhshrink", "gelu_tanh", "pow", "mish"),
                     replace(_ELEMENTWISE, cost=30)),
     **dict.fromkeys(("erf", "erfc", "gelu"), replace(_ELEMENTWISE, cost=40)),
-    **dict.fromkeys(with_trait("reduction"), OpSchedule(lower.reduction, rows.reduction)),
+    **dict.fromkeys(with_trait("reduction"),
+                    OpSchedule(lower.reduction, rows.reduction, converts=True)),
+    **dict.fromkeys(with_trait("arg_reduction"), OpSchedule(lower.reduction, rows.reduction)),
     "linear": OpSchedule(lower.linear, rows.linear, fuses=True),
     "matmul": OpSchedule(lower.matmul, rows.matmul, fuses=True),
     "softmax": OpSchedule(lower.along_axis, rows.not_over_rows),

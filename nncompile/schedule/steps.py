@@ -16,15 +16,19 @@ def lower(graph: Graph, views: dict[Value, View], prepared: Set[Value],
 
     views:   where inputs and constants live; it is extended by all other values.
     vectors: see TargetTraits.
-    An output that is a view, or another output again, is copied last.
+    An output that is a view, or another output again, is copied last. A cast that is read by
+    nothing but kernels that convert what they read is no step: it is the view of its operand.
     """
     makers = {node.result: node for node in graph.nodes}
     places: dict[Value, Place] = {}
     for i, value in enumerate(graph.outputs):
         places.setdefault(_source(value, makers), Place("output", i))
     low = Lowering(views, places, vectors)
+    stored = _stored(graph)
     for node in graph.nodes:
-        if node.result not in prepared:
+        if node.op == "cast" and node.result not in stored | prepared:
+            views[node.result] = views[node.inputs[0]]                   # type: ignore[index]
+        elif node.result not in prepared:
             views[node.result] = _lowered(low, node)
     for i, value in enumerate(graph.outputs):
         out = contiguous(Place("output", i), value.type)
@@ -32,6 +36,21 @@ def lower(graph: Graph, views: dict[Value, View], prepared: Set[Value],
             maker = makers.get(value) or Node(value, "identity", (value,))
             low.step("elementwise", maker, out, [views[value]], COPY)
     return low
+
+
+def _stored(graph: Graph) -> set[Value]:
+    """The values that some reader needs in memory in their own dtype.
+
+    A reader of a view reads what it is a view of.
+    """
+    stored = {*graph.outputs}
+    for node in reversed(graph.nodes):
+        is_view = "view" in OPS[node.op].traits
+        if SCHEDULES[node.op].converts or (is_view and node.result not in stored):
+            stored |= {o for o in node.inputs[1:] if isinstance(o, Value)}
+        else:
+            stored |= {o for o in node.inputs if isinstance(o, Value)}
+    return stored
 
 
 def _lowered(low: Lowering, node: Node) -> View:

@@ -165,11 +165,13 @@ def _topk(step: Step, _: _Context) -> Call:
 
 
 def _reduce(step: Step, _: _Context) -> Call:
-    (x,), op = step.views, step.attrs["op"]
+    (x,), y, op = step.views, step.result, step.attrs["op"]
     if _is_columns(step):
-        return Call(kernels.reduce_columns(op, len(x.shape) - 2, x.dtype), _columns(x, step.result))
-    kernel = kernels.arg if "arg_reduction" in OPS[op].traits else kernels.reduce
-    return Call(kernel(op, x.dtype), (*_matrix(x), _pointer(step.result), *x.shape))
+        kernel = kernels.reduce_columns(op, len(x.shape) - 2, y.dtype, x.dtype)
+        return Call(kernel, _columns(x, y))
+    kernel = (kernels.arg(op, x.dtype) if "arg_reduction" in OPS[op].traits else
+              kernels.reduce(op, y.dtype, x.dtype))
+    return Call(kernel, (*_matrix(x), _pointer(y), *x.shape))
 
 
 def _take(step: Step, context: _Context) -> Call:

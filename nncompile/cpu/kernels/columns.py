@@ -19,25 +19,33 @@ from nncompile.cpu.vector import I64, Emit, Value
 Vectors: TypeAlias = list[Value]
 
 
-def column_signature(dtype: str, axes: OuterAxes, *, rows: bool) -> str:
-    """Returns the signature of a kernel's first arguments; y has rows, or is one row itself."""
-    return f"x:{dtype} ldx y:{dtype} {'ldy' * rows} K N {axes.signature('x', 'y')}"
+def column_signature(dtype: str, axes: OuterAxes, *, rows: bool, source: str | None = None) -> str:
+    """Returns the signature of a kernel's first arguments; y has rows, or is one row itself.
+
+    source: the dtype of x, where it is another than that of y.
+    """
+    return f"x:{source or dtype} ldx y:{dtype} {'ldy' * rows} K N {axes.signature('x', 'y')}"
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Some columns of one outer index; with a mask it is a single vector."""
+    """Some columns of one outer index; with a mask it is a single vector.
+
+    source: the dtype of x, where it is another than that of the kernel.
+    """
 
     e: Emit
     a: Arguments
     vectors: int
     mask: Value | None
+    source: str | None = None
 
     def load(self, k: Value) -> Vectors:
         """Returns row k of x."""
-        e = self.e
-        row = e.at(self.a["x"], e.b.mul(k, self.a["ldx"]))
-        return [e.load(e.at(row, i * e.width), self.mask) for i in range(self.vectors)]
+        e, dtype = self.e, self.source
+        row = e.at(self.a["x"], e.b.mul(k, self.a["ldx"]), dtype=dtype)
+        return [e.load(e.at(row, i * e.width, dtype=dtype), self.mask, dtype=dtype)
+                for i in range(self.vectors)]
 
     def load_result(self, k: Value) -> Vectors:
         """Returns row k of y."""
@@ -65,11 +73,11 @@ class Panel:
         return self.e.at(self.a["y"], self.e.b.mul(k, self.a.get("ldy", I64(0))))
 
 
-def column_units(column: Callable[[Panel], None], axes: OuterAxes, vectors: int, *, rows: bool
-                 ) -> Units:
+def column_units(column: Callable[[Panel], None], axes: OuterAxes, vectors: int, *, rows: bool,
+                 source: str | None = None) -> Units:
     """Returns the units of what `column` emits for a panel.
 
-    rows: as in column_signature; if y has the rows of x and there are none, there is nothing to do,
+    rows, source: as in column_signature; if y has the rows of x and there are none, there is nothing to do,
     however many columns there are.
 
     It emits two: of a panel of `vectors` vectors, and of the narrower ones at the right edge, which
@@ -91,13 +99,14 @@ def column_units(column: Callable[[Panel], None], axes: OuterAxes, vectors: int,
             left = b.sub(a["N"], start)
 
             def at(column: Value) -> Arguments:
-                return a | {r: e.at(a[r], place, column) for r, place in places.items()}
+                return a | {r: e.at(a[r], place, column, dtype=source if r == "x" else None)
+                            for r, place in places.items()}
 
             with b.if_else(b.icmp_signed(">=", left, I64(width))) as (whole, edge):
                 with whole:
-                    column(Panel(e, at(start), vectors, None))
+                    column(Panel(e, at(start), vectors, None, source))
                 with edge, e.loop(0, left, e.width) as loop:
                     mask = e.mask(b.sub(left, loop.index))
-                    column(Panel(e, at(b.add(start, loop.index)), 1, mask))
+                    column(Panel(e, at(b.add(start, loop.index)), 1, mask, source))
 
     return Units(count, run)

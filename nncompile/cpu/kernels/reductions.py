@@ -14,6 +14,7 @@ from nncompile.cpu.kernels.kernel import Kernel, check_dtype, make, name_for
 from nncompile.cpu.kernels.operands import Arguments, OuterAxes, Values, stored, strided
 from nncompile.cpu.kernels.rows import WAYS, Combine, fold_row, row_units
 from nncompile.cpu.vector import I64, Emit, Value
+from nncompile.cpu.vector.math import cast
 
 REDUCTIONS = {"sum": NUMBERS, "prod": NUMBERS, "mean": FLOATS, "max": NUMBERS, "min": NUMBERS,
               "any": ("bool",), "all": ("bool",)}
@@ -21,22 +22,27 @@ _EXTREMES = {"argmax": "max", "argmin": "min"}
 _PANEL = 8            # vectors of a panel of columns
 
 
-def reduce(op: str, dtype: str = "f32") -> Kernel:
+def reduce(op: str, dtype: str = "f32", source: str | None = None) -> Kernel:
     """y[i] = the sum, prod, mean, max, min, any or all of x[i] over the last axis; y has stride 1.
 
         reduce_sum(x, ldx, y, rows, N)
+        reduce_sum_i64_of_u8(x, ldx, y, rows, N)
 
+    source: the dtype of x, where it is another than that of y; each element is converted as it is
+    read.
     Sums and products of integers are modulo 2^bits. Without elements the result is the neutral
     element (0, 1, the lowest or highest number), and the mean is NaN. The max and the min of a row
     with a NaN are NaN; of 0.0 and -0.0 the max is 0.0 and the min -0.0. A unit is a row.
     """
     _check(op, dtype)
+    source = None if source == dtype else source
 
     def row(e: Emit, a: Arguments) -> None:
         b, N = e.b, a["N"]
 
         def element(index: Value, mask: Value | None) -> Value:
-            return e.load(e.at(a["x"], index), mask)
+            return _converted(e, e.load(e.at(a["x"], index, dtype=source), mask, dtype=source),
+                              source, dtype)
 
         def fold(combine: Combine) -> Value:
             return fold_row(e, N, element, combine, e.const(_neutral(op, dtype)), ways=WAYS)
@@ -53,25 +59,29 @@ def reduce(op: str, dtype: str = "f32") -> Kernel:
     def plain(a: Values) -> None:
         x = strided(a["x"], (a["rows"], a["N"]), (a["ldx"], 1))
         with np.errstate(all="ignore"):
-            a["y"][:a["rows"]] = _reduced(op, x)
+            a["y"][:a["rows"]] = _reduced(op, x, dtype)
 
-    return make(name_for(f"reduce_{op}", dtype), f"x:{dtype} ldx y:{dtype} rows N", row_units(row),
-                plain, stored(dtype))
+    return make(_name(f"reduce_{op}", dtype, source), f"x:{source or dtype} ldx y:{dtype} rows N",
+                row_units(row, x=source), plain, stored(dtype))
 
 
-def reduce_columns(op: str, outer: int, dtype: str = "f32") -> Kernel:
+def reduce_columns(op: str, outer: int, dtype: str = "f32", source: str | None = None) -> Kernel:
     """y[o, n] = the reduction of x[o, :K, n], for outer indices o of `outer` axes; y has stride 1.
 
         reduce_columns_sum_1(x, ldx, y, K, N, d0, x_d0, y_d0)
 
-    A unit is `_PANEL` vectors of columns.
+    source: as in `reduce`. A unit is `_PANEL` vectors of columns.
     """
     _check(op, dtype)
-    axes = OuterAxes(outer)
+    axes, source = OuterAxes(outer), None if source == dtype else source
 
     def column(panel: Panel) -> None:
         e = panel.e
-        values = panel.fold(panel.load, _combine(e, op), e.const(_neutral(op, dtype)))
+
+        def load(k: Value) -> list[Value]:
+            return [_converted(e, value, source, dtype) for value in panel.load(k)]
+
+        values = panel.fold(load, _combine(e, op), e.const(_neutral(op, dtype)))
         if op == "mean":
             length = e.splat(e.b.sitofp(panel.a["K"], e.element))
             values = [e.b.fdiv(value, length) for value in values]
@@ -81,12 +91,24 @@ def reduce_columns(op: str, outer: int, dtype: str = "f32") -> Kernel:
         x = axes.view(a, "x", (a["N"], a["K"]), (1, a["ldx"]))
         y = axes.view(a, "y", (a["N"],), (1,))
         with np.errstate(all="ignore"):
-            y[...] = _reduced(op, x.reshape(y.size, a["K"])).reshape(y.shape)
+            y[...] = _reduced(op, x.reshape(y.size, a["K"]), dtype).reshape(y.shape)
 
-    return make(name_for(f"reduce_columns_{op}_{outer}", dtype),
-                column_signature(dtype, axes, rows=False),
-                column_units(column, axes, _PANEL, rows=False),
+    return make(_name(f"reduce_columns_{op}_{outer}", dtype, source),
+                column_signature(dtype, axes, rows=False, source=source),
+                column_units(column, axes, _PANEL, rows=False, source=source),
                 plain, stored(dtype))
+
+
+def _name(name: str, dtype: str, source: str | None) -> str:
+    return name_for(name, dtype) + (f"_of_{source}" if source else "")
+
+
+def _converted(e: Emit, x: Value, source: str | None, dtype: str) -> Value:
+    """Returns what was read as `source` in the dtype, a bool as the u8 that it is stored as."""
+    if source is None:
+        return x
+    value = cast(e, x, source, dtype)
+    return e.b.zext(value, e.vector) if dtype == "bool" else value
 
 
 def _check(op: str, dtype: str) -> None:
@@ -130,7 +152,8 @@ def _neutral(op: str, dtype: str) -> float:
     return 1 if op in ("prod", "all") else 0
 
 
-def _reduced(op: str, x: NDArray) -> NDArray:
+def _reduced(op: str, x: NDArray, dtype: str) -> NDArray:
+    x = OPS["cast"].reference(x, dtype=dtype) if x.dtype != DTYPES[dtype] else x
     if op in ("sum", "mean"):
         total = x.sum(axis=1, dtype=x.dtype)
         return np.asarray(total / x.dtype.type(x.shape[1]) if op == "mean" else total)
@@ -139,7 +162,7 @@ def _reduced(op: str, x: NDArray) -> NDArray:
     if op in ("any", "all"):
         return np.asarray(getattr(x, op)(axis=1))
     if not x.shape[1]:
-        return np.full(len(x), _neutral(op, {d: n for n, d in DTYPES.items()}[x.dtype]), x.dtype)
+        return np.full(len(x), _neutral(op, dtype), x.dtype)
     return np.asarray(OPS[op].reference(x, axes=(1,), keepdims=False))
 
 

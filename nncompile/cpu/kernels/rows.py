@@ -19,11 +19,12 @@ CHUNK = 4096          # elements of a unit, where a single row is divided into u
 SPAN = 64             # vectors that each sum adds before it joins the total, for accuracy
 
 
-def row_units(row: Callable[[Emit, Arguments], None], *, y: str | None = None) -> Units:
+def row_units(row: Callable[[Emit, Arguments], None], *, x: str | None = None,
+              y: str | None = None) -> Units:
     """Returns the units of what `row` emits for one row.
 
-    `row` gets the arguments with x and y moved to the row; y: its dtype, where it is another than
-    that of x. Where y has rows (ldy), rows without elements have no units.
+    `row` gets the arguments with x and y moved to the row; x, y: their dtypes, where they are
+    others than that of the kernel. Where y has rows (ldy), rows without elements have no units.
     """
     def count(e: Emit, a: Arguments) -> Value:
         if "ldy" not in a:
@@ -32,7 +33,7 @@ def row_units(row: Callable[[Emit, Arguments], None], *, y: str | None = None) -
 
     def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
         with e.loop(first, stop) as loop:
-            row(e, a | {"x": e.at(a["x"], e.b.mul(loop.index, a["ldx"])),
+            row(e, a | {"x": e.at(a["x"], e.b.mul(loop.index, a["ldx"]), dtype=x),
                         "y": e.at(a["y"], e.b.mul(loop.index, a.get("ldy", I64(1))), dtype=y)})
 
     return Units(count, run)

@@ -241,6 +241,11 @@ def applied(op: str, operands: list[str], dtype: str, source: str = "") -> list[
     return [f"# {op}", *lines] if len(lines) > 1 or " if " in text else lines
 
 
+def converted(expression: str, dtype: str, source: str) -> str:
+    """Returns the text of an expression of one dtype, `source`, converted to another."""
+    return re.sub(r"\bx\b", lambda _: expression, _cast(source, dtype))
+
+
 def _function(op: str, dtype: str, source: str) -> str:
     """Returns the op's entry for these dtypes, as text without T."""
     if op == "cast":
