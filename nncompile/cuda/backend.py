@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 import ir
+import nncompile.cuda.graph as graph  # `from nncompile.cuda` has torch.cuda.graph
 from ir.types import NDArray, bind_sizes, evaluate_dim
 from nncompile import forks
 from nncompile.backend import Backend, CallSpec, Fallback, Loaded, Shape
-from nncompile.cuda import graph, load, shim
+from nncompile.cuda import load, shim
 from nncompile.cuda.arrays import (
     DeviceArray,
     current_stream,

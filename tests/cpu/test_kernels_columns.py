@@ -77,6 +77,25 @@ def test_reduce(level, op, dtype):
 
 
 @LEVEL
+@pytest.mark.parametrize(("op", "dtype", "source"), [
+    ("sum", "i64", "u8"), ("sum", "i64", "bool"), ("mean", "f32", "u8"), ("mean", "f64", "f32"),
+    ("max", "f32", "i64"), ("any", "bool", "f32"), ("all", "bool", "u8")])
+def test_reduce_of_another_dtype(level, op, dtype, source):
+    """The result has the bits of the reduction of elements that were converted before."""
+    kernel = reduce_columns(op, 1, dtype, source)
+    for N in widths(level, dtype):
+        for K in (0, 1, 65, 131):
+            x = some(source, N, 2, K, N)
+            x[:, ::3] = 0
+            before = run(level, reduce_columns(op, 1, dtype), x.astype(DTYPES[dtype]), rows=False)
+            after = run(level, kernel, x, rows=False, dtype=DTYPES[dtype], gap=2)
+            assert same_bits(after, before)
+            y = np.zeros((2, N), DTYPES[dtype])
+            run_python(kernel, x, N, y, K, N, 2, K * N, N)
+            np.testing.assert_allclose(y, before, rtol=1e-5)
+
+
+@LEVEL
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_nan_and_infinity(level, dtype):
     N = 9 * lanes(TARGETS[level], dtype) + 1

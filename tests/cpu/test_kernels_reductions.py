@@ -67,6 +67,31 @@ def test_reduce(level, op, dtype):
         assert np.array_equal(y, wide)
 
 
+CONVERTING = [("sum", "i64", "u8"), ("sum", "i64", "bool"), ("prod", "i64", "i8"),
+              ("mean", "f32", "u8"), ("mean", "f64", "f32"), ("mean", "f32", "i64"),
+              ("max", "f32", "bool"), ("min", "i32", "i64"), ("any", "bool", "f32"),
+              ("all", "bool", "u8"), ("all", "bool", "f64")]
+
+
+@LEVEL
+@pytest.mark.parametrize(("op", "dtype", "source"), CONVERTING)
+def test_reduce_of_another_dtype(level, op, dtype, source):
+    """The result has the bits of the reduction of elements that were converted before."""
+    for N in [0, *lengths(level)]:
+        x = some(source, N, 4, N) if source != "bool" else np.random.default_rng(N).random(
+            (4, N)) < 0.9
+        x[:2, ::3] = 0
+        wide = x.astype(DTYPES[dtype])
+        before = run_reduce(level, reduce(op, dtype), wide)
+        kernel = reduce(op, dtype, source)
+        assert kernel.name.endswith(f"_of_{source}")
+        after = run_reduce(level, kernel, x, DTYPES[dtype], gap=2)
+        assert same_bits(after, before), N
+        y = np.zeros(4, DTYPES[dtype])
+        run_python(kernel, x, N, y, 4, N)
+        np.testing.assert_allclose(y, before, rtol=1e-5)
+
+
 @LEVEL
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("op", ["sum", "mean", "max", "min", "prod"])

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import nncompile
+import nncompile.cuda.graph as graph  # `from nncompile.cuda` has torch.cuda.graph
 from nncompile import nn
-from nncompile.cuda import graph, shim
+from nncompile.cuda import shim
 
 CUDA = shim.load()
 SIMULATED = CUDA.simulated

@@ -41,6 +41,21 @@ def matches(dtype: str, graph: ir.Graph, *inputs: np.ndarray, fast=None) -> None
 
 # -- reductions ------------------------------------------------------------------------------------
 
+@pytest.mark.parametrize(("source", "dtype", "ops"), [
+    ("u8", "i64", ("sum", "prod", "max", "min")), ("bool", "i64", ("sum", "max")),
+    ("i64", "f32", ("mean", "min")), ("f32", "f64", ("sum", "mean", "max")),
+    ("u8", "bool", ("any", "all")), ("f64", "bool", ("any", "all"))])
+def test_reductions_convert_what_they_read(source, dtype, ops):
+    """A cast that only reductions read is no step."""
+    net = Net(source)
+    cast = net.add("cast", net.input(B, T), dtype=dtype)
+    graph = net.graph(*[net.add(op, cast, axes=(1,), keepdims=False) for op in ops])
+    fast = compiled(graph)
+    assert not [line for line in fast.source.splitlines() if "cast" in line and "def " in line]
+    for length in LENGTHS:
+        matches(dtype, graph, numbers(source, 3, length), fast=fast)
+
+
 @pytest.mark.parametrize("dtype", NUMBERS)
 def test_reductions_to_numbers(dtype):
     """All of them in one graph; over the rows' length, which is dynamic, and over other axes."""

@@ -424,3 +424,27 @@ def test_a_weight_that_ends_at_a_size_is_none_that_can_be_packed():
 }"""))
     assert [s.kind for s in program.steps][-1] == "matmul"
     assert [c.layout for c in program.constants] == ["rows"]
+
+
+CAST = "%0: i64[B, 8] = cast(%x) {dtype = i64}\n"
+TOTAL = "%1: i64[8] = sum(%0) {axes = [0], keepdims = false}\n"
+
+
+@pytest.mark.parametrize(("body", "casts"), [
+    (CAST + TOTAL + "return %1", 0),
+    (CAST + TOTAL + "%2: i64[B] = max(%0) {axes = [1], keepdims = false}\nreturn %1, %2", 0),
+    (CAST + "%1: i64[8, B] = transpose(%0) {axes = [1, 0]}\n"
+     "%2: i64[8] = sum(%1) {axes = [1], keepdims = false}\nreturn %2", 0),
+    (CAST + TOTAL + "return %1, %0", 1),
+    (CAST + TOTAL + "%2: i64[B, 8] = sub(%0, %1)\nreturn %2", 1),
+    (CAST + "%1: i64[8, B] = transpose(%0) {axes = [1, 0]}\n"
+     "%2: i64[8] = sum(%1) {axes = [1], keepdims = false}\nreturn %2, %1", 1),
+    (CAST + "%1: i64[8] = argmax(%0) {axis = 0, keepdims = false}\nreturn %1", 1),
+])
+def test_a_cast_that_only_reductions_read_is_no_step(body, casts):
+    """Its operand is what they read, so nothing of the cast's size is in scratch memory."""
+    program = schedule(graph(body, "%x: u8[B, 8]"))
+    assert sum(step.attrs.get("op") == "cast" for step in program.steps) == casts
+    if not casts:
+        assert not program.buffers
+        assert all(view.dtype == "u8" for step in program.steps for view in step.views)

@@ -77,8 +77,8 @@ def column_units(column: Callable[[Panel], None], axes: OuterAxes, vectors: int,
                  source: str | None = None) -> Units:
     """Returns the units of what `column` emits for a panel.
 
-    rows, source: as in column_signature; if y has the rows of x and there are none, there is nothing to do,
-    however many columns there are.
+    rows, source: as in column_signature; if y has the rows of x and there are none, there is
+    nothing to do, however many columns there are.
 
     It emits two: of a panel of `vectors` vectors, and of the narrower ones at the right edge, which
     are computed vector by vector.
