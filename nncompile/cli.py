@@ -23,6 +23,7 @@ from ir.check import with_data
 from ir.printer import name_values, print_node
 from nncompile.compiler import backend_of, run_passes
 from nncompile.errors import Error, InputError
+from nncompile.importers.kinds import importer_of
 from nncompile.model import CompiledModel, PassRun, graph_at
 from nncompile.modelfile import guessed_inputs, is_graph_file, load_graph, load_model
 from nncompile.nn import Module
@@ -36,8 +37,8 @@ _DESCRIPTION = """\
 Compiles a neural network model, defined the torch.nn way, to one fast callable on NumPy arrays.
 
 MODEL is file.py:name: a Module, a Module class that takes no arguments, or a function that
-returns a Module. It is put into eval mode. Or MODEL is file.onnx, or file.ir, the text of a
-graph."""
+returns a Module, of nncompile or of torch. It is put into eval mode. Or MODEL is file.onnx,
+or file.ir, the text of a graph."""
 
 _EXAMPLES = f"""\
 examples:
@@ -252,13 +253,16 @@ def _node_lines(graph: ir.Graph, known: dict[ir.Value, str]) -> list[str]:
 
 
 def _model_and_inputs(args: argparse.Namespace) -> tuple[Module | ir.Graph, list[Any]]:
-    """Returns the model, or the graph of an IR text, and its inputs, of which a graph has none."""
+    """Returns the model and its inputs, or the graph of a file or of what an importer takes."""
     if is_graph_file(args.model):
         if args.input:
             raise InputError(f"{args.model} says what its inputs are: leave --input out")
         return load_graph(args.model), []
     model, declared = load_model(args.model)
-    return model, args.input or declared or guessed_inputs(model, args.model.rpartition(":")[2])
+    inputs = args.input or declared or guessed_inputs(model, args.model.rpartition(":")[2])
+    if (importer := importer_of(model)) is not None:
+        return importer(model, *inputs).graph, []
+    return model, inputs
 
 
 # -- run -------------------------------------------------------------------------------------------
@@ -269,9 +273,12 @@ def _run(args: argparse.Namespace) -> int:
         compiled = _compiled_graph(args)
     else:
         model, declared = load_model(args.model)
-        if args.weights:
-            model.load_state_dict(load_weights(args.weights))
+        state = load_weights(args.weights) if args.weights else None
+        if state is not None and isinstance(model, Module):
+            model.load_state_dict(state)
         compiled = nncompile.compile(model, *(declared or arrays), threads=args.threads)
+        if state is not None and not isinstance(model, Module):
+            compiled.load_weights(state)
     graph = compiled.ir()
     for option, given, values in (("input", args.input, graph.inputs),
                                   ("output", args.output, graph.outputs)):

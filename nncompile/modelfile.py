@@ -1,4 +1,4 @@
-"""Models for the command line: `file.py:name` is a Module, `file.ir` and `file.onnx` are graphs."""
+"""Models for the command line: `file.py:name` is a model, `file.ir` and `file.onnx` are graphs."""
 from __future__ import annotations
 
 import inspect
@@ -14,18 +14,20 @@ import numpy as np
 import ir
 from nncompile.array import describe
 from nncompile.errors import InputError
-from nncompile.nn import LayerNorm, Linear, Module
+from nncompile.importers.kinds import importer_of
+from nncompile.nn import Module
 
 _HOW_TO_SAY_INPUTS = """\
 say what goes in, one --input for each argument of forward, as in --input "f32[B, 64]",
 or write it into the file: {name}_inputs = "f32[B, 64]\""""
 
 
-def load_model(text: str) -> tuple[Module, list[Any] | None]:
+def load_model(text: str) -> tuple[Any, list[Any] | None]:
     """Returns the model that `file.py:name` names, in eval mode, and its declared inputs.
 
-    `name` is a Module, a Module class that takes no arguments, or a function that returns one. The
-    inputs are type texts or arrays, in a variable `<name>_inputs` or `inputs`; None without it.
+    `name` is a Module, of ours or of a package that an importer knows, a Module class that takes no
+    arguments, or a function that returns one. The inputs are type texts or arrays, in a variable
+    `<name>_inputs` or `inputs`; None without it.
     Raises InputError where there is no such model. An exception of the file's own code is passed
     on.
     """
@@ -40,7 +42,8 @@ def load_model(text: str) -> tuple[Module, list[Any] | None]:
         wrong = f"{file} has no {name!r}" if name else "a model is given as file.py:name"
         there = ", ".join(f"{file}:{found}" for found in _candidates(module))
         raise InputError(f"{wrong}; there is {there or 'no model in it'}")
-    return _made(getattr(module, name), name).eval(), _declared_inputs(module, name)
+    model = _made(getattr(module, name), name)
+    return model.eval() if hasattr(model, "eval") else model, _declared_inputs(module, name)
 
 
 def is_graph_file(text: str) -> bool:
@@ -84,8 +87,14 @@ def _load_file(path: Path) -> ModuleType:
     return module
 
 
-def _made(found: Any, name: str) -> Module:
-    if isinstance(found, Module):
+def _is_model(value: Any) -> bool:
+    """Returns whether a value of a file is a model: a Module, or what an importer takes."""
+    return isinstance(value, Module) or (
+        not isinstance(value, str | bytes) and importer_of(value) is not None)
+
+
+def _made(found: Any, name: str) -> Any:
+    if _is_model(found):
         return found
     if not callable(found):
         raise InputError(f"{name} is {describe(found)}, not a model or a function that makes one")
@@ -93,7 +102,7 @@ def _made(found: Any, name: str) -> Module:
         raise InputError(f"{name}{inspect.signature(found)} needs arguments: write a function "
                          "without any that returns the model")
     model = found()
-    if not isinstance(model, Module):
+    if not _is_model(model):
         raise InputError(f"{name}() returned {describe(model)}, not a model")
     return model
 
@@ -109,9 +118,9 @@ def _takes_nothing(function: Callable[..., Any]) -> bool:
 def _candidates(module: ModuleType) -> list[str]:
     """Returns the names of the models in a file, and of its classes and functions that make one."""
     def offers(value: Any) -> bool:
-        if isinstance(value, Module):
+        if _is_model(value):
             return True
-        is_class = inspect.isclass(value) and issubclass(value, Module)
+        is_class = inspect.isclass(value) and hasattr(value, "forward")
         return ((is_class or inspect.isfunction(value)) and _takes_nothing(value)
                 and value.__module__ == module.__name__)
     return [name for name, value in vars(module).items()
@@ -125,7 +134,7 @@ def _declared_inputs(module: ModuleType, name: str) -> list[Any] | None:
     return list(given) if isinstance(given, Iterable) else None
 
 
-def guessed_inputs(model: Module, name: str) -> list[str]:
+def guessed_inputs(model: Any, name: str) -> list[str]:
     """Returns the type of the model's input, if its first layer with parameters tells it.
 
     A model without inputs has none. Raises InputError for any other model.
@@ -134,10 +143,10 @@ def guessed_inputs(model: Module, name: str) -> list[str]:
     if count == 0:
         return []
     if count == 1:
-        first = next((m for m in model.modules() if list(m.parameters(recurse=False))), None)
-        match first:
-            case Linear():
+        first: Any = next((m for m in model.modules() if list(m.parameters(recurse=False))), None)
+        match type(first).__name__:              # of ours or of torch's
+            case "Linear":
                 return [f"f32[B, {first.in_features}]"]
-            case LayerNorm():
+            case "LayerNorm":
                 return [f"f32[B, {', '.join(map(str, first.normalized_shape))}]"]
     raise InputError(f"the inputs of {name} are not known: {_HOW_TO_SAY_INPUTS.format(name=name)}")

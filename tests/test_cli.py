@@ -482,3 +482,31 @@ def test_as_a_process_into_a_pipe_that_closes(file: str) -> None:
     with os.fdopen(write, "wb") as closed:
         done = subprocess.run(command, stdout=closed, stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_a_torch_module_is_a_model_like_any_other(tmp_path: Path,
+                                                  capsys: pytest.CaptureFixture[str]) -> None:
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "theirs.py"
+    path.write_text("import torch\n"
+                    "torch.manual_seed(0)\n"
+                    "net = torch.nn.Sequential(torch.nn.Linear(6, 3), torch.nn.Softmax(-1))\n"
+                    "class Net(torch.nn.Sequential):\n"
+                    "    def __init__(self):\n"
+                    "        super().__init__(torch.nn.Linear(6, 2))\n")
+    assert main(["show", f"{path}:net", "--stage", "fused"]) == 0
+    assert "linear(%input, @0.weight, @0.bias)" in capsys.readouterr().out
+    x = np.random.default_rng(0).standard_normal((5, 6)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    model, _ = load_model(f"{path}:net")
+    state = {name: 2 * tensor for name, tensor in model.state_dict().items()}
+    nncompile.save_file(state, tmp_path / "w.safetensors")
+    assert main(["run", f"{path}:net", "--weights", str(tmp_path / "w.safetensors"),
+                 "--input", str(tmp_path / "x.npy"), "--output", str(tmp_path / "y.npy")]) == 0
+    model.load_state_dict(state)
+    with torch.no_grad():
+        np.testing.assert_allclose(np.load(tmp_path / "y.npy"), model(torch.from_numpy(x)),
+                                   rtol=1e-5, atol=1e-6)
+    assert main(["bench", f"{path}:Net", "--batch", "3", "--vs", "numpy", "--rounds", "2"]) == 0
+    assert main(["show", str(path)]) == 1
+    assert f"{path}:net, {path}:Net" in capsys.readouterr().err
