@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import gc
 import os
-import threading
+from _thread import get_ident
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -23,7 +23,7 @@ def paused_collection() -> Iterator[None]:
     collects = gc.isenabled()
     gc.disable()
     if collects:
-        _pausing = threading.get_ident()
+        _pausing = get_ident()
     try:
         yield
     finally:
@@ -35,7 +35,7 @@ def paused_collection() -> Iterator[None]:
 def _go_on() -> None:
     """In a forked child, in which the thread that paused the collector may not exist."""
     global _pausing
-    if _pausing not in (None, threading.get_ident()):
+    if _pausing not in (None, get_ident()):
         _pausing = None
         gc.enable()
 

@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import weakref
+from _thread import RLock, _local  # threading has them from there, and takes longer
 from collections.abc import Callable, Sequence
 from typing import Any
 
 _Lock = Any                                   # threading.Lock or RLock: the classes have no name
 _sources: list[Callable[[], _Lock | None]] = []
-_fork = threading.local()                     # the locks that the fork of this thread holds
+_fork = _local()                              # the locks that the fork of this thread holds
 
 
 def lock() -> Any:
     """Returns a new re-entrant lock that no child is forked under."""
-    made = threading.RLock()
+    made = RLock()
     also(weakref.ref(made))
     return made
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import import_module
 from importlib.machinery import ModuleSpec
-from pkgutil import get_data
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -189,27 +189,36 @@ class Name(NamedTuple):
     known_as: str
 
 
-@cache
 def torch_names() -> dict[str, dict[str, Name]]:
     """Returns torch's public names by module; torch itself is ""."""
-    text = get_data("nncompile", "torch_names.txt")       # which is also found in a zip file
-    assert text is not None
-    _, version, *lines = text.decode().splitlines()
-    assert version == TORCH_VERSION
-    sections: dict[str, dict[str, Name]] = {}
-    module = ""
-    for line in lines:
-        if line.startswith("["):
-            module = line[1:-1] if line != "[torch]" else ""
-            sections[module] = {}
-            continue
+    return {module: names_of(module) for module in _sections()}
+
+
+@cache
+def names_of(module: str) -> dict[str, Name]:
+    """Returns the public names of one of torch's modules or of a class of CLASSES.
+
+    One at a time is read, since every process asks for those of nn.Module.
+    """
+    names: dict[str, Name] = {}
+    for line in _sections().get(module, "").splitlines():
         kind, *words = line.split()
         for word in words:
             name, _, home = word.partition("=")
             where, _, known_as = home.partition(":")
-            sections[module][name] = Name(kind, {"": module, "torch": ""}.get(where, where),
-                                          known_as or name)
-    return sections
+            names[name] = Name(kind, {"": module, "torch": ""}.get(where, where),
+                               known_as or name)
+    return names
+
+
+@cache
+def _sections() -> dict[str, str]:
+    loader: Any = __spec__.loader                # of a folder or of a zip file
+    text = loader.get_data(str(Path(__file__).with_name("torch_names.txt"))).decode()
+    head, *sections = text.split("\n[")
+    assert head.endswith(TORCH_VERSION)
+    parts = [section.partition("]") for section in sections]
+    return {"" if name == "torch" else name: lines.strip() for name, _, lines in parts}
 
 
 def spelled(module: str, name: str = "") -> str:
@@ -366,9 +375,9 @@ def find(module: str, name: str) -> Any:
     if full in ALIASES:
         where, _, known_as = ALIASES[full].partition(":")
         return getattr(_our_module("" if where == "torch" else where), known_as)
-    if full in torch_names() and full not in CLASSES:
+    if full in _sections() and full not in CLASSES:
         return _our_module(full)
-    known = torch_names().get(module, {}).get(name)
+    known = names_of(module).get(name)
     if known is None:
         raise AttributeError(f"module {_our_name(module)!r} has no attribute {name!r}, and neither "
                              f"has {spelled(module)}")
@@ -395,7 +404,7 @@ def getter(our_name: str) -> Callable[[str], Any]:
 
 def missing(module: str, name: str) -> str | None:
     """Returns the message for a method or attribute that torch's class has, and ours has not."""
-    return refusal(module, name) if name in torch_names()[module] else None
+    return refusal(module, name) if name in names_of(module) else None
 
 
 def _our_name(module: str) -> str:
@@ -412,7 +421,7 @@ class _Modules:
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> ModuleSpec | None:
         """Returns how a module is made, where torch has one of that name."""
         package, _, module = fullname.partition(".")
-        if package != _OURS or module in CLASSES or module not in torch_names():
+        if package != _OURS or module in CLASSES or module not in _sections():
             return None
         return ModuleSpec(fullname, self, is_package=True)  # type: ignore[arg-type]
 
@@ -425,7 +434,7 @@ class _Modules:
         module.__doc__ = f"The names of {spelled(torch_module)}: see {TABLE}."
         vars(module).update(
             __getattr__=getter(module.__name__),
-            __all__=[name for name in torch_names()[torch_module] if not name.startswith("_")])
+            __all__=[name for name in names_of(torch_module) if not name.startswith("_")])
 
 
 def install() -> None:

@@ -26,6 +26,7 @@ from nncompile.placeholders import (  # noqa: E402
     CLASSES,
     TORCH_VERSION,
     is_placeholder,
+    names_of,
     no_ops,
     reason,
     torch_names,
@@ -110,7 +111,7 @@ def rows(module: str) -> dict[str, list[str]]:
     """Returns the names of a module or class of torch's by the text of their row."""
     ours, theirs = space("nncompile", module), space("torch", module)
     found: dict[str, list[str]] = {}
-    for name, known in torch_names()[module].items():
+    for name, known in names_of(module).items():
         refuses = known.kind == "functions" and is_placeholder(getattr(ours, name, None))
         if (known.home, known.known_as) != (module, name) and not refuses:
             row = ELSEWHERE.format(f"torch.{known.home}" if known.home else "torch")

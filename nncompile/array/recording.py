@@ -7,7 +7,6 @@ where an op comes from, and how an error is reported.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from fractions import Fraction
 from typing import Any, NoReturn
 
 from ir import Builder, Dim, DimExpr, Error, NDArray, TensorType, Value, Where, type_of
@@ -67,6 +66,8 @@ class Recorder(Dispatcher):
         A size without an example is a little more than 2, each one a little larger than the one
         before it, so that it is equal to no number and to no other size.
         """
+        from fractions import Fraction  # loads decimal, which few models need
+
         names = sorted(names_in(left - right))
         sizes: Any = {name: self.examples.get(name, Fraction(2000 + i, 1000))
                       for i, name in enumerate(names, 1)}

@@ -6,7 +6,7 @@
     kernels/     the texts of kernels              target.py      tile shapes of a device
     primitives.py  what generated source may use   load.py        source -> functions, PTX
     arrays.py    the user's arrays on the device   memory.py      scratch and staging
-    graph.py     launches as one CUDA graph        profile.py     time of each step
+    recording.py launches as one CUDA graph        profile.py     time of each step
     stopwatch.py times whole calls                 shim.py        which package compiles
 
 Nothing outside imports this package but `nncompile.targets`, for target="cuda". The names

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 
 import ir
-import nncompile.cuda.graph as graph  # `from nncompile.cuda` has torch.cuda.graph
 from ir.types import NDArray, bind_sizes, evaluate_dim
 from nncompile import forks
 from nncompile.backend import Backend, CallSpec, Fallback, Loaded, Shape
-from nncompile.cuda import load, shim
+from nncompile.cuda import load, recording, shim
 from nncompile.cuda.arrays import (
     DeviceArray,
     current_stream,
@@ -29,10 +28,10 @@ from nncompile.cuda.arrays import (
     wait_for,
 )
 from nncompile.cuda.build import build
-from nncompile.cuda.graph import Recording
 from nncompile.cuda.memory import Memory
 from nncompile.cuda.primitives import aligned
 from nncompile.cuda.profile import profile
+from nncompile.cuda.recording import Recording
 from nncompile.cuda.stopwatch import Stopwatch
 from nncompile.cuda.target import target_of
 from nncompile.cuda.weights import download, upload
@@ -98,7 +97,7 @@ class _CudaProgram(Loaded):
         self._lock: Any = _SIMULATION if self.cuda.simulated else forks.lock()
         self._plans: OrderedDict[_Shapes, _Plan] = OrderedDict()
         self._memories: OrderedDict[Any, Memory] = OrderedDict()
-        self._driver, self._no_graphs = graph.driver(self.cuda)
+        self._driver, self._no_graphs = recording.driver(self.cuda)
         self._version = 0
         self._run = load.driver(self._source.driver, self._source.kernels, self.cuda, self.target)
         self.load(constants)

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 import nncompile
-import nncompile.cuda.graph as graph  # `from nncompile.cuda` has torch.cuda.graph
 from nncompile import nn
-from nncompile.cuda import shim
+from nncompile.cuda import recording, shim
 
 CUDA = shim.load()
 SIMULATED = CUDA.simulated
@@ -37,13 +36,13 @@ class Recorder:
 def driver(monkeypatch):
     monkeypatch.delenv("NNCOMPILE_CUDA_GRAPH", raising=False)
     if not SIMULATED:
-        found, reason = graph.driver(CUDA)
+        found, reason = recording.driver(CUDA)
         if found is None:
             pytest.skip(f"no CUDA graphs: {reason}")
         return None
     recorder = Recorder()
-    monkeypatch.setattr(graph, "driver", lambda _: (recorder, ""))
-    monkeypatch.setattr(graph, "handle", lambda stream, driver: 0)
+    monkeypatch.setattr(recording, "driver", lambda _: (recorder, ""))
+    monkeypatch.setattr(recording, "handle", lambda stream, driver: 0)
     return recorder
 
 
@@ -131,4 +130,4 @@ def test_a_driver_that_refuses(driver, fast, at):
 
 def test_not_used_where_that_was_asked_for(monkeypatch):
     monkeypatch.setenv("NNCOMPILE_CUDA_GRAPH", "0")
-    assert graph.driver(CUDA) == (None, "NNCOMPILE_CUDA_GRAPH=0")
+    assert recording.driver(CUDA) == (None, "NNCOMPILE_CUDA_GRAPH=0")

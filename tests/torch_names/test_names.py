@@ -6,6 +6,7 @@ import importlib.util
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -15,6 +16,7 @@ from nncompile.placeholders import (
     CLASSES,
     TORCH_VERSION,
     is_placeholder,
+    names_of,
     no_ops,
     refusal,
     torch_names,
@@ -44,15 +46,35 @@ def test_the_names_are_those_of_the_torch_that_is_installed():
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda name: name or "torch")
 def test_every_name_of_a_module_is_there(module):
-    for name in torch_names()[module]:
+    for name in names_of(module):
         getattr(ours(module), name)
+
+
+def test_no_name_of_torchs_hides_a_module_of_ours():
+    """`from package import module` asks the package's `__getattr__` before it imports."""
+    checked = set()
+    for path in sorted((ROOT / "nncompile").rglob("*.py")):
+        room = path.with_name("__init__.py")
+        if path == room or "__getattr__" not in room.read_text():
+            continue
+        home = importlib.import_module(".".join(path.relative_to(ROOT).parent.parts))
+        if not isinstance(vars(home).get(path.stem, home), ModuleType):
+            continue                             # F.linear, which has a file linear.py
+        try:
+            found = home.__getattr__(path.stem)
+        except AttributeError:
+            continue                             # Python imports the module then
+        assert found is importlib.import_module(f"{home.__name__}.{path.stem}"), (
+            f"torch has a name like that of {path}, which needs another one")
+        checked.add(found.__name__)
+    assert {"nncompile.cuda.memory", "nncompile.nn.parameter"} <= checked
 
 
 def test_every_no_op_and_alias_is_a_name_of_torch():
     from nncompile.placeholders import ALIASES
     for full in (*no_ops(), *ALIASES):
         module, _, name = full.rpartition(".")
-        assert name in torch_names()[module], full
+        assert name in names_of(module), full
 
 
 def test_a_name_of_two_modules_is_one_object():
@@ -64,7 +86,7 @@ def test_a_name_of_two_modules_is_one_object():
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda name: name or "torch")
 def test_a_placeholder_can_be_made_and_refuses_to_be_used(module):
-    for name, (kind, *home) in torch_names()[module].items():
+    for name, (kind, *home) in names_of(module).items():
         value = getattr(ours(module), name)
         if not is_placeholder(value) or home != [module, name]:
             continue
@@ -124,8 +146,8 @@ def test_a_model_with_a_loss_and_an_optimizer_runs():
 
 
 def test_no_name_is_read_before_one_is_asked_for():
-    code = ("import nncompile, sys; from nncompile.placeholders import torch_names; "
-            "assert not torch_names.cache_info().currsize, 'read'; "
+    code = ("import nncompile, sys; from nncompile.placeholders import _sections; "
+            "assert not _sections.cache_info().currsize, 'read'; "
             "assert 'nncompile.utils' not in sys.modules")
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
