@@ -47,7 +47,7 @@ def sizes_or_numbers(elements: Any, dtype: str = "i64") -> Known:
 
 def shape_of(value: Known) -> tuple[Dim, ...]:
     """Returns the shape of an array or of an array of sizes."""
-    return value.elements.shape if isinstance(value, Sizes) else value.shape
+    return value.elements.shape if isinstance(value, Sizes) else value.type.shape
 
 
 def objects_of(value: Known) -> NDArray:

@@ -66,6 +66,19 @@ def test_ranges_and_fills_of_a_size_are_made_in_each_call() -> None:
     np.testing.assert_array_equal(result, np.arange(5, dtype="float32"))
 
 
+@pytest.mark.parametrize("start, stop, length", [(1, 3, 2), (5, 9, 4), (-3, -1, 2), (-4, 2**62, 4),
+                                                (3, 3, 0), (4, 2, 0)])
+def test_bounds_are_not_decided_for_an_example(start, stop, length) -> None:
+    graph = nncompile.from_onnx(model([node("Slice", "x s e a", "y")], {"x": ["B", "T"]}, "y",
+                                      s=np.array([start]), e=np.array([stop]), a=np.array([1])))
+    assert str(graph.outputs[0].type) == f"f32[B, {length}]"
+    assert not graph.requirements
+    x = np.random.default_rng(0).standard_normal((2, 12)).astype("float32")
+    np.testing.assert_array_equal(ir.interpret(graph, [x])[0], x[:, start:stop])
+    with pytest.raises(ModelImportError, match="not known before run time"):
+        nncompile.from_onnx(model([node("Squeeze", "x", "y")], {"x": ["B", "T"]}, "y"))
+
+
 def test_a_size_may_be_data() -> None:
     graph = nncompile.from_onnx(model([
         node("Shape", "x", "s"), node("Gather", "s one", "t"),

@@ -19,29 +19,29 @@ _HIDDEN = -math.inf
 
 # -- heads -----------------------------------------------------------------------------------------
 
-def heads(x: Array, count: int | None) -> Array:
+def heads(x: Array, count: Dim | None) -> Array:
     """Returns [N, L, heads * E] as [N, heads, L, E]."""
-    if not count:
+    if count is None or same(count, 0):
         raise Error("the number of heads is missing, and its inputs have three axes")
-    width = divide(x.shape[2], count)
+    width = divide(x.type.shape[2], count)
     if width is None:
         raise Error(f"{count} heads do not divide the width of {x.type}")
-    return x.view([x.shape[0], x.shape[1], count, width]).permute(0, 2, 1, 3)
+    return x.view([x.type.shape[0], x.type.shape[1], count, width]).permute(0, 2, 1, 3)
 
 
 def joined(x: Array) -> Array:
     """Returns [N, heads, L, E] as [N, L, heads * E]."""
-    n, count, length, width = x.shape
+    n, count, length, width = x.type.shape
     return x.permute(0, 2, 1, 3).view([n, length, count * width])
 
 
 def repeated(x: Array, count: Dim) -> Array:
     """Returns heads of keys or values as often as there are heads of queries."""
-    if same(x.shape[1], count):
+    if same(x.type.shape[1], count):
         return x
-    times = divide(count, x.shape[1])
+    times = divide(count, x.type.shape[1])
     if not isinstance(times, int):
-        raise Error(f"{x.shape[1]} heads of keys do not divide {count} heads of queries")
+        raise Error(f"{x.type.shape[1]} heads of keys do not divide {count} heads of queries")
     return x.repeat_interleave(times, 1)
 
 
@@ -63,7 +63,7 @@ def _attention(node: Node, q: Array, k: Array, v: Array, mask: Array | None = No
     if past_key is not None and past_value is not None:
         k, v = apply("concat", past_key, k, axis=2), apply("concat", past_value, v, axis=2)
     present = (k, v)
-    k, v = repeated(k, q.shape[1]), repeated(v, q.shape[1])
+    k, v = repeated(k, q.type.shape[1]), repeated(v, q.type.shape[1])
     bias = _bias(node, q, k, mask, past_key, lengths)
     scores, weights, shown = _weights(node, q, k, bias)
     y = apply("matmul", weights, v)
@@ -81,7 +81,7 @@ def _shown(node: Node, scores: Array, shown: dict[int, Array]) -> Array:
 def _weights(node: Node, q: Array, k: Array, bias: Array | None
              ) -> tuple[Array, Array, dict[int, Array]]:
     """Returns the scores, the weights of the keys, and what the fourth output can be."""
-    width = q.shape[3]
+    width = q.type.shape[3]
     scale = node.float("scale", None)
     if scale is None:
         if isinstance(width, DimExpr):
@@ -123,7 +123,7 @@ def _bias(node: Node, q: Array, k: Array, mask: Array | None, past: Array | None
         left, right = node.int("left_window_size", -1), node.int("right_window_size", -1)
     if min(left, right) < -1:
         raise Error("a window is -1 or more")
-    queries, keys, dtype = q.shape[2], k.shape[2], q.type.dtype
+    queries, keys, dtype = q.type.shape[2], k.type.shape[2], q.type.dtype
     bias = None if mask is None else _mask(mask, keys, dtype)
     seen: list[Array] = []
     if causal or left >= 0 or right >= 0:
@@ -150,7 +150,7 @@ def _bias(node: Node, q: Array, k: Array, mask: Array | None, past: Array | None
 def _offset(queries: Dim, past: Array | None, lengths: Array | None) -> Array | None:
     """Returns how many keys precede the queries; None for none."""
     if past is not None:
-        return size_in_graph(past.shape[2])
+        return size_in_graph(past.type.shape[2])
     if lengths is None:
         return None
     return apply("sub", lengths._cast("i64"), size_in_graph(queries)).view([-1, 1, 1, 1])
@@ -160,8 +160,8 @@ def _mask(mask: Array, keys: Dim, dtype: str) -> Array:
     """Returns a mask as numbers to add; the keys that it does not reach are not seen."""
     if mask.type.dtype == "bool":
         mask = apply("where", mask, Array(np.zeros((), DTYPES[dtype])), _HIDDEN)
-    missing = keys - mask.shape[-1]
-    if same(mask.shape[-1], 1) or same(missing, 0):
+    missing = keys - mask.type.shape[-1]
+    if same(mask.type.shape[-1], 1) or same(missing, 0):
         return mask
     high = (0,) * (mask.ndim - 1) + (missing,)
     return apply("pad", mask, low=(0,) * mask.ndim, high=high, value=_HIDDEN)
@@ -170,14 +170,14 @@ def _mask(mask: Array, keys: Dim, dtype: str) -> Array:
 def _flex_attention(node: Node, q: Array, k: Array, v: Array) -> Array:
     if not q.ndim == k.ndim == v.ndim == 4:
         raise Error(f"it takes arrays of four axes, not {q.type}, {k.type}, {v.type}")
-    width = q.shape[3]
+    width = q.type.shape[3]
     scale = node.float("scale", None)
     if scale is None:
         if isinstance(width, DimExpr):
             raise Error(f"the width of a head is {width}, and has to be a number")
         scale = 1 / math.sqrt(width)
     dtype = node.dtype("softmax_precision", "f64" if q.type.dtype == "f64" else "f32")
-    k, v = repeated(k, q.shape[1]), repeated(v, q.shape[1])
+    k, v = repeated(k, q.type.shape[1]), repeated(v, q.type.shape[1])
     scores = apply("mul", apply("matmul", q, k.permute(0, 1, 3, 2)), float(scale))._cast(dtype)
     scores = _modified(node, "score_mod", scores)
     weights = _modified(node, "prob_mod", apply("softmax", scores, axis=3, scale=1.0))
@@ -212,17 +212,17 @@ def _rotary(node: Node, x: Array, cos: Array, sin: Array, ids: Array | None = No
 def rotated(x: Array, cos: Array, sin: Array, ids: Array | None, part: int, interleaved: bool
             ) -> Array:
     """Returns x[N, heads, L, E] with the first `part` of E rotated by the angles of its place."""
-    width = part or x.shape[3]
+    width = part or x.type.shape[3]
     if isinstance(width, DimExpr) or width % 2:
         raise Error(f"a head of {width} elements does not divide into pairs")
     if ids is not None:
         cos, sin = (apply("take", cache, ids, axis=0) for cache in (cos, sin))
-    if not same(cos.shape[-1], width // 2) or cos.ndim != 3:
+    if not same(cos.type.shape[-1], width // 2) or cos.ndim != 3:
         raise Error(f"the cosines are [N, L, {width // 2}], not {cos.type}")
     cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
-    rest = [x[..., width:]] if not same(x.shape[3], width) else []
+    rest = [x[..., width:]] if not same(x.type.shape[3], width) else []
     y = x[..., :width] if rest else x
-    shape = list(y.shape)
+    shape = list(y.type.shape)
     if interleaved:
         pairs = y.view([*shape[:3], width // 2, 2])
         a, b = pairs.select(4, 0), pairs.select(4, 1)
@@ -248,15 +248,15 @@ def _linear_attention(node: Node, q: Array, k: Array, v: Array, past: Array | No
     q_heads, kv_heads = node.int("q_num_heads"), node.int("kv_num_heads")
     scale, dtype = node.float("scale", 0.0), q.type.dtype
     q, k, v = heads(q, q_heads), heads(k, kv_heads), heads(v, kv_heads)
-    steps, width = q.shape[2], q.shape[3]
+    steps, width = q.type.shape[2], q.type.shape[3]
     if isinstance(steps, DimExpr) or isinstance(width, DimExpr):
         raise Error(f"its length is {steps}, and has to be a number, since it goes step by step: "
                     "shapes={...} can give it one")
     factor = float(scale) or 1 / math.sqrt(width)
     gates = None if decay is None else _per_key(decay, kv_heads)
-    rates = None if beta is None else heads(beta, beta.shape[2])
+    rates = None if beta is None else heads(beta, beta.type.shape[2])
     state = past if past is not None else Array(np.zeros((), DTYPES[dtype])).expand(
-        q.shape[0], kv_heads, width, v.shape[3])
+        q.type.shape[0], kv_heads, width, v.type.shape[3])
     outputs = []
     for step in range(steps):
         key, value = k[:, :, step].unsqueeze(3), v[:, :, step].unsqueeze(2)

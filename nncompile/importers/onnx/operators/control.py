@@ -78,7 +78,7 @@ def _scan(node: Node, *inputs: Array) -> Any:
     out_axes = node.ints("scan_output_axes", [0] * outputs)
     out_backwards = node.ints("scan_output_directions", [0] * outputs)
     places = [axis_of(x.type, axis) for x, axis in zip(over, axes, strict=True)]
-    sizes: list[Dim] = [x.shape[axis] for x, axis in zip(over, places, strict=True)]
+    sizes: list[Dim] = [x.type.shape[axis] for x, axis in zip(over, places, strict=True)]
     steps = sizes[0]
     if isinstance(steps, DimExpr) or not all(same(size, steps) for size in sizes):
         raise Error(f"it goes over axes of the sizes {sizes}, and has to know one size: "

@@ -246,7 +246,7 @@ def _is_inf(node: Node, x: Array) -> Array:
     if low and high:
         return apply("isinf", x)
     if not low and not high:
-        return apply("full", 0.0, shape=x.shape, dtype="bool")
+        return apply("full", 0.0, shape=x.type.shape, dtype="bool")
     return apply("eq", x, float("-inf") if low else float("inf"))
 
 
@@ -283,7 +283,7 @@ def _dropout(node: Node, x: Array, ratio: Any = None, training: Any = None) -> A
     seed = node.int("seed", None)
     if node.version < 12:
         node.irrelevant("ratio")                 # it is about training
-    everything = apply("full", 1.0, shape=x.shape, dtype="bool")
+    everything = apply("full", 1.0, shape=x.type.shape, dtype="bool")
     if training is None or not bool(training.reshape(()).item()):
         return x, everything
     share = 0.5 if ratio is None else float(ratio.reshape(()).item())
@@ -291,9 +291,9 @@ def _dropout(node: Node, x: Array, ratio: Any = None, training: Any = None) -> A
         return x, everything
     if seed is None:
         raise Error("it draws at random, and a model computes the same in every call")
-    if any(isinstance(d, DimExpr) for d in x.shape):
+    if any(isinstance(d, DimExpr) for d in x.type.shape):
         raise Error("it draws at random for a size that is known in a call only")
-    drawn = np.random.RandomState(seed).uniform(0, 1.0, x.shape)
+    drawn = np.random.RandomState(seed).uniform(0, 1.0, x.type.shape)
     kept = Array(drawn >= share)
     scale = np.asarray(1 / (1 - share), DTYPES[x.type.dtype])
     return apply("mul", apply("mul", kept._cast(x.type.dtype), x), float(scale)), kept

@@ -40,7 +40,7 @@ def _gather(node: Node, data: Array, indices: Array) -> Array:
     if isinstance(known, np.ndarray) and known.ndim == 0 and not isinstance(
             data._as_operand(), np.ndarray):
         return data.select(axis, int(known))     # a view
-    ids = from_end(indices, data.shape[axis])
+    ids = from_end(indices, data.type.shape[axis])
     if axis == 0 and data.ndim == 2 and data.type.dtype in ("f32", "f64") and not isinstance(
             data._as_operand(), np.ndarray):
         return apply("embedding", ids, data)
@@ -49,30 +49,30 @@ def _gather(node: Node, data: Array, indices: Array) -> Array:
 
 def _gather_elements(node: Node, data: Array, indices: Array) -> Array:
     axis = axis_of(data.type, node.int("axis", 0))
-    return apply("take_along", data, from_end(indices, data.shape[axis]), axis=axis)
+    return apply("take_along", data, from_end(indices, data.type.shape[axis]), axis=axis)
 
 
 def _gather_nd(node: Node, data: Array, indices: Array) -> Array:
     batch = node.int("batch_dims", 0) if node.version >= 12 else 0
-    depth = indices.shape[-1] if indices.ndim else 0
+    depth = indices.type.shape[-1] if indices.ndim else 0
     if not isinstance(depth, int) or not 0 <= batch < min(indices.ndim, data.ndim) or (
             not 1 <= depth <= data.ndim - batch):
         raise Error(f"indices {indices.type} with {batch} batch axes do not fit {data.type}")
-    shape = data.shape
+    shape = data.type.shape
     around, inner = shape[:batch], shape[batch + depth:]
     flat = data.view([product(around), product(shape[batch:batch + depth]), *inner])
     ids = _positions(indices, shape[batch:batch + depth])
     if not batch:
-        return apply("take", flat.view(flat.shape[1:]), ids, axis=0)
+        return apply("take", flat.view(flat.type.shape[1:]), ids, axis=0)
     # one long axis of all batches, in which those of each begin at their own place
-    rows = flat.view([product(flat.shape[:2]), *inner])
+    rows = flat.view([product(flat.type.shape[:2]), *inner])
     each = apply("iota", shape=tuple(around), axis=0, dtype="i64")
     if batch > 1:
         each = apply("iota", shape=(product(around),), axis=0, dtype="i64").view(list(around))
-    begin = apply("mul", each, size_in_graph(flat.shape[1]))
+    begin = apply("mul", each, size_in_graph(flat.type.shape[1]))
     begin = begin.view([*around, *[1] * (ids.ndim - batch)])
     outside = apply("logical_or", apply("lt", ids, 0.0),
-                    apply("ge", ids, size_in_graph(flat.shape[1])))
+                    apply("ge", ids, size_in_graph(flat.type.shape[1])))
     there = apply("where", outside, -1.0, apply("add", ids, begin))
     return apply("take", rows, there, axis=0)
 
@@ -96,13 +96,20 @@ _REDUCED = {"add": ("sum", "add"), "mul": ("prod", "mul"), "max": ("max", "maxim
 def _scatter_elements(node: Node, data: Array, indices: Array, updates: Array) -> Array:
     axis = axis_of(data.type, node.int("axis", 0))
     how = _reduction(node)
-    if not same(indices.shape, updates.shape) or indices.ndim != data.ndim:
+    if not same(indices.type.shape, updates.type.shape) or indices.ndim != data.ndim:
         raise Error(f"indices {indices.type} and updates {updates.type} do not fit {data.type}")
-    if any(not same(a, b) for i, (a, b) in enumerate(zip(data.shape, indices.shape, strict=True))
-           if i != axis):
+    if not _alike(data, indices, axis):
         indices, updates, axis, data, shape = _flattened(data, indices, updates, axis)
         return _scattered(data, indices, updates, 0, how).view(list(shape))
-    return _scattered(data, from_end(indices, data.shape[axis])._cast("i64"), updates, axis, how)
+    ids = from_end(indices, data.type.shape[axis])._cast("i64")
+    return _scattered(data, ids, updates, axis, how)
+
+
+def _alike(a: Array, b: Array, axis: int) -> bool:
+    """Returns whether two arrays have the same sizes on all axes but one."""
+    return a.ndim == b.ndim and all(
+        i == axis or same(m, n) for i, (m, n) in enumerate(zip(a.type.shape, b.type.shape,
+                                                               strict=True)))
 
 
 def _flattened(data: Array, indices: Array, updates: Array, axis: int) -> Any:
@@ -112,26 +119,26 @@ def _flattened(data: Array, indices: Array, updates: Array, axis: int) -> Any:
         if i == axis:
             parts.append(indices)
             continue
-        row = tuple(d if i == j else 1 for j, d in enumerate(indices.shape))
-        parts.append(apply("iota", shape=row, axis=i, dtype="i64").expand(indices.shape))
-    ids = flat_ids([p._cast("i64") for p in parts], data.shape)
-    return ids.view([-1]), updates.view([-1]), 0, data.view([-1]), data.shape
+        row = tuple(d if i == j else 1 for j, d in enumerate(indices.type.shape))
+        parts.append(apply("iota", shape=row, axis=i, dtype="i64").expand(indices.type.shape))
+    ids = flat_ids([p._cast("i64") for p in parts], data.type.shape)
+    return ids.view([-1]), updates.view([-1]), 0, data.view([-1]), data.type.shape
 
 
 def _scatter_nd(node: Node, data: Array, indices: Array, updates: Array) -> Array:
-    depth = indices.shape[-1] if indices.ndim else 0
+    depth = indices.type.shape[-1] if indices.ndim else 0
     if not isinstance(depth, int) or not 1 <= depth <= data.ndim:
         raise Error(f"indices {indices.type} do not fit {data.type}")
-    inner = data.shape[depth:]
-    if not same(updates.shape, (*indices.shape[:-1], *inner)):
+    inner = data.type.shape[depth:]
+    if not same(updates.type.shape, (*indices.type.shape[:-1], *inner)):
         raise Error(f"updates {updates.type} do not fit indices {indices.type} of {data.type}")
     how = _reduction(node)
-    ids = _positions(indices, data.shape[:depth]).view([-1])
-    count, width = product(indices.shape[:-1]), product(inner)
-    flat = data.view([product(data.shape[:depth]), width])
+    ids = _positions(indices, data.type.shape[:depth]).view([-1])
+    count, width = product(indices.type.shape[:-1]), product(inner)
+    flat = data.view([product(data.type.shape[:depth]), width])
     wide = ids.view([-1, 1]).expand([count, width])
     result = _scattered(flat, wide, updates.view([count, width]), 0, how)
-    return result.view(list(data.shape))
+    return result.view(list(data.type.shape))
 
 
 def _reduction(node: Node) -> str:
@@ -146,7 +153,7 @@ def _scattered(data: Array, ids: Array, updates: Array, axis: int, how: str) -> 
 
     Each place looks through all indices along the axis: O(size * indices) work.
     """
-    if same(ids.numel(), 0):
+    if same(product(ids.type.shape), 0):
         return data
     if how == "none":
         return data.scatter(axis, ids, updates)
@@ -172,17 +179,15 @@ def _scattered(data: Array, ids: Array, updates: Array, axis: int, how: str) -> 
 def _tensor_scatter(node: Node, past: Array, update: Array, at: Array | None = None) -> Array:
     axis = axis_of(past.type, node.int("axis", -2))
     circular = node.one_of("mode", ("linear", "circular"), "linear") == "circular"
-    if axis == 0 or past.ndim != update.ndim or any(
-            not same(a, b) for i, (a, b) in enumerate(zip(past.shape, update.shape, strict=True))
-            if i != axis):
+    if axis == 0 or not _alike(past, update, axis):
         raise Error(f"an update {update.type} along axis {axis} does not fit {past.type}")
-    length, width = past.shape[axis], update.shape[axis]
+    length, width = past.type.shape[axis], update.type.shape[axis]
     if same(width, 0):
         return past
     row = tuple(length if i == axis else 1 for i in range(past.ndim))
     places = apply("iota", shape=row, axis=axis, dtype="i64")
     begin = Array(np.zeros([1] * past.ndim, np.int64)) if at is None else (
-        at._cast("i64").view([at.numel(), *[1] * (past.ndim - 1)]))
+        at._cast("i64").view([product(at.type.shape), *[1] * (past.ndim - 1)]))
     if circular:
         source = apply("remainder", apply("sub", places, begin), size_in_graph(length))
         hit = apply("lt", source, size_in_graph(width))
@@ -193,7 +198,7 @@ def _tensor_scatter(node: Node, past: Array, update: Array, at: Array | None = N
         source = apply("sub", places, first)
         hit = apply("logical_and", apply("ge", source, 0.0), apply("le", places, last))
     inside = apply("where", hit, source, Array(np.zeros((), np.int64)))
-    wide = [length if i == axis else d for i, d in enumerate(update.shape)]
+    wide = [length if i == axis else d for i, d in enumerate(update.type.shape)]
     taken = apply("take_along", update, inside.expand(wide), axis=axis)
     return apply("where", hit, taken, past)
 
@@ -203,7 +208,7 @@ def _tensor_scatter(node: Node, past: Array, update: Array, at: Array | None = N
 def _one_hot(node: Node, indices: Array, depth: NDArray, values: Array) -> Array:
     axis = axis_of(indices.type, node.int("axis", -1), extra=1)
     sizes = depth.reshape(-1).tolist()
-    if len(sizes) != 1 or values.ndim != 1 or not same(values.shape[0], 2):
+    if len(sizes) != 1 or values.ndim != 1 or not same(values.type.shape[0], 2):
         raise Error("its depth is one number, and its values are two")
     count = sizes[0] if depth.dtype == object else int(sizes[0])
     dtype = indices.type.dtype

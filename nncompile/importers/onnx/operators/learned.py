@@ -42,9 +42,9 @@ def _transformed(node: Node, scores: Array) -> Array:
 
 
 def _width(x: Array) -> int:
-    if x.ndim != 2 or isinstance(x.shape[1], DimExpr):
+    if x.ndim != 2 or isinstance(x.type.shape[1], DimExpr):
         raise Error(f"it takes [N, C] with a C that is a number, not {x.type}")
-    return int(x.shape[1])
+    return int(x.type.shape[1])
 
 
 # -- preparation -----------------------------------------------------------------------------------
@@ -52,7 +52,7 @@ def _width(x: Array) -> int:
 def _scaler(node: Node, x: Array) -> Array:
     x = _floats(x)
     offset, scale = (_vector(node.floats(name), x.type.dtype) for name in ("offset", "scale"))
-    offset, scale = (v.view([]) if v.shape == (1,) else v for v in (offset, scale))
+    offset, scale = (v.view([]) if v.type.shape == (1,) else v for v in (offset, scale))
     return apply("mul", apply("sub", x, offset), scale)
 
 
@@ -117,10 +117,10 @@ def _linear_classifier(node: Node, x: Array) -> Any:
     labels = _labels(node, "classlabels_ints")
     count = None if labels is None else len(labels)
     scores = _linear(node, _floats(x), None)
-    if scores.shape[1] == 1 and (count is None or count == 2):
+    if scores.type.shape[1] == 1 and (count is None or count == 2):
         scores = cat([apply("neg", scores), scores], 1)
-    if scores.shape[1] == 1 or count not in (None, scores.shape[1]):
-        raise Error(f"{count} labels do not fit {scores.shape[1]} scores")
+    if scores.type.shape[1] == 1 or count not in (None, scores.type.shape[1]):
+        raise Error(f"{count} labels do not fit {scores.type.shape[1]} scores")
     scores = _transformed(node, scores)
     return _chosen(labels, apply("argmax", scores, axis=1, keepdims=False)), scores
 
@@ -218,7 +218,7 @@ def _walked(trees: _Trees, x: Array) -> Array:
     width = _width(x)
     if trees.feature.size and not 0 <= trees.feature.min() <= trees.feature.max() < width:
         raise Error(f"a node looks at the column {trees.feature.max()}, and there are {width}")
-    rows = x.shape[0]
+    rows = x.type.shape[0]
     at = Array(trees.roots).expand(rows, len(trees.roots))
     tables = [Array(t) for t in (trees.feature, trees.value.astype(x.dtype), trees.true,
                                  trees.false)]

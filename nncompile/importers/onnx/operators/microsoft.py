@@ -74,22 +74,22 @@ def _embed_layer_norm(node: Node, ids: Array, segments: Array | None = None,
         raise Error("it lacks a table of embeddings, or the weight of its norm")
     eps = float(node.float("epsilon", 1e-12))
     kind = node.int("mask_index_type", 0)
-    total = apply("embedding", from_end(ids, words.shape[0]), words)
+    total = apply("embedding", from_end(ids, words.type.shape[0]), words)
     if position_ids is None:
-        places = apply("iota", shape=(ids.shape[1],), axis=0, dtype="i64")
+        places = apply("iota", shape=(ids.type.shape[1],), axis=0, dtype="i64")
         total = apply("add", total, apply("embedding", places, positions))
     else:
-        places = from_end(position_ids, positions.shape[0])
+        places = from_end(position_ids, positions.type.shape[0])
         total = apply("add", total, apply("embedding", places, positions))
     if segment_table is not None:
-        chosen = (apply("full", 0.0, shape=ids.shape, dtype="i64") if segments is None
-                  else from_end(segments, segment_table.shape[0]))
+        chosen = (apply("full", 0.0, shape=ids.type.shape, dtype="i64") if segments is None
+                  else from_end(segments, segment_table.type.shape[0]))
         total = apply("add", total, apply("embedding", chosen, segment_table))
     y = layer_norm(total, (2,), eps, gamma, beta)
     if kind not in (0, 1):
         raise Error(f"mask_index_type={kind} is not supported")
     if mask is None:
-        seen = apply("full", 0.0, shape=(ids.shape[0],), dtype="i32")
+        seen = apply("full", 0.0, shape=(ids.type.shape[0],), dtype="i32")
     else:
         seen = apply("sum", mask._cast("i32"), axes=(1,), keepdims=False)
     return y, seen, total
@@ -118,7 +118,7 @@ def _attention(node: Node, x: Array, weight: Array, bias: Array | None = None,
         raise Error("do_rotary and past_present_share_buffer are not supported")
     if past is not None or any(node.outputs[1:]):
         raise Error("past and present are not supported")
-    whole = weight.shape[1]
+    whole = weight.type.shape[1]
     if isinstance(whole, DimExpr) or count <= 0:
         raise Error(f"a weight {weight.type} does not divide into {count} heads")
     parts = [whole // 3] * 3 if sizes is None else sizes
@@ -130,7 +130,7 @@ def _attention(node: Node, x: Array, weight: Array, bias: Array | None = None,
     q, k, v = (_heads(part, count) for part in projected.split(parts, 2))
     factor = 1 / math.sqrt(parts[0] // count) if scale is None or scale == 0 else float(scale)
     scores = apply("mul", apply("matmul", q, k.permute(0, 1, 3, 2)), factor)
-    for term in (_hidden(mask, x.shape[1], filler), added):
+    for term in (_hidden(mask, x.type.shape[1], filler), added):
         scores = scores if term is None else apply("add", scores, term)
     if causal:
         scores = _causal(scores)
@@ -138,12 +138,12 @@ def _attention(node: Node, x: Array, weight: Array, bias: Array | None = None,
 
 
 def _heads(x: Array, count: int) -> Array:
-    return x.view([*x.shape[:2], count, x.shape[2] // count]).permute(0, 2, 1, 3)
+    return x.view([*x.type.shape[:2], count, x.type.shape[2] // count]).permute(0, 2, 1, 3)
 
 
 def _causal(scores: Array) -> Array:
-    rows = apply("iota", shape=(scores.shape[2], 1), axis=0, dtype="i64")
-    columns = apply("iota", shape=(scores.shape[3],), axis=0, dtype="i64")
+    rows = apply("iota", shape=(scores.type.shape[2], 1), axis=0, dtype="i64")
+    columns = apply("iota", shape=(scores.type.shape[3],), axis=0, dtype="i64")
     return apply("where", apply("ge", rows, columns), scores, -math.inf)
 
 
@@ -159,7 +159,7 @@ def _hidden(mask: Array | None, keys: Dim, filler: float) -> Array | None:
         seen = apply("lt", places, mask.view([-1, 1, 1, 1]))
     elif mask.ndim in (2, 3):
         shown = apply("gt", mask, 0.0)
-        seen = shown.view([mask.shape[0], *[1] * (4 - mask.ndim), *mask.shape[1:]])
+        seen = shown.view([mask.type.shape[0], *[1] * (4 - mask.ndim), *mask.type.shape[1:]])
     else:
         raise Error(f"a mask {mask.type} is not supported")
     return apply("where", seen, Array(np.zeros((), np.float32)), filler)

@@ -22,7 +22,7 @@ def _stash(node: Node) -> None:
 
 
 def _fits(x: Array, axes: tuple[int, ...], *affine: Array | None) -> bool:
-    return all(a is None or same(a.shape, x.shape[axes[0]:]) for a in affine)
+    return all(a is None or same(a.type.shape, x.type.shape[axes[0]:]) for a in affine)
 
 
 def layer_norm(x: Array, axes: tuple[int, ...], eps: float, scale: Array | None = None,
@@ -62,7 +62,7 @@ def of_channels(values: Array, x: Array) -> Array:
     """Returns a vector [C] in a shape that broadcasts with x[N, C, ...]."""
     if values.ndim != 1:
         raise Error(f"scale, bias and statistics are vectors, not {values.type}")
-    return values.reshape(*values.shape, *[1] * (x.ndim - 2))
+    return values.reshape(*values.type.shape, *[1] * (x.ndim - 2))
 
 
 def _affine(x: Array, scale: Array, bias: Array) -> Array:
@@ -109,14 +109,14 @@ def _group_normalization(node: Node, x: Array, scale: Array, bias: Array) -> Arr
     eps, groups = float(node.float("epsilon", 1e-5)), node.int("num_groups")
     if node.version >= 21:
         _stash(node)
-    channels = x.shape[1]
+    channels = x.type.shape[1]
     if groups <= 0 or not isinstance(channels, int) or channels % groups:
         raise Error(f"{channels} channels do not divide into {groups} groups")
-    rows = x.reshape(x.shape[0], groups, channels // groups * product(x.shape[2:]))
+    rows = x.reshape(x.type.shape[0], groups, channels // groups * product(x.type.shape[2:]))
     y = apply("layer_norm", rows, axes=(2,), eps=eps)
     if node.version >= 21:
-        return _affine(y.reshape(x.shape), scale, bias)
-    return _affine(y, scale, bias).reshape(x.shape)     # before, of each group
+        return _affine(y.reshape(x.type.shape), scale, bias)
+    return _affine(y, scale, bias).reshape(x.type.shape)     # before, of each group
 
 
 def _lp_normalization(node: Node, x: Array) -> Array:

@@ -24,7 +24,8 @@ def _gemm(node: Node, a: Array, b: Array, c: Array | None = None) -> Array:
     if a.ndim != 2 or b.ndim != 2:
         raise Error(f"it multiplies matrices, not {a.type} and {b.type}")
     a = a.T if left else a
-    vector = c is not None and c.ndim == 1 and same(c.shape[0], b.shape[0 if right else 1])
+    columns = b.type.shape[0 if right else 1]
+    vector = c is not None and c.ndim == 1 and same(c.type.shape[0], columns)
     if right and alpha == 1 and (c is None or (beta == 1 and vector)):
         return apply("linear", a, b) if c is None else apply("linear", a, b, c)
     product = apply("matmul", a, b.T if right else b)

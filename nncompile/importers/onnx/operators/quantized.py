@@ -19,17 +19,17 @@ _NARROW = ("i8", "u8")
 def _scaled(name: str, values: Array, x: Array, axis: int, block: int) -> Array:
     """Returns scales or zero points in a shape that broadcasts with x."""
     if block:
-        if not same(len(values.shape), x.ndim):
+        if not same(len(values.type.shape), x.ndim):
             raise Error(f"its {name} of blocks has the axes of {x.type}, not {values.type}")
         at = axis_of(x.type, axis)
         wide = values.repeat_interleave(block, at)
-        return wide[(slice(None),) * at + (slice(0, x.shape[at]),)]
-    if values.ndim == 0 or same(values.shape, (1,)):
+        return wide[(slice(None),) * at + (slice(0, x.type.shape[at]),)]
+    if values.ndim == 0 or same(values.type.shape, (1,)):
         return values.view([])
     if values.ndim != 1:
         raise Error(f"its {name} is one number or a vector, not {values.type}")
     at = axis_of(x.type, axis)
-    return values.view([*values.shape, *[1] * (x.ndim - at - 1)])
+    return values.view([*values.type.shape, *[1] * (x.ndim - at - 1)])
 
 
 def saturated(x: Array, dtype: str) -> Array:
@@ -104,7 +104,7 @@ def _centred(x: Array, zero: Array | None, rows: bool) -> Array:
     if zero is None:
         return wide
     offset = zero._cast("f32")
-    if offset.ndim == 1 and not same(offset.shape, (1,)):
+    if offset.ndim == 1 and not same(offset.type.shape, (1,)):
         offset = offset.view([-1, 1]) if rows else offset
     elif offset.ndim <= 1:
         offset = offset.view([])
@@ -112,7 +112,7 @@ def _centred(x: Array, zero: Array | None, rows: bool) -> Array:
 
 
 def _product(node: Node, a: Array, b: Array) -> Array:
-    depth = b.shape[0 if b.ndim == 1 else -2]
+    depth = b.type.shape[0 if b.ndim == 1 else -2]
     if isinstance(depth, DimExpr) or depth * 255 * 255 > _EXACT:
         node.notes.append(f"{node.op} is computed in float32: its sums are exact up to 2^24, and "
                           "rounded above")
@@ -136,7 +136,7 @@ def _q_linear_matmul(node: Node, a: Array, a_scale: Array, a_zero: Array, b: Arr
 
 
 def _of_matrix(values: Array, rows: bool) -> Array:
-    if values.ndim == 0 or same(values.shape, (1,)):
+    if values.ndim == 0 or same(values.type.shape, (1,)):
         return values.view([])
     return values.view([-1, 1]) if rows and values.ndim == 1 else values
 

@@ -97,13 +97,13 @@ def _extreme(op: str, of_bools: str, nothing: float) -> _Reduce:
     def reduce(x: Array, axes: tuple[int, ...], keep: bool) -> Array:
         if x.type.dtype == "bool":
             return apply(of_bools, x, axes=axes, keepdims=keep)
-        if not same(product(x.shape[axis] for axis in axes), 0):
+        if not same(product(x.type.shape[axis] for axis in axes), 0):
             return apply(op, x, axes=axes, keepdims=keep)
         limit = nothing
         if not is_float(x):
             info = np.iinfo(DTYPES[x.type.dtype])
             limit = float(info.min if nothing < 0 else info.max)
-        shape = tuple(1 if i in axes else d for i, d in enumerate(x.shape)
+        shape = tuple(1 if i in axes else d for i, d in enumerate(x.type.shape)
                       if keep or i not in axes)
         return Array(np.asarray(limit, DTYPES[x.type.dtype])).expand(shape)
     return reduce
@@ -122,7 +122,7 @@ def _arg_extreme(name: str, op: str) -> Operator:
         if not last:
             return apply(op, x, axis=axis, keepdims=keep)
         from_behind = apply(op, x.flip(axis), axis=axis, keepdims=keep)
-        return apply("sub", size_in_graph(x.shape[axis] - 1), from_behind)
+        return apply("sub", size_in_graph(x.type.shape[axis] - 1), from_behind)
     return Operator(name, (1, 11, 12, 13), arg, "axis keepdims select_last_index")
 
 
@@ -147,14 +147,14 @@ def _softmax_like(name: str, function: Callable[[Array, int], Array]) -> Operato
         axis = axis_of(x.type, node.int("axis", -1 if node.version >= 13 else 1))
         if node.version >= 13 or axis == x.ndim - 1:
             return function(x, axis)
-        flat = x.reshape(product(x.shape[:axis]), product(x.shape[axis:]))
-        return function(flat, 1).reshape(x.shape)
+        flat = x.reshape(product(x.type.shape[:axis]), product(x.type.shape[axis:]))
+        return function(flat, 1).reshape(x.type.shape)
     return Operator(name, (1, 11, 13), along, "axis")
 
 
 def _hardmax(x: Array, axis: int) -> Array:
     first = apply("argmax", x, axis=axis, keepdims=True)
-    shape = tuple(d if i == axis else 1 for i, d in enumerate(x.shape))
+    shape = tuple(d if i == axis else 1 for i, d in enumerate(x.type.shape))
     ids = apply("iota", shape=shape, axis=axis, dtype="i64")
     return apply("eq", ids, first)._cast(x.type.dtype)
 
@@ -176,7 +176,7 @@ def _shifted(x: Array, axis: int, by: int, value: float) -> Array:
     low, high = [0] * x.ndim, [0] * x.ndim
     low[axis] = by
     padded = apply("pad", x, low=tuple(low), high=tuple(high), value=value)
-    return apply("slice", padded, axis=axis, start=0, stop=x.shape[axis], step=1)
+    return apply("slice", padded, axis=axis, start=0, stop=x.type.shape[axis], step=1)
 
 
 def _cumulative_sum(x: Array, axis: int) -> Array:
@@ -185,7 +185,7 @@ def _cumulative_sum(x: Array, axis: int) -> Array:
 
 def _cumulative_product(x: Array, axis: int) -> Array:
     """Returns the cumulative product, by products over 2, 4, 8, ... elements before each."""
-    size = x.shape[axis]
+    size = x.type.shape[axis]
     if isinstance(size, DimExpr):
         raise Error(f"its axis has the size {size}, and has to have one that is known before: "
                     "shapes={...} can give it one")

@@ -58,13 +58,13 @@ def _reshape(node: Node, data: Array, shape: NDArray) -> Array:
         if not keep_zero and same(size, 0):
             if axis >= data.ndim:
                 raise Error(f"{wanted} keeps axis {axis} of {data.type}, which it lacks")
-            wanted[axis] = data.shape[axis]
+            wanted[axis] = data.type.shape[axis]
     wild = [axis for axis, size in enumerate(wanted) if same(size, -1)]
     if len(wild) > 1:
         raise Error(f"{wanted} has more than one -1")
     if wild:
         others = [size for axis, size in enumerate(wanted) if axis not in wild]
-        fits = _fitting(data.shape, others)
+        fits = _fitting(data.type.shape, others)
         if fits is None:
             raise Error(f"no size fits for -1 in {wanted}, of the elements of {data.type}")
         wanted[wild[0]] = fits
@@ -82,17 +82,18 @@ def _flatten(node: Node, data: Array) -> Array:
     axis = axis_of(data.type, node.int("axis", 1), extra=1)
     if node.int("axis", 1) < 0:                  # counted from the end of the axes there are
         axis = axis - 1
-    return data.view([product(data.shape[:axis]), product(data.shape[axis:])])
+    return data.view([product(data.type.shape[:axis]), product(data.type.shape[axis:])])
 
 
 def _squeeze(node: Node, data: Array, axes: Any = None) -> Array:
     given = _axes(node, axes)
     if given is None:
-        return data.view([d for d in data.shape if d != 1])
+        return data.view([d for d in data.type.shape if d != 1])
     gone = axes_of(data.type, given)
-    if wrong := [a for a in gone if not same(data.shape[a], 1)]:
-        raise Error(f"axis {wrong[0]} of {data.type} has the size {data.shape[wrong[0]]}, not 1")
-    return data.view([d for i, d in enumerate(data.shape) if i not in gone])
+    if wrong := [a for a in gone if not same(data.type.shape[a], 1)]:
+        size = data.type.shape[wrong[0]]
+        raise Error(f"axis {wrong[0]} of {data.type} has the size {size}, not 1")
+    return data.view([d for i, d in enumerate(data.type.shape) if i not in gone])
 
 
 def _unsqueeze(node: Node, data: Array, axes: Any = None) -> Array:
@@ -102,7 +103,7 @@ def _unsqueeze(node: Node, data: Array, axes: Any = None) -> Array:
     places = [axis_of(data.type, a, extra=len(given)) for a in given]
     if len(set(places)) < len(places):
         raise Error(f"the axes {given} name one twice")
-    rest = iter(data.shape)
+    rest = iter(data.type.shape)
     return data.view([1 if i in places else next(rest) for i in range(data.ndim + len(places))])
 
 
@@ -125,7 +126,7 @@ def _transpose(node: Node, data: Array) -> Array:
 def _expand(node: Node, data: Array, shape: NDArray) -> Array:
     wanted = dims(shape)
     rank = max(len(wanted), data.ndim)
-    padded = [1] * (rank - data.ndim) + list(data.shape)
+    padded = [1] * (rank - data.ndim) + list(data.type.shape)
     sizes = [1] * (rank - len(wanted)) + wanted
     target = [have if same(want, 1) else want for have, want in zip(padded, sizes, strict=True)]
     return data.expand(target) if data.ndim or target else data
@@ -164,7 +165,7 @@ def _sliced(x: Array, axis: int, first: Dim, last: Dim, step: int) -> Array:
     Where the size is symbolic, a bound that is a number counts as one inside of the axis: a call
     for which it is not is refused.
     """
-    size = x.shape[axis]
+    size = x.type.shape[axis]
     if step == 0:
         raise Error("a step is 0")
     if step > 0:
@@ -222,7 +223,7 @@ def _split(node: Node, data: Array, split: Any = None) -> Any:
     parts = node.int("num_outputs", None) if node.version >= 18 else None
     if given is not None and parts is not None:
         raise Error("it has both split and num_outputs")
-    sizes = _even(data.shape[axis], parts or len(node.outputs), parts is not None
+    sizes = _even(data.type.shape[axis], parts or len(node.outputs), parts is not None
                   ) if given is None else given
     if len(sizes) < len(node.outputs):
         raise Error(f"it has {len(node.outputs)} outputs, and sizes for {len(sizes)}")
@@ -243,8 +244,8 @@ def _trilu(node: Node, x: Array, k: Any = None) -> Array:
     offset = 0 if k is None else whole_numbers(k, "k")[0]
     if x.ndim < 2:
         raise Error(f"it takes matrices, not {x.type}")
-    rows = apply("iota", shape=(x.shape[-2], 1), axis=0, dtype="i64")
-    columns = apply("iota", shape=(x.shape[-1],), axis=0, dtype="i64")
+    rows = apply("iota", shape=(x.type.shape[-2], 1), axis=0, dtype="i64")
+    columns = apply("iota", shape=(x.type.shape[-1],), axis=0, dtype="i64")
     edge = apply("add", rows, _number(offset))
     inside = apply("ge" if node.flag("upper", True) else "le", columns, edge)
     zero = Array(np.zeros((), x.dtype)) if x.type.dtype == "bool" else 0.0
@@ -282,7 +283,7 @@ def _space_to_depth(node: Node, x: Array) -> Array:
 def _images(x: Array, block: int) -> tuple[Any, ...]:
     if x.ndim != 4 or block <= 0:
         raise Error(f"it takes [N, C, H, W] and blocks of 1 or more, not {x.type} and {block}")
-    return x.shape
+    return x.type.shape
 
 
 # -- made of a shape -------------------------------------------------------------------------------
@@ -371,8 +372,8 @@ def _pad(node: Node, data: Array, pads: Any = None, value: Any = None, axes: Any
 def _cropped(x: Array, axis: int, low: Dim, high: Dim) -> Array:
     """Returns x without the elements that negative pads take away."""
     start = -low if extent(low)[1] < 0 else 0
-    stop = x.shape[axis] + high if extent(high)[1] < 0 else x.shape[axis]
-    if same((start, stop), (0, x.shape[axis])):
+    stop = x.type.shape[axis] + high if extent(high)[1] < 0 else x.type.shape[axis]
+    if same((start, stop), (0, x.type.shape[axis])):
         return x
     return apply("slice", x, axis=axis, start=start, stop=stop, step=1)
 
@@ -380,7 +381,7 @@ def _cropped(x: Array, axis: int, low: Dim, high: Dim) -> Array:
 def _padded(x: Array, axis: int, low: Dim, high: Dim, mode: str, filler: Array) -> Array:
     if mode == "constant":
         return _framed(x, axis, low, high, filler)
-    size = x.shape[axis]
+    size = x.type.shape[axis]
     if isinstance(low, DimExpr) or isinstance(high, DimExpr):
         raise Error(f"mode={mode!r} needs pads that are numbers, not {low} and {high}")
     if not isinstance(size, DimExpr):
@@ -402,14 +403,14 @@ def _framed(x: Array, axis: int, low: Dim, high: Dim, filler: Array) -> Array:
         sizes: Any = (below, above)
         sizes[0][axis], sizes[1][axis] = low, high
         return apply("pad", x, low=tuple(below), high=tuple(above), value=float(known))
-    parts = [filler.expand([n if i == axis else d for i, d in enumerate(x.shape)])
+    parts = [filler.expand([n if i == axis else d for i, d in enumerate(x.type.shape)])
              for n in (low, high)]
     return apply("concat", parts[0], x, parts[1], axis=axis)
 
 
 def _edge(x: Array, axis: int, count: int, mode: str, front: bool) -> list[Array]:
     """Returns what lies before or behind an axis of a symbolic size, which is large enough."""
-    size: Any = x.shape[axis]
+    size: Any = x.type.shape[axis]
     if count == 0:
         return []
 
@@ -418,7 +419,7 @@ def _edge(x: Array, axis: int, count: int, mode: str, front: bool) -> list[Array
 
     if mode == "edge":
         one = part(0, 1) if front else part(size - 1, size)
-        return [one.expand([count if i == axis else d for i, d in enumerate(x.shape)])]
+        return [one.expand([count if i == axis else d for i, d in enumerate(x.type.shape)])]
     if mode == "wrap":
         return [part(size - count, size) if front else part(0, count)]
     mirrored = part(1, count + 1) if front else part(size - 1 - count, size - 1)
