@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ir import Dim, Error, NDArray, TensorType, Value, Where, type_of
+from ir import Error, NDArray, TensorType, Value, Where, type_of
 from ir.ops import Attrs, evaluate, infer, is_symbolic
 from ir.types import DimExpr, product
 from nncompile.array.dispatch import Payload
@@ -43,10 +43,6 @@ class ImportRecorder(Recorder):
     def fail(self, message: str, operands: Iterable[Any]) -> NoReturn:
         """Raises Error; the importer knows what it was about."""
         raise Error(message)
-
-    def decide(self, left: Dim, relation: str, right: Dim) -> bool:
-        """Raises Error: a model is imported for all sizes, and nothing is decided by an example."""
-        raise Error(f"whether {left} {relation} {right} is not known before run time")
 
     def numbers(self, payload: Payload, what: str) -> NDArray:
         """Returns the numbers of a known array. Raises Error for a value of the graph."""

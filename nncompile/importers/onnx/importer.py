@@ -42,6 +42,14 @@ UNKNOWN = _Unknown()
 _Found = Known | _Unknown | None
 
 
+class _Recorder(ImportRecorder):
+    """The dispatcher of an import: a file has no example, whose sizes could decide anything."""
+
+    def decide(self, left: Dim, relation: str, right: Dim) -> bool:
+        """Raises Error: the model is imported for all sizes."""
+        raise Error(f"whether {left} {relation} {right} is not known before run time")
+
+
 class _Scope:
     """The values of one graph, by name; those of the graphs around it are seen, too."""
 
@@ -75,7 +83,7 @@ class Importer:
         self.model, self.title, self.tensors = model, title, tensors
         self.shapes, self.constants, self.baked = shapes, constants, baked
         self.defs = import_extra("onnx.defs", "onnx", "an ONNX model")
-        self.recorder = ImportRecorder()
+        self.recorder = _Recorder()
         self.obstacles = Obstacles()
         self.notes: dict[str, None] = {}
         self.aliases: dict[str, str] = {}
