@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 import ir
-from ir.types import DTYPES, NDArray, TensorType, bind_sizes
+from ir.types import DTYPES, Dim, NDArray, TensorType, bind_sizes, evaluate_dim, symbol_name
 from nncompile.backend import CallSpec, Shape
 from nncompile.conversion import cast, numbers, rounded
 from nncompile.errors import InputError
@@ -37,6 +37,8 @@ class Arguments:
                  who: Callable[[], str]) -> None:
         self.spec, self._nesting, self._options, self._who = spec, nesting, options, who
         self._count = len(spec.inputs)
+        if nesting is not None:
+            self._read = nesting.inputs.reader()
         self.converters = [_Input(name, type_).convert
                             for name, type_ in zip(spec.names, spec.inputs, strict=True)]
 
@@ -45,8 +47,10 @@ class Arguments:
 
         Raises InputError where keywords= is not a dict, or has an argument that was given, too.
         """
+        if not keywords:                                       # as below, quickly
+            return {}, None, {}
         if len(keywords) == 1 and "out" in keywords:
-            return {}, keywords["out"], {}                     # as below, quickly
+            return {}, keywords["out"], {}
         own, options = dict(keywords), {}
         for name in self._options:
             if name in own:
@@ -85,7 +89,7 @@ class Arguments:
         """
         if self._nesting is not None:
             try:
-                return self._nesting.inputs.flatten(args, named)
+                return self._read(args, named)
             except InputError as error:
                 left = [n for n in self._nesting.inputs.names[len(args):] if n not in named]
                 raise InputError(str(error) + self._hint(left)) from None
@@ -125,6 +129,19 @@ class Arguments:
         Raises InputError for what does not cast to its dtype without loss.
         """
         return [convert(x) for convert, x in zip(self.converters, inputs, strict=True)]
+
+    def size_reader(self, dims: Sequence[Dim]) -> Callable[[Sequence[Any]], list[int]]:
+        """Returns a function of a legal call's inputs that evaluates sizes."""
+        places: dict[str, tuple[int, int]] = {}
+        for i, type_ in enumerate(self.spec.inputs):
+            for axis, dim in enumerate(type_.shape):
+                if (name := symbol_name(dim)) is not None:
+                    places.setdefault(name, (i, axis))
+
+        def read(inputs: Sequence[Any]) -> list[int]:
+            sizes = {name: int(np.shape(inputs[i])[axis]) for name, (i, axis) in places.items()}
+            return [evaluate_dim(dim, sizes) for dim in dims]
+        return read
 
     def sizes(self, arrays: Sequence[NDArray]) -> dict[str, int]:
         """Returns the named sizes of a call with these arrays.

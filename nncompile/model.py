@@ -66,8 +66,9 @@ class CompiledModel:
         Raises InputError for a wrong number, dtype or shape of arrays, and for an index outside
         its embedding.
         """, **dict.fromkeys((
-            "_arguments", "_asked_threads", "_compile_again", "_entries", "_loaded", "_nesting",
-            "_notes", "_program", "_runs", "_spec", "_weights", "__weakref__"))}
+            "_arguments", "_asked_threads", "_build", "_compile_again", "_entries", "_loaded",
+            "_nesting", "_notes", "_program", "_read_sizes", "_runs", "_spec", "_weights",
+            "__weakref__"))}
 
     def __init__(self, runs: Sequence[PassRun], program: Program, backend: Backend,
                  nesting: Nesting | None, entries: Mapping[str, Entry], threads: int | None,
@@ -89,7 +90,13 @@ class CompiledModel:
                                     self.__repr__)
         self._weights = Weights([run.graph for run in runs], program.preparation, self._loaded)
         self._runs = [replace(run, graph=self._weights.of(run.graph)) for run in runs]
-        self.__call__ = self._loaded.call if self._nesting is None else self._nested_call
+        self.__call__ = self._loaded.call
+        if self._nesting is not None:
+            outputs = self._nesting.outputs
+            self._build = outputs.builder()
+            self._read_sizes = (self._arguments.size_reader(outputs.sizes) if outputs.sizes
+                                else None)
+            self.__call__ = self._nested_call
 
     def __setattr__(self, name: str, value: Any) -> None:
         try:
@@ -122,7 +129,7 @@ class CompiledModel:
                              "each other")
         bound = functools.partial(self._loaded.call, *arrays, *outs, **options)
         bound()
-        return bound if self._nesting is None else lambda: self._nested(bound())
+        return bound if self._nesting is None else lambda: self._nested(arrays, bound())
 
     @property
     def threads(self) -> int:
@@ -221,15 +228,21 @@ class CompiledModel:
     # -- arrays in containers ----------------------------------------------------------------------
 
     def _nested_call(self, /, *args: Any, **keywords: Any) -> Any:
+        if not keywords:                                       # as below, quickly
+            arrays = self._arguments.inputs(args, keywords)
+            return self._nested(arrays, self._loaded.call(*arrays))
         named, out, options = self._arguments.split(keywords)
         arrays = self._arguments.inputs(args, named)
         outs = self._arguments.outputs(out)
-        return self._nested(self._loaded.call(*arrays, *outs, **options))
+        return self._nested(arrays, self._loaded.call(*arrays, *outs, **options))
 
-    def _nested(self, results: Any) -> Any:
-        assert self._nesting is not None
-        flat = [results] if len(self._program.outputs) == 1 else results
-        return self._nesting.outputs.unflatten(flat)
+    def _nested(self, inputs: Sequence[Any], results: Any) -> Any:
+        """Returns what the forward does: the graph's outputs, and sizes, nested as it nests them.
+        """
+        leaves = (results,) if len(self._program.outputs) == 1 else results
+        if self._read_sizes is not None:
+            leaves = (*leaves, *self._read_sizes(inputs))
+        return self._build(leaves)
 
     # -- what the target's call does not take -----------------------------------------------------
 

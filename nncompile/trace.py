@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import linecache
+import operator
 import os
 import re
 import sys
@@ -21,14 +22,17 @@ from ir.types import symbol
 from nncompile.array import Array, describe, to_array
 from nncompile.array.dispatch import Change, Payload, current, is_ours
 from nncompile.array.recording import Recorder
+from nncompile.array.sizes import TracedNumber, is_traced
 from nncompile.draws import Draws
 from nncompile.errors import InputError, TraceError
 from nncompile.nn.containers import Sequential
 from nncompile.nn.module import Module
 from nncompile.nn.running import Run, running
-from nncompile.structure import Inputs, Nesting, Structure, flatten, mapped
+from nncompile.structure import Inputs, Nesting, Structure, flatten, holds, mapped
 
 _EXAMPLE = re.compile(r"\b([A-Z]\w*) *= *([0-9]{1,18})\b", re.ASCII)    # of a size in a type text
+_WHAT_TO_RETURN = ("it has to return an array, or arrays in a tuple, list, dict, named tuple or "
+                   "dataclass")
 _Frames = Iterable[tuple[FrameType, int | None]]
 
 
@@ -92,11 +96,13 @@ def _recorded(model: Module, given: Inputs, leaves: Sequence[Any], positional: i
         names = tuple(f"x{i}" for i in range(len(names)))
     types, recorder.examples = _input_types(dict(zip(names, leaves, strict=True)))
     values = [recorder.declare("input", name, type_) for name, type_ in types.items()]
-    args, kwargs = given.unflatten([Array(v) for v in values], positional)
+    arrays = [Array(v) for v in values]
+    args, kwargs = given.unflatten(arrays, positional)
     recording, run = current.set(recorder), running.set(recorder)
     try:
         result = recorder.call_model(args, kwargs)
-        outputs, structure = recorder.outputs(model, result)
+        recorder.check_arguments(given, arrays, args, kwargs)
+        outputs, structure = recorder.outputs(result)
     finally:
         running.reset(run)
         current.reset(recording)
@@ -329,20 +335,51 @@ class _Recorder(Recorder, Run):
                         "such as \"f32[B, T=64]\" changes that")
         raise self.error(message, operands, error.__traceback__) from error
 
-    def outputs(self, model: Module, result: Any) -> tuple[list[Value], Structure]:
+    def check_arguments(self, given: Inputs, arrays: Sequence[Array], args: Sequence[Any],
+                        kwargs: Mapping[str, Any]) -> None:
+        """Raises TraceError where the forward changed a list or dict that its caller has, too.
+
+        arrays: what was in the arguments before. A compiled call does not change the caller's.
+        """
+        for name, part, value in zip(given.names, given.parts, [*args, *kwargs.values()],
+                                     strict=True):
+            own, arrays = arrays[:part.count], arrays[part.count:]
+            try:
+                what = f"{name} has other arrays in it than before"
+                unchanged = all(map(operator.is_, part.flatten(value, name), own))
+            except InputError as error:
+                what, unchanged = str(error), False
+            if not unchanged:
+                raise self._refused(
+                    f"forward changes its argument {name}, which a compiled call cannot do to its "
+                    f"caller's ({what}): change a copy, as dict({name}) and list({name}) make one, "
+                    "and return what is new in it", [value])
+
+    def outputs(self, result: Any) -> tuple[list[Value], Structure]:
         """Returns the values that the forward returns, and how they are nested.
 
-        Raises TraceError where it returns no array.
+        Raises TraceError where it returns no array, or one inside of what is no container.
         """
         arrays, structure = flatten(mapped(to_array, result), lambda leaf: isinstance(leaf, Array))
-        if arrays:
-            return [self.value(a._as_operand()) for a in arrays], structure
-        message = f"forward returns {describe(result)}, in which there is no array at all"
-        code = getattr(inspect.unwrap(model.forward), "__code__", None)
-        origin = (code.co_filename, code.co_firstlineno) if code else model._made_at
-        raise TraceError(_report(f"{message}: it has to return an array, or arrays in a tuple, "
-                                 "list, dict, named tuple or dataclass",
-                                 type(model).__name__, _types_in([result]), origin))
+        returned = f"forward returns {describe(result)}"
+        for constant in structure.constants():
+            if isinstance(constant, TracedNumber):
+                raise self._refused("forward returns a number that is computed from sizes: make "
+                                    "it an array, as x.new_full((), number) does", [result])
+            if holds(constant, _is_of_trace):
+                inside = f", and in it {describe(constant)}," if constant is not result else ""
+                raise self._refused(f"{returned}{inside} that holds arrays or sizes, and a call "
+                                    f"cannot make such an object: {_WHAT_TO_RETURN}", [result])
+        if not arrays:
+            raise self._refused(f"{returned}, in which there is no array at all: "
+                                f"{_WHAT_TO_RETURN}", [result])
+        return [self.value(a._as_operand()) for a in arrays], structure
+
+    def _refused(self, message: str, operands: Iterable[Any]) -> TraceError:
+        """The error for what the model's forward takes or returns."""
+        code = getattr(inspect.unwrap(self.model.forward), "__code__", None)
+        origin = (code.co_filename, code.co_firstlineno) if code else self.model._made_at
+        return TraceError(_report(message, type(self.model).__name__, _types_in(operands), origin))
 
     # -- origins -----------------------------------------------------------------------------------
 
@@ -380,6 +417,10 @@ class _Recorder(Recorder, Run):
         """Returns a TraceError that names the running layer, the operands and the user's line."""
         origin = self.line(_frames_of(traceback))
         return TraceError(_report(message, self.layer_name(), operands, origin))
+
+
+def _is_of_trace(value: Any) -> bool:
+    return isinstance(value, Array) or is_traced(value)
 
 
 def _paths_of(model: Module) -> dict[int, str]:

@@ -11,7 +11,7 @@ import numpy as np
 from nncompile.array import Array, to_array, to_numpy
 from nncompile.array.dispatch import INSIDE, OUTSIDE, current
 from nncompile.nn.running import Layer, Run, running
-from nncompile.structure import flatten, mapped
+from nncompile.structure import Copy, flatten, mapped
 
 _P = ParamSpec("_P")
 
@@ -23,10 +23,14 @@ def call(function: Callable[..., Any], args: Any, kwargs: Any, root: Layer | Non
     no arrays creates some.
     """
     if current.get() is not OUTSIDE:
-        return function(*mapped(to_array, args), **mapped(to_array, kwargs))
+        return function(*mapped(to_array, args, True), **mapped(to_array, kwargs, True))
     inside, run = current.set(INSIDE), running.set(Run(root))
     try:
-        result = function(*mapped(to_array, args), **mapped(to_array, kwargs))
+        copies: list[Copy] = []
+        result = function(*mapped(to_array, args, copies=copies),
+                          **mapped(to_array, kwargs, copies=copies))
+        for copy in copies:                      # what the function did to lists and dicts
+            copy.write_back(to_numpy)
         given, _ = flatten([args, kwargs], lambda leaf: isinstance(leaf, np.ndarray | Array))
         only_arrays = all(isinstance(leaf, Array) for leaf in given) and (given or root is None)
         return result if only_arrays else mapped(to_numpy, result)

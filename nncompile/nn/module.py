@@ -86,7 +86,7 @@ class Module(Stateful):
         run = running.get()
         run.layers.append(self)
         try:
-            args, kwargs = mapped(to_array, args), mapped(to_array, kwargs)
+            args, kwargs = mapped(to_array, args, True), mapped(to_array, kwargs, True)
             if self._forward_hooks or self._forward_pre_hooks:
                 return forward_between_hooks(self, args, kwargs)
             return self.forward(*args, **kwargs)
