@@ -437,7 +437,7 @@ FORWARDS = {
     "root of a size": (lambda self, x: x / math.sqrt(x.shape[0]), "the size B is not", "f32[B, 4]"),
     "half": (lambda self, x: x.reshape(2, x.shape[0] // 2, 4), "B is not divisible by 2", "f32[B"),
     "wild": (lambda self, x: x.reshape(3, -1), "no single size", "f32[B, 4]"),
-    "slice": (lambda self, x: x[:5], "how long 0:5 is of a size B", "f32[B, 4]"),
+    "slice": (lambda self, x: x[5::-1], "how long 5:-1 is of a size B", "f32[B, 4]"),
     "None": (lambda self, x: self.down(None), "linear takes arrays, not None", "None"),
     "own error": (lambda self, x: {}["key"], "KeyError: 'key'", "f32[B, 4]"),
     "not registered": (lambda self, x: self.parts[0](x), "the model does not have", "f32[4, 4]"),

@@ -59,6 +59,7 @@ class Dispatcher:
 
     def __init__(self) -> None:
         self.number = next(self._numbers)        # says which dispatcher made a storage
+        self.examples: dict[str, int] = {}       # of the named sizes of a trace
 
     def op(self, name: str, operands: Sequence[Payload | float], attrs: Attrs) -> Payload:
         """Returns the result of an op.

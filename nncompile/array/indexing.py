@@ -13,6 +13,7 @@ import numpy as np
 
 from ir import DimExpr, Error
 from ir.types import Dim, TensorType, divide, extent, product, same
+from nncompile.array.sizes import reaches
 
 
 def axis_of(type_: TensorType, dim: SupportsIndex, extra: int = 0) -> int:
@@ -129,7 +130,9 @@ def bounds(item: Any, size: Dim) -> tuple[Dim, Dim, int]:
     start = first if item.start is None else from_zero(item.start, size)
     stop = last if item.stop is None else from_zero(item.stop, size)
     if isinstance(size, DimExpr) and not isinstance(stop if step > 0 else start, DimExpr):
-        raise Error(f"how long {start}:{stop} is of a size {size} is not known before run time")
+        if step < 0:
+            raise Error(f"how long {start}:{stop} is of a size {size} is not known before run time")
+        stop = stop if reaches(size, stop) else size
     return start, stop, step
 
 

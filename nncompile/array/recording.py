@@ -42,7 +42,6 @@ class Recorder(Dispatcher):
 
     def __init__(self) -> None:
         super().__init__()
-        self.examples: dict[str, int] = {}
         self.builder = Builder()
         self.known: set[Value] = set()
         self.required: set[str] = set()

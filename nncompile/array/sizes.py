@@ -21,7 +21,7 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from ir import Dim, DimExpr, Error, product
-from ir.types import divide, extent
+from ir.types import divide, extent, names_in
 from nncompile.array.dispatch import current, is_ours
 
 _WHOLE: Mapping[np.ufunc, Callable[..., Any]] = {
@@ -152,6 +152,17 @@ def required(left: Any, relation: str, right: Any) -> bool:
     if not _DECIDED[relation][0](low, high):
         current.get().require(*map(size_of_graph, (left, relation, right)))
     return True
+
+
+def reaches(size: DimExpr, number: Dim) -> bool:
+    """Returns whether an axis has as many elements: as the example's, or else as every call's has.
+
+    Calls check the answer.
+    """
+    recorder = current.get()
+    if names_in(size) <= recorder.examples.keys():
+        return recorder.decide(size, ">=", number)
+    return required(size, ">=", number)
 
 
 def _comparison(relation: str) -> Any:

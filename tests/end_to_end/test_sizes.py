@@ -67,6 +67,8 @@ ANSWERED: dict[str, tuple[Forward, list[str]]] = {
                    ["2*B*T >= T + 4"]),
     "fraction": (either(lambda x: x.shape[0] > 2.5), ["B > 2"]),
     "== fraction": (either(lambda x: x.shape[0] == 2.5), []),
+    "slice up to a number": (lambda n, x: x[:, :4] * 2, ["T >= 4"]),
+    "slice from a number": (lambda n, x: x[:1, 1:3] * 2, ["B >= 1", "T >= 3"]),
     "infinity": (either(lambda x: x.shape[0] < math.inf), []),
     "nan": (either(lambda x: x.shape[0] < math.nan), []),
     "numpy number": (either(lambda x: np.int64(3) > x.shape[0]), ["B < 3"]),
