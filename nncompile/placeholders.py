@@ -180,6 +180,29 @@ ALIASES = {
     "pairwise_distance": "nn.functional:pairwise_distance",
 }
 
+# Names of ours in modules that are imported when the first of their names is asked for.
+LATE = {
+    "nn.padding": """
+        nn.CircularPad1d nn.CircularPad2d nn.CircularPad3d nn.ConstantPad1d nn.ConstantPad2d
+        nn.ConstantPad3d nn.ReflectionPad1d nn.ReflectionPad2d nn.ReflectionPad3d
+        nn.ReplicationPad1d nn.ReplicationPad2d nn.ReplicationPad3d nn.ZeroPad1d nn.ZeroPad2d
+        nn.ZeroPad3d nn.modules.padding._ConstantPadNd nn.modules.padding._ReflectionPadNd
+        nn.modules.padding._ReplicationPadNd
+    """,
+    "nn.tuples": """
+        nn.modules.utils._list_with_default nn.modules.utils._ntuple nn.modules.utils._pair
+        nn.modules.utils._quadruple nn.modules.utils._reverse_repeat_tuple nn.modules.utils._single
+        nn.modules.utils._triple nn.modules.utils.consume_prefix_in_state_dict_if_present
+    """,
+    "nn.normalization": """
+        nn.modules.batchnorm._BatchNorm nn.modules.batchnorm._LazyNormBase
+        nn.modules.batchnorm._NormBase nn.modules.instancenorm._InstanceNorm
+    """,
+    "nn.losses": "nn.modules.loss._Loss nn.modules.loss._WeightedLoss",
+    "array.random": "Generator",
+    "autograd.variable": "autograd.Variable",
+}
+
 
 class Name(NamedTuple):
     """What torch's name is: its kind, and the name that it is best known by."""
@@ -236,6 +259,14 @@ def no_ops() -> dict[str, Any]:
              for name in CONTEXTS.split()}
     made |= {name: _identity(name) for name in IDENTITIES.split()}
     return made | {"utils.checkpoint.checkpoint": _checkpoint, "_assert": _assert}
+
+
+@cache
+def aliases() -> dict[str, str]:
+    """Returns where a name of ours is, as module:name, by the name that torch gives it."""
+    late = {full: f"{module}:{full.rpartition('.')[2]}"
+            for module, names in LATE.items() for full in names.split()}
+    return ALIASES | late
 
 
 def _checkpoint(function: Callable[..., Any], *args: Any, use_reentrant: Any = None,
@@ -355,8 +386,10 @@ def _placeholder(module: str, name: str, kind: str) -> Any:
             raise Error(refusal(module, name))
         function._torch = module, name           # type: ignore[attr-defined]
         return _known_as(function, name, refusal(module, name))
-    base = (RuntimeError if kind == "errors" else Refusing if kind == "classes"
-            else import_module(f"{_OURS}.nn.missing").MissingLayer)
+    if kind == "layers":
+        base: Any = import_module(f"{_OURS}.nn.losses").missing_loss(name)
+    else:
+        base = RuntimeError if kind == "errors" else Refusing
     make: Any = type(base)
     return make(name, (base,), {
         "_torch": (module, name), "__doc__": refusal(module, name), "__module__": spelled(module)})
@@ -372,8 +405,8 @@ def find(module: str, name: str) -> Any:
     full = f"{module}.{name}" if module else name
     if full in no_ops():
         return no_ops()[full]
-    if full in ALIASES:
-        where, _, known_as = ALIASES[full].partition(":")
+    if full in aliases():
+        where, _, known_as = aliases()[full].partition(":")
         return getattr(_our_module("" if where == "torch" else where), known_as)
     if full in _sections() and full not in CLASSES:
         return _our_module(full)

@@ -266,6 +266,13 @@ class _Recorder(Recorder, Run):
             self.fail(_WHAT_DRAWS.format(drawn), [])
         return super().op(name, operands, attrs)
 
+    def copied(self, payload: Payload) -> Payload:
+        """Returns a payload that stays: of the model's state its value, which load_weights changes.
+        """
+        if not isinstance(payload, Value) and id(payload) in self.paths:
+            return self.parameter(payload)
+        return super().copied(payload)
+
     def use(self, owned: Array) -> None:
         """Raises TraceError for a Parameter or buffer that the model does not have."""
         if isinstance(owned._payload, Value) or id(owned._payload) in self.paths:

@@ -180,8 +180,7 @@ class Core(NDArrayOperatorsMixin):
 
     def _apart(self) -> Self:
         """Returns a copy, which no later change of this array reaches."""
-        payload = self._payload
-        return Core._array(payload.copy() if isinstance(payload, np.ndarray) else payload)
+        return Core._array(current.get().copied(self._as_operand()))
 
     def _perhaps_apart(self, whole: Core) -> Self:
         """Returns this view, where torch leaves open whether it is a view of `whole` or a copy.
@@ -393,8 +392,15 @@ class Core(NDArrayOperatorsMixin):
 
     @property
     def data(self) -> Self:
-        """The same array as a view that may be changed in place even where this is a Parameter."""
+        """The same array as a view that may be changed in place even where this is a Parameter.
+
+        Assigning gives this array the numbers of another; its views keep the old ones.
+        """
         return self.detach()
+
+    @data.setter
+    def data(self, data: Any) -> None:
+        self._payload = as_array("data", data)._as_operand()
 
     def detach(self) -> Self:
         """Returns a view that no longer counts as a part of a Parameter."""

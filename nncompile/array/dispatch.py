@@ -80,6 +80,10 @@ class Dispatcher:
             raise Error(f"{what} got an array that was kept from a trace: it has no numbers")
         return payload
 
+    def copied(self, payload: Payload) -> Payload:
+        """Returns a payload that no later change of the numbers reaches."""
+        return payload.copy() if isinstance(payload, np.ndarray) else payload
+
     def decide(self, left: Dim, relation: str, right: Dim) -> bool:
         """Returns how two sizes compare, which is not the same in every call.
 

@@ -35,6 +35,13 @@ def default_generator() -> Generator:
     return _default
 
 
+def drawing(generator: Any = None) -> Generator:
+    """Returns NumPy's generator that draws: of a torch.Generator, the given one, or the default."""
+    if generator is None:
+        return default_generator()
+    return getattr(generator, "_draws", generator)
+
+
 def _drawing() -> Any:
     """The lock that NumPy holds while this generator draws; None where nothing was drawn yet."""
     return _default and _default.bit_generator.lock

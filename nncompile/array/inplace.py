@@ -15,7 +15,7 @@ from ir import DimExpr, Error, product, same
 from nncompile.array.core import Core, apply, as_array, filled, in_graph, in_type, operand
 from nncompile.array.dispatch import current
 from nncompile.array.dtypes import Scalar, category, converted
-from nncompile.array.generator import default_generator
+from nncompile.array.generator import drawing
 from nncompile.array.indexing import as_tuple, axis_of, index_items
 from nncompile.array.known import is_mask
 from nncompile.array.products import Products
@@ -158,7 +158,7 @@ class Inplace(Products):
     def _drawn(self, name: str, generator: Generator | None, draw: Callable[[Generator], Any]
                ) -> Self:
         current.get().check_random(name)
-        values = draw(generator or default_generator())
+        values = draw(drawing(generator))
         return self._write(name, Core._array(converted(values, self.dtype)))
 
     def _filled(self, given: Any) -> Self:
@@ -328,8 +328,9 @@ def _put(x: _A, axis: int, ids: Any, values: Any) -> _A:
     column = [-1, *[1] * (x.ndim - 1 - axis)]
     if isinstance(ids._payload, np.ndarray) and not isinstance(size, DimExpr):
         source, there = np.zeros(size, np.int64), np.zeros(size, np.bool_)
-        source[ids._payload], there[ids._payload] = np.arange(len(ids._payload)), True
-        if not len(ids._payload):
+        places = ids._numbers("an index of what is changed")
+        source[places], there[places] = np.arange(len(places)), True
+        if not len(places):
             return x
         last, hit = as_array("", source), as_array("", there)
     else:

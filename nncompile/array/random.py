@@ -7,6 +7,7 @@ for the same seed.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,21 +16,68 @@ from numpy.typing import DTypeLike
 
 from ir import DTYPES, Error
 from nncompile.array.array import Array, as_array
-from nncompile.array.core import DType, check_device
+from nncompile.array.core import Device, DType, check_device
 from nncompile.array.dispatch import current
 from nncompile.array.dtypes import category, converted, name_of
-from nncompile.array.generator import default_generator
+from nncompile.array.generator import drawing
 from nncompile.array.indexing import flat
 
 if TYPE_CHECKING:
-    from numpy.random import Generator
+    from numpy import random as numpy_random
+
+_DEFAULT_SEED = 67280421310721                   # torch's
 
 
-def _drawn(name: str, size: Sequence[Any], dtype: DType, generator: Generator | None,
-           draw: Callable[[Generator, tuple[int, ...]], Any], default: DTypeLike = float) -> Array:
+class Generator:
+    """A generator of random numbers with torch.Generator's methods, on one of NumPy's.
+
+    Every argument `generator` takes it, as it takes a numpy.random.Generator.
+    """
+
+    def __init__(self, device: Any = "cpu") -> None:
+        check_device(device)
+        self.device = Device("cpu")
+        self.manual_seed(_DEFAULT_SEED)
+
+    def manual_seed(self, seed: int) -> Generator:
+        """Begins anew from a seed, and returns the generator."""
+        self._seed = seed
+        self._draws: numpy_random.Generator = np.random.default_rng(seed % 2**64)
+        return self
+
+    def seed(self) -> int:
+        """Begins anew from a seed that the system chooses, and returns it."""
+        self.manual_seed(int(np.random.SeedSequence().generate_state(1, np.uint64)[0]))
+        return self._seed
+
+    def initial_seed(self) -> int:
+        """Returns the seed that the generator began with."""
+        return self._seed
+
+    def get_state(self) -> Array:
+        """Returns the state as an array of bytes, for set_state."""
+        text = json.dumps([self._seed, self._draws.bit_generator.state])
+        return Array(np.frombuffer(text.encode(), np.uint8).copy())
+
+    def set_state(self, new_state: Any) -> None:
+        """Takes a state that get_state returned."""
+        values = new_state.numpy() if isinstance(new_state, Array) else new_state
+        seed, state = json.loads(values.tobytes())
+        self.manual_seed(seed)._draws.bit_generator.state = state
+
+    def clone_state(self) -> Generator:
+        """Returns another generator in the same state."""
+        made = Generator()
+        made.set_state(self.get_state())
+        return made
+
+
+def _drawn(name: str, size: Sequence[Any], dtype: DType, generator: Any,
+           draw: Callable[[numpy_random.Generator, tuple[int, ...]], Any],
+           default: DTypeLike = float) -> Array:
     current.get().check_random(name)
     shape = tuple(map(int, size))
-    values = draw(generator or default_generator(), shape)
+    values = draw(drawing(generator), shape)
     return Array(converted(values, DTYPES[name_of(default if dtype is None else dtype)]))
 
 
@@ -38,7 +86,7 @@ def _floats(name: str, dtype: DType) -> None:
         raise Error(f"{name} draws floats, not {np.dtype(dtype)}")
 
 
-def rand(*size: Any, generator: Generator | None = None, dtype: DType = None, device: Any = None,
+def rand(*size: Any, generator: Any = None, dtype: DType = None, device: Any = None,
          requires_grad: bool = False) -> Array:
     """Returns numbers from the uniform distribution on [0, 1); float32 by default."""
     check_device(device)
@@ -47,7 +95,7 @@ def rand(*size: Any, generator: Generator | None = None, dtype: DType = None, de
                   ).requires_grad_(requires_grad)
 
 
-def randn(*size: Any, generator: Generator | None = None, dtype: DType = None, device: Any = None,
+def randn(*size: Any, generator: Any = None, dtype: DType = None, device: Any = None,
           requires_grad: bool = False) -> Array:
     """Returns numbers from the normal distribution of mean 0 and variance 1; float32 by default."""
     check_device(device)
@@ -57,20 +105,20 @@ def randn(*size: Any, generator: Generator | None = None, dtype: DType = None, d
 
 
 def rand_like(input: Any, *, dtype: DType = None, device: Any = None,
-              generator: Generator | None = None) -> Array:
+              generator: Any = None) -> Array:
     """Returns uniform numbers in the shape and, by default, the dtype of the input."""
     x = as_array("rand_like", input)
     return rand(x.shape, dtype=dtype or x.dtype, device=device, generator=generator)
 
 
 def randn_like(input: Any, *, dtype: DType = None, device: Any = None,
-               generator: Generator | None = None) -> Array:
+               generator: Any = None) -> Array:
     """Returns normal numbers in the shape and, by default, the dtype of the input."""
     x = as_array("randn_like", input)
     return randn(x.shape, dtype=dtype or x.dtype, device=device, generator=generator)
 
 
-def randint(low: int, high: Any = None, size: Any = None, *, generator: Generator | None = None,
+def randint(low: int, high: Any = None, size: Any = None, *, generator: Any = None,
             dtype: DType = None, device: Any = None) -> Array:
     """Returns integers from low to high - 1, int64 by default; randint(high, size) starts at 0."""
     check_device(device)
@@ -89,7 +137,7 @@ def randint_like(input: Any, low: int, high: int | None = None, *, dtype: DType 
     return randint(first, end, x.shape, dtype=dtype or x.dtype)
 
 
-def randperm(n: int, *, generator: Generator | None = None, dtype: DType = None,
+def randperm(n: int, *, generator: Any = None, dtype: DType = None,
              device: Any = None) -> Array:
     """Returns the numbers 0 to n - 1 in random order; int64 by default."""
     check_device(device)
@@ -97,7 +145,7 @@ def randperm(n: int, *, generator: Generator | None = None, dtype: DType = None,
                   default=np.int64)
 
 
-def normal(mean: Any, std: Any, size: Any = None, *, generator: Generator | None = None) -> Array:
+def normal(mean: Any, std: Any, size: Any = None, *, generator: Any = None) -> Array:
     """Returns normal numbers, float32, with one mean and deviation for all or one for each element.
 
     size: the shape; by default the one that mean and std broadcast to.
@@ -109,7 +157,7 @@ def normal(mean: Any, std: Any, size: Any = None, *, generator: Generator | None
     return _drawn("normal", size, None, generator, lambda g, shape: g.normal(mean, std, shape))
 
 
-def bernoulli(input: Any, *, generator: Generator | None = None) -> Array:
+def bernoulli(input: Any, *, generator: Any = None) -> Array:
     """Returns 1 with the probability that the input has at each element, and otherwise 0."""
     x = as_array("bernoulli", input)
     p = x._numbers("bernoulli")

@@ -343,8 +343,10 @@ def _from_end(ids: Any, size: Dim) -> Any:
         numbers = ids._payload
         if (wrong := numbers[(numbers < -size) | (numbers >= size)]).size:
             raise Error(f"the index {wrong.flat[0]} is out of range for an axis of size {size}")
-        below = numbers < 0
-        return Core._array(np.where(below, numbers + size, numbers)) if below.any() else ids
+        if not (numbers < 0).any():
+            return ids
+        numbers = ids._numbers("an index with negative numbers")
+        return Core._array(np.where(numbers < 0, numbers + size, numbers))
     return apply("where", ids < 0, ids + in_graph(size), ids)
 
 

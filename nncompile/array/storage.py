@@ -75,12 +75,12 @@ class Storage:
             other.lost = _PERHAPS_SHARED
             other.version += 1
 
-    def _kept(self, value: NDArray) -> NDArray:
+    def _kept(self, value: NDArray) -> Payload:
         """Returns the numbers in the old memory where it is kept and writable, otherwise a copy."""
         if not self.in_memory or not isinstance(self.value, np.ndarray):
-            return value.copy()
+            return current.get().copied(value)
         if not self.value.flags.writeable:
-            return value.copy()
+            return current.get().copied(value)
         self.value[...] = value
         return self.value
 

@@ -20,7 +20,7 @@ import numpy as np
 from ir import NDArray
 from nncompile.array import Array
 from nncompile.array.dtypes import converted
-from nncompile.array.generator import default_generator
+from nncompile.array.generator import drawing
 from nncompile.array.generator import manual_seed as manual_seed
 from nncompile.array.gradients import no_grad
 from nncompile.errors import InputError
@@ -44,7 +44,7 @@ _PIECE = 8192                                    # numbers drawn at a time
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None
              ) -> Tensor:
     """Draws from the uniform distribution on [a, b)."""
-    draws = generator or default_generator()
+    draws = drawing(generator)
 
     def draw(numbers: NDArray) -> None:
         numbers[...] = draws.uniform(a, b, numbers.size)
@@ -55,7 +55,7 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generato
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None
             ) -> Tensor:
     """Draws from the normal distribution."""
-    draws = generator or default_generator()
+    draws = drawing(generator)
 
     def draw(numbers: NDArray) -> None:
         if mean != 0:
@@ -74,7 +74,7 @@ def trunc_normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float 
         raise InputError(f"trunc_normal_ needs a <= b, got {a} and {b}")
     if mean < a - 2 * std or mean > b + 2 * std:
         warnings.warn(f"the mean {mean} is more than 2 std outside of {a}..{b}", stacklevel=2)
-    draws = generator or default_generator()
+    draws = drawing(generator)
     likely = math.erf((b - mean) / std / math.sqrt(2)) - math.erf((a - mean) / std / math.sqrt(2))
     values = np.empty(tensor.shape)
     missing = np.ones(tensor.shape, bool)
@@ -187,7 +187,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = N
     rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
     if rows * columns == 0:
         return tensor
-    draws = generator or default_generator()
+    draws = drawing(generator)
     drawn = draws.normal(0, 1, (max(rows, columns), min(rows, columns)))
     q, r = np.linalg.qr(drawn)
     q *= np.sign(np.diag(r))
@@ -203,7 +203,7 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Gener
     """
     if len(tensor.shape) != 2:
         raise InputError(f"sparse_ fills a matrix, not {list(tensor.shape)}")
-    draws, (rows, columns) = generator or default_generator(), tensor.shape
+    draws, (rows, columns) = drawing(generator), tensor.shape
     values = draws.normal(0, std, (rows, columns))
     for column in range(columns):
         values[draws.permutation(rows)[: math.ceil(sparsity * rows)], column] = 0

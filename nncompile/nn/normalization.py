@@ -123,7 +123,7 @@ class GroupNorm(_Normalization):
                 f"bias={self.bias is not None}")
 
 
-class _ByChannel(_Normalization):
+class _NormBase(_Normalization):
     """Normalisation of each channel with running statistics: BatchNorm1d, InstanceNorm1d.
 
     weight and bias [num_features] start as 1 and 0, running_mean and running_var as 0 and 1.
@@ -169,20 +169,18 @@ class _ByChannel(_Normalization):
                 f"track_running_stats={self.track_running_stats}")
 
 
-class BatchNorm1d(_ByChannel):
-    """Computes (x - mean) / sqrt(variance + eps) * weight + bias for each channel.
-
-    The input is [N, C] or [N, C, L]. Mean and variance are the running ones in eval mode, and the
-    batch's in training mode or where track_running_stats is off. Ioffe and Szegedy (2015),
-    arXiv:1502.03167.
-    """
+class _BatchNorm(_NormBase):
+    """Computes what BatchNorm1d does, of any input that _check_input_dim lets pass."""
 
     def _unlike_eval(self) -> bool:
         return self.training
 
+    def _check_input_dim(self, input: Array) -> None:
+        """Raises an error for an input of another rank; subclasses define it."""
+        raise NotImplementedError(f"{type(self).__name__} has no _check_input_dim")
+
     def forward(self, input: Array) -> Any:
-        if input.ndim not in (2, 3):
-            raise InputError(f"BatchNorm1d takes [N, C] or [N, C, L], not {input.type}")
+        self._check_input_dim(input)
         kept = not self.training or self.track_running_stats
         return F.batch_norm(
             input, self.running_mean if kept else None, self.running_var if kept else None,
@@ -200,18 +198,35 @@ class BatchNorm1d(_ByChannel):
         return 1 / float(number) if self.momentum is None else self.momentum
 
 
-class InstanceNorm1d(_ByChannel):
-    """Normalises each channel of each instance of [N, C, L] or [C, L] to mean 0 and variance 1.
+class BatchNorm1d(_BatchNorm):
+    """Computes (x - mean) / sqrt(variance + eps) * weight + bias for each channel.
 
-    With affine, the result times weight plus bias. With track_running_stats, eval mode uses the
-    running statistics instead. Ulyanov, Vedaldi and Lempitsky (2016), arXiv:1607.08022.
+    The input is [N, C] or [N, C, L]. Mean and variance are the running ones in eval mode, and the
+    batch's in training mode or where track_running_stats is off. Ioffe and Szegedy (2015),
+    arXiv:1502.03167.
     """
+
+    def _check_input_dim(self, input: Array) -> None:
+        if input.ndim not in (2, 3):
+            raise InputError(f"BatchNorm1d takes [N, C] or [N, C, L], not {input.type}")
+
+
+class _InstanceNorm(_NormBase):
+    """What the layers of instance normalisation share: the defaults of their arguments."""
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1,
                  affine: bool = False, track_running_stats: bool = False, device: Any = None,
                  dtype: DTypeLike | None = None, *, bias: bool = True) -> None:
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype,
                          bias=bias)
+
+
+class InstanceNorm1d(_InstanceNorm):
+    """Normalises each channel of each instance of [N, C, L] or [C, L] to mean 0 and variance 1.
+
+    With affine, the result times weight plus bias. With track_running_stats, eval mode uses the
+    running statistics instead. Ulyanov, Vedaldi and Lempitsky (2016), arXiv:1607.08022.
+    """
 
     def forward(self, input: Array) -> Any:
         if input.ndim not in (2, 3):
@@ -233,15 +248,15 @@ class InstanceNorm1d(_ByChannel):
             self.training or not self.track_running_stats, self.momentum or 0.0, self.eps)
 
 
-class _LazyByChannel(_ByChannel):
+class _LazyNormBase(_NormBase):
     """A layer that takes num_features from its first input, and then becomes a `becomes`."""
 
-    becomes: type[_ByChannel]
+    becomes: type[_NormBase]
 
     def __init__(self, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
                  track_running_stats: bool = True, device: Any = None,
                  dtype: DTypeLike | None = None, *, bias: bool = True) -> None:
-        _ByChannel.__init__(self, 0, eps, momentum, False, False, bias=False)
+        _NormBase.__init__(self, 0, eps, momentum, False, False, bias=False)
         self.affine, self.track_running_stats = affine, track_running_stats
         if affine:
             self.weight = UninitializedParameter(device=device, dtype=dtype)
@@ -278,13 +293,13 @@ class _LazyByChannel(_ByChannel):
         return self.forward(input)
 
 
-class LazyBatchNorm1d(_LazyByChannel, BatchNorm1d):
+class LazyBatchNorm1d(_LazyNormBase, BatchNorm1d):
     """A BatchNorm1d that takes num_features from its first input, of a call or a trace."""
 
     becomes = BatchNorm1d
 
 
-class LazyInstanceNorm1d(_LazyByChannel, InstanceNorm1d):
+class LazyInstanceNorm1d(_LazyNormBase, InstanceNorm1d):
     """An InstanceNorm1d that takes num_features from its first input, of a call or a trace."""
 
     becomes = InstanceNorm1d

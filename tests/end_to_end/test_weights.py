@@ -223,3 +223,44 @@ def test_a_load_that_fails_changes_nothing(monkeypatch):
     for value in graph.params:
         if value.name in before:
             assert np.array_equal(graph.data[value], before[value.name]), value.name
+
+
+class _Copies(nn.Module):
+    """A model that uses copies of its parameters and buffers, made in every way."""
+
+    def __init__(self, seed):
+        super().__init__()
+        rng = np.random.default_rng(seed)
+        self.w = nn.Parameter(rng.standard_normal(3).astype(np.float32))
+        self.register_buffer("b", rng.standard_normal(3).astype(np.float32))
+
+    def forward(self, x):
+        filled, assigned, given = (nncompile.zeros(3) for _ in range(3))
+        filled.copy_(self.w)
+        assigned[...] = self.b
+        given.data = self.b
+        copies = [self.w.clone(), self.w.new_tensor(self.b), nncompile.tensor(self.w),
+                  self.b.to(nncompile.float32, copy=True), self.w.flip(0), self.b.repeat(1)]
+        return [x + copy for copy in [filled, assigned, given, *copies]]
+
+
+def test_a_copy_of_a_parameter_takes_the_weights_that_are_loaded():
+    fast, other = nncompile.compile(_Copies(0), "f32[B, 3]"), _Copies(1)
+    fast.load_weights(other.state_dict())
+    x = np.ones((2, 3), np.float32)
+    for got, wanted in zip(fast(x), other(x), strict=True):
+        np.testing.assert_array_equal(got, wanted)
+
+
+def test_negative_indices_of_a_buffer_cannot_be_loaded_in_silence():
+    class Picks(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("i", np.array([-1, 0]))
+
+        def forward(self, x):
+            return x[:, self.i]
+
+    fast = nncompile.compile(Picks(), "f32[B, 3]")
+    with pytest.raises(nncompile.InputError, match="'i' cannot change"):
+        fast.load_weights({"i": np.array([1, 1])})

@@ -15,6 +15,7 @@ from nncompile import nn
 from nncompile.placeholders import (
     CLASSES,
     TORCH_VERSION,
+    aliases,
     is_placeholder,
     names_of,
     no_ops,
@@ -71,8 +72,7 @@ def test_no_name_of_torchs_hides_a_module_of_ours():
 
 
 def test_every_no_op_and_alias_is_a_name_of_torch():
-    from nncompile.placeholders import ALIASES
-    for full in (*no_ops(), *ALIASES):
+    for full in (*no_ops(), *aliases()):
         module, _, name = full.rpartition(".")
         assert name in names_of(module), full
 
