@@ -12,7 +12,18 @@ from typing import Any
 from ir.builder import Builder
 from ir.graph import RELATIONS, Graph, Operand, Value, Where
 from ir.printer import ORIGIN, WORD
-from ir.types import DTYPES, MAX_COEFFICIENT, Dim, Error, TensorType, Term, polynomial, symbol
+from ir.types import (
+    DTYPES,
+    MAX_COEFFICIENT,
+    Dim,
+    DimExpr,
+    Error,
+    TensorType,
+    Term,
+    floor_div,
+    polynomial,
+    symbol,
+)
 
 _KINDS = {"%": "input", "@": "parameter", "$": "constant"}
 
@@ -30,6 +41,7 @@ _TOKEN = re.compile(rf"""\s*(?:
 
 _COMMENT = re.compile(rf"# *({_STRING}|{ORIGIN})(?: {{2,}}({_STRING}|{ORIGIN}))? *")
 
+_QUOTIENT, _MAX_DEPTH = "FloorDiv", 16           # of quotients within quotients
 _MAX_DIGITS = 19                                 # of a number in a size: 64 bits
 
 
@@ -44,7 +56,7 @@ class _Line:
 
     def __init__(self, text: str) -> None:
         self.tokens: list[tuple[str, str]] = []  # (group of _TOKEN, text)
-        self.position = 0
+        self.position = self.depth = 0
         at = 0
         while not self.tokens or self.tokens[-1][0] != "end":
             if (match := _TOKEN.match(text, at)) is None:
@@ -134,11 +146,28 @@ def _read_product(line: _Line, sign: str) -> Term:
             coefficient *= _read_int(line)
         else:
             name = line.take("word", "a size: a number, a capitalised name, or such as 2*B + 1")
-            names += [n for (n,), _ in symbol(name).terms]
+            names += _read_quotient(line) if name == _QUOTIENT and line.accept("(") else [
+                n for (n,), _ in symbol(name).terms]
         if abs(coefficient) > MAX_COEFFICIENT:
             raise Error("a number in a size is too large")
         if not line.accept("*"):
             return tuple(names), coefficient
+
+
+def _read_quotient(line: _Line) -> list[str]:
+    """The rest of FloorDiv(T + 1, 2), from which nothing whole can be taken out."""
+    line.depth += 1
+    if line.depth > _MAX_DEPTH:
+        raise Error("a size is nested too deeply")
+    numerator = _read_size(line)
+    line.expect(",")
+    quotient = floor_div(numerator, _read_int(line))
+    line.expect(")")
+    line.depth -= 1
+    match quotient:
+        case DimExpr(terms=((names, 1),)):
+            return [*names]
+    raise Error(f"a quotient within a size is in its simplest form, not {quotient}")
 
 
 def _read_int(line: _Line) -> int:

@@ -1,7 +1,8 @@
 """Tensor types: an element type and a shape. In f32[B, 784] the size B is known in a call only.
 
 A symbolic size is an integer polynomial in named sizes (B, B*T, 2*B + 1) in canonical form: two
-sizes are the same exactly when their terms are. Named sizes are any integers from 0 on. A question
+sizes are the same exactly when their terms are. A quotient that is rounded down takes the place of
+a name in it. Named sizes are any integers from 0 on. A question
 whose answer depends on their values (is B 1?) is refused, so that nothing can be decided for one
 batch size and used for another.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache, reduce, wraps
 from keyword import iskeyword
-from math import inf, prod
+from math import gcd, inf, prod
 from operator import index, mul
 from typing import Any, TypeVar
 
@@ -36,6 +37,7 @@ MAX_WHOLE = 2**53                                # up to here a float is every w
 _MAX_RANK = 64                                   # NumPy's own limit
 _MAX_TERMS = 256                                 # a text from anywhere must not explode here
 _MAX_DEGREE = 256
+_LONGEST_FACTOR = 1000                           # characters of a quotient within a size
 MAX_COEFFICIENT = 2**63 - 1
 
 
@@ -165,14 +167,15 @@ def symbol(name: str) -> DimExpr:
 def symbol_name(dim: Dim) -> str | None:
     """Returns the name of a size that is nothing but a name; None for 4 and for 2*B."""
     match dim:
-        case DimExpr(terms=(((name,), 1),)):
+        case DimExpr(terms=(((name,), 1),)) if not isinstance(name, Floored):
             return name
     return None
 
 
 def names_in(dim: Dim) -> set[str]:
     """Returns the names that a size is computed from."""
-    return {name for monomial, _ in terms(dim) for name in monomial}
+    return {name for monomial, _ in terms(dim) for factor in monomial
+            for name in (names_in(factor.numerator) if isinstance(factor, Floored) else [factor])}
 
 
 def terms(dim: Dim) -> tuple[Term, ...]:
@@ -252,6 +255,52 @@ def _exact_quotient(a: Dim, b: Dim) -> Dim:
     return quotient + rest // b if isinstance(b, int) else quotient
 
 
+class Floored(str):
+    """A factor of a size that is a quotient rounded down, such as FloorDiv(T + 1, 2).
+
+    It takes the place of a name in a monomial; as text it is written as it is parsed. numerator:
+    at least 0 for all sizes. divisor: at least 2.
+    """
+
+    __slots__ = ("divisor", "numerator")
+
+    numerator: DimExpr
+    divisor: int
+
+    def __new__(cls, numerator: DimExpr, divisor: int) -> Floored:
+        made = super().__new__(cls, f"FloorDiv({numerator}, {divisor})")
+        made.numerator, made.divisor = numerator, divisor
+        return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Floored, (self.numerator, self.divisor)
+
+
+def floor_div(a: Dim, b: int) -> Dim:
+    """Returns a / b rounded down, for a divisor above 0.
+
+    What is a whole multiple of b is taken out, so that (2*T + 3) / 2 is T + 1; the rest, such as
+    T / 2, becomes a factor of the size.
+    Raises Error for another divisor, and for a size that is too complicated.
+    """
+    if b < 1:
+        raise Error(f"a size is divided by {b}")
+    whole = polynomial((m, c // b) for m, c in terms(a))
+    rest = a - whole * b                         # all coefficients are 0 to b - 1
+    if isinstance(rest, int):
+        return whole
+    shared = gcd(b, *(c for m, c in terms(rest) if m))
+    if shared > 1:                               # (2*T + 1) / 4 is T / 2
+        return whole + floor_div(polynomial((m, c // shared) for m, c in terms(rest)), b // shared)
+    match rest:
+        case DimExpr(terms=(((Floored() as inner,), 1),)):
+            return whole + floor_div(inner.numerator, inner.divisor * b)
+    factor = Floored(rest, b)
+    if len(factor) > _LONGEST_FACTOR:
+        raise Error(f"a size that contains {factor[:40]}... is too complicated")
+    return whole + DimExpr((((factor,), 1),))
+
+
 def product(dims: Iterable[Dim]) -> Dim:
     """Returns the number of elements of a shape; 1 for a scalar."""
     one: Dim = 1
@@ -290,7 +339,13 @@ def evaluate_dim(dim: Dim, sizes: Mapping[str, int]) -> int:
     """Returns a size as a number. Raises Error for a name that has no value in `sizes`."""
     if unknown := names_in(dim) - sizes.keys():
         raise Error(f"the size {min(unknown)} is not a size of any input")
-    return sum(c * prod(sizes[name] for name in m) for m, c in terms(dim))
+    return sum(c * prod(_number_of(factor, sizes) for factor in m) for m, c in terms(dim))
+
+
+def _number_of(factor: str, sizes: Mapping[str, int]) -> int:
+    if isinstance(factor, Floored):
+        return evaluate_dim(factor.numerator, sizes) // factor.divisor
+    return sizes[factor]
 
 
 # -- tensors ---------------------------------------------------------------------------------------

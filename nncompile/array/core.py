@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike
 
 from ir import DTYPES, DimExpr, Error, NDArray, TensorType, Value, product, same, type_of
 from ir.float_mode import StandardFloats
-from ir.types import symbol
+from ir.types import Floored, symbol
 from nncompile.array.dispatch import Change, Payload, current
 from nncompile.array.dtypes import (
     OF_IR,
@@ -524,11 +524,18 @@ def in_graph(size: Any) -> Any:
         return size
     parts = []
     for monomial, coefficient in size.terms:
-        factors = [_counted(symbol(name)) for name in monomial]
+        factors = [_computed(factor) for factor in monomial]
         if coefficient != 1 or not factors:
             factors.append(in_type(coefficient, "i64"))
         parts.append(reduce(partial(apply, "mul"), factors))
     return reduce(partial(apply, "add"), parts)
+
+
+def _computed(factor: str) -> Any:
+    """A factor of a size as an array without dimensions: a named size, or a quotient."""
+    if isinstance(factor, Floored):
+        return apply("floor_div", in_graph(factor.numerator), float(factor.divisor))
+    return _counted(symbol(factor))
 
 
 def _counted(size: DimExpr) -> Any:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ir import DTYPES, DimExpr, Error, NDArray
 from ir.records import dataclass
-from ir.types import Dim, extent, terms
+from ir.types import Dim, Floored, extent, floor_div, terms
 from nncompile.array import Array, apply
 from nncompile.array.creation import stack
 
@@ -93,7 +93,14 @@ def truncated(a: Dim, b: Dim) -> Dim:
         return abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
     if extent(a)[0] < 0 or extent(b)[0] < 0:
         raise Error(f"whether {a} and {b} are negative is not known before run time")
-    return a // b
+    return floor_div(a, b) if isinstance(b, int) else a // b
+
+
+def remainder(a: Dim, b: Dim) -> Dim:
+    """Returns a - b * floor(a / b). Raises Error where that is not one size."""
+    if isinstance(a, int) and isinstance(b, int) and b:
+        return a % b
+    return a - truncated(a, b) * b
 
 
 def size_in_graph(size: Dim, dtype: str = "i64") -> Array:
@@ -104,15 +111,17 @@ def size_in_graph(size: Dim, dtype: str = "i64") -> Array:
     for names, coefficient in terms(size):
         part = Array(np.array(coefficient, DTYPES[dtype]))
         for name in names:
-            ones = apply("full", 1.0, shape=(_named(name),), dtype=dtype)
-            part = apply("mul", part, apply("sum", ones, axes=(0,), keepdims=False))
+            part = apply("mul", part, _factor(name, dtype))
         total = part if total is None else apply("add", total, part)
     assert total is not None
     return total
 
 
-def _named(name: str) -> DimExpr:
-    return DimExpr((((name,), 1),))
+def _factor(factor: str, dtype: str) -> Array:
+    if isinstance(factor, Floored):
+        return apply("floor_div", size_in_graph(factor.numerator, dtype), float(factor.divisor))
+    ones: Array = apply("full", 1.0, shape=(DimExpr((((factor,), 1),)),), dtype=dtype)
+    return apply("sum", ones, axes=(0,), keepdims=False)
 
 
 def in_graph(sizes: Sizes) -> Array:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from ir.graph import Graph, Node, Value
 from ir.ops import split_then
-from ir.types import Dim, DimExpr, TensorType, divide, symbol
+from ir.types import Dim, DimExpr, TensorType, divide, names_in, symbol
 from nncompile.schedule.ops import SCHEDULES
 from nncompile.schedule.rows import Axes, MixedRows, aligned
 
@@ -50,7 +50,7 @@ def _axis_with(type_: TensorType, batch: str) -> int | None:
 
 
 def _mentions(dim: Dim, name: str) -> bool:
-    return isinstance(dim, DimExpr) and any(name in monomial for monomial, _ in dim.terms)
+    return isinstance(dim, DimExpr) and name in names_in(dim)
 
 
 def _rows_of(node: Node, batch: str, axes: Axes) -> int | None:

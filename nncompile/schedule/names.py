@@ -11,7 +11,7 @@ from keyword import iskeyword
 from ir.graph import Value, named_sizes
 from ir.ops import OPS
 from ir.printer import print_call
-from ir.types import Dim, DimExpr, Term, terms
+from ir.types import Dim, DimExpr, Floored, Term, terms
 from nncompile.schedule.program import Place, Program, Step
 
 _COMMENT = 120        # the longest comment: that of a concatenation is repeated for each piece
@@ -47,12 +47,18 @@ def number_text(dim: Dim, names: Mapping[str, str]) -> str:
         return str(dim)
     parts = []
     for monomial, coefficient in _printed_terms(dim):
-        factors = [names[name] for name in monomial]
+        factors = [_factor(factor, names) for factor in monomial]
         if abs(coefficient) != 1 or not factors:
             factors.append(str(abs(coefficient)))
         parts.append(("- " if coefficient < 0 else "+ ") + " * ".join(factors))
     first, *rest = parts
     return " ".join([first.removeprefix("+ ").replace("- ", "-"), *rest])
+
+
+def _factor(factor: str, names: Mapping[str, str]) -> str:
+    if isinstance(factor, Floored):
+        return f"({factor_text(factor.numerator, names)} // {factor.divisor})"
+    return names[factor]
 
 
 def _printed_terms(dim: Dim) -> list[Term]:
@@ -62,7 +68,9 @@ def _printed_terms(dim: Dim) -> list[Term]:
 
 def sizes_in_order(dim: Dim) -> Iterable[str]:
     """Returns the named sizes of a size, in the order in which its text mentions them first."""
-    return dict.fromkeys(name for monomial, _ in _printed_terms(dim) for name in monomial)
+    return dict.fromkeys(
+        name for monomial, _ in _printed_terms(dim) for factor in monomial
+        for name in (sizes_in_order(factor.numerator) if isinstance(factor, Floored) else [factor]))
 
 
 def factor_text(dim: Dim, names: Mapping[str, str]) -> str:

@@ -56,6 +56,22 @@ def test_sizes_are_computed_where_the_file_computes_them() -> None:
     assert lines(graph) == ["%0: f32[B, 2*T, 3] = reshape(%x) {shape = [B, 2*T, 3]}"]
 
 
+def test_a_quotient_that_is_not_whole_is_rounded_down_in_each_call() -> None:
+    graph = nncompile.from_onnx(model([
+        node("Shape", "x", "s"), node("Gather", "s one", "t"), node("Div", "t two", "h"),
+        node("Unsqueeze", "h axes", "half"), node("Slice", "x axes half one1", "front"),
+        node("Slice", "x half end one1", "back"), node("Mod", "t two", "odd"),
+        node("Identity", "odd", "z")], {"x": ["B", "T"]}, "front back z", one=np.array(1),
+        two=np.array(2), axes=np.array([0]), one1=np.array([1]), end=np.array([2**62])))
+    assert str(graph.outputs[0].type) == "f32[B, FloorDiv(T, 2)]"
+    fast = nncompile.compile(graph)
+    for width in (7, 8):
+        front, back, odd = fast(X[:, :width])
+        np.testing.assert_array_equal(front, X[:, :width // 2])
+        np.testing.assert_array_equal(back, X[:, width // 2:width])
+        assert odd == width % 2
+
+
 def test_ranges_and_fills_of_a_size_are_made_in_each_call() -> None:
     graph = nncompile.from_onnx(model([
         node("Shape", "x", "s", start=1, end=2), node("Squeeze", "s axes", "t"),

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ir.graph import Value
 from ir.printer import name_values
-from ir.types import DimExpr, divide, product, symbol
+from ir.types import divide, names_in, product, symbol
 from nncompile.cpu.driver.outline import fold
 from nncompile.cpu.driver.plan import locate_slots, plan_text, read_sizes
 from nncompile.cpu.driver.steps import call_of
@@ -124,7 +124,6 @@ def arguments(program: Program) -> Iterator[tuple[int, Place, Value]]:
 def _block_start(number: int, value: Value, batch: str, printer: Printer) -> str:
     """Where the current block starts in an argument; one without the batch is read whole."""
     row = divide(product(value.type.shape), symbol(batch))
-    if row is None or not any(batch in monomial for dim in value.type.shape
-                              if isinstance(dim, DimExpr) for monomial, _ in dim.terms):
+    if row is None or not any(batch in names_in(dim) for dim in value.type.shape):
         return f"pointer(args, {number})"
     return at(value.type.dtype, f"pointer(args, {number})", f"row * {printer.factor(row)}")

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import functools
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from ir.graph import Requirement, Value, named_sizes
-from ir.types import Dim, DimExpr, divide, same, symbol, terms
+from ir.types import Dim, DimExpr, Floored, divide, same, symbol, terms
 from nncompile.cpu import layout
 from nncompile.cpu.driver.text import Names, Printer
 from nncompile.schedule import Program
@@ -42,9 +43,14 @@ def _block_quotients(program: Program) -> list[tuple[int, Dim]]:
 
 
 def _size_limit(program: Program) -> int:
-    coefficients = [sum(abs(c) for _, c in d.terms) if isinstance(d, DimExpr) else d
-                    for d in program.dims]
+    coefficients = [_most(d) if isinstance(d, DimExpr) else d for d in program.dims]
     return 2**60 // max(1, *coefficients, len(program.buffers))
+
+
+def _most(dim: DimExpr) -> int:
+    """What a size and each part of its computation are at most, where every named size is 1."""
+    return sum(abs(c) * math.prod(_most(factor.numerator) for factor in monomial
+                                  if isinstance(factor, Floored)) for monomial, c in dim.terms)
 
 
 def _size_powers(program: Program) -> dict[str, int]:
@@ -52,8 +58,23 @@ def _size_powers(program: Program) -> dict[str, int]:
     powers = dict.fromkeys(named_sizes(program.graph), 1)
     for dim in program.dims:
         for monomial, _ in dim.terms if isinstance(dim, DimExpr) else ():
-            powers |= {name: max(powers[name], monomial.count(name)) for name in monomial}
+            for name, power in _powers(monomial).items():
+                powers[name] = max(powers[name], power)
     return powers
+
+
+def _powers(monomial: Sequence[str]) -> Counter[str]:
+    """The power of each named size in a product; a quotient is no larger than its numerator."""
+    found: Counter[str] = Counter()
+    for factor in monomial:
+        if isinstance(factor, Floored):
+            inner: Counter[str] = Counter()
+            for each, _ in factor.numerator.terms:
+                inner |= _powers(each)
+            found += inner
+        else:
+            found[factor] += 1
+    return found
 
 
 # -- as text ---------------------------------------------------------------------------------------

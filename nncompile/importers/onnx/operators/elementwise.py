@@ -13,7 +13,7 @@ from ir.types import FLOATS, extent
 from nncompile.array import Array, apply
 from nncompile.importers.onnx.node import Node
 from nncompile.importers.onnx.operator import Operator, Rows
-from nncompile.importers.sizes import Sizes, elementwise, truncated
+from nncompile.importers.sizes import Sizes, elementwise, remainder, truncated
 
 _SELU_ALPHA, _SELU_GAMMA = 1.6732632423543772, 1.0507009873554805
 
@@ -101,7 +101,7 @@ def _mod(node: Node, a: Array, b: Array) -> Array:
 def _size_mod(node: Node, a: Any, b: Any) -> Any:
     if node.flag("fmod"):
         raise Error("fmod of sizes")
-    return elementwise(operator.mod, a, b)
+    return elementwise(remainder, a, b)
 
 
 def _pow(node: Node, x: Array, exponent: Array) -> Array:
