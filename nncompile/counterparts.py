@@ -73,6 +73,7 @@ class Missing:
 
 Entry = str | Callable[..., str] | Missing
 _NO_OPERATOR = Missing("ONNX has no such operator")
+_NO_SHIFT = Missing("ONNX's BitShift is for unsigned integers alone")
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,18 @@ def _infix(operator: str, onnx: Entry) -> Row:
     """Returns the row of an operator between two operands, the same in NumPy, torch and JAX."""
     text = f"{{0}} {operator} {{1}}"
     return Row(text, text, text, onnx)
+
+
+def _of_bits(operator: str, onnx: Entry) -> Row:
+    """Returns the row of an operator between integers, whose plain numbers may not be floats."""
+    def write(x: str, y: str) -> str:
+        return f"{_whole(x)} {operator} {_whole(y)}"
+    return Row(write, write, write, onnx)
+
+
+def _whole(text: str) -> str:
+    """Returns the text of an operand, of a plain number that of an integer."""
+    return text if text.isidentifier() else f"({int(float(text.strip('()')))})"
 
 
 def _function(numpy: str, onnx: Entry, torch: str = "") -> Row:
@@ -365,9 +378,16 @@ COUNTERPARTS: dict[str, Row] = {
     "floor_div": _infix("//", Missing("ONNX's Div rounds before a Floor could")),
     "remainder": _infix("%", Missing("ONNX's Mod of floats has the sign of the dividend")),
     "pow": _infix("**", "Pow"),
+    # elementwise: integers
+    "bitwise_and": _of_bits("&", "BitwiseAnd"),
+    "bitwise_or": _of_bits("|", "BitwiseOr"),
+    "bitwise_xor": _of_bits("^", "BitwiseXor"),
+    "left_shift": _of_bits("<<", _NO_SHIFT),
+    "right_shift": _of_bits(">>", _NO_SHIFT),
     # elementwise: floats
     "div": _infix("/", "Div"),
     "copysign": _function("copysign", _NO_OPERATOR),
+    "atan2": _function("arctan2", _NO_OPERATOR, torch="atan2"),
     "exp": _function("exp", "Exp"),
     "expm1": _function("expm1", _NO_OPERATOR),
     "exp2": _function("exp2", _NO_OPERATOR),

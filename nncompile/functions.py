@@ -41,6 +41,9 @@ sin, cos, tan = _function("sin"), _function("cos"), _function("tan")
 asin, acos, atan = _function("asin"), _function("acos"), _function("atan")
 sinh, cosh, tanh = _function("sinh"), _function("cosh"), _function("tanh")
 asinh, acosh, atanh = _function("asinh"), _function("acosh"), _function("atanh")
+arcsin, arccos, arctan = _function("arcsin"), _function("arccos"), _function("arctan")
+arcsinh, arccosh, arctanh = _function("arcsinh"), _function("arccosh"), _function("arctanh")
+fix = _function("fix")
 sigmoid, erf, erfc, relu = map(_function, ("sigmoid", "erf", "erfc", "relu"))
 neg, negative, positive = _function("neg"), _function("negative"), _function("positive")
 abs, absolute, sign = _function("abs"), _function("absolute"), _function("sign")
@@ -54,6 +57,13 @@ add, sub, subtract = _binary("add"), _binary("sub"), _binary("subtract")
 mul, multiply, pow = _binary("mul"), _binary("multiply"), _binary("pow")
 div, divide, true_divide = _binary("div"), _binary("divide"), _binary("true_divide")
 floor_divide, remainder = _binary("floor_divide"), _binary("remainder")
+fmax, fmin, hypot = _function("fmax"), _function("fmin"), _function("hypot")
+atan2, arctan2, heaviside = _function("atan2"), _function("arctan2"), _function("heaviside")
+bitwise_and, bitwise_or = _binary("bitwise_and"), _binary("bitwise_or")
+bitwise_xor, bitwise_not = _binary("bitwise_xor"), _function("bitwise_not")
+bitwise_left_shift = _binary("bitwise_left_shift")
+bitwise_right_shift = _binary("bitwise_right_shift")
+xlogy, rsub = _binary("xlogy"), from_outside(elementwise.rsub)
 fmod = _binary("fmod")
 maximum, minimum = _binary("maximum"), _binary("minimum")
 eq, ne, lt, le, gt, ge = map(_binary, ("eq", "ne", "lt", "le", "gt", "ge"))
@@ -165,28 +175,30 @@ def allclose(input: Any, other: Any, rtol: float = 1e-5, atol: float = 1e-8,
 
 __all__ = [
     "_assert", "abs", "absolute", "acos", "acosh", "add", "addcdiv", "addcmul", "addmm", "all",
-    "allclose", "amax", "amin", "aminmax", "any", "arange", "argmax", "argmin", "argsort",
-    "argwhere", "as_tensor", "asin", "asinh", "atan", "atanh", "baddbmm", "bernoulli",
-    "bincount", "bmm", "broadcast_tensors", "broadcast_to", "bucketize", "cat", "ceil", "chunk",
+    "allclose", "amax", "amin", "aminmax", "any", "arange", "arccos", "arccosh", "arcsin",
+    "arcsinh", "arctan", "arctan2", "arctanh", "argmax", "argmin", "argsort", "argwhere",
+    "as_tensor", "asin", "asinh", "atan", "atan2", "atanh", "baddbmm", "bernoulli", "bincount",
+    "bitwise_and", "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift",
+    "bitwise_xor", "bmm", "broadcast_tensors", "broadcast_to", "bucketize", "cat", "ceil", "chunk",
     "clamp", "clamp_max", "clamp_min", "clip", "clone", "column_stack", "concat", "concatenate",
     "copysign", "cos", "cosh", "count_nonzero", "cumprod", "cumsum", "detach", "diag",
     "diag_embed", "diagonal", "diff", "div", "divide", "dot", "einsum", "empty", "empty_like",
-    "eq", "equal", "erf", "erfc", "exp", "exp2", "expm1", "eye", "flatten", "flip", "fliplr",
-    "flipud", "floor", "floor_divide", "fmod", "frac", "from_numpy", "full", "full_like", "gather",
-    "ge", "greater", "greater_equal", "gt", "hstack", "index_add", "index_select", "is_tensor",
-    "isclose", "isfinite", "isinf", "isnan", "le", "lerp", "less", "less_equal", "linspace",
-    "log", "log1p", "log2", "log10", "log_softmax", "logaddexp", "logical_and", "logical_not",
-    "logical_or", "logical_xor", "logsumexp", "lt", "masked_fill", "masked_select", "matmul",
-    "max", "maximum", "mean", "meshgrid", "min", "minimum", "mm", "moveaxis", "movedim", "mul",
-    "multiply", "mv", "nan_to_num", "narrow", "ne", "neg", "negative", "nonzero", "norm",
-    "normal", "not_equal", "numel", "one_hot", "ones", "ones_like", "outer", "pad", "permute",
-    "positive", "pow", "prod", "rand", "rand_like", "randint", "randint_like", "randn",
-    "randn_like", "randperm", "ravel", "reciprocal", "relu", "remainder", "repeat_interleave",
-    "reshape", "roll", "round", "row_stack", "rsqrt", "scatter", "scatter_add", "searchsorted",
-    "select", "sigmoid", "sign", "sin", "sinh", "softmax", "sort", "split", "sqrt", "square",
-    "squeeze", "stack", "std", "std_mean", "sub", "subtract", "sum", "swapaxes", "swapdims",
-    "t", "take", "take_along_dim", "tan", "tanh", "tensor", "tensordot", "tile", "topk",
-    "transpose", "tril", "tril_indices", "triu", "triu_indices", "true_divide", "trunc",
-    "unbind", "unflatten", "unique", "unique_consecutive", "unsqueeze", "var", "var_mean",
-    "vstack", "where", "zeros", "zeros_like",
+    "eq", "equal", "erf", "erfc", "exp", "exp2", "expm1", "eye", "fix", "flatten", "flip",
+    "fliplr", "flipud", "floor", "floor_divide", "fmax", "fmin", "fmod", "frac", "from_numpy",
+    "full", "full_like", "gather", "ge", "greater", "greater_equal", "gt", "heaviside", "hstack",
+    "hypot", "index_add", "index_select", "is_tensor", "isclose", "isfinite", "isinf", "isnan",
+    "le", "lerp", "less", "less_equal", "linspace", "log", "log1p", "log2", "log10", "log_softmax",
+    "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor", "logsumexp", "lt",
+    "masked_fill", "masked_select", "matmul", "max", "maximum", "mean", "meshgrid", "min",
+    "minimum", "mm", "moveaxis", "movedim", "mul", "multiply", "mv", "nan_to_num", "narrow", "ne",
+    "neg", "negative", "nonzero", "norm", "normal", "not_equal", "numel", "one_hot", "ones",
+    "ones_like", "outer", "pad", "permute", "positive", "pow", "prod", "rand", "rand_like",
+    "randint", "randint_like", "randn", "randn_like", "randperm", "ravel", "reciprocal", "relu",
+    "remainder", "repeat_interleave", "reshape", "roll", "round", "row_stack", "rsqrt", "rsub",
+    "scatter", "scatter_add", "searchsorted", "select", "sigmoid", "sign", "sin", "sinh",
+    "softmax", "sort", "split", "sqrt", "square", "squeeze", "stack", "std", "std_mean", "sub",
+    "subtract", "sum", "swapaxes", "swapdims", "t", "take", "take_along_dim", "tan", "tanh",
+    "tensor", "tensordot", "tile", "topk", "transpose", "tril", "tril_indices", "triu",
+    "triu_indices", "true_divide", "trunc", "unbind", "unflatten", "unique", "unique_consecutive",
+    "unsqueeze", "var", "var_mean", "vstack", "where", "xlogy", "zeros", "zeros_like",
 ]

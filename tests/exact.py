@@ -75,6 +75,7 @@ EXACT: dict[str, Function] = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide,
     "maximum": np.maximum, "minimum": np.minimum, "floor_div": np.floor_divide,
     "remainder": np.remainder, "pow": np.power, "copysign": np.copysign,
+    "atan2": np.arctan2,
     "neg": np.negative, "abs": np.abs,
     "sign": lambda x: np.where(np.isnan(x), 0, np.sign(x)),
     "exp": np.exp, "exp2": np.exp2, "expm1": np.expm1, "log": np.log, "log1p": np.log1p,

@@ -431,7 +431,8 @@ def whole_numbers(g: Growth) -> None:
         case "unary":
             g.add(g.choose("neg", "abs", "sign"), x)
         case "literal":
-            op = g.choose("add", "sub", "mul", "maximum", "minimum", "floor_div", "remainder")
+            op = g.choose("add", "sub", "mul", "maximum", "minimum", "floor_div", "remainder",
+                          "bitwise_and", "bitwise_or", "bitwise_xor", "left_shift", "right_shift")
             g.add(op, x, g.choose(1.0, 3.0, 2.0))
         case _:
             g.add(g.choose("add", "sub", "mul", *TESTS), x,

@@ -58,6 +58,8 @@ CASES: list[tuple[str, Sequence[Any], dict[str, Any]]] = [
     *((op, ["bool[B, 6]", "bool[B, 6]"], {}) for op in ("logical_and", "logical_or",
                                                         "logical_xor")),
     ("logical_not", ["bool[B, 6]"], {}),
+    *((op, ["i32[B, 6]", other], {}) for other in ("i32[6]", 5.0) for op in (
+        "bitwise_and", "bitwise_or", "bitwise_xor", "left_shift", "right_shift")),
     ("where", ["bool[B, 6]", X, V], {}),
     ("where", ["bool[B, 1]", 1.5, X], {}),
     *(("cast", [X], {"dtype": dtype}) for dtype in ("i32", "bool")),

@@ -23,7 +23,8 @@ from tests.test_bench import CASES
 ROOT = Path(__file__).resolve().parent.parent
 ELEMENTWISE = with_trait("elementwise")
 OF_FLOATS = ELEMENTWISE - {"logical_and", "logical_or", "logical_xor", "logical_not", "where",
-                           "cast"}                # those are exact, and have tests of their own
+                           "cast", "bitwise_and", "bitwise_or", "bitwise_xor", "left_shift",
+                           "right_shift"}         # those are exact, and have tests of their own
 
 
 def quoted(*folders: str) -> set[str]:

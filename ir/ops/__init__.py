@@ -99,9 +99,16 @@ OPS: dict[str, OpDef] = {definition.name: definition for definition in [
     op("floor_div", rules.numbers, elementwise.floor_div, "elementwise", "division"),
     op("remainder", rules.numbers, elementwise.remainder, "elementwise", "division"),
     op("pow", rules.numbers, elementwise.pow_, "elementwise"),
+    # elementwise: integers
+    op("bitwise_and", rules.integers, np.bitwise_and, "elementwise", "commutative"),
+    op("bitwise_or", rules.integers, np.bitwise_or, "elementwise", "commutative"),
+    op("bitwise_xor", rules.integers, np.bitwise_xor, "elementwise", "commutative"),
+    op("left_shift", rules.integers, elementwise.left_shift, "elementwise"),
+    op("right_shift", rules.integers, elementwise.right_shift, "elementwise"),
     # elementwise: floats
     op("div", rules.floats, np.divide, "elementwise"),
     op("copysign", rules.floats, np.copysign, "elementwise"),
+    op("atan2", rules.floats, np.arctan2, "elementwise"),
     op("exp", rules.floats, np.exp, "elementwise"),
     op("expm1", rules.floats, np.expm1, "elementwise"),
     op("exp2", rules.floats, np.exp2, "elementwise"),

@@ -87,6 +87,29 @@ def pow_(x: NDArray, y: NDArray) -> NDArray:
     return np.where(y < 0, inverse, np.power(x, np.maximum(y, 0))).astype(x.dtype)
 
 
+# -- integers --------------------------------------------------------------------------------------
+
+def left_shift(x: NDArray, y: NDArray) -> NDArray:
+    """Returns x * 2^y modulo 2^bits; 0 where y is negative or not less than the number of bits."""
+    inside = _fits(x, y)
+    return np.where(inside, np.left_shift(x, np.where(inside, y, 0)), 0).astype(x.dtype)
+
+
+def right_shift(x: NDArray, y: NDArray) -> NDArray:
+    """Returns floor(x / 2^y); where y is negative or not less than the number of bits, -1 or 0.
+
+    That is the sign of x in every bit, as in torch.
+    """
+    inside = _fits(x, y)
+    signs = (x < 0).astype(x.dtype) * x.dtype.type(-1 if x.dtype.kind == "i" else 0)
+    return np.where(inside, np.right_shift(x, np.where(inside, y, 0)), signs).astype(x.dtype)
+
+
+def _fits(x: NDArray, y: NDArray) -> NDArray:
+    """Returns whether x has more than y bits and y is not negative."""
+    return np.asarray((y >= 0) & (y < 8 * x.dtype.itemsize))
+
+
 # -- floats ----------------------------------------------------------------------------------------
 
 def rsqrt(x: NDArray) -> NDArray:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from ir.types import (
     DTYPES,
     FLOATS,
+    INTEGERS,
     NUMBERS,
     Dim,
     Error,
@@ -19,7 +20,8 @@ from ir.types import (
 )
 
 _IDS = ("i32", "i64")
-_KINDS = {FLOATS: "floats", NUMBERS: "numbers", _IDS: "i32 or i64 ids", ("bool",): "bools",
+_KINDS = {FLOATS: "floats", INTEGERS: "integers", NUMBERS: "numbers",
+          _IDS: "i32 or i64 ids", ("bool",): "bools",
           tuple(DTYPES): "arrays"}
 
 
@@ -33,6 +35,11 @@ def numbers(*operands: TensorType | float) -> TensorType:
 def floats(*operands: TensorType | float) -> TensorType:
     """Returns the common type of float operands of an elementwise op; shapes broadcast."""
     return _elementwise(operands, FLOATS)
+
+
+def integers(*operands: TensorType | float) -> TensorType:
+    """Returns the common type of integer operands of an elementwise op; shapes broadcast."""
+    return _elementwise(operands, INTEGERS)
 
 
 def bools(*operands: TensorType | float) -> TensorType:

@@ -8,7 +8,7 @@ NumPy function.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -84,13 +84,50 @@ def _logical(op: str) -> Callable[[_A, Any], _A]:
 
 
 def _bitwise(op: str) -> Callable[[_A, Any], _A]:
-    """Makes the method for `&`, `|` or `^` of bools, which raises Error for other dtypes."""
+    """Makes the method for `&`, `|` or `^` of integers or bools."""
     def method(x: _A, other: Any) -> _A:
         operands = [operand(op, o) for o in (x, other)]
-        if result_type(operands) != "bool":
-            raise Error("&, | and ^ take arrays of bool, not of integers or floats")
-        return apply(f"logical_{op}", *(_as_bool(op, o) for o in operands))
-    return _named(method, f"bitwise_{op}", "Raises Error for other dtypes than bool.")
+        dtype = result_type(operands)
+        if dtype == "bool":
+            return apply(f"logical_{op}", *(_as_bool(op, o) for o in operands))
+        if category(dtype) != 1:
+            raise Error(f"bitwise_{op} takes integers or bools, not {_listed(operands)}")
+        return apply(f"bitwise_{op}", *(in_type(o, dtype) for o in operands))
+    return _named(method, f"bitwise_{op}", f"{_PROMOTES} Raises Error for floats.")
+
+
+def _shift(op: str) -> Callable[[_A, Any], _A]:
+    """Makes the method for `<<` or `>>` of integers."""
+    def method(x: _A, other: Any) -> _A:
+        operands = [operand(op, o) for o in (x, other)]
+        dtype = result_type(operands)
+        if category(dtype) != 1:
+            raise Error(f"bitwise_{op} takes integers, not {_listed(operands)}")
+        return apply(op, *(in_type(o, dtype) for o in operands))
+    return _named(method, f"bitwise_{op}", f"{_PROMOTES} Raises Error for floats and for bools.")
+
+
+def _ignoring_nan(op: str) -> Callable[[_A, Any], _A]:
+    """Makes the method for a maximum or minimum that is NaN only where both operands are."""
+    def method(x: _A, other: Any) -> _A:
+        a, b = _in_one_type(f"f{op[:3]}", x, other)
+        result = getattr(a, op)(b)
+        if not a.is_floating_point():
+            return result
+        return apply("where", apply("isnan", a), b, apply("where", apply("isnan", b), a, result))
+    return _named(method, f"f{op[:3]}", f"{_PROMOTES} Of a number and NaN it is the number.")
+
+
+def _in_one_type(name: str, x: Any, other: Any, least: str = "bool") -> list[Any]:
+    """Returns two operands as arrays of their common dtype, or of `least` if that is higher."""
+    operands = together(name, x, other, least=least)
+    dtype = next(o.type.dtype for o in operands if isinstance(o, Core))
+    return [o if isinstance(o, Core) else apply("full", o, shape=(), dtype=dtype)
+            for o in operands]
+
+
+def _listed(operands: Sequence[Any]) -> str:
+    return " and ".join(str(o.type) if isinstance(o, Core) else repr(o) for o in operands)
 
 
 def _any_bool(*operands: Any) -> bool:
@@ -193,9 +230,12 @@ class Elementwise(Core):
     logical_and, logical_or = _logical("logical_and"), _logical("logical_or")
     logical_xor = _logical("logical_xor")
     bitwise_and, bitwise_or, bitwise_xor = _bitwise("and"), _bitwise("or"), _bitwise("xor")
+    bitwise_left_shift, bitwise_right_shift = _shift("left_shift"), _shift("right_shift")
+    fmax, fmin = _ignoring_nan("maximum"), _ignoring_nan("minimum")
 
     absolute = abs = _of_numbers("abs")
-    negative, multiply = neg, mul
+    negative, multiply, fix = neg, mul, trunc
+    arcsin, arccos, arctan, arcsinh, arccosh, arctanh = asin, acos, atan, asinh, acosh, atanh
     greater, greater_equal, less, less_equal, not_equal = gt, ge, lt, le, ne
 
     def add(self, other: Any, *, alpha: Scalar = 1) -> Self:
@@ -221,11 +261,15 @@ class Elementwise(Core):
 
         Integer division by zero raises Error where it runs.
         """
-        if category(result_type([operand("fmod", self), operand("fmod", other)])) == 2:
-            size = abs(other)
-            left: Self = self.abs().remainder(size).copysign(self)
-            return left
-        return self - self.div(other, rounding_mode="trunc") * other
+        a, b = _in_one_type("fmod", self, other)
+        if a.type.dtype == "bool":
+            raise Error(f"fmod takes numbers, not {_listed([self, operand('fmod', other)])}")
+        if a.is_floating_point():
+            return apply("copysign", apply("remainder", apply("abs", a), apply("abs", b)), a)
+        rest = apply("remainder", a, b)              # of b's sign, if it is not 0
+        other_sign = apply("ne", apply("lt", rest, 0.0), apply("lt", a, 0.0))
+        other_sign = apply("logical_and", other_sign, apply("ne", rest, 0.0))
+        return apply("where", other_sign, apply("sub", rest, b), rest)
 
     def div(self, other: Any, *, rounding_mode: str | None = None) -> Self:
         """Returns self / other; integers and bools are divided as float32.
@@ -328,6 +372,52 @@ class Elementwise(Core):
         Integers and bools as float32.
         """
         return apply("copysign", *together("copysign", self, other, least=DEFAULT_FLOAT))
+
+    def atan2(self, other: Any) -> Self:
+        """Returns the angle of the point (other, self), from -pi to pi; the sign of a zero counts.
+
+        Integers and bools as float32.
+        """
+        return apply("atan2", *together("atan2", self, other, least=DEFAULT_FLOAT))
+
+    arctan2 = atan2
+
+    def hypot(self, other: Any) -> Self:
+        """Returns sqrt(self^2 + other^2), scaled by the larger one so that no square overflows.
+
+        Infinite where one is, even beside NaN. Raises Error for integers and bools.
+        """
+        operands = _in_one_type("hypot", self, other)
+        if not operands[0].is_floating_point():
+            raise Error(f"hypot takes floats, not {_listed([self, operand('hypot', other)])}")
+        a, b = (apply("abs", o) for o in operands)
+        high = apply("maximum", a, b)
+        ratio = apply("div", apply("minimum", a, b), high)
+        length = apply("mul", high, apply("sqrt", apply("add", apply("mul", ratio, ratio), 1.0)))
+        length = apply("where", apply("eq", high, 0.0), 0.0, length)
+        infinite = apply("logical_or", apply("eq", a, math.inf), apply("eq", b, math.inf))
+        return apply("where", infinite, math.inf, length)
+
+    def xlogy(self, other: Any) -> Self:
+        """Returns self * log(other); 0 where self is 0, and NaN where other is.
+
+        Integers and bools as float32.
+        """
+        x, y = _in_one_type("xlogy", self, other, DEFAULT_FLOAT)
+        product = apply("mul", apply("log", y), x)
+        zero = apply("logical_and", apply("eq", x, 0.0), apply("logical_not", apply("isnan", y)))
+        return apply("where", zero, 0.0, product)
+
+    def heaviside(self, values: Any) -> Self:
+        """Returns 0 where self is negative or NaN, `values` where it is 0, and 1 where it is more.
+
+        Raises Error unless both have one dtype.
+        """
+        other = as_array("heaviside", values)
+        if other.type.dtype != self.type.dtype:
+            raise Error(f"heaviside takes arrays of one dtype, not {self.type} and {other.type}")
+        step = self.gt(0)._cast(self.type.dtype)
+        return apply("where", self.eq(0), other, step)
 
     def isclose(self, other: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
                 ) -> Self:
@@ -439,6 +529,13 @@ def _scaled(name: str, x: Any, other: Any, alpha: Scalar) -> Any:
         return apply("logical_and", operands[1], _as_bool(name, bool(alpha)))
     scale = converted(alpha, DTYPES[dtype]).item() if category(dtype) == 1 else alpha
     return apply("mul", operands[1]._cast(dtype), in_type(scale, dtype))
+
+
+def rsub(input: Any, other: Any, *, alpha: Scalar = 1) -> Any:
+    """Returns other - alpha * input. Raises Error for bools."""
+    if _any_bool(input, other):
+        return minus(other, input)               # which refuses them
+    return minus(other, _scaled("rsub", other, input, alpha))
 
 
 def minus(x: _A, other: Any) -> _A:

@@ -76,6 +76,13 @@ class Inplace(Products):
     copysign_, cumprod_ = _changing("copysign"), _changing("cumprod")
     bitwise_and_, bitwise_or_ = _changing("bitwise_and"), _changing("bitwise_or")
     bitwise_xor_, bitwise_not_ = _changing("bitwise_xor"), _changing("bitwise_not")
+    bitwise_left_shift_ = _changing("bitwise_left_shift")
+    bitwise_right_shift_ = _changing("bitwise_right_shift")
+    fmod_, atan2_, arctan2_ = _changing("fmod"), _changing("atan2"), _changing("arctan2")
+    hypot_, xlogy_, heaviside_ = map(_changing, ("hypot", "xlogy", "heaviside"))
+    arcsin_, arccos_, arctan_ = map(_changing, ("arcsin", "arccos", "arctan"))
+    arcsinh_, arccosh_, arctanh_ = map(_changing, ("arcsinh", "arccosh", "arctanh"))
+    fix_ = _changing("fix")
     eq_, ne_, lt_, le_, gt_, ge_ = map(_changing, ("eq", "ne", "lt", "le", "gt", "ge"))
     less_, less_equal_, not_equal_ = map(_changing, ("less", "less_equal", "not_equal"))
     greater_, greater_equal_ = _changing("greater"), _changing("greater_equal")
@@ -84,6 +91,7 @@ class Inplace(Products):
     __iadd__, __isub__, __imul__, __itruediv__ = add_, sub_, mul_, div_
     __ifloordiv__, __imod__, __ipow__ = floor_divide_, remainder_, pow_
     __iand__, __ior__, __ixor__ = map(_changing, ("bitwise_and", "bitwise_or", "bitwise_xor"))
+    __ilshift__, __irshift__ = _changing("bitwise_left_shift"), _changing("bitwise_right_shift")
 
     squeeze_, unsqueeze_, t_ = _reshaping("squeeze"), _reshaping("unsqueeze"), _reshaping("t")
     transpose_, swapaxes_ = _reshaping("transpose"), _reshaping("swapaxes")

@@ -32,6 +32,11 @@ def _matmul(x: Any, y: Any) -> Any:
     return P.matmul(as_array("matmul", x), y)
 
 
+def _heaviside(x: Any, values: Any) -> Any:
+    x = as_array("heaviside", x)
+    return P.heaviside(x, full_like(x, values) if isinstance(values, int | float) else values)
+
+
 _UFUNCS: Mapping[np.ufunc, _Function] = {
     np.add: plus, np.subtract: minus, np.multiply: P.mul, np.divide: P.div, np.matmul: _matmul,
     np.floor_divide: P.floor_divide, np.remainder: P.remainder, np.power: power,
@@ -50,7 +55,9 @@ _UFUNCS: Mapping[np.ufunc, _Function] = {
     np.logical_and: P.logical_and, np.logical_or: P.logical_or, np.logical_xor: P.logical_xor,
     np.logical_not: P.logical_not, np.bitwise_and: P.bitwise_and, np.bitwise_or: P.bitwise_or,
     np.bitwise_xor: P.bitwise_xor, np.invert: P.bitwise_not, np.logaddexp: P.logaddexp,
-    np.copysign: P.copysign,
+    np.copysign: P.copysign, np.left_shift: P.bitwise_left_shift,
+    np.right_shift: P.bitwise_right_shift, np.arctan2: P.atan2, np.hypot: P.hypot,
+    np.fmax: P.fmax, np.fmin: P.fmin, np.fmod: P.fmod, np.heaviside: _heaviside,
 }
 
 

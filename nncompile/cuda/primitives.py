@@ -12,9 +12,9 @@ from nncompile.cuda.target import Target
 
 MATH = ("exp", "log", "tanh", "sqrt", "erf", "erfc", "fabs", "sin", "cos", "tan", "asin", "acos",
         "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "floor", "ceil", "log1p", "expm1",
-        "pow", "fmod", "log2", "log10", "copysign")
+        "pow", "fmod", "log2", "log10", "copysign", "atan2")
 _NUMPY = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "asinh": "arcsinh",
-          "acosh": "arccosh", "atanh": "arctanh"}
+          "acosh": "arccosh", "atanh": "arctanh", "atan2": "arctan2"}
 TYPES = ("float32", "float64", "int8", "uint8", "int32", "int64", "uint64")
 _LINE = 32                         # units of 4 bytes that a warp reads at once
 

@@ -133,6 +133,10 @@ EXACT: dict[str, Any] = {
     "sign": lambda x: (x > 0) - (x < 0),
     "floor_div": lambda x, y: x // y, "remainder": lambda x, y: x % y,
     "pow": lambda x, y: x**y if y >= 0 else {1: 1, -1: (-1) ** y}.get(x, 0),
+    "bitwise_and": lambda x, y: x & y, "bitwise_or": lambda x, y: x | y,
+    "bitwise_xor": lambda x, y: x ^ y,
+    "left_shift": lambda x, y: x << y if 0 <= y < 64 else 0,
+    "right_shift": lambda x, y: x >> (y if 0 <= y < 64 else 64),
     "eq": lambda x, y: x == y, "ne": lambda x, y: x != y, "lt": lambda x, y: x < y,
     "le": lambda x, y: x <= y, "gt": lambda x, y: x > y, "ge": lambda x, y: x >= y,
 }

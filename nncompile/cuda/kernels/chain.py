@@ -26,7 +26,8 @@ Chain: TypeAlias = tuple[tuple[str, str], ...]
 
 # Statements in the operands x, y, z; the last one is the result. t, u and v are free. `T` is the
 # operands' type; a number beside a value of it must be of it too, T(0.5), or numba computes in
-# float64. x != x is true of NaN alone. WHOLE: from here up all floats are whole numbers.
+# float64. x != x is true of NaN alone. WHOLE: from here up all floats are whole numbers. BITS: the
+# number of bits of T.
 FUNCTIONS: dict[str, str] = {
     "copy": "x",
     # numbers of any type
@@ -45,9 +46,17 @@ FUNCTIONS: dict[str, str] = {
                  "x / y if y == T(0) else t",
     "remainder": "t = fmod(x, y); t + y if t != T(0) and (t < T(0)) != (y < T(0)) else t",
     "pow": "pow(x, y)",
+    # integers
+    "bitwise_and": "x & y",
+    "bitwise_or": "x | y",
+    "bitwise_xor": "x ^ y",
+    "left_shift": "T(x << y) if y >= T(0) and y < T(BITS) else T(0)",
+    # a shift by more than all bits is one by all of them
+    "right_shift": "t = x >> y if y >= T(0) and y < T(BITS) else T(x >> T(BITS - 1)) >> T(1); t",
     # floats
     "div": "x / y",
     "copysign": "copysign(x, y)",
+    "atan2": "atan2(x, y)",
     "exp": "exp(x)",
     "expm1": "expm1(x)",
     "exp2": "pow(T(2), x)",
@@ -255,6 +264,7 @@ def _function(op: str, dtype: str, source: str) -> str:
         *before, result = _INTEGER_FUNCTIONS.get(op, text).split("; ")
         text = "; ".join([*before, f"T({result})"])               # numba widens what it computes
     text = text.replace("WHOLE", _WHOLE.get(source, ""))
+    text = text.replace("BITS", str(8 * DTYPES[source].itemsize))
     return re.sub(r"\bT\(", typed("", source)[:-1], text)
 
 

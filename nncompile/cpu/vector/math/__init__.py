@@ -35,7 +35,7 @@ def _own(module: Any, *ops: str) -> dict[str, Function]:
 # A few instructions each. A cast has an emitter of its own, because it needs two dtypes.
 SHORT: dict[str, Function] = {
     **_own(arithmetic, "add", "sub", "mul", "div", "neg", "sign", "sqrt", "rsqrt", "floor", "ceil",
-           "trunc", "isnan", "isinf", "isfinite", "where", "cast"),
+           "trunc", "isnan", "isinf", "isfinite", "where", "cast", "left_shift", "right_shift"),
     **_own(Emit, "maximum", "minimum", "copysign"),
     **_own(activation, "relu", "leaky_relu", "hardsigmoid", "hardswish", "hardshrink", "softshrink",
            "softsign", "threshold"),
@@ -47,6 +47,9 @@ SHORT: dict[str, Function] = {
     "le": arithmetic.comparison("<="),
     "gt": arithmetic.comparison(">"),
     "ge": arithmetic.comparison(">="),
+    "bitwise_and": arithmetic.logical("and_"),
+    "bitwise_or": arithmetic.logical("or_"),
+    "bitwise_xor": arithmetic.logical("xor"),
     "logical_and": arithmetic.logical("and_"),
     "logical_or": arithmetic.logical("or_"),
     "logical_xor": arithmetic.logical("xor"),
@@ -57,7 +60,7 @@ LONG: dict[str, Function] = {
     **_own(arithmetic, "floor_div", "remainder"),
     **_own(exponential, "exp", "exp2", "expm1", "sinh", "cosh", "tanh", "sigmoid", "tanhshrink"),
     **_own(logarithm, "log", "log1p", "log2", "log10", "asinh", "acosh", "atanh"),
-    **_own(trigonometry, "sin", "cos", "tan", "asin", "acos", "atan"),
+    **_own(trigonometry, "sin", "cos", "tan", "asin", "acos", "atan", "atan2"),
     **_own(error, "erf", "erfc", "gelu", "gelu_tanh"),
     **_own(activation, "silu", "mish", "softplus", "elu", "celu", "selu", "log_sigmoid"),
     "pow": power,

@@ -166,6 +166,27 @@ def _divided(e: Emit, x: Value, y: Value, *, quotient: bool) -> Value:
     return b.select(by_zero, zero, result)
 
 
+# -- bits ---------------------------------------------------------------------------------------
+
+def left_shift(e: Emit, x: Value, y: Value) -> Value:
+    """Emits x * 2^y modulo 2^bits; 0 where y is negative or not less than the number of bits."""
+    b, inside = e.b, _within_bits(e, y)
+    return b.select(inside, b.shl(x, b.select(inside, y, e.const(0))), e.const(0))
+
+
+def right_shift(e: Emit, x: Value, y: Value) -> Value:
+    """Emits floor(x / 2^y); the sign of x in every bit where y is negative or too large."""
+    b, inside = e.b, _within_bits(e, y)
+    if e.dtype == "u8":
+        return b.select(inside, b.lshr(x, b.select(inside, y, e.const(0))), e.const(0))
+    return b.ashr(x, b.select(inside, y, e.const(y.type.element.width - 1)))
+
+
+def _within_bits(e: Emit, y: Value) -> Value:
+    """Returns whether y is one of the shifts that LLVM defines: 0 to the number of bits less 1."""
+    return e.b.icmp_unsigned("<", y, e.const(y.type.element.width))
+
+
 # -- truth --------------------------------------------------------------------------------------
 
 def comparison(sign: str) -> Function:
@@ -191,7 +212,7 @@ def isfinite(e: Emit, x: Value) -> Value:
 
 
 def logical(instruction: str) -> Function:
-    """Returns the emitter of an instruction on bools."""
+    """Returns the emitter of an instruction on bools or on the bits of integers."""
     def emit(e: Emit, *operands: Value) -> Value:
         return getattr(e.b, instruction)(*operands)
     return emit

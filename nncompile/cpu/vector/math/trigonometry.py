@@ -125,6 +125,23 @@ def atan(e: Emit, x: Value) -> Value:
     return e.copysign(b.select(beyond, other, y), x)
 
 
+@in_double
+def atan2(e: Emit, y: Value, x: Value) -> Value:
+    """Emits the angle of the point (x, y), from -pi to pi: atan(|y / x|) in the right quadrant.
+
+    The sign of a zero counts. Equal sizes are pi/4 apart from an axis, infinities among them; two
+    zeros are on the axis.
+    """
+    b, zero, one = e.b, e.const(0.0), e.const(1.0)
+    over, along = e.fabs(y), e.fabs(x)
+    alike = b.select(b.fcmp_ordered("==", over, zero), zero, one)
+    ratio = b.select(b.fcmp_ordered("==", over, along), alike, b.fdiv(over, along))
+    angle = atan(e, ratio)
+    behind = b.fcmp_ordered("<", e.copysign(one, x), zero)
+    turned = b.fsub(e.const(2 * _HALF_PI_HIGH), b.fsub(angle, e.const(2 * _HALF_PI_LOW)))
+    return e.copysign(b.select(behind, turned, angle), y)
+
+
 def _arc(e: Emit, x: Value) -> tuple[Value, Value]:
     """Returns asin(a) for a = |x| <= 1/2, otherwise acos(a) / 2, and which of them it is.
 
