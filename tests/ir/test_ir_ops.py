@@ -19,7 +19,7 @@ from ir.ops import (
     with_trait,
 )
 from ir.ops.attributes import FORMS
-from ir.types import DTYPES, FLOATS, NUMBERS, TensorType, symbol, type_of
+from ir.types import DTYPES, FLOATS, INTEGERS, NUMBERS, TensorType, symbol, type_of
 
 B, T = symbol("B"), symbol("T")
 
@@ -142,6 +142,7 @@ TYPES: list[tuple[str, list[Any], dict[str, Any], TensorType]] = [
     ("lt", [i64(B, 1), i64(T)], {}, bools(B, T)),
     ("isnan", [f32(B)], {}, bools(B)),
     ("logical_and", [bools(B), bools(2, 1)], {}, bools(2, B)),
+    ("left_shift", [TensorType("i32", (B,)), 3.0], {}, TensorType("i32", (B,))),
     ("softplus", [f32(B), 1.0, 20.0], {}, f32(B)),
     ("leaky_relu", [f32(B, 4), f32(4)], {}, f32(B, 4)),
     ("cast", [i64(B), 0.5], {"dtype": "f32", "then": ("mul",)}, f32(B)),
@@ -181,7 +182,7 @@ def test_the_types_an_elementwise_op_takes(name: str) -> None:
             continue
         taken.append(dtype)
         assert type_of(evaluate(name, operands, attrs)) == expected
-    assert tuple(taken) in (*takes.values(), ("bool",))
+    assert tuple(taken) in (*takes.values(), INTEGERS, ("bool",))
 
 
 def test_an_inferred_type_is_the_type_of_the_value() -> None:
@@ -262,6 +263,7 @@ REFUSED: list[tuple[str, list[Any], dict[str, Any], str]] = [
     ("eq", [f32(B), i64(B)], {}, "expected arrays of one type, got f32[B], i64[B]"),
     ("eq", [1.0, 2.0], {}, "got plain numbers only"),
     ("logical_and", [f32(B), f32(B)], {}, "expected bools of one type, got f32[B], f32[B]"),
+    ("bitwise_or", [f32(B), f32(B)], {}, "expected integers of one type, got f32[B], f32[B]"),
     ("where", [f32(B), f32(B), f32(B)], {}, "where needs a condition of bools, got f32[B]"),
     ("where", [1.0, f32(B), f32(B)], {}, "where needs a condition of bools, got 1.0"),
     ("where", [bools(B), 1.0, 2.0], {}, "got plain numbers only"),
