@@ -212,6 +212,13 @@ def _torch_prod(x: str, *, axes: tuple[int, ...], keepdims: bool) -> str:
     return x
 
 
+def _torch_atan2(y: str, x: str) -> str:
+    """torch's takes no plain numbers."""
+    y, x = (own if own.isidentifier() else f"torch.full_like({other}, {own})"
+            for own, other in ((y, x), (x, y)))
+    return f"torch.atan2({y}, {x})"
+
+
 def _torch_pad(x: str, *, low: Sequence[int], high: Sequence[int], value: float) -> str:
     """torch.nn.functional.pad begins with the last axis."""
     amounts = [n for pair in zip(reversed(low), reversed(high), strict=True) for n in pair]
@@ -387,7 +394,7 @@ COUNTERPARTS: dict[str, Row] = {
     # elementwise: floats
     "div": _infix("/", "Div"),
     "copysign": _function("copysign", _NO_OPERATOR),
-    "atan2": _function("arctan2", _NO_OPERATOR, torch="atan2"),
+    "atan2": Row("np.arctan2({all})", _torch_atan2, "jnp.arctan2({all})", _NO_OPERATOR),
     "exp": _function("exp", "Exp"),
     "expm1": _function("expm1", _NO_OPERATOR),
     "exp2": _function("exp2", _NO_OPERATOR),
