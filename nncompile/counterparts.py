@@ -213,7 +213,7 @@ def _torch_prod(x: str, *, axes: tuple[int, ...], keepdims: bool) -> str:
 
 
 def _torch_atan2(y: str, x: str) -> str:
-    """torch's takes no plain numbers."""
+    """Returns the call; its operands may not be plain numbers."""
     y, x = (own if own.isidentifier() else f"torch.full_like({other}, {own})"
             for own, other in ((y, x), (x, y)))
     return f"torch.atan2({y}, {x})"
