@@ -9,7 +9,7 @@ import numpy as np
 from ir import Error, NDArray, TensorType, Value, Where, type_of
 from ir.ops import Attrs, evaluate, infer, is_symbolic
 from ir.types import DimExpr, product
-from nncompile.array.dispatch import Payload
+from nncompile.array.dispatch import Payload, current
 from nncompile.array.recording import Recorder
 
 FOLDED_AT_ONCE = 1 << 22                         # elements of one array that is computed here
@@ -117,3 +117,10 @@ class ImportRecorder(Recorder):
                     seen.add(operand)
                     rest.append(operand)
         return list(found)
+
+
+def importing() -> ImportRecorder:
+    """Returns the dispatcher of the import that is going on."""
+    recorder = current.get()
+    assert isinstance(recorder, ImportRecorder)
+    return recorder

@@ -72,6 +72,24 @@ def test_a_quotient_that_is_not_whole_is_rounded_down_in_each_call() -> None:
         assert odd == width % 2
 
 
+def test_a_shape_that_fits_some_sizes_only_is_required_of_calls() -> None:
+    given = model([
+        node("Shape", "x", "s"), node("Gather", "s one", "t"), node("Div", "t two", "h"),
+        node("Unsqueeze", "h axes", "half"), node("Concat", "zero half rest", "to", axis=0),
+        node("Reshape", "x to", "y")], {"x": ["B", "T", 4]}, "y", one=np.array(1),
+        two=np.array(2), axes=np.array([0]), zero=np.array([0]), rest=np.array([2, 4]))
+    fast = nncompile.compile(given)
+    x = np.random.default_rng(0).standard_normal((3, 6, 4)).astype("float32")
+    np.testing.assert_array_equal(fast(x), x.reshape(3, 3, 2, 4))
+    with pytest.raises(InputError, match="T"):
+        fast(x[:, :5])
+    frozen = model([node("Reshape", "x to", "y")], {"x": ["B", "T", 4]}, "y",
+                   to=np.array([0, 7, 4]))
+    with pytest.raises(ModelImportError, match="for T = 7 alone"):
+        nncompile.from_onnx(frozen)
+    assert str(nncompile.from_onnx(frozen, shapes={"T": 7}).outputs[0].type) == "f32[B, 7, 4]"
+
+
 def test_ranges_and_fills_of_a_size_are_made_in_each_call() -> None:
     graph = nncompile.from_onnx(model([
         node("Shape", "x", "s", start=1, end=2), node("Squeeze", "s axes", "t"),

@@ -8,12 +8,11 @@ import numpy as np
 from ir import Error, NDArray, Value
 from ir.types import Dim, product, same
 from nncompile.array import Array, apply
-from nncompile.array.dispatch import current
 from nncompile.array.indexing import axis_of
 from nncompile.array.selection import flat_ids
 from nncompile.importers.onnx.node import Node
 from nncompile.importers.onnx.operator import Operator, Rows
-from nncompile.importers.recorder import ImportRecorder
+from nncompile.importers.recorder import importing
 from nncompile.importers.sizes import size_in_graph
 
 
@@ -22,16 +21,10 @@ def from_end(ids: Array, size: Dim) -> Array:
     if ids.type.dtype not in ("i32", "i64"):
         raise Error(f"its indices are of int32 or int64, not {ids.type}")
     known = ids._as_operand()
-    if known in _recorder().not_negative if isinstance(known, Value) else not (known < 0).any():
+    if known in importing().not_negative if isinstance(known, Value) else not (known < 0).any():
         return ids
     below = apply("lt", ids, 0.0)
     return apply("where", below, apply("add", ids, size_in_graph(size, ids.type.dtype)), ids)
-
-
-def _recorder() -> ImportRecorder:
-    recorder = current.get()
-    assert isinstance(recorder, ImportRecorder)
-    return recorder
 
 
 def _gather(node: Node, data: Array, indices: Array) -> Array:

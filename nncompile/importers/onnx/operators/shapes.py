@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from ir import DTYPES, Error, NDArray
-from ir.types import Dim, DimExpr, extent, product, same
+from ir.types import Dim, DimExpr, divide, extent, names_in, product, same
 from nncompile.array import Array, apply
 from nncompile.array.creation import cat
 from nncompile.array.indexing import axes_of, axis_of, quotient
 from nncompile.importers.onnx.node import Node
 from nncompile.importers.onnx.operator import Operator, Rows
+from nncompile.importers.recorder import importing
 from nncompile.importers.sizes import (
     Known,
     dims,
@@ -68,7 +69,29 @@ def _reshape(node: Node, data: Array, shape: NDArray) -> Array:
         if fits is None:
             raise Error(f"no size fits for -1 in {wanted}, of the elements of {data.type}")
         wanted[wild[0]] = fits
-    return data.view(wanted)
+    return _required(data, wanted).view(wanted)
+
+
+def _required(data: Array, wanted: list[Dim]) -> Array:
+    """Returns the array, of whose symbolic size a new shape may need that it is a multiple.
+
+    [T, 8] has the shape [FloorDiv(T, 2), 16] where T is even, which calls are then held to.
+    """
+    shape = data.type.shape
+    if same(product(shape), product(wanted)):
+        return data
+    for axis, size in enumerate(shape):
+        others = product(d for i, d in enumerate(shape) if i != axis)
+        fits = divide(product(wanted), others)
+        if fits is None or not isinstance(size, DimExpr):
+            continue
+        if not isinstance(fits, DimExpr):
+            raise Error(f"{data.type} has the shape {wanted} for {size} = {fits} alone\n"
+                        f"do: shapes={{...}}, with {fits} for this size")
+        if names_in(fits) == names_in(size):
+            importing().require(size, "==", fits)
+            return apply("slice", data, axis=axis, start=0, stop=fits, step=1)
+    return data
 
 
 def _fitting(shape: tuple[Dim, ...], others: list[Dim]) -> Dim | None:
