@@ -210,9 +210,12 @@ class PythonExecutable(_Portable):
         by_rows = "row_blocks" in self._scope
         driver = self._scope["row_blocks" if by_rows else "phases"]
         floats = facts[layout.BLOCK_SCRATCH if by_rows else layout.PHASES_SCRATCH]
+        block = int(facts[layout.MOST_ROWS])
+        if by_rows and not facts[layout.FLOPS] and not floats:
+            block = max(block, int(sizes[0]))            # rows without elements are one block
         with StandardFloats():
             driver(args=[a.reshape(-1) for a in arrays], sizes=sizes, weights=self.arena,
-                   scratch=np.empty(floats, np.float32), block=int(facts[layout.MOST_ROWS]),
+                   scratch=np.empty(floats, np.float32), block=block,
                    queue=np.zeros(self.driver.queue_words, np.int64), fault=fault, worker=0)
 
 

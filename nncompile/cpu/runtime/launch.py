@@ -80,7 +80,7 @@ def compute(state: Pointer, weights: Pointer, args: Pointer, sizes: Pointer, fac
     rows = load(sizes, 0)
     by_rows = in_row_blocks(state, sizes, facts, workers)
     floats = (workers if by_rows else 1) * scratch_floats(facts, by_rows)
-    block = block_rows(rows, load(facts, layout.MOST_ROWS), load(state, layout.TILE_ROWS), workers)
+    block = block_rows(rows, most_rows(rows, facts), load(state, layout.TILE_ROWS), workers)
     driver = load_pointer(state, layout.ROW_BLOCKS if by_rows else layout.PHASES)
     stride = 0 if by_rows else load(state, layout.QUEUE_WORDS)
     scratch = grown(state, layout.SCRATCH, 4 * floats, 0)
@@ -107,7 +107,7 @@ def run_apart(state: Pointer, weights: Pointer, args: Pointer, sizes: Pointer, f
               fault: Pointer) -> int:
     """Computes the outputs on this thread alone, in memory of this call's own; see run."""
     rows = load(sizes, 0)
-    most = load(facts, layout.MOST_ROWS)
+    most = most_rows(rows, facts)
     by_rows = in_row_blocks(state, sizes, facts, 1)
     floats = scratch_floats(facts, by_rows)
     count = layout.PHASE_WORDS if by_rows else load(state, layout.QUEUE_WORDS)
@@ -198,6 +198,18 @@ def block_rows(rows: int, most: int, tile: int, workers: int) -> int:
 
 
 @runtime
+def most_rows(rows: int, facts: Pointer) -> int:
+    """Returns the most rows of a block: all of them where they have no elements to compute.
+
+    Then they need no scratch memory either, and no time is spent on one block after the other.
+    """
+    most = load(facts, layout.MOST_ROWS)
+    if load(facts, layout.FLOPS) == 0 and load(facts, layout.BLOCK_SCRATCH) == 0:
+        return max(rows, most)
+    return most
+
+
+@runtime
 def fewest_rows(most: int, tile: int) -> int:
     """Returns the number of rows that are worth a worker.
 
@@ -266,10 +278,12 @@ def sharing(state: Pointer, sizes: Pointer, facts: Pointer, threads: int, answer
     store(answer, 0, workers)
     store(answer, 1, 0)
     if in_row_blocks(state, sizes, facts, workers):
-        store(answer, 1, block_rows(load(sizes, 0), load(facts, layout.MOST_ROWS),
-                                    load(state, layout.TILE_ROWS), workers))
+        rows = load(sizes, 0)
+        store(answer, 1, block_rows(rows, most_rows(rows, facts), load(state, layout.TILE_ROWS),
+                                    workers))
 
 
-_DECIDING = (useful_workers, row_workers, in_row_blocks, rows_to_read, block_rows, fewest_rows)
+_DECIDING = (useful_workers, row_workers, in_row_blocks, rows_to_read, block_rows, most_rows,
+             fewest_rows)
 COMPILED = (run, compute, run_apart, *_DECIDING, scratch_floats, empty_queues, grown, whole_lines)
 EXPLAINING = (sharing, *_DECIDING)
