@@ -17,12 +17,14 @@ from nncompile.nn.functional import one_hot, pad
 def _function(name: str, array_first: bool = True) -> Callable[..., Any]:
     """Returns the method of that name as a function whose first operand may be an ndarray.
 
-    array_first: the first operand is not a number.
+    array_first: the first operand is not a number. torch's `out` may be given as None.
     """
     method = getattr(Array, name)
 
     @wraps(method)
     def function(input: Any, *args: Any, **kwargs: Any) -> Any:
+        if kwargs and kwargs.get("out", 0) is None:
+            del kwargs["out"]
         return method(as_array(name, input) if array_first else input, *args, **kwargs)
 
     function.__name__ = function.__qualname__ = name

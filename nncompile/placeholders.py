@@ -154,6 +154,7 @@ IDENTITIES = """
 ALIASES = {
     "autograd.Function": "nn.custom:Function", "autograd.function.FunctionCtx": "nn.custom:Context",
     "nn.utils.rnn.pad_sequence": "nn.functional.shapes:pad_sequence",
+    "ger": "torch:outer", "spmm": "torch:mm", "sparse.mm": "torch:mm",
     "inverse": "array.linear_algebra:inv", "det": "array.linear_algebra:det",
     "slogdet": "array.linear_algebra:slogdet", "cholesky": "array.linear_algebra:cholesky",
     "pinverse": "array.linear_algebra:pinv", "qr": "array.linear_algebra:qr",

@@ -16,6 +16,7 @@ from ir.float_mode import StandardFloats
 from ir.types import Floored, symbol
 from nncompile.array.dispatch import Change, Payload, current
 from nncompile.array.dtypes import (
+    DEFAULT_FLOAT,
     OF_IR,
     OF_TENSOR_NAME,
     TENSOR_NAMES,
@@ -112,6 +113,8 @@ class ArrayType(TensorType):
         if dtype is None:
             return f"torch.{TENSOR_NAMES[self.dtype]}"
         wanted = getattr(dtype, "_element_type", dtype)
+        if wanted is None:                       # torch.Tensor, the class of the default dtype
+            return self._of._cast(DEFAULT_FLOAT)
         if isinstance(wanted, str):
             wanted = OF_TENSOR_NAME.get(wanted.removeprefix("torch."), wanted)
         return self._of._cast(name_of(wanted))

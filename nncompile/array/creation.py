@@ -19,15 +19,16 @@ from nncompile.array.sizes import is_traced
 from nncompile.errors import InputError
 
 
-def zeros(*size: Any, dtype: DType = None, device: Any = None, requires_grad: bool = False
-          ) -> Array:
+def zeros(*sizes: Any, size: Any = None, dtype: DType = None, device: Any = None,
+          requires_grad: bool = False) -> Array:
     """Returns zeros; float32 by default. The sizes are given one by one or as one sequence."""
-    return full(flat(size), 0.0, dtype=dtype, device=device, requires_grad=requires_grad)
+    return full(flat(sizes, size), 0.0, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
-def ones(*size: Any, dtype: DType = None, device: Any = None, requires_grad: bool = False) -> Array:
+def ones(*sizes: Any, size: Any = None, dtype: DType = None, device: Any = None,
+         requires_grad: bool = False) -> Array:
     """Returns ones; float32 by default. The sizes are given one by one or as one sequence."""
-    return full(flat(size), 1.0, dtype=dtype, device=device, requires_grad=requires_grad)
+    return full(flat(sizes, size), 1.0, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
 def full(size: Sequence[Any], fill_value: Scalar, *, dtype: DType = None, device: Any = None,
@@ -41,11 +42,11 @@ def full(size: Sequence[Any], fill_value: Scalar, *, dtype: DType = None, device
     return filled(size, fill_value, dtype).requires_grad_(requires_grad)
 
 
-def empty(*size: Any, dtype: DType = None, device: Any = None, requires_grad: bool = False
-          ) -> Array:
+def empty(*sizes: Any, size: Any = None, dtype: DType = None, device: Any = None,
+          requires_grad: bool = False) -> Array:
     """Returns zeros, float32 by default: an array that is to be filled has defined contents here.
     """
-    return zeros(*size, dtype=dtype, device=device, requires_grad=requires_grad)
+    return zeros(*sizes, size=size, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
 def zeros_like(input: Any, *, dtype: DType = None, device: Any = None, requires_grad: bool = False

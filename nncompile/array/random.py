@@ -86,21 +86,21 @@ def _floats(name: str, dtype: DType) -> None:
         raise Error(f"{name} draws floats, not {np.dtype(dtype)}")
 
 
-def rand(*size: Any, generator: Any = None, dtype: DType = None, device: Any = None,
-         requires_grad: bool = False) -> Array:
+def rand(*sizes: Any, size: Any = None, generator: Any = None, dtype: DType = None,
+         device: Any = None, requires_grad: bool = False) -> Array:
     """Returns numbers from the uniform distribution on [0, 1); float32 by default."""
     check_device(device)
     _floats("rand", dtype)
-    return _drawn("rand", flat(size), dtype, generator, lambda g, shape: g.random(shape)
+    return _drawn("rand", flat(sizes, size), dtype, generator, lambda g, shape: g.random(shape)
                   ).requires_grad_(requires_grad)
 
 
-def randn(*size: Any, generator: Any = None, dtype: DType = None, device: Any = None,
-          requires_grad: bool = False) -> Array:
+def randn(*sizes: Any, size: Any = None, generator: Any = None, dtype: DType = None,
+          device: Any = None, requires_grad: bool = False) -> Array:
     """Returns numbers from the normal distribution of mean 0 and variance 1; float32 by default."""
     check_device(device)
     _floats("randn", dtype)
-    return _drawn("randn", flat(size), dtype, generator,
+    return _drawn("randn", flat(sizes, size), dtype, generator,
                   lambda g, shape: g.standard_normal(shape)).requires_grad_(requires_grad)
 
 

@@ -122,3 +122,22 @@ def test_members_of_enumerations_are_there(n):
     with from_attention.sdpa_kernel([from_attention.SDPBackend.MATH]):
         pass
     assert n.nn.Identity()(None) is None
+
+
+SPELLINGS = {
+    "zeros(size=)": lambda n: n.zeros(size=(2, 3)), "ones(size=)": lambda n: n.ones(size=[2]),
+    "empty(size=)": lambda n: n.empty(size=(2, 1)) * 0, "out=None": lambda n: n.mean(
+        n.ones(2, 3), dim=-1, out=None) + n.square(n.ones(2), out=None),
+    "rand(size=)": lambda n: n.rand(size=(2,)) * 0, "randn(size=)": lambda n: n.randn(size=(3,)) * 0,
+    "ger": lambda n: n.ger(n.ones(2), n.arange(3.0)), "spmm": lambda n: n.spmm(n.eye(2), n.ones(2, 2)),
+    "type(Tensor)": lambda n: n.ones(2, dtype=n.float64).type(n.Tensor),
+}
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_spellings(name):
+    got, want = (np.asarray(SPELLINGS[name](n)) for n in (nncompile, torch))
+    assert got.dtype == want.dtype
+    assert np.array_equal(got, want)
+    with pytest.raises(TypeError, match="out"):
+        nncompile.exp(nncompile.ones(2), out=nncompile.ones(2))
