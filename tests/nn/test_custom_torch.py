@@ -128,8 +128,10 @@ SPELLINGS = {
     "zeros(size=)": lambda n: n.zeros(size=(2, 3)), "ones(size=)": lambda n: n.ones(size=[2]),
     "empty(size=)": lambda n: n.empty(size=(2, 1)) * 0, "out=None": lambda n: n.mean(
         n.ones(2, 3), dim=-1, out=None) + n.square(n.ones(2), out=None),
-    "rand(size=)": lambda n: n.rand(size=(2,)) * 0, "randn(size=)": lambda n: n.randn(size=(3,)) * 0,
-    "ger": lambda n: n.ger(n.ones(2), n.arange(3.0)), "spmm": lambda n: n.spmm(n.eye(2), n.ones(2, 2)),
+    "rand(size=)": lambda n: n.rand(size=(2,)) * 0,
+    "randn(size=)": lambda n: n.randn(size=(3,)) * 0,
+    "ger": lambda n: n.ger(n.ones(2), n.arange(3.0)),
+    "spmm": lambda n: n.spmm(n.eye(2), n.ones(2, 2)),
     "type(Tensor)": lambda n: n.ones(2, dtype=n.float64).type(n.Tensor),
 }
 
