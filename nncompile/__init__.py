@@ -78,7 +78,9 @@ with _paused_collection():
 
 if TYPE_CHECKING:
     from nncompile.compiler import compile
+    from nncompile.estimator import CompiledEstimator
     from nncompile.importers.onnx import from_onnx
+    from nncompile.importers.sklearn import from_sklearn
     from nncompile.importers.torch import from_torch
     from nncompile.model import CompiledModel
     from nncompile.statefile import load_file, save_file
@@ -87,20 +89,23 @@ double, float, int, long, bool = float64, float32, int32, int64, bool_
 half, short, cfloat, cdouble = float16, int16, complex64, complex128
 
 __all__ = ["Array", "BFloat16Tensor", "BoolTensor", "ByteTensor", "CharTensor", "CompileError",
-           "CompiledModel", "DoubleTensor", "Error", "FloatTensor", "HalfTensor", "InputError",
-           "IntTensor", "LongTensor", "MissingExtraError", "ModelImportError",
-           "PerformanceWarning", "ShortTensor", "Size", "Tensor", "TraceError", "bfloat16",
-           "compile", "complex64", "complex128", "device", "dtype", "enable_grad", "finfo",
-           "float16", "float32", "float64", "from_onnx", "from_torch", "iinfo", "inf",
-           "inference_mode", "int8", "int16", "int32", "int64", "is_grad_enabled", "load_file",
-           "manual_seed", "nan", "nn", "no_grad", "pi", "save_file", "set_grad_enabled", "trace",
-           "trace_structured", "uint8", "uint16", "uint32", "uint64", *functions.__all__]
+           "CompiledEstimator", "CompiledModel", "DoubleTensor", "Error", "FloatTensor",
+           "HalfTensor", "InputError", "IntTensor", "LongTensor", "MissingExtraError",
+           "ModelImportError", "PerformanceWarning", "ShortTensor", "Size", "Tensor", "TraceError",
+           "bfloat16", "compile", "complex64", "complex128", "device", "dtype", "enable_grad",
+           "finfo", "float16", "float32", "float64", "from_onnx", "from_sklearn", "from_torch",
+           "iinfo", "inf", "inference_mode", "int8", "int16", "int32", "int64", "is_grad_enabled",
+           "load_file", "manual_seed", "nan", "nn", "no_grad", "pi", "save_file",
+           "set_grad_enabled", "trace", "trace_structured", "uint8", "uint16", "uint32", "uint64",
+           *functions.__all__]
 
 
 # What is imported when it is asked for: modules, and names with the module that each is from.
 _MODULES = ("compiler", "importers", "model", "onnx_backend", "passes", "schedule")
 _NAMES = {"compile": "compiler", "CompiledModel": "model", "from_onnx": "importers.onnx",
-          "from_torch": "importers.torch", "load_file": "statefile", "save_file": "statefile"}
+          "from_torch": "importers.torch",
+          "CompiledEstimator": "estimator", "from_sklearn": "importers.sklearn",
+          "load_file": "statefile", "save_file": "statefile"}
 _importing = _forks.lock()           # a child would wait for an import that another thread began
 
 

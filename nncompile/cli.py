@@ -259,7 +259,8 @@ def _model_and_inputs(args: argparse.Namespace) -> tuple[Module | ir.Graph, list
             raise InputError(f"{args.model} says what its inputs are: leave --input out")
         return load_graph(args.model), []
     model, declared = load_model(args.model)
-    inputs = args.input or declared or guessed_inputs(model, args.model.rpartition(":")[2])
+    inputs = args.input or declared or (
+        guessed_inputs(model, args.model.rpartition(":")[2]) if hasattr(model, "forward") else [])
     if (importer := importer_of(model)) is not None:
         return importer(model, *inputs).graph, []
     return model, inputs
@@ -277,6 +278,9 @@ def _run(args: argparse.Namespace) -> int:
         if state is not None and isinstance(model, Module):
             model.load_state_dict(state)
         compiled = nncompile.compile(model, *(declared or arrays), threads=args.threads)
+        if not isinstance(compiled, CompiledModel):
+            raise InputError(f"{args.model} is an estimator with several methods, and run computes "
+                             "one result\n  do: nncompile.compile(...).predict(X) in Python")
         if state is not None and not isinstance(model, Module):
             compiled.load_weights(state)
     graph = compiled.ir()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -20,10 +20,12 @@ from nncompile.backend import Backend
 from nncompile.collection import paused_collection
 from nncompile.entries import Entry, entries_of
 from nncompile.errors import CompileError, InputError
-from nncompile.importers.imported import Imported
+from nncompile.estimator import CompiledEstimator
+from nncompile.importers.imported import Imported, ImportedEstimator
 from nncompile.importers.kinds import importer_of
 from nncompile.inspect.dump import dump
 from nncompile.model import CompiledModel, PassRun
+from nncompile.nn import Module
 from nncompile.passes import DEFAULT_PIPELINE, checked_pipeline
 from nncompile.placeholders import getter
 from nncompile.schedule import schedule
@@ -32,25 +34,36 @@ from nncompile.targets import TARGETS
 from nncompile.trace import trace_structured
 
 
+@overload
+def compile(model: Module | ir.Graph | str | PathLike[str] | bytes, /, *inputs: Any,
+            **options: Any) -> CompiledModel: ...
+
+
+@overload
+def compile(model: Any, /, *inputs: Any, **options: Any) -> Any: ...
+
+
 @paused_collection()
 def compile(model: Any, /, *inputs: Any,
             threads: int | None = None, target: str | None = None, check: bool = False,
             precision: str | None = None, passes: Sequence[ir.Pass] = DEFAULT_PIPELINE,
-            keywords: Mapping[str, Any] | None = None, **named: Any) -> CompiledModel:
+            keywords: Mapping[str, Any] | None = None, **named: Any) -> Any:
     """Compiles a model to one fast callable for every batch size.
 
     model:     an `nn.Module` in eval mode, of ours or of torch's; or, without inputs, an `ir.Graph`
                with its data, the path of a file with the text of a graph, "model.ir", a
                `torch.export.ExportedProgram`, or an ONNX model: "model.onnx", the bytes of such a
-               file, or an `onnx.ModelProto`.
+               file, or an `onnx.ModelProto`. Of a fitted estimator of scikit-learn, also
+               without inputs, the result is a `CompiledEstimator`, with the estimator's methods.
     inputs:    a type text ("f32[B, 64]", "i64[B, T]") or an example array (its first dim becomes
                dynamic) for each argument of `forward`, or such in a tuple, list, dict, named tuple
                or dataclass; `named` are the arguments that go by name. Of `from_onnx` they may
-               also be shapes, constants, external_data, and of `from_torch` dynamic.
+               also be shapes, constants, external_data, and of `from_torch` dynamic; for an
+               estimator methods, the names of those to compile, and dtype, float64 or float32.
     threads:   the most threads of a call; None: NNCOMPILE_THREADS, or all CPUs of the process.
     target:    "cpu" or "cuda"; None: what `model.to(target)` has chosen, or "cpu".
     check:     evaluate the graph before and after every pass, and raise PassError on a difference;
-               an imported model is also compared with onnx.reference or torch.
+               an imported model is also compared with onnx.reference, torch or scikit-learn.
     precision: None: products are computed in the arrays' own dtype. "tf32" is refused: no target
                has it.
     passes:    what rewrites the graph, in this order: `nncompile.passes` has the passes, each with
@@ -85,9 +98,16 @@ def compile(model: Any, /, *inputs: Any,
     return compile_graph(graph, nesting, entries, threads, name, check, pipeline)
 
 
-def _compile_imported(imported: Imported, threads: int | None, target: str, check: bool,
-                      passes: Sequence[ir.Pass]) -> CompiledModel:
+def _compile_imported(imported: Imported | ImportedEstimator, threads: int | None, target: str,
+                      check: bool, passes: Sequence[ir.Pass]) -> CompiledModel | CompiledEstimator:
     """Returns the compiled form of what an importer read."""
+    if isinstance(imported, ImportedEstimator):
+        methods = {name: compile_graph(graph, None, {}, threads, target, check, passes)
+                   for name, graph in imported.graphs.items()}
+        estimator = CompiledEstimator(imported.facts, methods)
+        if check:
+            imported.check(estimator)
+        return estimator
     entries = {name: Entry(parameter) for name, parameter in imported.names.items()}
     compiled = compile_graph(imported.graph, imported.nesting, entries, threads, target, check,
                              passes, imported.notes)

@@ -43,6 +43,7 @@ ROOMS = (
     ("nncompile.cuda",),
     ("nncompile.inspect",),
     ("nncompile.entries", "nncompile.weights", "nncompile.arguments", "nncompile.model"),
+    ("nncompile.estimator",),
     ("nncompile.modelfile",),
     ("nncompile.compiler",),
     ("nncompile.onnx_backend",),

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ir
+from ir import NDArray
 from ir.records import dataclass, field
 from nncompile.structure import Nesting
 
@@ -24,3 +25,39 @@ class Imported:
     nesting: Nesting | None = None
     names: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class EstimatorFacts:
+    """What a caller of an estimator's methods sees of it.
+
+    dtype: f64 or f32, of X and of results. features, columns: how many columns X has, and the names
+    it was fitted with, or None. classes: its classes_, or None. labels: for each method the classes
+    whose positions its graph computes, or None where that is the result itself.
+    """
+
+    title: str
+    dtype: str
+    features: int
+    columns: tuple[str, ...] | None
+    classes: NDArray | None
+    labels: Mapping[str, NDArray | None]
+
+
+@dataclass(frozen=True)
+class ImportedEstimator:
+    """The methods of an estimator as graphs, of X to the result and to whether X was legal.
+
+    check: compares a compiled estimator with the estimator itself, and raises CompileError where
+    they differ.
+    """
+
+    facts: EstimatorFacts
+    graphs: Mapping[str, ir.Graph]
+    check: Callable[[Any], None]
+
+    @property
+    def graph(self) -> ir.Graph:
+        """The graph of the method that says most: probabilities rather than labels."""
+        order = ("predict_proba", "decision_function", "predict", "transform", "score_samples")
+        return self.graphs[next(name for name in (*order, *self.graphs) if name in self.graphs)]

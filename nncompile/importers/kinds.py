@@ -6,14 +6,16 @@ from importlib import import_module
 from os import PathLike, fspath
 from typing import Any
 
-from nncompile.importers.imported import Imported
+from nncompile.importers.imported import Imported, ImportedEstimator
+
+Importer = Callable[..., Imported | ImportedEstimator]
 
 
-def importer_of(model: Any) -> Callable[..., Imported] | None:
+def importer_of(model: Any) -> Importer | None:
     """Returns the function that imports such a model, or None for a model of our own."""
     for is_kind, module, function in _KINDS:
         if is_kind(model):
-            found: Callable[..., Imported] = getattr(import_module(module), function)
+            found: Importer = getattr(import_module(module), function)
             return found
     return None
 
@@ -30,6 +32,11 @@ def _is_torch(model: Any) -> bool:
     return _is_a(model, "torch", "Module") or _is_a(model, "torch", "ExportedProgram")
 
 
+def _is_estimator(model: Any) -> bool:
+    """An estimator of scikit-learn, or of a class derived from one."""
+    return not isinstance(model, type) and _is_a(model, "sklearn", "BaseEstimator")
+
+
 def _is_a(model: Any, package: str, name: str) -> bool:
     """Returns whether a model is of a class of that name in a package."""
     return any(cls.__name__ == name and cls.__module__.partition(".")[0].startswith(package)
@@ -39,4 +46,5 @@ def _is_a(model: Any, package: str, name: str) -> bool:
 _KINDS = (
     (_is_onnx, "nncompile.importers.onnx", "import_onnx"),
     (_is_torch, "nncompile.importers.torch", "import_torch"),
+    (_is_estimator, "nncompile.importers.sklearn", "import_estimator"),
 )

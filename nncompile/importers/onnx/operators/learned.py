@@ -1,7 +1,6 @@
 """Classical models: ai.onnx.ml's scalers, linear models and ensembles of trees.
 
-A tree is walked by gathers from tables of its nodes: one step for each level, for all trees and
-rows at once. A leaf is its own successor.
+Trees are walked as `nncompile.importers.trees` says.
 """
 from __future__ import annotations
 
@@ -18,12 +17,10 @@ from nncompile.array import Array, apply
 from nncompile.array.creation import cat
 from nncompile.importers.onnx.node import Node
 from nncompile.importers.onnx.operator import Operator, Rows
+from nncompile.importers.trees import COMPARISONS, Trees, depth, walked
 
 _learned = partial(Operator, domain="ai.onnx.ml")
 _TRANSFORMS = ("NONE", "SOFTMAX", "LOGISTIC")
-_COMPARISONS = {"BRANCH_LEQ": "le", "BRANCH_LT": "lt", "BRANCH_GTE": "ge", "BRANCH_GT": "gt",
-                "BRANCH_EQ": "eq", "BRANCH_NEQ": "ne"}
-_MOST_STEPS = 1024                               # from a root to a leaf
 
 
 def _floats(x: Array) -> Array:
@@ -128,24 +125,14 @@ def _linear_classifier(node: Node, x: Array) -> Any:
 # -- trees -----------------------------------------------------------------------------------------
 
 @dataclass(frozen=True)
-class _Trees:
-    """The nodes of all trees in one table each, and where the walk begins.
+class _Ensemble:
+    """Trees, and what a leaf adds to each result."""
 
-    depth: the most steps to a leaf. weights: what a leaf adds to each result.
-    """
-
-    feature: NDArray
-    value: NDArray
-    mode: tuple[str, ...]
-    nan_is_true: NDArray
-    true: NDArray
-    false: NDArray
-    roots: NDArray
-    depth: int
+    trees: Trees
     weights: NDArray
 
 
-def _read_trees(node: Node, prefix: str, count: int) -> _Trees:
+def _read_trees(node: Node, prefix: str, count: int) -> _Ensemble:
     """Returns the trees that the attributes describe. Raises Error for those that are none."""
     node.irrelevant("nodes_hitrates", "nodes_hitrates_as_tensor")
     tree, own = node.ints("nodes_treeids"), node.ints("nodes_nodeids")
@@ -158,7 +145,7 @@ def _read_trees(node: Node, prefix: str, count: int) -> _Trees:
     if {len(tree), len(feature), len(true), len(false), len(modes), len(value), len(tracks)} != {
             size} or not size:
         raise Error("its lists of nodes have different lengths, or none")
-    if unknown := set(modes) - {*_COMPARISONS, "LEAF"}:
+    if unknown := set(modes) - {*COMPARISONS, "LEAF"}:
         raise Error(f"nodes of the mode {min(unknown)!r} are not supported")
     place = {key: i for i, key in enumerate(zip(tree, own, strict=True))}
     if len(place) != size:
@@ -173,8 +160,9 @@ def _read_trees(node: Node, prefix: str, count: int) -> _Trees:
     first = {t: i for i, t in reversed([*enumerate(tree)])}
     roots = np.array([place.get((t, 0), first[t]) for t in dict.fromkeys(tree)], np.int64)
     weights = _leaf_weights(node, prefix, place, size, count)
-    return _Trees(np.where(leaf, 0, feature), value, modes, (tracks != 0) & ~leaf, next_true,
-                  next_false, roots, _depth(roots, next_true, next_false, leaf), weights)
+    trees = Trees(np.where(leaf, 0, feature), value, modes, (tracks != 0) & ~leaf, next_true,
+                  next_false, roots, depth(roots, next_true, next_false, leaf))
+    return _Ensemble(trees, weights)
 
 
 def _numbers(node: Node, name: str) -> NDArray:
@@ -202,54 +190,15 @@ def _leaf_weights(node: Node, prefix: str, place: dict[tuple[int, int], int], si
     return table
 
 
-def _depth(roots: NDArray, true: NDArray, false: NDArray, leaf: NDArray) -> int:
-    """Returns the most steps from a root to a leaf. Raises Error where there is no end."""
-    level, steps = np.unique(roots), 0
-    while not leaf[level].all():
-        inner = level[~leaf[level]]
-        level, steps = np.unique(np.concatenate([true[inner], false[inner]])), steps + 1
-        if steps > _MOST_STEPS:
-            raise Error(f"its trees are more than {_MOST_STEPS} deep, or no trees")
-    return steps
-
-
-def _walked(trees: _Trees, x: Array) -> Array:
-    """Returns the leaf that each row reaches in each tree, [N, trees]."""
-    width = _width(x)
-    if trees.feature.size and not 0 <= trees.feature.min() <= trees.feature.max() < width:
-        raise Error(f"a node looks at the column {trees.feature.max()}, and there are {width}")
-    rows = x.type.shape[0]
-    at = Array(trees.roots).expand(rows, len(trees.roots))
-    tables = [Array(t) for t in (trees.feature, trees.value.astype(x.dtype), trees.true,
-                                 trees.false)]
-    kinds = sorted({mode for mode in trees.mode if mode != "LEAF"})
-    for _ in range(trees.depth):
-        feature, value, true, false = (apply("take", t, at, axis=0) for t in tables)
-        found = apply("take_along", x, feature, axis=1)
-        yes = _compared(trees, kinds, found, value, at)
-        if trees.nan_is_true.any():
-            tracks = apply("take", Array(trees.nan_is_true), at, axis=0)
-            yes = apply("logical_or", yes, apply("logical_and", tracks, apply("isnan", found)))
-        at = apply("where", yes, true, false)
-    return at
-
-
-def _compared(trees: _Trees, kinds: Sequence[str], found: Array, value: Array, at: Array) -> Array:
-    results = [apply(_COMPARISONS[kind], found, value) for kind in kinds]
-    yes = results[0]
-    for kind, result in zip(kinds[1:], results[1:], strict=True):
-        of_kind = Array(np.array([mode == kind for mode in trees.mode]))
-        yes = apply("where", apply("take", of_kind, at, axis=0), result, yes)
-    return yes
-
-
-def _summed(trees: _Trees, x: Array, how: str = "SUM") -> Array:
+def _summed(ensemble: _Ensemble, x: Array, how: str = "SUM") -> Array:
     """Returns what the leaves of each row add up to, [N, results]."""
     dtype = x.type.dtype
-    leaves = apply("take", Array(trees.weights.astype(x.dtype)), _walked(trees, x), axis=0)
+    leaves = apply("take", Array(ensemble.weights.astype(x.dtype)),
+                   walked(ensemble.trees, x), axis=0)
     op = {"SUM": "sum", "AVERAGE": "sum", "MIN": "min", "MAX": "max"}[how]
     total = apply(op, leaves, axes=(1,), keepdims=False)
-    return apply("div", total, float(len(trees.roots))) if how == "AVERAGE" and dtype else total
+    count = float(len(ensemble.trees.roots))
+    return apply("div", total, count) if how == "AVERAGE" and dtype else total
 
 
 def _base(node: Node) -> NDArray | None:

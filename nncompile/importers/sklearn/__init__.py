@@ -1,0 +1,72 @@
+"""Fitted estimators of scikit-learn, which is not imported here: a user who has one did that."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+import ir
+from ir.float_mode import StandardFloats
+from nncompile.errors import InputError
+from nncompile.importers.imported import EstimatorFacts, ImportedEstimator
+from nncompile.importers.obstacles import Obstacles
+from nncompile.importers.sklearn.check import check_against_sklearn
+from nncompile.importers.sklearn.importer import METHODS, Importer
+
+
+def import_estimator(estimator: Any, *inputs: Any, methods: Sequence[str] | None = None,
+                     dtype: Any = "float64") -> ImportedEstimator:
+    """Returns the graphs of an estimator's methods; see `from_sklearn`."""
+    if inputs:
+        raise InputError(f"an estimator knows its columns: leave {len(inputs)} inputs out")
+    try:
+        kind = {"float64": "f64", "float32": "f32"}[np.dtype(dtype).name]
+    except (TypeError, KeyError):
+        raise InputError(f"dtype={dtype!r}: an estimator computes in float64 or float32") from None
+    title = type(estimator).__name__
+    there = [name for name in METHODS if hasattr(estimator, name)]
+    wanted = [methods] if isinstance(methods, str) else there if methods is None else [*methods]
+    if missing := [name for name in wanted if name not in there]:
+        raise InputError(f"{title} has no method {missing[0]!r} that can be compiled; it has "
+                         f"{', '.join(there) or 'none'}")
+    obstacles, found = Obstacles(), {}
+    with StandardFloats():                       # what is computed here is the same everywhere
+        for name in wanted:
+            method = Importer(estimator, kind, obstacles).run(name)
+            if method is not None:
+                found[name] = method
+    if not wanted:
+        obstacles.add(title, f"it has none of the methods {', '.join(METHODS)}", "the model")
+    if obstacles:
+        raise obstacles.error(title)
+    columns = getattr(estimator, "feature_names_in_", None)
+    classes = getattr(estimator, "classes_", None)
+    facts = EstimatorFacts(
+        title, kind, int(estimator.n_features_in_),
+        None if columns is None else tuple(map(str, columns)),
+        classes.copy() if isinstance(classes, np.ndarray) else None,
+        {name: method.classes for name, method in found.items()})
+    graphs = {name: method.graph for name, method in found.items()}
+    return ImportedEstimator(facts, graphs, partial(check_against_sklearn, estimator, facts))
+
+
+def from_sklearn(estimator: Any, method: str | None = None, dtype: Any = "float64") -> ir.Graph:
+    """Returns the graph of a method of a fitted estimator of scikit-learn, with its data.
+
+    method: its name; None: "predict_proba", or the first that there is of "decision_function",
+            "predict", "transform" and "score_samples".
+    dtype:  float64, in which scikit-learn computes, or float32.
+
+    The graph's input is X, [B, features]. Its outputs are the result, [B, ...], which for labels
+    are their positions in `classes_`; and a bool, whether X has only elements that scikit-learn
+    takes: most estimators refuse NaN and infinity.
+    Raises ModelImportError, which lists all that stands in the way, and InputError where the
+    estimator has no such method.
+    """
+    wanted = None if method is None else [method]
+    return import_estimator(estimator, methods=wanted, dtype=dtype).graph
+
+
+__all__ = ["from_sklearn", "import_estimator"]

@@ -1,0 +1,60 @@
+"""Compares compiled methods with the estimator's own, on random and on edge inputs."""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ir import NDArray
+from nncompile.errors import CompileError
+from nncompile.importers.imported import EstimatorFacts
+
+_ROWS = (1, 3, 64)
+_RELATIVE = {"f64": 1e-9, "f32": 1e-3}           # and of the largest element
+
+
+def check_against_sklearn(estimator: Any, facts: EstimatorFacts, compiled: Any) -> None:
+    """Raises CompileError where a method's result differs from the estimator's.
+
+    Inputs that the estimator refuses prove nothing; where it takes none, that is an error too.
+    """
+    random, tried = np.random.default_rng(0), 0
+    for rows in _ROWS:
+        for kind in ("normal", "wide", "zero", "missing"):
+            x = random.standard_normal((rows, facts.features))
+            x = x * {"normal": 1.0, "wide": 100.0, "zero": 0.0, "missing": 1.0}[kind]
+            if kind == "missing":
+                x[random.random(x.shape) < 0.3] = np.nan
+            x = x.astype({"f64": np.float64, "f32": np.float32}[facts.dtype])
+            for name in facts.labels:
+                try:
+                    expected = getattr(estimator, name)(x)
+                except ValueError:               # it does not take NaN
+                    continue
+                tried += 1
+                found = getattr(compiled, name)(x)
+                if name == "predict_log_proba":  # that of a tiny one magnifies its rounding
+                    found, expected = np.exp(found), np.exp(expected)
+                if why := _difference(np.asarray(found), np.asarray(expected), facts.dtype):
+                    raise CompileError(f"{facts.title}.{name} differs from scikit-learn's, for "
+                                       f"{rows} rows of {kind} inputs: {why}")
+    if not tried:
+        raise CompileError(f"{facts.title} could not be checked: it takes none of the inputs "
+                           "that were tried")
+
+
+def _difference(ours: NDArray, theirs: NDArray, dtype: str) -> str:
+    if ours.shape != theirs.shape:
+        return f"the shape {ours.shape} is not {theirs.shape}"
+    if theirs.dtype.kind != "f" or ours.dtype.kind != "f":
+        wrong = np.asarray(ours != theirs)
+    else:
+        finite = theirs[np.isfinite(theirs)]
+        size = float(np.abs(finite).max(initial=0))
+        wrong = ~np.isclose(ours, theirs, _RELATIVE[dtype], _RELATIVE[dtype] * size,
+                            equal_nan=True)
+    if not wrong.any():
+        return ""
+    first = tuple(int(k) for k in np.argwhere(wrong)[0])
+    return (f"{int(wrong.sum())} of {wrong.size} elements, the first at {first}: {ours[first]} is "
+            f"not {theirs[first]}")

@@ -1,0 +1,10 @@
+"""The table of scikit-learn's estimators, by their public names: what each method computes."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from nncompile.importers.sklearn.estimators import composed, linear, preparation, trees
+from nncompile.importers.sklearn.fitted import Row
+
+ESTIMATORS: Mapping[str, Row] = {
+    **composed.ROWS, **preparation.ROWS, **linear.ROWS, **trees.ROWS}

@@ -1,0 +1,410 @@
+"""Estimators of scikit-learn, compiled, beside scikit-learn itself."""
+from __future__ import annotations
+
+import pickle
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+
+import nncompile
+from ir import NDArray
+from nncompile.errors import InputError, ModelImportError
+from nncompile.importers.sklearn.estimators import ESTIMATORS
+from nncompile.importers.sklearn.importer import METHODS, kind_of
+
+pytest.importorskip("sklearn")
+
+from sklearn.base import BaseEstimator
+from sklearn.compose import ColumnTransformer
+from sklearn.decomposition import PCA, TruncatedSVD
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+from sklearn.feature_selection import (
+    RFE,
+    SelectFromModel,
+    SelectKBest,
+    SelectPercentile,
+    VarianceThreshold,
+)
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import (
+    ElasticNet,
+    ElasticNetCV,
+    HuberRegressor,
+    Lasso,
+    LassoCV,
+    LinearRegression,
+    LogisticRegression,
+    LogisticRegressionCV,
+    Perceptron,
+    Ridge,
+    RidgeClassifier,
+    RidgeClassifierCV,
+    RidgeCV,
+    SGDClassifier,
+    SGDRegressor,
+)
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.pipeline import FeatureUnion, make_pipeline
+from sklearn.preprocessing import (
+    Binarizer,
+    FunctionTransformer,
+    KBinsDiscretizer,
+    MaxAbsScaler,
+    MinMaxScaler,
+    Normalizer,
+    PolynomialFeatures,
+    RobustScaler,
+    StandardScaler,
+)
+from sklearn.svm import LinearSVC, LinearSVR
+from sklearn.tree import (
+    DecisionTreeClassifier,
+    DecisionTreeRegressor,
+    ExtraTreeClassifier,
+    ExtraTreeRegressor,
+)
+
+ROWS, COLUMNS = 160, 5
+X = np.random.default_rng(0).standard_normal((ROWS, COLUMNS)) * [1, 3, 0.2, 9, 1] + [0, 1, 0, 5, 1]
+VALUES = X[:, 0] - 2 * X[:, 1] ** 2 + np.sin(X[:, 4])
+TWO_VALUES = np.stack([VALUES, X[:, 2] + X[:, 3]], 1)
+TWO = np.array(["no", "yes, indeed"])[(VALUES > -6).astype(int)]
+THREE = np.array([7, -2, 30])[(VALUES > -2).astype(int) + (X[:, 4] > -1)]
+HOLES = np.where(np.random.default_rng(1).random(X.shape) < 0.2, np.nan, X)
+
+# What is fitted, and to what: X, or HOLES, which has NaN.
+TRANSFORMERS = [
+    StandardScaler(), StandardScaler(with_mean=False), StandardScaler(with_std=False),
+    MinMaxScaler(), MinMaxScaler((-2, 3), clip=True), MaxAbsScaler(), MaxAbsScaler(clip=True),
+    RobustScaler(), RobustScaler(with_scaling=False, unit_variance=True),
+    Normalizer(), Normalizer("l1"), Normalizer("max"), Binarizer(threshold=0.3),
+    PolynomialFeatures(2), PolynomialFeatures(3, interaction_only=True, include_bias=False),
+    PolynomialFeatures((2, 3)), PolynomialFeatures(0),
+    KBinsDiscretizer(4, encode="ordinal", quantile_method="averaged_inverted_cdf"),
+    KBinsDiscretizer([2, 3, 4, 5, 6], encode="onehot-dense", strategy="uniform"),
+    SimpleImputer(), SimpleImputer(strategy="median", add_indicator=True),
+    SimpleImputer(strategy="constant", fill_value=-1.5), PCA(), PCA(2, whiten=True),
+    TruncatedSVD(3), VarianceThreshold(0.5), SelectKBest(lambda X, y: np.abs(X).sum(0), k=2),
+    SelectPercentile(lambda X, y: np.abs(X).sum(0), percentile=50),
+    SelectFromModel(LinearRegression(), threshold="mean"), RFE(Ridge(), n_features_to_select=3),
+    FeatureUnion([("a", PCA(2)), ("b", "passthrough"), ("c", "drop"), ("d", StandardScaler())],
+                 transformer_weights={"a": 2.5}),
+    ColumnTransformer([("scaled", StandardScaler(), [3, 0]), ("none", "drop", [1]),
+                       ("bins", KBinsDiscretizer(3, encode="ordinal", strategy="uniform"), [2])],
+                      remainder="passthrough"),
+    ColumnTransformer([("a", "passthrough", slice(1, 3)),
+                       ("b", MinMaxScaler(), [True, False, True, False, False])]),
+    make_pipeline(SimpleImputer(), StandardScaler(), "passthrough", PCA(3)),
+    FunctionTransformer(),
+]
+CLASSIFIERS = [
+    LogisticRegression(), make_pipeline(StandardScaler(), LogisticRegression(C=3)),
+    LogisticRegressionCV(Cs=2, cv=2, l1_ratios=(0,), use_legacy_attributes=False),
+    SGDClassifier(random_state=0), SGDClassifier(loss="log_loss", random_state=0),
+    SGDClassifier(loss="modified_huber", random_state=0), LinearSVC(), RidgeClassifier(),
+    RidgeClassifierCV(), Perceptron(),
+    MLPClassifier((8, 7), max_iter=20, random_state=0),
+    MLPClassifier(4, activation="tanh", max_iter=20, random_state=0),
+    DecisionTreeClassifier(random_state=0), ExtraTreeClassifier(max_depth=3, random_state=0),
+    DecisionTreeClassifier(max_depth=0 + 1), DecisionTreeClassifier(min_samples_split=1000),
+    RandomForestClassifier(9, random_state=0), ExtraTreesClassifier(5, max_depth=4, random_state=0),
+    GradientBoostingClassifier(n_estimators=4, random_state=0),
+    GradientBoostingClassifier(n_estimators=3, init="zero"),
+    HistGradientBoostingClassifier(max_iter=4),
+]
+REGRESSORS = [
+    LinearRegression(), LinearRegression(fit_intercept=False), Ridge(), RidgeCV(), Lasso(),
+    LassoCV(cv=2), ElasticNet(), ElasticNetCV(cv=2), SGDRegressor(random_state=0), HuberRegressor(),
+    LinearSVR(random_state=0),
+    MLPRegressor(hidden_layer_sizes=6, activation="logistic", max_iter=20, random_state=0),
+    DecisionTreeRegressor(random_state=0), ExtraTreeRegressor(random_state=0),
+    RandomForestRegressor(7, random_state=0), ExtraTreesRegressor(3, random_state=0),
+    GradientBoostingRegressor(n_estimators=5, random_state=0),
+    GradientBoostingRegressor(loss="huber", n_estimators=3, random_state=0),
+    HistGradientBoostingRegressor(max_iter=4),
+]
+SEVERAL = [LinearRegression(), Ridge(),
+           MLPRegressor(hidden_layer_sizes=6, max_iter=20, random_state=0),
+           DecisionTreeRegressor(random_state=0), RandomForestRegressor(4, random_state=0)]
+HOLEY = [DecisionTreeClassifier(random_state=0), RandomForestClassifier(5, random_state=0),
+         HistGradientBoostingClassifier(max_iter=4),
+         make_pipeline(StandardScaler(), HistGradientBoostingClassifier(max_iter=2)),
+         make_pipeline(SimpleImputer(), StandardScaler(), LogisticRegression())]
+CASES = [*((e, X, VALUES) for e in TRANSFORMERS),
+         *((e, HOLES, VALUES) for e in TRANSFORMERS if isinstance(e, SimpleImputer)),
+         *((e, X, TWO) for e in CLASSIFIERS), *((e, X, THREE) for e in CLASSIFIERS),
+         (GradientBoostingClassifier(loss="exponential", n_estimators=3), X, TWO),
+         *((e, X, VALUES) for e in REGRESSORS), *((e, X, TWO_VALUES) for e in SEVERAL),
+         (HistGradientBoostingRegressor(loss="poisson", max_iter=3), X, np.abs(VALUES)),
+         *((e, HOLES, THREE) for e in HOLEY)]
+
+
+def fitted(estimator: Any, x: Any = X, y: Any = TWO) -> Any:
+    from sklearn.base import clone
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")          # of training that was short
+        return clone(estimator).fit(x, y)
+
+
+def compare(ours: NDArray, theirs: NDArray, tolerance: float = 1e-11) -> None:
+    assert ours.shape == theirs.shape
+    if theirs.dtype.kind != "f":
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_array_equal(ours, theirs)
+        return
+    size = np.abs(theirs[np.isfinite(theirs)]).max(initial=0)
+    np.testing.assert_allclose(ours, theirs, tolerance, tolerance * size)
+
+
+def ids(case: tuple[Any, ...]) -> str:
+    return f"{case[0]!r}"[:40].replace("\n", " ").replace(" ", "")
+
+
+@pytest.mark.parametrize("case", CASES, ids=ids)
+@pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning")
+def test_it_has_the_methods_of_the_estimator_and_their_results(case: tuple[Any, ...]) -> None:
+    estimator, x, y = fitted(*case), case[1], case[2]
+    fast = nncompile.compile(estimator)
+    assert [name for name in METHODS if hasattr(estimator, name)] == [*fast.compiled]
+    assert all(hasattr(fast, name) == hasattr(estimator, name) for name in METHODS)
+    random = np.random.default_rng(2)
+    for rows in (x, x[:1], random.standard_normal((33, COLUMNS)) * 4, np.zeros((2, COLUMNS)),
+                 np.asfortranarray(x), x[::3]):
+        for name in fast.compiled:
+            expected = getattr(estimator, name)(rows)
+            found = getattr(fast, name)(rows)
+            if getattr(expected, "dtype", None) != np.float64:
+                assert expected.dtype == found.dtype
+            if name == "predict_log_proba":      # that of a tiny one magnifies its rounding
+                compare(np.exp(found), np.exp(expected))
+            else:
+                compare(found, expected)
+    empty = next(iter(fast.compiled))
+    assert len(getattr(fast, empty)(x[:0])) == 0
+    if hasattr(estimator, "classes_"):
+        np.testing.assert_array_equal(fast.classes_, estimator.classes_)
+    assert np.ndim(y) and repr(fast).startswith("<nncompile.CompiledEstimator")
+
+
+def test_every_row_of_the_table_is_among_the_cases() -> None:
+    def inside(estimator: Any) -> set[str]:
+        found = {kind_of(estimator)}
+        for value in estimator.get_params().values():
+            found |= {kind_of(value)} if isinstance(value, BaseEstimator) else set()
+        return found
+
+    assert set().union(*(inside(case[0]) for case in CASES)) >= set(ESTIMATORS)
+
+
+@pytest.mark.parametrize("estimator", [
+    make_pipeline(StandardScaler(), LogisticRegression()), MLPClassifier(6, max_iter=9),
+    RandomForestClassifier(5), HistGradientBoostingClassifier(max_iter=3)], ids=str)
+def test_float32_on_request(estimator: Any) -> None:
+    model = fitted(estimator, X, THREE)
+    fast = nncompile.compile(model, dtype="float32")
+    result = fast.predict_proba(X.astype(np.float32))
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result, model.predict_proba(X.astype(np.float32)), 1e-4, 1e-4)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int32, np.bool_, list])
+def test_other_numbers_are_taken_as_float64(kind: Any) -> None:
+    model = fitted(LogisticRegression())
+    given: Any = X.tolist() if kind is list else X.astype(kind)
+    found = nncompile.compile(model).predict_proba(given)
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, model.predict_proba(np.asarray(given, np.float64)), 1e-12)
+
+
+def test_splits_are_those_of_float32_on_both_sides_of_every_threshold() -> None:
+    model = fitted(DecisionTreeRegressor(random_state=0), X.astype(np.float32), VALUES)
+    fast = nncompile.compile(model)
+    inner = model.tree_.children_left != -1
+    for column, threshold in zip(model.tree_.feature[inner], model.tree_.threshold[inner],
+                                 strict=True):
+        near = np.float32(threshold)
+        values = [near, np.nextafter(near, np.float32(9e9)), np.nextafter(near, np.float32(-9e9)),
+                  threshold, np.nextafter(threshold, 9e9), np.nextafter(threshold, -9e9)]
+        rows = np.repeat(X[:1], len(values), 0)
+        rows[:, column] = values
+        np.testing.assert_array_equal(fast.predict(rows), model.predict(rows))
+
+
+def test_histogram_splits_compare_float64() -> None:
+    model = fitted(HistGradientBoostingRegressor(max_iter=3), X, VALUES)
+    fast = nncompile.compile(model)
+    for stage in model._predictors:
+        for node in stage[0].nodes[stage[0].nodes["is_leaf"] == 0]:
+            at = node["num_threshold"]
+            rows = np.repeat(X[:1], 4, 0)
+            rows[:, node["feature_idx"]] = [at, np.nextafter(at, 9e9), np.inf, -np.inf]
+            np.testing.assert_allclose(fast.predict(rows), model.predict(rows), 1e-13)
+
+
+@pytest.mark.parametrize("estimator", [
+    LogisticRegression(), RandomForestClassifier(3), GradientBoostingClassifier(n_estimators=2),
+    make_pipeline(StandardScaler(), LogisticRegression()), MLPClassifier(3, max_iter=2),
+    make_pipeline(PCA(2), DecisionTreeClassifier()), StandardScaler(), Normalizer(), PCA(),
+    SimpleImputer(), HistGradientBoostingClassifier(max_iter=2), PolynomialFeatures()], ids=str)
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf, 1e300])
+def test_it_refuses_the_numbers_that_scikit_learn_refuses(estimator: Any, number: float) -> None:
+    model = fitted(estimator, X, TWO)
+    fast = nncompile.compile(model)
+    rows = X[:4].copy()
+    rows[2, 3] = number
+    for name in fast.compiled:
+        try:
+            with np.errstate(all="ignore"):
+                expected = getattr(model, name)(rows)
+        except ValueError:
+            with pytest.raises(ValueError, match=r"Input X contains|too large"):
+                getattr(fast, name)(rows)
+            continue
+        if np.asarray(expected).dtype.kind == "f" and np.isinf(expected).any():
+            continue
+        compare(getattr(fast, name)(rows), expected)
+
+
+def test_absent_methods_are_absent() -> None:
+    fast = nncompile.compile(fitted(LinearSVC()))
+    with pytest.raises(AttributeError):
+        fast.predict_proba(X)
+    assert not hasattr(nncompile.compile(fitted(StandardScaler())), "classes_")
+
+
+def test_methods_can_be_chosen() -> None:
+    fast = nncompile.compile(fitted(LogisticRegression()), methods=["predict"])
+    assert [*fast.compiled] == ["predict"]
+    assert not hasattr(fast, "predict_proba")
+    with pytest.raises(InputError, match="no method 'transform'"):
+        nncompile.compile(fitted(LogisticRegression()), methods=["transform"])
+
+
+def test_each_method_is_a_compiled_model() -> None:
+    fast = nncompile.compile(fitted(make_pipeline(StandardScaler(), LogisticRegression())))
+    model = fast.compiled["predict_proba"]
+    assert isinstance(model, nncompile.CompiledModel)
+    assert "logisticregression.coef_" in str(model.ir("traced"))
+    assert "linear" in model.explain()
+    assert "def " in model.source
+
+
+def test_graphs_are_had_without_compiling() -> None:
+    graph = nncompile.from_sklearn(fitted(LogisticRegression()))
+    assert graph.name == "LogisticRegression_predict_proba"
+    assert str(graph.inputs[0].type) == f"f64[B, {COLUMNS}]"
+    narrow = nncompile.from_sklearn(fitted(StandardScaler()), "transform", "float32")
+    assert str(narrow.outputs[0].type) == f"f32[B, {COLUMNS}]"
+
+
+def test_pickles() -> None:
+    fast = nncompile.compile(fitted(LogisticRegression()))
+    again = pickle.loads(pickle.dumps(fast))
+    np.testing.assert_array_equal(again.predict(X), fast.predict(X))
+    np.testing.assert_array_equal(again.classes_, fast.classes_)
+
+
+@pytest.mark.parametrize("estimator", [
+    make_pipeline(StandardScaler(), LogisticRegression()), RandomForestClassifier(3),
+    HistGradientBoostingClassifier(max_iter=2), SimpleImputer()], ids=str)
+@pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning")
+def test_check_compares_with_scikit_learn(estimator: Any) -> None:
+    assert nncompile.compile(fitted(estimator), check=True).compiled
+
+
+def test_check_finds_a_difference() -> None:
+    model = fitted(LinearRegression(), X, VALUES)
+    fast = nncompile.compile(model)
+    model.intercept_ += 1e-6
+    from nncompile.importers.sklearn import import_estimator
+    with pytest.raises(nncompile.CompileError, match=r"predict differs from scikit-learn's"):
+        import_estimator(model).check(fast)
+
+
+class Frame:
+    """What a data frame is to us: columns, and numbers by to_numpy or __array__."""
+
+    def __init__(self, columns: list[str], numbers: NDArray) -> None:
+        self.columns, self.numbers, self.shape = columns, numbers, numbers.shape
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> NDArray:
+        return self.numbers
+
+
+def test_frames_are_taken_if_their_columns_are_those_of_the_training() -> None:
+    model = fitted(LogisticRegression())
+    names = ["a", "b", "c", "d", "e"]
+    model.feature_names_in_ = np.array(names, object)
+    fast = nncompile.compile(model)
+    assert fast.feature_names_in_.tolist() == names
+    np.testing.assert_array_equal(fast.predict(Frame(names, X)), fast.predict(X))
+    with pytest.raises(InputError, match="another order"):
+        fast.predict(Frame(["b", "a", "c", "d", "e"], X))
+    with pytest.raises(InputError, match="missing 'e'; unexpected 'z'"):
+        fast.predict(Frame(["a", "b", "c", "d", "z"], X))
+
+
+@pytest.mark.parametrize("given", [X[0], X[:, :3], [["a"] * COLUMNS], X[None], "text"])
+def test_what_is_no_table_is_refused(given: Any) -> None:
+    with pytest.raises(ValueError, match=r"X|shape"):
+        nncompile.compile(fitted(LogisticRegression())).predict(given)
+
+
+# -- what is refused -------------------------------------------------------------------------------
+
+class Own(LogisticRegression):
+    """A class of a user's, which may compute anything."""
+
+
+def renamed(**attributes: Any) -> Any:
+    model = fitted(LogisticRegression())
+    for name, value in attributes.items():
+        setattr(model, name, value)
+    return model
+
+
+@pytest.mark.parametrize(("estimator", "message"), [
+    (LogisticRegression(), "it is not fitted"),
+    (fitted(Own()), "derived from LogisticRegression"),
+    (fitted(make_pipeline(FunctionTransformer(np.abs), Ridge()), X, VALUES), "function of Python"),
+    (fitted(make_pipeline(StandardScaler().set_output(transform="pandas"))), "pandas frames"),
+    (fitted(KBinsDiscretizer(3, quantile_method="averaged_inverted_cdf")), "sparse matrix"),
+    (fitted(DecisionTreeClassifier(), X, np.stack([TWO, TWO], 1)), "several outputs"),
+    (fitted(GradientBoostingRegressor(init=Ridge(), n_estimators=2), X, VALUES), "init=Ridge"),
+    (fitted(HistGradientBoostingRegressor(categorical_features=[0], max_iter=2),
+            np.abs(X.round()) % 5, VALUES), "categorical"),
+    (renamed(predict=lambda X: X), "its method predict was replaced"),
+    (fitted(SimpleImputer(missing_values=0)), "missing_values=0"),
+], ids=lambda given: f"{given!r}"[:30])
+def test_what_is_not_supported_is_refused(estimator: Any, message: str) -> None:
+    with pytest.raises(ModelImportError, match=message):
+        nncompile.compile(estimator)
+
+
+def test_an_error_lists_every_obstacle() -> None:
+    pipeline = make_pipeline(FeatureUnion([
+        ("a", FunctionTransformer(np.abs)), ("b", FunctionTransformer(np.sign)),
+        ("c", KBinsDiscretizer(3, quantile_method="averaged_inverted_cdf"))]), Own())
+    with pytest.raises(ModelImportError, match="3 obstacles") as caught:
+        nncompile.compile(fitted(pipeline), methods=["predict"])
+    assert "featureunion.a" in str(caught.value)
+    assert "featureunion.c" in str(caught.value)
+
+
+def test_inputs_and_other_dtypes_are_refused() -> None:
+    model = fitted(LogisticRegression())
+    with pytest.raises(InputError, match="leave 1 inputs out"):
+        nncompile.compile(model, X)
+    with pytest.raises(InputError, match="float64 or float32"):
+        nncompile.compile(model, dtype="float16")
