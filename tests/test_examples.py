@@ -48,3 +48,13 @@ def test_cuda_in_the_simulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     difference = re.search(r"^largest difference between the targets: (\S+)$", text, re.M)
     assert difference is not None and float(difference[1]) < 1e-6
     assert "def run(" in text
+
+
+def test_sklearn_pipeline(tmp_path: Path) -> None:
+    if importlib.util.find_spec("sklearn") is None:
+        pytest.skip("scikit-learn is not installed")
+    text = output_of(ROOT / "examples/sklearn_pipeline.py", tmp_path)
+    assert "the same label: 100.0%" in text
+    recognised = re.search(r"recognised: ([0-9.]+)%", text)
+    assert recognised is not None and float(recognised[1]) > 95
+    assert [line.split()[0] for line in text.splitlines()[-2:]] == ["1", "45"]

@@ -408,3 +408,14 @@ def test_inputs_and_other_dtypes_are_refused() -> None:
         nncompile.compile(model, X)
     with pytest.raises(InputError, match="float64 or float32"):
         nncompile.compile(model, dtype="float16")
+
+
+def test_show_takes_an_estimator_and_run_says_why_not(tmp_path: Any, capsys: Any) -> None:
+    from nncompile.cli import main
+    file = tmp_path / "model.py"
+    file.write_text("import numpy as np\nfrom sklearn.linear_model import LinearRegression\n"
+                    "net = LinearRegression().fit(np.eye(3), [1, 2, 4])\n")
+    assert main(["show", f"{file}:net"]) == 0
+    assert "linear(%X, @coef_, @intercept_)" in capsys.readouterr().out
+    assert main(["run", f"{file}:net"]) != 0
+    assert "estimator with several methods" in capsys.readouterr().err
