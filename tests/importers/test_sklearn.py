@@ -417,5 +417,7 @@ def test_show_takes_an_estimator_and_run_says_why_not(tmp_path: Any, capsys: Any
                     "net = LinearRegression().fit(np.eye(3), [1, 2, 4])\n")
     assert main(["show", f"{file}:net"]) == 0
     assert "linear(%X, @coef_, @intercept_)" in capsys.readouterr().out
-    assert main(["run", f"{file}:net"]) != 0
+    np.save(tmp_path / "x.npy", np.eye(3))
+    paths = ["--input", str(tmp_path / "x.npy"), "--output", str(tmp_path / "y.npy")]
+    assert main(["run", *paths, f"{file}:net"]) != 0
     assert "estimator with several methods" in capsys.readouterr().err
