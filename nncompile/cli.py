@@ -277,7 +277,8 @@ def _run(args: argparse.Namespace) -> int:
         state = load_weights(args.weights) if args.weights else None
         if state is not None and isinstance(model, Module):
             model.load_state_dict(state)
-        compiled = nncompile.compile(model, *(declared or arrays), threads=args.threads)
+        examples = (declared or arrays) if hasattr(model, "forward") else []
+        compiled = nncompile.compile(model, *examples, threads=args.threads)
         if not isinstance(compiled, CompiledModel):
             raise InputError(f"{args.model} is an estimator with several methods, and run computes "
                              "one result\n  do: nncompile.compile(...).predict(X) in Python")
