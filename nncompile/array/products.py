@@ -21,12 +21,15 @@ class Products(Selection):
         """Returns the matrix product [..., M, K] @ [..., K, N], with leading dimensions broadcast.
 
         A vector counts as a row on the left and as a column on the right, and its dimension goes.
-        Raises Error where the sizes do not fit, for different dtypes, and for zero-dimensional
-        arrays.
+        Raises Error where the sizes do not fit, for different dtypes, for integers and bools, and
+        for zero-dimensional arrays.
         """
         right = as_array("matmul", other)
         if 0 in (self.ndim, right.ndim):
             raise Error(f"matmul needs dimensions on both sides, got {self.type} @ {right.type}")
+        if not (self.is_floating_point() and right.is_floating_point()):
+            raise Error(f"matmul takes floats, not {self.type} @ {right.type}\n  do: cast both, "
+                        "x.double() @ y.double(), which is exact below 2^53")
         if self.ndim == 1:
             row = self.unsqueeze(0).matmul(right)
             return row.squeeze(-2 if right.ndim > 1 else 0)

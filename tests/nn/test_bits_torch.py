@@ -220,3 +220,9 @@ def test_numpy(name):
     fast = nncompile.compile(model, "i32[B]", "i32[B]")
     np.testing.assert_allclose(fast(x, y), function(x, y), rtol=1e-6)
     np.testing.assert_allclose(model(x, y), function(x, y), rtol=1e-6)
+
+
+def test_integers_have_no_matrix_product():
+    x = np.ones((2, 2), np.int64)
+    with pytest.raises(Error, match=r"matmul takes floats, not i64\[2, 2\] @ i64\[2, 2\]\n  do: "):
+        nncompile.matmul(x, x)
