@@ -9,9 +9,78 @@ from collections.abc import Callable
 from functools import partial, wraps
 from typing import Any
 
-from nncompile.array import Array, as_array, creation, elementwise, products, random, selection
-from nncompile.nn.calls import from_outside
+import numpy as np
+
+from ir import same
+from nncompile.array import (
+    Array,
+    as_array,
+    creation,
+    describe,
+    elementwise,
+    products,
+    random,
+    selection,
+)
+from nncompile.errors import InputError
+from nncompile.nn.calls import explained, from_outside
 from nncompile.nn.functional import one_hot, pad
+
+# What torch's functions take besides, and how a function here is given it.
+_NEW = ("layout", "pin_memory", "memory_format", "requires_grad", "out", "size")
+
+
+def _public(function: Callable[..., Any], *options: str) -> Callable[..., Any]:
+    """Returns a function of Arrays as the public one, which takes some options of torch's besides.
+
+    out: an array that takes the result. size: the sizes, by name. requires_grad is set on the
+    result. layout, pin_memory, memory_format, sparse_grad: where and how torch keeps the memory,
+    which has no meaning here.
+    """
+    plain, code = from_outside(function), function.__code__
+    own = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    options = tuple(option for option in options if option not in own)
+
+    @wraps(function)
+    def public(*args: Any, **kwargs: Any) -> Any:
+        given = {name: kwargs.pop(name) for name in options if name in kwargs}
+        if "size" in given:
+            args = (*args, given["size"])
+        try:
+            result = plain(*args, **kwargs)
+        except TypeError as error:
+            raise explained(public, args, kwargs, error) from error.__cause__
+        if given.get("requires_grad"):
+            result.requires_grad_()
+        out = given.get("out")
+        return result if out is None else _put_out(function.__name__, out, result)
+
+    public._options = options  # type: ignore[attr-defined]
+    return public
+
+
+def _put_out(name: str, out: Any, result: Any) -> Any:
+    """Writes the result, or each of several, into the array that was given for it.
+
+    Raises InputError where it does not fit; an empty Array takes any shape, as in torch.
+    """
+    if isinstance(out, tuple | list):
+        if not isinstance(result, tuple) or len(out) != len(result):
+            raise InputError(f"{name}(out=...) got {len(out)} arrays for its results")
+        for place, part in zip(out, result, strict=True):
+            _put_out(name, place, part)
+        return out
+    if isinstance(out, np.ndarray) and not isinstance(result, tuple):
+        Array(out)._become(f"{name}(out=...)", as_array(name, result))
+        np.copyto(out, np.asarray(result), casting="unsafe")
+        return out
+    if not isinstance(out, Array) or isinstance(result, tuple):
+        raise InputError(f"{name}(out=...) takes an array for each result, not {describe(out)}")
+    value = as_array(name, result)
+    if same(out.numel(), 0) and not same(value.numel(), 0):
+        out.data = value._cast(out.type.dtype)
+        return out
+    return out._become(f"{name}(out=...)", value)
 
 
 def _function(name: str, array_first: bool = True) -> Callable[..., Any]:
@@ -28,7 +97,22 @@ def _function(name: str, array_first: bool = True) -> Callable[..., Any]:
         return method(as_array(name, input) if array_first else input, *args, **kwargs)
 
     function.__name__ = function.__qualname__ = name
-    return from_outside(function)
+    public = _public(function, "out", *_MORE.get(name, ()))
+    public._input = True  # type: ignore[attr-defined]
+    return public
+
+
+# Options of single functions, about memory and gradients.
+_MORE = {"gather": ("sparse_grad",)}
+
+
+def _new(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns a function that makes new arrays, with torch's options of these."""
+    return _public(function, *_NEW)
+
+
+def _joined(function: Callable[..., Any]) -> Callable[..., Any]:
+    return _public(function, "out")
 
 
 _binary = partial(_function, array_first=False)
@@ -73,7 +157,7 @@ not_equal, less, less_equal = _binary("not_equal"), _binary("less"), _binary("le
 greater, greater_equal = _binary("greater"), _binary("greater_equal")
 logical_and, logical_or = _binary("logical_and"), _binary("logical_or")
 logical_xor = _binary("logical_xor")
-where = from_outside(elementwise.where)
+where = _joined(elementwise.where)
 clamp_min, clamp_max = _function("clamp_min"), _function("clamp_max")
 frac, isclose, logaddexp = _function("frac"), _function("isclose"), _function("logaddexp")
 copysign, lerp = _function("copysign"), _function("lerp")
@@ -114,36 +198,36 @@ clone, detach = _function("clone"), _function("detach")
 nonzero, argwhere = _function("nonzero"), _function("argwhere")
 masked_select, bincount = _function("masked_select"), _function("bincount")
 unique, unique_consecutive = _function("unique"), _function("unique_consecutive")
-searchsorted, bucketize = from_outside(selection.searchsorted), from_outside(selection.bucketize)
+searchsorted, bucketize = _joined(selection.searchsorted), _joined(selection.bucketize)
 
 # products
 matmul, mm, bmm, mv = map(_function, ("matmul", "mm", "bmm", "mv"))
 dot, outer, addmm, baddbmm = map(_function, ("dot", "outer", "addmm", "baddbmm"))
 tensordot = _function("tensordot")
-einsum = from_outside(products.einsum)
+einsum = _joined(products.einsum)
 
 # new arrays, and joined arrays
-zeros, ones = from_outside(creation.zeros), from_outside(creation.ones)
-full, linspace = from_outside(creation.full), from_outside(creation.linspace)
-zeros_like, ones_like = from_outside(creation.zeros_like), from_outside(creation.ones_like)
-full_like, arange = from_outside(creation.full_like), from_outside(creation.arange)
-empty, empty_like = from_outside(creation.empty), from_outside(creation.zeros_like)
-eye, tensor = from_outside(creation.eye), creation.tensor
-meshgrid, tril_indices = from_outside(creation.meshgrid), from_outside(creation.tril_indices)
-triu_indices = from_outside(creation.triu_indices)
-broadcast_tensors = from_outside(creation.broadcast_tensors)
+zeros, ones = _new(creation.zeros), _new(creation.ones)
+full, linspace = _new(creation.full), _new(creation.linspace)
+zeros_like, ones_like = _new(creation.zeros_like), _new(creation.ones_like)
+full_like, arange = _new(creation.full_like), _new(creation.arange)
+empty, empty_like = _new(creation.empty), _new(creation.zeros_like)
+eye, tensor = _new(creation.eye), creation.tensor
+meshgrid, tril_indices = _joined(creation.meshgrid), _new(creation.tril_indices)
+triu_indices = _new(creation.triu_indices)
+broadcast_tensors = _joined(creation.broadcast_tensors)
 as_tensor, from_numpy = creation.as_tensor, creation.from_numpy
-cat, stack = from_outside(creation.cat), from_outside(creation.stack)
-hstack, vstack = from_outside(creation.hstack), from_outside(creation.vstack)
-row_stack, column_stack = vstack, from_outside(creation.column_stack)
+cat, stack = _joined(creation.cat), _joined(creation.stack)
+hstack, vstack = _joined(creation.hstack), _joined(creation.vstack)
+row_stack, column_stack = vstack, _joined(creation.column_stack)
 concat = concatenate = cat
 
 # random arrays
-rand, randn = from_outside(random.rand), from_outside(random.randn)
-rand_like, randn_like = from_outside(random.rand_like), from_outside(random.randn_like)
-randint, randint_like = from_outside(random.randint), from_outside(random.randint_like)
-randperm, normal = from_outside(random.randperm), from_outside(random.normal)
-bernoulli = from_outside(random.bernoulli)
+rand, randn = _new(random.rand), _new(random.randn)
+rand_like, randn_like = _new(random.rand_like), _new(random.randn_like)
+randint, randint_like = _new(random.randint), _new(random.randint_like)
+randperm, normal = _new(random.randperm), _new(random.normal)
+bernoulli = _new(random.bernoulli)
 
 
 def numel(input: Any) -> Any:

@@ -200,7 +200,7 @@ LATE = {
         nn.modules.batchnorm._NormBase nn.modules.instancenorm._InstanceNorm
     """,
     "nn.losses": "nn.modules.loss._Loss nn.modules.loss._WeightedLoss",
-    "array.random": "Generator",
+    "array.seeded": "Generator",
     "autograd.variable": "autograd.Variable",
 }
 

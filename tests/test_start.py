@@ -24,7 +24,8 @@ ir.verify nncompile nncompile.array nncompile.array.array nncompile.array.core
 nncompile.array.creation nncompile.array.dispatch nncompile.array.dtypes nncompile.array.elementwise
 nncompile.array.generator nncompile.array.gradients nncompile.array.indexing nncompile.array.inplace
 nncompile.array.introduction nncompile.array.known nncompile.array.limits
-nncompile.array.numpy_functions nncompile.array.products nncompile.array.random
+nncompile.array.naming nncompile.array.numpy_functions nncompile.array.products
+nncompile.array.random
 nncompile.array.recording nncompile.array.reductions nncompile.array.selection
 nncompile.array.shapes nncompile.array.sizes nncompile.array.storage nncompile.array.tensors
 nncompile.collection nncompile.conversion nncompile.draws nncompile.errors nncompile.forks

@@ -13,6 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from nncompile.nn.calls import signature_of
+
 STUBS = {"": ("_VariableFunctions.pyi", None), "Tensor": ("__init__.pyi", "TensorBase")}
 
 
@@ -53,7 +55,7 @@ def named(arguments: ast.arguments) -> list[str]:
 def unknown_to(ours: Callable[..., Any], space: str, name: str, theirs: Any) -> list[str]:
     """Returns the names of arguments that torch's function takes, and ours does not."""
     try:
-        parameters = inspect.signature(ours).parameters.values()
+        parameters = signature_of(ours).parameters.values()
     except (TypeError, ValueError):
         return []
     if any(p.kind is p.VAR_KEYWORD for p in parameters):

@@ -17,9 +17,11 @@ The class is put together from mixins, each in its own module:
 
 from nncompile.array.array import Array, apply, arrays, as_array, floating, in_type
 from nncompile.array.core import describe, to_array, to_numpy
+from nncompile.array.naming import name_methods
 from nncompile.array.numpy_functions import call_function, call_ufunc
 from nncompile.array.sizes import TracedSize
 
+name_methods(Array, __name__)
 TracedSize.on_arrays = call_ufunc
 Array._numpy_ufunc, Array._numpy_function = call_ufunc, call_function
 

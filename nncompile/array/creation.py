@@ -118,8 +118,8 @@ def eye(n: Any, m: Any = None, *, dtype: DType = None, device: Any = None) -> Ar
     return apply("eq", rows, columns)._cast(name_of(float if dtype is None else dtype))
 
 
-def tensor(data: Any, *, dtype: DType = None, device: Any = None, requires_grad: bool = False
-           ) -> Array:
+def tensor(data: Any, *, dtype: DType = None, device: Any = None, requires_grad: bool = False,
+           pin_memory: bool = False) -> Array:
     """Returns an Array with a copy of the data: a number, nested lists, an ndarray or an Array.
 
     By default the dtype is the data's own; Python's floats become float32 and integers int64.

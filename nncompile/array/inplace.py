@@ -54,6 +54,7 @@ class Inplace(Products):
     """The methods of Array that change it."""
 
     add_, sub_, mul_, div_ = map(_changing, ("add", "sub", "mul", "div"))
+    fmod_ = _changing("fmod")
     floor_divide_, remainder_, pow_ = map(_changing, ("floor_divide", "remainder", "pow"))
     exp_, expm1_, log_, log1p_ = map(_changing, ("exp", "expm1", "log", "log1p"))
     sqrt_, rsqrt_, square_, reciprocal_ = map(_changing, ("sqrt", "rsqrt", "square", "reciprocal"))
@@ -144,8 +145,11 @@ class Inplace(Products):
 
         Raises Error in a trace.
         """
-        low, high = [*bounds, *[0.0, 1.0][len(bounds):]]
-        low, high = to.get("from", low), to.get("to", high)
+        low, high = [*bounds, *[0.0, 1.0][len(bounds):]][:2]
+        low, high = to.pop("from", low), to.pop("to", high)
+        if to or len(bounds) > 2:
+            raise TypeError("Tensor.uniform_() takes from, to and generator, and got an unexpected "
+                            f"argument: {[*to, *bounds[2:]][0]!r}")
         if low > high:
             raise Error(f"uniform_ needs from <= to, got {low} and {high}")
         return self._drawn("uniform_", generator, lambda g: g.uniform(low, high, self.shape))

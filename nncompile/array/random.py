@@ -7,7 +7,6 @@ for the same seed.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from numpy.typing import DTypeLike
 
 from ir import DTYPES, Error
 from nncompile.array.array import Array, as_array
-from nncompile.array.core import Device, DType, check_device
+from nncompile.array.core import DType, check_device
 from nncompile.array.dispatch import current
 from nncompile.array.dtypes import category, converted, name_of
 from nncompile.array.generator import drawing
@@ -24,52 +23,6 @@ from nncompile.array.indexing import flat
 
 if TYPE_CHECKING:
     from numpy import random as numpy_random
-
-_DEFAULT_SEED = 67280421310721                   # torch's
-
-
-class Generator:
-    """A generator of random numbers with torch.Generator's methods, on one of NumPy's.
-
-    Every argument `generator` takes it, as it takes a numpy.random.Generator.
-    """
-
-    def __init__(self, device: Any = "cpu") -> None:
-        check_device(device)
-        self.device = Device("cpu")
-        self.manual_seed(_DEFAULT_SEED)
-
-    def manual_seed(self, seed: int) -> Generator:
-        """Begins anew from a seed, and returns the generator."""
-        self._seed = seed
-        self._draws: numpy_random.Generator = np.random.default_rng(seed % 2**64)
-        return self
-
-    def seed(self) -> int:
-        """Begins anew from a seed that the system chooses, and returns it."""
-        self.manual_seed(int(np.random.SeedSequence().generate_state(1, np.uint64)[0]))
-        return self._seed
-
-    def initial_seed(self) -> int:
-        """Returns the seed that the generator began with."""
-        return self._seed
-
-    def get_state(self) -> Array:
-        """Returns the state as an array of bytes, for set_state."""
-        text = json.dumps([self._seed, self._draws.bit_generator.state])
-        return Array(np.frombuffer(text.encode(), np.uint8).copy())
-
-    def set_state(self, new_state: Any) -> None:
-        """Takes a state that get_state returned."""
-        values = new_state.numpy() if isinstance(new_state, Array) else new_state
-        seed, state = json.loads(values.tobytes())
-        self.manual_seed(seed)._draws.bit_generator.state = state
-
-    def clone_state(self) -> Generator:
-        """Returns another generator in the same state."""
-        made = Generator()
-        made.set_state(self.get_state())
-        return made
 
 
 def _drawn(name: str, size: Sequence[Any], dtype: DType, generator: Any,
@@ -118,13 +71,17 @@ def randn_like(input: Any, *, dtype: DType = None, device: Any = None,
     return randn(x.shape, dtype=dtype or x.dtype, device=device, generator=generator)
 
 
-def randint(low: int, high: Any = None, size: Any = None, *, generator: Any = None,
+def randint(low: Any = None, high: Any = None, size: Any = None, *, generator: Any = None,
             dtype: DType = None, device: Any = None) -> Array:
     """Returns integers from low to high - 1, int64 by default; randint(high, size) starts at 0."""
     check_device(device)
     if size is None:
         low, high, size = 0, low, high
-    first, end = low, high
+    elif high is None:
+        low, high = 0, low
+    if high is None or size is None:
+        raise TypeError("randint takes a bound and a size: randint(high, size)")
+    first, end = low or 0, high
     return _drawn("randint", size, dtype, generator,
                   lambda g, shape: g.integers(first, end, shape), default=np.int64)
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import operator
 from typing import Any, Self, TypeVar
 
+import numpy as np
+
 from ir import Dim, DimExpr, Error, product, same
 from nncompile.array.core import Axes, Core, apply
+from nncompile.array.dtypes import ElementType, name_of
 from nncompile.array.elementwise import Elementwise
 from nncompile.array.indexing import axes_of, axis_of, flat, quotient, without_wildcard
 
@@ -16,15 +19,20 @@ _A = TypeVar("_A", bound=Core)
 class Shapes(Elementwise):
     """The methods of Array about shapes; sizes are given one by one or as one sequence."""
 
-    def view(self, *shape: Any) -> Self:
+    def view(self, *given: Any, size: Any = None, dtype: Any = None) -> Self:
         """Returns a view of the same elements, in row-major order, in another shape.
 
         One size may be -1: the one that fits. Unlike in torch, every array has a view of every
         shape with as many elements.
         Raises Error for another number of elements, or where the size for -1 depends on a symbolic
-        size.
+        size, and for a view of the memory as another dtype.
         """
-        sizes = without_wildcard(self.type, flat(shape))
+        if dtype is not None or (len(given) == 1 and isinstance(given[0], ElementType | np.dtype)):
+            if name_of(given[0] if dtype is None else dtype) == self.type.dtype:
+                return self
+            raise Error("view(dtype) reads the bytes of numbers as other numbers, which no graph "
+                        "can: to(dtype) converts the numbers")
+        sizes = without_wildcard(self.type, flat(given, size))
         if same(sizes, self.shape):
             return self
         return apply("reshape", self, shape=sizes)
@@ -112,7 +120,11 @@ class Shapes(Elementwise):
         axes[first], axes[second] = second, first
         return self.permute(axes)
 
-    swapaxes = swapdims = transpose
+    def swapaxes(self, axis0: int, axis1: int) -> Self:
+        """Returns a view with two dimensions swapped; see transpose."""
+        return self.transpose(axis0, axis1)
+
+    swapdims = transpose
 
     def movedim(self, source: Any, destination: Any) -> Self:
         """Returns a view with dimensions moved to other places; the others keep their order."""
@@ -148,12 +160,12 @@ class Shapes(Elementwise):
             raise Error(f"mT needs a matrix, got {self.type}")
         return self.transpose(-2, -1) if self.ndim else self
 
-    def contiguous(self) -> Self:
-        """Returns the array; see is_contiguous."""
+    def contiguous(self, memory_format: Any = None) -> Self:
+        """Returns the array; see is_contiguous. memory_format has no meaning here."""
         return self._perhaps_apart(self) if self._view_ops else self
 
-    def clone(self) -> Self:
-        """Returns a copy."""
+    def clone(self, *, memory_format: Any = None) -> Self:
+        """Returns a copy. memory_format has no meaning here."""
         return self._apart()
 
     # -- elements more than once -------------------------------------------------------------------
@@ -178,9 +190,9 @@ class Shapes(Elementwise):
         """Returns a view expanded to the shape of `other`."""
         return self.expand(other.shape)
 
-    def broadcast_to(self, *shape: Any) -> Self:
+    def broadcast_to(self, *given: Any, size: Any = None) -> Self:
         """Returns a view expanded to the given shape; see expand."""
-        return self.expand(*shape)
+        return self.expand(*given, size=size)
 
     def repeat(self, *given: Any, repeats: Any = None) -> Self:
         """Returns the array repeated as a whole, so many times along each dimension.

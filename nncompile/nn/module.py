@@ -15,6 +15,7 @@ from ir.float_mode import StandardFloats
 from nncompile.array import Array, describe, to_array
 from nncompile.array.dispatch import OUTSIDE, current
 from nncompile.array.introduction import introduce
+from nncompile.array.naming import named
 from nncompile.errors import InputError
 from nncompile.nn.calls import call, own_call
 from nncompile.nn.hooks import RemovableHandle, forward_between_hooks, no_hooks
@@ -32,6 +33,9 @@ def _is_dtype(name: str) -> bool:
     except TypeError:
         return False
     return True
+
+
+_LAYERS = f"{__name__.rpartition('.')[0]}."      # the modules of our own layers
 
 
 class Module(Stateful):
@@ -54,6 +58,9 @@ class Module(Stateful):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Makes a subclass's own __call__ get Arrays, from outside too."""
         super().__init_subclass__(**kwargs)
+        if cls.__module__.startswith(_LAYERS) and not cls.__name__.startswith("_"):
+            cls.__init__ = named(cls.__init__, f"nn.{cls.__name__}")  # type: ignore
+            cls.forward = named(cls.forward, f"nn.{cls.__name__}.forward")  # type: ignore
         if "__call__" in vars(cls):
             cls.__call__ = own_call(vars(cls)["__call__"])  # type: ignore[method-assign]
 
