@@ -102,13 +102,6 @@ class ArrayType(TensorType):
 
     _of: Core
 
-    @classmethod
-    def of(cls, type_: TensorType, array: Core) -> ArrayType:
-        """Returns the type of an array, which the call needs."""
-        made = object.__new__(cls)
-        vars(made).update(dtype=type_.dtype, shape=type_.shape, _of=array)
-        return made
-
     def __call__(self, dtype: Any = None, non_blocking: bool = False) -> Any:
         if dtype is None:
             return f"torch.{TENSOR_NAMES[self.dtype]}"
@@ -121,6 +114,9 @@ class ArrayType(TensorType):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return TensorType, (self.dtype, self.shape)
+
+
+_new_type: Any = object.__new__
 
 
 class Core(NDArrayOperatorsMixin):
@@ -229,8 +225,16 @@ class Core(NDArrayOperatorsMixin):
     @property
     def type(self) -> ArrayType:
         """The IR's type, such as f32[B, 64]; called, it is torch's Tensor.type: see ArrayType."""
+        made, known = _new_type(ArrayType), self._type
+        state = made.__dict__                    # the dataclass is frozen
+        state["dtype"], state["shape"], state["_of"] = known.dtype, known.shape, self
+        return made
+
+    @property
+    def _type(self) -> TensorType:
+        """The type without the call: a new object for each `type` takes ten times as long."""
         known = self._seen                       # a change in place keeps the type
-        return ArrayType.of(known.type if isinstance(known, Value) else type_of(known), self)
+        return known.type if isinstance(known, Value) else type_of(known)
 
     @property
     def shape(self) -> Size:
@@ -242,7 +246,7 @@ class Core(NDArrayOperatorsMixin):
     @property
     def dtype(self) -> ElementType:
         """The element type; it equals NumPy's dtype of the same elements."""
-        return OF_IR[self.type.dtype]
+        return OF_IR[self._type.dtype]
 
     @property
     def device(self) -> Device:
@@ -260,7 +264,7 @@ class Core(NDArrayOperatorsMixin):
 
     def size(self, dim: int | None = None) -> Any:
         """Returns the shape, or the size of one dimension."""
-        return self.shape if dim is None else self.shape[axis_of(self.type, dim)]
+        return self.shape if dim is None else self.shape[axis_of(self._type, dim)]
 
     def numel(self) -> Any:
         """Returns the number of elements, symbolic where a size is."""
@@ -280,7 +284,7 @@ class Core(NDArrayOperatorsMixin):
     def stride(self, dim: int | None = None) -> Any:
         """Returns the strides in elements, or one of them; those of a contiguous array."""
         strides = [product(self.shape[axis + 1:]) for axis in range(self.ndim)]
-        return tuple(strides) if dim is None else strides[axis_of(self.type, dim)]
+        return tuple(strides) if dim is None else strides[axis_of(self._type, dim)]
 
     def storage_offset(self) -> int:
         """Returns 0: an array begins where its memory does."""
@@ -357,7 +361,7 @@ class Core(NDArrayOperatorsMixin):
 
     def is_floating_point(self) -> bool:
         """Returns whether the dtype is float32 or float64."""
-        return category(self.type.dtype) == 2
+        return category(self._type.dtype) == 2
 
     def __len__(self) -> int:
         if self.ndim == 0:
@@ -444,7 +448,7 @@ class Core(NDArrayOperatorsMixin):
 
     def _cast(self, dtype: str) -> Self:
         """Returns the array in the dtype that the IR calls `dtype`; itself if that is its dtype."""
-        return self if self.type.dtype == dtype else apply("cast", self, dtype=dtype)
+        return self if self._type.dtype == dtype else apply("cast", self, dtype=dtype)
 
 
 # -- operands --------------------------------------------------------------------------------------

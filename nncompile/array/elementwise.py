@@ -331,8 +331,8 @@ class Elementwise(Core):
 
     def bitwise_not(self) -> Self:
         """Returns the complement of integers or bools. Raises Error for floats."""
-        if category(self.type.dtype) == 1:
-            return apply("sub", 255.0 if self.type.dtype == "u8" else -1.0, self)
+        if category(self._type.dtype) == 1:
+            return apply("sub", 255.0 if self._type.dtype == "u8" else -1.0, self)
         if not _any_bool(self):
             raise Error(f"~ takes an array of bool or of integers, not {self.type}")
         return apply("logical_not", self)
@@ -414,9 +414,9 @@ class Elementwise(Core):
         Raises Error unless both have one dtype.
         """
         other = as_array("heaviside", values)
-        if other.type.dtype != self.type.dtype:
+        if other.type.dtype != self._type.dtype:
             raise Error(f"heaviside takes arrays of one dtype, not {self.type} and {other.type}")
-        step = self.gt(0)._cast(self.type.dtype)
+        step = self.gt(0)._cast(self._type.dtype)
         return apply("where", self.eq(0), other, step)
 
     def isclose(self, other: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
@@ -453,7 +453,7 @@ class Elementwise(Core):
         mask = as_array("masked_fill", mask)
         if mask.type.dtype != "bool":
             raise Error(f"masked_fill takes a mask of bool, not {mask.type}")
-        filler, dtype = operand("masked_fill", value), self.type.dtype
+        filler, dtype = operand("masked_fill", value), self._type.dtype
         if isinstance(filler, Core):
             if filler.ndim:
                 raise Error(f"masked_fill takes one value, not {filler.type}")
@@ -471,7 +471,7 @@ class Elementwise(Core):
         Raises Error unless self and end have one float dtype.
         """
         other = as_array("lerp", end)
-        if not self.is_floating_point() or self.type.dtype != other.type.dtype:
+        if not self.is_floating_point() or self._type.dtype != other.type.dtype:
             raise Error(f"lerp takes two arrays of one type of floats, not {self.type} and "
                         f"{other.type}")
         if isinstance(weight, int | float):

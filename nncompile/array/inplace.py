@@ -112,10 +112,10 @@ class Inplace(Products):
         if not same(result.shape, self.shape):
             raise Error(f"{name} would change {self.type} into {result.type}, and in place an "
                         "array keeps its shape")
-        if category(result.type.dtype) > category(self.type.dtype):
+        if category(result.type.dtype) > category(self._type.dtype):
             raise Error(f"{name} would put {result.type} into {self.type}, whose type cannot hold "
                         "it: cast one of them, or write x = f(x)")
-        return self._write(name, result._cast(self.type.dtype))
+        return self._write(name, result._cast(self._type.dtype))
 
     def copy_(self, src: Any, non_blocking: bool = False) -> Self:
         """Writes the elements of src, which broadcasts, converted to this array's dtype."""
@@ -176,7 +176,7 @@ class Inplace(Products):
     def _filled(self, given: Any) -> Self:
         """Returns a number or an array in the shape and the dtype of this one."""
         if is_traced(given):
-            given = in_type(given, self.type.dtype)
+            given = in_type(given, self._type.dtype)
         if not isinstance(given, Inplace):
             number = converted(given, self.dtype).item()
             return filled(self.shape, number, self.dtype)
@@ -185,7 +185,7 @@ class Inplace(Products):
             if not same(given.shape[:extra], [1] * extra):
                 raise Error(f"{given.type} does not fit into {self.type}")
             given = given.reshape(given.shape[extra:])
-        result: Self = given._cast(self.type.dtype).expand(self.shape)
+        result: Self = given._cast(self._type.dtype).expand(self.shape)
         return result
 
     # -- items -------------------------------------------------------------------------------------
@@ -236,7 +236,7 @@ class Inplace(Products):
         if not isinstance(given, Core):
             given = target._filled(given)
         picked = apply("where", mask.reshape(*mask.shape, *[1] * rest),
-                       given._cast(self.type.dtype), target)
+                       given._cast(self._type.dtype), target)
         target._write("an assignment to an item", picked)
         return True
 
@@ -264,7 +264,7 @@ class Inplace(Products):
         given = operand("an item", value)
         if isinstance(given, Core) and given.ndim > len(wanted):
             raise Error(f"{given.type} does not fit into the chosen {list(wanted)}")
-        if isinstance(given, Core) and ids.ndim and given.type.dtype != self.type.dtype:
+        if isinstance(given, Core) and ids.ndim and given.type.dtype != self._type.dtype:
             raise Error(f"items of {self.type} that are chosen by numbers cannot be {given.type}: "
                         "cast it")
         values = filled(wanted, 0, self.dtype)._filled(given)
@@ -287,7 +287,7 @@ class Inplace(Products):
         """
         if reduce is not None:
             raise Error("scatter has no reduce: scatter_add is there")
-        given, axis = src if value is None else value, axis_of(self.type, dim)
+        given, axis = src if value is None else value, axis_of(self._type, dim)
         hits, source = self._targets("scatter", dim, index, given)
         taken = apply("take_along", _one_more(source, axis), _last_of(hits, axis), axis=axis)
         return apply("where", hits.any(axis), taken, self)
@@ -295,14 +295,14 @@ class Inplace(Products):
     def scatter_add(self, dim: int, index: Any, src: Any) -> Self:
         """Returns self with src[i, j] added at [index[i, j], j] for dim 0; otherwise as scatter."""
         hits, source = self._targets("scatter_add", dim, index, src)
-        axis = axis_of(self.type, dim)
-        zero = apply("full", 0.0, shape=(), dtype=self.type.dtype)
+        axis = axis_of(self._type, dim)
+        zero = apply("full", 0.0, shape=(), dtype=self._type.dtype)
         return self.add(apply("where", hits, source.unsqueeze(axis + 1), zero).sum(
             axis, dtype=self.dtype))
 
     def index_add(self, dim: int, index: Any, source: Any, *, alpha: Scalar = 1) -> Self:
         """Returns self with alpha * source[k] added at index[k] along dim."""
-        axis, ids, given = axis_of(self.type, dim), as_array("index_add", index), as_array(
+        axis, ids, given = axis_of(self._type, dim), as_array("index_add", index), as_array(
             "index_add", source)
         if ids.ndim != 1 or not same(given.shape[axis], ids.shape[0]):
             raise Error(f"index_add takes a vector of as many numbers as {given.type} has along "
@@ -312,7 +312,7 @@ class Inplace(Products):
 
     def _targets(self, name: str, dim: int, index: Any, src: Any) -> tuple[Self, Self]:
         """Returns which places each index hits, bool [.., K, size, ..], and what goes there."""
-        axis, ids = axis_of(self.type, dim), as_array(name, index)
+        axis, ids = axis_of(self._type, dim), as_array(name, index)
         others = [a for i, a in enumerate(self.shape) if i != axis]
         if ids.ndim != self.ndim or not same(
                 [a for i, a in enumerate(ids.shape) if i != axis], others):
@@ -320,7 +320,7 @@ class Inplace(Products):
                         f"other sizes, not {ids.type}")
         given = operand(name, src)
         if isinstance(given, Inplace):
-            if given.type.dtype != self.type.dtype:
+            if given.type.dtype != self._type.dtype:
                 raise Error(f"{name} takes two arrays of one type, not {self.type} and "
                             f"{given.type}")
             if given.ndim != ids.ndim:

@@ -64,7 +64,7 @@ class Known(Reductions):
         occurs. Raises Error in a trace where the array depends on an input.
         """
         numbers = self._numbers("unique, whose result has a shape that depends on the data,")
-        axis = None if dim is None else axis_of(self.type, dim)
+        axis = None if dim is None else axis_of(self._type, dim)
         values, inverse, counts = np.unique(numbers, return_inverse=True, return_counts=True,
                                             axis=axis, equal_nan=False)
         inverse = inverse.reshape(self.shape if axis is None else -1)
@@ -75,7 +75,7 @@ class Known(Reductions):
         """Returns the elements without those that equal the one before; otherwise as `unique`."""
         numbers = self._numbers("unique_consecutive, whose result has a shape that depends on the "
                                 "data,")
-        axis = 0 if dim is None else axis_of(self.type, dim)
+        axis = 0 if dim is None else axis_of(self._type, dim)
         rows = numbers.reshape(-1) if dim is None else np.moveaxis(numbers, axis, 0)
         changes = (rows[1:] != rows[:-1]).any(axis=tuple(range(1, rows.ndim)))
         first = np.concatenate([np.ones(min(len(rows), 1), np.bool_), changes])

@@ -82,7 +82,7 @@ class Products(Selection):
         right = as_array("tensordot", other)
         if isinstance(dims, int):
             dims = (range(self.ndim - dims, self.ndim), range(dims))
-        here, there = axes_of(self.type, dims[0]), axes_of(right.type, dims[1])
+        here, there = axes_of(self._type, dims[0]), axes_of(right.type, dims[1])
         if not same([self.shape[a] for a in here], [right.shape[a] for a in there]):
             raise Error(f"tensordot cannot sum {self.type} and {right.type} over {dims}")
         rows = [a for a in range(self.ndim) if a not in here]

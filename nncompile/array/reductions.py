@@ -168,7 +168,7 @@ class Reductions(Shapes):
         sizes = tuple(self.shape[axis] for axis in axes)
         if not any(isinstance(size, DimExpr) for size in sizes):
             return product(sizes)
-        ones = apply("full", 1.0, shape=sizes, dtype=self.type.dtype)
+        ones = apply("full", 1.0, shape=sizes, dtype=self._type.dtype)
         return apply("sum", ones, axes=tuple(range(len(sizes))), keepdims=False)
 
     def norm(self, p: Any = "fro", dim: Axes = None, keepdim: bool = False, *,
@@ -247,13 +247,13 @@ class Reductions(Shapes):
         if self.ndim == 0 and given in (0, -1, (0,), (-1,)):
             return ()
         everything = given is None or (isinstance(given, tuple | list) and not given)
-        return tuple(sorted(axes_of(self.type, range(self.ndim) if everything else given)))
+        return tuple(sorted(axes_of(self._type, range(self.ndim) if everything else given)))
 
     def _reduced(self, op: str, dim: Axes, axis: Axes, keep: bool) -> Self:
         return apply(op, self, axes=self._axes(op, dim, axis), keepdims=bool(keep))
 
     def _extreme(self, op: str, dim: Axes, axis: Axes, keep: bool) -> Self:
-        if self.type.dtype == "bool":
+        if self._type.dtype == "bool":
             if any(same(self.shape[a], 0) for a in self._axes(op, dim, axis)):
                 raise Error(f"nothing of {self.type} has no largest and no smallest element")
             return self._reduced("any" if op == "max" else "all", dim, axis, keep)
@@ -274,28 +274,28 @@ class Reductions(Shapes):
     def _at(self, indices: Self, dim: int) -> Self:
         if self.ndim == 0:
             return self._apart()
-        return apply("take_along", self, indices, axis=axis_of(self.type, dim))
+        return apply("take_along", self, indices, axis=axis_of(self._type, dim))
 
     def _arg_extreme(self, op: str, dim: int | None, axis: int | None, keep: bool,
                      numbers: bool = False) -> Self:
         given = axis if dim is None else dim
-        if numbers and self.type.dtype == "bool":
+        if numbers and self._type.dtype == "bool":
             raise Error(f"{op} takes numbers, not {self.type}")
-        x = self._cast("u8" if self.type.dtype == "bool" else self.type.dtype)
+        x = self._cast("u8" if self._type.dtype == "bool" else self._type.dtype)
         if given is None or self.ndim == 0:
             index = apply(op, x.ravel(), axis=0, keepdims=False)
             return index.reshape([1] * self.ndim) if keep else index
-        return apply(op, x, axis=axis_of(self.type, given), keepdims=bool(keep))
+        return apply(op, x, axis=axis_of(self._type, given), keepdims=bool(keep))
 
     def _truth(self, op: str, dim: Axes, axis: Axes, keep: bool) -> Self:
         none = (dim if axis is None else axis) in ((), [])           # as torch and NumPy have it
         result = self.ne(0) if none else self._cast("bool")._reduced(op, dim, axis, keep)
-        return result._cast("u8") if self.type.dtype == "u8" else result
+        return result._cast("u8") if self._type.dtype == "u8" else result
 
     def _total(self, dtype: DType) -> Self:
         if dtype is not None:
             return self._cast(name_of(dtype))
-        return self._cast(self.type.dtype if self.is_floating_point() else "i64")
+        return self._cast(self._type.dtype if self.is_floating_point() else "i64")
 
     def _along(self, op: str, dim: int, dtype: DType, **attrs: Any) -> Self:
         x = _floats_only(op, self if dtype is None else self._cast(name_of(dtype)))

@@ -68,7 +68,7 @@ class Selection(Known):
 
         prepend, append: arrays that are joined to this one first.
         """
-        axis = axis_of(self.type, dim)
+        axis = axis_of(self._type, dim)
         parts = arrays("diff", *(a for a in (prepend, self, append) if a is not None))
         dtype = result_type(parts)
         x = apply("concat", *(part._cast(dtype) for part in parts), axis=axis)
@@ -89,7 +89,7 @@ class Selection(Known):
         """
         if self.ndim == 0:
             return self.reshape(1).unfold(0, size, step)[0]
-        axis = axis_of(self.type, dimension)
+        axis = axis_of(self._type, dimension)
         if step < 1 or size < 0 or extent(self.shape[axis] - size)[1] < 0:
             raise Error(f"unfold cannot take windows of {size}, {step} apart, along axis {axis} of "
                         f"{self.type}")
@@ -157,7 +157,7 @@ class Selection(Known):
         return self.split(max(1, -(-length // chunks)), dim)
 
     def _before(self, dim: int) -> tuple[slice, ...]:
-        return (slice(None),) * axis_of(self.type, dim)
+        return (slice(None),) * axis_of(self._type, dim)
 
     # -- by number ---------------------------------------------------------------------------------
 
@@ -169,7 +169,7 @@ class Selection(Known):
         ids = _ids_of("index_select", index)
         if ids.ndim > 1:
             raise Error(f"index_select takes a vector of numbers, not {ids.type}")
-        return apply("take", self, ids.reshape(-1), axis=axis_of(self.type, dim))
+        return apply("take", self, ids.reshape(-1), axis=axis_of(self._type, dim))
 
     def gather(self, dim: int, index: Any) -> Self:
         """Returns result[i, j] = self[index[i, j], j] for dim 0; other ranks and dims likewise.
@@ -181,12 +181,12 @@ class Selection(Known):
         """
         ids = _ids_of("gather", index)
         if ids.ndim == 0 and self.ndim == 1:
-            return apply("take", self, ids, axis=axis_of(self.type, dim))
+            return apply("take", self, ids, axis=axis_of(self._type, dim))
         if ids.ndim != self.ndim:
             raise Error(f"gather needs an index with {self.ndim} axes, not {ids.type}")
         if self.ndim == 0:
             return apply("take", self.reshape(1), ids, axis=0)
-        return apply("take_along", self, ids, axis=axis_of(self.type, dim))
+        return apply("take_along", self, ids, axis=axis_of(self._type, dim))
 
     def take_along_dim(self, indices: Any, dim: int | None = None) -> Self:
         """Returns what gather does, but broadcasts other dimensions and takes negative indices.
@@ -198,7 +198,7 @@ class Selection(Known):
             return self.ravel().take_along_dim(ids.ravel(), 0)
         if ids.ndim != self.ndim:
             raise Error(f"take_along_dim needs indices with {self.ndim} axes, not {ids.type}")
-        axis = axis_of(self.type, dim)
+        axis = axis_of(self._type, dim)
         pairs = list(zip(self.shape, ids.shape, strict=True))
         wide = [b if same(a, 1) else a for a, b in pairs]
         x = self.expand(*wide[:axis], self.shape[axis], *wide[axis + 1 :])
@@ -217,7 +217,7 @@ class Selection(Known):
         """
         if self.ndim == 0:
             return ValuesAndIndices(*(r.reshape(()) for r in self.reshape(1).topk(k)))
-        axis, size = axis_of(self.type, dim), self.size(dim)
+        axis, size = axis_of(self._type, dim), self.size(dim)
         if k < 0 or not required(k, "<=", size):
             raise Error(f"topk: there are no {k} elements along axis {dim} of {self.type}")
         ids = apply("topk_ids", self, axis=axis, k=k, largest=bool(largest), sorted=bool(sorted))
@@ -231,8 +231,8 @@ class Selection(Known):
         """
         if self.ndim == 0:
             return ValuesAndIndices(*(r.reshape(()) for r in self.reshape(1).sort()))
-        axis = axis_of(self.type, dim)
-        ordered = self._cast("u8") if self.type.dtype == "bool" else self
+        axis = axis_of(self._type, dim)
+        ordered = self._cast("u8") if self._type.dtype == "bool" else self
         ids = apply("topk_ids", ordered, axis=axis, k=self.shape[axis], largest=bool(descending),
                     sorted=True)
         return ValuesAndIndices(apply("take_along", self, ids, axis=axis), ids)
@@ -248,7 +248,7 @@ class Selection(Known):
         offset: how far the diagonal lies above the main one; negative for below.
         Raises Error for a symbolic size.
         """
-        first, second = axes_of(self.type, [dim1, dim2])
+        first, second = axes_of(self._type, [dim1, dim2])
         rows, columns = (operator.index(self.shape[axis]) for axis in (first, second))
         others = [axis for axis in range(self.ndim) if axis not in (first, second)]
         line = self.permute([*others, first, second]).view(
@@ -305,7 +305,7 @@ class Selection(Known):
         return apply("iota", shape=(self.shape[-1],), axis=0, dtype="i64")
 
     def _cast_literal(self, value: float) -> Any:
-        return value if self.type.dtype != "bool" else constant(value, "bool")
+        return value if self._type.dtype != "bool" else constant(value, "bool")
 
 
 # -- arrays of numbers as an index -----------------------------------------------------------------

@@ -28,11 +28,11 @@ class Shapes(Elementwise):
         size, and for a view of the memory as another dtype.
         """
         if dtype is not None or (len(given) == 1 and isinstance(given[0], ElementType | np.dtype)):
-            if name_of(given[0] if dtype is None else dtype) == self.type.dtype:
+            if name_of(given[0] if dtype is None else dtype) == self._type.dtype:
                 return self
             raise Error("view(dtype) reads the bytes of numbers as other numbers, which no graph "
                         "can: to(dtype) converts the numbers")
-        sizes = without_wildcard(self.type, flat(given, size))
+        sizes = without_wildcard(self._type, flat(given, size))
         if same(sizes, self.shape):
             return self
         return apply("reshape", self, shape=sizes)
@@ -61,7 +61,7 @@ class Shapes(Elementwise):
             if not {start_dim, end_dim} <= {0, -1}:
                 raise Error(f"{self.type} has no axis to flatten")
             return self.reshape(1)
-        start, end = axis_of(self.type, start_dim), axis_of(self.type, end_dim)
+        start, end = axis_of(self._type, start_dim), axis_of(self._type, end_dim)
         if start > end:
             raise Error(f"flatten cannot start at axis {start_dim} and end before it, at {end_dim}")
         one = product(self.shape[start : end + 1])
@@ -76,7 +76,7 @@ class Shapes(Elementwise):
 
         Raises Error where the product of the sizes is not the size of the dimension.
         """
-        axis, sizes = axis_of(self.type, dim), list(sizes)
+        axis, sizes = axis_of(self._type, dim), list(sizes)
         if not sizes:
             raise Error("unflatten needs one size or more")
         known = [s for s in sizes if isinstance(s, DimExpr) or s != -1]
@@ -90,7 +90,7 @@ class Shapes(Elementwise):
 
     def unsqueeze(self, dim: int) -> Self:
         """Returns a view with a dimension of size 1 inserted at dim."""
-        axis = axis_of(self.type, dim, extra=1)
+        axis = axis_of(self._type, dim, extra=1)
         return self.view(*self.shape[:axis], 1, *self.shape[axis:])
 
     def squeeze(self, dim: Axes = None) -> Self:
@@ -100,13 +100,13 @@ class Shapes(Elementwise):
         """
         if self.ndim == 0:
             return self.view(())
-        axes = axes_of(self.type, range(self.ndim) if dim is None else dim)
+        axes = axes_of(self._type, range(self.ndim) if dim is None else dim)
         return self.view([size for i, size in enumerate(self.shape)
                           if not (i in axes and size == 1)])
 
     def permute(self, *given: Any, dims: Any = None) -> Self:
         """Returns a view with the dimensions in another order."""
-        axes = axes_of(self.type, flat(given, dims))
+        axes = axes_of(self._type, flat(given, dims))
         if axes == tuple(range(self.ndim)):
             return self
         return apply("transpose", self, axes=axes)
@@ -116,7 +116,7 @@ class Shapes(Elementwise):
         if self.ndim == 0 and {dim0, dim1} <= {0, -1}:
             return self.permute(())
         axes = list(range(self.ndim))
-        first, second = axis_of(self.type, dim0), axis_of(self.type, dim1)
+        first, second = axis_of(self._type, dim0), axis_of(self._type, dim1)
         axes[first], axes[second] = second, first
         return self.permute(axes)
 
@@ -130,7 +130,7 @@ class Shapes(Elementwise):
         """Returns a view with dimensions moved to other places; the others keep their order."""
         if self.ndim == 0 and source in (0, -1) and destination in (0, -1):
             return self
-        sources, targets = axes_of(self.type, source), axes_of(self.type, destination)
+        sources, targets = axes_of(self._type, source), axes_of(self._type, destination)
         if len(sources) != len(targets):
             raise Error(f"movedim: {source} and {destination} are not equally many axes")
         moved = dict(zip(targets, sources, strict=True))
@@ -217,7 +217,7 @@ class Shapes(Elementwise):
         """Returns each element repeated along dim; by default along the flattened array."""
         if dim is None:
             return self.ravel().repeat_interleave(repeats, 0)
-        axis = axis_of(self.type, dim)
+        axis = axis_of(self._type, dim)
         count = repeats if isinstance(repeats, DimExpr) else operator.index(repeats)
         wide = [*self.shape[: axis + 1], count, *self.shape[axis + 1 :]]
         return self.unsqueeze(axis + 1).expand(wide).flatten(axis, axis + 1)._apart()
@@ -225,7 +225,7 @@ class Shapes(Elementwise):
     def flip(self, *given: Any, dims: Any = None) -> Self:
         """Returns the array with the order of elements reversed along the given dimensions."""
         result = self
-        for axis in axes_of(self.type, flat(given, dims)) if self.ndim else ():
+        for axis in axes_of(self._type, flat(given, dims)) if self.ndim else ():
             result = apply("slice", result, axis=axis, start=self.shape[axis] - 1, stop=-1, step=-1)
         return result._apart()
 
@@ -249,7 +249,7 @@ class Shapes(Elementwise):
             raise Error(f"roll needs a shift for each axis, got {by} for {axes}")
         result = self
         for shift, dim in zip(by, axes, strict=True):
-            result = _rolled(result, operator.index(shift), axis_of(self.type, dim))
+            result = _rolled(result, operator.index(shift), axis_of(self._type, dim))
         return result._apart()
 
 
