@@ -17,8 +17,10 @@ from nncompile.importers.sklearn.importer import METHODS, kind_of
 pytest.importorskip("sklearn")
 
 from sklearn.base import BaseEstimator
+from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA, TruncatedSVD
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import (
     ExtraTreesClassifier,
     ExtraTreesRegressor,
@@ -54,6 +56,7 @@ from sklearn.linear_model import (
     SGDClassifier,
     SGDRegressor,
 )
+from sklearn.naive_bayes import GaussianNB
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import (
@@ -106,7 +109,8 @@ TRANSFORMERS = [
     ColumnTransformer([("a", "passthrough", slice(1, 3)),
                        ("b", MinMaxScaler(), [True, False, True, False, False])]),
     make_pipeline(SimpleImputer(), StandardScaler(), "passthrough", PCA(3)),
-    FunctionTransformer(),
+    FunctionTransformer(), KMeans(4, n_init=2, random_state=0),
+    MiniBatchKMeans(3, n_init=2, random_state=0),
 ]
 CLASSIFIERS = [
     LogisticRegression(), make_pipeline(StandardScaler(), LogisticRegression(C=3)),
@@ -121,7 +125,7 @@ CLASSIFIERS = [
     RandomForestClassifier(9, random_state=0), ExtraTreesClassifier(5, max_depth=4, random_state=0),
     GradientBoostingClassifier(n_estimators=4, random_state=0),
     GradientBoostingClassifier(n_estimators=3, init="zero"),
-    HistGradientBoostingClassifier(max_iter=4),
+    HistGradientBoostingClassifier(max_iter=4), GaussianNB(),
 ]
 REGRESSORS = [
     LinearRegression(), LinearRegression(fit_intercept=False), Ridge(), RidgeCV(), Lasso(),
@@ -146,6 +150,7 @@ CASES = [*((e, X, VALUES) for e in TRANSFORMERS),
          *((e, X, TWO) for e in CLASSIFIERS), *((e, X, THREE) for e in CLASSIFIERS),
          (GradientBoostingClassifier(loss="exponential", n_estimators=3), X, TWO),
          *((e, X, VALUES) for e in REGRESSORS), *((e, X, TWO_VALUES) for e in SEVERAL),
+         (LinearDiscriminantAnalysis(), X, TWO), (LinearDiscriminantAnalysis(), X, THREE),
          (HistGradientBoostingRegressor(loss="poisson", max_iter=3), X, np.abs(VALUES)),
          *((e, HOLES, THREE) for e in HOLEY)]
 

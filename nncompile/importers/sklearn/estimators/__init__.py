@@ -3,8 +3,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from nncompile.importers.sklearn.estimators import composed, linear, preparation, trees
+from nncompile.importers.sklearn.estimators import composed, distances, linear, preparation, trees
 from nncompile.importers.sklearn.fitted import Row
 
 ESTIMATORS: Mapping[str, Row] = {
-    **composed.ROWS, **preparation.ROWS, **linear.ROWS, **trees.ROWS}
+    **composed.ROWS, **preparation.ROWS, **linear.ROWS, **trees.ROWS,
+    **distances.ROWS}
