@@ -29,10 +29,6 @@ def _rsub(x: Array, other: Any, alpha: Any = 1) -> Any:
     return f.sub(other, x, alpha=alpha) if isinstance(other, Array) else -(x * alpha) + other
 
 
-def _fmod(x: Any, other: Any) -> Any:
-    return x - f.div(x, other, rounding_mode="trunc") * other
-
-
 def _to_copy(x: Array, *, dtype: Any = None) -> Array:
     return x if dtype is None else x.to(dtype)
 
@@ -340,6 +336,9 @@ TARGETS: dict[str, Target] = {
         sqrt.default square.default tan.default tanh.default trunc.default
         add.Tensor add.Scalar sub.Tensor sub.Scalar mul.Tensor mul.Scalar div.Tensor div.Scalar
         div.Tensor_mode div.Scalar_mode floor_divide.default remainder.Tensor remainder.Scalar
+        atan2.default hypot.default fmod.Tensor fmod.Scalar fmax.default fmin.default
+        bitwise_left_shift.Tensor bitwise_left_shift.Tensor_Scalar
+        bitwise_right_shift.Tensor bitwise_right_shift.Tensor_Scalar
         maximum.default minimum.default pow.Tensor_Tensor pow.Tensor_Scalar pow.Scalar
         eq.Tensor eq.Scalar ne.Tensor ne.Scalar lt.Tensor lt.Scalar le.Tensor le.Scalar gt.Tensor
         gt.Scalar ge.Tensor ge.Scalar bitwise_not.default bitwise_and.Tensor bitwise_and.Scalar
@@ -364,7 +363,7 @@ TARGETS: dict[str, Target] = {
     "log_sigmoid.default": F.logsigmoid, "elu.default": _elu,
     "hardtanh_.default": F.hardtanh,
     # elementwise
-    "rsub.Tensor": _rsub, "rsub.Scalar": _rsub, "fmod.Tensor": _fmod, "fmod.Scalar": _fmod,
+    "rsub.Tensor": _rsub, "rsub.Scalar": _rsub,
     "clamp_min.default": _clamp_min, "clamp_min.Tensor": _clamp_min,
     "clamp_max.default": _clamp_max, "clamp_max.Tensor": _clamp_max,
     "where.ScalarOther": _where_scalars, "where.ScalarSelf": _where_scalars,
