@@ -79,6 +79,7 @@ with _paused_collection():
 if TYPE_CHECKING:
     from nncompile.compiler import compile
     from nncompile.estimator import CompiledEstimator
+    from nncompile.exporters.onnx import to_onnx
     from nncompile.importers.onnx import from_onnx
     from nncompile.importers.sklearn import from_sklearn
     from nncompile.importers.torch import from_torch
@@ -96,16 +97,16 @@ __all__ = ["Array", "BFloat16Tensor", "BoolTensor", "ByteTensor", "CharTensor", 
            "finfo", "float16", "float32", "float64", "from_onnx", "from_sklearn", "from_torch",
            "iinfo", "inf", "inference_mode", "int8", "int16", "int32", "int64", "is_grad_enabled",
            "load_file", "manual_seed", "nan", "nn", "no_grad", "pi", "save_file",
-           "set_grad_enabled", "trace", "trace_structured", "uint8", "uint16", "uint32", "uint64",
-           *functions.__all__]
+           "set_grad_enabled", "to_onnx", "trace", "trace_structured", "uint8", "uint16", "uint32",
+           "uint64", *functions.__all__]
 
 
 # What is imported when it is asked for: modules, and names with the module that each is from.
-_MODULES = ("compiler", "importers", "model", "onnx_backend", "passes", "schedule")
+_MODULES = ("compiler", "exporters", "importers", "model", "onnx_backend", "passes", "schedule")
 _NAMES = {"compile": "compiler", "CompiledModel": "model", "from_onnx": "importers.onnx",
           "from_torch": "importers.torch",
           "CompiledEstimator": "estimator", "from_sklearn": "importers.sklearn",
-          "load_file": "statefile", "save_file": "statefile"}
+          "load_file": "statefile", "save_file": "statefile", "to_onnx": "exporters.onnx"}
 _importing = _forks.lock()           # a child would wait for an import that another thread began
 
 

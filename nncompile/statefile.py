@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -108,15 +108,17 @@ def _check_folder(path: str | PathLike[str]) -> None:
         raise InputError(f"cannot write {fspath(path)}: there is no folder {Path(path).parent}")
 
 
-def replace_file(path: str | PathLike[str], content: bytes) -> None:
+def replace_file(path: str | PathLike[str], content: bytes | Iterable[bytes]) -> None:
     """Writes a file in one step, so that a reader sees the old content or the new one.
 
+    content: as a whole or in parts.
     Raises InputError where that fails; then the old file is as it was.
     """
     target = Path(path)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
-        partial.write_bytes(content)
+        with partial.open("wb") as file:
+            file.writelines([content] if isinstance(content, bytes) else content)
         partial.replace(target)
     except OSError as error:
         raise InputError(f"cannot write {target}: {error.strerror}") from None

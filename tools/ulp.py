@@ -151,7 +151,7 @@ def onnxs(name: str, dtype: str) -> Function:
 
     def function(x: Array) -> Array:
         try:
-            return np.asarray(session(x.size).run(None, {"x0": x})[0])
+            return np.asarray(session(x.size).run(None, {"x": x})[0])
         except Exception:                      # its errors have no common base; it has no such op
             return np.full_like(x, np.nan)
     return function

@@ -17,8 +17,8 @@ from ir.types import DTYPES, INTEGERS, Error, NDArray
 _LEAST = -100.0                                  # both gelus are -0.0 here, and from here down
 _LEAST_EXP = -800.0                              # and so are silu and mish here
 _LARGE = 1e30                                    # softsign is 1 here, and from here up
-_SELU_ALPHA = 1.6732632423543772848170429916717
-_SELU_SCALE = 1.0507009873554804934193349852946
+SELU_ALPHA = 1.6732632423543772848170429916717
+SELU_SCALE = 1.0507009873554804934193349852946
 
 
 def _one_by_one(function: Callable[[float], float], x: NDArray) -> NDArray:
@@ -193,7 +193,7 @@ def celu(x: NDArray, alpha: NDArray) -> NDArray:
 
 def selu(x: NDArray) -> NDArray:
     """Returns scale * elu(x, alpha). Klambauer et al. (2017), arXiv:1706.02515."""
-    return np.where(x < 0, _SELU_SCALE * _SELU_ALPHA * np.expm1(x), _SELU_SCALE * x)
+    return np.where(x < 0, SELU_SCALE * SELU_ALPHA * np.expm1(x), SELU_SCALE * x)
 
 
 def leaky_relu(x: NDArray, slope: NDArray) -> NDArray:

@@ -1,0 +1,1 @@
+"""Graphs in other formats: ONNX files. How each op is spelled in them says `counterparts`."""
