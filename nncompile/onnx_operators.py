@@ -770,12 +770,11 @@ def expand(op: OnnxNode, *, shape: Sequence[Dim]) -> str:
 
 def slice_(op: OnnxNode, *, axis: int, start: Dim, stop: Dim, step: int) -> str:
     """Where a slice goes backwards, -1 is before the first element, and in ONNX the last one."""
-    if step > 0 or isinstance(stop, int):
-        end = op.sizes([stop if not isinstance(stop, int) or stop >= 0 else _NO_END])
-    else:
-        bound = Term(op, op.sizes([stop]), "i64")
-        end = (bound < 0).where(_NO_END, bound).name
-    return op.emit("Slice", op[0], op.sizes([start]), end, op.sizes([axis]), op.sizes([step]))
+    if isinstance(stop, int):
+        end = stop if stop >= 0 else _NO_END
+    else:                                        # counted from the end, it is never mistaken
+        end = stop - op.inputs[0].type.shape[axis] if step < 0 else stop
+    return op.emit("Slice", op[0], op.sizes([start]), op.sizes([end]), op.sizes([axis]), op.sizes([step]))
 
 
 def pad(op: OnnxNode, *, low: Sequence[Dim], high: Sequence[Dim], value: float) -> str:

@@ -13,14 +13,14 @@ from ir.graph import named_sizes
 from ir.ops import at_sizes, split_then
 from ir.printer import name_value
 from ir.records import dataclass, replace
-from ir.types import bind_sizes, names_in, terms
+from ir.types import Floored, bind_sizes, names_in, terms
 from nncompile.array import describe
 from nncompile.counterparts import NoCounterpart, counterpart
 from nncompile.errors import InputError
-from nncompile.onnx_operators import OnnxNode
 from nncompile.extras import import_extra
 from nncompile.model import CompiledModel
 from nncompile.nn.module import Module
+from nncompile.onnx_operators import OnnxNode
 from nncompile.statefile import replace_file
 from nncompile.structure import ARRAY, Structure
 from nncompile.trace import trace_structured
@@ -173,6 +173,7 @@ class Writer:
         self.names = {v: self._unique(v.name) for v in graph.inputs}
         self.outputs = [self._unique(name) for name in names or output_names(
             ARRAY, len(graph.outputs))]
+        self._read_from = named_sizes(graph)
         self._constants: dict[Any, str] = {}
         self._known_sizes: dict[str, str] = {}
         self._origin = _Origin("", "")
@@ -211,7 +212,7 @@ class Writer:
 
     def _check_sizes(self) -> None:
         """Raises NoCounterpart for named sizes that are the size of no axis of an input."""
-        found = named_sizes(self.graph).keys() | self.sizes.keys()
+        found = self._read_from.keys() | self.sizes.keys()
         lacking: dict[str, None] = {}
         for node in self.graph.nodes:
             for dim in _dims_in([*node.attrs.values(), node.result.type.shape]):
@@ -347,7 +348,7 @@ class Writer:
         """Returns the name of a vector of one size: a sum of products of sizes of the inputs."""
         total = ""
         for monomial, coefficient in terms(dim):
-            factors = [self._named_size(name) for name in monomial]
+            factors = [self._factor(factor) for factor in monomial]
             if coefficient != 1 or not factors:
                 factors.append(self.constant(np.array([coefficient], np.int64)))
             part = factors[0]
@@ -356,9 +357,13 @@ class Writer:
             total = self._computed(f"{total} + {part}", "Add", total, part) if total else part
         return total
 
-    def _named_size(self, name: str) -> str:
-        value, axis = named_sizes(self.graph)[name]
-        return self._computed(name, "Shape", self.names[value], start=axis, end=axis + 1)
+    def _factor(self, factor: str) -> str:
+        """Returns the name of a vector of one named size, or of a quotient that is rounded down."""
+        if isinstance(factor, Floored):          # of a numerator from 0 on, so that Div rounds down
+            divisor = self.constant(np.array([factor.divisor], np.int64))
+            return self._computed(factor, "Div", self._vector([factor.numerator]), divisor)
+        value, axis = self._read_from[factor]
+        return self._computed(factor, "Shape", self.names[value], start=axis, end=axis + 1)
 
     def _computed(self, key: str, kind: str, *inputs: str, **attrs: Any) -> str:
         """Returns the result of a node that is added once only."""

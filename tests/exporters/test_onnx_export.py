@@ -15,8 +15,14 @@ import ir
 import ir.check
 import nncompile
 from ir.ops import at_sizes
-from ir.types import DTYPES, INTEGERS, symbol
+from ir.types import DTYPES, INTEGERS, floor_div, symbol
+from nncompile import nn
+from nncompile.counterparts import COUNTERPARTS
+from nncompile.exporters import onnx as exporter
+from nncompile.structure import flatten, mapped
 from tests.end_to_end.models import CASES as MODELS
+from tests.end_to_end.test_torch_models import CASES as TORCH_MODELS
+from tests.end_to_end.test_torch_models import OURS
 from tests.exact import PARAMETERS
 from tests.strategies import SPECIAL, feed, graphs, seeds
 from tests.test_bench import CASES
@@ -219,6 +225,7 @@ SYMBOLIC: list[tuple[str, list[Any], dict[str, Any]]] = [
     ("iota", ["f32[B, T]"], {"shape": (B, T + 1, 2), "axis": 1, "dtype": "f32"}),
     ("iota", ["f32[B, T]"], {"shape": (2 * B * T,), "axis": 0, "dtype": "u8"}),
     ("full", ["f32[B, T]"], {"shape": (B * B + T, 2), "dtype": "i64"}),
+    ("full", ["f32[B, T]"], {"shape": (3 * floor_div(T + B, 2) * T + B, 2), "dtype": "i64"}),
     ("expand", ["f32[B, 1, T]"], {"shape": (2, B, B + T, T)}),
     ("reshape", ["f32[B, T, 4]"], {"shape": (T, B, 2, 2)}),
     ("reshape", ["f32[B, T, 0]"], {"shape": (0, B * T)}),
@@ -315,3 +322,137 @@ def check_model(graph: ir.Graph, path: Path, calls: Sequence[Sequence[np.ndarray
         wanted = ir.interpret(graph, arrays)
         compare(ran(run, arrays), wanted, 1e-4)
         compare(ir.interpret(again, arrays), wanted, 1e-4)
+
+
+@pytest.mark.parametrize("name", TORCH_MODELS)
+def test_models_written_for_torch(name: str, tmp_path: Path) -> None:
+    nncompile.manual_seed(0)
+    case = TORCH_MODELS[name]
+    model = getattr(OURS, name)().eval()
+    nncompile.to_onnx(model, tmp_path / "model.onnx", *case.types, keywords=case.keyword_types)
+    onnx.checker.check_model(str(tmp_path / "model.onnx"), full_check=True)
+    graph = nncompile.trace(model, *case.types, **case.keyword_types)
+    random = np.random.default_rng(0)
+    given = mapped(lambda make: make(random) if callable(make) else make,
+                   [case.inputs, list(case.keywords.values())])
+    arrays, _ = flatten(given, lambda leaf: isinstance(leaf, np.ndarray))
+    check_model(graph, tmp_path / "model.onnx", [arrays])
+
+
+# -- what else is in a file ------------------------------------------------------------------------
+
+class Towers(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = nn.Linear(4, 3), nn.Linear(4, 3)
+
+    def forward(self, x, mask):
+        if x.shape[0] > 100:
+            raise ValueError
+        left = self.left(x)
+        return {"logits": left * mask, "both": (left + self.right(x), x)}
+
+
+def test_names_origins_and_requirements(tmp_path: Path) -> None:
+    path = nncompile.to_onnx(Towers().eval(), tmp_path / "towers.onnx", "f32[B, 4]",
+                             keywords={"mask": "f32[B, 1]"})
+    model = onnx.load(str(path))
+    assert [i.name for i in model.graph.input] == ["x", "mask"]
+    assert [d.dim_param or d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim
+            ] == ["B", 4]
+    assert [o.name for o in model.graph.output] == ["logits", "both.0", "both.1"]
+    assert {i.name for i in model.graph.initializer} == {"left.weight", "left.bias",
+                                                         "right.weight", "right.bias"}
+    nodes = {node.name: node for node in model.graph.node}
+    assert "layer: left Linear" in nodes["left/Gemm"].doc_string
+    assert "test_onnx_export.py:" in nodes["left/Gemm"].doc_string
+    assert {p.key: p.value for p in model.metadata_props} == {"nncompile.requirements": "B <= 100"}
+    assert "requires B <= 100" in model.graph.doc_string
+    assert model.opset_import[0].version == 21
+
+
+def test_a_compiled_model_exports_the_traced_graph_with_its_weights(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU()).eval()
+    fast = nncompile.compile(model, "f32[B, 4]")
+    fast.load_weights({"0.weight": np.ones((3, 4), np.float32), "0.bias": np.ones(3, np.float32)})
+    run = session(str(nncompile.to_onnx(fast, tmp_path / "fast.onnx")))
+    x = np.ones((2, 4), np.float32)
+    compare(ran(run, [x]), [np.full((2, 3), 5, np.float32)])
+
+
+def test_fused_steps_become_nodes(tmp_path: Path) -> None:
+    graph = ir.check.with_data(ir.parse("""
+        graph g(%x: f32[B, 4], %y: f32[B, 3]) -> f32[B, 3] {
+          @w: f32[3, 4]
+          %0: f32[B, 3] = linear(%x, @w) then relu, mul(0.5), add(%y)
+          return %0
+        }"""))
+    arrays = arrays_of(graph, {"B": 5})
+    compare(ran(exported(graph, tmp_path / "model.onnx"), arrays), ir.interpret(graph, arrays))
+
+
+def test_large_weights_in_a_file_of_their_own(tmp_path: Path,
+                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporter, "_MOST_BYTES", 20_000)
+    model = nn.Sequential(nn.Linear(64, 96), nn.Linear(96, 70), nn.Linear(70, 2)).eval()
+    path = nncompile.to_onnx(model, tmp_path / "model.onnx", "f32[B, 64]")
+    assert path.stat().st_size < 5_000
+    assert (tmp_path / "model.onnx.data").stat().st_size > 20_000
+    assert {p.name for p in tmp_path.iterdir()} == {"model.onnx", "model.onnx.data"}
+    onnx.checker.check_model(str(path), full_check=True)
+    x = np.ones((3, 64), np.float32)
+    wanted = [np.asarray(model(x))]
+    compare(ran(session(str(path)), [x]), wanted)
+    compare(ir.interpret(nncompile.from_onnx(path, external_data=True), [x]), wanted)
+    within = nncompile.to_onnx(model, tmp_path / "one.onnx", "f32[B, 64]", external_data=False)
+    compare(ran(session(str(within)), [x]), wanted)
+
+
+def test_outputs_that_are_inputs_parameters_or_the_same(tmp_path: Path) -> None:
+    graph = ir.check.with_data(ir.parse("""
+        graph g(%x: f32[B]) -> f32[B], f32[2], f32[B], f32[B] {
+          @x: f32[2]
+          %0: f32[B] = exp(%x)
+          %1: f32[B] = dropout(%x) {p = 0.5}
+          return %0, @x, %0, %1
+        }"""))
+    arrays = arrays_of(graph, {"B": 5})
+    compare(ran(exported(graph, tmp_path / "model.onnx"), arrays), ir.interpret(graph, arrays))
+
+
+def test_the_same_file_every_time(tmp_path: Path) -> None:
+    case = MODELS["encoder"]
+    model = case.model().eval()
+    paths = [nncompile.to_onnx(model, tmp_path / f"{i}.onnx", *case.types) for i in range(2)]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+@pytest.mark.parametrize(("change", "match"), [
+    ({"model": 3}, "takes an nn.Module, an ir.Graph or a CompiledModel, not"),
+    ({"opset": 17}, "opset=17: files of the opsets 18 to"),
+    ({"opset": 999}, "opset=999"),
+    ({"opset": True}, "opset=True"),
+    ({"path": "nowhere/model.onnx"}, "there is no folder"),
+    ({"path": "."}, "it is a folder"),
+    ({"inputs": ["f32[B, 4]"]}, "has its inputs: leave 1 out"),
+    ({"model": ir.parse("graph g(%x: f32[2]) -> f32[2] {\n  @w: f32[2]\n  %0: f32[2] = "
+                        "add(%x, @w)\n  return %0\n}")}, "has no data for @w"),
+])
+def test_what_cannot_be_written(change: dict[str, Any], match: str, tmp_path: Path) -> None:
+    given_ = {"model": graph_of("exp", ["f32[B]"], {}), "path": "model.onnx", "inputs": [],
+              "opset": 21, **change}
+    with pytest.raises(nncompile.InputError, match=match):
+        nncompile.to_onnx(given_["model"], tmp_path / given_["path"], *given_["inputs"],
+                          opset=given_["opset"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_all_obstacles_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(COUNTERPARTS, "exp")
+    monkeypatch.delitem(COUNTERPARTS, "tanh")
+    builder = ir.Builder()
+    x = builder.declare("input", "x", ir.parse_type("f32[B]"))
+    result = builder.add("tanh", builder.add("exp", builder.add("exp", x)))
+    with pytest.raises(nncompile.InputError, match=r"(?s)2 obstacles.*exp.*2 times.*tanh"):
+        nncompile.to_onnx(builder.build("g", [result]), tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
