@@ -353,6 +353,42 @@ def _whole_power(x: Term, exponent: int) -> Term:
     return result if result is not None else x * 0 + 1
 
 
+def left_shift(x: Term, count: Term) -> Term:
+    """Returns x times a power of 2, without what does not fit; 0 for a count outside of the bits.
+
+    ONNX's BitShift is for unsigned integers only.
+    """
+    inside = (count >= 0) & (count < _bits(x))
+    return inside.where(x * _power_of_two(inside.where(count, 0)), 0)
+
+
+def right_shift(x: Term, count: Term) -> Term:
+    """Returns x divided by a power of 2 and rounded down; any count outside of the bits is as all.
+
+    It is divided twice, because the highest power is no signed integer.
+    """
+    inside = (count >= 0) & (count < _bits(x))
+    count = inside.where(count, _bits(x) - 1 + (x.dtype == "u8"))
+    half = count / 2
+    first, second = _power_of_two(half), _power_of_two(count - half)
+    if x.dtype == "u8":
+        return x / first / second
+    negative = x < 0
+    shifted = negative.where(-1 - x, x) / first / second
+    return negative.where(-1 - shifted, shifted)
+
+
+def _bits(x: Term) -> int:
+    return 8 * DTYPES[x.dtype].itemsize
+
+
+def _power_of_two(exponent: Term) -> Term:
+    powers = np.array([1 << i for i in range(_bits(exponent))], np.uint64)
+    table = exponent.op.constant(powers.astype(DTYPES[exponent.dtype]))
+    index = exponent.cast("i64").name
+    return Term(exponent.op, exponent.op.emit("Gather", table, index, axis=0), exponent.dtype)
+
+
 # -- elementwise: floats ---------------------------------------------------------------------------
 
 def copysign(x: Term, y: Term) -> Term:
@@ -404,6 +440,17 @@ def atan(x: Term) -> Term:
     y = x.cast("f32").apply("Atan").cast(x.dtype)
     sin, cos = y.apply("Sin"), y.apply("Cos")
     return y - (sin - x * cos) / (cos + x * sin)
+
+
+def atan2(y: Term, x: Term) -> Term:
+    """Returns the angle of the point (x, y), also of zeros of either sign and of infinities."""
+    one, half_turn = x._constant(1.0), x._constant(pi)
+    far = x.apply("IsInf", dtype="bool") & y.apply("IsInf", dtype="bool")
+    ratio = far.where(copysign(one, y), y) / far.where(copysign(one, x), x)
+    angle = atan(ratio) if x.dtype == "f64" else ratio.apply("Atan")
+    angle = y.equals(0.0).where(y, angle)
+    left = (x < 0.0) | (x.equals(0.0) & (1.0 / x < 0.0))
+    return left.where(angle + copysign(half_turn, y), angle)
 
 
 def asin(x: Term) -> Term:
@@ -774,7 +821,8 @@ def slice_(op: OnnxNode, *, axis: int, start: Dim, stop: Dim, step: int) -> str:
         end = stop if stop >= 0 else _NO_END
     else:                                        # counted from the end, it is never mistaken
         end = stop - op.inputs[0].type.shape[axis] if step < 0 else stop
-    return op.emit("Slice", op[0], op.sizes([start]), op.sizes([end]), op.sizes([axis]), op.sizes([step]))
+    bounds = [op.sizes([number]) for number in (start, end, axis, step)]
+    return op.emit("Slice", op[0], *bounds)
 
 
 def pad(op: OnnxNode, *, low: Sequence[Dim], high: Sequence[Dim], value: float) -> str:
