@@ -817,10 +817,11 @@ def expand(op: OnnxNode, *, shape: Sequence[Dim]) -> str:
 
 def slice_(op: OnnxNode, *, axis: int, start: Dim, stop: Dim, step: int) -> str:
     """Where a slice goes backwards, -1 is before the first element, and in ONNX the last one."""
+    end: Dim = stop
     if isinstance(stop, int):
         end = stop if stop >= 0 else _NO_END
-    else:                                        # counted from the end, it is never mistaken
-        end = stop - op.inputs[0].type.shape[axis] if step < 0 else stop
+    elif step < 0:                               # counted from the end, it is never mistaken
+        end = stop - op.inputs[0].type.shape[axis]
     bounds = [op.sizes([number]) for number in (start, end, axis, step)]
     return op.emit("Slice", op[0], *bounds)
 
