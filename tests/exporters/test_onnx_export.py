@@ -278,7 +278,7 @@ def test_sizes_that_are_not_known(op: str, operands: list[Any], attrs: dict[str,
     assert tried >= 3
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(graphs(wide=True), seeds)
 def test_random_graphs(graph: ir.Graph, seed: int) -> None:
     with TemporaryDirectory() as folder:
@@ -302,7 +302,7 @@ def close_or_chaotic(got: np.ndarray, want: np.ndarray, truth: np.ndarray) -> No
         near = np.isclose(got, want, 1e-3, 1e-4 * max(1.0, np.abs(
             want[np.isfinite(want)].astype(float)).max(initial=0)), equal_nan=True)
         settled = np.isclose(want, truth, 1e-6, 1e-6, equal_nan=True)
-    assert np.all(near | ~settled | ~np.isfinite(got))
+    assert np.all(near | ~settled)
 
 
 @pytest.mark.parametrize("name", MODELS)
