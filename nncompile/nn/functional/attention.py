@@ -66,6 +66,8 @@ def _masked_softmax(scores: Array, attn_mask: Any) -> Array:
         scores = apply("where", mask, scores, _NEGATIVE)
     else:
         scores = scores.add(mask._cast(scores.type.dtype))
+    if same(scores.size(-1), 0):                 # there is no key, and no largest score
+        return scores.softmax(-1)
     nothing = apply("eq", scores.amax(-1, keepdim=True), _NEGATIVE)
     return apply("where", nothing, 0.0, scores.softmax(-1))
 
