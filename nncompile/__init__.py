@@ -80,7 +80,6 @@ if TYPE_CHECKING:
     from nncompile.compiler import compile
     from nncompile.estimator import CompiledEstimator
     from nncompile.exporters.onnx import to_onnx
-    from nncompile.exporters.onnx import to_onnx
     from nncompile.importers.onnx import from_onnx
     from nncompile.importers.sklearn import from_sklearn
     from nncompile.importers.torch import from_torch
