@@ -143,6 +143,7 @@ add, sub, subtract = _binary("add"), _binary("sub"), _binary("subtract")
 mul, multiply, pow = _binary("mul"), _binary("multiply"), _binary("pow")
 div, divide, true_divide = _binary("div"), _binary("divide"), _binary("true_divide")
 floor_divide, remainder = _binary("floor_divide"), _binary("remainder")
+erfinv = _function("erfinv")
 fmax, fmin, hypot = _function("fmax"), _function("fmin"), _function("hypot")
 atan2, arctan2, heaviside = _function("atan2"), _function("arctan2"), _function("heaviside")
 bitwise_and, bitwise_or = _binary("bitwise_and"), _binary("bitwise_or")
@@ -269,7 +270,7 @@ __all__ = [
     "clamp", "clamp_max", "clamp_min", "clip", "clone", "column_stack", "concat", "concatenate",
     "copysign", "cos", "cosh", "count_nonzero", "cumprod", "cumsum", "detach", "diag",
     "diag_embed", "diagonal", "diff", "div", "divide", "dot", "einsum", "empty", "empty_like",
-    "eq", "equal", "erf", "erfc", "exp", "exp2", "expm1", "eye", "fix", "flatten", "flip",
+    "eq", "equal", "erf", "erfc", "erfinv", "exp", "exp2", "expm1", "eye", "fix", "flatten", "flip",
     "fliplr", "flipud", "floor", "floor_divide", "fmax", "fmin", "fmod", "frac", "from_numpy",
     "full", "full_like", "gather", "ge", "greater", "greater_equal", "gt", "heaviside", "hstack",
     "hypot", "index_add", "index_select", "is_tensor", "isclose", "isfinite", "isinf", "isnan",

@@ -81,6 +81,7 @@ class Inplace(Products):
     bitwise_right_shift_ = _changing("bitwise_right_shift")
     fmod_, atan2_, arctan2_ = _changing("fmod"), _changing("atan2"), _changing("arctan2")
     hypot_, xlogy_, heaviside_ = map(_changing, ("hypot", "xlogy", "heaviside"))
+    erfinv_ = _changing("erfinv")
     arcsin_, arccos_, arctan_ = map(_changing, ("arcsin", "arccos", "arctan"))
     arcsinh_, arccosh_, arctanh_ = map(_changing, ("arcsinh", "arccosh", "arctanh"))
     fix_ = _changing("fix")

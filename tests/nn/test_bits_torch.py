@@ -226,3 +226,22 @@ def test_integers_have_no_matrix_product():
     x = np.ones((2, 2), np.int64)
     with pytest.raises(Error, match=r"matmul takes floats, not i64\[2, 2\] @ i64\[2, 2\]\n  do: "):
         nncompile.matmul(x, x)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_erfinv(dtype):
+    """As near to scipy's in float64 as torch is, up to the last number below 1."""
+    special = pytest.importorskip("scipy.special")
+    ends = 1 - 10.0 ** -np.arange(1, 17)
+    x = np.concatenate([np.linspace(-1, 1, 4001), ends, -ends, [0.0, -0.0, 1e-30, 2.0, np.nan]])
+    x = np.append(x.astype(DTYPES[dtype]), np.nextafter(DTYPES[dtype].type(1), 0))
+    y, exact = np.asarray(nncompile.erfinv(x)), special.erfinv(x.astype(np.float64))
+    np.testing.assert_allclose(y, exact, rtol=3 * np.finfo(y.dtype).eps, atol=0)
+    assert np.array_equal(np.signbit(y[~np.isnan(y)]), np.signbit(x[~np.isnan(y)]))
+
+    class Model(nncompile.nn.Module):
+        def forward(self, x):
+            return x.erfinv()
+
+    got = nncompile.compile(Model(), f"{dtype}[N]")(x)
+    np.testing.assert_allclose(got, exact, rtol=6 * np.finfo(y.dtype).eps, atol=0)
