@@ -16,7 +16,7 @@ from nncompile.importers.torch.importer import _LAYOUT, _dtype
 from nncompile.importers.torch.targets import TARGETS
 
 torch = pytest.importorskip("torch")
-SAMPLES = 3                                      # of each operator and dtype
+SAMPLES = 2                                      # of each operator and dtype
 # Which of equal elements comes first is open in torch, too.
 TIES = {"topk.default": 1, "sort.default": 1, "argsort.default": 0}
 
@@ -62,7 +62,7 @@ def test_what_torchs_own_samples_call():
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
             result = func(*args, **(kwargs or {}))
             name = str(func).removeprefix("aten.")
-            if name in TARGETS and seen[name] < 40 and "empty" not in name:
+            if name in TARGETS and seen[name] < 12 and refused[name] < 6 and "empty" not in name:
                 try:
                     got = called(name, args, kwargs or {})
                 except Exception:                # a dtype or a form that is not supported

