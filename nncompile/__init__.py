@@ -104,8 +104,8 @@ __all__ = ["Array", "BFloat16Tensor", "BoolTensor", "ByteTensor", "CharTensor", 
 # What is imported when it is asked for: modules, and names with the module that each is from.
 _MODULES = ("compiler", "exporters", "importers", "model", "onnx_backend", "passes", "schedule")
 _NAMES = {"compile": "compiler", "CompiledModel": "model", "from_onnx": "importers.onnx",
-          "from_torch": "importers.torch",
-          "CompiledEstimator": "estimator", "from_sklearn": "importers.sklearn",
+          "from_torch": "importers.torch", "from_sklearn": "importers.sklearn",
+          "CompiledEstimator": "estimator",
           "load_file": "statefile", "save_file": "statefile", "to_onnx": "exporters.onnx"}
 _importing = _forks.lock()           # a child would wait for an import that another thread began
 

@@ -123,8 +123,8 @@ def compile_graph(graph: ir.Graph, nesting: Nesting | None, entries: Mapping[str
     """Returns the compiled form of a legal graph.
 
     nesting: how calls nest its arrays, or None if they do not. entries: what each name of a state
-    dict is; without any, the names are those of the graph's parameters. notes: what
-    `explain` adds of where it is from.
+    dict is; without any, the names are those of the graph's parameters. notes: what `explain` adds
+    of where it is from.
     """
     options.check()
     with StandardFloats():

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nncompile import forks
+from nncompile.forks import also, lock
 
 if TYPE_CHECKING:
     from numpy.random import Generator
 
 _default: Generator | None = None
-_making = forks.lock()                    # held while numpy.random is imported
+_making = lock()                          # held while numpy.random is imported
 
 
 def manual_seed(seed: int) -> Generator:
@@ -47,4 +47,4 @@ def _drawing() -> Any:
     return _default and _default.bit_generator.lock
 
 
-forks.also(_drawing)
+also(_drawing)
