@@ -15,7 +15,7 @@ import numpy as np
 
 import ir
 from ir.types import DTYPES, Dim, NDArray, TensorType, bind_sizes, evaluate_dim, symbol_name
-from nncompile.backend import CallSpec, Shape
+from nncompile.backend import CallSpec, Shape, too_many_inputs
 from nncompile.conversion import cast, numbers, rounded
 from nncompile.errors import InputError
 from nncompile.structure import Nesting
@@ -67,43 +67,50 @@ class Arguments:
 
     def arranged(self, args: Sequence[Any], keywords: Mapping[str, Any]
                  ) -> tuple[Sequence[Any], Sequence[Any], Mapping[str, Any]]:
-        """Returns what was given for each input of the graph and each output, and the options.
+        """Returns what was given for each input and each output, and the options.
 
-        args: the arrays of a call, of which those behind the inputs are outputs.
+        The arguments are the arrays: those of a model that nests them are in order already.
         Raises InputError for arguments that are missing, unexpected or too many.
         """
         if not keywords and len(args) == self._count:          # nothing to arrange, quickly
             return args, (), keywords
-        given, outs = args[:self._count], args[self._count:]
         named, out, options = self.split(keywords)
-        if outs and (out is not None or len(outs) != len(self.spec.outputs)):
-            raise InputError(f"{self._who()} got {len(outs)} arguments too many")
-        if self._nesting is None:
-            given = self.inputs(given, named)
-        return given, outs or self.outputs(out), options
+        return self._in_order(args, named), self._outputs_in_order(out), options
 
     def inputs(self, args: Sequence[Any], named: Mapping[str, Any]) -> Sequence[Any]:
         """Returns what was given for each of the graph's inputs.
 
         Raises InputError for arguments that are missing, unexpected or nested in another way.
         """
-        if self._nesting is not None:
-            try:
-                return self._read(args, named)
-            except InputError as error:
-                left = [n for n in self._nesting.inputs.names[len(args):] if n not in named]
-                raise InputError(str(error) + self._hint(left)) from None
+        if self._nesting is None:
+            return self._in_order(args, named)
+        try:
+            return self._read(args, named)
+        except InputError as error:
+            names, most = self._nesting.inputs.names, self._nesting.inputs.positional
+            if len(args) > most:
+                raise too_many_inputs(self._who(), most, len(args), names[most:]) from None
+            left = [name for name in names[len(args):] if name not in named]
+            raise InputError(str(error) + self._hint(left)) from None
+
+    def _in_order(self, args: Sequence[Any], named: Mapping[str, Any]) -> Sequence[Any]:
+        """`inputs` of a model that does not nest them."""
         if not named and len(args) == len(self.spec.names):
             return args
         given, names = list(args), self.spec.names
+        if len(given) > len(names):
+            raise too_many_inputs(self._who(), len(names), len(given))
         if wrong := named.keys() - set(names[len(args):]):
             name = min(wrong, key=str)
             raise InputError(f"{self._who()} was given {name!r} twice" if name in names else
                              f"{self._who()} got an unexpected argument {name!r}; there are "
                              f"{', '.join((*names, 'out', *self._options))}")
         given += (named[name] for name in names[len(args):] if name in named)
-        if len(given) != len(names):
-            raise InputError(self._wrong_number(args, named))
+        if len(given) < len(names):
+            missing = [name for name in names[len(args):] if name not in named]
+            raise InputError(
+                f"{self._who()} takes {len(names)} input{'s' * (len(names) != 1)}, got "
+                f"{len(given)}: {missing[0]!r} is missing{self._hint(missing)}")
         return given
 
     def outputs(self, out: Any) -> Sequence[Any]:
@@ -111,12 +118,16 @@ class Arguments:
 
         Raises InputError where it is nested in another way than the outputs.
         """
+        if out is not None and self._nesting is not None:
+            return self._nesting.outputs.flatten(out, "out")
+        return self._outputs_in_order(out)
+
+    def _outputs_in_order(self, out: Any) -> Sequence[Any]:
+        """`outputs` of a model that does not nest them."""
         if out is None:
             return []
-        if isinstance(out, np.ndarray) and len(self.spec.outputs) == 1 and self._nesting is None:
+        if isinstance(out, np.ndarray) and len(self.spec.outputs) == 1:
             return (out,)
-        if self._nesting is not None:
-            return self._nesting.outputs.flatten(out, "out")
         outs = list(out) if isinstance(out, tuple | list) else [out]
         if len(outs) != (count := len(self.spec.outputs)):
             many = f"a tuple of {count} arrays" if count > 1 else "an array"
@@ -176,15 +187,7 @@ class Arguments:
         return InputError(
             "out must be " + " and ".join(f"a writeable {dtype} array of shape {shape}"
                                           for dtype, shape in wanted)
-            + f", not {what or ' and '.join(map(_described, outs))}; arrays behind the inputs are "
-            "outputs, too")
-
-    def _wrong_number(self, args: Sequence[Any], named: Mapping[str, Any]) -> str:
-        names = self.spec.names
-        missing = [name for name in names[len(args):] if name not in named]
-        return (f"{self._who()} takes {len(names)} array{'s' * (len(names) != 1)}, it was given "
-                f"{len(args) + len(named)}" + f": {missing[0]!r} is missing" * bool(missing)
-                + self._hint(missing))
+            + f", not {what or ' and '.join(map(_described, outs))}")
 
     def _hint(self, missing: Sequence[str]) -> str:
         """What to do about a missing argument that is named like an option."""

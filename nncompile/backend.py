@@ -8,7 +8,7 @@ this one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -18,21 +18,36 @@ from ir.types import DTYPES, Dim, NDArray, TensorType, evaluate_dim, symbol_name
 from nncompile.errors import InputError
 from nncompile.schedule import Program, TargetTraits
 
-Fallback = Callable[..., Any]
 Shape = tuple[int, ...]
 _TOO_MANY = 2**60                  # elements: 8 times as many bytes would overflow an int64
+
+
+class Fallback(NamedTuple):
+    """What a Loaded calls with exactly the arguments of a `call` or `call_into` it does not take.
+    """
+
+    call: Callable[..., Any]
+    call_into: Callable[..., Any]
 
 
 class Loaded(Protocol):
     """A program on a target, with its weights."""
 
     call: Callable[..., Any]
-    """The function that runs the program: call(*inputs) or call(*inputs, *outs).
+    """The function that runs the program: call(*inputs), call(*inputs, out=out).
 
-    With one output also call(*inputs, out=out); the target's own `options` go by keyword. It
-    returns the output, or a tuple of several. Arrays that `CallSpec` takes are read and written
-    where they are; everything else is left to the fallback, see `Backend.load`.
+    out is an array where there is one output; the target may leave others to the fallback. Its own
+    `options` go by keyword. It returns the output, or a tuple of several. Arrays that `CallSpec`
+    takes are read and written where they are; everything else is left to the fallback, see
+    `Backend.load`.
     Raises InputError where a number among the data is wrong.
+    """
+
+    call_into: Callable[..., Any]
+    """The same for arrays that are known to be in their places: call_into(*inputs, *outs).
+
+    Without outs it makes new ones. The options go by keyword. No user calls it: an array too many
+    in a user's call would be written over.
     """
 
     options: Sequence[str]
@@ -110,11 +125,10 @@ class Backend(Protocol):
         spec:      CallSpec.of(program).
         constants: what `program.preparation` computes, in order.
         threads:   the most threads of a call; None: the target's default.
-        fallback:  `fallback(*args, **keywords)` is called with exactly the arguments of a call,
-                   before anything is computed or written, in the calling thread, where
-                   - the positional arguments are neither the inputs alone nor the inputs and all
-                     outputs, or a keyword is neither one of `options` nor `out` for a single
-                     output that is not given by position;
+        fallback:  is called with exactly the arguments of a call, before anything is computed or
+                   written, in the calling thread, where
+                   - `call` got other positional arguments than the inputs, or a keyword that is
+                     neither one of `options` nor `out` for a single output;
                    - `spec.sizes_of` refuses the inputs, or `spec.takes_outputs` the outputs;
                    - the sizes are not legal (`spec.check_sizes`), or larger than the target takes;
                    - an option is given, if the target leaves its options to the fallback.
@@ -227,6 +241,17 @@ class CallSpec:
         if any((dim if isinstance(dim, int) else evaluate_dim(dim, sizes)) >= _TOO_MANY
                for dim in self.dims):
             raise InputError(f"{who} would need more memory than there is: {_in_words(sizes)}")
+
+
+def too_many_inputs(who: object, most: int, given: int, by_name: Sequence[str] = ()) -> InputError:
+    """The error for a call with more than `most` inputs by position.
+
+    Perhaps the last were meant to be written to: nothing is, unless it was given as out=.
+    by_name: the inputs that only go by name.
+    """
+    more = f" by position and {', '.join(by_name)} by name" if by_name else ""
+    return InputError(f"{who} takes {most} input{'s' * (most != 1)}{more}, got {given}; outputs "
+                      "are given as out=")
 
 
 def _in_words(sizes: Mapping[str, int]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ir import DTYPES, NDArray
+from nncompile.conversion import numbers
 from nncompile.errors import InputError
 from nncompile.importers.imported import EstimatorFacts
 from nncompile.model import CompiledModel
@@ -46,7 +47,10 @@ class CompiledEstimator:
         call, dtype = run.__call__, np.dtype(DTYPES[self._facts.dtype])
         array, prepared, refuse = np.ndarray, self._prepared, self._refuse
 
-        def method(X: Any) -> NDArray:
+        def method(X: Any, out: None = None) -> NDArray:   # any more are Python's own TypeError
+            if out is not None:
+                raise InputError(f"{method.__qualname__} takes 1 input, got 2: it takes X alone, "
+                                 "and returns new arrays")
             if type(X) is not array or X.dtype is not dtype:
                 X = prepared(X)
             result, legal = call(X)
@@ -70,16 +74,15 @@ class CompiledEstimator:
         if hasattr(given, "to_numpy") and not isinstance(given, np.ndarray):
             given = given.to_numpy()
         try:
-            array = np.asarray(given)
+            # numbers() refuses a list with None in it, which are missing values here
+            array = np.asarray(given) if isinstance(given, list | tuple) else numbers(given)[0]
             if array.dtype.kind not in "fiubO" or array.ndim != 2:
                 raise TypeError(f"an array of {array.dtype} with {array.ndim} dimensions")
-            numbers = array.astype(DTYPES[self._facts.dtype])
+            cast = array.astype(DTYPES[self._facts.dtype])
         except (TypeError, ValueError) as error:
             raise InputError(f"X is no table of numbers, [rows, {self.n_features_in_}]: {error}"
                              ) from None
-        if not array.flags.c_contiguous:
-            numbers = np.ascontiguousarray(numbers)
-        return numbers
+        return cast if array.flags.c_contiguous else np.ascontiguousarray(cast)
 
     def _check_columns(self, names: list[str]) -> None:
         expected = [*(self._facts.columns or ())]

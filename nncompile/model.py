@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from ir.interpret import outputs_of
 from ir.records import dataclass, replace
 from ir.types import DTYPES, NDArray
 from nncompile.arguments import Arguments
-from nncompile.backend import Backend, CallSpec
+from nncompile.backend import Backend, CallSpec, Fallback
 from nncompile.conversion import cast, numbers
 from nncompile.entries import Entry
 from nncompile.errors import InputError
@@ -85,7 +86,8 @@ class CompiledModel:
         constants = outputs_of(program.preparation, [])
         self._program = program = without_data(program)
         self._spec = CallSpec.of(program)
-        self._loaded = backend.load(program, self._spec, constants, threads, self._convert)
+        self._loaded = backend.load(program, self._spec, constants, threads,
+                                    Fallback(self._convert, self._convert_into))
         self._arguments = Arguments(self._spec, self._nesting, self._loaded.options,
                                     self.__repr__)
         self._weights = Weights([run.graph for run in runs], program.preparation, self._loaded)
@@ -127,7 +129,7 @@ class CompiledModel:
         if not self._spec.takes_outputs(outs, shapes, arrays):
             raise InputError("bind takes C-contiguous outputs that do not overlap the inputs, nor "
                              "each other")
-        bound = functools.partial(self._loaded.call, *arrays, *outs, **options)
+        bound = functools.partial(self._loaded.call_into, *arrays, *outs, **options)
         bound()
         return bound if self._nesting is None else lambda: self._nested(arrays, bound())
 
@@ -234,7 +236,7 @@ class CompiledModel:
         named, out, options = self._arguments.split(keywords)
         arrays = self._arguments.inputs(args, named)
         outs = self._arguments.outputs(out)
-        return self._nested(arrays, self._loaded.call(*arrays, *outs, **options))
+        return self._nested(arrays, self._loaded.call_into(*arrays, *outs, **options))
 
     def _nested(self, inputs: Sequence[Any], results: Any) -> Any:
         """Returns what the forward does: the graph's outputs, and sizes, nested as it nests them.
@@ -248,22 +250,26 @@ class CompiledModel:
 
     def _convert(self, /, *args: Any, **keywords: Any) -> Any:
         """The target's fallback: calls again with what the target takes, or says what is wrong.
-
-        It calls again only if something changed: names to positions, or an input to another array.
         """
         arguments = self._arguments
         given, outs, options = arguments.arranged(args, keywords)
-        changed, arrays = len(options) < len(keywords), []
-        for convert, value in zip(arguments.converters, given):   # noqa: B905  as many
-            array = convert(value)
-            arrays.append(array)
-            changed = changed or array is not value
-        if changed:
-            call = self._loaded.call
-            return call(*arrays, *outs, **options) if options else call(*arrays, *outs)
+        arrays = [convert(value) for convert, value in zip(arguments.converters, given)]   # noqa: B905  as many
+        call = self._loaded.call_into
+        return call(*arrays, *outs, **options) if options else call(*arrays, *outs)
+
+    def _convert_into(self, /, *args: Any, **options: Any) -> Any:
+        """The fallback for arrays in their places: computes what the target cannot do by itself.
+
+        Bound arrays may have been changed since they were bound, to another dtype or shape.
+        """
+        count = len(self._spec.inputs)
+        given, outs = args[:count], args[count:]
+        arrays = self._arguments.arrays(given)
+        if any(map(operator.is_not, arrays, given)):
+            return self._loaded.call_into(*arrays, *outs, **options)
         if outs:
             return self._written(arrays, outs, options)
-        arguments.sizes(arrays)
+        self._arguments.sizes(arrays)
         results = self._loaded.compute(arrays, **options)
         return results[0] if len(results) == 1 else tuple(results)
 

@@ -59,7 +59,7 @@ class _CpuProgram(Loaded):
         self._executable = kind(self._driver, spec, arena,
                                 fallback=fallback, on_fault=self._refuse_number,
                                 cache=self._cache, threads=threads)
-        self.call = self._executable.call
+        self.call, self.call_into = self._executable.call, self._executable.call_into
 
     def compute(self, inputs: Sequence[NDArray], **options: Any) -> list[NDArray]:
         return self._executable.compute(inputs, **options)

@@ -73,7 +73,8 @@ POOL_ADDRESS, PLAN, ROW_BLOCKS, PHASES = _state.line(4)
 # of machine/caches.py; the most workers of a call.
 QUEUE_WORDS, TILE_ROWS, CACHE, WORKERS = _state.words(4)
 # Python's objects: functions, arrays.
-ARRAY_CLASS, NEW_ARRAY, ARENA, FALLBACK, RESTART, ON_FAULT, NEW_LARGE = _state.line(7)
+(ARRAY_CLASS, NEW_ARRAY, ARENA, FALLBACK, FALLBACK_INTO, RESTART, ON_FAULT,
+ NEW_LARGE) = _state.line(8)
 # What calls with keywords need: interned texts, a tuple of the inputs' names, other objects of
 # Python; and the most threads that such a call may ask for without Python's help.
 OUT_NAME, THREADS_NAME, INPUT_NAMES, NONE, INT_CLASS, TUPLE_CLASS, LIST_CLASS = _state.line(7)

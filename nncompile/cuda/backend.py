@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 import ir
 from ir.types import NDArray, bind_sizes, evaluate_dim
 from nncompile import forks
-from nncompile.backend import Backend, CallSpec, Fallback, Loaded, Shape
+from nncompile.backend import Backend, CallSpec, Fallback, Loaded, Shape, too_many_inputs
 from nncompile.cuda import load, recording, shim
 from nncompile.cuda.arrays import (
     DeviceArray,
@@ -128,20 +128,30 @@ class _CudaProgram(Loaded):
         return download(self.program.constants, self._weights, number)
 
     def call(self, /, *args: Any, **options: Any) -> Any:
+        out = options.get("out")
+        outs = tuple(out) if isinstance(out, tuple | list) else () if out is None else (out,)
+        named = {name: value for name, value in options.items() if name not in ("out", "stream")}
+        wrong_outs = out is not None and len(outs) != len(self.spec.outputs)
+        if any(is_device_array(a, self.cuda) for a in (*args, *outs, *named.values())):
+            inputs = self._in_order(args, named)
+            if wrong_outs:
+                raise InputError(f"out must be one array for each of {len(self.spec.outputs)} "
+                                 f"outputs, not {len(outs)}")
+            return self._call_on_device(inputs, outs, options.get("stream"))
+        if named or wrong_outs:
+            return self._fallback.call(*args, **options)
+        results = self._call_on_host(args, outs, options.get("stream"))
+        return self._fallback.call(*args, **options) if results is None else results
+
+    def call_into(self, /, *args: Any, stream: Any = None) -> Any:
         count = len(self.spec.inputs)
         inputs, outs = args[:count], args[count:]
         if any(is_device_array(a, self.cuda) for a in args):
-            return self._call_on_device(inputs, outs, **options)
-        keywords = options.keys() - {"stream"}
-        if keywords == {"out"} and len(self.spec.outputs) == 1 and not outs:
-            outs = (options["out"],)
-        elif keywords:
-            return self._fallback(*args, **options)
-        plan = self._host_plan(inputs)
-        if plan is None or (outs and not self.spec.takes_outputs(outs, plan.shapes, inputs)):
-            return self._fallback(*args, **options)
-        results = self._compute(inputs, outs, plan, options.get("stream"))
-        return results[0] if len(results) == 1 else tuple(results)
+            return self._call_on_device(inputs, outs, stream)
+        results = self._call_on_host(inputs, outs, stream)
+        if results is None:
+            return self._fallback.call_into(*args, stream=stream)
+        return results
 
     def compute(self, inputs: Sequence[NDArray], stream: Any = None, **options: Any
                 ) -> list[NDArray]:
@@ -202,16 +212,28 @@ class _CudaProgram(Loaded):
                 stream.synchronize()
         return results
 
-    def _call_on_device(self, inputs: Sequence[Any], outs: Sequence[Any], out: Any = None,
-                        stream: Any = None, **options: Any) -> Any:
-        if options or len(inputs) != len(self.spec.inputs):
-            named = "".join(f", {name}=" for name in options)
-            raise InputError(f"a call takes {len(self.spec.inputs)} arrays, out= and stream=; it "
-                             f"was given {len(inputs)}{named}")
+    def _call_on_host(self, inputs: Sequence[Any], outs: Sequence[Any], stream: Any) -> Any:
+        """Returns what a call with host arrays returns; None where it is left to the fallback."""
+        plan = self._host_plan(inputs)
+        if plan is None or (outs and not self.spec.takes_outputs(outs, plan.shapes, inputs)):
+            return None
+        results = self._compute(inputs, outs, plan, stream)
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def _in_order(self, args: Sequence[Any], named: Mapping[str, Any]) -> Sequence[Any]:
+        """Returns the inputs of a call with arrays on the device, some of them given by name."""
+        names, count = self.spec.names, len(args)
+        if count > len(names):
+            raise too_many_inputs("the program", len(names), count)
+        if named.keys() != set(names[count:]):
+            given = "".join(f", {name}=" for name in named)
+            raise InputError(f"the program takes {', '.join(names) or 'no inputs'}, out= and "
+                             f"stream=; got {count} by position{given}")
+        return [*args, *(named[name] for name in names[count:])]
+
+    def _call_on_device(self, inputs: Sequence[Any], outs: Sequence[Any], stream: Any) -> Any:
         arrays = [self._checked(a, i) for i, a in enumerate(inputs)]
         plan = self._plan_of(arrays)
-        if out is not None:
-            outs = [*outs, *(out if isinstance(out, tuple | list) else [out])]
         results = list(outs) or [new_like(inputs[0], s, d, self.cuda) for s, d in
                                  zip(plan.shapes, self.spec.output_dtypes, strict=True)]
         made = self._checked_out(results, arrays, plan)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ir import parse_type
-from nncompile.backend import CallSpec
+from nncompile.backend import CallSpec, Fallback
 from nncompile.cpu import kernels
 from nncompile.cpu.driver import Driver, Function
 from nncompile.cpu.layout import DRIVER_LETTERS, PLAN_LETTERS
@@ -132,8 +132,8 @@ def mlp(widths: tuple[int, ...] = WIDTHS, kind: type = Executable, by_rows: bool
     """The perceptron; `cache` says where its weights count as staying."""
     return kind(driver_of(mlp_source(widths, by_rows), RELU, LINEAR, SOFTMAX, phases=4),
                 spec([f"f32[B, {widths[0]}]"], [f"f32[B, {widths[-1]}]"]),
-                mlp_arena(widths, seed), fallback=fallback, on_fault=refuse, cache=cache,
-                **options)
+                mlp_arena(widths, seed), fallback=Fallback(fallback, fallback), on_fault=refuse,
+                cache=cache, **options)
 
 
 def mlp_float64(x: np.ndarray, widths: tuple[int, ...] = WIDTHS, seed: int = 0) -> np.ndarray:
@@ -176,7 +176,7 @@ def pair(kind: type = Executable, fallback: Callable[..., Any] = unusual, **opti
     driver = driver_of(PAIR, kernels.elementwise((("add", "vv"),), 0), kernels.reduce("sum"),
                        phases=2)
     return kind(driver, spec(["f32[T, 4]"] * 2, ["f32[T, 4]", "f32[T]"]), aligned(16),
-                fallback=fallback, on_fault=refuse, **options)
+                fallback=Fallback(fallback, fallback), on_fault=refuse, **options)
 
 
 # rows of a table of 5 x 3, by int64 indices
@@ -203,4 +203,4 @@ def lookup(kind: type = Executable, **options: Any) -> Any:
     arena = aligned(16)
     arena[:15] = np.arange(15)
     return kind(driver_of(LOOKUP, kernels.take("i64", 1)), spec(["i64[B]"], ["f32[B, 3]"]),
-                arena, fallback=unusual, on_fault=refuse, **options)
+                arena, fallback=Fallback(unusual, unusual), on_fault=refuse, **options)

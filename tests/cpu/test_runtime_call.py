@@ -33,12 +33,11 @@ def kind(request, monkeypatch):
     if request.param in ("portable", "again"):
         monkeypatch.setenv("NNCOMPILE_CALL", "portable")
     if request.param == "again":
-        once = BufferCall.call
-
-        def twice(self, *args, **keywords):
-            once(self, *args, **keywords)
-            return once(self, *args, **keywords)
-        monkeypatch.setattr(BufferCall, "call", twice)
+        for once in (BufferCall.call, BufferCall.call_into):
+            def twice(self, *args, _once=once, **keywords):
+                _once(self, *args, **keywords)
+                return _once(self, *args, **keywords)
+            monkeypatch.setattr(BufferCall, once.__name__, twice)
     return PythonExecutable if request.param == "python" else Executable
 
 
@@ -107,7 +106,8 @@ def test_no_memory_for_a_large_output_is_the_callers_error(kind, monkeypatch):
 def test_out(kind):
     fast, x = mlp(kind=kind), rows_of(WIDTHS, 3)
     want = fast.call(x)
-    for give in (lambda out: fast.call(x, out), lambda out: fast.call(x, out=out)):
+    for give in (lambda out: fast.call_into(x, out), lambda out: fast.call(x, out=out),
+                 lambda out: fast.call_into(x, out, threads=1)):
         out = np.full((3, 6), np.nan, np.float32)
         assert give(out) is out
         assert np.array_equal(out, want)
@@ -119,7 +119,7 @@ def test_several_inputs_and_outputs(kind):
     assert np.array_equal(total, a + b)
     np.testing.assert_allclose(sums, (a + b).sum(1), rtol=1e-6, atol=1e-6)
     outs = np.empty((9, 4), np.float32), np.empty(9, np.float32)
-    result = fast.call(a, b, *outs)
+    result = fast.call_into(a, b, *outs)
     assert type(result) is tuple and result[0] is outs[0] and result[1] is outs[1]
     assert np.array_equal(outs[0], total) and np.array_equal(outs[1], sums)
 
@@ -132,7 +132,8 @@ def not_plain(x):
     locked.flags.writeable = False
     out = np.zeros((3, 6), np.float32)
     return {
-        "no input": ((), {}), "too many": ((x, out, out), {}), "a list": ((x.tolist(),), {}),
+        "no input": ((), {}), "too many": ((x, out, out), {}), "an output": ((x, out), {}),
+        "an output, threads": ((x, out), {"threads": 1}), "a list": ((x.tolist(),), {}),
         "None": ((None,), {}), "a number": ((1.5,), {}), "its class": ((np.ndarray,), {}),
         "float64": ((x.astype(np.float64),), {}), "int32": ((x.astype(np.int32),), {}),
         "other byte order": ((x.astype(">f4"),), {}),
@@ -208,12 +209,37 @@ def test_all_else_goes_to_the_fallback_as_it_came(kind, what):
 def test_overlapping_outputs_go_to_the_fallback(kind):
     fast, memory = mlp((6, 8, 7, 6), kind), np.zeros(64, np.float32)
     x, clear = memory[:18].reshape(3, 6), memory[18:36].reshape(3, 6)
-    assert fast.call(x, clear) is clear
+    assert fast.call(x, out=clear) is clear
     for out in (x, memory[17:35].reshape(3, 6)):
-        assert fast.call(x, out)[0] == "fallback"
+        assert fast.call(x, out=out)[0] == "fallback"
+        assert fast.call_into(x, out, threads=1) == ("fallback", (x, out), {"threads": 1})
     both, a = pair(kind), np.zeros((2, 4), np.float32)
-    assert both.call(a, a, memory[:8].reshape(2, 4), memory[7:9])[0] == "fallback"
-    assert len(both.call(a, a, memory[:8].reshape(2, 4), memory[8:10])) == 2
+    assert both.call_into(a, a, memory[:8].reshape(2, 4), memory[7:9])[0] == "fallback"
+    assert len(both.call_into(a, a, memory[:8].reshape(2, 4), memory[8:10])) == 2
+
+
+def test_an_output_by_position_is_never_written(kind):
+    """Also where a call of the same shapes with out= was made before."""
+    fast, out = mlp(kind=kind), np.zeros((3, 6), np.float32)
+    both, a = pair(kind), np.ones((9, 4), np.float32)
+    outs = np.zeros((9, 4), np.float32), np.zeros(9, np.float32)
+    for _ in range(2):
+        for named in ({}, {"threads": 1}, {"out": None}):
+            assert fast.call(X, out, **named) == ("fallback", (X, out), named)
+            assert both.call(a, a, *outs, **named)[0] == "fallback"
+            assert not out.any() and not any(each.any() for each in outs)
+        fast.call(X, out=out), fast.call_into(X, out), both.call_into(a, a, *outs)
+        for each in (out, *outs):
+            assert each.any()
+            each[:] = 0
+
+
+def test_bound_arrays_that_no_longer_fit_go_to_the_fallback(kind):
+    fast, x, out = mlp(kind=kind), X.copy(), np.zeros((3, 6), np.float32)
+    out.shape = 6, 3
+    assert fast.call_into(x, out) == ("fallback", (x, out), {})
+    x.shape = 17, 3
+    assert fast.call_into(x) == ("fallback", (x,), {})
 
 
 def test_a_named_size_is_the_same_everywhere(kind):
@@ -242,7 +268,7 @@ def test_equal_dtypes_of_other_objects_are_plain(kind):
 
 def test_a_wrong_index_is_an_error_with_its_step(kind):
     fast, out = lookup(kind), np.ones((3, 3), np.float32)
-    for call_it in (lambda ids: fast.call(ids), lambda ids: fast.call(ids, out),
+    for call_it in (lambda ids: fast.call(ids), lambda ids: fast.call_into(ids, out),
                     lambda ids: fast.compute([ids])):
         for bad in (5, -1, 2 ** 40):
             with pytest.raises(IndexError, match=f"step 7: {bad} of 5"):
@@ -277,11 +303,12 @@ def test_reference_counts_balance(kind):
     outs = np.zeros((2, 4), np.float32), np.zeros(2, np.float32)
 
     def every_path():
-        fast.call(x), fast.call(x, out), fast.call(x, out=out)
+        fast.call(x), fast.call(x, out), fast.call(x, out=out), fast.call_into(x, out)
+        fast.call_into(x, wrong), fast.call_into(wrong, out), fast.call_into(x, x, x)
         fast.call(x0=x), fast.call(x, threads=1, out=[out]), fast.call(x, out=(wrong,))
         fast.call(x, x0=x), both.call(x0=a, x1=a, out=outs), both.call(x1=a, x0=a, out=(out, a))
         fast.call(wrong), fast.call(x, wrong), fast.call(x, out=wrong), fast.call(x, x, x)
-        single.call(ids), both.call(a, a), both.call(a, a, *outs)
+        single.call(ids), both.call(a, a), both.call_into(a, a, *outs)
         with pytest.raises(IndexError):
             single.call(bad)
 
@@ -347,13 +374,13 @@ def test_no_memory_is_an_error(kind, monkeypatch, floats):
 
 def test_no_heap_growth():
     fast, x = mlp((1, 1, 1, 1)), np.zeros((1, 1), np.float32)
-    function, out = fast.call, np.zeros((1, 1), np.float32)
+    function, into, out = fast.call, fast.call_into, np.zeros((1, 1), np.float32)
     for _ in range(20_000):
         function(x)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for _ in range(500_000):
         function(x)
-        function(x, out)
+        into(x, out)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 512       # KiB
 
 
@@ -397,12 +424,13 @@ def portable(monkeypatch):
 
 def test_portable_calls_of_plain_arrays_take_no_steps(portable, monkeypatch):
     monkeypatch.setattr(Executable, "call_by_steps", None)
+    monkeypatch.setattr(Executable, "call_into_by_steps", None)
     fast, want, out = mlp(threads=1), mlp(kind=PythonExecutable), np.empty((3, 6), np.float32)
     want = want.compute([X])[0]
     locked = X.copy()
     locked.flags.writeable = False
     for _ in range(2):
-        for y in (fast.call(X), fast.call(locked), fast.call(X, out), fast.call(X, out=out)):
+        for y in (fast.call(X), fast.call(locked), fast.call_into(X, out), fast.call(X, out=out)):
             np.testing.assert_allclose(y, want, rtol=1e-5)
     assert fast.call(X, out=out) is out
     with pytest.raises(TypeError):                         # None is called: by steps

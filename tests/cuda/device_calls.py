@@ -159,7 +159,7 @@ def test_device_arrays_in_device_arrays_out(fast, x):
     out = cuda.device_array((5, 4), np.float32)
     assert fast(given, out=out) is out
     np.testing.assert_array_equal(out.copy_to_host(), fast(x))
-    assert fast(given, out) is out
+    assert fast(input=given, out=[out]) is out
     stream = cuda.stream()
     again = fast(given, stream=stream)
     stream.synchronize()
@@ -190,9 +190,16 @@ def test_refused_device_arrays(fast, x):
         with pytest.raises(nncompile.InputError, match="out must be"):
             fast(good, out=out)
     out = on_device(np.zeros((5, 4), np.float32))
-    with pytest.raises(nncompile.InputError, match="out must be"):
-        fast(good, out, out=out)                         # twice
-    with pytest.raises(nncompile.InputError, match="takes 1 arrays"):
+    for call in (lambda: fast(good, out), lambda: fast(good, out, out=out), lambda: fast(x, out),
+                 lambda: fast(x, np.zeros((5, 4), np.float32))):
+        with pytest.raises(nncompile.InputError, match="takes 1 input, got 2; outputs are given"):
+            call()
+    with pytest.raises(nncompile.InputError, match="one array for each of 1 outputs, not 0"):
+        fast(good, out=[])
+    with pytest.raises(nncompile.InputError, match="takes input, out= and stream=; got 0"):
+        fast(x=good)
+    assert not out.copy_to_host().any()
+    with pytest.raises(nncompile.InputError, match="got 1 by position, other="):
         fast(good, other=1)
 
 
@@ -358,6 +365,8 @@ def test_a_model_without_inputs_writes_to_an_array_on_the_device():
 
     fast = nncompile.compile(Constant().eval(), target="cuda")
     out = CUDA.module.device_array(4, np.float32)
-    assert fast(out) is out
+    with pytest.raises(nncompile.InputError, match="takes 0 inputs, got 1; outputs are given"):
+        fast(out)
+    assert fast(out=out) is out
     np.testing.assert_allclose(out.copy_to_host(), np.exp(np.arange(4, dtype=np.float32)),
                                rtol=1e-6)

@@ -78,6 +78,7 @@ def f(*rows: Any) -> np.ndarray:
 
 X, Y = f([1, -2, 3], [-4, 5, 6]), f([1, 1, 1], [2, 2, 2])
 ONE, DIFFERENCE, SUM = np.maximum(X, 0), X - Y, X + Y
+TOO_MANY = "takes 1 input, got 2; outputs are given as out="
 IDS = np.array([[1, 2, 3], [4, 5, 6]])
 nan = np.float32("nan")
 
@@ -89,6 +90,15 @@ def new(*shape: int, dtype: Any = np.float32) -> np.ndarray:
 def written(out: np.ndarray, call: Callable[[np.ndarray], Any]) -> Any:
     assert call(out) is out
     return np.array(out)
+
+
+def unwritten(call: Callable[..., Any], *more: tuple[int, ...]) -> Any:
+    """What a call with outputs in a wrong place says; it must leave them alone."""
+    outs = [np.full(shape, 7, np.float32) for shape in ((2, 3), *more)]
+    try:
+        return call(*outs)
+    finally:
+        assert all((out == 7).all() for out in outs)
 
 
 def read_only() -> np.ndarray:
@@ -141,7 +151,6 @@ CASES: dict[str, Case] = {
     "threads=2.0": Case("one", lambda m: m(X, threads=2.0), "threads must be"),
     "threads=2**70": Case("one", lambda m: m(X, threads=2**70), "threads must be"),
     "out": Case("one", lambda m: written(new(2, 3), lambda o: m(X, out=o)), ONE),
-    "out by position": Case("one", lambda m: written(new(2, 3), lambda o: m(X, o)), ONE),
     "out=None": Case("one", lambda m: m(X, out=None), ONE),
     "out=None, of two": Case("pair", lambda m: m(X, Y, out=None), (DIFFERENCE, SUM)),
     "out=(a,)": Case("one", lambda m: written(new(2, 3), lambda o: m(X, out=(o,))), ONE),
@@ -165,14 +174,41 @@ CASES: dict[str, Case] = {
                                   "out is a dict"),
     "the same twice": Case("pair", lambda m: m(X, X), (X - X, X + X)),
     # -- wrong numbers of arguments --------------------------------------------------------------
-    "none": Case("one", lambda m: m(), "takes 1 array, it was given 0: 'input' is missing"),
-    "too many": Case("one", lambda m: m(X, X, X), "2 arguments too many"),
-    "one of two": Case("pair", lambda m: m(X), "takes 2 arrays, it was given 1: 'right'"),
+    "none": Case("one", lambda m: m(), "takes 1 input, got 0: 'input' is missing"),
+    "too many": Case("one", lambda m: m(X, X, X), "takes 1 input, got 3; outputs are given as out"),
+    "one of two": Case("pair", lambda m: m(X), "takes 2 inputs, got 1: 'right'"),
     "twice": Case("one", lambda m: m(X, input=X), "was given 'input' twice"),
     "unknown": Case("one", lambda m: m(X, inputs=X),
                     "unexpected argument 'inputs'.*there are input"),
     "self": Case("one", lambda m: m(self=X), "unexpected argument 'self'"),
-    "two outs": Case("one", lambda m: m(X, new(2, 3), out=new(2, 3)), "1 arguments too many"),
+    "an output by position": Case("one", lambda m: unwritten(lambda o: m(X, o)), TOO_MANY),
+    "again, when its shapes are known": Case("one", lambda m: (m(X, out=new(2, 3)), unwritten(
+        lambda o: m(X, o))), TOO_MANY),
+    "the input as an output by position": Case("one", lambda m: (lambda x: unwritten(
+        lambda _: m(x, x)))(X.copy()), TOO_MANY),
+    "an output by position and threads": Case("one", lambda m: unwritten(
+        lambda o: m(X, o, threads=1)), TOO_MANY),
+    "an output by position and out=None": Case("one", lambda m: unwritten(
+        lambda o: m(X, o, out=None)), TOO_MANY),
+    "an output by position and one by name": Case("one", lambda m: unwritten(
+        lambda o, other: m(X, o, out=other), (2, 3)), TOO_MANY),
+    "an output by position, input converted": Case("one", lambda m: unwritten(
+        lambda o: m(X.tolist(), o)), TOO_MANY),
+    "an output by position, input strided": Case("one", lambda m: unwritten(
+        lambda o: m(strided(X), o)), TOO_MANY),
+    "an output by position, strided": Case("one", lambda m: unwritten(
+        lambda o: m(X, o[:, ::2])), TOO_MANY),
+    "None by position": Case("one", lambda m: m(X, None), TOO_MANY),
+    "outputs by position": Case("pair", lambda m: unwritten(
+        lambda o, other: m(X, Y, o, other), (2, 3)), "takes 2 inputs, got 4; outputs are given as"),
+    "one of two outputs by position": Case("pair", lambda m: unwritten(
+        lambda o: m(X, Y, o)), "takes 2 inputs, got 3; outputs are given as out="),
+    "outputs by position, a tuple": Case("pair", lambda m: unwritten(
+        lambda o, other: m(X, Y, (o, other)), (2, 3)), "takes 2 inputs, got 3; outputs are given"),
+    "nested, an output by position": Case("nested", lambda m: unwritten(
+        lambda o: m({"left": X, "right": Y}, o)), TOO_MANY),
+    "an output in the place of an option": Case("named", lambda m: unwritten(
+        lambda o: m(X, o)), "takes 1 input by position and threads by name, got 2; outputs"),
     "keywords of a list": Case("one", lambda m: m(keywords=[X]), "keywords= is a dict"),
     # -- inputs that are taken -------------------------------------------------------------------
     "strided": Case("one", lambda m: m(strided(X)), ONE),
@@ -361,6 +397,13 @@ def test_bound_calls_answer_alike(mode: str, models: Callable[[str, str], Any]) 
         with pytest.raises(nncompile.Error) as called:
             one(X, **arguments)
         assert str(bound.value) == str(called.value)
+    for model, arrays in ((one, (X,)), (pair, (X, Y)), (models(mode, "nested"), (
+            {"left": X, "right": Y},))):
+        for _ in range(2):
+            for call in (model, model.bind, model.profile):
+                with pytest.raises(nncompile.InputError, match="outputs are given as out="):
+                    unwritten(lambda *o, call=call, arrays=arrays: call(*arrays, *o), (2, 3))
+            model.bind(*arrays)
     for wrong in (X.tolist(), strided(X), X.astype(np.float16), unaligned(X)):
         with pytest.raises(nncompile.InputError, match="bind takes C-contiguous arrays"):
             one.bind(wrong)
@@ -449,7 +492,7 @@ def test_names_of_a_forward_s_parameters() -> None:
     np.testing.assert_array_equal(ordered(b=Y, a=X), X - Y)
     gap = nncompile.compile(Three(), F, c=F, threads=1)
     np.testing.assert_array_equal(gap(X, c=Y), X - 2 * Y)
-    with pytest.raises(nncompile.InputError, match="1 arguments go by position, 2 were given"):
+    with pytest.raises(nncompile.InputError, match="1 input by position and c by name, got 2"):
         gap(X, Y)                                        # the second one is b
     for option in ("threads", "target", "check", "precision", "passes"):
         with pytest.raises(nncompile.InputError, match=f"{option}= is an option.*\n.*keywords="):

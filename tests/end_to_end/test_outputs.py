@@ -80,7 +80,7 @@ def test_a_graph_without_outputs_returns_an_empty_tuple() -> None:
         fast = nncompile.compile(replace(graph, nodes=nodes, outputs=()))
         assert fast(X) == ()
         assert repr(fast).endswith("-> ()>")
-        with pytest.raises(nncompile.InputError, match="takes 1 array, it was given 0"):
+        with pytest.raises(nncompile.InputError, match="takes 1 input, got 0"):
             fast()
 
 

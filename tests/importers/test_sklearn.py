@@ -360,6 +360,30 @@ def test_frames_are_taken_if_their_columns_are_those_of_the_training() -> None:
         fast.predict(Frame(["a", "b", "c", "d", "z"], X))
 
 
+def test_methods_take_x_alone() -> None:
+    """What stands behind X was meant as an output, perhaps: nothing is written."""
+    fast, out = nncompile.compile(fitted(LogisticRegression())), np.full(len(X), 7.0)
+    for call in (lambda: fast.predict(X, out), lambda: fast.predict(X, out=out)):
+        with pytest.raises(InputError, match="predict takes 1 input, got 2: it takes X alone"):
+            call()
+    run = fast.compiled["predict"]
+    with pytest.raises(InputError, match="takes 1 input, got 3; outputs are given as out="):
+        run(X, out, out)
+    assert (out == 7).all()
+    np.testing.assert_array_equal(fast.predict(X=X), fast.predict(X))
+
+
+def test_masks_and_tensors() -> None:
+    fast = nncompile.compile(fitted(LogisticRegression()))
+    with pytest.raises(InputError, match="mask would be dropped"):
+        fast.predict(np.ma.array(X, mask=X > 0))
+    torch = pytest.importorskip("torch")
+    given = torch.from_numpy(X.copy()).requires_grad_()
+    np.testing.assert_array_equal(fast.predict(given), fast.predict(X))
+    with pytest.raises(InputError, match="sparse"):
+        fast.predict(torch.from_numpy(X).to_sparse())
+
+
 @pytest.mark.parametrize("given", [X[0], X[:, :3], [["a"] * COLUMNS], X[None], "text"])
 def test_what_is_no_table_is_refused(given: Any) -> None:
     with pytest.raises(ValueError, match=r"X|shape"):

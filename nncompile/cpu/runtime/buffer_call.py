@@ -127,22 +127,24 @@ class ShapedCall:
 
 
 class BufferCall:
-    """A model's `call`.
+    """A model's `call` and `call_into`.
 
     run:        the code of run_objects.
     weights:    the arena.
     new_shaped: makes a ShapedCall for arrays, the inputs or the inputs and the outputs; returns
                 None if the spec does not take them.
-    by_steps:   the same call in Python, step by step, for everything unusual.
+    by_steps, into_by_steps: the same calls in Python, step by step, for everything unusual.
     most_threads: of a call, without a warning.
     """
 
     def __init__(self, spec: CallSpec, run: Callable[[int, int, Sequence[NDArray], int], int],
                  weights: NDArray, new_shaped: Callable[[Sequence[Any]], ShapedCall | None],
-                 by_steps: Callable[..., Any], most_threads: int) -> None:
+                 by_steps: Callable[..., Any], into_by_steps: Callable[..., Any],
+                 most_threads: int) -> None:
         self._inputs, self._dtypes = len(spec.inputs), (*spec.input_dtypes, *spec.output_dtypes)
         self._single, self._most_threads = len(spec.outputs) == 1, most_threads
-        self._run, self._new_shaped, self._by_steps = run, new_shaped, by_steps
+        self._run, self._new_shaped = run, new_shaped
+        self._by_steps, self._into_by_steps = by_steps, into_by_steps
         self.use(weights)
         self.known: dict[Sequence[Shape], ShapedCall] = {}
 
@@ -152,38 +154,58 @@ class BufferCall:
 
     def call(self, /, *args: Any, **keywords: Any) -> Any:
         """The `call` of a Loaded."""
-        arrays, threads = self._arranged(args, keywords) if keywords else (args, 0)
-        if threads is None:
-            return self._by_steps(*args, **keywords)
+        arrays: Sequence[Any] = args
+        threads = 0
+        if keywords or len(args) != self._inputs:
+            arranged = self._arranged(args, keywords)
+            if arranged is None:
+                return self._by_steps(*args, **keywords)
+            arrays, threads = arranged
+        results = self._answer(arrays, threads)
+        return self._by_steps(*args, **keywords) if results is None else results
+
+    def call_into(self, /, *arrays: Any, **options: Any) -> Any:
+        """The `call_into` of a Loaded."""
+        results = None
+        if not options:
+            results = self._answer(arrays, 0)
+        elif takes_threads(threads := options.get("threads"), self._most_threads):
+            results = self._answer(arrays, threads or 0)
+        return self._into_by_steps(*arrays, **options) if results is None else results
+
+    def _answer(self, arrays: Sequence[Any], threads: int) -> Any:
+        """What a call with these inputs, or inputs and outputs, returns; None if it is unusual."""
         try:
             shaped = self.known[tuple(map(_shape_of, arrays))]
         except (KeyError, AttributeError, TypeError):      # new shapes, or no arrays
             new = self._new_shaped(arrays)
             if new is None:
-                return self._by_steps(*args, **keywords)
+                return None
             shaped = new
             if len(self.known) < MOST:
                 self.known[tuple(map(_shape_of, arrays))] = shaped
         for array, dtype in zip(arrays, self._dtypes):     # noqa: B905  perhaps the inputs alone
             if type(array) is not np.ndarray or array.dtype is not dtype:
-                return self._by_steps(*args, **keywords)
+                return None
         for make, shape, dtype in shaped.outputs:
             arrays = (*arrays, make(shape, dtype))
         weights, address = self._weights                   # held until the run is over
         if self._run(shaped.address, address, arrays, threads) != DONE:
-            return self._by_steps(*args, **keywords)       # which says what is wrong
+            return None                                    # the call by steps says what is wrong
         del weights
         return arrays[self._inputs] if self._single else arrays[self._inputs:]
 
     def _arranged(self, args: Sequence[Any], keywords: Mapping[str, Any]
-                  ) -> tuple[Sequence[Any], int | None]:
-        """The arrays of a call with keywords, and its threads, 0 for the model's own number.
+                  ) -> tuple[Sequence[Any], int] | None:
+        """The arrays of a call, and its threads, 0 for the model's own number.
 
-        None instead where the call is unusual.
+        None where the call is unusual.
         """
+        if len(args) != self._inputs:
+            return None
         others = dict(keywords)
         threads = others.pop("threads", None)
-        if "out" in others and self._single and len(args) == self._inputs:
+        if "out" in others and self._single:
             args = (*args, others.pop("out"))
         taken = not others and takes_threads(threads, self._most_threads)
-        return args, (threads or 0) if taken else None
+        return (args, threads or 0) if taken else None

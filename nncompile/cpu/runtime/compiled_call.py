@@ -45,6 +45,7 @@ _NATIVE, _NO_ORDER = ord("="), ord("|")       # the latter of types of one byte
 _NEW_ARRAY_INDEX = 93                         # of PyArray_New in numpy's table of functions
 
 _NEW, _GIVEN, _OTHER = range(3)               # the outputs of a call; see positional
+_INPUTS, _INTO = range(2)                     # what goes by position: inputs; outputs, too
 RELEASE_FLOPS = 2_000_000                     # about 10 us: worth 0.1 us for other threads' sake
 
 _vectorcall = symbol("vectorcall", "ppip", "p", "PyObject_Vectorcall")
@@ -69,27 +70,39 @@ _call_plan = indirect("call_plan", "pp", "n")
 
 @runtime
 def call(self: Pointer, args: Pointer, count: int, keywords: Pointer) -> Pointer:
-    """Handles call(*inputs) and call(*inputs, *outs), in which inputs can also go by name.
+    """Handles call(*inputs), in which inputs can also go by name, out= and threads=.
 
-    Also out=, an array or a tuple or list of them, and threads=.
+    out: an array, or a tuple or list of them.
     """
-    state = load_pointer(self, _DATA)
+    return answer(load_pointer(self, _DATA), args, count, keywords, _INPUTS)
+
+
+@runtime
+def call_into(self: Pointer, args: Pointer, count: int, keywords: Pointer) -> Pointer:
+    """Handles call_into(*inputs, *outs), and whatever else `call` handles."""
+    return answer(load_pointer(self, _DATA), args, count, keywords, _INTO)
+
+
+@runtime
+def answer(state: Pointer, args: Pointer, count: int, keywords: Pointer, into: int) -> Pointer:
+    """Answers a call. into: whether outputs may go by position."""
     inputs, outputs = load(state, layout.INPUTS), load(state, layout.OUTPUTS)
     sizes, facts = stack(load(state, layout.SIZE_WORDS)), stack(load(state, layout.FACT_WORDS))
     arrays, results = stack(2 * (inputs + outputs)), stack(outputs)
     given = args if same(keywords, null()) else stack(inputs + outputs + 1)
-    outs = arranged(state, args, count, keywords, given)
+    outs = arranged(state, args, count, keywords, given, into)
+    fallback = load_pointer(state, layout.FALLBACK_INTO if into else layout.FALLBACK)
     specs = null()
     if outs != _OTHER:
         specs = read_inputs(state, given, sizes, arrays)
     if same(specs, null()):
-        return _vectorcall(load_pointer(state, layout.FALLBACK), args, count, keywords)
+        return _vectorcall(fallback, args, count, keywords)
     _call_plan(load_pointer(state, layout.PLAN), sizes, facts)
     if load(facts, layout.SLACK) < 0:
-        return _vectorcall(load_pointer(state, layout.FALLBACK), args, count, keywords)
+        return _vectorcall(fallback, args, count, keywords)
     if outs == _GIVEN:
         if take_outputs(state, words(given, inputs), specs, facts, arrays, results) == 0:
-            return _vectorcall(load_pointer(state, layout.FALLBACK), args, count, keywords)
+            return _vectorcall(fallback, args, count, keywords)
     elif make_outputs(state, specs, facts, arrays, results) == 0:
         return null()
     fault = stack(layout.FAULT_WORDS)
@@ -108,26 +121,27 @@ def call(self: Pointer, args: Pointer, count: int, keywords: Pointer) -> Pointer
 
 
 @runtime
-def positional(state: Pointer, count: int) -> int:
+def positional(state: Pointer, count: int, into: int) -> int:
     """Returns _NEW for outputs to be made, _GIVEN for given ones, and _OTHER for any other call."""
     if count == load(state, layout.INPUTS):
         return _NEW
     every = load(state, layout.INPUTS) + load(state, layout.OUTPUTS)
-    return _GIVEN if count == every else _OTHER
+    return _GIVEN if into and count == every else _OTHER
 
 
 @runtime
-def arranged(state: Pointer, args: Pointer, count: int, keywords: Pointer, given: Pointer) -> int:
+def arranged(state: Pointer, args: Pointer, count: int, keywords: Pointer, given: Pointer,
+             into: int) -> int:
     """Writes the inputs, the outputs if they are given, and the most threads of the call.
 
     Without keywords nothing is written: `args` have it all, but for the threads.
     Returns the same as `positional`.
     """
     if same(keywords, null()):
-        return positional(state, count)
+        return positional(state, count, into)
     inputs, outputs = load(state, layout.INPUTS), load(state, layout.OUTPUTS)
     store(given, inputs + outputs, load(state, layout.WORKERS))
-    if count > inputs + outputs:
+    if count > (inputs + outputs if into else inputs):
         return _OTHER
     for i in range(count):
         store_pointer(given, i, load_pointer(args, i))
@@ -418,8 +432,8 @@ def call_python(function: Pointer, numbers: Pointer, count: int) -> Pointer:
     return result
 
 
-COMPILED = (call, positional, arranged, empty, take_keyword, put, take_out, take_threads,
-            read_inputs, is_plain, bind_sizes, note_array, take_outputs,
+COMPILED = (call, call_into, answer, positional, arranged, empty, take_keyword, put, take_out,
+            take_threads, read_inputs, is_plain, bind_sizes, note_array, take_outputs,
             overlaps_earlier, make_outputs, new_large_array, run_released, returned, release,
             refuse, call_python)
 
@@ -436,13 +450,13 @@ class _MethodDef(ctypes.Structure):
 
 @functools.cache
 def _method(address: int) -> _MethodDef:
-    """PyMethodDef of `call`; functions made of it refer to it forever."""
+    """PyMethodDef of machine code; functions made of it refer to it forever."""
     return _MethodDef(b"call", address, 0x80 | 0x02,        # METH_FASTCALL | METH_KEYWORDS
                       b"call(*inputs, out=None, threads=None): arrays in, arrays out")
 
 
 def builtin(address: int, state: Words) -> Any:
-    """Returns a builtin function around machine code, which keeps `state` alive."""
+    """Returns a builtin function around `call` or `call_into`, which keeps `state` alive."""
     make = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)(
         ("PyCFunction_NewEx", ctypes.pythonapi))
     return make(ctypes.addressof(_method(address)), state, None)

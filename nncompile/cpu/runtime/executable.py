@@ -67,6 +67,7 @@ class _Portable:
         self._threads = default_threads() if threads is None else check_threads(threads)
         self._most_threads = most_threads()
         self.call: Callable[..., Any] = self.call_by_steps
+        self.call_into: Callable[..., Any] = self.call_into_by_steps
 
     @property
     def threads(self) -> int:
@@ -137,16 +138,24 @@ class _Portable:
 
     def call_by_steps(self, /, *args: Any, **keywords: Any) -> Any:
         """The `call` of a Loaded."""
-        count = len(self.spec.inputs)
-        inputs, outs = args[:count], args[count:]
         others = dict(keywords)
         threads = others.pop(_THREADS, None)
-        if _OUT in others and len(self.spec.outputs) == 1 and not outs:
-            outs = (others.pop(_OUT),)
-        taken = not others and takes_threads(threads, self._most_threads)
+        outs = (others.pop(_OUT),) if _OUT in others and len(self.spec.outputs) == 1 else ()
+        results = None if others else self._stepped(args, outs, threads)
+        return self._fallback.call(*args, **keywords) if results is None else results
+
+    def call_into_by_steps(self, /, *args: Any, **options: Any) -> Any:
+        """The `call_into` of a Loaded."""
+        count = len(self.spec.inputs)
+        results = self._stepped(args[:count], args[count:], options.get(_THREADS))
+        return self._fallback.call_into(*args, **options) if results is None else results
+
+    def _stepped(self, inputs: Sequence[Any], outs: Sequence[Any], threads: Any) -> Any:
+        """What a call returns; None where it is left to the fallback."""
+        taken = takes_threads(threads, self._most_threads)
         fit = self._fit(inputs, outs) if taken else None
         if fit is None:
-            return self._fallback(*args, **keywords)
+            return None
         results = self._computed(inputs, outs or None, *fit, threads or self._threads)
         return results[0] if len(results) == 1 else tuple(results)
 
@@ -237,14 +246,16 @@ class Executable(_Portable):
         self._worker_code = address("nnc_worker")
         self._buffer_call: BufferCall | None = None
         if call_path.usable():
-            self.call = call_path.builtin(address("nnc_call"), self._state)
+            self.call, self.call_into = (call_path.builtin(address(symbol), self._state)
+                                         for symbol in ("nnc_call", "nnc_call_into"))
         else:
             load_short_call(self._target)
             code = ctypes.PYFUNCTYPE(word, pointer, pointer, ctypes.py_object, word)(
                 address("nnc_run_objects"))
             self._buffer_call = BufferCall(spec, code, self.arena, self._new_shaped,
-                                           self.call_by_steps, self._most_threads)
-            self.call = self._buffer_call.call
+                                           self.call_by_steps, self.call_into_by_steps,
+                                           self._most_threads)
+            self.call, self.call_into = self._buffer_call.call, self._buffer_call.call_into
 
     @property
     def threads(self) -> int:
@@ -284,7 +295,8 @@ class Executable(_Portable):
             words[layout.NEW_ARRAY] = call_path.numpy_new_array()
         return new_state(self.spec, words, {
             layout.ARRAY_CLASS: np.ndarray, layout.ARENA: self.arena,
-            layout.FALLBACK: self._fallback, layout.RESTART: self._restart,
+            layout.FALLBACK: self._fallback.call,
+            layout.FALLBACK_INTO: self._fallback.call_into, layout.RESTART: self._restart,
             layout.ON_FAULT: self._on_fault, layout.NEW_LARGE: self._new_large,
             layout.OUT_NAME: _OUT, layout.THREADS_NAME: _THREADS,
             layout.INPUT_NAMES: tuple(map(sys.intern, self.spec.names)), layout.NONE: None,
@@ -308,7 +320,7 @@ class Executable(_Portable):
     def _restart(self, /, *args: Any, **keywords: Any) -> Any:
         """A call found too few workers: none were started yet, or this process is a fork."""
         self._start_workers(keywords.get(_THREADS) or self._threads)
-        return self.call(*args, **keywords)
+        return self.call_into(*args, **keywords)   # which takes whatever `call` takes
 
     def _start_workers(self, threads: int) -> None:
         from nncompile.cpu.runtime.costs import costs  # here: one thread needs none of it

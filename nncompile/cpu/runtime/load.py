@@ -9,7 +9,8 @@ from nncompile.cpu.objects import load_functions
 from nncompile.cpu.vector import Target
 
 # What Python, and code that is compiled by itself, find by their symbols.
-_EXPORTED = (pool.worker, pool.share, launch.run, compiled_call.call)
+_EXPORTED = (pool.worker, pool.share, launch.run, compiled_call.call,
+             compiled_call.call_into, compiled_call.answer)
 
 
 def load_runtime(target: Target) -> None:
