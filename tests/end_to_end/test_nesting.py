@@ -375,7 +375,7 @@ def test_every_spelling_of_nested_arguments() -> None:
                 ((*values[:2], 3.0, values[3]), "scale was 2.0"),
                 ((*values[:3], x), "point is a Point, not ndarray"),
                 (values[:1], "the argument batch is missing"),
-                ((*values, x), "4 arguments go by position, 5 were given")):
+                ((*values, x), "takes 4 inputs, got 5")):
             with pytest.raises(nncompile.InputError, match=message):
                 fast(*wrong)
         with pytest.raises(nncompile.InputError, match="there is no argument"):
