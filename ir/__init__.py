@@ -1,5 +1,6 @@
 """The graph language of nncompile: standard library, NumPy and networkx only; usable by itself."""
 from ir.builder import Builder
+from ir.gradient import gradient
 from ir.graph import Graph, Node, Operand, Requirement, Value, Where
 from ir.interpret import interpret
 from ir.ops import OPS
@@ -25,5 +26,5 @@ Graph.printer = print_graph
 
 __all__ = ["CSE", "DCE", "DTYPES", "FLOATS", "OPS", "Builder", "Context", "Dim", "DimExpr", "Error",
            "FoldConstants", "Graph", "NDArray", "Node", "Operand", "ParseError", "Pass",
-           "Requirement", "TensorType", "Value", "VerifyError", "Where", "interpret", "parse",
-           "parse_type", "product", "rewrite", "run", "same", "type_of", "verify"]
+           "Requirement", "TensorType", "Value", "VerifyError", "Where", "gradient", "interpret",
+           "parse", "parse_type", "product", "rewrite", "run", "same", "type_of", "verify"]
