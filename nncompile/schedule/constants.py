@@ -56,7 +56,8 @@ class _Store:
 
     def linear(self, step: Step) -> tuple[Operand, ...]:
         """Panels contain the bias; of any other layout the bias stays an operand of its own."""
-        x, weight, *bias = step.views
+        given, weight, *bias = step.views
+        x, = self.rows([given])                  # such as a token that every row of a batch has
         layout = self.traits.column if weight.shape[0] == 1 else self.traits.weight
         if layout == "panels":
             return x, self.stored(layout, weight, *bias)
