@@ -198,13 +198,12 @@ class Core(NDArrayOperatorsMixin):
         Raises Error where the array may not be changed now, or where it is a view in which one
         element has several places.
         """
-        storage, leaf = self._storage, self._leaf
+        storage, leaf, part = self._storage, self._leaf, given._payload
         frozen = leaf is not None and leaf.requires_grad and grad_enabled.get()
         current.get().check_change(Change(name, self.type, storage.value, storage.made_in, frozen))
-        value = before(self._storage.value, self._view_ops, given._payload)
-        self._storage.change(value, self._view_ops)
-        if isinstance(given._payload, Value):    # known without repeating the ops
-            self._seen, self._version = given._payload, self._storage.version
+        self._storage.change(before(storage.value, self._view_ops, part), self._view_ops)
+        if isinstance(part, Value):              # known without repeating the ops
+            self._seen, self._version = part, self._storage.version
         return self
 
     def __getstate__(self) -> dict[str, Any]:
@@ -367,12 +366,13 @@ class Core(NDArrayOperatorsMixin):
         if self.ndim == 0:
             raise TypeError("an array without dimensions has no len()")
         if isinstance(self.shape[0], DimExpr):
-            raise Error(f"len() of {self.type} is not known before run time, and Python needs a "
-                        "number: use x.shape[0]")
+            raise Error(f"how many rows {self.type} has is not known before run time, and Python "
+                        "needs the number: compute with x.shape[0], or compile for one size, given "
+                        "as a number, as in \"f32[16, 64]\"")
         return operator.index(self.shape[0])
 
     def __iter__(self) -> Iterator[Self]:
-        return (self[i] for i in range(len(self)))   # type: ignore[index]
+        return (self[i] for i in range(self.__len__()))   # type: ignore[index]
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Sets `requires_grad` and returns the array. No gradient is computed."""

@@ -259,8 +259,8 @@ class Inplace(Products):
         order = [*others[:first], *axes, *others[first:]]
         moved = target.permute(order)
         ids = flat_ids([i for _, i in chosen], [target.shape[axis] for axis in axes])
-        flat = moved.reshape(*moved.shape[:first], product(moved.shape[first : first + len(axes)]),
-                             *moved.shape[first + len(axes) :])
+        flat = moved.view(*moved.shape[:first], product(moved.shape[first : first + len(axes)]),
+                          *moved.shape[first + len(axes) :])
         wanted = (*flat.shape[:first], *ids.shape, *flat.shape[first + 1 :])
         given = operand("an item", value)
         if isinstance(given, Core) and given.ndim > len(wanted):
@@ -271,7 +271,7 @@ class Inplace(Products):
         values = filled(wanted, 0, self.dtype)._filled(given)
         values = values.flatten(first, first + ids.ndim - 1) if ids.ndim else (
             values.unsqueeze(first))
-        placed = _put(flat, first, ids.ravel(), values).reshape(moved.shape)
+        placed = _put(flat, first, ids.ravel(), values).view(moved.shape)
         moved._write("an assignment to an item", placed)
 
     # -- by number ---------------------------------------------------------------------------------

@@ -38,6 +38,21 @@ def views(n, F, x, y):
     return x, row, column, back
 
 
+def chosen_of_one_row(n, F, x, y):
+    """What is chosen from one row, or not at all, is a view that is written to, as in torch."""
+    row, nothing = x[:1], n.zeros(1, 4, dtype=n.bool)
+    row[n.tensor([0, 0]), n.tensor([2, 1])] = y[0, :2]
+    row[nothing] = row[nothing]
+    x[1:2][n.ones(1, 4, dtype=n.bool)] = x[2:][n.ones(1, 4, dtype=n.bool)]
+    return x, row
+
+
+def from_itself(n, F, x, y):
+    x.copy_(x.t().reshape(3, 4))
+    x[0] = x.reshape(-1)[4:8]
+    return x
+
+
 def steps(n, F, x, y):
     x[::2, 1::2] = 7
     x[-1:] -= y[0]
@@ -118,7 +133,8 @@ def scattered(n, F, x, y):
     return gates, x, n.zeros(4, 4).scatter_add(0, (y > 0).long(), y)
 
 
-CHANGES = [views, steps, parts, chosen, masked, activations, numbers, copied, built, scattered]
+CHANGES = [views, steps, parts, chosen, chosen_of_one_row, from_itself, masked, activations, numbers,
+           copied, built, scattered]
 
 
 @pytest.mark.parametrize("function", CHANGES, ids=lambda f: f.__name__)
