@@ -21,6 +21,7 @@ from ir.ops import Attrs
 from ir.types import symbol
 from nncompile.array import Array, describe, to_array
 from nncompile.array.dispatch import Change, Payload, current, is_ours
+from nncompile.array.lengths import symbolic_lengths
 from nncompile.array.recording import Recorder
 from nncompile.array.sizes import TracedNumber, is_traced
 from nncompile.draws import Draws
@@ -100,7 +101,8 @@ def _recorded(model: Module, given: Inputs, leaves: Sequence[Any], positional: i
     args, kwargs = given.unflatten(arrays, positional)
     recording, run = current.set(recorder), running.set(recorder)
     try:
-        result = recorder.call_model(args, kwargs)
+        with symbolic_lengths():
+            result = recorder.call_model(args, kwargs)
         recorder.check_arguments(given, arrays, args, kwargs)
         outputs, structure = recorder.outputs(result)
     finally:

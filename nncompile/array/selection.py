@@ -15,7 +15,7 @@ from nncompile.array.dtypes import result_type
 from nncompile.array.indexing import axes_of, axis_of, bounds, from_zero, index_items
 from nncompile.array.known import Known
 from nncompile.array.reductions import ValuesAndIndices
-from nncompile.array.sizes import required
+from nncompile.array.sizes import number_of_chunks, required, rounded_up
 
 
 class Selection(Known):
@@ -127,11 +127,9 @@ class Selection(Known):
         elif split_size > 0 and isinstance(even := divide(length, split_size), int):
             sizes = [split_size] * even if even else [0]
         elif split_size > 0:
-            if isinstance(length, DimExpr):
-                raise Error(f"how many parts of {split_size} there are in {length} is not known "
-                            "before run time: split by a list of all sizes, or use chunk()")
-            total = operator.index(length)
-            sizes = [min(split_size, total - at) for at in range(0, max(total, 1), split_size)]
+            count = max(1, operator.index(rounded_up(length, split_size)))
+            sizes = [split_size] * (count - 1)
+            sizes.append(length - split_size * (count - 1))
         else:
             raise Error(f"split needs a size above 0, got {split_size}")
         if not same(sum(sizes), length):
@@ -144,17 +142,19 @@ class Selection(Known):
     def chunk(self, chunks: int, dim: int = 0) -> tuple[Self, ...]:
         """Returns at most `chunks` views along dim, of equal sizes except for the last.
 
-        Raises Error where a symbolic size is not divisible by `chunks`.
+        Of a symbolic size there are as many as of the example, or else `chunks`; calls check that.
         """
         length = self.size(dim)
         if chunks <= 0:
             raise Error(f"chunk needs a number of parts above 0, got {chunks}")
-        if isinstance(length, DimExpr):
-            even = divide(length, chunks)
-            if even is None or (chunks > 1 and not required(length, ">", 0)):
-                raise Error(f"{length} is not divisible by {chunks} for every size")
+        even = divide(length, chunks)
+        if even is not None:                     # all of them, where the size is 0
             return self.split([even] * chunks, dim)
-        return self.split(max(1, -(-length // chunks)), dim)
+        part = rounded_up(length, chunks)
+        if not isinstance(length, DimExpr):
+            return self.split(part, dim)
+        count = number_of_chunks(length, part, chunks)
+        return self.split([part] * (count - 1) + [length - part * (count - 1)], dim)
 
     def _before(self, dim: int) -> tuple[slice, ...]:
         return (slice(None),) * axis_of(self._type, dim)

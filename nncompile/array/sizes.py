@@ -3,9 +3,10 @@
 A size of a traced array is an int to the forward, and no number is known for it. Whatever Python
 can ask of it is answered for every call, becomes a requirement that calls check, or raises Error:
 
-    B + 1, B // 2, B % 2      a size, where it is a whole one in every call
+    B + 1, B // 2, B % 2      a size
     B / 2, B ** -0.5          a TracedNumber, which is computed in each call
     B > 1, B == T, bool(B)    a requirement, unless the answer is the same in every call
+    int(B / 128)              a requirement: the answer is the same in a range of sizes
     int(B), range(B), {B}     Error: Python would need the number itself
 """
 
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from ir import Dim, DimExpr, Error, product
-from ir.types import divide, extent, names_in
+from ir.types import Floored, divide, evaluate_dim, extent, floor_div, names_in
 from nncompile.array.dispatch import current, is_ours
 
 _WHOLE: Mapping[np.ufunc, Callable[..., Any]] = {
@@ -116,7 +117,7 @@ def _compared(left: DimExpr, relation: str, right: Any) -> Any:
             return relation == "!="
         right = _ROUNDED.get(relation, int)(right)
     if type(right) is TracedNumber:
-        right = right._as_whole("a comparison with it")
+        return _answer(_BY_SIGN[relation], left, right)
     if not isinstance(right, int | DimExpr):
         return NotImplemented
     low, high = extent(left - right)
@@ -130,8 +131,14 @@ def _refused(what: object, needs: str) -> NoReturn:
     raise Error(f"{what} is not known before run time, and this needs {needs}")
 
 
-_NUMBER = ("the number itself, as int(), range(), len(), a list's index and its length do: compute "
-           "with the size, x.shape[0], as it is, or compile for one size, given as a number")
+_NUMBER = ("the number itself, as int(), range(), a list's index and its length do: compute with "
+           "the size as it is, or compile for one size, given as a number, as in \"f32[16, 64]\"")
+_SMALL = 16                                      # sizes up to it need no example, as below
+_ROUNDED_NUMBER = (
+    "the number itself, as int(), range() and a list's index do, and it differs among the sizes "
+    f"from 1 to {_SMALL}: compute with the size as it is, such as B // 2; or give an example, as "
+    "in \"f32[B=256, 64]\", and calls may have the sizes of which the number is the same; or "
+    "compile for one size, as in \"f32[256, 64]\"")
 _FLOAT = ("the number itself, as float() and the functions of math do: write size / 2, size ** 0.5 "
           "or numpy.sqrt(size), which each call computes")
 _TEXT = "its text, which is another one in each call: print the array to see its type"
@@ -183,6 +190,66 @@ def _operator(whole: Callable[[Any, Any], Any], number: np.ufunc) -> Any:
     return operation
 
 
+def _rounded_down(size: Any, divisor: Any) -> Any:
+    """Returns size // divisor. Raises Error where the size may be negative and leaves a rest."""
+    if type(divisor) is int and divisor > 0 and extent(size)[0] >= 0:
+        return floor_div(size, divisor)
+    return DimExpr.__floordiv__(size, divisor)
+
+
+def _remainder(size: Any, divisor: Any) -> Any:
+    whole = _rounded_down(size, divisor)
+    return whole if whole is NotImplemented else size - whole * divisor
+
+
+def rounded_up(size: Any, divisor: int) -> Any:
+    """Returns size / divisor rounded up, for a divisor above 0.
+
+    Raises Error where the divisor is symbolic.
+    """
+    if isinstance(divisor, DimExpr):
+        raise Error(f"how many parts of {DimExpr(divisor.terms)} there are in {size_of_graph(size)}"
+                    " is not known before run time: split by a list of all sizes, or use chunk()")
+    return size_seen(floor_div(size_of_graph(size + divisor - 1), divisor))
+
+
+def number_of_chunks(size: DimExpr, part: Any, chunks: int) -> int:
+    """Returns how many parts, of which `chunks` would be enough, a size has; calls check it.
+
+    They are as many as the example has, or else `chunks`.
+    """
+    count, recorder = chunks, current.get()
+    if names_in(size) <= recorder.examples.keys():
+        length, width = (evaluate_dim(dim, recorder.examples) for dim in (size, part))
+        count = -(-length // width) if length else chunks
+    required(size, ">", part * (count - 1))
+    if count < chunks:
+        required(size, "<=", part * count)
+    return count
+
+
+def _number_of(size: DimExpr) -> int:
+    """Returns the number that a quotient rounded down is for the example, and has to be in calls.
+
+    Raises Error for other sizes, and without an example where it is not the same for small sizes.
+    """
+    match [term for term in size.terms if term[0]]:
+        case [((Floored() as quotient,), _)]:
+            pass
+        case _:
+            _refused(f"the size {DimExpr.__str__(size)}", _NUMBER)
+    recorder, names = current.get(), names_in(size)
+    sizes: list[dict[str, int]] = [dict.fromkeys(names, small) | recorder.examples
+                                   for small in (1, _SMALL)]
+    number, other = (evaluate_dim(size, at) for at in sizes)
+    if number != other:
+        _refused(f"the size {DimExpr.__str__(size)}", _ROUNDED_NUMBER)
+    whole = evaluate_dim(quotient.numerator, sizes[0]) // quotient.divisor
+    required(quotient.numerator, ">=", whole * quotient.divisor)
+    required(quotient.numerator, "<=", (whole + 1) * quotient.divisor - 1)
+    return number
+
+
 # -- one size --------------------------------------------------------------------------------------
 
 class TracedSize(DimExpr):
@@ -215,8 +282,8 @@ class TracedSize(DimExpr):
     __add__ = __radd__ = _operator(DimExpr.__add__, np.add)
     __mul__ = __rmul__ = _operator(DimExpr.__mul__, np.multiply)
     __sub__ = _operator(DimExpr.__sub__, np.subtract)
-    __floordiv__ = _operator(DimExpr.__floordiv__, np.floor_divide)
-    __mod__ = _operator(DimExpr.__mod__, np.remainder)
+    __floordiv__ = _operator(_rounded_down, np.floor_divide)
+    __mod__ = _operator(_remainder, np.remainder)
     __rfloordiv__ = _operator(DimExpr.__rfloordiv__, np.floor_divide)
 
     def __rsub__(self, other: Any) -> Any:
@@ -271,7 +338,7 @@ class TracedSize(DimExpr):
         return self if digits >= 0 else _refused(f"the size {self}", "its digits")
 
     def __index__(self) -> int:
-        _refused(f"the size {self}", _NUMBER)
+        return _number_of(self)
 
     __int__ = __index__
 
@@ -299,14 +366,19 @@ class TracedNumber(NDArrayOperatorsMixin):
 
     Beside arrays it behaves as a Python number, which takes their dtype.
 
-    array: the number as a scalar array of float64. whole: the size that it is equal to, or None.
-    zero: a size that is 0 exactly where the number is; None where there is none known.
+    array: the number as a scalar array of float64. ratio: a size and a positive int whose quotient
+    it is, or None. zero: a size that is 0 exactly where the number is; None where none is known.
     """
 
-    __slots__ = ("array", "whole", "zero")
+    __slots__ = ("array", "ratio", "zero")
 
-    def __init__(self, array: Any, whole: Any = None, zero: Any = None) -> None:
-        self.array, self.whole, self.zero = array, whole, zero
+    def __init__(self, array: Any, ratio: tuple[Any, int] | None = None, zero: Any = None) -> None:
+        self.array, self.ratio, self.zero = array, ratio, zero
+
+    @property
+    def whole(self) -> Any:
+        """The size that the number is equal to in every call, or None."""
+        return self.ratio[0] if self.ratio is not None and self.ratio[1] == 1 else None
 
     __class__: Any = property(lambda self: float)
 
@@ -314,7 +386,7 @@ class TracedNumber(NDArrayOperatorsMixin):
     def computed(ufunc: np.ufunc, *operands: Any) -> Any:
         """Returns what a ufunc gives for numbers, sizes and what was computed from sizes.
 
-        Raises ZeroDivisionError as Python does, and Error for a question whose answer is a bool.
+        Raises ZeroDivisionError as Python does.
         """
         numbers = [n for x in operands if (n := _as_number(x)) is not None]
         if len(numbers) < len(operands):
@@ -323,10 +395,7 @@ class TracedNumber(NDArrayOperatorsMixin):
                 ufunc is np.power and _is_negative(operands[1])):
             _check_divisor(numbers[ufunc is not np.power])
         result = TracedSize.on_arrays(ufunc, "__call__", [n.array for n in numbers], {})
-        if result.type.dtype == "bool":
-            _refused("a number that is computed from sizes", "an answer about it: compare whole "
-                     "sizes, as in 2 * T > S instead of T / S > 0.5")
-        return TracedNumber(result._cast("f64"), _whole(ufunc, numbers), _zero(ufunc, numbers))
+        return TracedNumber(result._cast("f64"), _ratio(ufunc, numbers), _zero(ufunc, numbers))
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         """Computes a ufunc, which is also where the operators arrive."""
@@ -336,9 +405,8 @@ class TracedNumber(NDArrayOperatorsMixin):
             return TracedSize.on_arrays(ufunc, method, inputs, options)
         if method != "__call__" or options:
             raise Error(f"numpy.{ufunc.__name__} takes no number of this kind in this way")
-        if all(type(x) is not TracedNumber or x.whole is not None for x in inputs) and (
-                ufunc in _QUESTIONS):
-            return _WHOLE[ufunc](*(x.whole if type(x) is TracedNumber else x for x in inputs))
+        if ufunc in _QUESTIONS:
+            return _answer(ufunc, *inputs)
         return TracedNumber.computed(ufunc, *inputs)
 
     def _as_whole(self, what: str) -> Any:
@@ -346,10 +414,22 @@ class TracedNumber(NDArrayOperatorsMixin):
             _refused("a number that is computed from sizes", f"{what}: size // 2 is a whole one")
         return self.whole
 
-    def __floor__(self) -> Any:
-        return self._as_whole("a whole number")
+    def _rounded(self, ufunc: np.ufunc) -> Any:
+        """Returns the number rounded to a size."""
+        rounded = _ratio(ufunc, [self])
+        if rounded is None:
+            _refused("a number that is computed from sizes", "a whole number: size // 2 is one, "
+                     "and so is a size / 2 that is rounded")
+        return rounded[0]
 
-    __ceil__ = __trunc__ = __floor__
+    def __floor__(self) -> Any:
+        return self._rounded(np.floor)
+
+    def __ceil__(self) -> Any:
+        return self._rounded(np.ceil)
+
+    def __trunc__(self) -> Any:
+        return self._rounded(np.trunc)
 
     def __round__(self, digits: Any = None) -> Any:
         return self._as_whole("a whole number")
@@ -358,8 +438,7 @@ class TracedNumber(NDArrayOperatorsMixin):
         _refused("a number that is computed from sizes", _FLOAT)
 
     def __int__(self) -> int:
-        _refused("a number that is computed from sizes", "the number itself, as int() does: "
-                 "size // 2 is a whole one without it")
+        return operator.index(self._rounded(np.trunc))
 
     def __bool__(self) -> bool:
         if self.zero is None:
@@ -382,7 +461,25 @@ class TracedNumber(NDArrayOperatorsMixin):
         return str(self)
 
 
-_QUESTIONS = (np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal)
+_MOST_EXACT = 1024                               # the denominator of a ratio that stays known
+_BY_SIGN = {"==": np.equal, "!=": np.not_equal, "<": np.less, "<=": np.less_equal,
+            ">": np.greater, ">=": np.greater_equal}
+_QUESTIONS = _BY_SIGN.values()
+
+
+def _answer(question: np.ufunc, *operands: Any) -> Any:
+    """Returns how two numbers compare, by the sizes that they are quotients of."""
+    given = [x.item() if isinstance(x, np.generic) else x for x in operands]
+    if not all(isinstance(x, int | float | DimExpr) for x in given):
+        return NotImplemented
+    exact = any(type(x) is TracedNumber and x.whole is None for x in given)
+    sides = [_simple_ratio(x) if exact and type(x) is float else
+             x.ratio if type(x) is TracedNumber else (x, 1) for x in given]
+    if None in sides:
+        _refused("a number that is computed from sizes", "an answer about it: compare whole sizes, "
+                 "as in 2 * T > S instead of T / S > 0.5")
+    (a, b), (c, d) = (side for side in sides if side is not None)
+    return _WHOLE[question](a * d, c * b) if exact else _WHOLE[question](a, c)
 
 
 def _is_array_of_ours(given: Any) -> bool:
@@ -397,10 +494,19 @@ def _as_number(given: Any) -> TracedNumber | None:
     if type(given) is TracedNumber:
         return given
     if isinstance(given, DimExpr):
-        return TracedNumber(TracedSize.in_graph(given)._cast("f64"), given, given)
+        return TracedNumber(TracedSize.in_graph(given)._cast("f64"), (given, 1), given)
     if not isinstance(given, int | float):
         return None
-    return TracedNumber(float(given), given if isinstance(given, int) else None, int(given != 0))
+    return TracedNumber(float(given), _simple_ratio(given), int(given != 0))
+
+
+def _simple_ratio(number: float) -> tuple[int, int] | None:
+    """Returns an int, or a fraction of a small power of 2, by which a size is multiplied exactly.
+    """
+    if not math.isfinite(number):
+        return None
+    numerator, denominator = number.as_integer_ratio()
+    return (numerator, denominator) if denominator <= _MOST_EXACT else None
 
 
 def _is_negative(exponent: Any) -> bool:
@@ -416,16 +522,42 @@ def _check_divisor(divisor: TracedNumber) -> None:
         raise ZeroDivisionError("division by zero")
 
 
-def _whole(ufunc: np.ufunc, numbers: list[Any]) -> Any:
-    """The size that the result is equal to in every call, or None."""
-    if any(n.whole is None for n in numbers):
+def _ratio(ufunc: np.ufunc, numbers: list[Any]) -> tuple[Any, int] | None:
+    """The size and the int whose quotient the result is in every call, or None."""
+    if any(n.ratio is None for n in numbers):
         return None
-    if ufunc in (np.add, np.subtract, np.multiply, np.negative, np.positive):
-        return _WHOLE.get(ufunc, operator.pos)(*(n.whole for n in numbers))
+    (a, b), (c, d) = numbers[0].ratio, numbers[-1].ratio
+    if ufunc in _ROUNDING:
+        return _rounded_ratio(ufunc, a, b)
+    if ufunc in (np.negative, np.positive):
+        return (-a if ufunc is np.negative else a), b
+    if ufunc is np.multiply:
+        return _reduced(a * c, b * d)
+    if ufunc in (np.add, np.subtract):
+        return _reduced(_WHOLE[ufunc](a * d, c * b), b * d)
     if ufunc is np.divide:
-        quotient = divide(numbers[0].whole, numbers[1].whole)
-        return None if quotient is None else size_seen(quotient)
+        exact = divide(a, c)
+        if exact is not None:
+            return _reduced(size_seen(exact) * d, b)
+        return _reduced(a * d, b * c) if type(c) is int and c > 0 else None
     return None
+
+
+def _reduced(numerator: Any, denominator: int) -> tuple[Any, int] | None:
+    quotient = divide(numerator, denominator)
+    return (numerator, denominator) if quotient is None else (size_seen(quotient), 1)
+
+
+_ROUNDING = (np.floor, np.ceil, np.trunc)
+
+
+def _rounded_ratio(ufunc: np.ufunc, numerator: Any, denominator: int) -> tuple[Any, int] | None:
+    if denominator == 1:
+        return numerator, 1
+    if extent(numerator)[0] < 0:                 # nothing is known of such a quotient
+        return None
+    up = denominator - 1 if ufunc is np.ceil else 0
+    return size_seen(floor_div(size_of_graph(numerator + up), denominator)), 1
 
 
 def _zero(ufunc: np.ufunc, numbers: list[Any]) -> Any:

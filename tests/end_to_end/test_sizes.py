@@ -5,8 +5,10 @@ gives, or it is refused, where the forward compares sizes and the graph says so.
 """
 from __future__ import annotations
 
+import builtins
 import math
 import operator
+import threading
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
@@ -120,7 +122,22 @@ ANSWERED: dict[str, tuple[Forward, list[str]]] = {
     "expand": (lambda n, x: n.ones(1, 3).expand(x.shape[0], -1), []),
     "split by sizes": (lambda n, x: x.split([x.shape[1] - 1, 1], 1)[0], ["T >= 1"]),
     "split by a size": (lambda n, x: x.repeat(1, 3, 1).split(x.shape[1], 1)[2], ["T > 0"]),
-    "chunk": (lambda n, x: x.repeat(1, 2, 1).chunk(2, 1)[1], ["2*T > 0"]),
+    "chunk": (lambda n, x: x.repeat(1, 2, 1).chunk(2, 1)[1], []),
+    "uneven chunks": (lambda n, x: n.cat(x.chunk(3, 1)[::-1], 1), ["T > 2*FloorDiv(T + 2, 3)"]),
+    "one chunk": (lambda n, x: x.chunk(int(np.ceil(x.shape[0] / 16)), 0)[0] * 2,
+                  ["B >= 1", "B <= 16"]),
+    "parts": (lambda n, x: x.split(20, 1)[-1], ["T >= 1", "T <= 20"]),
+    "len": (lambda n, x: x.view(len(x), x.shape[1], 4, 2) * len(x), []),
+    "len and shape": (either(lambda x: len(x) == x.shape[0] and len(x.shape) == 3), []),
+    "B // 2": (lambda n, x: x[: x.shape[0] // 2] * (x.shape[1] // 3), []),
+    "the other half": (lambda n, x: x[:, x.shape[1] // 2 :].sum(0), []),
+    "odd": (either(lambda x: x.shape[0] % 2), ["B != 2*FloorDiv(B, 2)"]),
+    "B % 3": (lambda n, x: x * (x.shape[0] % 3), []),
+    "floor of a quotient": (lambda n, x: x[:, math.floor(x.shape[1] / 2) :], []),
+    "ceil of a quotient": (lambda n, x: x[:, : math.ceil(x.shape[1] * 0.75)], []),
+    "int of a quotient": (lambda n, x: x * int(x.shape[0] / 17), ["B <= 16"]),
+    "int of T // 20": (lambda n, x: x * [1, 2][x.shape[1] // 20], ["T <= 19"]),
+    "quotient of a sum": (either(lambda x: (x.shape[1] + 1) / 2 > 3.5), ["2*T <= 12"]),
     "squeeze": (lambda n, x: x.sum(2, keepdim=True).squeeze(), ["B != 1", "T != 1"]),
     "squeeze of one": (lambda n, x: x.squeeze(0), ["B != 1"]),
     "from the end": (lambda n, x: n.arange(40)[-x.shape[1]:], ["T > 0"]),
@@ -153,7 +170,7 @@ def test_a_size_is_right_in_every_call_or_the_call_is_refused(name: str, inputs:
     stated = [str(r) for r in model.ir().requirements]
     assert stated == ([] if name in BY_THE_OP else required)
     for (b, t), x in inputs.items():
-        allowed = all(eval(r, {"B": b, "T": t}) for r in required)
+        allowed = all(eval(r, {"B": b, "T": t, "FloorDiv": operator.floordiv}) for r in required)
         if not allowed:
             with pytest.raises(nncompile.InputError):
                 model(x)
@@ -189,20 +206,23 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "slice": (lambda x: [1, 2][: x.shape[0]], "needs the number itself"),
     "int": (lambda x: int(x.shape[0]), "needs the number itself"),
     "operator.index": (lambda x: operator.index(x.shape[0]), "needs the number itself"),
-    "int of a quotient": (lambda x: int(x.shape[0] / 2), "size // 2 is a whole one"),
-    "floor of a quotient": (lambda x: math.floor(x.shape[0] / 2), "size // 2 is a whole one"),
+    "int of a quotient": (lambda x: int(x.shape[0] / 2), "differs among the sizes from 1 to 16"),
+    "range of halves": (lambda x: range(x.shape[0] // 2), r"an example, as in \"f32\[B=256, 64\]"),
+    "floor of a quotient": (lambda x: math.floor(x.shape[0] / x.shape[1]), "and so is a size / 2"),
     "float": (lambda x: float(x.shape[0]), r"numpy.sqrt\(size\)"),
     "sqrt": (lambda x: math.sqrt(x.shape[0]), r"numpy.sqrt\(size\)"),
     "log": (lambda x: math.log(x.shape[0] / 2), r"numpy.sqrt\(size\)"),
-    "len": (lambda x: len(x), r"len\(\) of f32\[B, T, 8\] .* use x.shape\[0\]"),
-    "rows": (lambda x: [*x], r"use x.shape\[0\]"),
-    "//": (lambda x: x.shape[0] // 2, "B is not divisible by 2"),
-    "odd": (lambda x: x.shape[0] % 2 == 0, "B is not divisible by 2"),
+    "len": (lambda x: x.__len__(), r"how many rows f32\[B, T, 8\] has .* with x.shape\[0\]"),
+    "range of len": (lambda x: range(len(x)), "needs the number itself"),
+    "rows": (lambda x: [*x], r"how many rows .* as in \"f32\[16, 64\]\""),
+    "//": (lambda x: (x.shape[0] - 5) // 2, "B - 5 is not divisible by 2"),
+    "// of sizes": (lambda x: x.shape[0] // x.shape[1], "B is not divisible by T"),
     "ratio": (lambda x: x.shape[0] / x.shape[1] > 0.5, "compare whole sizes"),
     "1 / (B / T - 1)": (lambda x: 1 / (x.shape[0] / x.shape[1] - 1), "whether a divisor"),
     "2 ** B": (lambda x: 2 ** x.shape[0], r"2.0 \*\* size is a float"),
     "digits": (lambda x: round(x.shape[0], -1), "its digits"),
-    "parts": (lambda x: x.split(3, 1), "split by a list of all sizes"),
+    "parts": (lambda x: x.split(3, 1), "differs among the sizes from 1 to 16"),
+    "parts of a size": (lambda x: x.split(x.shape[0], 1), "split by a list of all sizes"),
     "numpy array": (lambda x: np.zeros(x.shape), "needs the number itself"),
     "numpy function": (lambda x: np.add.reduce(x.shape[0]), "takes no size in this way"),
 }
@@ -232,6 +252,59 @@ def test_examples_decide() -> None:
     assert str(nncompile.trace(first, np.ones((5, 4), np.float32)).requirements[0]) == "B != 1"
     with pytest.raises(nncompile.InputError, match="the size T is both 3 and 4"):
         nncompile.trace(model, "f32[T=3, T=4]")
+
+
+def test_an_example_decides_how_many_parts_there_are() -> None:
+    """Ghost batch norm: as many virtual batches as the example has."""
+    def forward(n: ModuleType, x: Any) -> Any:
+        parts = x.chunk(int(np.ceil(x.shape[0] / 8)), 0)
+        return n.cat([part - i for i, part in enumerate(parts)])
+
+    model = nncompile.compile(model_of(forward), np.ones((20, 4), np.float32))
+    assert [str(r) for r in model.ir().requirements] == [
+        "B >= 17", "B <= 24", "B > 2*FloorDiv(B + 2, 3)"]
+    for size in (0, 1, 8, 16, 17, 20, 23, 24, 25):
+        x = np.random.default_rng(size).standard_normal((size, 4)).astype(np.float32)
+        if 17 <= size <= 24:
+            np.testing.assert_array_equal(model(x), forward(torch, torch.from_numpy(x)).numpy())
+        else:
+            with pytest.raises(nncompile.InputError, match="was traced for B"):
+                model(x)
+    ten = model_of(lambda n, x: n.cat(x.chunk(7, 0)[::-1]))     # five of two
+    graph = nncompile.trace(ten, np.ones((10, 4), np.float32))
+    x = np.random.default_rng(0).standard_normal((10, 4)).astype(np.float32)
+    np.testing.assert_array_equal(ir.interpret(graph, [x])[0],
+                                  torch.cat(torch.from_numpy(x).chunk(7)[::-1]).numpy())
+
+
+def test_len_is_pythons_again_after_a_trace() -> None:
+    before = len
+    model = model_of(lambda n, x: x * len(x))
+    nncompile.trace(model, "f32[B, 4]")
+    assert builtins.len is before
+    with pytest.raises(nncompile.TraceError):
+        nncompile.trace(model_of(lambda n, x: x.nothing), "f32[B, 4]")
+    assert builtins.len is before
+
+    def nested(n: ModuleType, x: Any) -> Any:
+        nncompile.trace(model, "f32[B, 4]")
+        return x * len(x) + len([1, 2])
+
+    x = np.ones((5, 4), np.float32)
+    np.testing.assert_array_equal(ir.interpret(nncompile.trace(model_of(nested), "f32[B, 4]"),
+                                               [x])[0], x * 7)
+    assert builtins.len is before and before(nncompile.zeros(3, 2)) == 3
+
+
+def test_traces_in_threads_give_len_back() -> None:
+    before, model = len, model_of(lambda n, x: x * len(x))
+    threads = [threading.Thread(target=nncompile.trace, args=(model, "f32[B, 4]"))
+               for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert builtins.len is before
 
 
 def test_an_error_says_what_was_assumed() -> None:
