@@ -133,8 +133,8 @@ def scattered(n, F, x, y):
     return gates, x, n.zeros(4, 4).scatter_add(0, (y > 0).long(), y)
 
 
-CHANGES = [views, steps, parts, chosen, chosen_of_one_row, from_itself, masked, activations, numbers,
-           copied, built, scattered]
+CHANGES = [views, steps, parts, chosen, chosen_of_one_row, from_itself, masked, activations,
+           numbers, copied, built, scattered]
 
 
 @pytest.mark.parametrize("function", CHANGES, ids=lambda f: f.__name__)
