@@ -102,8 +102,9 @@ class CompiledEstimator:
         if what is not None:
             raise InputError(f"Input X contains {what}, which {self._facts.title}.{name} does "
                              "not take")
-        raise InputError(f"the numbers in X are too large: {self._facts.title}.{name} computes "
-                         "infinity or NaN on the way")
+        raise InputError(f"{self._facts.title}.{name} does not take a number in X: it is so large "
+                         "that infinity or NaN is computed on the way, or beyond what the model "
+                         "was fitted to, such as a category that is not among the known ones")
 
     def __repr__(self) -> str:
         methods = ", ".join(self.compiled)

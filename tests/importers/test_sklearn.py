@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import pickle
-import warnings
 from typing import Any
 
 import numpy as np
@@ -11,12 +10,22 @@ import pytest
 import nncompile
 from ir import NDArray
 from nncompile.errors import InputError, ModelImportError
-from nncompile.importers.sklearn.estimators import ESTIMATORS
-from nncompile.importers.sklearn.importer import METHODS, kind_of
+from tests.importers.sklearn_cases import (
+    COLUMNS,
+    HOLES,
+    THREE,
+    TWO,
+    TWO_VALUES,
+    VALUES,
+    X,
+    agree,
+    compare,
+    fitted,
+    ids,
+)
 
 pytest.importorskip("sklearn")
 
-from sklearn.base import BaseEstimator
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA, TruncatedSVD
@@ -77,14 +86,6 @@ from sklearn.tree import (
     ExtraTreeClassifier,
     ExtraTreeRegressor,
 )
-
-ROWS, COLUMNS = 160, 5
-X = np.random.default_rng(0).standard_normal((ROWS, COLUMNS)) * [1, 3, 0.2, 9, 1] + [0, 1, 0, 5, 1]
-VALUES = X[:, 0] - 2 * X[:, 1] ** 2 + np.sin(X[:, 4])
-TWO_VALUES = np.stack([VALUES, X[:, 2] + X[:, 3]], 1)
-TWO = np.array(["no", "yes, indeed"])[(VALUES > -6).astype(int)]
-THREE = np.array([7, -2, 30])[(VALUES > -2).astype(int) + (X[:, 4] > -1)]
-HOLES = np.where(np.random.default_rng(1).random(X.shape) < 0.2, np.nan, X)
 
 # What is fitted, and to what: X, or HOLES, which has NaN.
 TRANSFORMERS = [
@@ -155,61 +156,10 @@ CASES = [*((e, X, VALUES) for e in TRANSFORMERS),
          *((e, HOLES, THREE) for e in HOLEY)]
 
 
-def fitted(estimator: Any, x: Any = X, y: Any = TWO) -> Any:
-    from sklearn.base import clone
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")          # of training that was short
-        return clone(estimator).fit(x, y)
-
-
-def compare(ours: NDArray, theirs: NDArray, tolerance: float = 1e-11) -> None:
-    assert ours.shape == theirs.shape
-    if theirs.dtype.kind != "f":
-        assert ours.dtype == theirs.dtype
-        np.testing.assert_array_equal(ours, theirs)
-        return
-    size = np.abs(theirs[np.isfinite(theirs)]).max(initial=0)
-    np.testing.assert_allclose(ours, theirs, tolerance, tolerance * size)
-
-
-def ids(case: tuple[Any, ...]) -> str:
-    return f"{case[0]!r}"[:40].replace("\n", " ").replace(" ", "")
-
-
 @pytest.mark.parametrize("case", CASES, ids=ids)
 @pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning")
 def test_it_has_the_methods_of_the_estimator_and_their_results(case: tuple[Any, ...]) -> None:
-    estimator, x, y = fitted(*case), case[1], case[2]
-    fast = nncompile.compile(estimator)
-    assert [name for name in METHODS if hasattr(estimator, name)] == [*fast.compiled]
-    assert all(hasattr(fast, name) == hasattr(estimator, name) for name in METHODS)
-    random = np.random.default_rng(2)
-    for rows in (x, x[:1], random.standard_normal((33, COLUMNS)) * 4, np.zeros((2, COLUMNS)),
-                 np.asfortranarray(x), x[::3]):
-        for name in fast.compiled:
-            expected = getattr(estimator, name)(rows)
-            found = getattr(fast, name)(rows)
-            if getattr(expected, "dtype", None) != np.float64:
-                assert expected.dtype == found.dtype
-            if name == "predict_log_proba":      # that of a tiny one magnifies its rounding
-                compare(np.exp(found), np.exp(expected))
-            else:
-                compare(found, expected)
-    empty = next(iter(fast.compiled))
-    assert len(getattr(fast, empty)(x[:0])) == 0
-    if hasattr(estimator, "classes_"):
-        np.testing.assert_array_equal(fast.classes_, estimator.classes_)
-    assert np.ndim(y) and repr(fast).startswith("<nncompile.CompiledEstimator")
-
-
-def test_every_row_of_the_table_is_among_the_cases() -> None:
-    def inside(estimator: Any) -> set[str]:
-        found = {kind_of(estimator)}
-        for value in estimator.get_params().values():
-            found |= {kind_of(value)} if isinstance(value, BaseEstimator) else set()
-        return found
-
-    assert set().union(*(inside(case[0]) for case in CASES)) >= set(ESTIMATORS)
+    agree(*case)
 
 
 @pytest.mark.parametrize("estimator", [
@@ -273,7 +223,7 @@ def test_it_refuses_the_numbers_that_scikit_learn_refuses(estimator: Any, number
             with np.errstate(all="ignore"):
                 expected = getattr(model, name)(rows)
         except ValueError:
-            with pytest.raises(ValueError, match=r"Input X contains|too large"):
+            with pytest.raises(ValueError, match=r"Input X contains|so large"):
                 getattr(fast, name)(rows)
             continue
         if np.asarray(expected).dtype.kind == "f" and np.isinf(expected).any():
@@ -406,13 +356,10 @@ def renamed(**attributes: Any) -> Any:
 @pytest.mark.parametrize(("estimator", "message"), [
     (LogisticRegression(), "it is not fitted"),
     (fitted(Own()), "derived from LogisticRegression"),
-    (fitted(make_pipeline(FunctionTransformer(np.abs), Ridge()), X, VALUES), "function of Python"),
+    (fitted(make_pipeline(FunctionTransformer(np.cbrt), Ridge()), X, VALUES), "function of Python"),
     (fitted(make_pipeline(StandardScaler().set_output(transform="pandas"))), "pandas frames"),
     (fitted(KBinsDiscretizer(3, quantile_method="averaged_inverted_cdf")), "sparse matrix"),
     (fitted(DecisionTreeClassifier(), X, np.stack([TWO, TWO], 1)), "several outputs"),
-    (fitted(GradientBoostingRegressor(init=Ridge(), n_estimators=2), X, VALUES), "init=Ridge"),
-    (fitted(HistGradientBoostingRegressor(categorical_features=[0], max_iter=2),
-            np.abs(X.round()) % 5, VALUES), "categorical"),
     (renamed(predict=lambda X: X), "its method predict was replaced"),
     (fitted(SimpleImputer(missing_values=0)), "missing_values=0"),
 ], ids=lambda given: f"{given!r}"[:30])
@@ -423,8 +370,8 @@ def test_what_is_not_supported_is_refused(estimator: Any, message: str) -> None:
 
 def test_an_error_lists_every_obstacle() -> None:
     pipeline = make_pipeline(FeatureUnion([
-        ("a", FunctionTransformer(np.abs)), ("b", FunctionTransformer(np.sign)),
-        ("c", KBinsDiscretizer(3, quantile_method="averaged_inverted_cdf"))]), Own())
+        ("a", FunctionTransformer(np.cbrt)), ("b", FunctionTransformer(np.cbrt)),
+        ("c", SimpleImputer(missing_values=0))]), Own())
     with pytest.raises(ModelImportError, match="3 obstacles") as caught:
         nncompile.compile(fitted(pipeline), methods=["predict"])
     assert "featureunion.a" in str(caught.value)

@@ -1,7 +1,7 @@
 """Fitted estimators of scikit-learn, which is not imported here: a user who has one did that."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ from nncompile.errors import InputError
 from nncompile.importers.imported import EstimatorFacts, ImportedEstimator
 from nncompile.importers.obstacles import Obstacles
 from nncompile.importers.sklearn.check import check_against_sklearn
-from nncompile.importers.sklearn.importer import METHODS, Importer
+from nncompile.importers.sklearn.importer import METHODS, ImportedMethod, Importer
 
 
 def import_estimator(estimator: Any, *inputs: Any, methods: Sequence[str] | None = None,
@@ -21,35 +21,50 @@ def import_estimator(estimator: Any, *inputs: Any, methods: Sequence[str] | None
     """Returns the graphs of an estimator's methods; see `from_sklearn`."""
     if inputs:
         raise InputError(f"an estimator knows its columns: leave {len(inputs)} inputs out")
+    kind, wanted = _kind(dtype), _wanted(estimator, methods)
+    found = _imported(estimator, kind, wanted)
+    facts = _facts(estimator, kind, found)
+    graphs = {name: method.graph for name, method in found.items()}
+    return ImportedEstimator(facts, graphs, partial(check_against_sklearn, estimator, facts))
+
+
+def _kind(dtype: Any) -> str:
     try:
-        kind = {"float64": "f64", "float32": "f32"}[np.dtype(dtype).name]
+        return {"float64": "f64", "float32": "f32"}[np.dtype(dtype).name]
     except (TypeError, KeyError):
         raise InputError(f"dtype={dtype!r}: an estimator computes in float64 or float32") from None
-    title = type(estimator).__name__
+
+
+def _wanted(estimator: Any, methods: Sequence[str] | None) -> list[str]:
+    """Returns the methods to import: those asked for, or all that there are."""
     there = [name for name in METHODS if hasattr(estimator, name)]
-    wanted = [methods] if isinstance(methods, str) else there if methods is None else [*methods]
+    wanted = [methods] if isinstance(methods, str) else [*(there if methods is None else methods)]
     if missing := [name for name in wanted if name not in there]:
-        raise InputError(f"{title} has no method {missing[0]!r} that can be compiled; it has "
-                         f"{', '.join(there) or 'none'}")
-    obstacles, found = Obstacles(), {}
-    with StandardFloats():                       # what is computed here is the same everywhere
-        for name in wanted:
-            method = Importer(estimator, kind, obstacles).run(name)
-            if method is not None:
-                found[name] = method
+        raise InputError(f"{type(estimator).__name__} has no method {missing[0]!r} that can be "
+                         f"compiled; it has {', '.join(there) or 'none'}")
+    return wanted
+
+
+def _imported(estimator: Any, kind: str, wanted: Sequence[str]) -> dict[str, ImportedMethod]:
+    """Returns each method as a graph. Raises ModelImportError, which lists all obstacles."""
+    title, obstacles = type(estimator).__name__, Obstacles()
     if not wanted:
         obstacles.add(title, f"it has none of the methods {', '.join(METHODS)}", "the model")
+    with StandardFloats():                       # what is computed here is the same everywhere
+        found = {name: Importer(estimator, kind, obstacles).run(name) for name in wanted}
     if obstacles:
         raise obstacles.error(title)
+    return {name: method for name, method in found.items() if method is not None}
+
+
+def _facts(estimator: Any, kind: str, found: Mapping[str, ImportedMethod]) -> EstimatorFacts:
     columns = getattr(estimator, "feature_names_in_", None)
     classes = getattr(estimator, "classes_", None)
-    facts = EstimatorFacts(
-        title, kind, int(estimator.n_features_in_),
+    return EstimatorFacts(
+        type(estimator).__name__, kind, int(estimator.n_features_in_),
         None if columns is None else tuple(map(str, columns)),
         classes.copy() if isinstance(classes, np.ndarray) else None,
         {name: method.classes for name, method in found.items()})
-    graphs = {name: method.graph for name, method in found.items()}
-    return ImportedEstimator(facts, graphs, partial(check_against_sklearn, estimator, facts))
 
 
 def from_sklearn(estimator: Any, method: str | None = None, dtype: Any = "float64") -> ir.Graph:

@@ -9,7 +9,8 @@ import numpy as np
 
 from ir import DTYPES, Error, NDArray, Value
 from ir.records import dataclass
-from nncompile.array import Array, apply
+from nncompile.array import Array
+from nncompile.array import apply as apply_any
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,12 @@ class Host(Protocol):
     """What an import does for each of its estimators.
 
     dtype: that in which the model computes. checks: what calls refuse, by the value it is in.
+    sparse: the values that scikit-learn holds as sparse matrices.
     """
 
     dtype: str
     checks: dict[Value, Checked]
+    sparse: set[Value]
 
     def weight(self, name: str, data: NDArray) -> Array:
         """Returns a parameter of the graph; there is one for each name and its numbers."""
@@ -118,6 +121,24 @@ class Fitted:
         checks[key] = Checked(x, nan or (known is not None and known.nan))
         return x
 
+    def required(self, condition: Array) -> None:
+        """Lets calls refuse X where an element of a condition does not hold."""
+        self.checked(apply("where", condition, self.constant(0.0), self.constant(np.nan)))
+
+    def sparse(self, x: Array) -> Array:
+        """Returns x, which scikit-learn holds as a sparse matrix."""
+        self.importer.sparse.add(_payload(x))
+        return x
+
+    def dense(self, x: Array) -> Array:
+        """Returns x, which scikit-learn holds as an array, whatever it is computed from."""
+        self.importer.sparse.discard(_payload(x))
+        return x
+
+    def is_sparse(self, x: Array) -> bool:
+        """Returns whether scikit-learn holds x as a sparse matrix."""
+        return _payload(x) in self.importer.sparse
+
     def of(self, estimator: Any, method: str, x: Array, name: str = "") -> Any:
         """Returns what a method of an estimator inside of this one computes."""
         path = f"{self.path}.{name}" if self.path and name else self.path or name
@@ -139,16 +160,20 @@ class Fitted:
     def stand_in(self, like: Any, x: Array) -> Array:
         """Returns an array that an estimator takes, for one that was refused before it."""
         count = int(getattr(like, "n_features_in_", width(x)))
-        return Array(apply("full", 0.0, shape=(x.type.shape[0], count),
-                           dtype=self.importer.dtype)._as_operand())
+        return apply("full", 0.0, shape=(x.type.shape[0], count), dtype=self.importer.dtype)
 
     def columns(self, x: Array, indices: Any) -> Array:
         """Returns some columns of x, in this order."""
         chosen = np.asarray(indices, np.int64)
         if len(chosen) and (np.diff(chosen) == 1).all():
             return x.narrow(1, int(chosen[0]), len(chosen))
-        taken: Array = apply("take", x, Array(chosen), axis=1)
-        return taken
+        return apply("take", x, Array(chosen), axis=1)
+
+
+def apply(name: str, *operands: Array | float, **attrs: Any) -> Array:
+    """Returns the result of an op; see nncompile.array.apply."""
+    result: Array = apply_any(name, *operands, **attrs)
+    return result
 
 
 def _payload(x: Array) -> Value:

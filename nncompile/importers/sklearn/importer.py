@@ -50,6 +50,7 @@ class Importer:
         self.estimator, self.dtype, self.obstacles = estimator, dtype, obstacles
         self.recorder = ImportRecorder()
         self.checks: dict[Value, Checked] = {}
+        self.sparse: set[Value] = set()
         self._weights: dict[tuple[str, bytes], Array] = {}
         self._names: set[str] = set()
 
@@ -63,6 +64,9 @@ class Importer:
                 symbol("B"), count))))
             result = self.method(self.estimator, method, x)
             positions = isinstance(result, Labels)
+            if not positions and result._as_operand() in self.sparse:
+                self.obstacles.add(title, _SPARSE, "the model")
+                return None
             output = result.positions if positions else Fitted(self, None, "").result(result)
             outputs = [output, self._legal()]
             values = [self.recorder.value(o._as_operand()) for o in outputs]
@@ -95,7 +99,10 @@ class Importer:
             outer, self.recorder.origin = self.recorder.origin, Where(
                 " / ".join(filter(None, [path, what])))
             try:
-                return row.methods[method](Fitted(self, estimator, path), x)
+                result = row.methods[method](Fitted(self, estimator, path), x)
+                if method == "transform" and kind not in _DENSE and x._as_operand() in self.sparse:
+                    self.sparse.add(result._as_operand())
+                return result
             except Error as error:
                 why = str(error)
             finally:
@@ -125,8 +132,13 @@ class Importer:
         except (AttributeError, TypeError):
             pass
         kind, place = type(self.estimator).__name__, "the model"
-        known = kind_of(self.estimator) in ESTIMATORS
-        self.obstacles.add(kind, _NOT_FITTED if known else unknown(self.estimator), place)
+        if kind_of(self.estimator) not in ESTIMATORS:
+            why = unknown(self.estimator)
+        elif _is_fitted(self.estimator):
+            why = "it does not know how many columns it was fitted to (n_features_in_)"
+        else:
+            why = _NOT_FITTED
+        self.obstacles.add(kind, why, place)
         raise Refused
 
     def _legal(self) -> Array:
@@ -141,6 +153,11 @@ class Importer:
         return apply("full", 1.0, shape=(), dtype="bool") if legal is None else legal
 
 
+_SPARSE = ("its result is a sparse matrix\ndo: sparse_output=False, encode=\"onehot-dense\" or "
+           "sparse_threshold=0, by their names in the estimator that makes it")
+# Those whose transform gives an array, even of a sparse matrix.
+_DENSE = {"decomposition.PCA", "decomposition.TruncatedSVD", "cluster.KMeans",
+          "cluster.MiniBatchKMeans", "compose.ColumnTransformer"}
 _NOT_FITTED = "it is not fitted\ndo: call fit first"
 
 

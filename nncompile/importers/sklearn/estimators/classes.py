@@ -2,13 +2,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import combinations
+from typing import Any
 
 import numpy as np
 
-from ir import Error, NDArray
-from nncompile.array import Array, apply
+from ir import DTYPES, Error, NDArray
+from nncompile.array import Array
 from nncompile.array.creation import cat
-from nncompile.importers.sklearn.fitted import Fitted, Labels, Method
+from nncompile.importers.sklearn.fitted import Fitted, Labels, Method, apply
 
 Compute = Callable[[Fitted, Array], Array]
 
@@ -23,8 +25,7 @@ def classes_of(f: Fitted) -> NDArray:
 
 def largest(scores: Array) -> Array:
     """Returns the position of the largest element of each row, the first of equal ones."""
-    found: Array = apply("argmax", scores, axis=1, keepdims=False)
-    return found
+    return apply("argmax", scores, axis=1, keepdims=False)
 
 
 def positive(scores: Array, zero_too: bool = False) -> Array:
@@ -45,8 +46,7 @@ def both(probability: Array) -> Array:
 
 def softmax(scores: Array) -> Array:
     """Returns the softmax of each row."""
-    result: Array = apply("softmax", scores, axis=1, scale=1.0)
-    return result
+    return apply("softmax", scores, axis=1, scale=1.0)
 
 
 def shares(probability: Array) -> Array:
@@ -55,8 +55,49 @@ def shares(probability: Array) -> Array:
     zero = apply("eq", total, 0.0)
     ones = apply("where", zero, 1.0, probability)
     width = float(probability.type.shape[1])
-    result: Array = apply("div", ones, apply("where", zero, width, total))
+    return apply("div", ones, apply("where", zero, width, total))
+
+
+def ovr_scores(second: Array, confidence: Array | None, count: int) -> Array:
+    """Returns a score for each of `count` classes from what is known of each pair of them.
+
+    second: whether a pair's second class wins, [N, pairs]. confidence: how much that is so; None
+    leaves the votes alone.
+    """
+    pairs = list(combinations(range(count), 2))
+    table = np.zeros((count, len(pairs)))
+    for k, (i, j) in enumerate(pairs):
+        table[i, k], table[j, k] = -1.0, 1.0
+    kind = DTYPES["f64" if confidence is None else confidence.type.dtype]
+    matrix = Array(table.astype(kind))
+    # The first of a pair has the vote unless the second has it: count them all for the first.
+    votes = apply("linear", second._cast("f64" if kind == np.float64 else "f32"), matrix,
+                  Array((table < 0).sum(1).astype(kind)))
+    if confidence is None:
+        result: Array = votes
+        return result
+    total = apply("linear", confidence, matrix)
+    result = votes + total / ((apply("abs", total) + 1.0) * 3.0)
     return result
+
+
+def values_of(f: Fitted, found: Any) -> Array:
+    """Returns predicted numbers, where the classes of a classifier are numbers, too."""
+    if not isinstance(found, Labels):
+        result: Array = found
+        return result
+    if found.classes.dtype.kind not in "iub":
+        raise Error(f"labels of {found.classes.dtype} are used as numbers")
+    result = apply("take", f.constant(found.classes), found.positions, axis=0)
+    return result
+
+
+def among(found: Labels, classes: NDArray) -> Array:
+    """Returns the positions of labels among the classes of an estimator that has more of them."""
+    if len(found.classes) == len(classes) and (found.classes == classes).all():
+        return found.positions
+    where = np.searchsorted(classes, found.classes).astype(np.int64)
+    return apply("take", Array(where), found.positions, axis=0)
 
 
 def of_scores(scores: Compute, zero_too: bool = False) -> dict[str, Method]:

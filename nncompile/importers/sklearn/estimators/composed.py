@@ -39,13 +39,12 @@ def _union(f: Fitted, x: Array) -> Array:
 
 
 def _by_columns(f: Fitted, x: Array) -> Array:
-    if f.get("sparse_output_"):
-        raise Error("its result is a sparse matrix\ndo: sparse_threshold=0")
     places = f.get("_transformer_to_input_indices")
     chosen = [(name, each, np.asarray(places[name], np.int64))
               for name, each, _ in f.get("transformers_")]
-    return _side_by_side(f, [(name, each, f.columns(x, indices))
-                             for name, each, indices in chosen if len(indices)])
+    result = _side_by_side(f, [(name, each, f.columns(x, indices))
+                               for name, each, indices in chosen if len(indices)])
+    return f.sparse(result) if f.get("sparse_output_") else f.dense(result)
 
 
 def _side_by_side(f: Fitted, parts: Sequence[tuple[str, Any, Array]]) -> Array:
@@ -59,7 +58,27 @@ def _side_by_side(f: Fitted, parts: Sequence[tuple[str, Any, Array]]) -> Array:
     kept = [p for p in parts if not (isinstance(p[1], str) and p[1] == "drop")]
     if not kept:
         raise Error("all of its columns are dropped")
-    return cat(f.each(partial(part, *p) for p in kept), 1)
+    made = f.each(partial(part, *p) for p in kept)
+    result = cat(made, 1)
+    return f.sparse(result) if any(f.is_sparse(each) for each in made) else result
+
+
+def _best(method: str) -> Any:
+    return lambda f, x: f.of(f.get("best_estimator_"), method, x, "best_estimator_")
+
+
+def _frozen(method: str) -> Any:
+    return lambda f, x: f.of(f.get("estimator"), method, x)
+
+
+def _target_back(f: Fitted, x: Array) -> Array:
+    """Returns the predictions of the regressor, taken back from the scale it was trained on."""
+    found = f.of(f.get("regressor_"), "predict", x, "regressor_")
+    table = found.unsqueeze(1) if found.ndim == 1 else found
+    back = f.of(f.get("transformer_"), "inverse_transform", table, "transformer_")
+    one = f.get("_training_dim") == 1 and back.type.shape[1] == 1
+    result: Array = back.squeeze(1) if one else back
+    return result
 
 
 def _step(method: str) -> Any:
@@ -69,6 +88,15 @@ def _step(method: str) -> Any:
 ROWS = {
     "pipeline.Pipeline": Row({method: _step(method) for method in _METHODS}, "steps",
                              training="transform_input"),
+    **{f"model_selection.{name}": Row(
+        {method: _best(method) for method in _METHODS},
+        training="estimator param_grid param_distributions error_score pre_dispatch n_iter "
+                 "return_train_score") for name in ("GridSearchCV", "RandomizedSearchCV")},
+    "frozen.FrozenEstimator": Row({method: _frozen(method) for method in _METHODS}, "estimator",
+                                  stateless=True),
+    "compose.TransformedTargetRegressor": Row(
+        {"predict": _target_back}, training="regressor transformer func inverse_func "
+                                            "check_inverse"),
     "pipeline.FeatureUnion": Row({"transform": _union}, "transformer_list transformer_weights",
                                  training="verbose_feature_names_out"),
     "compose.ColumnTransformer": Row(

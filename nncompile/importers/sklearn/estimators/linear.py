@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 
 from ir import Error
-from nncompile.array import Array, apply
+from nncompile.array import Array
 from nncompile.importers.sklearn.estimators.classes import (
     both,
     classes_of,
@@ -16,7 +16,7 @@ from nncompile.importers.sklearn.estimators.classes import (
     shares,
     softmax,
 )
-from nncompile.importers.sklearn.fitted import Fitted, Labels, Row, width
+from nncompile.importers.sklearn.fitted import Fitted, Labels, Method, Row, apply, width
 
 
 def linear(f: Fitted, x: Array) -> Array:
@@ -33,6 +33,33 @@ def linear(f: Fitted, x: Array) -> Array:
 def _value(f: Fitted, x: Array) -> Array:
     result = linear(f, x)
     return flat(result) if f.numbers("coef_").ndim == 1 else result
+
+
+def _exponential(f: Fitted, x: Array) -> Array:
+    return apply("exp", _value(f, x))
+
+
+def _tweedie(f: Fitted, x: Array) -> Array:
+    link, power = f.get("link"), f.get("power")
+    return _exponential(f, x) if link == "log" or (link == "auto" and power > 0) else _value(f, x)
+
+
+def _latent(f: Fitted, x: Array) -> Array:
+    """Returns the regression of partial least squares."""
+    f.checked(x)
+    y = x - f.weight("x_mean_", f.numbers("_x_mean"))
+    result = apply("linear", y, f.weight("coef_"), f.weight("intercept_"))
+    return flat(result) if f.get("_predict_1d") else result
+
+
+def _latent_scores(rotations: str) -> Method:
+    def compute(f: Fitted, x: Array) -> Array:
+        f.checked(x)
+        y = (x - f.weight("x_mean_", f.numbers("_x_mean"))) / f.weight(
+            "x_std_", f.numbers("_x_std"))
+        result: Array = apply("linear", y, f.weight(rotations, f.numbers(rotations).T))
+        return result
+    return compute
 
 
 def _scores(f: Fitted, x: Array) -> Array:
@@ -123,6 +150,22 @@ ROWS = {
         "LinearRegression", "Ridge", "RidgeCV", "Lasso", "LassoCV", "ElasticNet", "ElasticNetCV",
         "SGDRegressor", "HuberRegressor")},
     "svm.LinearSVR": _regressor,
+    **{f"linear_model.{name}": Row({"predict": _value}, training=training) for name, training in {
+        "Lars": "n_nonzero_coefs", "LassoLars": "", "LarsCV": "max_n_alphas",
+        "LassoLarsCV": "max_n_alphas", "OrthogonalMatchingPursuit": "n_nonzero_coefs",
+        "BayesianRidge": "", "ARDRegression": "threshold_lambda",
+        "TheilSenRegressor": "max_subpopulation n_subsamples",
+        "QuantileRegressor": "quantile solver_options", "MultiTaskLasso": "",
+        "MultiTaskElasticNet": ""}.items()},
+    **{f"linear_model.{name}": Row({"predict": _exponential}, training="solver") for name in (
+        "PoissonRegressor", "GammaRegressor")},
+    "linear_model.TweedieRegressor": Row({"predict": _tweedie}, "link power"),
+    **{f"cross_decomposition.{name}": Row(
+        {"predict": _latent, "transform": _latent_scores("x_rotations_")},
+        training="n_components scale algorithm") for name in (
+        "PLSRegression", "PLSCanonical", "CCA")},
+    "cross_decomposition.PLSSVD": Row({"transform": _latent_scores("x_weights_")},
+                                      training="n_components scale"),
     **{f"linear_model.{name}": _scorer for name in (
         "RidgeClassifier", "RidgeClassifierCV", "Perceptron")},
     "svm.LinearSVC": _scorer,

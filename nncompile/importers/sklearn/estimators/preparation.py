@@ -6,15 +6,38 @@ from typing import Any
 import numpy as np
 
 from ir import Error
-from nncompile.array import Array, apply
+from nncompile.array import Array
 from nncompile.array.creation import cat
-from nncompile.importers.sklearn.fitted import Fitted, Method, Row, width
+from nncompile.importers.sklearn.fitted import Fitted, Method, Row, apply, width
 
 
-def _standard(f: Fitted, x: Array) -> Array:
+def standard(f: Fitted, x: Array) -> Array:
+    """Returns (x - mean_) / scale_."""
     y = x - f.weight("mean_") if f.get("with_mean") else x
     y = y / f.weight("scale_") if f.get("with_std") else y
     return f.checked(y, nan=False, instead_of=x)
+
+
+def _standard_back(f: Fitted, x: Array) -> Array:
+    y = f.checked(x, nan=False)
+    y = y * f.weight("scale_") if f.get("with_std") else y
+    return y + f.weight("mean_") if f.get("with_mean") else y
+
+
+def _robust_back(f: Fitted, x: Array) -> Array:
+    y = f.checked(x, nan=False)
+    y = y * f.weight("scale_") if f.get("with_scaling") else y
+    return y + f.weight("center_") if f.get("with_centering") else y
+
+
+def _min_max_back(f: Fitted, x: Array) -> Array:
+    result: Array = (f.checked(x, nan=False) - f.weight("min_")) / f.weight("scale_")
+    return result
+
+
+def _max_abs_back(f: Fitted, x: Array) -> Array:
+    result: Array = f.checked(x, nan=False) * f.weight("scale_")
+    return result
 
 
 def _robust(f: Fitted, x: Array) -> Array:
@@ -28,8 +51,7 @@ def _clipped(f: Fitted, x: Array, y: Array, low: float, high: float) -> Array:
         return f.checked(y, nan=False, instead_of=x)
     f.checked(x, nan=False)
     kept = apply("minimum", apply("maximum", y, float(low)), float(high))
-    result: Array = apply("where", apply("isnan", y), y, kept)
-    return result
+    return apply("where", apply("isnan", y), y, kept)
 
 
 def _min_max(f: Fitted, x: Array) -> Array:
@@ -52,8 +74,7 @@ def _normalized(f: Fitted, x: Array) -> Array:
         case _:
             norm = apply("max", size, axes=(1,), keepdims=True)
     least = 10 * float(np.finfo(x.type.dtype.replace("f", "float")).eps)
-    result: Array = apply("div", x, apply("where", apply("lt", norm, least), 1.0, norm))
-    return result
+    return apply("div", x, apply("where", apply("lt", norm, least), 1.0, norm))
 
 
 def _binarized(f: Fitted, x: Array) -> Array:
@@ -113,8 +134,6 @@ def _polynomial(f: Fitted, x: Array) -> Array:
 
 def _binned(f: Fitted, x: Array) -> Array:
     f.checked(x)
-    if f.get("encode") == "onehot":
-        raise Error("its result is a sparse matrix\ndo: encode=\"onehot-dense\" or \"ordinal\"")
     if f.get("dtype") not in (None, np.float64):
         raise Error(f"dtype={f.get('dtype')!r} is not supported")
     inner = [np.asarray(edges)[1:-1] for edges in f.get("bin_edges_")]
@@ -129,7 +148,8 @@ def _binned(f: Fitted, x: Array) -> Array:
     counts = f.numbers("n_bins_").astype(np.int64)
     of = np.repeat(np.arange(len(counts)), counts)
     number = np.concatenate([np.arange(n) for n in counts])
-    return f.result(apply("eq", f.columns(bins, of), f.constant(number)))
+    result = f.result(apply("eq", f.columns(bins, of), f.constant(number)))
+    return f.sparse(result) if f.get("encode") == "onehot" else result
 
 
 # -- projections -----------------------------------------------------------------------------------
@@ -172,10 +192,27 @@ def _svd(f: Fitted, x: Array) -> Array:
     return f.checked(_rotated(x, f.weight("components_")), instead_of=x)
 
 
-def _unchanged(f: Fitted, x: Array) -> Array:
-    if f.get("func") is not None:
-        raise Error("it calls a function of Python, which cannot be read")
-    return f.checked(x) if f.get("validate") else x
+# What is computed by functions of NumPy, which are known; any other is refused.
+_FUNCTIONS: dict[Any, str] = {
+    np.exp: "exp", np.exp2: "exp2", np.expm1: "expm1", np.log: "log", np.log2: "log2",
+    np.log10: "log10", np.log1p: "log1p", np.sqrt: "sqrt", np.abs: "abs", np.sin: "sin",
+    np.cos: "cos", np.tan: "tan", np.tanh: "tanh", np.sign: "sign", np.negative: "neg",
+}
+
+
+def _called(function: str, arguments: str) -> Method:
+    def compute(f: Fitted, x: Array) -> Array:
+        if f.get("validate"):
+            f.checked(x)
+        given = f.get(function)
+        if given is None:
+            return x
+        name = _FUNCTIONS.get(given) if isinstance(given, np.ufunc) else None
+        if name is None or f.get(arguments):
+            raise Error("it calls a function of Python, which cannot be read")
+        result: Array = apply(name, x)
+        return result
+    return compute
 
 
 def selector(training: str, how: Any = _selected) -> Row:
@@ -184,10 +221,14 @@ def selector(training: str, how: Any = _selected) -> Row:
 
 
 ROWS = {
-    "preprocessing.StandardScaler": Row({"transform": _standard}, "with_mean with_std"),
-    "preprocessing.MinMaxScaler": Row({"transform": _min_max}, "feature_range clip"),
-    "preprocessing.MaxAbsScaler": Row({"transform": _max_abs}, "clip"),
-    "preprocessing.RobustScaler": Row({"transform": _robust}, "with_centering with_scaling",
+    "preprocessing.StandardScaler": Row(
+        {"transform": standard, "inverse_transform": _standard_back}, "with_mean with_std"),
+    "preprocessing.MinMaxScaler": Row(
+        {"transform": _min_max, "inverse_transform": _min_max_back}, "feature_range clip"),
+    "preprocessing.MaxAbsScaler": Row(
+        {"transform": _max_abs, "inverse_transform": _max_abs_back}, "clip"),
+    "preprocessing.RobustScaler": Row(
+        {"transform": _robust, "inverse_transform": _robust_back}, "with_centering with_scaling",
                                       training="quantile_range unit_variance"),
     "preprocessing.Normalizer": Row({"transform": _normalized}, "norm", stateless=True),
     "preprocessing.Binarizer": Row({"transform": _binarized}, "threshold", stateless=True),
@@ -196,8 +237,10 @@ ROWS = {
     "preprocessing.KBinsDiscretizer": Row({"transform": _binned}, "encode dtype",
                                           training="n_bins strategy quantile_method"),
     "preprocessing.FunctionTransformer": Row(
-        {"transform": _unchanged}, "func validate", stateless=True,
-        training="inverse_func accept_sparse check_inverse feature_names_out kw_args inv_kw_args"),
+        {"transform": _called("func", "kw_args"),
+         "inverse_transform": _called("inverse_func", "inv_kw_args")},
+        "func validate inverse_func kw_args inv_kw_args", stateless=True,
+        training="accept_sparse check_inverse feature_names_out"),
     "impute.SimpleImputer": Row({"transform": _imputed},
                                 "missing_values strategy add_indicator keep_empty_features",
                                 training="fill_value"),
