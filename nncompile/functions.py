@@ -143,7 +143,7 @@ add, sub, subtract = _binary("add"), _binary("sub"), _binary("subtract")
 mul, multiply, pow = _binary("mul"), _binary("multiply"), _binary("pow")
 div, divide, true_divide = _binary("div"), _binary("divide"), _binary("true_divide")
 floor_divide, remainder = _binary("floor_divide"), _binary("remainder")
-erfinv = _function("erfinv")
+erfinv, lgamma, digamma = _function("erfinv"), _function("lgamma"), _function("digamma")
 fmax, fmin, hypot = _function("fmax"), _function("fmin"), _function("hypot")
 atan2, arctan2, heaviside = _function("atan2"), _function("arctan2"), _function("heaviside")
 bitwise_and, bitwise_or = _binary("bitwise_and"), _binary("bitwise_or")
@@ -266,19 +266,20 @@ __all__ = [
     "arcsinh", "arctan", "arctan2", "arctanh", "argmax", "argmin", "argsort", "argwhere",
     "as_tensor", "asin", "asinh", "atan", "atan2", "atanh", "baddbmm", "bernoulli", "bincount",
     "bitwise_and", "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift",
-    "bitwise_xor", "bmm", "broadcast_tensors", "broadcast_to", "bucketize", "cat", "ceil", "chunk",
-    "clamp", "clamp_max", "clamp_min", "clip", "clone", "column_stack", "concat", "concatenate",
-    "copysign", "cos", "cosh", "count_nonzero", "cumprod", "cumsum", "detach", "diag",
-    "diag_embed", "diagonal", "diff", "div", "divide", "dot", "einsum", "empty", "empty_like",
-    "eq", "equal", "erf", "erfc", "erfinv", "exp", "exp2", "expm1", "eye", "fix", "flatten", "flip",
-    "fliplr", "flipud", "floor", "floor_divide", "fmax", "fmin", "fmod", "frac", "from_numpy",
-    "full", "full_like", "gather", "ge", "greater", "greater_equal", "gt", "heaviside", "hstack",
-    "hypot", "index_add", "index_select", "is_tensor", "isclose", "isfinite", "isinf", "isnan",
-    "le", "lerp", "less", "less_equal", "linspace", "log", "log1p", "log2", "log10", "log_softmax",
-    "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor", "logsumexp", "lt",
-    "masked_fill", "masked_select", "matmul", "max", "maximum", "mean", "meshgrid", "min",
-    "minimum", "mm", "moveaxis", "movedim", "mul", "multiply", "mv", "nan_to_num", "narrow", "ne",
-    "neg", "negative", "nonzero", "norm", "normal", "not_equal", "numel", "one_hot", "ones",
+    "bitwise_xor", "bmm", "broadcast_tensors", "broadcast_to", "bucketize", "cat", "ceil",
+    "chunk", "clamp", "clamp_max", "clamp_min", "clip", "clone", "column_stack", "concat",
+    "concatenate", "copysign", "cos", "cosh", "count_nonzero", "cumprod", "cumsum", "detach",
+    "diag", "diag_embed", "diagonal", "diff", "digamma", "div", "divide", "dot", "einsum",
+    "empty", "empty_like", "eq", "equal", "erf", "erfc", "erfinv", "exp", "exp2", "expm1",
+    "eye", "fix", "flatten", "flip", "fliplr", "flipud", "floor", "floor_divide", "fmax",
+    "fmin", "fmod", "frac", "from_numpy", "full", "full_like", "gather", "ge", "greater",
+    "greater_equal", "gt", "heaviside", "hstack", "hypot", "index_add", "index_select",
+    "is_tensor", "isclose", "isfinite", "isinf", "isnan", "le", "lerp", "less", "less_equal",
+    "lgamma", "linspace", "log", "log1p", "log2", "log10", "log_softmax", "logaddexp",
+    "logical_and", "logical_not", "logical_or", "logical_xor", "logsumexp", "lt", "masked_fill",
+    "masked_select", "matmul", "max", "maximum", "mean", "meshgrid", "min", "minimum", "mm",
+    "moveaxis", "movedim", "mul", "multiply", "mv", "nan_to_num", "narrow", "ne", "neg",
+    "negative", "nonzero", "norm", "normal", "not_equal", "numel", "one_hot", "ones",
     "ones_like", "outer", "pad", "permute", "positive", "pow", "prod", "rand", "rand_like",
     "randint", "randint_like", "randn", "randn_like", "randperm", "ravel", "reciprocal", "relu",
     "remainder", "repeat_interleave", "reshape", "roll", "round", "row_stack", "rsqrt", "rsub",
@@ -286,6 +287,7 @@ __all__ = [
     "softmax", "sort", "split", "sqrt", "square", "squeeze", "stack", "std", "std_mean", "sub",
     "subtract", "sum", "swapaxes", "swapdims", "t", "take", "take_along_dim", "tan", "tanh",
     "tensor", "tensordot", "tile", "topk", "transpose", "tril", "tril_indices", "triu",
-    "triu_indices", "true_divide", "trunc", "unbind", "unflatten", "unique", "unique_consecutive",
-    "unsqueeze", "var", "var_mean", "vstack", "where", "xlogy", "zeros", "zeros_like",
+    "triu_indices", "true_divide", "trunc", "unbind", "unflatten", "unique",
+    "unique_consecutive", "unsqueeze", "var", "var_mean", "vstack", "where", "xlogy", "zeros",
+    "zeros_like",
 ]

@@ -44,7 +44,6 @@ REASONS = {
     "sspaddmm hspmm dense_dim indices_copy": "sparse arrays",
     "complex polar cfloat cdouble chalf view_as_real stft istft fft angle real imag conj": (
         "complex numbers"),
-    "distributions": "random variables: training",
     "jit fx. onnx export library compiler overrides Script inductor ops. package dynamo torch_func "
     "TorchFunction TorchDispatch boolean_dispatch": "torch's own compilers and machinery",
     "cuda xpu mps mtia ipu hip hpu vulkan mkldnn xla cudnn miopen maia Stream Event storage Storage"
@@ -164,7 +163,10 @@ ALIASES = {
     "linalg.diagonal": "torch:diagonal", "linalg.matmul": "torch:matmul",
     "special.erf": "torch:erf", "special.erfc": "torch:erfc", "special.exp2": "torch:exp2",
     "special.expit": "torch:sigmoid", "special.expm1": "torch:expm1",
-    "special.log1p": "torch:log1p", "special.log_softmax": "torch:log_softmax",
+    "special.gammaln": "torch:lgamma", "special.digamma": "torch:digamma",
+    "special.psi": "torch:digamma", "special.erfinv": "torch:erfinv",
+    "special.xlogy": "torch:xlogy", "special.log1p": "torch:log1p",
+    "special.log_softmax": "torch:log_softmax",
     "special.logsumexp": "torch:logsumexp", "special.round": "torch:round",
     "special.softmax": "torch:softmax", "torch_version.TorchVersion": "version:TorchVersion",
     "types.Device": "torch:device", "layer_norm": "nn.functional:layer_norm",
@@ -202,6 +204,10 @@ LATE = {
     "nn.losses": "nn.modules.loss._Loss nn.modules.loss._WeightedLoss",
     "array.seeded": "Generator",
     "autograd.variable": "autograd.Variable",
+    "distributions.compound": """
+        distributions.relaxed_bernoulli.LogitRelaxedBernoulli
+        distributions.relaxed_categorical.ExpRelaxedCategorical
+    """,
 }
 
 

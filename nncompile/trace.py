@@ -302,7 +302,8 @@ class _Recorder(Recorder, Run):
                 self.decisions[path] = f"{os.path.basename(file)}:{line}"
 
     def check_random(self, what: str) -> None:
-        self.fail(f"{what} draws at random, and a graph is the same in every call", [])
+        self.fail(f"{what} draws at random, and a graph is the same in every call\n  do: draw "
+                  "outside of the model, and pass the numbers as an argument", [])
 
     def check_training(self, what: str, type_: TensorType) -> None:
         self.fail(f"{what} is no inference: it draws at random or changes the model's state, and a "

@@ -26,7 +26,7 @@ ROOMS = (
     ("nncompile.statefile",),
     ("nncompile.nn",),
     ("nncompile.functions", "nncompile.einops"),
-    ("nncompile.autograd", "nncompile.utils"),
+    ("nncompile.autograd", "nncompile.utils", "nncompile.distributions"),
     ("nncompile.draws", "nncompile.trace"),
     ("nncompile.importers",),
     ("nncompile.passes",),

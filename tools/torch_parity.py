@@ -62,6 +62,8 @@ DIFFERS = {
     "nn.functional.normalize": "no out=",
     "nn.functional.one_hot": "num_classes has to be given in a trace",
     "nn.Module.to": "floats only, and the CPU",
+    **{f"distributions.{name}": "no rsample" for name in (
+        "Gamma", "Chi2", "Beta", "Dirichlet", "StudentT")},
     "nn.Module.state_dict": "NumPy arrays; by keyword alone",
 }
 SAME_THOUGH = {                    # arguments that inspect cannot compare
@@ -70,6 +72,7 @@ SAME_THOUGH = {                    # arguments that inspect cannot compare
     "nn.functional.prelu", "nn.functional.softplus", "nn.functional.softshrink",
     "nn.functional.cosine_similarity", "nn.functional.linear", "nn.functional.celu",
     "nn.functional.scaled_dot_product_attention", "nn.functional.pad",
+    "distributions.constraints.dependent", "distributions.constraints.dependent_property",
 }
 ELSEWHERE = "another place of a name of {}"
 

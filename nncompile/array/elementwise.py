@@ -442,6 +442,16 @@ class Elementwise(Core):
         y = apply("where", apply("eq", a, 1.0), math.inf, y)
         return apply("copysign", y, x)
 
+    def lgamma(self) -> Self:
+        """Returns log(|gamma(self)|): infinite at 0, -1, -2 ... Integers and bools as float32."""
+        from nncompile.array.gamma import lgamma  # few models need it
+        return lgamma(self)
+
+    def digamma(self) -> Self:
+        """Returns the derivative of lgamma: NaN at -1, -2 ... Integers and bools as float32."""
+        from nncompile.array.gamma import digamma
+        return digamma(self)
+
     def xlogy(self, other: Any) -> Self:
         """Returns self * log(other); 0 where self is 0, and NaN where other is.
 

@@ -25,9 +25,13 @@ if TYPE_CHECKING:
     from numpy import random as numpy_random
 
 
-def _drawn(name: str, size: Sequence[Any], dtype: DType, generator: Any,
-           draw: Callable[[numpy_random.Generator, tuple[int, ...]], Any],
-           default: DTypeLike = float) -> Array:
+def drawn(name: str, size: Sequence[Any], dtype: DType, generator: Any,
+          draw: Callable[[numpy_random.Generator, tuple[int, ...]], Any],
+          default: DTypeLike = float) -> Array:
+    """Returns what `draw` draws from a generator, or the default one; `default` is for no dtype.
+
+    Raises Error in a trace, with the name of the function that draws.
+    """
     current.get().check_random(name)
     shape = tuple(map(int, size))
     values = draw(drawing(generator), shape)
@@ -44,7 +48,7 @@ def rand(*sizes: Any, size: Any = None, generator: Any = None, dtype: DType = No
     """Returns numbers from the uniform distribution on [0, 1); float32 by default."""
     check_device(device)
     _floats("rand", dtype)
-    return _drawn("rand", flat(sizes, size), dtype, generator, lambda g, shape: g.random(shape)
+    return drawn("rand", flat(sizes, size), dtype, generator, lambda g, shape: g.random(shape)
                   ).requires_grad_(requires_grad)
 
 
@@ -53,7 +57,7 @@ def randn(*sizes: Any, size: Any = None, generator: Any = None, dtype: DType = N
     """Returns numbers from the normal distribution of mean 0 and variance 1; float32 by default."""
     check_device(device)
     _floats("randn", dtype)
-    return _drawn("randn", flat(sizes, size), dtype, generator,
+    return drawn("randn", flat(sizes, size), dtype, generator,
                   lambda g, shape: g.standard_normal(shape)).requires_grad_(requires_grad)
 
 
@@ -82,7 +86,7 @@ def randint(low: Any = None, high: Any = None, size: Any = None, *, generator: A
     if high is None or size is None:
         raise TypeError("randint takes a bound and a size: randint(high, size)")
     first, end = low or 0, high
-    return _drawn("randint", size, dtype, generator,
+    return drawn("randint", size, dtype, generator,
                   lambda g, shape: g.integers(first, end, shape), default=np.int64)
 
 
@@ -98,7 +102,7 @@ def randperm(n: int, *, generator: Any = None, dtype: DType = None,
              device: Any = None) -> Array:
     """Returns the numbers 0 to n - 1 in random order; int64 by default."""
     check_device(device)
-    return _drawn("randperm", (n,), dtype, generator, lambda g, shape: g.permutation(n),
+    return drawn("randperm", (n,), dtype, generator, lambda g, shape: g.permutation(n),
                   default=np.int64)
 
 
@@ -111,11 +115,11 @@ def normal(mean: Any, std: Any, size: Any = None, *, generator: Any = None) -> A
         given = [a.numpy() if isinstance(a, Array) else a for a in (mean, std)]
         size = np.broadcast_shapes(*(np.shape(a) for a in given))
         mean, std = given
-    return _drawn("normal", size, None, generator, lambda g, shape: g.normal(mean, std, shape))
+    return drawn("normal", size, None, generator, lambda g, shape: g.normal(mean, std, shape))
 
 
 def bernoulli(input: Any, *, generator: Any = None) -> Array:
     """Returns 1 with the probability that the input has at each element, and otherwise 0."""
     x = as_array("bernoulli", input)
     p = x._numbers("bernoulli")
-    return _drawn("bernoulli", p.shape, x.dtype, generator, lambda g, shape: g.random(shape) < p)
+    return drawn("bernoulli", p.shape, x.dtype, generator, lambda g, shape: g.random(shape) < p)
