@@ -633,6 +633,9 @@ def attention(g: Growth) -> None:
         q = g.add("mul", q, g.choose(0.5, 0.3))
     if g.draw(st.booleans()):
         k = g.add("mul", k, 0.5)
+    if g.draw(st.integers(0, 3)) == 0:
+        masks = [m for m in g.values if same(m.type.shape, x.type.shape[-2:-1])][:1]
+        g.add("attention", q, k, v, *masks, scale=0.5, fill=-np.inf, seen=True, zeroed="none")
     scores = g.add("matmul", q, g.add("transpose", k, axes=axes))
     if g.draw(st.booleans()):
         scores = g.add(g.choose("mul", "div"), scores, 2.0)
@@ -640,10 +643,17 @@ def attention(g: Growth) -> None:
         side = scores.type.shape[-2:]
         rows = g.builder.add("iota", shape=(side[0], 1), axis=0, dtype="i64")
         seen = g.builder.add("ge", rows, g.builder.add("iota", shape=side[1:], axis=0, dtype="i64"))
-        scores = g.add("where", seen, scores, g.choose(-np.inf, -1e9))
+        fill = g.choose(-np.inf, -1e9)
+        scores = g.add("where", seen, *g.choose((scores, fill), (fill, scores)))
     elif g.draw(st.booleans()):
         scores = g.add("add", scores, g.choose(scores, g.builder.add("neg", scores)))
     weights = g.add("softmax", scores, axis=x.type.ndim - 1, scale=1.0)
+    match g.choose("none", "none", "unseen", "nan"):
+        case "unseen":
+            largest = g.builder.add("max", scores, axes=(x.type.ndim - 1,), keepdims=True)
+            weights = g.add("where", g.builder.add("eq", largest, -np.inf), 0.0, weights)
+        case "nan":
+            weights = g.add("where", g.builder.add("isnan", weights), 0.0, weights)
     g.add("matmul", weights, v)
 
 

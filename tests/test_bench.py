@@ -72,6 +72,8 @@ CASES: list[tuple[str, Sequence[Any], dict[str, Any]]] = [
     ("linear", [M, W], {}),
     ("matmul", [X, "@f32[6, 3]"], {}),
     ("matmul", [M, "f32[B, 6, 3]"], {}),
+    ("attention", [M, "f32[B, 5, 6]", "f32[B, 5, 3]", "bool[4, 5]"],
+     {"scale": 0.5, "fill": -1e9, "seen": True, "zeroed": "none"}),
     ("embedding", ["i64[B]", "@f32[9, 4]"], {}),
     ("embedding", ["i32[B, 3]", "@f32[9, 4]"], {}),
     ("softmax", [X], {"axis": 1, "scale": 1.0}),

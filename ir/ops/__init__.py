@@ -28,7 +28,7 @@ Attrs = Mapping[str, Any]                        # bool, int, float, str, size, 
 _AnyOperand = TypeVar("_AnyOperand")
 Trait = Literal[                                 # each is explained in OpDef
     "elementwise", "commutative", "idempotent", "involution", "predicate", "division", "reduction",
-    "arg_reduction", "extreme", "gather", "view", "same_order", "literal"]
+    "arg_reduction", "extreme", "gather", "view", "same_order", "literal", "composite"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class OpDef:
     view           the operand's elements, under another shape or in another order
     same_order     a view that keeps all elements, in row-major order
     literal        its operands are plain numbers
+    composite      it names several nodes, and is carried out as these: composites.py has them
     """
 
     name: str
@@ -174,6 +175,7 @@ OPS: dict[str, OpDef] = {definition.name: definition for definition in [
     # products and rows
     op("linear", rules.linear, ref.linear),
     op("matmul", rules.matmul, np.matmul),
+    op("attention", rules.attention, ref.attention, "composite"),
     op("softmax", rules.softmax, ref.softmax),
     op("log_softmax", rules.log_softmax, ref.log_softmax),
     op("layer_norm", rules.layer_norm, ref.layer_norm),

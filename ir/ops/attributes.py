@@ -57,12 +57,14 @@ def _listed(element: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...]]:
 # name: what its value is, for an error, and what gives it its one form or raises TypeError
 FORMS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     **dict.fromkeys(("axis", "step", "padding"), ("an integer", _integer)),
-    **dict.fromkeys(("scale", "eps", "p", "value"), ("a number", _number)),
+    **dict.fromkeys(("scale", "eps", "p", "value", "fill"), ("a number", _number)),
     **dict.fromkeys(("start", "stop", "k"), ("a size", _size)),
-    **dict.fromkeys(("keepdims", "largest", "sorted", "include_last"), ("true or false", _truth)),
+    **dict.fromkeys(("keepdims", "largest", "sorted", "include_last", "seen"),
+                    ("true or false", _truth)),
     **dict.fromkeys(("shape", "low", "high"), ("a list of sizes", _listed(_size))),
     "axes": ("a list of integers", _listed(_integer)),
     "then": ("a list of ops", _listed(_word)),
     "dtype": (f"an element type: {', '.join(DTYPES)}", _one_of(DTYPES)),
     "mode": ("sum, mean or max", _one_of(("sum", "mean", "max"))),
+    "zeroed": ("none, unseen or undefined", _one_of(("none", "unseen", "undefined"))),
 }

@@ -13,6 +13,8 @@ import numpy as np
 
 from ir.types import DTYPES, Error, NDArray
 
+_LARGEST_FILL = 1e37                             # of attention; far from overflowing float32
+
 
 def identity(x: NDArray) -> NDArray:
     """Returns x."""
@@ -30,6 +32,48 @@ def linear(x: NDArray, w: NDArray, b: NDArray | None = None) -> NDArray:
     """Returns x @ w.T + b."""
     y: NDArray = x @ w.T
     return y if b is None else y + b
+
+
+def attention(q: NDArray, k: NDArray, v: NDArray, *masks: NDArray, scale: float, fill: float,
+              seen: bool, zeroed: str) -> NDArray:
+    """Returns softmax(q @ k.T * scale, masked) @ v: Vaswani et al. (2017), arXiv:1706.03762.
+
+    The masks are applied in their order. One of floats is added; where one of bools is not `seen`,
+    the score is `fill`. zeroed: the weights that are 0 instead of what the softmax gives: "none"
+    of them, those of a query that sees no key ("unseen"), or any NaN ("undefined").
+    """
+    before, inside, fill = scales_of_attention([m.dtype.name for m in masks], scale, fill, zeroed)
+    number = q.dtype.type
+    scores = np.matmul(q, k.swapaxes(-1, -2))
+    scores = scores if before == 1.0 else scores * number(before)
+    for mask in masks:
+        hidden = np.where(mask == seen, scores, number(fill)) if mask.dtype == np.bool_ else None
+        scores = scores + mask if hidden is None else hidden
+    weights = softmax(scores, axis=scores.ndim - 1, scale=inside)
+    if zeroed == "unseen":
+        nothing = max_(scores, axes=(scores.ndim - 1,), keepdims=True) == -np.inf
+        weights = np.where(nothing, number(0), weights)
+    if zeroed == "undefined":
+        weights = np.where(np.isnan(weights), number(0), weights)
+    result: NDArray = np.matmul(weights, v)
+    return result
+
+
+def scales_of_attention(masks: Sequence[str], scale: float, fill: float, zeroed: str
+                        ) -> tuple[float, float, float]:
+    """Returns what attention multiplies its scores by at once, and what inside of its softmax.
+
+    Also the number that stands in masked places in between.
+    masks: their dtypes. One of the two scales is 1. Inside of the softmax it costs nothing, but
+    what is added, and a largest score that is compared, are of scores that are scaled before.
+    """
+    if zeroed == "unseen" or any(mask != "bool" for mask in masks):
+        return scale, 1.0, fill
+    if not masks:
+        return 1.0, scale, fill
+    if not 0.0 < scale < np.inf or not (fill == -np.inf or abs(fill / scale) < _LARGEST_FILL):
+        return scale, 1.0, fill
+    return 1.0, scale, fill / scale
 
 
 # -- rows ------------------------------------------------------------------------------------------

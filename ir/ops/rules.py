@@ -131,6 +131,23 @@ def matmul(x: TensorType, w: TensorType) -> TensorType:
     return TensorType(dtype, (*stack, x.shape[-2], w.shape[-1]))
 
 
+def attention(q: TensorType, k: TensorType, v: TensorType, *masks: TensorType, scale: float,
+              fill: float, seen: bool, zeroed: str) -> TensorType:
+    """Returns [..., L, V] for q[..., L, E], k[..., S, E] and v[..., S, V].
+
+    Each mask is of bools or of the dtype of the others, and broadcasts to the scores [..., L, S].
+    """
+    if k.ndim < 2:
+        raise Error(f"attention needs q[..., L, E], k[..., S, E] and v[..., S, V], got {k}")
+    scores = matmul(q, TensorType(k.dtype, (*k.shape[:-2], k.shape[-1], k.shape[-2])))
+    check_number(fill, scores.dtype)
+    for mask in masks:
+        fits = same(_broadcast([scores, mask]), scores.shape)
+        if mask.dtype not in ("bool", scores.dtype) or not fits:
+            raise Error(f"attention with scores {scores} cannot have the mask {mask}")
+    return matmul(scores, v)
+
+
 # -- rows ------------------------------------------------------------------------------------------
 
 def softmax(x: TensorType, *, axis: int, scale: float) -> TensorType:

@@ -265,16 +265,9 @@ class Reductions(Shapes):
             return getattr(self, of_two)(dim)
         if dim is None:
             return getattr(self, of_values)(None, keep, axis=axis)
-        indices = self._arg_extreme(of_indices, dim, None, True)
-        result = self._at(indices, dim)
-        if not keep and self.ndim:
-            indices, result = indices.squeeze(dim), result.squeeze(dim)
-        return ValuesAndIndices(result, indices)
-
-    def _at(self, indices: Self, dim: int) -> Self:
-        if self.ndim == 0:
-            return self._apart()
-        return apply("take_along", self, indices, axis=axis_of(self._type, dim))
+        indices = self._arg_extreme(of_indices, dim, None, keep)
+        values = getattr(self, of_values)(dim, keep)     # a trace drops what is not used of the two
+        return ValuesAndIndices(values, indices)
 
     def _arg_extreme(self, op: str, dim: int | None, axis: int | None, keep: bool,
                      numbers: bool = False) -> Self:

@@ -17,6 +17,7 @@ from typing import TypeAlias
 import numpy as np
 
 import ir
+from ir.composites import plain_nodes
 from ir.graph import named_sizes
 from ir.ops import at_sizes
 from ir.types import DTYPES, NDArray
@@ -208,7 +209,7 @@ def random_inputs(graph: ir.Graph, sizes: Mapping[str, int], seed: int = 0) -> l
 def flops(graph: ir.Graph, sizes: Mapping[str, int]) -> int:
     """Returns the floating-point operations of the graph's matrix products."""
     return sum(2 * prod(at_sizes(n.result.type.shape, sizes)) * _operand_shape(n, 0, sizes)[-1]
-               for n in graph.nodes if n.op in ("linear", "matmul"))
+               for n in plain_nodes(graph.nodes) if n.op in ("linear", "matmul"))
 
 
 def _operand_shape(node: ir.Node, index: int, sizes: Mapping[str, int]) -> tuple[int, ...]:

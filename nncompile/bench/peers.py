@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ir import Error, Graph, Value
+from ir.composites import plain_nodes
 from ir.ops import at_sizes
 from ir.types import NDArray, bind_sizes
 from nncompile.bench.onnx_model import onnx_model
@@ -121,10 +122,11 @@ def write_python(graph: Graph, sizes: Mapping[str, int], language: Language,
     inputs = [f"x{i}" for i in range(len(graph.inputs))]
     names: dict[Value, str] = dict(zip(graph.inputs, inputs, strict=True))
     names |= {p: params.format(i) for i, p in enumerate(graph.params)}
-    names |= {n.result: f"v{i}" for i, n in enumerate(graph.nodes)}
-    last = {o: n for n in graph.nodes for o in (*n.inputs, n.result) if isinstance(o, Value)}
+    nodes = list(plain_nodes(graph.nodes))
+    names |= {n.result: f"v{i}" for i, n in enumerate(nodes)}
+    last = {o: n for n in nodes for o in (*n.inputs, n.result) if isinstance(o, Value)}
     lines = [f"def run({', '.join(inputs)}):"]
-    for node in graph.nodes:
+    for node in nodes:
         operands = [names[o] if isinstance(o, Value) else literal(o) for o in node.inputs]
         attrs = {k: at_sizes(v, sizes) for k, v in node.attrs.items()}
         lines.append(f"{names[node.result]} = {expression(node.op, language, operands, attrs)}")

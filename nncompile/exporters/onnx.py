@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from ir import DTYPES, Dim, DimExpr, Graph, NDArray, Node, TensorType, Value, Where, verify
+from ir.composites import plain_nodes
 from ir.graph import named_sizes
-from ir.ops import at_sizes, split_then
+from ir.ops import at_sizes
 from ir.printer import name_value
-from ir.records import dataclass, replace
+from ir.records import dataclass
 from ir.types import Floored, bind_sizes, names_in, terms
 from nncompile.array import describe
 from nncompile.counterparts import NoCounterpart, counterpart
@@ -184,7 +185,7 @@ class Writer:
         """Returns the ModelProto. Raises NoCounterpart, which lists all that is in the way."""
         self._reserve_names()
         self._check_sizes()
-        self._add_all(list(_plain(self.graph.nodes)))
+        self._add_all(list(plain_nodes(self.graph.nodes)))
         self._finish()
         helper, graph = self._helper, self.graph
         body = helper.make_graph(
@@ -370,16 +371,6 @@ class Writer:
         if key not in self._known_sizes:
             self._known_sizes[key] = self.emit(kind, *inputs, **attrs)
         return self._known_sizes[key]
-
-
-def _plain(nodes: Sequence[Node]) -> Iterator[Node]:
-    """Yields the nodes with each step behind `then` as a node of its own."""
-    for node in nodes:
-        head, attrs, steps = split_then(node.op, node.inputs, node.attrs)
-        results = [Value(node.result.type) for _ in steps] + [node.result]
-        yield replace(node, result=results[0], inputs=tuple(head), attrs=attrs)
-        for (step, others), before, result in zip(steps, results, results[1:], strict=False):
-            yield Node(result, step, (before, *others), {}, node.where)
 
 
 def _fixed(value: Any, sizes: Mapping[str, int]) -> Any:

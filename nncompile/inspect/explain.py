@@ -46,8 +46,7 @@ class Profile:
             flops = evaluate_dim(products(step), self.sizes)
             rate = f"{flops / seconds / 1e9:8.1f}" if flops and seconds else " " * 8
             share = 100 * seconds / self.total if self.total else 0.0
-            copy = "copy, for " if step.attrs.get("op") == "copy" else ""
-            lines.append(f"{seconds * 1e6:10.1f} {share:6.1f} {rate}  {copy}"
+            lines.append(f"{seconds * 1e6:10.1f} {share:6.1f} {rate}  {step.purpose}"
                          f"{names[step.node.result]} = {print_call(step.node, names)}")
         sizes = ", ".join(f"{name} = {size}" for name, size in self.sizes.items())
         return "\n".join([*lines, f"{self.total * 1e6:10.1f}  100.0 {'':8}  all, {sizes}"])

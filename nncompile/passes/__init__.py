@@ -17,6 +17,7 @@ from nncompile.passes.merge_linear import MergeLinear
 from nncompile.passes.reduce_strength import ReduceStrength
 from nncompile.passes.remove_identity import RemoveIdentity
 from nncompile.passes.sink_views import SinkViews
+from nncompile.passes.use_attention import UseAttention
 from nncompile.passes.use_gelu import UseGELU
 from nncompile.passes.use_layer_norm import UseLayerNorm
 from nncompile.passes.use_linear import UseLinear
@@ -58,7 +59,9 @@ DEFAULT_PIPELINE: tuple[Pass, ...] = (
     ComposeViews(),      # after JoinLinear: the weights it joins may be slices of one parameter
     FoldConstants(),     # again: weights that were transposed, folded or joined may be constants
     CSE(),               # again: the passes since the last one have made more things equal
-    FuseElementwise(),   # last: it fuses what no other pass has taken
+    FuseElementwise(),   # after all that fuse: it takes what no other pass has taken
+    # name
+    UseAttention(),      # last: the other passes know its parts
 )
 
 
@@ -81,5 +84,5 @@ def checked_pipeline(passes: Iterable[Pass]) -> tuple[Pass, ...]:
 
 __all__ = ["DEFAULT_PIPELINE", "ComposeViews", "FoldBatchNorm", "FuseAttention", "FuseElementwise",
            "FuseLinear", "FuseSoftmax", "JoinLinear", "MergeLinear", "ReduceStrength",
-           "RemoveIdentity", "SinkViews", "UseGELU", "UseLayerNorm", "UseLinear", "UseLiterals",
-           "UseLogSoftmax", "UseRMSNorm", "UseSiLU"]
+           "RemoveIdentity", "SinkViews", "UseAttention", "UseGELU", "UseLayerNorm", "UseLinear",
+           "UseLiterals", "UseLogSoftmax", "UseRMSNorm", "UseSiLU"]

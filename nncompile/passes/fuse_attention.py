@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import inf, isfinite
+from math import inf
 
-from ir import Context, Graph, Node, Operand, Value, rewrite
+from ir import Context, Graph, Node, Operand, rewrite
 from ir.records import dataclass, replace
 from nncompile.passes.support.building import new_node
-from nncompile.passes.support.matching import both_ways
+from nncompile.passes.support.matching import both_ways, times_number
 
 _VIEWS = ("reshape", "transpose", "expand")
 _LARGEST_FILL = 1e37                             # in a masked place; far from overflowing float32
@@ -30,9 +30,9 @@ class FuseAttention:
     The same holds for scores that are scaled before they are masked, and for scaled keys. Where
     something is added to the scores, the scale moves from queries and keys to the product and no
     further: there it can be fused with the product, and one linear can compute the queries together
-    with keys and values.
+    with keys and values. A division by a number is a scale.
 
-    Bounded: the scale rounds the scores, not the queries.
+    Bounded: the scale rounds the scores, not the queries; 1 / c is rounded.
     """
 
     name = "fuse_attention"
@@ -65,7 +65,7 @@ def _scores(operand: Operand, context: Context) -> _Unscaled | None:
     """The operand of a softmax without the scale inside of it, if there is one."""
     node = context.producer(operand, uses=1)
     match node:
-        case Node(op="mul"):
+        case Node(op="mul" | "div"):
             return _times_number(node)
         case Node(op="matmul"):
             return _matmul(node, context)
@@ -77,10 +77,8 @@ def _scores(operand: Operand, context: Context) -> _Unscaled | None:
 
 
 def _times_number(node: Node) -> _Unscaled | None:
-    match node.inputs:
-        case (Value() as x, float(c)) | (float(c), Value() as x) if isfinite(c) and c != 0.0:
-            return _Unscaled(x, c)
-    return None
+    found = times_number(node)
+    return _Unscaled(*found) if found is not None and found[1] != 0.0 else None
 
 
 def _matmul(node: Node, context: Context) -> _Unscaled | None:
@@ -98,7 +96,7 @@ def _viewed(operand: Operand, context: Context) -> _Unscaled | None:
     """The operand, which is a view or a view of views of a scaled value, without the scale."""
     node = context.producer(operand, uses=1)
     if node is None or node.op not in _VIEWS:
-        return None if node is None or node.op != "mul" else _times_number(node)
+        return None if node is None else _times_number(node)
     found = _viewed(node.inputs[0], context)
     if found is None:
         return None
@@ -124,12 +122,18 @@ def _with_added(node: Node, context: Context) -> _Unscaled | None:
     """The same sum, with the scale moved behind the product, where it can be fused with it."""
     for term, other in both_ways(node.inputs):
         found = _scores(term, context)
-        if found is None or not found.nodes or found.scale == 1.0:
+        if found is None or found.scale == 1.0 or _is_product(term, context):
             continue
         scaled = new_node("mul", found.of, found.scale, where=node.where)
         added = new_node("add", scaled.result, other, where=node.where)
         return _ending_in((*found.nodes, scaled), added, 1.0)
     return None
+
+
+def _is_product(operand: Operand, context: Context) -> bool:
+    """Whether the operand is scaled where the scale is to be."""
+    node = context.producer(operand)
+    return node is not None and node.op == "mul"
 
 
 def _ending_in(nodes: Sequence[Node], last: Node, scale: float) -> _Unscaled:

@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-from math import isfinite
-
 from ir import Context, Graph, Node, Operand, Value, rewrite
 from ir.graph import joined
 from ir.records import dataclass
-from nncompile.passes.support.matching import is_power_of_two, recognise
+from nncompile.passes.support.matching import recognise, times_number
 
 
 @dataclass(frozen=True)
@@ -21,11 +19,11 @@ class FuseSoftmax:
     -->
         %0 = softmax(%x) {axis = 1, scale = 0.125}
 
-    A division by a power of two becomes a scale too, because x / 8 is x * 0.125 to the last bit;
-    other divisions stay. A softmax that has a scale takes no second one, which would round once
-    where there were two roundings.
+    A division by a number becomes a scale too. A softmax that has a scale takes no second one,
+    which would round once where there were two roundings.
 
-    Bounded: a softmax may add in another order than the sum it replaces.
+    Bounded: a softmax may add in another order than the sum it replaces, and a scale 1 / c is
+    rounded, unless c is a power of two.
     """
 
     name = "fuse_softmax"
@@ -72,13 +70,9 @@ def _take_scale(node: Node, context: Context) -> Node | None:
     """The softmax with the number that its operand is multiplied by as its scale."""
     if node.op != "softmax" or node.attrs["scale"] != 1.0:
         return None
-    match context.producer(node.inputs[0], uses=1):
-        case Node(op="mul", inputs=(Value() as x, float(c)) | (float(c), Value() as x),
-                  where=where) if isfinite(c):
-            scale = c
-        case Node(op="div", inputs=(Value() as x, float(c)), where=where) if is_power_of_two(c):
-            scale = 1 / c
-        case _:
-            return None
+    scaling = context.producer(node.inputs[0], uses=1)
+    if scaling is None or (found := times_number(scaling)) is None:
+        return None
+    x, scale = found
     return Node(node.result, "softmax", (x,), {**node.attrs, "scale": scale},
-                joined(where, node.where))
+                joined(scaling.where, node.where))

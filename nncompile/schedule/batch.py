@@ -4,6 +4,7 @@ If they are, any block of rows can be computed by itself, by any worker, through
 """
 from __future__ import annotations
 
+from ir.composites import parts
 from ir.graph import Graph, Node, Value
 from ir.ops import split_then
 from ir.types import Dim, DimExpr, TensorType, divide, names_in, symbol
@@ -28,7 +29,7 @@ def batch_size(graph: Graph) -> str | None:
             axes[value] = _axis_with(value.type, batch)
             if axes[value] not in (None, 0):
                 return None
-        for node in graph.nodes:
+        for node in (part for whole in graph.nodes for part in parts(whole)):
             axes[node.result] = _rows_of(node, batch, axes)
     except MixedRows:
         return None

@@ -87,7 +87,7 @@ def fixed(shape: Sequence[Dim]) -> list[int]:
 def comment(step: Step, values: Mapping[Value, str]) -> str:
     """Returns the line of the graph that a step comes from, as a comment, shortened if it is long.
     """
-    node, copy = step.node, step.attrs.get("op") == "copy"
+    node = step.node
     what = f"{values[node.result]}: {node.result.type} = {print_call(node, values)}"
-    text = f"# {'copy, for ' * (copy and node.op != 'concat')}{what}"
+    text = f"# {step.purpose}{what}"
     return text if len(text) <= _COMMENT else text[:_COMMENT].rpartition(", ")[0] + ", ..."

@@ -144,6 +144,7 @@ class Step:
 
     then: the elementwise ops that are applied to its result, each with its further operands.
     node: the node of the graph that it comes from.
+    part: the op that it is a part of, where the node is made of several; see ir.composites.
     """
 
     kind: str
@@ -152,6 +153,17 @@ class Step:
     attrs: Mapping[str, Any]
     then: tuple[tuple[str, tuple[Operand, ...]], ...]
     node: Node
+    part: str = ""
+
+    @property
+    def purpose(self) -> str:
+        """Returns what it does for its node, as a prefix of the node's text.
+
+        Nothing where it is all that the node says.
+        """
+        is_copy = self.attrs.get("op") == "copy" and self.node.op != "concat"
+        what = "copy" if is_copy else self.part
+        return f"{what}, for " if what else ""
 
     @cached_property
     def views(self) -> tuple[View, ...]:

@@ -3,8 +3,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 
+from ir.composites import parts
 from ir.graph import Graph, Node, Value
 from ir.ops import OPS, split_then
+from ir.records import replace
 from nncompile.schedule.lower import COPY, Lowering
 from nncompile.schedule.ops import SCHEDULES
 from nncompile.schedule.program import Place, View, contiguous
@@ -29,7 +31,7 @@ def lower(graph: Graph, views: dict[Value, View], prepared: Set[Value],
         if node.op == "cast" and node.result not in stored | prepared:
             views[node.result] = views[node.inputs[0]]                   # type: ignore[index]
         elif node.result not in prepared:
-            views[node.result] = _lowered(low, node)
+            _lower_parts(low, node)
     for i, value in enumerate(graph.outputs):
         out = contiguous(Place("output", i), value.type)
         if views[value].place != out.place:
@@ -44,7 +46,7 @@ def _stored(graph: Graph) -> set[Value]:
     A reader of a view reads what it is a view of.
     """
     stored = {*graph.outputs}
-    for node in reversed(graph.nodes):
+    for node in reversed([part for whole in graph.nodes for part in parts(whole)]):
         is_view = "view" in OPS[node.op].traits
         if SCHEDULES[node.op].converts or (is_view and node.result not in stored):
             stored |= {o for o in node.inputs[1:] if isinstance(o, Value)}
@@ -53,8 +55,18 @@ def _stored(graph: Graph) -> set[Value]:
     return stored
 
 
+def _lower_parts(low: Lowering, node: Node) -> None:
+    """Adds the steps of one node, and notes where its result is; see ir.composites."""
+    for part in parts(node):
+        first = len(low.steps)
+        low.views[part.result] = _lowered(low, part)
+        if part is not node:
+            low.steps[first:] = [replace(step, node=node, part=part.op)
+                                 for step in low.steps[first:]]
+
+
 def _lowered(low: Lowering, node: Node) -> View:
-    """Adds the steps of one node, and returns where its result is."""
+    """Adds the steps of one node that is no composite, and returns where its result is."""
     own, attrs, then = split_then(node.op, node.inputs, node.attrs)
     operands = [low.operand(o) for o in own]
     further = [(op, tuple(map(low.operand, others))) for op, others in then]

@@ -154,6 +154,17 @@ def test_softmax_of_a_row(row, scale):
     check(graph, [np.array([row, row[::-1]], np.float32)])
 
 
+@pytest.mark.parametrize("zeroed", ["none", "undefined"])
+@pytest.mark.parametrize("rows, keys", [(0, 3), (1, 1), (2, 0), (5, 17)])
+def test_attention(rows, keys, zeroed):
+    net = Net()
+    q, k, v = net.input(B, 3, 4), net.input(B, keys, 4), net.input(B, keys, 5)
+    mask = net.input(B, 1, keys)
+    graph = net.graph(net.add("attention", q, k, v, mask, scale=0.3, fill=-np.inf, seen=True,
+                              zeroed=zeroed))
+    check(graph, [normal(rows, *v.type.shape[1:]) for v in graph.inputs])
+
+
 @pytest.mark.parametrize("dtype", ["f32", "f64"])
 @pytest.mark.parametrize("N", [0, 1, 2, 3, 8, 9, 17])
 def test_softmax(N, dtype):

@@ -76,6 +76,8 @@ def test_an_op_has_every_aspect(name: str) -> None:
 
 # -- types -----------------------------------------------------------------------------------------
 
+ATTENTION = {"scale": 0.5, "fill": -np.inf, "seen": True, "zeroed": "none"}
+
 TYPES: list[tuple[str, list[Any], dict[str, Any], TensorType]] = [
     ("add", [f32(B, 4), f32(4)], {}, f32(B, 4)),
     ("add", [f32(B, 1), f32(1, T)], {}, f32(B, T)),
@@ -85,6 +87,8 @@ TYPES: list[tuple[str, list[Any], dict[str, Any], TensorType]] = [
     ("linear", [f32(B, T, 4), f32(3, 4), f32(3)], {}, f32(B, T, 3)),
     ("linear", [f32(4), f32(3, 4)], {}, f32(3)),
     ("matmul", [f32(B, 1, 2, T), f32(5, T, 3)], {}, f32(B, 5, 2, 3)),
+    ("attention", [f32(B, 2, T, 4), f32(B, 1, 3, 4), f32(3, 5), bools(T, 1), f32(B, 1, 1, 3)],
+     ATTENTION, f32(B, 2, T, 5)),
     ("embedding", [TensorType("i32", (B, T)), f32(10, 4)], {}, f32(B, T, 4)),
     ("softmax", [f32(B, T)], {"axis": 1, "scale": 2.0}, f32(B, T)),
     ("layer_norm", [f32(B, 3, 4), f32(3, 4)], {"axes": (1, 2), "eps": 0.1}, f32(B, 3, 4)),
@@ -234,6 +238,16 @@ REFUSED: list[tuple[str, list[Any], dict[str, Any], str]] = [
     ("matmul", [f32(4), f32(4)], {}, "cannot multiply matrices f32[4] @ f32[4]"),
     ("matmul", [f32(B, 4), f32(3, 4)], {}, "cannot multiply matrices"),
     ("matmul", [f32(2, B, 4), f32(3, 4, 5)], {}, "cannot broadcast f32[2] with f32[3]"),
+    ("attention", [f32(T, 4), f32(4), f32(3, 5)], ATTENTION, "attention needs q[..., L, E]"),
+    ("attention", [f32(T, 4), f32(3, 2), f32(3, 5)], ATTENTION, "cannot multiply matrices"),
+    ("attention", [f32(T, 4), f32(3, 4), f32(2, 5)], ATTENTION, "cannot multiply matrices"),
+    ("attention", [f32(T, 4), f32(3, 4), f32(3, 5), f32(2, 1, 3)], ATTENTION,
+     "cannot have the mask f32[2, 1, 3]"),
+    ("attention", [f32(T, 4), f32(3, 4), f32(3, 5), i64(T, 3)], ATTENTION,
+     "cannot have the mask i64[T, 3]"),
+    ("attention", [f32(T, 4), f32(3, 4)], ATTENTION, "attention takes at least 3 operands, not 2"),
+    ("attention", [f32(T, 4), f32(3, 4), f32(3, 5)], ATTENTION | {"zeroed": "all"},
+     "zeroed of attention is none, unseen or undefined, not 'all'"),
     ("embedding", [f32(B), f32(10, 4)], {}, "embedding needs i32 or i64 ids"),
     ("embedding", [INTS, f32(10)], {}, "a table [V, D]"),
     ("embedding", [INTS, TensorType("i64", (10, 2))], {}, "expected floats"),

@@ -51,6 +51,13 @@ WHERES = {
 }
 
 
+def test_divided_scores():
+    becomes(FuseAttention(), ATTENTION.replace("mul(%q, 0.3)", "div(%q, 3.0)"),
+            AFTER.replace("0.3", "0.3333333333333333"))
+    added = masked("add(%3, %p)", "div(%2, 3.0)").replace("%seen: bool[B, 4, 1] = lt(%p, 0.0)", "")
+    becomes(FuseAttention(), added, added.replace("div(%2, 3.0)", "mul(%2, 0.3333333333333333)"))
+
+
 @pytest.mark.parametrize("before, after", WHERES.items())
 def test_a_scale_under_a_mask(before, after):
     expected = masked(after, scale="0.5").replace("        %3: f32[B, 4, 4] = matmul(%q, %1)\n", "")

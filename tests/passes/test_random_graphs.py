@@ -25,6 +25,7 @@ from nncompile.passes import (
     ReduceStrength,
     RemoveIdentity,
     SinkViews,
+    UseAttention,
     UseGELU,
     UseLayerNorm,
     UseLinear,
@@ -40,7 +41,7 @@ PASSES = (DCE(), CSE(), FoldConstants(), UseLiterals(), RemoveIdentity(), Compos
           ReduceStrength(), UseLayerNorm(), UseRMSNorm(), UseGELU(), UseSiLU(), UseLogSoftmax(),
           FuseSoftmax(), FuseAttention(), SinkViews(), UseLinear(), FoldBatchNorm(), MergeLinear(),
           FuseLinear(), FuseLinear(steps=2), JoinLinear(), FuseElementwise(),
-          FuseElementwise(steps=1))
+          FuseElementwise(steps=1), UseAttention())
 BOUNDED = [step.name for step in PASSES if not getattr(step, "exact", True)]
 
 sizes = st.sampled_from([0, 1, 3])

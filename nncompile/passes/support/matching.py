@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from math import frexp, isclose
+from math import frexp, isclose, isfinite
 
 from ir import OPS, Context, Graph, Node, Operand, Value, rewrite
 
@@ -51,6 +51,17 @@ def both_ways(inputs: Sequence[Operand]) -> list[tuple[Operand, Operand]]:
     return [(first, second), (second, first)]
 
 
+def times_number(node: Node) -> tuple[Value, float] | None:
+    """Returns x and c where a node is x * c, or x / (1 / c), and c is a finite number."""
+    match node:
+        case Node(op="mul", inputs=(Value() as x, float(c)) | (float(c), Value() as x)) \
+                if isfinite(c):
+            return x, c
+        case Node(op="div", inputs=(Value() as x, float(c))) if is_normal(c):
+            return x, 1 / c
+    return None
+
+
 def with_known_weights(node: Node | None, context: Context) -> Node | None:
     """Returns the node if it is a linear whose weight and bias are known at load time."""
     known = node is not None and node.op == "linear" and all(
@@ -72,4 +83,9 @@ def is_close(a: float, b: float, dtype: str) -> bool:
 
 def is_power_of_two(c: float) -> bool:
     """Returns whether 1 / c is exact in float32, and neither it nor c is subnormal there."""
-    return abs(frexp(c)[0]) == 0.5 and 2.0**-126 <= abs(c) <= 2.0**126
+    return abs(frexp(c)[0]) == 0.5 and is_normal(c)
+
+
+def is_normal(c: float) -> bool:
+    """Returns whether c and 1 / c are finite in float32, and not subnormal there."""
+    return 2.0**-126 <= abs(c) <= 2.0**126
