@@ -94,11 +94,8 @@ def test_attention_written_with_operators():
         %3: f32[B, 4, 16] = linear(%q, %2)
         %4: f32[B, 4, 8] = slice(%3) {axis = 2, start = 0, stop = 8, step = 1}
         %5: f32[B, 4, 8] = slice(%3) {axis = 2, start = 8, stop = 16, step = 1}
-        %6: f32[B, 8, 4] = transpose(%5) {axes = [0, 2, 1]}
-        %7: f32[B, 4, 4] = matmul(%4, %6)
-        %8: f32[B, 4, 4] = softmax(%7) {axis = 2, scale = 0.5}
-        %9: f32[B, 4, 8] = matmul(%8, %5) then add(%q)
-        return %9""")
+        %6: f32[B, 4, 8] = attention(%4, %5, %5) {SCALED} then add(%q)
+        return %6""".replace("SCALED", "scale = 0.5, fill = -inf, seen = true, zeroed = none"))
 
 
 def test_a_dead_user_does_not_keep_a_chain_apart():
