@@ -223,17 +223,15 @@ def test_a_transformer_block_written_by_hand():
         %9: f32[B, T, 4, 4] = reshape(%5) {shape = [B, T, 4, 4]}
         %10: f32[B, T, 4, 4] = reshape(%6) {shape = [B, T, 4, 4]}
         %11: f32[B, 4, T, 4] = transpose(%10) {axes = [0, 2, 1, 3]}
-        %12: f32[B, 4, 4, T] = transpose(%9) {axes = [0, 2, 3, 1]}
-        %13: f32[B, 4, T, T] = matmul(%8, %12)
-        %14: f32[B, 4, T, T] = softmax(%13) {axis = 3, scale = 0.5}
-        %15: f32[B, 4, T, 4] = matmul(%14, %11)
-        %16: f32[B, T, 4, 4] = transpose(%15) {axes = [0, 2, 1, 3]}
-        %17: f32[B, T, 16] = reshape(%16) {shape = [B, T, 16]}
-        %18: f32[B, T, 16] = linear(%17, @out.weight, @out.bias) then add(%x)
-        %19: f32[B, T, 16] = rms_norm(%18, @scale2) {axes = [2], eps = 1e-06}
-        %20: f32[B, T, 64] = linear(%19, @up.weight, @up.bias) then gelu
-        %21: f32[B, T, 16] = linear(%20, @down.weight, @down.bias) then add(%18)
-        return %21""")
+        %12: f32[B, 4, T, 4] = transpose(%9) {axes = [0, 2, 1, 3]}
+        %13: f32[B, 4, T, 4] = attention(%8, %12, %11) {SCALED}
+        %14: f32[B, T, 4, 4] = transpose(%13) {axes = [0, 2, 1, 3]}
+        %15: f32[B, T, 16] = reshape(%14) {shape = [B, T, 16]}
+        %16: f32[B, T, 16] = linear(%15, @out.weight, @out.bias) then add(%x)
+        %17: f32[B, T, 16] = rms_norm(%16, @scale2) {axes = [2], eps = 1e-06}
+        %18: f32[B, T, 64] = linear(%17, @up.weight, @up.bias) then gelu
+        %19: f32[B, T, 16] = linear(%18, @down.weight, @down.bias) then add(%16)
+        return %19""".replace("SCALED", "scale = 0.5, fill = -inf, seen = true, zeroed = none"))
 
 
 def test_attention_of_one_layer_reads_one_weight():
