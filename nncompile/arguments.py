@@ -16,13 +16,14 @@ import numpy as np
 import ir
 from ir.types import DTYPES, Dim, NDArray, TensorType, bind_sizes, evaluate_dim, symbol_name
 from nncompile.backend import CallSpec, Shape, too_many_inputs
-from nncompile.conversion import cast, numbers, rounded
+from nncompile.conversion import cast, floats, is_masked, numbers, rounded
 from nncompile.errors import InputError
 from nncompile.structure import Nesting
 
 _MOST_WORK: Any = 10_000         # steps of a search for a common element; more: there may be one
 _ORDERS: tuple[Literal["<", ">"], ...] = ("<", ">")
 
+_call: Callable[..., Any] = operator.call
 KEYWORDS = "keywords"            # the argument of a call that holds more arguments of the forward
 
 
@@ -39,7 +40,7 @@ class Arguments:
         self._count = len(spec.inputs)
         if nesting is not None:
             self._read = nesting.inputs.reader()
-        self.converters = [_Input(name, type_).convert
+        self._converters = [_Input(name, type_).converter()
                             for name, type_ in zip(spec.names, spec.inputs, strict=True)]
 
     def split(self, keywords: Mapping[str, Any]) -> tuple[dict[str, Any], Any, dict[str, Any]]:
@@ -72,8 +73,11 @@ class Arguments:
         The arguments are the arrays: those of a model that nests them are in order already.
         Raises InputError for arguments that are missing, unexpected or too many.
         """
-        if not keywords and len(args) == self._count:          # nothing to arrange, quickly
-            return args, (), keywords
+        if len(args) == self._count:                           # as below, quickly
+            if not keywords:
+                return args, (), keywords
+            if len(keywords) == 1 and "out" in keywords:
+                return args, self._outputs_in_order(keywords["out"]), {}
         named, out, options = self.split(keywords)
         return self._in_order(args, named), self._outputs_in_order(out), options
 
@@ -139,7 +143,9 @@ class Arguments:
 
         Raises InputError for what does not cast to its dtype without loss.
         """
-        return [convert(x) for convert, x in zip(self.converters, inputs, strict=True)]
+        if self._count == 1:                                   # as below, quickly
+            return [self._converters[0](*inputs)]
+        return list(map(_call, self._converters, inputs))
 
     def size_reader(self, dims: Sequence[Dim]) -> Callable[[Sequence[Any]], list[int]]:
         """Returns a function of a legal call's inputs that evaluates sizes."""
@@ -209,20 +215,39 @@ class _Input:
         # Python's numbers, as NumPy reads them, of which each becomes one of this dtype
         self._rounded = frozenset(known) if self._dtype.kind == "f" else self._safe
 
-    def convert(self, given: Any) -> NDArray:
-        """Returns a plain array of the dtype: `given` itself if it is one."""
-        array, own = (given, True) if type(given) is np.ndarray else self._numbers(given)
-        if array.dtype not in (self._safe if own else self._rounded):
-            array = self._cast(array, own)
-        plain = rounded(array, self._dtype, "C")
-        return plain.copy() if plain is array and not plain.flags.aligned else plain
+    def converter(self) -> Callable[[Any], NDArray]:
+        """Returns a function that makes a plain array of the dtype: `given` itself if it is one.
 
-    def _numbers(self, given: Any) -> tuple[NDArray, bool]:
-        try:
-            return numbers(given)
-        except InputError as error:
-            raise InputError(f"input {self._name!r} is {self._type}, and no array can be made of "
-                             f"what was given: {error}") from None
+        It is a closure, and asks first for what is most likely, as every call runs through it that
+        has an input to be copied.
+        """
+        of_floats = self._dtype.kind == "f"
+        dtype, ndarray, safe, known = self._dtype, np.ndarray, self._safe, self._rounded
+
+        def convert(given: Any) -> NDArray:
+            array: NDArray = given
+            own = True
+            if type(given) is not ndarray:
+                if type(given) is list and of_floats and (
+                        listed := floats(given, dtype)) is not None:
+                    return listed
+                try:
+                    array, own = numbers(given)
+                except InputError as error:
+                    raise self._no_array(error) from None
+            found = array.dtype
+            if found is dtype:
+                plain = array.astype(dtype, "C", "unsafe", True, False)
+            else:
+                if found not in (safe if own else known):
+                    array = self._cast(array, own)
+                plain = rounded(array, dtype, "C")
+            return plain.copy() if plain is array and not plain.flags.aligned else plain
+        return convert
+
+    def _no_array(self, error: InputError) -> InputError:
+        return InputError(f"input {self._name!r} is {self._type}, and no array can be made of what "
+                          f"was given: {error}")
 
     def _cast(self, array: NDArray, own: bool) -> NDArray:
         try:
@@ -235,7 +260,7 @@ class _Input:
 
 
 def _is_writeable(out: Any, type_: TensorType) -> bool:
-    return (isinstance(out, np.ndarray) and not isinstance(out, np.ma.MaskedArray)
+    return (isinstance(out, np.ndarray) and not is_masked(out)
             and out.flags.writeable and out.dtype == DTYPES[type_.dtype]
             and out.ndim == type_.ndim and not _overlaps_itself(out))
 
@@ -264,7 +289,7 @@ def _described(given: Any) -> str:
     if not isinstance(given, np.ndarray):
         return f"a {type(given).__name__}"
     notes = [note for note, holds in (
-        ("masked", isinstance(given, np.ma.MaskedArray)),
+        ("masked", is_masked(given)),
         ("read-only", not given.flags.writeable),
         ("elements share memory", _overlaps_itself(given))) if holds]
     return f"{given.dtype} {given.shape}" + f" ({', '.join(notes)})" * bool(notes)

@@ -7,19 +7,25 @@ ends of sentences; the caller says what was to be converted.
 from __future__ import annotations
 
 import sys
+from sys import modules
 from typing import Any
 
 import numpy as np
+from numpy import asarray
 
 from ir import Error, NDArray
 from ir.float_mode import StandardFloats, is_standard
 from nncompile.errors import InputError
 
+_DOUBLE = np.dtype(float)                        # what NumPy chooses for Python's floats
 _NUMBERS = "biuf"                                # kinds of NumPy's own dtypes
 _WHAT_KINDS_ARE = {"c": "complex numbers are no real ones", "U": "text is no number",
                    "S": "bytes are no numbers", "O": "objects are no numbers",
                    "M": "dates are no numbers", "m": "time spans are no numbers"}
 _WITHOUT_DTYPE = frozenset((list, tuple, int, float, bool, complex, str, bytes, type(None)))
+_MASKS = "numpy.ma.core"                         # without that module nobody has made one
+_LISTS = frozenset((list, tuple))
+_WITHOUT_ITEMS = frozenset((int, float, bool))
 _ARRAYS = ("__array__", "__array_interface__", "__array_struct__")
 _Dtype = np.dtype[Any]
 
@@ -31,15 +37,14 @@ def numbers(given: Any) -> tuple[NDArray, bool]:
     their bfloat16 and float8 become float32. The array may share the memory of what was given.
     Raises InputError, whose message goes on after "no array can be made of it: ".
     """
-    known = type(given) in _WITHOUT_DTYPE
-    tensor = not known and _is_tensor(given)
-    own = tensor or (not known and _is_array(given))
+    own = tensor = False
+    if type(given) not in _WITHOUT_DTYPE:
+        tensor = _is_tensor(given)
+        own = tensor or _is_array(given)
     try:
-        if tensor:
-            array = _from_torch(given)
-        else:
+        if not tensor and _MASKS in modules:
             _refuse_masks(given)
-            array = np.asarray(given)
+        array = _from_torch(given) if tensor else asarray(given)
     except (Error, MemoryError):
         raise
     except Exception as error:                   # of whatever code the object brings along
@@ -51,6 +56,27 @@ def numbers(given: Any) -> tuple[NDArray, bool]:
     if hasattr(given, "toarray"):
         raise InputError("it is sparse: pass its .toarray()")
     raise InputError(_WHAT_KINDS_ARE.get(array.dtype.kind, f"{array.dtype} is no number"))
+
+
+def floats(given: list[Any], dtype: _Dtype) -> NDArray | None:
+    """Returns a list of Python's floats as an array of a dtype of floats; quicker than `numbers`.
+
+    None where it is no such list, or takes more than this.
+    """
+    try:
+        if _MASKS in modules:
+            _refuse_masks(given)
+        array = asarray(given)
+        if array.dtype is _DOUBLE and is_standard():
+            return array.astype(dtype)
+    except Exception:                            # numbers() says what it is
+        pass
+    return None
+
+
+def is_masked(given: Any) -> bool:
+    """Returns whether it is a masked array; the module of these is not imported for that."""
+    return _MASKS in modules and isinstance(given, modules[_MASKS].MaskedArray)
 
 
 def cast(array: NDArray, dtype: _Dtype, casting: str) -> NDArray:
@@ -84,7 +110,7 @@ def rounded(array: NDArray, dtype: _Dtype, order: Any = "K") -> NDArray:
 
     It is the array itself where it has the dtype and the order.
     """
-    if dtype.kind != "f" or array.dtype == dtype or is_standard():
+    if is_standard() or dtype.kind != "f" or array.dtype == dtype:
         try:
             return array.astype(dtype, order, "unsafe", True, False)
         except (FloatingPointError, RuntimeWarning):
@@ -105,13 +131,18 @@ def _is_array(given: Any) -> bool:
 
 
 def _refuse_masks(given: Any) -> None:
-    """Raises InputError for a masked array, by itself or in a list."""
-    module = sys.modules.get("numpy.ma.core")    # without it nobody has made one
-    if module is None:
-        return
-    kinds = set(map(type, given)) if type(given) in (list, tuple) else {type(given)}
-    if not kinds <= _WITHOUT_DTYPE and any(issubclass(k, module.MaskedArray) for k in kinds):
-        raise InputError("its mask would be dropped: pass .filled(value)")
+    """Raises InputError for a masked array, by itself or in lists, of which only lists are read.
+
+    Numbers in a list are not looked at one by one: that would take as long as converting them.
+    """
+    rows = given if type(given) in _LISTS else (given,)
+    while rows:
+        if not _WITHOUT_DTYPE.issuperset(map(type, rows)) and any(map(is_masked, rows)):
+            raise InputError("its mask would be dropped: pass .filled(value)")
+        first = rows[0]
+        if type(first) not in _LISTS or (first and type(first[0]) in _WITHOUT_ITEMS):
+            return
+        rows = [item for row in rows if type(row) in _LISTS for item in row]
 
 
 def _large_integers(array: NDArray, dtype: _Dtype) -> NDArray:

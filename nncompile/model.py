@@ -251,9 +251,8 @@ class CompiledModel:
     def _convert(self, /, *args: Any, **keywords: Any) -> Any:
         """The target's fallback: calls again with what the target takes, or says what is wrong.
         """
-        arguments = self._arguments
-        given, outs, options = arguments.arranged(args, keywords)
-        arrays = [convert(value) for convert, value in zip(arguments.converters, given)]   # noqa: B905  as many
+        given, outs, options = self._arguments.arranged(args, keywords)
+        arrays = self._arguments.arrays(given)
         call = self._loaded.call_into
         return call(*arrays, *outs, **options) if options else call(*arrays, *outs)
 
