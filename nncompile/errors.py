@@ -19,6 +19,10 @@ class InputError(Error, ValueError):
     """An argument, an array or a state dict that does not fit what it was given to."""
 
 
+class GradientError(Error, RuntimeError):
+    """A gradient that cannot be computed, or an array that cannot have one."""
+
+
 class TraceError(Error):
     """A forward that cannot be recorded. It says in which layer, on what, and at which line."""
 

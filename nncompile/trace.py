@@ -20,10 +20,11 @@ from ir import Error, Graph, NDArray, TensorType, Value, Where, parse_type, type
 from ir.ops import Attrs
 from ir.types import symbol
 from nncompile.array import Array, describe, to_array
-from nncompile.array.dispatch import Change, Payload, current, is_ours
+from nncompile.array.dispatch import Change, current, is_ours
 from nncompile.array.lengths import symbolic_lengths
 from nncompile.array.recording import Recorder
 from nncompile.array.sizes import TracedNumber, is_traced
+from nncompile.array.tape import Payload, bare
 from nncompile.draws import Draws
 from nncompile.errors import InputError, TraceError
 from nncompile.nn.containers import Sequential
@@ -259,8 +260,8 @@ class _Recorder(Recorder, Run):
 
         Raises TraceError for a value of another trace.
         """
-        if not isinstance(payload, Value) and id(payload) in self.paths:
-            return self.parameter(payload)
+        if not isinstance(payload, Value) and id(bare(payload)) in self.paths:
+            return self.parameter(bare(payload))
         return super().value(payload)
 
     def op(self, name: str, operands: Sequence[Payload | float], attrs: Attrs) -> Payload:
@@ -271,16 +272,16 @@ class _Recorder(Recorder, Run):
     def copied(self, payload: Payload) -> Payload:
         """Returns a payload that stays: of the model's state its value, which load_weights changes.
         """
-        if not isinstance(payload, Value) and id(payload) in self.paths:
-            return self.parameter(payload)
+        if not isinstance(payload, Value) and id(bare(payload)) in self.paths:
+            return self.parameter(bare(payload))
         return super().copied(payload)
 
     def use(self, owned: Array) -> None:
         """Raises TraceError for a Parameter or buffer that the model does not have."""
-        if isinstance(owned._payload, Value) or id(owned._payload) in self.paths:
+        if isinstance(owned._payload, Value) or id(bare(owned._payload)) in self.paths:
             return
         self.paths = _paths_of(self.model)       # a lazy layer may have made it just now
-        if id(owned._payload) not in self.paths:
+        if id(bare(owned._payload)) not in self.paths:
             self.fail("a Parameter is used that the model does not have: modules kept in a list "
                       "belong into an nn.ModuleList", [owned.type])
 
@@ -313,7 +314,7 @@ class _Recorder(Recorder, Run):
         """Raises TraceError for an array from before this call, such as the model's state."""
         if isinstance(change.payload, Value) or change.made_in == self.number:
             return
-        path = self.paths.get(id(change.payload))
+        path = self.paths.get(id(bare(change.payload)))
         name = f"{path}, which the model owns" if path else "an array made outside of the forward"
         self.fail(f"{change.what} would change {name}, in every call anew: a traced model has no "
                   "state that changes; clone() it and change that", [change.type])
@@ -436,7 +437,7 @@ def _is_of_trace(value: Any) -> bool:
 def _paths_of(model: Module) -> dict[int, str]:
     """The first name of each array in the model's state, by the id of its numbers."""
     state = model._arrays_in_state()
-    return {id(array._payload): path for path, array in reversed(state.items())}
+    return {id(bare(array._payload)): path for path, array in reversed(state.items())}
 
 
 def _report(message: str, layer: str, operands: Iterable[Any], origin: tuple[str, int]) -> str:

@@ -9,8 +9,9 @@ The class is put together from mixins, each in its own module:
     dispatch                                                             who computes an op
     sizes                                                                what a forward sees of them
     storage                                                              what arrays share
-    core < elementwise < shapes < reductions < selection < products < inplace < array
-                                                                         the methods, by families
+    tape, differentiation                                                gradients
+    core < elementwise < shapes < reductions < selection < products < inplace < differentiation
+         < array                                                         the methods, by families
     creation                                                             new arrays, joined arrays
     numpy_functions                                                      NumPy's functions on them
 """

@@ -10,13 +10,13 @@ import numpy as np
 import nncompile.array.core as core
 from ir import Error
 from nncompile.array.core import Core, check_device, filled, is_device
+from nncompile.array.differentiation import Differentiable
 from nncompile.array.dtypes import Scalar, name_of
 from nncompile.array.indexing import flat
-from nncompile.array.inplace import Inplace
 from nncompile.placeholders import missing
 
 
-class Array(Inplace):
+class Array(Differentiable):
     """An n-dimensional array: numbers, or a stand-in for them while a model is traced.
 
     The methods are named as torch.Tensor's, take the same arguments and return the same values;

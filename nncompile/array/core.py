@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial, reduce
 from typing import Any, ClassVar, Self
+from weakref import ref
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
@@ -14,7 +15,7 @@ from numpy.typing import DTypeLike
 from ir import DTYPES, DimExpr, Error, NDArray, TensorType, Value, product, same, type_of
 from ir.float_mode import StandardFloats
 from ir.types import Floored, symbol
-from nncompile.array.dispatch import Change, Payload, current
+from nncompile.array.dispatch import Change, current
 from nncompile.array.dtypes import (
     DEFAULT_FLOAT,
     OF_IR,
@@ -38,14 +39,15 @@ from nncompile.array.sizes import (
     size_of_graph,
 )
 from nncompile.array.storage import VIEWS, Storage, ViewOp, before
-from nncompile.errors import InputError
+from nncompile.array.tape import Leaf, Payload, Tracked, bare
+from nncompile.errors import GradientError, InputError
 from nncompile.placeholders import find
 
 Axes = int | Sequence[int] | None
 DType = DTypeLike | None
 
 _LARGEST_EXACT = 2**53                           # a literal of the IR is a double
-_SHARED = {"_storage", "_view_ops", "_version", "_seen", "_viewed_leaf"}
+_SHARED = {"_storage", "_view_ops", "_version", "_seen", "_viewed_leaf", "_leaf_on_tape"}
 
 
 class Device(str):
@@ -86,13 +88,6 @@ def check_device(device: Any) -> None:
                          "torch.cuda.is_available(), which is False")
 
 
-class RemovableHandle:
-    """The handle of a hook that is never called."""
-
-    def remove(self) -> None:
-        """Does nothing."""
-
-
 class ArrayType(TensorType):
     """The type of an array, as the IR has it; and, called, torch's Tensor.type.
 
@@ -130,19 +125,21 @@ class Core(NDArrayOperatorsMixin):
 
     __hash__ = object.__hash__
 
-    requires_grad = False
-    grad = None                                  # no gradient is ever computed
+    grad: Any = None                             # the sum of the gradients, once there is one
     _storage: Storage
     _view_ops: tuple[ViewOp, ...]
     _version: int
     _seen: Payload
     _in_memory = False                           # whether changes go into the ndarray itself
+    _is_leaf_of_tape = False                     # whether `requires_grad` was set
+    _detached = False                            # whether what it shares is used without gradient
     _viewed_leaf: Core | None = None
+    _leaf_on_tape: Callable[[], Leaf | None] | None = None   # a weak reference
 
     def __init__(self, payload: Any) -> None:
         if isinstance(payload, np.ndarray):
             type_of(payload)
-        elif not isinstance(payload, Value):
+        elif not isinstance(payload, Value | Tracked):
             raise Error(f"an Array is made of an ndarray, not of {describe(payload)}: "
                         "torch.tensor(data) and torch.Tensor(data) take numbers and lists")
         self._payload = payload
@@ -153,7 +150,12 @@ class Core(NDArrayOperatorsMixin):
     def _payload(self) -> Payload:
         """The array's numbers, or its value in the graph that is traced, as they are now."""
         if self._version != self._storage.version:
-            self._seen, self._version = self._storage.seen(self._view_ops), self._storage.version
+            first = None
+            if isinstance(self._seen, Tracked) and self._viewed_leaf is not None:
+                first = self._viewed_leaf._on_tape()     # the leaf was changed in no_grad()
+            seen = self._storage.seen(self._view_ops, first)
+            self._seen = bare(seen) if self._detached else seen
+            self._version = self._storage.version
         return self._seen
 
     @_payload.setter
@@ -164,18 +166,33 @@ class Core(NDArrayOperatorsMixin):
 
     def _as_operand(self) -> Payload:
         """Returns the payload, which is about to be an operand of an op."""
-        return self._payload
+        payload = self._payload
+        if self._is_leaf_of_tape and grad_enabled.get() and not current.get().records:
+            return self._on_tape()
+        return bare(payload) if current.get().records else payload
+
+    def _on_tape(self) -> Leaf:
+        """Returns the payload of a leaf whose gradient is wanted: the same one while it is in use.
+        """
+        numbers = bare(self._payload)
+        known = None if self._leaf_on_tape is None else self._leaf_on_tape()
+        if known is None or known.numbers is not numbers:
+            known = Leaf(numbers, self)
+            self._leaf_on_tape = ref(known)
+        return known
 
     def _share(self, other: Core, *ops: ViewOp) -> Self:
         """Makes this array a view of `other`: the result of these view ops on it."""
         self._storage, self._view_ops = other._storage, other._view_ops + ops
         self._version, self._viewed_leaf = other._storage.version, other._leaf
+        if other._detached:
+            self._detached = True
         return self
 
     @property
     def _leaf(self) -> Core | None:
-        """The Parameter that this array is, or is a view of; otherwise None."""
-        return self._viewed_leaf
+        """The leaf or Parameter that this array is, or is a view of; otherwise None."""
+        return self if self._is_leaf_of_tape else self._viewed_leaf
 
     def _apart(self) -> Self:
         """Returns a copy, which no later change of this array reaches."""
@@ -187,7 +204,7 @@ class Core(NDArrayOperatorsMixin):
         In torch it depends on the memory layout, which the IR does not have. The result is usable
         until one of the two is changed in place; then using the other raises Error.
         """
-        result = Core._array(self._payload)
+        result = Core._array(self._as_operand())
         result._storage.relate(whole._storage)
         return result
 
@@ -198,17 +215,18 @@ class Core(NDArrayOperatorsMixin):
         Raises Error where the array may not be changed now, or where it is a view in which one
         element has several places.
         """
-        storage, leaf, part = self._storage, self._leaf, given._payload
+        storage, leaf, part = self._storage, self._leaf, given._as_operand()
         frozen = leaf is not None and leaf.requires_grad and grad_enabled.get()
         current.get().check_change(Change(name, self.type, storage.value, storage.made_in, frozen))
-        self._storage.change(before(storage.value, self._view_ops, part), self._view_ops)
+        value = before(storage.value, self._view_ops, part)
+        self._storage.change(value, self._view_ops)
         if isinstance(part, Value):              # known without repeating the ops
             self._seen, self._version = part, self._storage.version
         return self
 
     def __getstate__(self) -> dict[str, Any]:
         kept = {name: v for name, v in vars(self).items() if name not in _SHARED}
-        return {**kept, "payload": self._payload}
+        return {**kept, "payload": bare(self._payload)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._payload = state["payload"]
@@ -217,7 +235,10 @@ class Core(NDArrayOperatorsMixin):
     def __repr__(self) -> str:
         if isinstance(self._payload, Value):
             return f"Array({self._payload.type})"
-        return np.array_repr(self._payload).replace("array", "Array", 1)
+        text = np.array_repr(bare(self._payload)).replace("array", "Array", 1)
+        if self.grad_fn is not None:
+            return f"{text[:-1]}, grad_fn={self.grad_fn!r})"
+        return f"{text[:-1]}, requires_grad=True)" if self._is_leaf_of_tape else text
 
     # -- type --------------------------------------------------------------------------------------
 
@@ -233,7 +254,7 @@ class Core(NDArrayOperatorsMixin):
     def _type(self) -> TensorType:
         """The type without the call: a new object for each `type` takes ten times as long."""
         known = self._seen                       # a change in place keeps the type
-        return known.type if isinstance(known, Value) else type_of(known)
+        return known.type if isinstance(known, Value | Tracked) else type_of(known)
 
     @property
     def shape(self) -> Size:
@@ -328,20 +349,10 @@ class Core(NDArrayOperatorsMixin):
         """The array itself: its numbers are real."""
         return self
 
-    def register_hook(self, hook: Any) -> RemovableHandle:
-        """Does nothing but return a handle with remove(): no gradient is ever computed."""
-        return RemovableHandle()
-
     is_cuda = is_sparse = is_quantized = is_meta = is_mps = is_mkldnn = is_nested = False
-    is_xpu = is_ipu = is_xla = is_vulkan = is_mtia = is_maia = is_sparse_csr = retains_grad = False
+    is_xpu = is_ipu = is_xla = is_vulkan = is_mtia = is_maia = is_sparse_csr = False
     is_cpu = True
-    grad_fn = None
     output_nr = 0
-
-    @property
-    def is_leaf(self) -> bool:
-        """True: nothing is computed with gradients."""
-        return True
 
     @property
     def layout(self) -> Any:
@@ -374,10 +385,43 @@ class Core(NDArrayOperatorsMixin):
     def __iter__(self) -> Iterator[Self]:
         return (self[i] for i in range(self.__len__()))   # type: ignore[index]
 
+    # -- gradients: see nncompile.array.tape and, for the other methods, .differentiation ----------
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients are kept: it was set, of a leaf, or the array is computed from one.
+
+        Setting it raises GradientError for an array that was computed, and for one of integers.
+        """
+        return self._is_leaf_of_tape or isinstance(self._payload, Tracked)
+
+    @requires_grad.setter
+    def requires_grad(self, requires_grad: bool) -> None:
+        if isinstance(self._payload, Tracked):
+            if requires_grad:
+                return
+            raise GradientError("you can only change requires_grad flags of leaf variables: this "
+                                "array was computed from one, detach() gives it without its "
+                                "gradient")
+        if requires_grad and self.dtype.kind != "f":
+            raise GradientError("only Tensors of floating point dtype can require gradients, not "
+                                f"{self._type}")
+        self._is_leaf_of_tape = bool(requires_grad)
+
     def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Sets `requires_grad` and returns the array. No gradient is computed."""
+        """Sets `requires_grad` and returns the array. Raises GradientError as setting it does."""
         self.requires_grad = requires_grad
         return self
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether no op with a gradient computed this array."""
+        return not isinstance(self._payload, Tracked)
+
+    @property
+    def grad_fn(self) -> Any:
+        """The step that goes back from this array to what it was computed from; None for a leaf."""
+        return None
 
     # -- numbers: while a model is traced, of arrays that depend on no input -----------------------
 
@@ -391,7 +435,7 @@ class Core(NDArrayOperatorsMixin):
         return current.get().numbers(self._as_operand(), what)
 
     def numpy(self, *, force: bool = False) -> NDArray:
-        """Returns the numbers as an ndarray that shares memory.
+        """Returns the numbers as an ndarray that shares memory, also where a gradient is kept.
 
         Raises Error in a trace where the array depends on an input.
         """
@@ -410,13 +454,15 @@ class Core(NDArrayOperatorsMixin):
         self._payload = as_array("data", data)._as_operand()
 
     def detach(self) -> Self:
-        """Returns a view that no longer counts as a part of a Parameter."""
-        result = Core._array(self._payload)._share(self)
-        result._viewed_leaf = None
+        """Returns a view without a gradient: a constant, as far as gradients are concerned."""
+        result = Core._array(bare(self._payload))._share(self)
+        result._viewed_leaf, result._detached = None, True
         return result
 
     def detach_(self) -> Self:
-        """Returns the array itself: there is no gradient that it could be a part of."""
+        """Takes the array off what computed it, so that it becomes a leaf; returns it."""
+        if isinstance(self._payload, Tracked):
+            self._payload = bare(self._payload)
         return self
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
@@ -462,12 +508,21 @@ def apply(name: str, *operands: Core | float, **attrs: Any) -> Any:
     payloads = [o if isinstance(o, float) else o._as_operand() for o in operands]
     attrs = {key: size_of_graph(value) for key, value in attrs.items()}
     payload = current.get().op(name, payloads, attrs)
+    if isinstance(payload, Tracked):
+        payload.versions = [(o._storage, o._storage.version) if isinstance(o, Core) else None
+                            for o in operands]
     whole = operands[0] if name in VIEWS else None
     if not isinstance(whole, Core):
-        return Core._array(payload)
+        result = Core._array(payload)
+        if isinstance(payload, Tracked):
+            payload.version = result._storage, 0
+        return result
     result = object.__new__(Core._array)     # with no storage of its own
     result._seen = payload
-    return result._share(whole, (name, attrs))
+    result._share(whole, (name, attrs))
+    if isinstance(payload, Tracked):
+        payload.version = result._storage, result._version
+    return result
 
 
 def operand(name: str, given: Any) -> Any:

@@ -1,8 +1,9 @@
 """The dispatcher, which computes or records each op of a forward: payloads in, payloads out.
 
-A payload is what an array holds: an ndarray, or a value of the graph that is being traced. Every
-function of arrays ends in ops of the IR, and hands them to the current dispatcher. The one here is
-eager and evaluates each op at once; `nncompile.trace` has another, which records it.
+A payload is what an array holds: an ndarray, an ndarray whose gradient may be asked for, or a value
+of the graph that is being traced. Every function of arrays ends in ops of the IR, and hands them to
+the current dispatcher. The one here is eager and evaluates each op at once; `nncompile.trace` has
+another, which records it.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ import numpy as np
 import ir
 from ir import Dim, Error, NDArray, TensorType, Value, type_of
 from ir.ops import Attrs, evaluate, infer
-
-Payload = NDArray | Value
+from nncompile.array.gradients import grad_enabled
+from nncompile.array.tape import Payload, Tracked
+from nncompile.errors import GradientError
 
 # Frames of these packages are not the user's.
 _OURS = (str(Path(__file__).parents[1]) + os.sep, *(
@@ -48,7 +50,7 @@ class Change(NamedTuple):
     type: TensorType                             # the array's
     payload: Payload                             # of its storage, which views share
     made_in: int                                 # the number of the dispatcher that made it
-    frozen: bool                                 # a Parameter whose gradient is kept, as in torch
+    frozen: bool                                 # a leaf that requires a gradient, or its view
 
 
 class Dispatcher:
@@ -66,10 +68,14 @@ class Dispatcher:
 
         Raises Error where the op's type rule refuses the operands.
         """
-        arrays = [self.numbers(o, name) if isinstance(o, Value) else o for o in operands]
+        arrays = [o if isinstance(o, float) else self.numbers(o, name) for o in operands]
         # The same type rules as in a trace, so that what runs here can also be compiled.
         infer(name, [type_of(a) if isinstance(a, np.ndarray) else a for a in arrays], attrs)
-        return evaluate(name, arrays, attrs)
+        result = evaluate(name, arrays, attrs)
+        if any(isinstance(o, Tracked) for o in operands) and result.dtype.kind == "f" and (
+                grad_enabled.get()):
+            return Tracked(result, name, operands, attrs)
+        return result
 
     def numbers(self, payload: Payload, what: str) -> NDArray:
         """Returns the numbers of a payload, which the operation `what` needs.
@@ -78,10 +84,13 @@ class Dispatcher:
         """
         if isinstance(payload, Value):
             raise Error(f"{what} got an array that was kept from a trace: it has no numbers")
-        return payload
+        return payload.numbers if isinstance(payload, Tracked) else payload
 
     def copied(self, payload: Payload) -> Payload:
         """Returns a payload that no later change of the numbers reaches."""
+        if isinstance(payload, Tracked):
+            copy = payload.numbers.copy()
+            return Tracked(copy, "identity", [payload]) if grad_enabled.get() else copy
         return payload.copy() if isinstance(payload, np.ndarray) else payload
 
     def decide(self, left: Dim, relation: str, right: Dim) -> bool:
@@ -107,8 +116,9 @@ class Dispatcher:
     def check_change(self, change: Change) -> None:
         """Raises Error where an array may not be changed in place."""
         if change.frozen:
-            raise Error(f"{change.what} changes a Parameter that requires a gradient: do it with "
-                        "no_grad(), or change its .data")
+            raise GradientError(f"{change.what} changes an array that requires a gradient (a leaf "
+                                "Variable that requires grad is being used in an in-place "
+                                "operation): do it with no_grad(), or change its .data")
 
 
 OUTSIDE = Dispatcher()                           # of every forward

@@ -1,8 +1,7 @@
-"""torch's switches for gradients, which models written for torch use.
+"""torch's switches for gradients: whether ops leave a tape, by which gradients are computed.
 
-No gradient is computed here. The switches decide only whether a Parameter may be changed in place,
-so that a model is checked as torch checks it: it may while gradients are off. Each is a context
-manager and a decorator.
+While gradients are off, a leaf that requires one may also be changed in place. Each switch is a
+context manager and a decorator.
 """
 
 from __future__ import annotations

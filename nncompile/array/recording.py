@@ -14,7 +14,8 @@ from ir.graph import RELATIONS, Node, depends_only_on
 from ir.interpret import evaluate_node
 from ir.ops import Attrs
 from ir.types import evaluate_dim, names_in, polynomial, terms
-from nncompile.array.dispatch import Dispatcher, Payload
+from nncompile.array.dispatch import Dispatcher
+from nncompile.array.tape import Payload, bare
 
 _OPPOSITE = {"==": "!=", "!=": "==", "<": ">=", "<=": ">", ">": "<=", ">=": "<"}
 
@@ -112,8 +113,8 @@ class Recorder(Dispatcher):
         Fails for what depends on an input or on a symbolic size.
         """
         if not isinstance(payload, Value):
-            self.observe([payload], what)
-            return _only_read(payload)
+            self.observe([bare(payload)], what)
+            return _only_read(bare(payload))
         value = self.value(payload)
         if value not in self.fixed:
             self.fail(f"{what} needs the numbers in an array that depends on an input, and while a "
@@ -152,7 +153,7 @@ class Recorder(Dispatcher):
         Fails for a value of another graph.
         """
         if not isinstance(payload, Value):
-            return self.constant(payload)
+            return self.constant(bare(payload))
         if payload not in self.known:
             self.fail("an array kept from another trace is used", [payload.type])
         return payload

@@ -22,7 +22,8 @@ import numpy as np
 
 from ir import DTYPES, DimExpr, Error, NDArray, Value, same
 from ir.ops import Attrs, with_trait
-from nncompile.array.dispatch import Payload, current
+from nncompile.array.dispatch import current
+from nncompile.array.tape import Payload
 
 ViewOp = tuple[str, Mapping[str, Any]]           # the name of an op, and its attributes
 
@@ -45,14 +46,15 @@ class Storage:
         self.lost = ""                           # why the value is unknown, or ""
         self.perhaps: WeakSet[Storage] = WeakSet()       # what may share memory with it
 
-    def seen(self, ops: tuple[ViewOp, ...]) -> Payload:
+    def seen(self, ops: tuple[ViewOp, ...], value: Payload | None = None) -> Payload:
         """Returns the value after these view ops.
 
+        value: the same value, as a leaf of the tape.
         Raises Error where the value is not known any more.
         """
         if self.lost:
             raise Error(self.lost)
-        value = self.value
+        value = self.value if value is None else value
         for old, changed in reversed(self.history):
             if not _apart(changed, ops):
                 break

@@ -1,13 +1,15 @@
-"""torch.autograd's names: functions with a forward of their own, of which no gradient is kept."""
+"""torch.autograd's names: gradients of eager arrays, and functions with a backward of their own."""
 
 from typing import TYPE_CHECKING
 
+from nncompile.array.differentiation import backward, grad
 from nncompile.array.gradients import enable_grad, inference_mode, no_grad, set_grad_enabled
 from nncompile.autograd.function import Function
 from nncompile.autograd.variable import Variable
 from nncompile.placeholders import getter
 
-__all__ = ["Function", "Variable", "enable_grad", "inference_mode", "no_grad", "set_grad_enabled"]
+__all__ = ["Function", "Variable", "backward", "enable_grad", "grad", "inference_mode", "no_grad",
+           "set_grad_enabled"]
 
 
 if not TYPE_CHECKING:                            # for mypy a missing name stays an error

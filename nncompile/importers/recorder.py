@@ -9,8 +9,9 @@ import numpy as np
 from ir import Error, NDArray, TensorType, Value, Where, type_of
 from ir.ops import Attrs, evaluate, infer, is_symbolic
 from ir.types import DimExpr, product
-from nncompile.array.dispatch import Payload, current
+from nncompile.array.dispatch import current
 from nncompile.array.recording import Recorder
+from nncompile.array.tape import Payload, bare
 
 FOLDED_AT_ONCE = 1 << 22                         # elements of one array that is computed here
 FOLDED_TOGETHER = 1 << 28                        # elements of all of them
@@ -48,7 +49,8 @@ class ImportRecorder(Recorder):
         """Returns the numbers of a known array. Raises Error for a value of the graph."""
         if isinstance(payload, Value):
             raise Error(f"{what} needs the numbers in an array, which are known in a call only")
-        return payload
+        known: NDArray = bare(payload)
+        return known
 
     def declare(self, kind: str, name: str, type_: TensorType, data: NDArray | None = None
                 ) -> Value:
@@ -81,7 +83,7 @@ class ImportRecorder(Recorder):
     def _folded(self, name: str, operands: Sequence[Payload | float], attrs: Attrs
                 ) -> NDArray | None:
         """Returns the result of known operands, or None where it would take much."""
-        known = [o for o in operands if not isinstance(o, Value)]
+        known = [bare(o) for o in operands if not isinstance(o, Value)]
         types = [type_of(o) if isinstance(o, np.ndarray) else o for o in known]
         result = infer(name, types, attrs)
         sizes = [o.size for o in known if isinstance(o, np.ndarray)]

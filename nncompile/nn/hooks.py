@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from itertools import count
 from typing import Any, Protocol
 
 from nncompile.errors import InputError
@@ -82,26 +81,3 @@ def _after(number: int, hook: Callable[..., Any], module: Hooked, args: Any, kwa
     if number in module._forward_hooks_with_kwargs:
         return hook(module, args, kwargs, result)
     return hook(module, args, result)
-
-
-class RemovableHandle:
-    """Removes a hook, by remove() or at the end of a `with` block."""
-
-    numbers = count()
-
-    def __init__(self, hooks: dict[int, Any], hook: Any, prepend: bool = False) -> None:
-        self.hooks = hooks
-        self.id = next(self.numbers)
-        hooks[self.id] = hook
-        if prepend and isinstance(hooks, OrderedDict):
-            hooks.move_to_end(self.id, last=False)
-
-    def remove(self) -> None:
-        """Removes the hook; does nothing if that was done before."""
-        self.hooks.pop(self.id, None)
-
-    def __enter__(self) -> RemovableHandle:
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self.remove()

@@ -14,11 +14,12 @@ from ir import Error, Value
 from ir.float_mode import StandardFloats
 from nncompile.array import Array, describe, to_array
 from nncompile.array.dispatch import OUTSIDE, current
+from nncompile.array.hooks import RemovableHandle
 from nncompile.array.introduction import introduce
 from nncompile.array.naming import named
 from nncompile.errors import InputError
 from nncompile.nn.calls import call, own_call
-from nncompile.nn.hooks import RemovableHandle, forward_between_hooks, no_hooks
+from nncompile.nn.hooks import forward_between_hooks, no_hooks
 from nncompile.nn.parameter import Buffer, Parameter, Uninitialized, as_data
 from nncompile.nn.running import running
 from nncompile.nn.state import Stateful
@@ -380,10 +381,18 @@ class Module(Stateful):
         return self
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Sets requires_grad of all parameters, and returns self. No gradient is computed."""
+        """Sets requires_grad of all parameters, and returns self."""
         for parameter in self.parameters():
             parameter.requires_grad = requires_grad
         return self
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Removes the gradients of all parameters, or makes them zeros without set_to_none."""
+        for parameter in self.parameters():
+            if set_to_none or parameter.grad is None:
+                parameter.grad = None
+            else:
+                parameter.grad = parameter.grad.detach().zero_()
 
     def to(self, *args: Any, device: Any = None, dtype: DTypeLike | None = None,
            non_blocking: bool = False) -> Self:

@@ -12,7 +12,7 @@ from ir import NDArray, type_of
 from ir.float_mode import StandardFloats
 from nncompile.array import Array
 from nncompile.array.core import check_device
-from nncompile.array.dispatch import Payload
+from nncompile.array.tape import Payload
 from nncompile.errors import InputError
 from nncompile.nn.running import running
 from nncompile.placeholders import getter
@@ -30,7 +30,7 @@ class _Owned(Array):
 
     def _as_operand(self) -> Payload:
         running.get().use(self)
-        return self._payload
+        return super()._as_operand()
 
     @property
     def data(self) -> Self:
@@ -51,9 +51,9 @@ class Parameter(_Owned):
 
     def __init__(self, data: Any = (), requires_grad: bool = True) -> None:
         super().__init__(data)
-        self.requires_grad = requires_grad
         if requires_grad and self.dtype.kind != "f":
             raise InputError(f"only arrays of floats can require a gradient, not {self.type}")
+        self.requires_grad = requires_grad
 
     @property
     def _leaf(self) -> Parameter:

@@ -14,9 +14,9 @@ import numpy as np
 
 from ir import NDArray
 from nncompile.array import Array
+from nncompile.array.hooks import RemovableHandle
 from nncompile.conversion import cast, numbers
 from nncompile.errors import InputError
-from nncompile.nn.hooks import RemovableHandle
 from nncompile.nn.parameter import Parameter, Uninitialized, as_data
 
 _EXTRA = "_extra_state"                          # the key of get_extra_state's result

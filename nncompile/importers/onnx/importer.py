@@ -18,6 +18,7 @@ from ir import DTYPES, DimExpr, Error, NDArray, TensorType, Value, Where, type_o
 from ir.types import Dim, symbol
 from nncompile.array import Array, describe
 from nncompile.array.dispatch import current
+from nncompile.array.tape import bare
 from nncompile.errors import InputError, ModelImportError
 from nncompile.extras import import_extra
 from nncompile.importers.names import graph_name, printable, size_name
@@ -396,7 +397,8 @@ class Importer:
             return value.elements
         payload = value._as_operand()
         if not isinstance(payload, Value):
-            return payload
+            known: NDArray = bare(payload)
+            return known
         if payload.kind == "parameter":
             self.read.add(payload.name)
             return self.recorder.builder.data[payload]

@@ -10,6 +10,7 @@ from ir.types import Dim, product, same
 from nncompile.array import Array, apply
 from nncompile.array.indexing import axis_of
 from nncompile.array.selection import flat_ids
+from nncompile.array.tape import bare
 from nncompile.importers.onnx.node import Node
 from nncompile.importers.onnx.operator import Operator, Rows
 from nncompile.importers.recorder import importing
@@ -20,7 +21,7 @@ def from_end(ids: Array, size: Dim) -> Array:
     """Returns indices with the negative ones counted from the end; those outside stay outside."""
     if ids.type.dtype not in ("i32", "i64"):
         raise Error(f"its indices are of int32 or int64, not {ids.type}")
-    known = ids._as_operand()
+    known = bare(ids._as_operand())
     if known in importing().not_negative if isinstance(known, Value) else not (known < 0).any():
         return ids
     below = apply("lt", ids, 0.0)
