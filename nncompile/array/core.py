@@ -198,6 +198,16 @@ class Core(NDArrayOperatorsMixin):
         """Returns a copy, which no later change of this array reaches."""
         return Core._array(current.get().copied(self._as_operand()))
 
+    def _as_it_was(self) -> Self:
+        """Returns this array as an operand of an op whose result will be written in its place.
+
+        The gradient of that op may read what was there before, which no write changes: a storage
+        gets another value.
+        """
+        if current.get().records or not grad_enabled.get() or self._is_leaf_of_tape:
+            return self
+        return Core._array(self._as_operand())
+
     def _perhaps_apart(self, whole: Core) -> Self:
         """Returns this view, where torch leaves open whether it is a view of `whole` or a copy.
 
@@ -220,6 +230,8 @@ class Core(NDArrayOperatorsMixin):
         current.get().check_change(Change(name, self.type, storage.value, storage.made_in, frozen))
         value = before(storage.value, self._view_ops, part)
         self._storage.change(value, self._view_ops)
+        if isinstance(value, Tracked):
+            value.version = self._storage, self._storage.version
         if isinstance(part, Value):              # known without repeating the ops
             self._seen, self._version = part, self._storage.version
         return self

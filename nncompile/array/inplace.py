@@ -31,7 +31,7 @@ _A = TypeVar("_A", bound=Products)
 def _changing(name: str) -> Callable[..., Any]:
     """Makes the in-place form of the method of that name."""
     def method(self: Inplace, *args: Any, **kwargs: Any) -> Any:
-        return self._become(f"{name}_", getattr(self, name)(*args, **kwargs))
+        return self._become(f"{name}_", getattr(self._as_it_was(), name)(*args, **kwargs))
 
     method.__name__ = method.__qualname__ = f"{name}_"
     method.__doc__ = f"Writes the result of {name} in place of the elements; returns the array."

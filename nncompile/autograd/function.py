@@ -18,6 +18,7 @@ from nncompile.array import Array
 from nncompile.array.dispatch import current
 from nncompile.array.gradients import grad_enabled, no_grad
 from nncompile.array.tape import Output, Outputs, bare, check_version
+from nncompile.errors import GradientError
 from nncompile.nn.calls import call
 from nncompile.placeholders import getter
 
@@ -148,8 +149,8 @@ def _back(ctx: Function, outputs: Sequence[Any], args: Sequence[Any],
     while len(results) > len(args) and results[-1] is None:
         results.pop()
     if len(results) != len(args):
-        raise Error(f"function {name}Backward returned an incorrect number of gradients "
-                    f"(expected {len(args)}, got {len(results)})")
+        raise GradientError(f"function {name}Backward returned an incorrect number of gradients "
+                            f"(expected {len(args)}, got {len(results)})")
     found: list[Any] = []
     for number, (result, arg, needs) in enumerate(zip(results, args, ctx.needs_input_grad,
                                                       strict=True)):
@@ -160,8 +161,8 @@ def _back(ctx: Function, outputs: Sequence[Any], args: Sequence[Any],
             continue
         if not isinstance(result, Array) or not same(result.shape, arg.shape):
             what = result.type if isinstance(result, Array) else type(result).__name__
-            raise Error(f"Function {name}Backward returned an invalid gradient at index {number} - "
-                        f"got {what} but expected {arg.type}")
+            raise GradientError(f"Function {name}Backward returned an invalid gradient at index "
+                                f"{number} - got {what} but expected {arg.type}")
         found.append(result._cast(arg.type.dtype)._as_operand())
     return found
 
