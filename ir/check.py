@@ -272,6 +272,8 @@ def _table_rows(graph: Graph, sizes: _Sizes) -> int | None:
                 rows.append(table.type.shape[0])
             case Node(op="take" | "take_along", inputs=(Value() as table, _)):
                 rows.append(table.type.shape[node.attrs["axis"]])
+            case Node(op="scatter_add"):
+                rows.append(node.attrs["size"])
     return min((evaluate_dim(dim, sizes) for dim in rows), default=None)
 
 

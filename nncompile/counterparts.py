@@ -193,6 +193,11 @@ def _torch_embedding_bag(ids: str, offsets: str, w: str, weights: str = "None", 
             f"include_last_offset={include_last}, padding_idx={padding_idx})")
 
 
+def _torch_scatter_add(ids: str, x: str, *, axis: int, size: int) -> str:
+    zeros = f"{x}.new_zeros((*{x}.shape[:{axis}], {size}, *{x}.shape[{axis + 1}:]))"
+    return f"{zeros}.scatter_add({axis}, {ids}.expand({x}.shape).long(), {x})"
+
+
 def _jax_layer_norm(x: str, *affine: str, axes: tuple[int, ...], eps: float) -> str:
     centred = f"({x} - {x}.mean({axes}, keepdims=True))"
     scale = f"jax.lax.rsqrt({x}.var({axes}, keepdims=True) + {eps})"
@@ -379,6 +384,10 @@ COUNTERPARTS: dict[str, Row] = {
                     "torch.topk({0}, {k}, {axis}, {largest}, {sorted}).indices",
                     Missing("JAX's top_k is for the last axis and the largest"),
                     onnx.narrow(onnx.topk_ids, "i8", "u8")),
+    "scatter_add": Row(Missing("NumPy's add.at changes an array and returns nothing"),
+                       _torch_scatter_add,
+                       Missing("JAX adds at an index of all axes, which have to be made first"),
+                       onnx.narrow(onnx.scatter_add, "i8", "u8")),
     # shapes
     "iota": Row(_iota("np"), _iota("torch"), _iota("jnp"), onnx.iota),
     "full": Row(_full("np"), _full("torch"), _full("jnp"),

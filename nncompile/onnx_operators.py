@@ -761,6 +761,16 @@ def embedding_bag(op: OnnxNode, *, mode: str, include_last: bool, padding: int) 
     return total.apply("Slice", op.sizes([0]), op.sizes([bags])).name
 
 
+def scatter_add(op: OnnxNode, *, axis: int, size: Dim) -> str:
+    """The ids are expanded, because ScatterElements broadcasts nothing."""
+    updates = op.inputs[1].type
+    zeros = _zeros(op, updates.dtype, op.result.type.shape)
+    ids = op[0]
+    if not same(op.inputs[0].type.shape, updates.shape):
+        ids = op.emit("Expand", ids, op.sizes(updates.shape))
+    return op.emit("ScatterElements", zeros, ids, op[1], axis=axis, reduction="add")
+
+
 def _column(op: OnnxNode, name: str, value: Value) -> str:
     return Term(op, op.emit("Unsqueeze", name, op.sizes([1])), value.type.dtype).cast("i64").name
 

@@ -469,7 +469,12 @@ def by_index(g: Growth) -> None:
     if not g.ids or not wanted:
         return
     x, [ids] = g.choose(*wanted), g.ids
-    match g.choose("take", "along", "bag", "top"):
+    match g.choose("take", "along", "bag", "top", "scatter"):
+        case "scatter":
+            column = g.builder.add("reshape", ids, shape=(B, 1))
+            fitting = [v for v in wanted if v.type.ndim == 2 and same(v.type.shape[0], B)]
+            if fitting:
+                g.add("scatter_add", column, g.choose(*fitting), axis=0, size=TABLE_ROWS)
         case "take":
             g.add("take", x, ids, axis=x.type.ndim - 1)
         case "along":

@@ -9,6 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from ir.ops import OPS, with_trait
+from ir.ops.gradients import GRADIENTS, NO_GRADIENT
 from nncompile.counterparts import COUNTERPARTS, Missing
 from nncompile.cpu.driver.steps import STEPS as CPU_STEPS
 from nncompile.cpu.kernels import LANE_OPS
@@ -44,6 +45,7 @@ def listed_in_the_readme() -> set[str]:
 # table: the ops that it is about, and those that it has
 TABLES: dict[str, tuple[Collection[str], Collection[str]]] = {
     "ir/README.md, The ops": (OPS, listed_in_the_readme()),
+    "ir/ops/gradients.py": (OPS, GRADIENTS.keys() | NO_GRADIENT),
     "nncompile/nn, nncompile/array: a function or method": (
         OPS, quoted("nncompile/nn", "nncompile/array", "nncompile/functions.py")),
     "schedule/ops.py SCHEDULES": (SIMPLE, SCHEDULES),

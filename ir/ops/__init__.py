@@ -197,6 +197,7 @@ OPS: dict[str, OpDef] = {definition.name: definition for definition in [
     op("take", rules.take, ref.take, "gather"),
     op("take_along", rules.take_along, ref.take_along, "gather"),
     op("topk_ids", rules.topk_ids, ref.topk_ids),
+    op("scatter_add", rules.scatter_add, ref.scatter_add),
     # shapes
     op("iota", rules.iota, ref.iota),
     op("full", rules.full, ref.full, "literal"),

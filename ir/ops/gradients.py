@@ -633,6 +633,113 @@ def _prod(do: Do, g: Any, out: Any, x: Any, *, axes: Sequence[int], keepdims: bo
     return do("mul", g, rate)
 
 
+# -- by index --------------------------------------------------------------------------------------
+
+def _scattered(do: Do, ids: Any, updates: Any, axis: int, size: Dim) -> Any:
+    return do("scatter_add", ids, updates, axis=axis, size=size)
+
+
+def _embedding(do: Do, g: Any, _out: Any, ids: Any, _w: Any) -> Any:
+    table = do.type(_w).shape
+    count = product(do.type(ids).shape)
+    return _scattered(do, _shaped(do, ids, (count, 1)), _shaped(do, g, (count, table[1])), 0,
+                      table[0])
+
+
+def _take(do: Do, g: Any, _out: Any, _x: Any, ids: Any, *, axis: int) -> Any:
+    shape, count = do.type(_x).shape, product(do.type(ids).shape)
+    rest = shape[axis + 1:]
+    return _scattered(do, _shaped(do, ids, (count, *[1] * len(rest))),
+                      _shaped(do, g, (*shape[:axis], count, *rest)), axis, shape[axis])
+
+
+def _take_along(do: Do, g: Any, _out: Any, _x: Any, ids: Any, *, axis: int) -> Any:
+    shape = do.type(_x).shape
+    g = _scattered(do, ids, g, axis, shape[axis])
+    for other, size in enumerate(shape):         # there, the ids need not reach to the end
+        g = _padded(do, g, other, 0, size - do.type(g).shape[other])
+    return g
+
+
+def _scatter_add_1(do: Do, g: Any, _out: Any, ids: Any, _x: Any, *, axis: int, size: Dim) -> Any:
+    shape = do.type(_x).shape
+    missing = len(shape) - do.type(ids).ndim
+    ids = _shaped(do, ids, (*[1] * missing, *do.type(ids).shape))
+    own = do.type(ids).shape
+    if all(same(n, 1) for i, n in enumerate(own) if i != axis) and same(own[axis], shape[axis]):
+        return do("take", g, _shaped(do, ids, own[axis:axis + 1]), axis=axis)
+    return do("take_along", g, _expanded(do, ids, shape), axis=axis)
+
+
+def _embedding_bag_2(do: Do, g: Any, out: Any, ids: Any, offsets: Any, w: Any, weights: Any = None,
+                     *, mode: str, include_last: bool, padding: int) -> Any:
+    """Each row of the table gets the gradient of the bags that it is in, as often as it is there.
+
+    The maximum of a bag gives the gradient to the first of equal numbers.
+    """
+    bags = _Bags(do, ids, offsets, include_last, padding)
+    each = do("take", bags.with_none(g), bags.of_id, axis=0)
+    if weights is not None:
+        each = do("mul", each, _shaped(do, weights, (bags.count, 1)))
+    if mode == "mean":
+        each = do("div", each, do("take", bags.sizes(do.type(w).dtype), bags.of_id, axis=0))
+    if mode == "max":
+        rows = do("embedding", ids, w)
+        each = do("where", bags.firsts(do("eq", rows, do("take", bags.with_none(out), bags.of_id,
+                                                         axis=0))), each, 0.0)
+    return _embedding(do, each, None, ids, w)
+
+
+def _embedding_bag_3(do: Do, g: Any, _out: Any, ids: Any, offsets: Any, w: Any, _weights: Any, *,
+                     mode: str, include_last: bool, padding: int) -> Any:
+    bags = _Bags(do, ids, offsets, include_last, padding)
+    each = do("take", bags.with_none(g), bags.of_id, axis=0)
+    return do("sum", do("mul", each, do("embedding", ids, w)), axes=(1,), keepdims=False)
+
+
+class _Bags:
+    """Which bag each id is in. Ids that are left out are in one more bag, the last one.
+
+    of_id: i64 [N], the number of the bag. count: N.
+    """
+
+    def __init__(self, do: Do, ids: Any, offsets: Any, include_last: bool, padding: int) -> None:
+        self._do = do
+        self.count = do.type(ids).shape[0]
+        edges = do.type(offsets).shape[0]
+        self._bags = edges - int(include_last)
+        ones = do("full", 1.0, shape=(edges,), dtype="i64")
+        begun = do("cumsum", do("scatter_add", offsets, ones, axis=0, size=self.count + 1), axis=0)
+        begun = do("slice", begun, axis=0, start=0, stop=self.count, step=1)
+        self.of_id = do("sub", begun, 1.0)
+        self._starts = offsets
+        if include_last:
+            self._starts = do("slice", offsets, axis=0, start=0, stop=self._bags, step=1)
+        if padding >= 0:
+            none = do("iota", shape=(self._bags + 1,), axis=0, dtype="i64")
+            none = do("slice", none, axis=0, start=self._bags, stop=self._bags + 1, step=1)
+            self.of_id = do("where", do("eq", ids, float(padding)), none, self.of_id)
+
+    def with_none(self, rows: Any) -> Any:
+        """Returns rows of the bags, and zeros for the bag of what is left out."""
+        return _padded(self._do, rows, 0, 0, 1)
+
+    def sizes(self, dtype: str) -> Any:
+        """Returns the number of ids in each bag, [bags + 1, 1]."""
+        ones = self._do("full", 1.0, shape=(self.count,), dtype=dtype)
+        counts = self._do("scatter_add", self.of_id, ones, axis=0, size=self._bags + 1)
+        return _shaped(self._do, counts, (self._bags + 1, 1))
+
+    def firsts(self, chosen: Any) -> Any:
+        """Returns which of the chosen elements [N, D] are the first ones of their bag's column."""
+        do = self._do
+        hits = do("cast", chosen, dtype="i64")
+        before = do("sub", do("cumsum", hits, axis=0), hits)
+        at_start = do("take", _padded(do, before, 0, 0, 1), self._starts, axis=0)
+        base = do("take", self.with_none(at_start), self.of_id, axis=0)
+        return do("logical_and", chosen, do("eq", before, base))
+
+
 # -- shapes ----------------------------------------------------------------------------------------
 
 def _reshape(do: Do, g: Any, _out: Any, _x: Any, *, shape: Sequence[Dim]) -> Any:
@@ -793,6 +900,12 @@ GRADIENTS: dict[str, Gradient] = {row.name: row for row in [
     _row("mean", _mean),
     _row("max", _extreme),
     _row("min", _extreme),
+    # by index
+    _row("embedding", None, _embedding),
+    _row("embedding_bag", None, None, _embedding_bag_2, _embedding_bag_3),
+    _row("take", _take, None),
+    _row("take_along", _take_along, None),
+    _row("scatter_add", None, _scatter_add_1),
     # shapes
     _row("identity", _view_same),
     _row("dropout", _view_same),

@@ -301,6 +301,22 @@ def topk_ids(x: NDArray, *, axis: int, k: int, largest: bool, sorted: bool) -> N
     return _along(axis, slice(k), ids).astype(np.int64)
 
 
+def scatter_add(ids: NDArray, updates: NDArray, *, axis: int, size: int) -> NDArray:
+    """Returns zeros with the updates added: updates[i, j, k] at [i, ids[i, j, k], k], for axis 1.
+
+    The ids broadcast to the updates. What is added at one place is added in order along the axis.
+    Raises Error for an index that is not below the size.
+    """
+    _check_sizes("scatter_add has an axis of size", [size])
+    _check_ids("scatter_add has no element", ids, size, f"axis {axis}", "elements")
+    result = np.zeros((*updates.shape[:axis], size, *updates.shape[axis + 1:]), updates.dtype)
+    if updates.size:
+        grid = np.ogrid[tuple(map(slice, updates.shape))]
+        places = (*grid[:axis], np.broadcast_to(ids, updates.shape), *grid[axis + 1:])
+        np.add.at(result, places, updates)
+    return result
+
+
 def _check_ids(what: str, ids: NDArray, size: int, table: str, those: str) -> None:
     """Raises Error for an id that is not one of 0 .. size - 1."""
     if ids.size and not 0 <= ids.min() <= ids.max() < size:

@@ -288,6 +288,18 @@ def topk_ids(x: TensorType, *, axis: int, k: Dim, largest: bool, sorted: bool) -
     return TensorType("i64", (*x.shape[:axis], k, *x.shape[axis + 1:]))
 
 
+def scatter_add(ids: TensorType, updates: TensorType, *, axis: int, size: Dim) -> TensorType:
+    """Returns the updates with another size of the axis; the ids broadcast to the updates."""
+    _check_axes(updates, [axis])
+    _one_type([ids], _IDS)
+    _one_type([updates], NUMBERS)
+    if not same(_broadcast([ids, updates]), updates.shape):
+        raise Error(f"scatter_add needs ids that broadcast to the updates, got {ids} and {updates}")
+    if extent(size)[1] < 0:
+        raise Error(f"{size} is no size of an axis")
+    return TensorType(updates.dtype, (*updates.shape[:axis], size, *updates.shape[axis + 1:]))
+
+
 # -- shapes ----------------------------------------------------------------------------------------
 
 def iota(*, shape: Sequence[Dim], axis: int, dtype: str) -> TensorType:

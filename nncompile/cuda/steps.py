@@ -223,6 +223,13 @@ def _take_along(step: Step, context: _Context) -> list[Launch]:
         *context.fault, *dims, *(n for s in strides for n in s)])]
 
 
+def _scatter_add(step: Step, context: _Context) -> list[Launch]:
+    ids, x, dims, strides, sizes = geometry.scatter(step)
+    kernel = kernels.scatter_add(ids.dtype, len(dims), x.dtype, context.target)
+    return [_by_element(kernel, (*dims, sizes[-1]), [
+        step.result, x, ids, *sizes, *context.fault, *dims, *(n for s in strides for n in s)])]
+
+
 def _embedding_bag(step: Step, context: _Context) -> list[Launch]:
     ids, offsets, table, *weights = step.views
     y, attrs = step.result, step.attrs
@@ -242,5 +249,5 @@ STEPS: dict[str, Callable[[Step, _Context], list[Launch]]] = {
     "linear": _linear, "matmul": _matmul, "elementwise": _elementwise, "softmax": _softmax,
     "log_softmax": _softmax, "layer_norm": _layer_norm, "rms_norm": _rms_norm, "cumsum": _cumsum,
     "topk_ids": _topk, "reduce": _reduce, "embedding": _take, "embedding_bag": _embedding_bag,
-    "take": _take, "take_along": _take_along, "iota": _iota,
+    "take": _take, "take_along": _take_along, "scatter_add": _scatter_add, "iota": _iota,
 }

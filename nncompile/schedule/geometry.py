@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ir.types import Dim, product
+from ir.types import Dim, product, same
 from nncompile.schedule.program import Operand, Step, View
 from nncompile.schedule.strides import collapsed
 
@@ -60,6 +60,28 @@ def matmul(step: Step) -> tuple[View, View, Strides, list[Strides], Chain]:
     outer, strides = collapsed(lead, [v.strides[:-2] for v in (left, right, y, *further)])
     own = [(*v.strides[-2:], *s) for v, s in zip(further, strides[3:], strict=True)]
     return left, right, outer, strides[:3], with_strides(step.then, own, 2 + len(outer))
+
+
+def scatters_rows(ids: View, axis: int) -> bool:
+    """Returns whether an index is one for all dims behind the axis, so that rows are added."""
+    behind = zip(ids.shape[axis + 1:], ids.strides[axis + 1:], strict=True)
+    return all(same(stride, 0) or same(dim, 1) for dim, stride in behind)
+
+
+def scatter(step: Step) -> tuple[View, View, Strides, list[Strides], Strides]:
+    """Returns the geometry of y[o, ids[o, n], :] += x[o, n, :], a scatter_add.
+
+    These are the ids and x; the dims of o; along them the strides of y, x and ids; and the size of
+    y's axis, its stride, the number of n, x's and the ids' stride along n, and the length of a row.
+    """
+    (ids, x), y, axis = step.views, step.result, step.attrs["axis"]
+    behind = len(x.shape) if scatters_rows(ids, axis) else axis + 1
+    dims, *strides = ((*dims[:axis], *dims[behind:])
+                      for dims in (x.shape, y.strides, x.strides, ids.strides))
+    outer, along = collapsed(dims, strides)
+    return ids, x, outer, along, (
+        y.shape[axis], y.strides[axis], x.shape[axis], x.strides[axis], ids.strides[axis],
+        product(x.shape[axis + 1:behind]))
 
 
 def gather(step: Step) -> tuple[View, View, Strides, list[Strides], Strides]:

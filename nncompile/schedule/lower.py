@@ -12,6 +12,7 @@ from ir.graph import Node, Requirement, Value
 from ir.ops import OPS
 from ir.records import replace
 from ir.types import Dim, TensorType, extent, product, same
+from nncompile.schedule import geometry
 from nncompile.schedule.program import Operand, Place, Step, View, contiguous
 from nncompile.schedule.strides import collapsed, is_narrow, merged, row_major
 
@@ -297,6 +298,19 @@ def take_along(low: Lowering, node: Node, operands: Views, attrs: Attrs) -> View
     low.require(node, *(n - m for a, (n, m) in enumerate(zip(x.shape, ids.shape, strict=True))
                         if a != attrs["axis"]))
     return low.step("take_along", node, low.result(node), [x, ids], attrs)
+
+
+def scatter_add(low: Lowering, node: Node, operands: Views, attrs: Attrs) -> View:
+    """Two steps: one fills the result with zeros, one adds the operand to it."""
+    (ids, x), axis, out = operands, attrs["axis"], low.result(node)
+    low.require(node, attrs["size"])
+    ids = ids.broadcast_to(x.shape)
+    if geometry.scatters_rows(ids, axis):
+        rest = collapsed(x.shape[axis + 1:], [x.strides[axis + 1:]])
+        if len(rest[0]) > 1 or not all(same(s, 1) for s in rest[1][0]):
+            x = low.copied(node, x)
+    low.step("elementwise", node, out, [0.0], COPY)
+    return low.step("scatter_add", node, out, [ids, x], {"axis": axis})
 
 
 def iota(low: Lowering, node: Node, _: Views, attrs: Attrs) -> View:

@@ -72,6 +72,7 @@ SCHEDULES: dict[str, OpSchedule] = {
     "take": OpSchedule(lower.take, rows.take),
     "take_along": OpSchedule(lower.take_along, rows.take_along),
     "topk_ids": OpSchedule(lower.topk_ids, rows.not_over_rows),
+    "scatter_add": OpSchedule(lower.scatter_add, rows.take_along),
     "iota": OpSchedule(lower.iota, None, repeats=lambda attrs, axis: attrs["axis"] != axis),
     "full": OpSchedule(lower.full, None, repeats=_always),
     "identity": OpSchedule(lower.unchanged, rows.aligned),
@@ -120,5 +121,6 @@ KINDS: dict[str, StepKind] = {
     "embedding_bag": StepKind(counts_operand=True, gathers=True),
     "take": StepKind(gathers=True),
     "take_along": StepKind(gathers=True),
+    "scatter_add": StepKind(),
     "iota": StepKind(),
 }

@@ -31,6 +31,7 @@ from nncompile.cpu.kernels import (
     reduce,
     reduce_columns,
     rms_norm,
+    scatter_add,
     softmax,
     softmax_columns,
     take,
@@ -152,6 +153,11 @@ def run_any(level: str, fenced: Fenced, rows: int, N: int, dtype: str) -> None:
                                            0, rows, N + 3, 0, 1)
     compiled(take_along("i64", 1, dtype), level)(x(), table, ids(some_ids, rows, N), 5, N + 2, N,
                                                  1, 1, fault, 0, rows, N + 3, 0, N)
+    if dtype in NUMBERS:
+        compiled(scatter_add("i64", 0, True, dtype), level)(
+            table, x(), ids(some_ids, 1, rows), 5, N + 2, rows, N + 3, 1, N, fault, 0)
+        compiled(scatter_add("i64", 1, False, dtype), level)(
+            table, x(), ids(some_ids, rows, N), 5, N + 2, rows, N + 3, N, 1, fault, 0, N, 1, 1, 1)
 
 
 def run_bags(level: str, fenced: Fenced, rows: int, N: int) -> None:

@@ -1,4 +1,4 @@
-"""take, take_along and embedding_bag: every dtype, any strides, and ids and offsets that are wrong.
+"""take, take_along, scatter_add and embedding_bag: every dtype, any strides, and wrong ids.
 """
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ir.ops import evaluate
-from ir.types import DTYPES, FLOATS
-from nncompile.cpu.kernels import embedding_bag, take, take_along
+from ir.types import DTYPES, FLOATS, NUMBERS
+from nncompile.cpu.kernels import embedding_bag, scatter_add, take, take_along
 from tests.cpu.kernel_harness import LEVELS, TARGETS, Guarded, compiled, few, run_python, some
 
 LEVEL = pytest.mark.parametrize("level", LEVELS)
@@ -161,6 +161,49 @@ def test_take_along_of_unknown_ids(level, index, dtype):
             call(y, guarded.array(x), ids, 7, 4, 4, 1, 1, fault, 4)
             guarded.check()
             assert y.tolist() == [[x[3, 0], 0, x[0, 2], 0]] and fault.tolist() == [5, bad, 7]
+
+
+# -- scatter_add -----------------------------------------------------------------------------------
+
+@LEVEL
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), rows=st.booleans())
+def test_scatter_add(level, data, rows):
+    """x[A, M, N] with ids [A, M], of which each adds a row, or [A, M, N]; the bits are the same."""
+    A, V, M, N = (data.draw(st.integers(low, 20)) for low in (0, 1, 0, 0))
+    dtype, index = data.draw(st.sampled_from(NUMBERS)), data.draw(st.sampled_from(["i32", "i64"]))
+    x = some(dtype, V, A * M, N).reshape(A, M, N)
+    ids = np.random.default_rng(N).integers(0, V, (A, M, 1 if rows else N)).astype(DTYPES[index])
+    expected = evaluate("scatter_add", [ids, x], {"axis": 1, "size": V})
+    wide = ids.shape[2]
+    outer = [A, V * N, M * N, M] if rows else [A, N, V * N, 1, M * N, 1, M * N, 1]
+    kernel = scatter_add(index, 1 if rows else 2, rows, dtype)
+    for call in ways(kernel, level):
+        guarded, fault = Guarded(), np.zeros(3, np.int64)
+        y = guarded.array(np.zeros((1, A * V * N), x.dtype))
+        call(y, guarded.array(x.reshape(1, -1)), guarded.array(ids.reshape(1, -1)), V, N, M, N,
+             wide, N if rows else 1, fault, 3, *outer)
+        guarded.check()
+        assert np.array_equal(np.array(y).reshape(expected.shape), expected) and not fault.any()
+
+
+@LEVEL
+@INDEX
+@pytest.mark.parametrize("dtype", ["f32", "i8"])
+@pytest.mark.parametrize("rows", [True, False])
+def test_scatter_add_of_unknown_ids(level, index, dtype, rows):
+    """They add nothing and are reported, also where there is no place to add to."""
+    N = 21 if rows else 1
+    for V, bad in ((7, -1), (7, 7), (7, ENDS[index].min), (7, ENDS[index].max), (0, 0)):
+        ids, x = np.array([bad, 3, bad], DTYPES[index]), some(dtype, 1, 3, N)
+        for call in ways(scatter_add(index, 0, rows, dtype), level):
+            guarded, fault = Guarded(), np.zeros(3, np.int64)
+            y = guarded.array(np.zeros((V, N), x.dtype))
+            call(y, guarded.array(x), ids[:1] if V == 0 else ids, V, N, 1 if V == 0 else 3, N, 1, N,
+                 fault, 4)
+            guarded.check()
+            assert fault.tolist() == [5, bad, V]
+            assert V == 0 or (np.array_equal(y[3], x[1]) and np.count_nonzero(y[[0, 6]]) == 0)
 
 
 # -- embedding_bag --------------------------------------------------------------------------------

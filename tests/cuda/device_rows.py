@@ -227,6 +227,24 @@ def test_take_and_take_along(dtype, index):
         exactly(graph, *given, fast=fast)
 
 
+@pytest.mark.parametrize("dtype", NUMBERS)
+@pytest.mark.parametrize("index", ["i32", "i64"])
+def test_scatter_add(dtype, index):
+    """Rows and single elements, along the first, a middle and the last axis."""
+    net, integer = Net(dtype), DTYPES[index].type
+    x, ids = net.input(B, 4, 3), net.input(B, 1, 1, dtype=index)
+    each = net.input(B, 4, 3, dtype=index)
+    graph = net.graph(
+        net.add("scatter_add", ids, x, axis=0, size=5),
+        *(net.add("scatter_add", each, x, axis=axis, size=6) for axis in range(3)))
+    fast = compiled(graph)
+    for rows in (3, 0, 1):
+        random = np.random.default_rng(rows)
+        given = (numbers(dtype, rows, 4, 3), random.integers(0, 5, (rows, 1, 1)).astype(integer),
+                 random.integers(0, 6, (rows, 4, 3)).astype(integer))
+        exactly(graph, *given, fast=fast)
+
+
 def test_ids_outside():
     """The Python error with the id and the layer; nothing is read, and the next call is good."""
     net = Net()

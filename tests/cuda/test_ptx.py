@@ -49,6 +49,8 @@ for index, rank in (("i64", 1), ("i32", 3)):
     made += [kernels.take(index, rank, dtype, DEVICE),
              kernels.take_along(index, rank, dtype, DEVICE)]
 if dtype != "bool":
+    made += [kernels.scatter_add("i64", 1, dtype, DEVICE),
+             kernels.scatter_add("i32", 3, dtype, DEVICE)]
     made += [kernels.iota(dtype, DEVICE),
              kernels.elementwise((("mul", "vs"), ("sub", "v")), 4, dtype, DEVICE)]
 threads = DEVICE.row_threads[1]

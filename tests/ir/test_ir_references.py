@@ -310,6 +310,15 @@ def test_what_is_not_there_cannot_be_taken(op: str) -> None:
         evaluate(op, [x[:, :0], np.zeros((2, 1), int)], {"axis": 1})
 
 
+def test_scatter_add_adds_in_order_and_refuses_wrong_ids() -> None:
+    x = np.array([1e8, 1.0, -1e8, 1.0], np.float32)
+    found = evaluate("scatter_add", [np.zeros(4, int), x], {"axis": 0, "size": 2})
+    assert found.tolist() == [1.0, 0.0]          # 1e8 + 1 is 1e8
+    for wrong in (2, -1):
+        with pytest.raises(ir.Error, match=rf"scatter_add has no element {wrong}: axis 0 has the"):
+            evaluate("scatter_add", [np.full(4, wrong), x], {"axis": 0, "size": 2})
+
+
 def test_take_along() -> None:
     x = randn(3, 4, 5)
     for axis in range(3):

@@ -196,6 +196,13 @@ def _take_along(step: Step, context: _Context) -> Call:
         *context.fault, *dims[:-1], *(n for s in strides for n in s[:-1])))
 
 
+def _scatter_add(step: Step, context: _Context) -> Call:
+    ids, x, dims, strides, sizes = geometry.scatter(step)
+    kernel = kernels.scatter_add(ids.dtype, len(dims), not same(sizes[-1], 1), x.dtype)
+    return Call(kernel, (*map(_pointer, (step.result, x, ids)), *sizes, *context.fault, *dims,
+                         *(n for s in strides for n in s)))
+
+
 def _embedding_bag(step: Step, context: _Context) -> Call:
     ids, offsets, table, *weights = step.views
     y, attrs = step.result, step.attrs
@@ -238,5 +245,5 @@ STEPS: dict[str, Callable[[Step, _Context], Call]] = {
     "linear": _linear, "matmul": _matmul, "elementwise": _elementwise, "softmax": _softmax,
     "log_softmax": _softmax, "layer_norm": _layer_norm, "rms_norm": _rms_norm, "cumsum": _cumsum,
     "topk_ids": _topk, "reduce": _reduce, "embedding": _take, "embedding_bag": _embedding_bag,
-    "take": _take, "take_along": _take_along, "iota": _iota,
+    "take": _take, "take_along": _take_along, "scatter_add": _scatter_add, "iota": _iota,
 }

@@ -11,6 +11,7 @@
     cumsum()                    cumsum_columns(outer)
     topk(largest)                                             scans.py
     take(index, outer)          take_along(index, outer)      gathers.py
+    scatter_add(index, outer, rows)
     embedding_bag(mode, index, weighted)
     pack_linear(weight, bias, target)                         packing.py
 
@@ -21,7 +22,7 @@ elementwise ops that is applied to the result.
 from nncompile.cpu.kernels.chain import LANE_OPS, Chain
 from nncompile.cpu.kernels.dot import dot
 from nncompile.cpu.kernels.elementwise import elementwise, iota
-from nncompile.cpu.kernels.gathers import embedding_bag, take, take_along
+from nncompile.cpu.kernels.gathers import embedding_bag, scatter_add, take, take_along
 from nncompile.cpu.kernels.kernel import INT, Kernel
 from nncompile.cpu.kernels.norms import layer_norm, rms_norm
 from nncompile.cpu.kernels.operands import typed
@@ -34,5 +35,5 @@ from nncompile.cpu.kernels.transpose import transpose
 
 __all__ = ["INT", "LANE_OPS", "Chain", "Kernel", "arg", "cumsum", "cumsum_columns", "dot",
            "elementwise", "embedding_bag", "iota", "layer_norm", "linear", "matmul", "pack_linear",
-           "packed_size", "reduce", "reduce_columns", "rms_norm", "softmax", "softmax_columns",
-           "take", "take_along", "topk", "transpose", "typed", "unpack_linear"]
+           "packed_size", "reduce", "reduce_columns", "rms_norm", "scatter_add", "softmax",
+           "softmax_columns", "take", "take_along", "topk", "transpose", "typed", "unpack_linear"]

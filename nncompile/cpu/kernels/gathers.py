@@ -1,4 +1,4 @@
-"""Elements by index: take, take_along and embedding_bag.
+"""Elements by index: take, take_along, scatter_add and embedding_bag.
 
 An index is checked before anything is read with it. A wrong one leaves zeros, and the first one
 found is written to fault as step + 1, index, V. fault[0] stays 0 where all are right.
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ir.types import DTYPES, FLOATS, NDArray
+from ir.types import DTYPES, FLOATS, NUMBERS, NDArray
 from nncompile.cpu.kernels.faults import report, report_plain
 from nncompile.cpu.kernels.kernel import Kernel, Units, check_dtype, make, name_for
 from nncompile.cpu.kernels.operands import Arguments, OuterAxes, Values, stored, strided
@@ -112,6 +112,74 @@ def _gather_plain(a: Values, axes: OuterAxes, ids: NDArray, inner: int) -> None:
         chosen = np.take_along_axis(x, np.where(known, ids, 0)[..., None, :], -2)
         np.copyto(y, chosen[..., 0, :], where=known)
     report_plain(a, ids[~known], V)
+
+
+# -- scatter_add -----------------------------------------------------------------------------------
+
+def scatter_add(index: str, outer: int, rows: bool, dtype: str = "f32") -> Kernel:
+    """y[o, ids[o, n] * ldy + (0..D)] += x[o, n * ldx + (0..D)], n = 0, 1, ... N - 1 in this order.
+
+        scatter_add_rows_i64_1(y, x, ids, V, ldy, N, ldx, ids_n, D, fault, step, d0, y_d0, x_d0,
+                               ids_d0)
+
+    o are the outer indices of `outer` axes. rows: whether there is a D; it is 1 without. ids are as
+    in take, ids_n from one n to the next. A unit is a row of y: whoever has some of the rows reads
+    all ids and adds what belongs to these rows, so that the order of a sum is always the same.
+    """
+    check_dtype("an id", index, _IDS)
+    check_dtype("scatter_add", dtype, NUMBERS)
+    axes = OuterAxes(outer)
+    signature = (f"y:{dtype} x:{dtype} ids:{index} V ldy N ldx ids_n D fault:words step "
+                 + axes.signature("y", "x", "ids"))
+
+    def height(e: Emit, a: Arguments) -> Value:
+        return e.greatest(a["V"], I64(1))              # ids are checked where y has no rows, too
+
+    def add_one(e: Emit, x: Value, y: Value) -> None:
+        add = e.b.fadd if dtype in FLOATS else e.b.add
+        e.store_one(add(e.load_one(y), e.load_one(x)), y)
+
+    def add_row(e: Emit, a: Arguments, x: Value, y: Value) -> None:
+        add = e.b.fadd if dtype in FLOATS else e.b.add
+        for_row(e, a["D"], lambda i, mask: e.store(
+            add(e.load(e.at(y, i), mask), e.load(e.at(x, i), mask)), e.at(y, i), mask))
+
+    def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
+        b, high = e.b, height(e, a)
+        end = b.udiv(b.add(stop, b.sub(high, I64(1))), high)
+        with e.loop(b.udiv(first, high), end) as unit:
+            before = b.mul(unit.index, high)
+            mine, other = b.sub(first, before), b.sub(stop, before)
+            places = axes.places(e, a, unit.index, ["y", "x", "ids"])
+            with e.loop(0, a["N"]) as loop:
+                place = e.at(a["ids"], places["ids"], b.mul(loop.index, a["ids_n"]), dtype=index)
+                number = _id(e, place, index)
+                inside = b.and_(b.icmp_signed(">=", number, mine),
+                                b.icmp_signed("<", number, other))
+                with b.if_else(_known(e, number, a)) as (known, unknown):
+                    with known, b.if_then(inside):
+                        x = e.at(a["x"], places["x"], b.mul(loop.index, a["ldx"]))
+                        y = e.at(a["y"], places["y"], b.mul(number, a["ldy"]))
+                        if rows:
+                            add_row(e, a, x, y)
+                        else:
+                            add_one(e, x, y)
+                    with unknown:
+                        report(e, a, number, a["V"])
+
+    def plain(a: Values) -> None:
+        V, N, D = a["V"], a["N"], a["D"]
+        ids = axes.view(a, "ids", (N,), (a["ids_n"],))
+        known = (ids >= 0) & (ids < V)
+        report_plain(a, ids[~known], V)
+        places = np.nonzero(known)                     # in order along n, the last axis
+        x = axes.view(a, "x", (N, D), (a["ldx"], 1))
+        y = axes.view(a, "y", (V, D), (a["ldy"], 1))
+        np.add.at(y, (*places[:-1], ids[known]), x[places])
+
+    name = f"scatter_add_{'rows_' * rows}{index}_{outer}"
+    units = Units(lambda e, a: e.b.mul(axes.count(e, a), height(e, a)), run)
+    return make(name_for(name, dtype), signature, units, plain, dtype)
 
 
 # -- embedding_bag --------------------------------------------------------------------------------

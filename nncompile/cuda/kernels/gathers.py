@@ -1,4 +1,4 @@
-"""Elements by index: take, take_along and embedding_bag.
+"""Elements by index: take, take_along, scatter_add and embedding_bag.
 
 An index is checked before anything is read with it. A wrong one leaves zeros, and the first one
 found is written to fault as step + 1, index, V. fault[0] stays 0 where all are right.
@@ -55,6 +55,29 @@ def _reported(number: str, size: str, indent: int) -> Lines:
         "if cuda.atomic.compare_and_swap(fault, int64(0), step + 1) == 0:",
         f"    fault[1] = {number}",
         f"    fault[2] = {size}")]
+
+
+def scatter_add(index: str, rank: int, dtype: str, target: Target) -> Kernel:
+    """y[o, ids[o, n] * ldy + d] += x[o, n * ldx + d], n = 0, 1, ... N - 1, for `rank` dims of o.
+
+    There is one thread for each o and d, which adds its elements in order.
+    """
+    axes = Axes(rank)
+    signature = (f"y:{dtype}[] x:{dtype}[] ids:{index}[] V ldy N ldx ids_n D fault:words step "
+                 f"{axes.sizes} " + axes.strides("y", "x", "ids"))
+    body = ["        row, column = element // D, element % D",
+            *axes.indices("row", " " * 8),
+            "        for n in range(N):",
+            f"            number = int64(ids[{axes.place('ids')} + n * ids_n])",
+            "            if 0 <= number < V:",
+            f"                y[{axes.place('y')} + number * ldy + column] += "
+            f"x[{axes.place('x')} + n * ldx + column]",
+            "            else:",
+            *_reported("number", "V", 16)]
+    return make(f"scatter_add_{index}_{rank}_{dtype}", signature, [
+        "Adds each row of x to the row of y with its number, a thread a column.  A wrong number "
+        "adds nothing and is reported: fault = step + 1, number, V."],
+        each_element(f"D * {axes.count}" if rank else "D", body), target.threads)
 
 
 _BAG = """
