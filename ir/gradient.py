@@ -1,11 +1,12 @@
 """The gradient of a graph, as a graph: reverse-mode differentiation by the rules of the ops."""
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from ir.composites import plain_nodes
 from ir.graph import SIGILS, Graph, Node, Operand, Value, Where, types_of
-from ir.ops import infer_normal, normal, split_then
+from ir.ops import infer_normal, normal
 from ir.printer import name_values
 from ir.records import replace
 from ir.types import FLOATS, Error, TensorType, same
@@ -23,10 +24,11 @@ def gradient(graph: Graph, of: Value | int = 0, wrt: Sequence[Value | str] = (),
     The outputs are those of the given graph, and behind them the gradients with respect to `wrt`,
     in order and each of the type of what it belongs to; zeros where `of` does not depend on that.
 
-    A node with a `then` is taken apart. Where a value is used several times, the gradients that its
-    uses give are added one after another, that of the last node first, and in a node that of the
-    first operand first. A node that computes gradients has the layer and the line of the node that
-    it belongs to, the layers marked as "backward". What was required of sizes is required still.
+    A node with a `then`, or of a composite op, is taken apart. Where a value is used several times,
+    the gradients that its uses give are added one after another, that of the last node first, and
+    in a node that of the first operand first. A node that computes gradients has the layer and the
+    line of the node that it belongs to, the layers marked as "backward". What was required of sizes
+    is required still.
 
     Raises Error for an `of` that is no scalar and has no seed, and for values of other types than
     floats or that are not the graph's.
@@ -34,7 +36,7 @@ def gradient(graph: Graph, of: Value | int = 0, wrt: Sequence[Value | str] = (),
     target = graph.outputs[of] if isinstance(of, int) else of
     wanted = [_named(graph, value) for value in wrt]
     _check(graph, target, wanted, seed)
-    forward = _taken_apart(graph)
+    forward = list(plain_nodes(graph.nodes))
     recorder = _Recorder()
     inputs = graph.inputs
     if seed is None:
@@ -81,25 +83,6 @@ def _check(graph: Graph, target: Value, wanted: Sequence[Value], seed: str | Non
                     "name of a further input")
     if seed is not None and any(value.name == seed for value in graph.inputs):
         raise Error(f"{graph.name} has an input named {seed!r} already")
-
-
-def _taken_apart(graph: Graph) -> list[Node]:
-    """Returns the nodes of the graph, each `then` step as a node of its own."""
-    nodes: list[Node] = []
-    for node in graph.nodes:
-        head, own, steps = split_then(node.op, node.inputs, node.attrs)
-        if not steps:
-            nodes.append(node)
-            continue
-        calls: list[tuple[str, list[Operand], Mapping[str, Any]]] = [
-            (node.op, head, own), *((step, others, {}) for step, others in steps)]
-        result: Value | None = None
-        for i, (op, operands, attrs) in enumerate(calls):
-            inputs = (*operands,) if result is None else (result, *operands)
-            type_ = infer_normal(op, types_of(inputs), attrs)
-            result = node.result if i == len(calls) - 1 else Value(type_)
-            nodes.append(Node(result, op, inputs, attrs, node.where))
-    return nodes
 
 
 class _Recorder:

@@ -929,4 +929,5 @@ NO_GRADIENT: dict[str, str] = {                  # op: why it has none
                     _WHOLE),
     **dict.fromkeys(("argmax", "argmin", "topk_ids"), _INDEX),
     **dict.fromkeys(("iota", "full"), _NOTHING),
+    "attention": "its parts have gradients, see composites.py",
 }
