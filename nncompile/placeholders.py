@@ -35,7 +35,10 @@ _OURS = __name__.partition(".")[0]
 REASONS = {
     "distributed nn.parallel DataParallel SyncBatchNorm cuda.comm cuda.nccl accelerator futures "
     "multiprocessing": "several devices or processes",
-    "optim. GradScaler lr_scheduler swa_utils": "training",
+    "SparseAdam": "sparse arrays",
+    "Muon": "arithmetic in bfloat16",
+    "optim.": "steps of lists of arrays: the optimizers' classes are there",
+    "GradScaler lr_scheduler swa_utils": "training",
     "autograd. functorch func. backward clip_grad forward_ad zero_grad vmap requires_grad "
     "retain_grad gradcheck nn.grad grad_and_value jvp vjp": "gradients: training",
     "quantiz quantis qint quint observer FakeQuant fake_quant q_per_ q_scale q_zero int_repr "

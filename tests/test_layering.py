@@ -25,6 +25,7 @@ ROOMS = (
     ("nncompile.array",),
     ("nncompile.statefile",),
     ("nncompile.nn",),
+    ("nncompile.optim",),
     ("nncompile.functions", "nncompile.einops"),
     ("nncompile.autograd", "nncompile.utils", "nncompile.distributions"),
     ("nncompile.draws", "nncompile.trace"),

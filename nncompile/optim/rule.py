@@ -1,0 +1,139 @@
+"""Optimizers that change each parameter by itself: one definition of the change, for two roads.
+
+    new p, new state = update(p, g, state, n, on)
+
+is a pure expression of Arrays. The eager step evaluates it and writes the results; a compiled step
+traces it. What it may depend on is divided by when it may change:
+
+    p, g, state   arrays: in every step
+    n             numbers, which `numbers` computes of the options and of the count of steps; in
+                  every step, by a scheduler too. In a trace each is an array without dimensions
+    on            which options are switched on: they decide which expression it is
+
+so a scheduler changes numbers, and never code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from nncompile.array import Array
+from nncompile.array.elementwise import where
+from nncompile.array.gradients import enable_grad, no_grad
+from nncompile.optim.optimizer import Optimizer
+
+State = dict[str, Any]
+Numbers = Mapping[str, Any]                      # floats, or in a trace arrays without dimensions
+Switches = Mapping[str, bool]
+
+
+class Rule(Optimizer):
+    """The base class of the optimizers whose step updates each parameter by itself."""
+
+    counters: ClassVar[tuple[str, ...]] = ("step",)      # the states that are numbers
+    switched: ClassVar[tuple[str, ...]] = ()             # the options that `on` has
+
+    def switches(self, group: Mapping[str, Any]) -> dict[str, bool]:
+        """Returns the switches of `update`: whether each of these options is on, or not 0."""
+        return {name: bool(group[name]) for name in self.switched}
+
+    def slots(self, on: Switches, p: Array) -> tuple[str, ...]:
+        """Returns the names of the arrays that a parameter's state consists of."""
+        raise NotImplementedError
+
+    def initial(self, name: str, group: Mapping[str, Any], p: Array) -> Array:
+        """Returns an array of the state before the first step: zeros of the parameter's shape."""
+        return filled_like(p, 0.0)
+
+    def numbers(self, group: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, float]:
+        """Returns the numbers of a parameter's next step, and the counters after it.
+
+        They are computed in float64. state: the parameter's as it is before the step; it is empty
+        before the first.
+        """
+        raise NotImplementedError
+
+    def update(self, p: Array, g: Array, state: State, n: Numbers, on: Switches
+               ) -> tuple[Array, State]:
+        """Returns the parameter and the arrays of its state after the step.
+
+        g: the gradient. Nothing is changed in place.
+        """
+        raise NotImplementedError
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Changes every parameter that has a gradient. Returns what the closure does, if any."""
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
+        with no_grad():
+            for group in self.param_groups:
+                on = self.switches(group)
+                for p in group["params"]:
+                    if p.grad is not None:
+                        self._step_of(p, group, on)
+        return loss
+
+    def _step_of(self, p: Array, group: Mapping[str, Any], on: Switches) -> None:
+        state = self.state.get(p, {})
+        n = self.numbers(group, state)
+        before = {name: self.initial(name, group, p) if state.get(name) is None else state[name]
+                  for name in self.slots(on, p)}
+        gradient: Any = p.grad
+        new, after = self.update(p.detach(), gradient.detach(), before, n, on)
+        p._become("an optimizer's step", new)
+        after = {**{name: counter(state, name, n[name]) for name in self.counters}, **after}
+        if after:
+            self.state[p].update(after)
+
+
+def steps(state: Mapping[str, Any]) -> float:
+    """Returns the number of the next step, from 1."""
+    return counted(state, "step", 0.0) + 1
+
+
+def counted(state: Mapping[str, Any], name: str, at_first: float) -> float:
+    """Returns a counter of a state as a number."""
+    return float(state[name]) if name in state else float(at_first)
+
+
+def counter(state: Mapping[str, Any], name: str, value: float) -> Array:
+    """Returns a counter's new array: float32 as in torch, or of the dtype that was loaded."""
+    before = state.get(name)
+    dtype = before.dtype if isinstance(before, Array) else np.float32
+    return Array(np.array(value, dtype))
+
+
+def filled_like(p: Array, value: float) -> Array:
+    """Returns an array with a number everywhere, of a parameter's shape and dtype."""
+    return Array(np.full(p.numpy().shape, value, p.numpy().dtype))
+
+
+def ascending(g: Array, on: Switches) -> Array:
+    """Returns the gradient to descend by: its negative where the loss is to be maximized."""
+    return -g if on["maximize"] else g
+
+
+def decayed(g: Array, p: Array, n: Numbers, on: Switches) -> Any:
+    """Returns the gradient of a loss to which half of weight_decay * |p|^2 is added."""
+    return g + n["weight_decay"] * p if on["weight_decay"] else g
+
+
+def moved(x: Array, to: Array, part: Any, beyond_half: bool = False) -> Any:
+    """Returns x + part * (to - x), evaluated from the nearer end, as torch.lerp does."""
+    way = to - x
+    return to - (1 - part) * way if beyond_half else x + part * way
+
+
+def squares(average: Array, g: Array, keep: Any, take: Any) -> Any:
+    """Returns keep * average + take * g * g, with torch's rounding."""
+    return average * keep + take * g * g
+
+
+def either(flag: Any, a: Any, b: Any) -> Any:
+    """Returns a or b by a number of `n`, which in a trace is an array without dimensions."""
+    return where(flag.ne(0), a, b) if isinstance(flag, Array) else a if flag else b
