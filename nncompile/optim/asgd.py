@@ -53,13 +53,15 @@ class ASGD(Rule):
     def numbers(self, group: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, float]:
         """Returns the numbers of a step, and the step size `eta` and weight `mu` of the next.
 
-        The average is the parameter itself as long as the weight is 1.
+        These two are rounded to float32, as in torch, whatever the parameter's dtype. The average
+        is the parameter itself as long as the weight is 1.
         """
         step, lr, lambd = steps(state), scalar(group["lr"]), group["lambd"]
-        size = counted(state, "eta", lr) if state else float(np.float32(lr))
+        size = counted(state, "eta", float(np.float32(lr)))
         part = counted(state, "mu", 1.0)
-        return {"step": step, "eta": lr / (1 + lambd * lr * step) ** group["alpha"],
-                "mu": 1 / max(1, step - group["t0"]), "shrink": 1 - lambd * size, "size": size,
+        return {"step": step,
+                "eta": float(np.float32(lr / (1 + lambd * lr * step) ** group["alpha"])),
+                "mu": float(np.float32(1 / max(1, step - group["t0"]))), "shrink": 1 - lambd * size, "size": size,
                 "part": part, "keep": float(part != 1), "weight_decay": group["weight_decay"]}
 
     def update(self, p: Array, g: Array, state: State, n: Numbers, on: Switches
