@@ -61,8 +61,9 @@ class ASGD(Rule):
         part = counted(state, "mu", 1.0)
         return {"step": step,
                 "eta": float(np.float32(lr / (1 + lambd * lr * step) ** group["alpha"])),
-                "mu": float(np.float32(1 / max(1, step - group["t0"]))), "shrink": 1 - lambd * size, "size": size,
-                "part": part, "keep": float(part != 1), "weight_decay": group["weight_decay"]}
+                "mu": float(np.float32(1 / max(1, step - group["t0"]))),
+                "shrink": 1 - lambd * size, "size": size, "part": part,
+                "keep": float(part != 1), "weight_decay": group["weight_decay"]}
 
     def update(self, p: Array, g: Array, state: State, n: Numbers, on: Switches
                ) -> tuple[Array, State]:

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nncompile.array import Array
+from nncompile.array.hooks import RemovableHandle
 from nncompile.conversion import numbers
 from nncompile.errors import InputError
-from nncompile.nn.hooks import RemovableHandle
 from nncompile.placeholders import getter
 
 __all__ = ["Optimizer", "register_optimizer_step_post_hook", "register_optimizer_step_pre_hook"]
