@@ -1,7 +1,7 @@
 """The graph language of nncompile: standard library, NumPy and networkx only; usable by itself."""
 from ir.builder import Builder
 from ir.gradient import gradient
-from ir.graph import Graph, Node, Operand, Requirement, Value, Where
+from ir.graph import Graph, Node, Operand, Reading, Requirement, Value, Where
 from ir.interpret import interpret
 from ir.ops import OPS
 from ir.parser import ParseError, parse, parse_type
@@ -26,5 +26,6 @@ Graph.printer = print_graph
 
 __all__ = ["CSE", "DCE", "DTYPES", "FLOATS", "OPS", "Builder", "Context", "Dim", "DimExpr", "Error",
            "FoldConstants", "Graph", "NDArray", "Node", "Operand", "ParseError", "Pass",
-           "Requirement", "TensorType", "Value", "VerifyError", "Where", "gradient", "interpret",
-           "parse", "parse_type", "product", "rewrite", "run", "same", "type_of", "verify"]
+           "Reading", "Requirement", "TensorType", "Value", "VerifyError", "Where", "gradient",
+           "interpret", "parse", "parse_type", "product", "rewrite", "run", "same", "type_of",
+           "verify"]

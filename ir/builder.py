@@ -15,7 +15,18 @@ from typing import Any
 
 import numpy as np
 
-from ir.graph import RELATIONS, SIGILS, Graph, Node, Operand, Requirement, Value, Where, types_of
+from ir.graph import (
+    RELATIONS,
+    SIGILS,
+    Graph,
+    Node,
+    Operand,
+    Reading,
+    Requirement,
+    Value,
+    Where,
+    types_of,
+)
 from ir.ops import infer_normal, normal
 from ir.types import Dim, Error, NDArray, TensorType, type_of
 
@@ -30,6 +41,7 @@ class Builder:
         self.nodes: list[Node] = []
         self.data: dict[Value, NDArray] = {}
         self.requirements: list[Requirement] = []
+        self.readings: dict[str, Reading] = {}
         self._taken: set[tuple[str, str]] = set()
 
     def declare(self, kind: str, name: str, type_: TensorType,
@@ -72,12 +84,21 @@ class Builder:
             raise Error(f"sizes are compared by {' '.join(RELATIONS)}, not by {relation}")
         self.requirements.append(Requirement(left, relation, right, where))
 
+    def read(self, reading: Reading) -> None:
+        """Notes that the numbers of a parameter were read: the graph is right for these alone.
+
+        Raises Error where other numbers of the same parameter were read before.
+        """
+        first = self.readings.setdefault(reading.name, reading)
+        if (first.type, first.digest) != (reading.type, reading.digest):
+            raise Error(f"the parameter {reading.name!r} is read twice, with other numbers")
+
     def build(self, name: str, outputs: Sequence[Value]) -> Graph:
         """Returns the graph of what was declared and added, with these outputs."""
         inputs = tuple(v for v in self.declared if v.kind == "input")
         params = tuple(v for v in self.declared if v.kind != "input")
         return Graph(name, inputs, params, tuple(self.nodes), tuple(outputs), dict(self.data),
-                     tuple(self.requirements))
+                     tuple(self.requirements), tuple(self.readings.values()))
 
 
 def _operand(given: object) -> Operand:

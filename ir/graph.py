@@ -75,6 +75,20 @@ class Requirement:
         return f"{self.left} {self.relation} {self.right}"
 
 
+@dataclass(frozen=True)
+class Reading:
+    """A parameter whose numbers were read when a graph was built, which is right for these alone.
+
+    The graph may have a parameter of that name, or use nothing of it but what was read.
+    digest: ir.types.digest of the numbers. where: the line of the user's code that reads them.
+    """
+
+    name: str
+    type: TensorType
+    digest: str
+    where: Where = Where()
+
+
 @dataclass(frozen=True, eq=False)
 class Node:
     """One equation. `inputs` has the op's operands, then the further operands of its `then` steps.
@@ -98,6 +112,7 @@ class Graph:
     outputs: tuple[Value, ...]
     data: Mapping[Value, NDArray]                # of the params; not part of the text
     requirements: tuple[Requirement, ...] = ()   # what the sizes of a call have to fulfil
+    readings: tuple[Reading, ...] = ()           # parameters with other numbers need another graph
 
     # `ir.printer` is written in terms of graphs, so the package hands its function over.
     printer: ClassVar[Callable[[Graph], str]]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ir.builder import Builder
-from ir.graph import RELATIONS, Graph, Operand, Value, Where
+from ir.graph import RELATIONS, Graph, Operand, Reading, Value, Where
 from ir.printer import ORIGIN, WORD
 from ir.types import (
     DTYPES,
@@ -234,12 +234,15 @@ class _Reader:
             self.read_value(line)
         elif self.expected == "return" and line.accept("require"):
             self.read_requirement(line)
+        elif self.expected == "return" and line.accept("read"):
+            self.read_reading(line)
         elif self.expected == "return" and line.next == "return":
             self.read_return(line)
         elif self.expected == "}" and line.accept("}"):
             self.expected = ""
         else:
-            wanted = {"return": "a declaration, `require`, a node or `return`", "": "nothing more"}
+            wanted = {"return": "a declaration, `require`, `read`, a node or `return`",
+                      "": "nothing more"}
             raise line.unexpected(wanted.get(self.expected, f"`{self.expected}`"))
         line.expect_end()
 
@@ -300,6 +303,19 @@ class _Reader:
         if not relation:
             raise line.unexpected(f"one of {' '.join(RELATIONS)}")
         self.builder.require(left, relation, _read_size(line), _read_origin(line))
+
+    def read_reading(self, line: _Line) -> None:
+        written = line.take("value", "a parameter such as @x")
+        if written[0] != "@":
+            raise Error(f"only a parameter is read, not {_shortened(written)}")
+        line.expect(":")
+        type_ = _read_type(line)
+        line.expect("=")
+        digest = line.take("string", "the digest of its numbers, in quotes")
+        if re.fullmatch('"[0-9a-f]+"', digest) is None:
+            raise Error(f"a digest is a number in base 16, not {_shortened(digest)}")
+        self.builder.read(Reading(_unquoted(written[1:]), type_, digest.strip('"'),
+                                  _read_origin(line)))
 
     def read_call(self, line: _Line) -> tuple[str, list[Operand]]:
         op = line.take("word", "the name of an op")

@@ -34,6 +34,8 @@ def print_graph(graph: Graph) -> str:
     returned = ", ".join(names.get(v, "%?") for v in graph.outputs)
     lines = columns([f"{names[v]}:", str(v.type)] for v in graph.params)
     lines += columns([f"require {r}", *_print_where(r.where)] for r in graph.requirements)
+    lines += columns([f"read {name_value(Value(r.type, 'parameter', r.name))}: {r.type}",
+                      f'= "{r.digest}"', *_print_where(r.where)] for r in graph.readings)
     lines += columns([f"{names[n.result]}: {n.result.type}", f"= {print_call(n, names)}",
                       *_print_where(n.where)] for n in graph.nodes)
     head = f"graph {_quoted(graph.name, WORD)}({inputs})" + f" -> {types}" * bool(types)

@@ -408,6 +408,14 @@ def check_number(number: float, dtype: str) -> None:
                     f"{high}; cast the array, or declare a constant")
 
 
+def digest(array: NDArray) -> str:
+    """Returns a short digest of an array's dtype, shape and bits, in base 16."""
+    from hashlib import blake2b  # which few graphs need
+    what = blake2b(f"{array.dtype.name}{array.shape}".encode(), digest_size=16)
+    what.update(array.tobytes())
+    return what.hexdigest()
+
+
 def type_of(array: NDArray) -> TensorType:
     """Returns the type of an array. Raises Error for an element type that is not one of DTYPES."""
     return _type_of_arrays(array.dtype, array.shape)

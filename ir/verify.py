@@ -83,6 +83,8 @@ def _check_signature(graph: Graph, like: Graph) -> None:
     """
     required, expected = (_listed(each.requirements) for each in (graph, like))
     _check(required == expected, f"it requires {required}, not {expected}")
+    read, expected = (_listed(r.name for r in each.readings) for each in (graph, like))
+    _check(graph.readings == like.readings, f"it says that it read {read}, not {expected}")
     for what in ("inputs", "outputs"):
         wanted, got = ([v.type for v in getattr(each, what)] for each in (like, graph))
         _check(wanted == got, f"its {what} are {got}, not {wanted}")

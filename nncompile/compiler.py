@@ -93,9 +93,8 @@ def compile(model: Any, /, *inputs: Any,
     if isinstance(model, ir.Graph):
         _check_graph(model, [*inputs, *named])
         return compile_graph(model, None, {}, threads, name, check, pipeline)
-    graph, nesting, decisions = trace_structured(model, *inputs, **named)
-    entries = entries_of(model, graph, decisions)
-    return compile_graph(graph, nesting, entries, threads, name, check, pipeline)
+    graph, nesting = trace_structured(model, *inputs, **named)
+    return compile_graph(graph, nesting, entries_of(model, graph), threads, name, check, pipeline)
 
 
 def _compile_imported(imported: Imported | ImportedEstimator, threads: int | None, target: str,

@@ -38,10 +38,10 @@ def numbers(given: Any) -> tuple[NDArray, bool]:
     Raises InputError, whose message goes on after "no array can be made of it: ".
     """
     own = tensor = False
-    if type(given) not in _WITHOUT_DTYPE:
-        tensor = _is_tensor(given)
-        own = tensor or _is_array(given)
     try:
+        if type(given) not in _WITHOUT_DTYPE:
+            tensor = _is_tensor(given)
+            own = tensor or _is_array(given)
         if not tensor and _MASKS in modules:
             _refuse_masks(given)
         array = _from_torch(given) if tensor else asarray(given)

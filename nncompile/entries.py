@@ -6,13 +6,13 @@ own state_dict may rename entries, copy them or make others.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ir import Graph, NDArray
+from ir import DTYPES, Graph, NDArray
 from ir.records import dataclass
+from ir.types import digest
 from nncompile.conversion import numbers
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Entry:
 
     parameter: str
     dtype: str = ""
-    kept: bytes = b""
+    kept: str = ""
     why: str = ""
 
     def problem(self, given: Any) -> str:
@@ -46,16 +46,23 @@ class Entry:
         return f"{self.why}: load the state into the model and compile that"
 
 
-def entries_of(model: Module, graph: Graph, decisions: Mapping[str, str]) -> dict[str, Entry]:
+def entries_of_graph(graph: Graph) -> dict[str, Entry]:
+    """Returns an entry for each parameter of a graph, and for each that was read to make it."""
+    names = [v.name for v in graph.params if v.kind == "parameter"]
+    return {name: Entry(name) for name in names} | {
+        each.name: Entry(each.name if each.name in names else "", str(DTYPES[each.type.dtype]),
+                         each.digest, _READ.format(each.where.line)) for each in graph.readings}
+
+
+def entries_of(model: Module, graph: Graph) -> dict[str, Entry]:
     """Returns an entry for each name in the model's state dict.
 
     Tied weights have several names and are one parameter. A parameter that the compiled model needs
     and the state dict does not hold has an entry under its path in the model.
-    decisions: the path of each parameter whose numbers the forward read, and the line.
     """
     own = {path: array.numpy() for path, array in model._arrays_in_state().items()}
     used = {id(array): v.name for v, array in graph.data.items() if v.kind == "parameter"}
-    read = {id(own[path]): _READ.format(line) for path, line in decisions.items()}
+    read = {id(own[each.name]): _READ.format(each.where.line) for each in graph.readings}
     recognised = _recognised(model, own)
     found = {name: _entry(array, used.get(id(array), ""), why or read.get(id(array), ""))
              for name, (array, why) in recognised.items()}
@@ -110,9 +117,8 @@ def _equal(array: NDArray, other: NDArray) -> bool:
         _digest(array, str(other.dtype)) == _digest(other, str(other.dtype)))
 
 
-def _digest(array: NDArray, dtype: str) -> bytes:
+def _digest(array: NDArray, dtype: str) -> str:
     """Returns a digest of the shape and the bits that the numbers have in a dtype."""
     if not np.can_cast(array.dtype, dtype, "same_kind"):
-        return b"another kind"
-    values = np.ascontiguousarray(array, dtype)
-    return blake2b(values.tobytes(), key=str(array.shape).encode()[:64], digest_size=16).digest()
+        return "another kind"
+    return digest(np.asarray(array, dtype))

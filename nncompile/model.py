@@ -16,7 +16,7 @@ from ir.types import DTYPES, NDArray
 from nncompile.arguments import Arguments
 from nncompile.backend import Backend, CallSpec, Fallback
 from nncompile.conversion import cast, numbers
-from nncompile.entries import Entry
+from nncompile.entries import Entry, entries_of_graph
 from nncompile.errors import InputError
 from nncompile.inspect.explain import Profile, explain
 from nncompile.schedule import Program
@@ -80,7 +80,8 @@ class CompiledModel:
         notes: what `explain` says of where the model is from.
         """
         self._notes = tuple(notes)
-        self._entries, self._asked_threads = dict(entries), threads
+        self._entries = dict(entries) or entries_of_graph(runs[0].graph)
+        self._asked_threads = threads
         self._nesting = None if nesting is None or nesting.is_flat else nesting
         self._compile_again = compile_again
         constants = outputs_of(program.preparation, [])
@@ -155,7 +156,7 @@ class CompiledModel:
         if not isinstance(state, Mapping):
             raise InputError(f"load_weights takes a state dict, not {type(state).__name__}")
         params = {v.name: v for v in self.ir("traced").params if v.kind == "parameter"}
-        entries = self._entries or {name: Entry(name) for name in params}
+        entries = self._entries
         odd = {"missing": entries.keys() - state.keys(),
                "unexpected": state.keys() - entries.keys()}
         wrong = [f"{what} {', '.join(sorted(map(repr, found)))}" for what, found in odd.items()

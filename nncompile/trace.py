@@ -16,9 +16,9 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from ir import Error, Graph, NDArray, TensorType, Value, Where, parse_type, type_of, verify
+from ir import Error, Graph, NDArray, Reading, TensorType, Value, Where, parse_type, type_of, verify
 from ir.ops import Attrs
-from ir.types import symbol
+from ir.types import digest, symbol
 from nncompile.array import Array, describe, to_array
 from nncompile.array.dispatch import Change, current, is_ours
 from nncompile.array.lengths import symbolic_lengths
@@ -43,7 +43,6 @@ class Traced(NamedTuple):
 
     graph: Graph
     nesting: Nesting
-    decisions: Mapping[str, str]                 # parameters whose numbers were read -> the line
 
 
 def trace(model: Module, /, *inputs: Any, **keywords: Any) -> Graph:
@@ -54,7 +53,7 @@ def trace(model: Module, /, *inputs: Any, **keywords: Any) -> Graph:
     these; or a number, bool or None, which is then the same in every call. Inputs by keyword go to
     the forward's parameters. The data of the graph are the model's own arrays, and copies of
     constants. Numbers of parameters that the forward reads, as `float(self.scale)`, become a part
-    of the graph.
+    of the graph, which lists them in `readings`: what is compiled of it takes no others.
 
     Raises InputError for inputs that are none of these or do not fit the forward; TraceError, with
     the layer, the types and the user's line, for a forward that cannot be recorded.
@@ -111,7 +110,7 @@ def _recorded(model: Module, given: Inputs, leaves: Sequence[Any], positional: i
         current.reset(recording)
     graph = recorder.builder.build(type(model).__name__, outputs)
     verify(graph, built=True)
-    return Traced(graph, Nesting(given, structure), recorder.decisions)
+    return Traced(graph, Nesting(given, structure))
 
 
 def _check_modes(model: Module) -> None:
@@ -252,7 +251,6 @@ class _Recorder(Recorder, Run):
         self.model = model
         self.parameters: dict[str, Value] = {}
         self.paths = _paths_of(model)
-        self.decisions: dict[str, str] = {}
         self.draws: Draws | None = None
 
     def value(self, payload: Payload) -> Value:
@@ -297,10 +295,11 @@ class _Recorder(Recorder, Run):
 
     def observe(self, arrays: Iterable[NDArray], what: str) -> None:
         """Remembers the parameters and buffers whose numbers are read, and where that is."""
-        for path in (self.paths[id(array)] for array in arrays if id(array) in self.paths):
-            if path not in self.decisions:
-                file, line = self.line(_frames_of(None))
-                self.decisions[path] = f"{os.path.basename(file)}:{line}"
+        for array in arrays:
+            if (path := self.paths.get(id(array))) is None:
+                continue
+            if path not in self.builder.readings:
+                self.builder.read(Reading(path, type_of(array), digest(array), self.where()))
 
     def check_random(self, what: str) -> None:
         self.fail(f"{what} draws at random, and a graph is the same in every call\n  do: draw "

@@ -124,7 +124,8 @@ class Recorder(Dispatcher):
             numbers, sources = self._evaluate(value)
         except Error as error:
             self.fail(str(error), [value.type])
-        self.observe([self.builder.data[source] for source in sources], what)
+        in_order = sorted(sources, key=lambda source: (source.kind, source.name))
+        self.observe([self.builder.data[source] for source in in_order], what)
         return _only_read(numbers)
 
     def observe(self, arrays: Iterable[NDArray], what: str) -> None:

@@ -129,6 +129,13 @@ class Speaks:
         return X
 
 
+class Items(dict):
+    """Whose attributes are its items."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self[name]
+
+
 class Sparse:
     def toarray(self) -> np.ndarray:
         return X
@@ -275,6 +282,7 @@ CASES: dict[str, Case] = {
     "list of lists of lists of masked": Case("one", lambda m: m([[[np.ma.array(1.0, mask=True)]]]),
                                              "mask would be"),
     "sparse": Case("one", lambda m: m(Sparse()), "sparse: pass its .toarray"),
+    "its own KeyError": Case("one", lambda m: m(Items(x=X)), "no array can be made.*__array"),
     "its own error": Case("one", lambda m: m(Broken()), "no array today"),
     "a class": Case("one", lambda m: m(np.ndarray), "objects are no numbers"),
     "1.5 for i64": Case("i64", lambda m: m([[1.5, 2.7, 3]]), "float64, not int64"),

@@ -227,8 +227,8 @@ BODY = [
     ("@w: f32[9999999999999999999]", "a number in a size is too large"),
     (f"@w: f32[{', '.join('1' * 65)}]", "a shape has at most 64 axes, not 65"),
     ("%x: f32[B] = tanh(%x)", "%x is defined twice"),
-    ("import os", "expected a declaration, `require`, a node or `return`, got 'import'"),
-    ("graph h() {", "expected a declaration, `require`, a node or `return`, got 'graph'"),
+    ("import os", "expected a declaration, `require`, `read`, a node or `return`, got 'import'"),
+    ("graph h() {", "expected a declaration, `require`, `read`, a node or `return`, got 'graph'"),
     ("return %x", "g is said to return f32[B], f32[B], but returns f32[B]"),
     ("return", "but returns nothing"),
     ("return %x,", "expected a value such as %0, got nothing"),
@@ -264,7 +264,8 @@ def test_errors_name_the_line_and_what_is_wrong(line: str, message: str) -> None
     ("graph g() {\nreturn\nreturn\n", "line 3: expected `}`, got 'return'"),
     ("graph g() {\nreturn\n}\n}", "line 4: expected nothing more, got '}'"),
     ("graph g() {\nreturn\n} }", "line 3: expected the end of the line, got '}'"),
-    ("graph g() {\n}", "line 2: expected a declaration, `require`, a node or `return`, got '}'"),
+    ("graph g() {\n}",
+     "line 2: expected a declaration, `require`, `read`, a node or `return`, got '}'"),
 ])
 def test_errors_of_the_frame(text: str, message: str) -> None:
     with pytest.raises(ParseError, match=f"^{re.escape(message)}$"):
