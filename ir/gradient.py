@@ -9,7 +9,7 @@ from ir.graph import SIGILS, Graph, Node, Operand, Value, Where, types_of
 from ir.ops import infer_normal, normal
 from ir.printer import name_values
 from ir.records import replace
-from ir.types import FLOATS, Error, TensorType, same
+from ir.types import FLOATS, DimExpr, Error, TensorType, same, symbol_name
 
 
 def gradient(graph: Graph, of: Value | int = 0, wrt: Sequence[Value | str] = (),
@@ -30,8 +30,8 @@ def gradient(graph: Graph, of: Value | int = 0, wrt: Sequence[Value | str] = (),
     line of the node that it belongs to, the layers marked as "backward". What was required of sizes
     is required still.
 
-    Raises Error for an `of` that is no scalar and has no seed, and for values of other types than
-    floats or that are not the graph's.
+    Raises Error for an `of` that is no scalar and has no seed, or whose sizes no input can have,
+    and for values of other types than floats or that are not the graph's.
     """
     target = graph.outputs[of] if isinstance(of, int) else of
     wanted = [_named(graph, value) for value in wrt]
@@ -81,6 +81,9 @@ def _check(graph: Graph, target: Value, wanted: Sequence[Value], seed: str | Non
     if seed is None and not same(target.type.shape, ()):
         raise Error(f"{names[target]} is {target.type}, no scalar: its gradient needs a seed, the "
                     "name of a further input")
+    if seed is not None and any(isinstance(dim, DimExpr) and symbol_name(dim) is None
+                                for dim in target.type.shape):
+        raise Error(f"{names[target]} is {target.type}: the sizes of a seed are numbers or names")
     if seed is not None and any(value.name == seed for value in graph.inputs):
         raise Error(f"{graph.name} has an input named {seed!r} already")
 

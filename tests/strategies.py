@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from ir import OPS, Builder, Error, Graph, TensorType, Value, Where
+from ir import OPS, Builder, Error, Graph, TensorType, Value, Where, interpret
 from ir.check import with_data
 from ir.graph import Operand, types_of
 from ir.ops import at_sizes, infer
+from ir.records import replace
 from ir.types import DTYPES, Dim, same, symbol
 
 B = symbol("B")
@@ -99,6 +100,16 @@ def feed(graph: Graph, seed: int, size: int, special: bool = False) -> list[np.n
             array = np.where(random.random(shape) < 0.25, random.choice(SPECIAL, shape), array)
         arrays.append(array.astype(DTYPES[value.type.dtype]))
     return arrays
+
+
+def all_finite(graph: Graph, arrays: list[np.ndarray]) -> bool:
+    """Whether every value of the graph is finite, and nothing is refused at this size."""
+    inside = replace(graph, outputs=tuple(node.result for node in graph.nodes))
+    try:
+        found = interpret(inside, arrays)
+    except Error:
+        return False
+    return all(np.isfinite(a).all() for a in found if a.dtype.kind == "f")
 
 
 class Growth:

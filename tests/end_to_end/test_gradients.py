@@ -5,10 +5,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import assume, settings
+from hypothesis import given as drawn
 
 import ir
 import nncompile
 from ir.check import with_data
+from ir.records import replace
+from ir.types import FLOATS
+from nncompile.bench.peers import load_python, sizes_of, write_python
+from nncompile.trace import trace
+from tests.end_to_end.models import CASES
+from tests.strategies import all_finite, feed, graphs, seeds
 
 LOSS = """
   %d: f32[B, 8] = sub(%out, %y)
@@ -107,3 +117,59 @@ def test_compiled_gradients(text: str, wrt: list[str]) -> None:
             fast.threads = threads
             for again, first in zip(fast(*arrays), found, strict=True):
                 assert again.tobytes() == first.tobytes()
+
+
+# -- models --------------------------------------------------------------------------------------
+
+MODELS = [name for name in CASES if name != "larger than a cache"]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models_beside_torch(name: str) -> None:
+    """In double precision, with respect to all parameters and inputs of floats."""
+    case = CASES[name]
+    nncompile.manual_seed(0)
+    graph = trace(case.model().double().eval(), *(t.replace("f32", "f64") for t in case.types))
+    arrays = [a.astype("f8") if a.dtype.kind == "f" else a for a in case.inputs(3)]
+    floats = [v for v in (*graph.inputs, *graph.params) if v.type.dtype in FLOATS]
+    made = ir.gradient(graph, wrt=floats, seed="g")
+    ir.verify(made)
+    assert str(ir.parse(str(made))) == str(made)
+
+    data = [torch.tensor(graph.data[p]) for p in graph.params]
+    given = [torch.tensor(a) for a in arrays]
+    leaves = [t.requires_grad_() for t in (*given, *data) if t.is_floating_point()]
+    source = write_python(graph, sizes_of(graph, arrays), "torch")
+    out = load_python(source, {"torch": torch, "F": F}, data)(*given)[0]
+    g = np.random.default_rng(1).standard_normal(out.shape)
+    wanted = torch.autograd.grad(out, leaves, torch.tensor(g), allow_unused=True)
+    found = ir.interpret(made, [*arrays, g])[len(graph.outputs):]
+    for ours, theirs, leaf in zip(found, wanted, leaves, strict=True):
+        exact = torch.zeros_like(leaf) if theirs is None else theirs
+        np.testing.assert_allclose(ours, exact.numpy(), 1e-10, 1e-10)
+
+
+@settings(max_examples=8, deadline=None)
+@drawn(graphs(dtype="f64", wide=True), seeds)
+def test_random_gradients_compile(graph: ir.Graph, seed: int) -> None:
+    """What the rules make of any op can be scheduled and run, and is the same as interpreted."""
+    kept = [v for v in graph.outputs if v.type.dtype in FLOATS and all(
+        isinstance(d, int) or str(d) == "B" for d in v.type.shape)]
+    assume(kept)
+    floats = [v for v in (*graph.inputs, *graph.params) if v.type.dtype in FLOATS]
+    made = ir.gradient(replace(graph, outputs=(kept[0],)), wrt=floats, seed="g")
+    fast = nncompile.compile(made)
+    for size in (3, 1):
+        arrays = feed(made, seed, size)
+        try:
+            exact = ir.interpret(made, arrays)
+        except ir.Error:
+            continue
+        fast.threads = 1
+        found = fast(*arrays)
+        if all_finite(made, arrays):
+            for ours, wanted in zip(found, exact, strict=True):
+                scale = max(1.0, np.abs(wanted).max(initial=0))
+                np.testing.assert_allclose(ours / scale, wanted / scale, 1e-7, 1e-7)
+        fast.threads = 2
+        assert [a.tobytes() for a in fast(*arrays)] == [a.tobytes() for a in found]
