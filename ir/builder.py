@@ -46,13 +46,14 @@ class Builder:
 
     def declare(self, kind: str, name: str, type_: TensorType,
                 data: NDArray | None = None) -> Value:
-        """Returns a new input, parameter or constant of this type.
+        """Returns a new input, state, parameter or constant of this type.
 
-        kind: "input", "parameter" or "constant". data: the array of a param, which is not copied.
+        kind: "input", "state", "parameter" or "constant".
+        data: the array of a param, which is not copied.
         Raises Error for a name that is taken, and for data of another type.
         """
         if kind not in SIGILS or kind == "result":
-            raise Error(f"an input, parameter or constant can be declared, not a {kind!r}")
+            raise Error(f"an input, state, parameter or constant can be declared, not a {kind!r}")
         if (SIGILS[kind], name) in self._taken:
             raise Error(f"there are two {kind}s named {name!r}")
         if data is not None and type_of(data) != type_:
@@ -94,9 +95,12 @@ class Builder:
             raise Error(f"the parameter {reading.name!r} is read twice, with other numbers")
 
     def build(self, name: str, outputs: Sequence[Value]) -> Graph:
-        """Returns the graph of what was declared and added, with these outputs."""
-        inputs = tuple(v for v in self.declared if v.kind == "input")
-        params = tuple(v for v in self.declared if v.kind != "input")
+        """Returns the graph of what was declared and added, with these outputs.
+
+        The new values of the states, in the order of their declaration, are the last outputs.
+        """
+        inputs = tuple(v for kind in ("input", "state") for v in self.declared if v.kind == kind)
+        params = tuple(v for v in self.declared if v.kind in ("parameter", "constant"))
         return Graph(name, inputs, params, tuple(self.nodes), tuple(outputs), dict(self.data),
                      tuple(self.requirements), tuple(self.readings.values()))
 

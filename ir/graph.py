@@ -3,7 +3,9 @@
     graph   = inputs, params, nodes, outputs       a value is defined before it is used
     node    = result "=" op "(" operand* ")" attrs where
     operand = Value | float
-    Value   = input %x | result %0 | parameter @fc.weight | constant $0
+    Value   = input %x | state &fc.weight | result %0 | parameter @fc.weight | constant $0
+
+A state is an input that a run also writes: the last outputs are the new values of the states.
 
 A node refers to values, never to other nodes. So a pass can replace a node by another one with the
 same result, and no later node has to change; a graph is rewritten by building another list.
@@ -19,7 +21,7 @@ from ir.ops import Attrs, is_symbolic
 from ir.records import cached_property, dataclass, field, replace
 from ir.types import Dim, NDArray, TensorType, evaluate_dim, symbol_name
 
-SIGILS = {"input": "%", "result": "%", "parameter": "@", "constant": "$"}
+SIGILS = {"input": "%", "state": "&", "result": "%", "parameter": "@", "constant": "$"}
 RELATIONS: Mapping[str, Callable[[Any, Any], bool]] = {
     "==": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge,
 }
@@ -103,10 +105,13 @@ class Node:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Graph:
-    """A function from inputs and params to outputs. It is never changed, only replaced."""
+    """A function from inputs and params to outputs. It is never changed, only replaced.
+
+    Where it has states, they are the last inputs, and the last outputs are their new values.
+    """
 
     name: str
-    inputs: tuple[Value, ...]
+    inputs: tuple[Value, ...]                    # states too
     params: tuple[Value, ...]                    # parameters and constants
     nodes: tuple[Node, ...]
     outputs: tuple[Value, ...]
@@ -122,6 +127,23 @@ class Graph:
         """How often each value is an operand or an output; 0 for a value that nothing uses."""
         operands = [o for node in self.nodes for o in node.inputs if isinstance(o, Value)]
         return Counter([*operands, *self.outputs])
+
+    @cached_property
+    def states(self) -> tuple[Value, ...]:
+        """The inputs that a run also writes."""
+        return tuple([v for v in self.inputs if v.kind == "state"])
+
+    @property
+    def updates(self) -> tuple[tuple[Value, Value], ...]:
+        """Each state with the output that is its new value."""
+        states = self.states
+        last = self.outputs[len(self.outputs) - len(states):]
+        return tuple(zip(states, last, strict=True))
+
+    @property
+    def returned(self) -> tuple[Value, ...]:
+        """The outputs that are not the new value of a state."""
+        return self.outputs[:len(self.outputs) - len(self.states)]
 
     def __str__(self) -> str:
         return Graph.printer(self)

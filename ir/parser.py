@@ -11,7 +11,7 @@ from typing import Any
 
 from ir.builder import Builder
 from ir.graph import RELATIONS, Graph, Operand, Reading, Value, Where
-from ir.printer import ORIGIN, WORD
+from ir.printer import ORIGIN, WORD, name_value
 from ir.types import (
     DTYPES,
     MAX_COEFFICIENT,
@@ -25,11 +25,11 @@ from ir.types import (
     symbol,
 )
 
-_KINDS = {"%": "input", "@": "parameter", "$": "constant"}
+_KINDS = {"%": "input", "@": "parameter", "$": "constant", "&": "state"}
 
 _STRING = r'"[^"\\]*(?:\\.[^"\\]*)*"'            # a JSON string
 _TOKEN = re.compile(rf"""\s*(?:
-    (?P<value>  [%@$](?:[\w.]+|{_STRING}) )
+    (?P<value>  [%@$&](?:[\w.]+|{_STRING}) )
   | (?P<string> {_STRING} )
   | (?P<float>  [0-9]+(?:\.[0-9]*(?:[eE][+-]?[0-9]+)?|[eE][+-]?[0-9]+)(?![\w.]) )
   | (?P<int>    [0-9]+(?![\w.]) )
@@ -223,6 +223,7 @@ class _Reader:
         self.name = ""
         self.types: list[TensorType] = []        # of the outputs, as the header says
         self.outputs: list[Value] = []
+        self.updates: dict[Value, Value] = {}    # states -> their new values
         self.expected = "graph"                  # then "return", "}", "" for nothing more
 
     def read(self, line: _Line) -> None:
@@ -265,7 +266,9 @@ class _Reader:
         self.declare(written, _read_type(line))
 
     def read_value(self, line: _Line) -> None:
-        """A node, or the declaration of a parameter or constant."""
+        """A node, the new value of a state, or the declaration of anything but an input."""
+        if line.next[0] == "&" and line.tokens[line.position + 1][1] == "=":
+            return self.read_update(line)
         written = line.take("value", "a value such as %0")
         line.expect(":")
         type_ = _read_type(line)
@@ -277,6 +280,16 @@ class _Reader:
         if written[0] != "%":
             raise Error(f"a result is written %0, not {_shortened(written)}")
         return self.define(written, self.read_node(line, written, type_))
+
+    def read_update(self, line: _Line) -> None:
+        """The new value of a state."""
+        written, state = line.next, self.find(line)
+        line.expect("=")
+        if state in self.updates:
+            raise Error(f"{written} gets two new values")
+        self.updates[state] = new = self.find(line)
+        if new.type != state.type:
+            raise Error(f"{written} is {state.type}, its new value is {new.type}")
 
     def read_node(self, line: _Line, written: str, type_: TensorType) -> Value:
         op, inputs = self.read_call(line)
@@ -334,6 +347,10 @@ class _Reader:
             said = ", ".join(map(str, self.types)) or "nothing"
             got = ", ".join(str(v.type) for v in self.outputs) or "nothing"
             raise Error(f"{self.name} is said to return {said}, but returns {got}")
+        for state in (v for v in self.builder.declared if v.kind == "state"):
+            if state not in self.updates:
+                raise Error(f"the state {name_value(state)} gets no new value")
+            self.outputs.append(self.updates[state])
         self.expected = "}"
 
     def declare(self, written: str, type_: TensorType) -> None:

@@ -1,7 +1,7 @@
 """Graphs as text; `ir.parser` reads the text back.
 
     graph Block(%x: f32[B, 64]) -> f32[B, 64] {
-      @fc.weight: f32[64, 64]                                        a parameter; $0 is a constant
+      @fc.weight: f32[64, 64]                         a parameter; $0 is a constant, &w a state
       %0: f32[B, 64] = linear(%x, @fc.weight) then relu, mul(0.5)    # fc Linear  block.py:3
       return %0
     }
@@ -29,15 +29,18 @@ def print_graph(graph: Graph) -> str:
     An illegal graph prints too; a value that it does not define is written %?.
     """
     names = name_values(graph)
-    inputs = ", ".join(f"{names[v]}: {v.type}" for v in graph.inputs)
-    types = ", ".join(str(v.type) for v in graph.outputs)
-    returned = ", ".join(names.get(v, "%?") for v in graph.outputs)
-    lines = columns([f"{names[v]}:", str(v.type)] for v in graph.params)
+    updates = graph.updates if len(graph.states) <= len(graph.outputs) else ()
+    returned_values = graph.outputs[:len(graph.outputs) - len(updates)]
+    inputs = ", ".join(f"{names[v]}: {v.type}" for v in graph.inputs if v.kind != "state")
+    types = ", ".join(str(v.type) for v in returned_values)
+    returned = ", ".join(names.get(v, "%?") for v in returned_values)
+    lines = columns([f"{names[v]}:", str(v.type)] for v in (*graph.params, *graph.states))
     lines += columns([f"require {r}", *_print_where(r.where)] for r in graph.requirements)
     lines += columns([f"read {name_value(Value(r.type, 'parameter', r.name))}: {r.type}",
                       f'= "{r.digest}"', *_print_where(r.where)] for r in graph.readings)
     lines += columns([f"{names[n.result]}: {n.result.type}", f"= {print_call(n, names)}",
                       *_print_where(n.where)] for n in graph.nodes)
+    lines += columns([names[state], f"= {names.get(new, '%?')}"] for state, new in updates)
     head = f"graph {_quoted(graph.name, WORD)}({inputs})" + f" -> {types}" * bool(types)
     return "\n  ".join([f"{head} {{", *lines, f"return {returned}".rstrip()]) + "\n}"
 
@@ -52,7 +55,7 @@ def name_values(graph: Graph) -> dict[Value, str]:
 
 
 def name_value(value: Value) -> str:
-    """Returns what an input, a parameter or a constant is called in the text."""
+    """Returns what an input, a state, a parameter or a constant is called in the text."""
     return SIGILS[value.kind] + _quoted(value.name, _plain_name(value))
 
 

@@ -62,8 +62,9 @@ def _check_declared(graph: Graph) -> None:
     names = Counter((SIGILS[value.kind], value.name) for value in declared)
     twice = [name_value(value) for value in declared if names[SIGILS[value.kind], value.name] > 1]
     _check(not twice, f"two values of {graph.name} are named {', '.join(dict.fromkeys(twice))}")
+    _check_states(graph)
     for value in graph.inputs:
-        if value.kind != "input":
+        if value.kind not in ("input", "state"):
             raise VerifyError(f"the input {name_value(value)} is of the kind {value.kind!r}")
         for dim in value.type.shape:
             if isinstance(dim, DimExpr) and symbol_name(dim) is None:
@@ -74,6 +75,20 @@ def _check_declared(graph: Graph) -> None:
             raise VerifyError(f"the param {name_value(value)} is of the kind {value.kind!r}")
         if not all(isinstance(dim, int) for dim in value.type.shape):
             raise VerifyError(f"{name_value(value)}: {value.type}: only inputs have symbolic sizes")
+
+
+def _check_states(graph: Graph) -> None:
+    """The states are the last inputs, of known sizes, and there is a new value for each."""
+    states = graph.states
+    _check(graph.inputs[len(graph.inputs) - len(states):] == states,
+           f"the states of {graph.name} are not its last inputs")
+    _check(len(states) <= len(graph.outputs), f"{graph.name} has {len(states)} states and only "
+           f"{len(graph.outputs)} outputs: each state needs a new value")
+    for state, new in graph.updates:
+        name = name_value(state)
+        _check(all(isinstance(dim, int) for dim in state.type.shape),
+               f"{name}: {state.type}: only inputs have symbolic sizes")
+        _check(state.type == new.type, f"{name} is {state.type}, its new value is {new.type}")
 
 
 def _check_signature(graph: Graph, like: Graph) -> None:

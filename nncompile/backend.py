@@ -170,7 +170,7 @@ class CallSpec:
         """Returns the arrays that the program takes and returns."""
         graph = program.graph
         return CallSpec(tuple(v.name for v in graph.inputs), tuple(v.type for v in graph.inputs),
-                        tuple(v.type for v in graph.outputs), program.requirements, program.dims)
+                        tuple(v.type for v in graph.returned), program.requirements, program.dims)
 
     @cached_property
     def sizes(self) -> tuple[str, ...]:

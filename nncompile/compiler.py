@@ -163,6 +163,11 @@ def _check_graph(graph: ir.Graph, inputs: Sequence[Any]) -> None:
     ir.verify(graph)
     if inputs:
         raise InputError(f"{graph.name} is a graph, which has its inputs: leave {len(inputs)} out")
+    if graph.states:
+        raise InputError(f"{graph.name} writes states, {name_value(graph.states[0])} first, and a "
+                         "compiled model changes none of its inputs\n  do: compile(model, ..., "
+                         "loss=, optimizer=) makes a training step; ir.interpret evaluates this "
+                         "graph")
     if missing := [v for v in graph.params if v not in graph.data]:
         names = ", ".join(map(name_value, missing[:3])) + ", ..." * (len(missing) > 3)
         raise InputError(f"{graph.name} has no data for {names}: the text of a graph has types only"

@@ -221,7 +221,7 @@ class CompiledModel:
     def __repr__(self) -> str:
         graph = self._program.graph
         inputs = ", ".join(f"{v.name}: {v.type}" for v in graph.inputs)
-        outputs = ", ".join(str(v.type) for v in graph.outputs) or "()"
+        outputs = ", ".join(str(v.type) for v in graph.returned) or "()"
         return f"<nncompile.CompiledModel {graph.name}({inputs}) -> {outputs}>"
 
     def __reduce__(self) -> tuple[Any, ...]:

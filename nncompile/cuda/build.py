@@ -58,7 +58,7 @@ def _header(program: Program) -> str:
     """Returns the docstring of the generated text."""
     graph = program.graph
     inputs = ", ".join(str(v.type) for v in graph.inputs)
-    outputs = ", ".join(str(v.type) for v in graph.outputs)
+    outputs = ", ".join(str(v.type) for v in graph.returned)
     return "\n".join([
         f'"""{inputs} -> {outputs} in {len(program.steps)} steps on a CUDA device.', "",
         "An array is given to a kernel with the place where an operand begins in it; places,",

@@ -11,6 +11,7 @@ from nncompile.schedule.constants import VECTOR_TRAITS, TargetTraits, store_cons
 from nncompile.schedule.direct import write_directly
 from nncompile.schedule.memory import plan_memory
 from nncompile.schedule.program import Constant, Operand, Place, Program, Step, View, contiguous
+from nncompile.schedule.states import write_states
 from nncompile.schedule.steps import lower
 
 __all__ = ["VECTOR_TRAITS", "Constant", "Operand", "Place", "Program", "Step", "TargetTraits",
@@ -27,12 +28,13 @@ def schedule(graph: Graph, traits: TargetTraits = VECTOR_TRAITS) -> Program:
 
     low = lower(graph, views, prepared, traits.vectors)
     lowered = write_directly(low.steps, low.buffers) if traits.vectors else low.steps
+    lowered = write_states(lowered, low.buffers, graph) if graph.states else lowered
     planned, buffers = plan_memory(lowered, low.buffers)
     steps, stored, sources = store_constants(planned, constants, traits)
     return Program(
         graph=graph, batch=batch_size(graph), inputs=inputs, steps=steps, buffers=buffers,
         outputs=tuple(contiguous(Place("output", i), v.type)
-                      for i, v in enumerate(graph.outputs)),
+                      for i, v in enumerate(graph.returned)),
         preparation=_preparation(graph, prepared, sources), constants=stored,
         requirements=tuple({str(r): (who, r) for who, r in (
             *(("", r) for r in graph.requirements), *low.requirements)}.values()))

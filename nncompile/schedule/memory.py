@@ -22,7 +22,7 @@ def plan_memory(steps: Sequence[Step], buffers: Mapping[Place, TensorType]
     places = [Place("slot", i) for i in range(len(slots))]
     instead = {buffer: place for place, slot in zip(places, slots, strict=True)
                for buffer in slot.buffers}
-    return (_moved(steps, instead),
+    return (in_other_places(steps, instead),
             {place: slot.size for place, slot in zip(places, slots, strict=True)})
 
 
@@ -39,9 +39,9 @@ def _share_in_place(steps: Sequence[Step], sizes: Mapping[Place, Dim]) -> tuple[
         for view in step.reads:
             if (view.place in sizes and lives[view.place].last == number
                     and sum(v.place == view.place for v in step.reads) == 1
-                    and _covers(view, sizes[view.place]) and _same_layout(view, step.result)):
+                    and _covers(view, sizes[view.place]) and same_layout(view, step.result)):
                 life = slice(lives[view.place].first, number + 1)
-                current[life] = _moved(current[life], {view.place: step.result.place})
+                current[life] = in_other_places(current[life], {view.place: step.result.place})
                 lives[step.result.place] = _Life(life.start, lives[step.result.place].last)
                 break
     return tuple(current)
@@ -52,7 +52,8 @@ def _covers(view: View, size: Dim) -> bool:
     return view.is_contiguous and same(view.offset, 0) and same(whole, size)
 
 
-def _same_layout(a: View, b: View) -> bool:
+def same_layout(a: View, b: View) -> bool:
+    """Returns whether two views have their elements at the same offsets in their places."""
     return (a.dtype == b.dtype and same(a.shape, b.shape) and same(a.strides, b.strides)
             and same(a.offset, b.offset))
 
@@ -61,7 +62,8 @@ def _same_layout(a: View, b: View) -> bool:
 class _Life:
     """The steps between which a place holds a value."""
 
-    first: int                                           # the step that writes it first
+    first: int                                           # the step that writes it first; of an
+                                                         # input -1, also where it is a state
     last: int                                            # the last that reads or writes it
 
 
@@ -69,7 +71,8 @@ def _lifetimes(steps: Sequence[Step]) -> dict[Place, _Life]:
     lives: dict[Place, _Life] = {}
     for number, step in enumerate(steps):
         for place in (step.result.place, *(v.place for v in step.reads)):
-            lives[place] = _Life(lives[place].first if place in lives else number, number)
+            first = lives[place].first if place in lives else number
+            lives[place] = _Life(-1 if place.kind == "input" else first, number)
     return lives
 
 
@@ -108,7 +111,7 @@ def larger(a: Dim, b: Dim) -> Dim | None:
     return a if min(parts) >= 0 else b if max(parts) <= 0 else None
 
 
-def _moved(steps: Sequence[Step], instead: Mapping[Place, Place]) -> tuple[Step, ...]:
+def in_other_places(steps: Sequence[Step], instead: Mapping[Place, Place]) -> tuple[Step, ...]:
     """Returns the steps with some places exchanged for others."""
     def in_place_of(view: View) -> View:
         return view.moved(instead[view.place]) if view.place in instead else view

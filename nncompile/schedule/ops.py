@@ -11,7 +11,7 @@ import nncompile.schedule.lower as lower
 import nncompile.schedule.rows as rows
 from ir.ops import with_trait
 from ir.records import dataclass, replace
-from nncompile.schedule.program import View
+from nncompile.schedule.program import Step, View
 from nncompile.schedule.rows import Attrs, Rule
 
 
@@ -96,6 +96,7 @@ class StepKind:
     in_place:       it reads every element before it writes it, so it may overwrite an operand.
     strided:        it can write rows with gaps between them.
     gathers:        it reads only a few rows of its operands.
+    fails:          it reports an index that is outside an axis.
     """
 
     cost: int = 1
@@ -104,6 +105,16 @@ class StepKind:
     in_place: bool = False
     strided: bool = False
     gathers: bool = False
+    fails: bool = False
+
+
+_DIVISIONS = with_trait("division")
+
+
+def may_fail(step: Step) -> bool:
+    """Returns whether the step can find a wrong number among the data, an index for instance."""
+    ops = (step.attrs.get("op"), *(op for op, _ in step.then))
+    return KINDS[step.kind].fails or any(op in _DIVISIONS for op in ops)
 
 
 KINDS: dict[str, StepKind] = {
@@ -117,10 +128,10 @@ KINDS: dict[str, StepKind] = {
     "cumsum": StepKind(in_place=True, strided=True),
     "topk_ids": StepKind(20, counts_operand=True),
     "reduce": StepKind(counts_operand=True),
-    "embedding": StepKind(strided=True, gathers=True),
-    "embedding_bag": StepKind(counts_operand=True, gathers=True),
-    "take": StepKind(gathers=True),
-    "take_along": StepKind(gathers=True),
-    "scatter_add": StepKind(),
+    "embedding": StepKind(strided=True, gathers=True, fails=True),
+    "embedding_bag": StepKind(counts_operand=True, gathers=True, fails=True),
+    "take": StepKind(gathers=True, fails=True),
+    "take_along": StepKind(gathers=True, fails=True),
+    "scatter_add": StepKind(fails=True),
     "iota": StepKind(),
 }

@@ -48,10 +48,20 @@ def build(program: Program, target: Target) -> tuple[Driver, Arena]:
 
 
 def _lines_of(program: Program, calls: Sequence[Call], values: dict[Value, str]) -> list[Line]:
-    """The call of each step."""
-    return [Line(number, step.node.where.layer.partition(" ")[0], values[step.node.result],
-                 comment(step, values), call.kernel.name, call.arguments)
-            for number, (step, call) in enumerate(zip(program.steps, calls, strict=True))]
+    """The call of each step, and where workers stop before the first one that writes a state.
+
+    All workers see the same there, because no step behind it can find a wrong number.
+    """
+    lines: list[Line] = []
+    stops = any("fault" in call.kernel.arguments for call in calls)
+    for number, (step, call) in enumerate(zip(program.steps, calls, strict=True)):
+        if stops and step.result.place.kind == "input":
+            stops = False
+            lines.append(Line(number, "", "", "# after a wrong number no state is written", "", ()))
+        lines.append(Line(number, step.node.where.layer.partition(" ")[0],
+                          values[step.node.result], comment(step, values), call.kernel.name,
+                          call.arguments))
+    return lines
 
 
 # -- functions -------------------------------------------------------------------------------------
@@ -59,7 +69,7 @@ def _lines_of(program: Program, calls: Sequence[Call], values: dict[Value, str])
 def _header(program: Program, target: Target, kernels: Iterable[Kernel], arena: Arena) -> str:
     graph = program.graph
     inputs = ", ".join(str(v.type) for v in graph.inputs)
-    outputs = ", ".join(str(v.type) for v in graph.outputs)
+    outputs = ", ".join(str(v.type) for v in graph.returned)
     places = [f"{f'{e.name} = {e.offset}':<18}# {e.about}" for e in arena.entries.values()]
     called = [f"    {k.name}({', '.join(k.arguments)})" for k in kernels]
     return "\n".join([
@@ -116,7 +126,7 @@ def _outlined_functions(outlined: Sequence[Outlined], printer: Printer, shared: 
 def arguments(program: Program) -> Iterator[tuple[int, Place, Value]]:
     """The number, the place and the value of each array that a call is given."""
     views = (*program.inputs, *program.outputs)
-    values = (*program.graph.inputs, *program.graph.outputs)
+    values = (*program.graph.inputs, *program.graph.returned)
     for number, (view, value) in enumerate(zip(views, values, strict=True)):
         yield number, view.place, value
 

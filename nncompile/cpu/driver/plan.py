@@ -92,7 +92,7 @@ def plan_text(program: Program, names: Names, values: Mapping[Value, str]) -> st
         layout.PHASES_SCRATCH: (_scratch_size(program, names, whole), "scratch of phases"),
         layout.MOST_ROWS: ("block", "most rows of a block"),
         layout.SLACK: (slack, "negative: these sizes are refused")}
-    dims = [(dim, v) for v in program.graph.outputs for dim in v.type.shape]
+    dims = [(dim, v) for v in program.graph.returned for dim in v.type.shape]
     for i, (dim, v) in enumerate(dims, layout.OUTPUT_DIMS):
         stated[i] = printer.number(dim), f"{values[v]}: {v.type}"
     lines = [*checks, f"    block = {_least_quotient(_block_quotients(program), printer)}"]

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ir.types import Dim, same
 from nncompile.cpu.driver.values import (
+    FAULT,
     Argument,
     Base,
     Formal,
@@ -16,7 +17,7 @@ from nncompile.cpu.driver.values import (
     Variable,
 )
 from nncompile.cpu.driver.weights import Arena
-from nncompile.cpu.layout import DRIVER_ARGUMENTS, PLAN_ARGUMENTS
+from nncompile.cpu.layout import DRIVER_ARGUMENTS, FAULT_STEP, PLAN_ARGUMENTS
 from nncompile.cpu.objects.primitives import PRIMITIVES
 from nncompile.schedule import Place, Program
 from nncompile.schedule.names import factor_text, number_text, place_names, size_names
@@ -89,6 +90,10 @@ class Printer:
         """
         texts = []
         for line in lines:
+            if not line.function:
+                texts += ["", f"{indent}{line.comment}",
+                          f"{indent}if size({FAULT.name}, {FAULT_STEP}):", f"{indent}    return"]
+                continue
             name, arguments = line.function, list(map(self.argument, line.arguments))
             if shared:
                 name, arguments = f"shared_{name}", [f"phase(queue, {line.phase})", *arguments]

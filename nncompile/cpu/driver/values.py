@@ -85,7 +85,8 @@ class Line:
     layer:    the path of the layer that it computes.
     result:   the name of the value that it computes.
     comment:  the line of the graph that it comes from.
-    function: the name of a kernel or of an outlined function.
+    function: the name of a kernel or of an outlined function; "" where a worker stops if a step
+              before has found a wrong number among the data.
     """
 
     phase: int

@@ -1,0 +1,60 @@
+"""Writes the new values of states to the states' own memory.
+
+    out1 [64] = elementwise(h0 [64], in2 [64]) {op = add}
+    -->  in2 [64] = elementwise(h0 [64], in2 [64]) {op = add}
+
+A step may write there if the old value is not needed any more: no later step reads it, and the step
+itself reads each element before it writes it. And only if no later step can find a wrong number
+among the data: then the call has no result, and states must be what they were. Where that does not
+hold, the new value is computed in a buffer, and copied last.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ir.graph import Graph, Node
+from ir.types import TensorType
+from nncompile.schedule.lower import COPY
+from nncompile.schedule.memory import in_other_places, same_layout
+from nncompile.schedule.ops import KINDS, may_fail
+from nncompile.schedule.program import Place, Step, contiguous
+
+
+def write_states(steps: Sequence[Step], buffers: dict[Place, TensorType], graph: Graph
+                 ) -> list[Step]:
+    """Returns the steps, of which those that write the output of a state write the state.
+
+    buffers: is extended by those that new values are computed in.
+    """
+    current, copies = list(steps), []
+    first_input = len(graph.inputs) - len(graph.states)
+    first_output = len(graph.outputs) - len(graph.states)
+    for number, (state, new) in enumerate(graph.updates):
+        there, out = Place("input", first_input + number), Place("output", first_output + number)
+        if state is new:                         # the copy of it to itself
+            current = [step for step in current if step.result.place != out]
+            continue
+        place = there
+        if not _may_write(current, out, there):
+            place = Place("buffer", len(buffers))
+            buffers[place] = state.type
+            node = Node(new, "identity", (new,))
+            copies.append(Step("elementwise", contiguous(there, state.type),
+                               (contiguous(place, state.type),), COPY, (), node))
+        current = list(in_other_places(current, {out: place}))
+    return [*current, *copies]
+
+
+def _may_write(steps: Sequence[Step], out: Place, state: Place) -> bool:
+    """Whether the steps that write `out` may write over the old value of the state instead."""
+    writers = [i for i, step in enumerate(steps) if step.result.place == out]
+    if writers and any(map(may_fail, steps[writers[0]:])):
+        return False
+    readers = [i for i, step in enumerate(steps) if any(v.place == state for v in step.reads)]
+    if not writers or not readers or readers[-1] < writers[0]:
+        return True
+    if len(writers) > 1 or readers[-1] > writers[0]:
+        return False
+    step = steps[writers[0]]
+    return KINDS[step.kind].in_place and all(
+        same_layout(view, step.result) for view in step.reads if view.place == state)
