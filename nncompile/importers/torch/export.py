@@ -19,7 +19,9 @@ from nncompile.importers.torch.targets import TARGETS
 from nncompile.structure import Inputs, flatten
 from nncompile.trace import bind
 
-_EXAMPLE_SIZES = (2, 3, 5, 7, 11, 13, 17, 19)    # of named sizes: none is torch's special 0 or 1
+# Of named sizes. Neither they nor their halves and quarters are 0 or 1, which torch.export would
+# fix; and they can be divided, as by a forward that cuts an axis into windows.
+_EXAMPLE_SIZES = (8, 12, 20, 28, 36, 44, 52, 60)
 
 
 @dataclass(frozen=True)
@@ -56,20 +58,18 @@ def export(module: Any, args: Sequence[Any], kwargs: Mapping[str, Any],
             raise InputError("an ExportedProgram has its inputs and its dynamic sizes: give "
                              "nothing else")
         return _given(module)
-    inputs, leaves = bind(type(module).__name__, inspect.signature(module.forward), args, kwargs,
-                          _is_example)
+    signature = inspect.signature(module.forward)
+    inputs, leaves = bind(type(module).__name__, signature, args, kwargs, _is_example)
     names = _leaf_names(inputs)
     axes, examples = _examples(torch, names, leaves, dynamic)
     args, kwargs = inputs.unflatten(examples, inputs.positional)
     shapes = iter([{axis: torch.export.Dim.AUTO for axis, name in enumerate(sizes) if name}
                    for sizes in axes])
     wanted = _shapes_of((tuple(args), kwargs), shapes)
-    by_name = dict(zip(inputs.names, [*wanted[0], *wanted[1].values()], strict=True))
-    parameters = [p for p in inspect.signature(module.forward).parameters.values()
-                  if p.kind is p.VAR_POSITIONAL]
-    specs: Any = by_name if not parameters else tuple(by_name.values())
     try:
-        with _quiet(), torch.no_grad():
+        with quiet(), torch.no_grad(), _without_var_keyword(module, signature, kwargs) as spelled:
+            # By parameter of the forward, of which *args is one.
+            specs = dict(spelled.bind(*wanted[0], **wanted[1]).arguments)
             program = torch.export.export(module, tuple(args), kwargs or None,
                                           dynamic_shapes=specs)
             program = _functional(torch, program)
@@ -93,7 +93,7 @@ def _given(program: Any) -> Exported:
     flat = [flatten(value, lambda leaf: isinstance(leaf, torch.Tensor)) for value in values]
     inputs = Inputs(tuple(names), tuple(part for _, part in flat), len(args))
     examples = [leaf for leaves, _ in flat for leaf in leaves]
-    with _quiet():
+    with quiet():
         program = _functional(torch, program)
     return Exported(None, program, "the exported program", inputs, examples,
                     [[None] * e.ndim for e in examples])
@@ -109,8 +109,37 @@ def _functional(torch: Any, program: Any) -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """torch.export warns of its own workings, which the caller can do nothing about."""
+def _without_var_keyword(module: Any, signature: inspect.Signature, kwargs: Mapping[str, Any]
+                         ) -> Iterator[inspect.Signature]:
+    """Gives the forward a parameter for each keyword of a call that lands in its **kwargs.
+
+    torch.export counts such keywords twice where sizes may change, and then refuses its own count.
+    Yields the signature, which is the forward's own where nothing lands in **kwargs.
+    """
+    named = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    more = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in kwargs
+            if name not in {p.name for p in named}]
+    if not more:
+        yield signature
+        return
+    own, had_own = module.forward, "forward" in vars(module)
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        return own(*args, **kwargs)
+    spelled = signature.replace(parameters=[*named, *more])
+    forward.__signature__ = spelled              # type: ignore[attr-defined]
+    module.forward = forward
+    try:
+        yield spelled
+    finally:
+        del module.forward
+        if had_own:
+            module.forward = own
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Torch warns of its own workings, which the caller can do nothing about."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -206,4 +235,4 @@ def _shapes_of(tree: Any, shapes: Iterator[Any]) -> Any:
     return None
 
 
-__all__ = ["Exported", "export"]
+__all__ = ["Exported", "export", "quiet"]

@@ -16,12 +16,14 @@ from ir.records import dataclass, replace
 from ir.types import DTYPES, Dim, DimExpr, symbol
 from nncompile.array import Array
 from nncompile.array.dispatch import current
-from nncompile.errors import CompileError
+from nncompile.array.sizes import size_seen
+from nncompile.errors import CompileError, InputError
 from nncompile.importers.imported import Imported
 from nncompile.importers.names import graph_name, printable, size_name
 from nncompile.importers.obstacles import Obstacles
 from nncompile.importers.recorder import ImportRecorder
-from nncompile.importers.torch.export import Exported
+from nncompile.importers.torch.export import Exported, quiet
+from nncompile.importers.torch.guards import guards, ranges, size_of
 from nncompile.importers.torch.targets import SIZE_FUNCTIONS, TARGETS
 from nncompile.structure import Nesting, Structure, flatten
 
@@ -83,7 +85,12 @@ class Importer:
         graph = self.recorder.builder.build(graph_name(type(module).__name__ if module is not None
                                                        else "program"), outputs)
         ir.verify(graph, built=True)
-        graph = replace(graph, requirements=(*graph.requirements, *self._ranges(graph)))
+        try:
+            needed = self._requirements(graph)
+        except Error as error:
+            self.obstacles.add("the sizes", str(error), type(self.exported.module).__name__)
+            raise self.obstacles.error(self.exported.title) from None
+        graph = replace(graph, requirements=(*graph.requirements, *needed))
         nesting = Nesting(self.exported.inputs, structure)
         state = self.program.state_dict
         return Imported(graph, self._check(graph), nesting,
@@ -127,7 +134,8 @@ class Importer:
                 if isinstance(dim, int) and wanted is not None:
                     raise Error(f"its size {wanted}, of axis {axis}, cannot change: the forward "
                                 f"works for {dim} only, as torch.export finds\ndo: "
-                                f"dynamic={{{name!r}: {{{axis}: {dim}}}}} fixes it")
+                                f"dynamic={{{name!r}: {{{axis}: {dim}}}}} fixes it"
+                                + self._recurrent())
                 dims.append(dim)
             type_ = TensorType(type_of(np.empty(0, dtype)).dtype, tuple(dims))
             return Array(self.recorder.declare("input", name, type_))
@@ -135,30 +143,24 @@ class Importer:
             self.obstacles.add("an input", str(error), name)
             return _UNKNOWN
 
+    def _recurrent(self) -> str:
+        """Returns what to know of the module's recurrent layers, which fix the sizes they go along.
+        """
+        layers = [f"{name or 'it'} ({type(part).__name__})" for name, part in
+                  getattr(self.exported.module, "named_modules", dict)()
+                  if hasattr(part, "flatten_parameters")]
+        what = "\nrecurrent layers are written out for one number of steps: "
+        return what + ", ".join(layers) if layers else ""
+
     def _named(self, dim: Any, name: str, made_up: bool, taken: set[str]) -> Dim:
         """Returns the size that torch's symbol is, under a readable name."""
         expression = dim.node.expr
         key = str(expression)
         if not expression.is_Symbol:
-            return self._size(expression)
+            return size_of(expression, self.symbols)
         if key not in self.symbols:
             self.symbols[key] = symbol(size_name(name, taken) if made_up else name)
         return self.symbols[key]
-
-    def _size(self, expression: Any) -> Dim:
-        """Returns a sum of products of sizes. Raises Error for any other expression."""
-        if expression.is_Integer:
-            return int(expression)
-        if expression.is_Symbol and str(expression) in self.symbols:
-            return self.symbols[str(expression)]
-        parts = [self._size(part) for part in expression.args] \
-            if expression.is_Add or expression.is_Mul else []
-        if not parts:
-            raise Error(f"a size {expression} is not supported")
-        total = parts[0]
-        for part in parts[1:]:
-            total = total + part if expression.is_Add else total * part
-        return total
 
     def _held(self, held: _Held) -> Any:
         """Returns a parameter or buffer, declared when it is used first, or a constant."""
@@ -205,7 +207,7 @@ class Importer:
 
     def _computed(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         if name in TARGETS:
-            return TARGETS[name](*args, **kwargs)
+            return TARGETS[name](*map(_seen, args), **{k: _seen(a) for k, a in kwargs.items()})
         if name in _ASSERTS:
             return None
         if name == _ASSERT:
@@ -256,56 +258,46 @@ class Importer:
         if not arrays and not self.obstacles:
             self.obstacles.add("the outputs", "there is no tensor among them",
                                type(self.exported.module).__name__)
-        if any(isinstance(result, DimExpr) for result in results):
-            self.obstacles.add("an output", "it is a size, and not a tensor", "forward")
         return [self.recorder.value(a._as_operand()) for a in arrays], structure
 
     # -- sizes that the program is for -------------------------------------------------------------
 
-    def _ranges(self, graph: ir.Graph) -> Iterator[Requirement]:
-        """Yields what the program requires of its sizes.
-
-        torch.export takes no size to be 0 or 1, so each range of a module's begins at 2. Whether
-        the program also holds for 1 is tried on the module.
+    def _requirements(self, graph: ir.Graph) -> list[Requirement]:
+        """Returns what the program requires of its sizes. Raises Error where that cannot be said.
         """
-        for key, size in self.symbols.items():
-            bounds = {str(s): r for s, r in self.program.range_constraints.items()}.get(key)
-            least, most = (0, None) if bounds is None else (_bound(bounds.lower),
-                                                            _bound(bounds.upper))
-            if least == 2 and self.exported.module is not None and self._holds_at_one(graph, key):
-                least = 0
-            if least is not None and least > 1:
-                yield Requirement(size, ">=", least, Where())
-            if most is not None:
-                yield Requirement(size, "<=", most, Where())
+        def agrees(sizes: Mapping[str, int]) -> bool:
+            return self.exported.module is not None and self._agrees(graph, sizes)
+        return [*ranges(self.program, self.symbols, agrees),
+                *guards(self.program, self.symbols, agrees)]
 
-    def _holds_at_one(self, graph: ir.Graph, key: str) -> bool:
-        """Returns whether the graph and the module agree where a size is 1."""
+    def _agrees(self, graph: ir.Graph, sizes: Mapping[str, int]) -> bool:
+        """Returns whether the graph and the module agree for these sizes, by torch's symbols."""
         import torch
         tensors = []
-        for axes, example in zip(self._axes(key), self.exported.examples, strict=True):
-            for axis in axes:
-                example = example.narrow(axis, 0, 1)
+        for axes, example in zip(self._axes(sizes), self.exported.examples, strict=True):
+            for axis, size in axes.items():
+                example = example.index_select(axis, torch.arange(size) % example.shape[axis])
             # Examples are often zeros, of which too much is true.
             tensors.append(torch.randn(example.shape, dtype=example.dtype,
                                        generator=torch.Generator().manual_seed(0))
                            if example.is_floating_point() else example)
         args, kwargs = self.exported.unflatten(tensors)
         try:
-            with torch.no_grad():
-                expected = _tensors(self.exported.module(*args, **kwargs))
+            with quiet(), torch.no_grad():
+                expected, _ = _tensors(self.exported.module(*args, **kwargs))
             results = ir.interpret(graph, [t.detach().cpu().numpy() for t in tensors])
         except Exception:
             return False
         return len(results) == len(expected) and not any(map(_difference, results, expected))
 
-    def _axes(self, key: str) -> Iterator[list[int]]:
-        """Yields for each input the axes whose size is a symbol of torch's."""
+    def _axes(self, sizes: Mapping[str, int]) -> Iterator[dict[int, int]]:
+        """Yields for each input the sizes of those axes that are one of these symbols."""
         inputs = self.program.graph_signature.user_inputs
         for node in self.program.graph.nodes:
             if node.name in inputs and isinstance(self.values.get(node), Array):
-                yield [axis for axis, dim in enumerate(node.meta["val"].shape)
-                       if not isinstance(dim, int) and str(dim.node.expr) == key]
+                yield {axis: sizes[str(dim.node.expr)]
+                       for axis, dim in enumerate(node.meta["val"].shape)
+                       if not isinstance(dim, int) and str(dim.node.expr) in sizes}
 
     def _check(self, graph: ir.Graph) -> Callable[[Callable[..., Any]], None]:
         """Returns a function that compares a compiled model with the module."""
@@ -313,17 +305,25 @@ class Importer:
             import torch
             module = self.exported.module or self.program.module()
             tried = 0
-            for size, kind in ((3, "normal"), (2, "zero"), (5, "extreme")):
+            for size, kind in ((3, "normal"), (2, "zero"), (5, "extreme"), (8, "normal"),
+                               (12, "normal")):
                 arrays = example_inputs(graph, size, kind=kind)
                 args, kwargs = self.exported.unflatten(
                     [torch.from_numpy(np.array(a)) for a in arrays])
                 try:
-                    with torch.no_grad():
-                        expected = _tensors(module(*args, **kwargs))
+                    with quiet(), torch.no_grad():
+                        expected, theirs = _tensors(module(*args, **kwargs))
                 except Exception:                # inputs that the module refuses prove nothing
                     continue
-                results, _ = flatten(run(*args, **kwargs), lambda a: isinstance(a, np.ndarray))
+                try:
+                    result = run(*args, **kwargs)
+                except InputError:               # nor do those that the forward would branch for
+                    continue
+                results, ours = flatten(result, lambda a: isinstance(a, np.ndarray))
                 tried += 1
+                if [*map(repr, ours.constants())] != [*map(repr, theirs.constants())]:
+                    raise CompileError(f"{self.exported.title}: what it returns beside tensors "
+                                       f"differs from torch's, for {kind} inputs")
                 for number, pair in enumerate(zip(results, expected, strict=True)):
                     if difference := _difference(*pair):
                         raise CompileError(f"{self.exported.title}: output {number} differs from "
@@ -371,6 +371,11 @@ def _where(node: Any) -> Where:
     return Where(printable(layer), printable(line))
 
 
+def _seen(given: Any) -> Any:
+    """Returns an argument as functions of arrays take it: sizes in it answer for every call."""
+    return [*map(_seen, given)] if isinstance(given, list) else size_seen(given)
+
+
 def _leaves(values: Sequence[Any]) -> Iterator[Any]:
     for value in values:
         if isinstance(value, list | tuple):
@@ -379,18 +384,10 @@ def _leaves(values: Sequence[Any]) -> Iterator[Any]:
             yield value
 
 
-def _bound(bound: Any) -> int | None:
-    """Returns a bound of a range, or None where there is none: sympy's or torch's infinity."""
-    if not getattr(bound, "is_Integer", isinstance(bound, int)):
-        return None
-    number = int(bound)
-    return number if number < 2**62 else None
-
-
-def _tensors(result: Any) -> list[Any]:
-    """Returns the tensors in what a module returned, as arrays."""
-    leaves, _ = flatten(result, lambda leaf: hasattr(leaf, "data_ptr"))
-    return [leaf.detach().cpu().numpy() for leaf in leaves]
+def _tensors(result: Any) -> tuple[list[NDArray], Structure]:
+    """Returns the tensors in what a module returned, as arrays, and what is around them."""
+    leaves, structure = flatten(result, lambda leaf: hasattr(leaf, "data_ptr"))
+    return [leaf.detach().cpu().numpy() for leaf in leaves], structure
 
 
 def _difference(ours: NDArray, theirs: NDArray) -> str:

@@ -18,7 +18,9 @@ from ir import DimExpr, Error
 from nncompile import functions as f
 from nncompile.array import Array
 from nncompile.array.creation import full
+from nncompile.array.sizes import size_seen
 from nncompile.importers.sizes import size_in_graph
+from nncompile.importers.torch import guards
 
 Target = Callable[..., Any]
 
@@ -306,11 +308,19 @@ def _refuse(what: str) -> Any:
 # -- sizes -----------------------------------------------------------------------------------------
 
 def _size(x: Array, dim: int) -> Any:
-    return x.shape[dim]
+    return x.type.shape[dim]                     # x.shape is of sizes that a trace watches
 
 
 def _numel(x: Array) -> Any:
-    return math.prod(x.shape)
+    return math.prod(x.type.shape)
+
+
+def _floor_divided(a: Any, b: Any) -> Any:
+    return guards.quotient(a, b) if isinstance(a, int | DimExpr) else size_seen(a) // b
+
+
+def _remainder(a: Any, b: Any) -> Any:
+    return guards.remainder(a, b) if isinstance(a, int | DimExpr) else size_seen(a) % b
 
 
 # -- the table -------------------------------------------------------------------------------------
@@ -414,5 +424,9 @@ TARGETS: dict[str, Target] = {
 # Functions of sizes, by name of the Python function that a node calls.
 SIZE_FUNCTIONS: dict[str, Target] = {
     "add": operator.add, "sub": operator.sub, "mul": operator.mul, "neg": operator.neg,
-    "floordiv": operator.floordiv, "mod": operator.mod, "getitem": operator.getitem,
+    "floordiv": _floor_divided, "mod": _remainder, "getitem": operator.getitem,
+    # numbers that each call computes
+    "truediv": lambda a, b: size_seen(a) / size_seen(b),
+    "pow": lambda a, b: size_seen(a) ** size_seen(b), "sym_float": lambda a: size_seen(a) * 1.0,
+    "_sym_sqrt": lambda a: np.sqrt(size_seen(a)), "sym_sqrt": lambda a: np.sqrt(size_seen(a)),
 }
