@@ -1,6 +1,7 @@
 """The compiler on one screen: trace, rewrite, schedule, generate, load."""
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -22,7 +23,7 @@ from nncompile.entries import Entry, entries_of
 from nncompile.errors import CompileError, InputError
 from nncompile.estimator import CompiledEstimator
 from nncompile.importers.imported import Imported, ImportedEstimator
-from nncompile.importers.kinds import importer_of
+from nncompile.importers.kinds import Importer, importer_of
 from nncompile.inspect.dump import dump
 from nncompile.model import CompiledModel, PassRun
 from nncompile.nn import Module
@@ -86,7 +87,8 @@ def compile(model: Any, /, *inputs: Any,
                            "computes in the arrays' own type\n  do: leave precision out")
     pipeline = checked_pipeline(passes)
     if (importer := importer_of(model)) is not None:
-        return _compile_imported(importer(model, *inputs, **named), threads, name, check, pipeline)
+        imported = _imported(importer, model, inputs, named)
+        return _compile_imported(imported, threads, name, check, pipeline)
     if isinstance(model, str | PathLike):
         from nncompile.modelfile import load_graph
         model = load_graph(fspath(model))
@@ -95,6 +97,19 @@ def compile(model: Any, /, *inputs: Any,
         return compile_graph(model, None, {}, threads, name, check, pipeline)
     graph, nesting = trace_structured(model, *inputs, **named)
     return compile_graph(graph, nesting, entries_of(model, graph), threads, name, check, pipeline)
+
+
+def _imported(importer: Importer, model: Any, inputs: Sequence[Any], named: Mapping[str, Any]
+              ) -> Imported | ImportedEstimator:
+    """Returns what an importer reads. Raises InputError for arguments that it does not have."""
+    signature = inspect.signature(importer)
+    try:
+        signature.bind(model, *inputs, **named)
+    except TypeError as error:
+        options = [p.name for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY]
+        raise InputError(f"an imported {type(model).__name__} takes {', '.join(options)} and the "
+                         f"options of compile: {error}") from None
+    return importer(model, *inputs, **named)
 
 
 def _compile_imported(imported: Imported | ImportedEstimator, threads: int | None, target: str,

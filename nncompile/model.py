@@ -39,7 +39,7 @@ def graph_at(runs: Sequence[PassRun], stage: str) -> ir.Graph:
     Raises InputError for another stage.
     """
     named = {run.name: run.graph for run in runs} | {"fused": runs[-1].graph}
-    if stage not in named:
+    if not isinstance(stage, str) or stage not in named:
         raise InputError(f"there is no stage {stage!r}; there are {', '.join(named)}")
     return named[stage]
 
@@ -132,7 +132,9 @@ class CompiledModel:
                              "each other")
         bound = functools.partial(self._loaded.call_into, *arrays, *outs, **options)
         bound()
-        return bound if self._nesting is None else lambda: self._nested(arrays, bound())
+        if self._nesting is None:
+            return bound
+        return lambda *more, **named: self._nested(arrays, bound(*more, **named))
 
     @property
     def threads(self) -> int:
@@ -264,6 +266,9 @@ class CompiledModel:
         """
         count = len(self._spec.inputs)
         given, outs = args[:count], args[count:]
+        if len(outs) > len(self._spec.outputs) or options.keys() - set(self._loaded.options):
+            raise InputError(f"{self!r}: a bound call takes no arguments: its arrays were given to "
+                             "bind, and bind gives another one for others")
         arrays = self._arguments.arrays(given)
         if any(map(operator.is_not, arrays, given)):
             return self._loaded.call_into(*arrays, *outs, **options)

@@ -143,14 +143,16 @@ class _CudaProgram(Loaded):
         results = self._call_on_host(args, outs, options.get("stream"))
         return self._fallback.call(*args, **options) if results is None else results
 
-    def call_into(self, /, *args: Any, stream: Any = None) -> Any:
-        count = len(self.spec.inputs)
+    def call_into(self, /, *args: Any, **options: Any) -> Any:
+        count, stream = len(self.spec.inputs), options.get("stream")
         inputs, outs = args[:count], args[count:]
+        if len(outs) > len(self.spec.outputs) or options.keys() - {"stream"}:
+            return self._fallback.call_into(*args, **options)
         if any(is_device_array(a, self.cuda) for a in args):
             return self._call_on_device(inputs, outs, stream)
         results = self._call_on_host(inputs, outs, stream)
         if results is None:
-            return self._fallback.call_into(*args, stream=stream)
+            return self._fallback.call_into(*args, **options)
         return results
 
     def compute(self, inputs: Sequence[NDArray], stream: Any = None, **options: Any

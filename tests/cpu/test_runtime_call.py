@@ -234,6 +234,17 @@ def test_an_output_by_position_is_never_written(kind):
             each[:] = 0
 
 
+def test_a_call_into_with_more_than_its_arrays_goes_to_the_fallback(kind):
+    fast, out, other = mlp(kind=kind), np.zeros((3, 6), np.float32), np.zeros((3, 6), np.float32)
+    for _ in range(2):
+        for args, options in (((X, out, other), {}), ((X, out), {"out": other}),
+                              ((X, out), {"x0": X}), ((X, out), {"threads": 1, "other": 2})):
+            assert fast.call_into(*args, **options) == ("fallback", args, options)
+            assert not out.any() and not other.any()
+        fast.call_into(X, out)
+        out[:] = 0
+
+
 def test_bound_arrays_that_no_longer_fit_go_to_the_fallback(kind):
     fast, x, out = mlp(kind=kind), X.copy(), np.zeros((3, 6), np.float32)
     out.shape = 6, 3

@@ -416,6 +416,11 @@ def test_bound_calls_answer_alike(mode: str, models: Callable[[str, str], Any]) 
                 with pytest.raises(nncompile.InputError, match="outputs are given as out="):
                     unwritten(lambda *o, call=call, arrays=arrays: call(*arrays, *o), (2, 3))
             model.bind(*arrays)
+    for run in (one.bind(X), pair.bind(X, Y), models(mode, "nested").bind({"left": X, "right": Y})):
+        for named in ((), ("out",), ("input",)):
+            with pytest.raises(nncompile.InputError, match="a bound call takes no arguments"):
+                unwritten(lambda out, run=run, named=named: run(out) if not named else run(
+                    **{named[0]: out}))
     for wrong in (X.tolist(), strided(X), X.astype(np.float16), unaligned(X)):
         with pytest.raises(nncompile.InputError, match="bind takes C-contiguous arrays"):
             one.bind(wrong)

@@ -316,6 +316,8 @@ def test_methods_take_x_alone() -> None:
     for call in (lambda: fast.predict(X, out), lambda: fast.predict(X, out=out)):
         with pytest.raises(InputError, match="predict takes 1 input, got 2: it takes X alone"):
             call()
+    with pytest.raises(InputError, match="takes methods, dtype and the options of compile: got an"):
+        nncompile.compile(fitted(LogisticRegression()), input=X)
     run = fast.compiled["predict"]
     with pytest.raises(InputError, match="takes 1 input, got 3; outputs are given as out="):
         run(X, out, out)

@@ -169,8 +169,9 @@ class BufferCall:
         results = None
         if not options:
             results = self._answer(arrays, 0)
-        elif takes_threads(threads := options.get("threads"), self._most_threads):
-            results = self._answer(arrays, threads or 0)
+        elif options.keys() == {"threads"} and takes_threads(
+                options["threads"], self._most_threads):
+            results = self._answer(arrays, options["threads"] or 0)
         return self._into_by_steps(*arrays, **options) if results is None else results
 
     def _answer(self, arrays: Sequence[Any], threads: int) -> Any:

@@ -147,7 +147,9 @@ class _Portable:
     def call_into_by_steps(self, /, *args: Any, **options: Any) -> Any:
         """The `call_into` of a Loaded."""
         count = len(self.spec.inputs)
-        results = self._stepped(args[:count], args[count:], options.get(_THREADS))
+        others = options.keys() - {_THREADS}
+        results = None if others else self._stepped(args[:count], args[count:],
+                                                    options.get(_THREADS))
         return self._fallback.call_into(*args, **options) if results is None else results
 
     def _stepped(self, inputs: Sequence[Any], outs: Sequence[Any], threads: Any) -> Any:
