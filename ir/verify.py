@@ -7,6 +7,7 @@ from typing import Any
 
 from ir.graph import RELATIONS, SIGILS, Graph, Node, Value, named_sizes, types_of
 from ir.ops import infer_normal, normal
+from ir.ops.references import check_trees
 from ir.printer import name_value, name_values, print_node
 from ir.types import DimExpr, Error, NDArray, names_in, symbol_name, type_of
 
@@ -35,7 +36,7 @@ def verify(graph: Graph, like: Graph | None = None, *, built: bool = False) -> N
     defined: set[Value] = {*graph.inputs, *graph.params}
     for node in graph.nodes:
         try:
-            _check_operands(node, defined)
+            _check_operands(node, defined, graph.data)
             if node not in checked:
                 if not built:
                     _check_node(node)
@@ -123,14 +124,29 @@ def _check_data(graph: Graph, known: Mapping[Value, NDArray]) -> None:
             raise VerifyError(f"{name_value(value)} is {value.type}, its data are {type_of(data)}")
 
 
-def _check_operands(node: Node, defined: set[Value]) -> None:
-    """Operands are floats and values that are defined."""
+def _check_operands(node: Node, defined: set[Value], data: Mapping[Value, NDArray]) -> None:
+    """Operands are floats and values that are defined; those of a walk lead to its end."""
     for operand in node.inputs:
         if isinstance(operand, Value):
             if operand not in defined:
                 raise VerifyError("it uses a value that is not defined before it")
         elif not isinstance(operand, float):
             raise VerifyError(f"an operand is a value or a float, not {type(operand).__name__}")
+    if node.op == "tree_walk":
+        _check_trees(node, data)
+
+
+def _check_trees(node: Node, data: Mapping[Value, NDArray]) -> None:
+    """The tables of a walk are constants, so that no step of it has to be checked in a call."""
+    x, *tables = node.inputs
+    if not all(isinstance(t, Value) and t.kind == "constant" for t in tables):
+        raise VerifyError("the nodes, thresholds and roots of tree_walk have to be constants")
+    nodes, _, roots = (data.get(t) for t in tables if isinstance(t, Value))
+    columns = x.type.shape[1] if isinstance(x, Value) else 0
+    if not isinstance(columns, int):
+        raise VerifyError(f"tree_walk needs a number of columns, not {columns}")
+    if nodes is not None and roots is not None:
+        check_trees(nodes, roots, columns, node.attrs["steps"])
 
 
 def _check_node(node: Node) -> None:

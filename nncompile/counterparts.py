@@ -388,6 +388,8 @@ COUNTERPARTS: dict[str, Row] = {
                        _torch_scatter_add,
                        Missing("JAX adds at an index of all axes, which have to be made first"),
                        onnx.narrow(onnx.scatter_add, "i8", "u8")),
+    "tree_walk": Row(Missing("NumPy has no trees"), Missing("torch has no trees"),
+                     Missing("JAX has no trees"), onnx.tree_walk),
     # shapes
     "iota": Row(_iota("np"), _iota("torch"), _iota("jnp"), onnx.iota),
     "full": Row(_full("np"), _full("torch"), _full("jnp"),

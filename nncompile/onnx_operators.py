@@ -783,6 +783,25 @@ def _ones(op: OnnxNode, dtype: str, shape: Sequence[Dim]) -> str:
     return op.emit("Expand", op.number(1, dtype), op.sizes(shape))
 
 
+def tree_walk(op: OnnxNode, *, steps: int) -> str:
+    """A gather of the nodes, of their columns and of their thresholds for each step."""
+    x, (_, nodes, thresholds, roots) = op.inputs[0], op.names
+    width = op.inputs[1].type.shape[1]
+    shape = op.sizes(op.result.type.shape)
+    at = Term(op, op.emit("Expand", roots, shape), "i32").cast("i64")
+    feature, *links = (Term(op, op.emit("Gather", nodes, op.constant(np.asarray(k)), axis=1), "i32")
+                       for k in range(width))
+    for _ in range(steps):
+        column = op.emit("Gather", feature.name, at.name, axis=0)
+        value = Term(op, op.emit("GatherElements", op[0], column, axis=1), x.type.dtype)
+        above, up_to, *missing = (Term(op, op.emit("Gather", link.name, at.name, axis=0), "i32")
+                                 for link in links)
+        below = value <= op.emit("Gather", thresholds, at.name, axis=0)
+        at = below.where(up_to, above)
+        at = (_is_nan(value).where(missing[0], at) if missing else at).cast("i64")
+    return at.cast("i32").name
+
+
 # -- shapes ----------------------------------------------------------------------------------------
 
 def iota(op: OnnxNode, *, shape: Sequence[Dim], axis: int, dtype: str) -> str:

@@ -198,6 +198,7 @@ OPS: dict[str, OpDef] = {definition.name: definition for definition in [
     op("take_along", rules.take_along, ref.take_along, "gather"),
     op("topk_ids", rules.topk_ids, ref.topk_ids),
     op("scatter_add", rules.scatter_add, ref.scatter_add),
+    op("tree_walk", rules.tree_walk, ref.tree_walk),
     # shapes
     op("iota", rules.iota, ref.iota),
     op("full", rules.full, ref.full, "literal"),

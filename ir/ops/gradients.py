@@ -927,7 +927,7 @@ NO_GRADIENT: dict[str, str] = {                  # op: why it has none
                     _TRUTH),
     **dict.fromkeys(("bitwise_and", "bitwise_or", "bitwise_xor", "left_shift", "right_shift"),
                     _WHOLE),
-    **dict.fromkeys(("argmax", "argmin", "topk_ids"), _INDEX),
+    **dict.fromkeys(("argmax", "argmin", "topk_ids", "tree_walk"), _INDEX),
     **dict.fromkeys(("iota", "full"), _NOTHING),
     "attention": "its parts have gradients, see composites.py",
 }

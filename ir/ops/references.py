@@ -285,6 +285,45 @@ def take_along(x: NDArray, ids: NDArray, *, axis: int) -> NDArray:
     return np.asarray(x[(*grid[:axis], ids, *grid[axis + 1:])])
 
 
+def tree_walk(x: NDArray, nodes: NDArray, thresholds: NDArray, roots: NDArray, *,
+              steps: int) -> NDArray:
+    """Returns the node that each row of x reaches from each root.
+
+    A step from a node (feature, above, up to, missing) leads to its node `above` where the row's
+    element number `feature` is above the threshold, to `up to` where it is not, and to `missing`
+    where it is NaN; without a fourth column NaN leads to `above`, too. A leaf leads to itself.
+    Raises Error for nodes that lead outside of the table, or not to leaves in so many steps.
+    """
+    check_trees(nodes, roots, x.shape[1], steps)
+    at = np.broadcast_to(roots, (len(x), len(roots)))
+    for _ in range(steps):
+        feature, above, up_to, *missing = np.moveaxis(nodes[at], -1, 0)
+        value = np.take_along_axis(x, feature.astype(np.int64), 1)
+        following = np.where(value <= thresholds[at], up_to, above)
+        following = np.where(np.isnan(value), missing[0], following) if missing else following
+        if (following == at).all():
+            break
+        at = following
+    return np.ascontiguousarray(at, np.int32)
+
+
+def check_trees(nodes: NDArray, roots: NDArray, columns: int, steps: int) -> None:
+    """Raises Error where nodes lead outside of their table or look at a column that is not there.
+
+    The same where a walk may take more than so many steps.
+    """
+    _check_ids("tree_walk has no node", nodes[:, 1:], len(nodes), "its table", "nodes")
+    _check_ids("tree_walk has no node", roots, len(nodes), "its table", "nodes")
+    _check_ids("tree_walk has no column", nodes[:, 0], columns, "x", "columns")
+    level = np.unique(roots)
+    for _ in range(steps + 1):
+        level = level[(nodes[level, 1:] != level[:, None]).any(1)]        # those that are no leaves
+        if not len(level):
+            return
+        level = np.unique(nodes[level, 1:])
+    raise Error(f"tree_walk takes more than {steps} steps")
+
+
 def topk_ids(x: NDArray, *, axis: int, k: int, largest: bool, sorted: bool) -> NDArray:
     """Returns the indices of the k largest or smallest elements along an axis, as int64.
 

@@ -279,6 +279,20 @@ def take_along(x: TensorType, ids: TensorType, *, axis: int) -> TensorType:
     return TensorType(x.dtype, ids.shape)
 
 
+def tree_walk(x: TensorType, nodes: TensorType, thresholds: TensorType, roots: TensorType, *,
+              steps: int) -> TensorType:
+    """Returns i32[N, T] for x [N, C] and T roots among M nodes, i32[M, 3] or [M, 4]."""
+    _one_type([x, thresholds], FLOATS)
+    _one_type([nodes, roots], ("i32",))
+    if (x.ndim, nodes.ndim, thresholds.ndim, roots.ndim) != (2, 2, 1, 1) or not (
+            nodes.shape[1] in (3, 4) and same(nodes.shape[0], thresholds.shape[0])):
+        raise Error("tree_walk needs x [N, C], nodes [M, 3] or [M, 4], thresholds [M] and roots "
+                    f"[T], got {x}, {nodes}, {thresholds} and {roots}")
+    if steps < 0:
+        raise Error(f"tree_walk cannot take {steps} steps")
+    return TensorType("i32", (x.shape[0], roots.shape[0]))
+
+
 def topk_ids(x: TensorType, *, axis: int, k: Dim, largest: bool, sorted: bool) -> TensorType:
     """Returns i64 of the shape of x, with k elements along the axis."""
     _check_axes(x, [axis])

@@ -240,6 +240,12 @@ def _embedding_bag(step: Step, context: _Context) -> list[Launch]:
         attrs["padding"], *context.fault, int(attrs["include_last"])])]
 
 
+def _tree_walk(step: Step, context: _Context) -> list[Launch]:
+    (x, *tables), y = step.views, step.result
+    kernel = kernels.tree_walk(tables[0].shape[1] == 4, x.dtype, context.target)
+    return [_by_element(kernel, y.shape, [*_matrix(x), *tables, y, *y.shape, step.attrs["steps"]])]
+
+
 def _iota(step: Step, context: _Context) -> list[Launch]:
     y = step.result
     return [_by_element(kernels.iota(y.dtype, context.target), y.shape, [y, y.shape[0]])]
@@ -249,5 +255,6 @@ STEPS: dict[str, Callable[[Step, _Context], list[Launch]]] = {
     "linear": _linear, "matmul": _matmul, "elementwise": _elementwise, "softmax": _softmax,
     "log_softmax": _softmax, "layer_norm": _layer_norm, "rms_norm": _rms_norm, "cumsum": _cumsum,
     "topk_ids": _topk, "reduce": _reduce, "embedding": _take, "embedding_bag": _embedding_bag,
-    "take": _take, "take_along": _take_along, "scatter_add": _scatter_add, "iota": _iota,
+    "take": _take, "take_along": _take_along, "scatter_add": _scatter_add,
+    "tree_walk": _tree_walk, "iota": _iota,
 }

@@ -1,10 +1,8 @@
-"""Decision trees as tables of their nodes, which gathers walk.
-
-One step takes all rows, in all trees, one level down. A leaf is its own successor.
-"""
+"""Decision trees as tables of their nodes, for the op tree_walk. A leaf is its own successor."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,8 +10,7 @@ from ir import DTYPES, DimExpr, Error, NDArray
 from ir.records import dataclass
 from nncompile.array import Array, apply
 
-COMPARISONS = {"BRANCH_LEQ": "le", "BRANCH_LT": "lt", "BRANCH_GTE": "ge", "BRANCH_GT": "gt",
-               "BRANCH_EQ": "eq", "BRANCH_NEQ": "ne"}
+COMPARISONS = ("BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ")
 _MOST_STEPS = 1024                               # from a root to a leaf
 
 
@@ -48,7 +45,7 @@ def depth(roots: NDArray, true: NDArray, false: NDArray, leaf: NDArray) -> int:
 
 
 def walked(trees: Trees, x: Array) -> Array:
-    """Returns the leaf that each row of x, [N, C], reaches in each tree, [N, trees].
+    """Returns the leaf that each row of x, [N, C], reaches in each tree, i32[N, trees].
 
     Raises Error where a node looks at a column that there is not.
     """
@@ -57,26 +54,40 @@ def walked(trees: Trees, x: Array) -> Array:
     width = int(x.type.shape[1])
     if trees.feature.size and not 0 <= trees.feature.min() <= trees.feature.max() < width:
         raise Error(f"a node looks at the column {trees.feature.max()}, and there are {width}")
-    rows = x.type.shape[0]
-    at = Array(trees.roots).expand(rows, len(trees.roots))
-    values = trees.value.astype(DTYPES[x.type.dtype])
-    tables = [Array(t) for t in (trees.feature, values, trees.true, trees.false)]
-    kinds = sorted({mode for mode in trees.mode if mode != "LEAF"})
-    for _ in range(trees.depth):
-        feature, value, true, false = (apply("take", t, at, axis=0) for t in tables)
-        found = apply("take_along", x, feature, axis=1)
-        yes = _compared(trees, kinds, found, value, at)
-        if trees.nan_is_true.any():
-            tracks = apply("take", Array(trees.nan_is_true), at, axis=0)
-            yes = apply("logical_or", yes, apply("logical_and", tracks, apply("isnan", found)))
-        at = apply("where", yes, true, false)
-    return at
+    nodes, thresholds = _at_most(trees, DTYPES[x.type.dtype])
+    if len(nodes) > np.iinfo(np.int32).max:
+        raise Error(f"{len(nodes)} nodes are too many")
+    steps = trees.depth * (1 if len(nodes) == len(trees.feature) else 2)
+    found: Array = apply("tree_walk", x, Array(nodes.astype(np.int32)), Array(thresholds),
+                         Array(trees.roots.astype(np.int32)), steps=steps)
+    return found
 
 
-def _compared(trees: Trees, kinds: Sequence[str], found: Array, value: Array, at: Array) -> Array:
-    results = [apply(COMPARISONS[kind], found, value) for kind in kinds]
-    yes: Array = results[0]
-    for kind, result in zip(kinds[1:], results[1:], strict=True):
-        of_kind = Array(np.array([mode == kind for mode in trees.mode]))
-        yes = apply("where", apply("take", of_kind, at, axis=0), result, yes)
-    return yes
+def _at_most(trees: Trees, dtype: Any) -> tuple[NDArray, NDArray]:
+    """Returns the nodes and thresholds of tree_walk, which compares in one way: x <= threshold.
+
+    x < v is x <= the number before v. x == v takes two nodes, of which the second comes behind all
+    that there were: x <= v, and then not x <= the number before v.
+    """
+    value, mode = trees.value.astype(dtype), np.array(trees.mode)
+    missing = np.where(trees.nan_is_true, trees.true, trees.false)
+    turned = np.isin(mode, ["BRANCH_GT", "BRANCH_GTE", "BRANCH_NEQ"])
+    up_to = np.where(turned, trees.false, trees.true)            # where x <= v, < v or == v
+    above = np.where(turned, trees.true, trees.false)
+    least = value == -np.inf                                     # no number is before it
+    with np.errstate(over="ignore"):             # before the least finite number is -infinity
+        before = np.nextafter(value, np.array(-np.inf, dtype))
+    strict = np.isin(mode, ["BRANCH_LT", "BRANCH_GTE"])
+    threshold = np.where(strict, before, value)
+    # Nothing is below the least number, and nothing compares with NaN.
+    up_to = np.where((strict & least) | np.isnan(value), above, up_to)
+    above = np.where(np.isnan(value) & turned & (mode != "BRANCH_NEQ"), trees.false, above)
+    up_to = np.where(np.isnan(value) & turned & (mode != "BRANCH_NEQ"), trees.false, up_to)
+    twice = np.flatnonzero(np.isin(mode, ["BRANCH_EQ", "BRANCH_NEQ"]) & ~np.isnan(value))
+    second = np.stack([trees.feature, up_to, np.where(least, up_to, above), missing], 1)[twice]
+    up_to = up_to.copy()
+    up_to[twice] = len(mode) + np.arange(len(twice))
+    nodes = np.concatenate([np.stack([trees.feature, above, up_to, missing], 1), second])
+    if (nodes[:, 1] == nodes[:, 3]).all():
+        nodes = nodes[:, :3]                     # NaN goes where all go that are above
+    return nodes, np.concatenate([threshold, before[twice]])

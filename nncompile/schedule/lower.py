@@ -313,6 +313,13 @@ def scatter_add(low: Lowering, node: Node, operands: Views, attrs: Attrs) -> Vie
     return low.step("scatter_add", node, out, [ids, x], {"axis": axis})
 
 
+def tree_walk(low: Lowering, node: Node, operands: Views, attrs: Attrs) -> View:
+    """One step that walks all rows through all trees."""
+    x, *tables = operands
+    return low.step("tree_walk", node, low.result(node),
+                    [low.matrix(node, x), *(low.contiguous(node, t) for t in tables)], attrs)
+
+
 def iota(low: Lowering, node: Node, _: Views, attrs: Attrs) -> View:
     """One step that writes a row, seen along the other axes with stride 0."""
     type_, axis = node.result.type, attrs["axis"]

@@ -97,6 +97,13 @@ def take_along(result: TensorType, operands: Operands, attrs: Attrs, axes: Axes)
     return axis
 
 
+def walk(result: TensorType, operands: Operands, attrs: Attrs, axes: Axes) -> int:
+    """Each row walks by itself; its columns do not."""
+    if first_only(result, operands, attrs, axes):
+        raise MixedRows
+    return 0
+
+
 def concat(result: TensorType, operands: Operands, attrs: Attrs, axes: Axes) -> int | None:
     """All operands have rows along one axis, which is not the one they are joined along."""
     if any(axes[o] is None for o in operands):

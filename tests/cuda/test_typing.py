@@ -92,3 +92,15 @@ def test_gathers(dtype):
         y.ravel(), 0, x.ravel(), 0, ids, 0, 5, 4, 4, fault, 6, 3, 0, 1)
     np.testing.assert_array_equal(y, np.vstack([x[3], x[0], np.zeros(4, DTYPES[dtype])]))
     assert fault.tolist() == [7, 9, 5]
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+@pytest.mark.parametrize("missing", [False, True])
+def test_walks(dtype, missing):
+    x = np.array([[1, 9], [3, 9], [np.nan, 9]], DTYPES[dtype])
+    nodes = np.array([[0, 2, 1, 1], [0, 1, 1, 1], [0, 2, 2, 2]], np.int32)[:, :3 + missing]
+    y = np.zeros(3, np.int32)
+    function(kernels.tree_walk(missing, dtype, SIMULATOR))(
+        x.ravel(), 0, 2, nodes.ravel(), 0, np.full(3, 2, DTYPES[dtype]), 0,
+        np.zeros(1, np.int32), 0, y, 0, 3, 1, 1)
+    assert y.tolist() == [1, 2, 1 if missing else 2]

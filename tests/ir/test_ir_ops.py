@@ -127,6 +127,8 @@ TYPES: list[tuple[str, list[Any], dict[str, Any], TensorType]] = [
     ("scatter_add", [i64(4), f32(B, 4)], {"axis": 1, "size": 2}, f32(B, 2)),
     ("topk_ids", [f32(B, 4)], {"axis": 1, "k": 2, "largest": True, "sorted": True}, i64(B, 2)),
     ("topk_ids", [i64(T)], {"axis": 0, "k": T, "largest": False, "sorted": True}, i64(T)),
+    ("tree_walk", [f32(B, 4), TensorType("i32", (9, 3)), f32(9), TensorType("i32", (2,))],
+     {"steps": 3}, TensorType("i32", (B, 2))),
     ("iota", [], {"shape": (B, 4), "axis": 0, "dtype": "f64"}, TensorType("f64", (B, 4))),
     ("full", [0.5], {"shape": (B, T + 1), "dtype": "f32"}, f32(B, T + 1)),
     ("full", [1.0], {"shape": (), "dtype": "bool"}, bools()),

@@ -213,6 +213,12 @@ def _embedding_bag(step: Step, context: _Context) -> Call:
         *map(_pointer, weights), attrs["padding"], *context.fault, int(attrs["include_last"])))
 
 
+def _tree_walk(step: Step, _: _Context) -> Call:
+    (x, *tables), y = step.views, step.result
+    return Call(kernels.tree_walk(fixed(tables[0].shape)[1] == 4, x.dtype), (
+        *_matrix(x), *map(_pointer, tables), _pointer(y), *y.shape, step.attrs["steps"]))
+
+
 def _iota(step: Step, _: _Context) -> Call:
     return Call(kernels.iota(step.result.dtype), (_pointer(step.result), step.result.shape[0]))
 
@@ -245,5 +251,6 @@ STEPS: dict[str, Callable[[Step, _Context], Call]] = {
     "linear": _linear, "matmul": _matmul, "elementwise": _elementwise, "softmax": _softmax,
     "log_softmax": _softmax, "layer_norm": _layer_norm, "rms_norm": _rms_norm, "cumsum": _cumsum,
     "topk_ids": _topk, "reduce": _reduce, "embedding": _take, "embedding_bag": _embedding_bag,
-    "take": _take, "take_along": _take_along, "scatter_add": _scatter_add, "iota": _iota,
+    "take": _take, "take_along": _take_along, "scatter_add": _scatter_add,
+    "tree_walk": _tree_walk, "iota": _iota,
 }

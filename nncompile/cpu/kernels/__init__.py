@@ -13,6 +13,7 @@
     take(index, outer)          take_along(index, outer)      gathers.py
     scatter_add(index, outer, rows)
     embedding_bag(mode, index, weighted)
+    tree_walk()                                               trees.py
     pack_linear(weight, bias, target)                         packing.py
 
 Each function returns the kernel of these options, and takes a dtype, float32 by default. `outer` is
@@ -32,8 +33,10 @@ from nncompile.cpu.kernels.reductions import arg, reduce, reduce_columns
 from nncompile.cpu.kernels.scans import cumsum, cumsum_columns, topk
 from nncompile.cpu.kernels.softmax import softmax, softmax_columns
 from nncompile.cpu.kernels.transpose import transpose
+from nncompile.cpu.kernels.trees import tree_walk
 
 __all__ = ["INT", "LANE_OPS", "Chain", "Kernel", "arg", "cumsum", "cumsum_columns", "dot",
            "elementwise", "embedding_bag", "iota", "layer_norm", "linear", "matmul", "pack_linear",
            "packed_size", "reduce", "reduce_columns", "rms_norm", "scatter_add", "softmax",
-           "softmax_columns", "take", "take_along", "topk", "transpose", "typed", "unpack_linear"]
+           "softmax_columns", "take", "take_along", "topk", "transpose", "tree_walk",
+           "typed", "unpack_linear"]

@@ -1,6 +1,18 @@
 """Vector code: the CPU as a value, vectors as LLVM IR, and elementwise functions on them."""
-from nncompile.cpu.vector.builder import F64, I1, I64, PTR, Emit, Int, Value, define, lanes, retyped
+from nncompile.cpu.vector.builder import (
+    F64,
+    I1,
+    I32,
+    I64,
+    PTR,
+    Emit,
+    Int,
+    Value,
+    define,
+    lanes,
+    retyped,
+)
 from nncompile.cpu.vector.target import Target, assembly, available, host, machine, object_code
 
-__all__ = ["F64", "I1", "I64", "PTR", "Emit", "Int", "Target", "Value", "assembly", "available",
-           "define", "host", "lanes", "machine", "object_code", "retyped"]
+__all__ = ["F64", "I1", "I32", "I64", "PTR", "Emit", "Int", "Target", "Value", "assembly",
+           "available", "define", "host", "lanes", "machine", "object_code", "retyped"]

@@ -1,4 +1,4 @@
-"""Elements by index: take, take_along, scatter_add and embedding_bag.
+"""Elements by index: take, take_along, scatter_add and embedding_bag; and walks through trees.
 
 An index is checked before anything is read with it. A wrong one leaves zeros, and the first one
 found is written to fault as step + 1, index, V. fault[0] stays 0 where all are right.
@@ -78,6 +78,32 @@ def scatter_add(index: str, rank: int, dtype: str, target: Target) -> Kernel:
         "Adds each row of x to the row of y with its number, a thread a column.  A wrong number "
         "adds nothing and is reported: fault = step + 1, number, V."],
         each_element(f"D * {axes.count}" if rank else "D", body), target.threads)
+
+
+def tree_walk(missing: bool, dtype: str, target: Target) -> Kernel:
+    """y[i, t] = the node that row i of x reaches from roots[t]; one thread for each element of y.
+
+    A step from a node (feature, above, up to) compares x[i, feature] with its threshold; with
+    `missing` a node has one more to lead to, for NaN.
+    """
+    signature = (f"x:{dtype}[] ldx nodes:i32[] thresholds:{dtype}[] roots:i32[] y:i32[] rows T "
+                 "steps")
+    body = ["        row, tree = element // T, element % T",
+            "        at, step = int64(roots[roots_at + tree]), int64(0)",
+            "        while step < steps:",
+            f"            node = nodes_at + {3 + missing} * at",
+            "            value = x[x_at + row * ldx + int64(nodes[node])]",
+            "            following = int64(nodes[node + 1])",
+            "            if value <= thresholds[thresholds_at + at]:",
+            "                following = int64(nodes[node + 2])",
+            *["            elif value != value:",
+              "                following = int64(nodes[node + 3])"] * missing,
+            "            step = steps if following == at else step + 1",
+            "            at = following",
+            "        y[y_at + element] = int32(at)"]
+    return make(f"tree_walk{'_missing' * missing}_{dtype}", signature, [
+        "The node that a row reaches from a root, a thread a row and root.  A leaf leads to "
+        "itself."], each_element("rows * T", body), target.threads)
 
 
 _BAG = """
