@@ -70,7 +70,8 @@ def _at_most(trees: Trees, dtype: Any) -> tuple[NDArray, NDArray]:
     that there were: x <= v, and then not x <= the number before v.
     """
     value, mode = trees.value.astype(dtype), np.array(trees.mode)
-    missing = np.where(trees.nan_is_true, trees.true, trees.false)
+    # NaN differs from every number.
+    missing = np.where(trees.nan_is_true | (mode == "BRANCH_NEQ"), trees.true, trees.false)
     turned = np.isin(mode, ["BRANCH_GT", "BRANCH_GTE", "BRANCH_NEQ"])
     up_to = np.where(turned, trees.false, trees.true)            # where x <= v, < v or == v
     above = np.where(turned, trees.true, trees.false)

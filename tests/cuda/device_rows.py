@@ -312,3 +312,25 @@ def test_iota_full_pad(dtype):
     fast = compiled(graph)
     for size in (0, 1, 5):
         exactly(graph, numbers(dtype, size, 3), fast=fast)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("width", [3, 4])
+def test_walks(dtype, width):
+    """Full trees of depth 4, whose links repeat at the leaves; with NaN and infinities."""
+    random, inner = np.random.default_rng(0), np.arange(15)
+    nodes = np.repeat(np.arange(31)[:, None], width, 1)
+    nodes[:, 0] = random.integers(0, 5, 31)
+    nodes[:15, 1:3] = np.stack([2 * inner + 2, 2 * inner + 1], 1)
+    nodes[:15, 3:] = (2 * inner + 1 + random.integers(0, 2, 15))[:, None]
+    net = Net(dtype)
+    x = net.input(B, 5)
+    tables = [net.builder.declare("constant", name, ir.type_of(data), data) for name, data in (
+        ("nodes", nodes.astype(np.int32)), ("thresholds", numbers(dtype, 31, seed=2)),
+        ("roots", np.int32([0, 1, 2, 0, 30])))]
+    graph = net.graph(net.add("tree_walk", x, *tables, steps=4))
+    fast = compiled(graph)
+    for rows in (0, 1, 9):
+        given = numbers(dtype, rows, 5, seed=rows)
+        given[:, 2] = [np.nan, np.inf, -np.inf, 0, 1, np.nan, -1, 2, 0.5][:rows]
+        exactly(graph, given, fast=fast)
