@@ -14,13 +14,7 @@ Each function returns the kernel of these options.
 """
 from nncompile.cuda.kernels.chain import FUNCTIONS, Chain, arity
 from nncompile.cuda.kernels.elementwise import elementwise, iota
-from nncompile.cuda.kernels.gathers import (
-    embedding_bag,
-    scatter_add,
-    take,
-    take_along,
-    tree_walk,
-)
+from nncompile.cuda.kernels.gathers import embedding_bag, scatter_add, take, take_along, tree_walk
 from nncompile.cuda.kernels.kernel import Kernel
 from nncompile.cuda.kernels.norms import layer_norm, rms_norm
 from nncompile.cuda.kernels.product import few, tiled
