@@ -134,11 +134,6 @@ KINDS: dict[str, StepKind] = {
     "take": StepKind(gathers=True, fails=True),
     "take_along": StepKind(gathers=True, fails=True),
     "scatter_add": StepKind(fails=True),
-    "embedding": StepKind(strided=True, gathers=True),
-    "embedding_bag": StepKind(counts_operand=True, gathers=True),
-    "take": StepKind(gathers=True),
-    "take_along": StepKind(gathers=True),
-    "scatter_add": StepKind(),
     "tree_walk": StepKind(40, gathers=True),
     "iota": StepKind(),
 }
