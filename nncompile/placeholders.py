@@ -39,7 +39,7 @@ REASONS = {
     "Muon": "arithmetic in bfloat16",
     "optim.": "steps of lists of arrays: the optimizers' classes are there",
     "GradScaler lr_scheduler swa_utils": "training",
-    "autograd. functorch func. backward clip_grad forward_ad zero_grad vmap requires_grad "
+    "autograd. functorch func. backward forward_ad zero_grad vmap requires_grad "
     "retain_grad gradcheck nn.grad grad_and_value jvp vjp": "gradients: training",
     "quantiz quantis qint quint observer FakeQuant fake_quant q_per_ q_scale q_zero int_repr "
     "dequant fbgemm qscheme qnnpack": "quantization to eight bits and fewer",
@@ -53,7 +53,7 @@ REASONS = {
     " pin_memory share_memory dlpack data_ptr": "devices and their memory",
     "Conv Unfold Fold Pool conv unfold fold pool": "convolutions and pooling",
     "RNN LSTM GRU rnn_ lstm gru": "recurrence",
-    "Loss loss CrossEntropy cross_entropy kl_div nll_ AdaptiveLogSoftmax": "losses: training",
+    "_loss kl_div cross_entropy_with": "torch's own machinery: it is in nn.functional",
     "gumbel multinomial poisson exponential_ cauchy_ geometric_ log_normal_ random_ bernoulli_ "
     "Generator rng_state binomial rrelu": "random numbers",
     "Upsampl upsample interpolate grid_sample affine_grid Pixel pixel_ ChannelShuffle "
@@ -397,7 +397,7 @@ def _placeholder(module: str, name: str, kind: str) -> Any:
         function._torch = module, name           # type: ignore[attr-defined]
         return _known_as(function, name, refusal(module, name))
     if kind == "layers":
-        base: Any = import_module(f"{_OURS}.nn.losses").missing_loss(name)
+        base: Any = import_module(f"{_OURS}.nn.missing").MissingLayer
     else:
         base = RuntimeError if kind == "errors" else Refusing
     make: Any = type(base)

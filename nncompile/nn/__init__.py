@@ -9,6 +9,7 @@ from nncompile.nn import (
     functional,
     init,
     linear,
+    losses,
     normalization,
     parameter,
     transformer,
@@ -21,6 +22,7 @@ from nncompile.nn.dropout import *  # noqa: F403
 from nncompile.nn.embedding import Embedding, EmbeddingBag
 from nncompile.nn.flatten import Flatten, Unflatten
 from nncompile.nn.linear import *  # noqa: F403
+from nncompile.nn.losses import *  # noqa: F403
 from nncompile.nn.module import Module
 from nncompile.nn.normalization import *  # noqa: F403
 from nncompile.nn.parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
@@ -31,8 +33,8 @@ __all__ = ["Buffer", "CosineSimilarity", "Embedding", "EmbeddingBag", "Flatten",
            "ModuleDict", "ModuleList", "MultiheadAttention", "PairwiseDistance", "Parameter",
            "ParameterDict", "ParameterList", "Sequential", "Unflatten", "UninitializedBuffer",
            "UninitializedParameter", "functional", "init", "manual_seed", "parameter",
-           *activation.__all__, *dropout.__all__, *linear.__all__, *normalization.__all__,
-           *transformer.__all__]
+           *activation.__all__, *dropout.__all__, *linear.__all__, *losses.__all__,
+           *normalization.__all__, *transformer.__all__]
 
 
 if not TYPE_CHECKING:                            # for mypy a missing name stays an error

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from nncompile.array.creation import cat as _cat
 from nncompile.array.creation import stack as _stack
 from nncompile.nn.calls import from_outside
-from nncompile.nn.functional import activation, attention, normalization
+from nncompile.nn.functional import activation, attention, losses, normalization
 from nncompile.nn.functional.activation import *  # noqa: F403
 from nncompile.nn.functional.attention import *  # noqa: F403
 from nncompile.nn.functional.dropout import (
@@ -21,6 +21,7 @@ from nncompile.nn.functional.dropout import (
     feature_alpha_dropout,
 )
 from nncompile.nn.functional.linear import bilinear, identity, linear
+from nncompile.nn.functional.losses import *  # noqa: F403
 from nncompile.nn.functional.normalization import *  # noqa: F403
 from nncompile.nn.functional.shapes import pad
 from nncompile.nn.functional.sparse import embedding, embedding_bag, one_hot
@@ -31,7 +32,8 @@ stack = from_outside(_stack)
 
 __all__ = ["alpha_dropout", "bilinear", "cat", "dropout", "dropout1d", "dropout2d", "dropout3d",
            "embedding", "embedding_bag", "feature_alpha_dropout", "identity", "linear", "one_hot",
-           "pad", "stack", *activation.__all__, *attention.__all__, *normalization.__all__]
+           "pad", "stack", *activation.__all__, *attention.__all__, *losses.__all__,
+           *normalization.__all__]
 
 
 if not TYPE_CHECKING:                            # for mypy a missing name stays an error
