@@ -136,7 +136,7 @@ ELSEWHERE = {
     "TransformerDecoderLayer", "TransformerEncoder", "TransformerEncoderLayer",      # below
     "LazyBatchNorm1d", "LazyInstanceNorm1d", "LazyLinear",           # test_module_torch.py
     "Flatten", "LayerNorm", "Linear", "Softmax", "ParameterDict",    # test_layers.py
-    "ParameterList",
+    "ParameterList", *nn.losses.__all__,                             # test_losses_torch.py
 }
 
 

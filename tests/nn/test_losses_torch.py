@@ -414,6 +414,16 @@ def test_layers_are_torchs(case: tuple[str, dict[str, Any], list[Any]]) -> None:
     np.testing.assert_allclose(ours(*arrays), theirs(*map(torch.as_tensor, arrays)), 1e-6)
 
 
+def test_every_loss_is_compared() -> None:
+    here = {name for name, *_ in LAYERS} | {"CTCLoss", "LinearCrossEntropyLoss", "NLLLoss2d"}
+    assert set(nn.losses.__all__) == here == set(torch.nn.modules.loss.__all__)
+    assert {name for name, *_ in CASES} | {"ctc_loss", "linear_cross_entropy"} == {
+        *nn.functional.losses.__all__}
+    with pytest.warns(FutureWarning, match="deprecated"):
+        loss = nn.NLLLoss2d(ignore_index=1)
+    assert loss(X, Y) == nn.NLLLoss(ignore_index=1)(X, Y)
+
+
 @pytest.mark.parametrize("make", [
     lambda m, w: m.MultiMarginLoss(p=3), lambda m, w: m.MultiMarginLoss(weight=w.reshape(2, 2)),
     lambda m, w: m.TripletMarginLoss(margin=0.0),
