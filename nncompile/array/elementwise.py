@@ -216,6 +216,27 @@ def bounded(x: _A, low: Any, high: Any) -> _A:
     return result
 
 
+def limited(x: _A, low: float, high: float) -> _A:
+    """Returns floats limited to [low, high] as `bounded`, but with the gradient 0 at the bounds.
+
+    So torch has it in hardtanh and relu6, and not in clamp. Compiled, they are the same.
+    """
+    result = apply("where", apply("le", x, low), low, x)
+    return apply("where", apply("ge", result, high), high, result)
+
+
+def root(x: _A, degree: float = 2) -> _A:
+    """Returns a root with the gradient 1 at 0, where that of the power is infinite; degree > 1.
+
+    Of a sum of powers that are all 0, as in a norm or a deviation, the gradient is then 0, as in
+    torch. Compiled, it is a power and nothing else.
+    """
+    at_zero = apply("eq", x, 0.0)
+    inside = apply("where", at_zero, 1.0, x)
+    found = apply("sqrt", inside) if degree == 2 else apply("pow", inside, 1 / degree)
+    return apply("where", at_zero, x, found)
+
+
 # -- the methods -----------------------------------------------------------------------------------
 
 class Elementwise(Core):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self, TypeVar
 from ir import DimExpr, Error, product, same
 from nncompile.array.core import Axes, Core, DType, apply, floating
 from nncompile.array.dtypes import Scalar, name_of
-from nncompile.array.elementwise import power
+from nncompile.array.elementwise import power, root
 from nncompile.array.indexing import axes_of, axis_of
 from nncompile.array.shapes import Shapes
 
@@ -140,8 +140,8 @@ class Reductions(Shapes):
     def std(self, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *,
             correction: Scalar | None = None, axis: Axes = None, keepdims: bool = False) -> Self:
         """Returns the standard deviation, the square root of var."""
-        return self.var(dim, unbiased, keepdim, correction=correction, axis=axis,
-                        keepdims=keepdims).sqrt()
+        return root(self.var(dim, unbiased, keepdim, correction=correction, axis=axis,
+                             keepdims=keepdims))
 
     def var_mean(self, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *,
                  correction: Scalar | None = None) -> tuple[Self, Self]:
@@ -154,7 +154,7 @@ class Reductions(Shapes):
                  correction: Scalar | None = None) -> tuple[Self, Self]:
         """Returns the standard deviation, as by std, and the mean."""
         variance, mean = self.var_mean(dim, unbiased, keepdim, correction=correction)
-        return variance.sqrt(), mean
+        return root(variance), mean
 
     def aminmax(self, *, dim: int | None = None, keepdim: bool = False) -> _Extremes:
         """Returns the smallest and the largest element as (min, max)."""
@@ -266,6 +266,10 @@ class Reductions(Shapes):
         if dim is None:
             return getattr(self, of_values)(None, keep, axis=axis)
         indices = self._arg_extreme(of_indices, dim, None, keep)
+        if self.requires_grad and self.ndim:     # the gradient is for this index, ties or not
+            wide = indices if keep else indices.unsqueeze(dim)
+            values = apply("take_along", self, wide, axis=axis_of(self._type, dim))
+            return ValuesAndIndices(values if keep else values.squeeze(dim), indices)
         values = getattr(self, of_values)(dim, keep)     # a trace drops what is not used of the two
         return ValuesAndIndices(values, indices)
 
@@ -312,11 +316,12 @@ def _vector_norm(x: _A, p: float, axes: tuple[int, ...], keep: bool) -> _A:
         return apply(op, values, axes=axes, keepdims=bool(keep))
 
     if p == 2:
-        return reduced("sum", apply("mul", x, x)).sqrt()
+        return root(reduced("sum", apply("mul", x, x)))
     if p == inf or p == -inf:
         return reduced("max" if p > 0 else "min", x.abs())
     if p == 0:
         return reduced("sum", x.ne(0)._cast(x.type.dtype))
     if p == 1:
         return reduced("sum", x.abs())
-    return power(reduced("sum", power(x.abs(), p)), 1 / p)
+    total = reduced("sum", power(x.abs(), p))
+    return root(total, p) if p > 1 else power(total, 1 / p)

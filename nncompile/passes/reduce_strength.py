@@ -21,7 +21,8 @@ class ReduceStrength:
 
     Exact, for floats too: x / 2^n is x * 2^-n, -x * c is x * -c, x * -1 is -x, x - c is x + -c,
     a + -b is a - b, a - -b is a + b, |-x| is |x|, 1 / sqrt(x) is rsqrt(x), a sum divided by its
-    count is a mean, where(not c, a, b) is where(c, b, a), not a == b is a != b.
+    count is a mean, where(not c, a, b) is where(c, b, a), not a == b is a != b, where(x <= c, c, x)
+    is maximum(x, c), where(x == 0, x, sqrt(where(x == 0, 1, x))) is sqrt(x).
 
     bounded: also what rounds otherwise: x / c is x * (1 / c), pow(x, 2) is x * x, pow(x, 0.5) is
              sqrt(x), pow(x, -0.5) is rsqrt(x), pow(x, -1) is 1 / x.
@@ -167,5 +168,46 @@ def _resolve_power(node: Node, _: Context) -> Node | None:
     return None
 
 
-_EXACT = (_use_mean, _multiply, _add_or_subtract, _move_sign, _use_rsqrt, _resolve_not)
+def _resolve_bound(node: Node, context: Context) -> Node | None:
+    """A maximum or minimum for where(x <= c, c, x), whose gradient at the bound is another one."""
+    match node:
+        case Node(op="where", inputs=(Value() as test, float(c), Value() as x)) if c == c:
+            match context.producer(test):
+                case Node(op="le" | "ge" as op, inputs=(tested, float(bound))) \
+                        if tested is x and repr(bound) == repr(c):
+                    return _with(node, "maximum" if op == "le" else "minimum", x, c)
+    return None
+
+
+def _resolve_root(node: Node, context: Context) -> Node | None:
+    """A root for one that has a finite gradient at 0: where(x == 0, x, sqrt(x or else 1))."""
+    match node:
+        case Node(op="where", inputs=(Value() as zero, Value() as x, Value() as power)):
+            made = context.producer(power)
+        case _:
+            return None
+    match made:
+        case Node(op="sqrt", inputs=(Value() as inside,)):
+            pass
+        case Node(op="pow", inputs=(Value() as inside, float(c))) if c > 0:
+            pass
+        case _:
+            return None
+    match context.producer(inside):
+        case Node(op="where", inputs=(also, 1.0, other)) if other is x and all(
+                _is_zero_of(context.producer(c), x) for c in (zero, also)):
+            return Node(node.result, made.op, (x, *made.inputs[1:]), {}, node.where)
+    return None
+
+
+def _is_zero_of(test: Node | None, x: Value) -> bool:
+    """Whether the node is x == 0."""
+    match test:
+        case Node(op="eq", inputs=(tested, 0.0) | (0.0, tested)):
+            return tested is x
+    return False
+
+
+_EXACT = (_use_mean, _multiply, _add_or_subtract, _move_sign, _use_rsqrt, _resolve_not,
+          _resolve_bound, _resolve_root)
 _BOUNDED = (_use_reciprocal, _resolve_power)

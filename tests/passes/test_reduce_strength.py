@@ -178,3 +178,39 @@ def test_on_request(before, after):
 @pytest.mark.parametrize("call", ["div(%x, inf)", "div(%x, 1e-40)", "pow(%x, 3.5)", "pow(2.0, %x)"])
 def test_not_even_on_request(call):
     stays(ReduceStrength(bounded=True), f"%0: f32[B, 8] = {call}\nreturn %0")
+
+
+@pytest.mark.parametrize("call", ["sqrt(%2)", "pow(%2, 0.25)"])
+def test_a_root_with_a_gradient_at_zero(call):
+    text = """
+        %0: bool[B, 8] = eq(%x, 0.0)
+        %1: bool[B, 8] = {test}
+        %2: f32[B, 8] = where(%1, 1.0, %x)
+        %3: f32[B, 8] = {call}
+        %4: f32[B, 8] = where(%0, {value}, %3)
+        return %4"""
+    becomes(ReduceStrength(), text.format(call=call, test="eq(0.0, %x)", value="%x"), f"""
+        %0: f32[B, 8] = {call.replace("%2", "%x")}
+        return %0""")
+    stays(ReduceStrength(), text.format(call=call, test="eq(%x, 1.0)", value="%x"))
+    stays(ReduceStrength(), text.format(call=call, test="eq(%r, 0.0)", value="%x"))
+    stays(ReduceStrength(), text.format(call=call, test="eq(%x, 0.0)", value="%r"))
+    negative = text.format(call="pow(%2, -0.5)", test="eq(%x, 0.0)", value="%x")
+    stays(ReduceStrength(), negative)
+
+
+@pytest.mark.parametrize("test, op", [("le", "maximum"), ("ge", "minimum")])
+@pytest.mark.parametrize("bound", ["0.0", "-0.0", "6.0", "inf"])
+def test_a_bound(test, op, bound):
+    text = f"%0: bool[B, 8] = {test}(%x, {bound})\n%1: f32[B, 8] = where(%0, {{}}, %x)\nreturn %1"
+    becomes(ReduceStrength(), text.format(bound), f"%0: f32[B, 8] = {op}(%x, {bound})\nreturn %0")
+    before = graph(text.format(bound))
+    for x in (SPECIAL, -SPECIAL):
+        inputs = [x if v.name == "x" else np.zeros([1 if str(d) == "B" else d
+                                                   for d in v.type.shape],
+                                                  np.float32) for v in before.inputs]
+        [expected], [got] = ir.interpret(before, inputs), ir.interpret(ReduceStrength()(before),
+                                                                       inputs)
+        assert same_bits(expected, got)
+    stays(ReduceStrength(), text.format("1.0"))
+    stays(ReduceStrength(), text.format("nan").replace(bound, "nan"))

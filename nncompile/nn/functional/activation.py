@@ -13,7 +13,7 @@ from ir import Error
 from ir.types import divide
 from nncompile.array import Array, apply, as_array, in_type
 from nncompile.array.core import DType
-from nncompile.array.elementwise import bounded
+from nncompile.array.elementwise import bounded, limited
 from nncompile.array.indexing import axis_of
 from nncompile.errors import InputError
 from nncompile.nn.calls import changing, from_outside, placed
@@ -35,7 +35,8 @@ def relu(input: Any, inplace: bool = False) -> Array:
 @from_outside
 def relu6(input: Any, inplace: bool = False) -> Array:
     """Computes min(max(x, 0), 6)."""
-    return placed(input, bounded(_numbers("relu6", input), 0, 6), inplace)
+    x = _numbers("relu6", input)
+    return placed(input, _limited(x, 0, 6), inplace)
 
 
 @from_outside
@@ -46,7 +47,7 @@ def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: b
         raise InputError(f"hardtanh: min_val {min_val} is above max_val {max_val}")
     x = _numbers("hardtanh", input)
     low, high = (n if x.is_floating_point() else int(n) for n in (min_val, max_val))
-    return placed(input, bounded(x, low, high), inplace)
+    return placed(input, _limited(x, low, high), inplace)
 
 
 @from_outside
@@ -286,6 +287,12 @@ def _numbers(name: str, given: Any) -> Array:
     if x.type.dtype == "bool":
         raise Error(f"{name} takes numbers, not {x.type}")
     return x
+
+
+def _limited(x: Array, low: float, high: float) -> Array:
+    """Returns x limited to [low, high]; of floats the gradient is 0 at the bounds."""
+    return (limited(x, float(low), float(high)) if x.is_floating_point()
+            else bounded(x, low, high))
 
 
 def _dim_of(name: str, x: Array, dim: int | None) -> int:
