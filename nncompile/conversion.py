@@ -48,6 +48,8 @@ def numbers(given: Any) -> tuple[NDArray, bool]:
     except (Error, MemoryError):
         raise
     except Exception as error:                   # of whatever code the object brings along
+        if "inhomogeneous shape" in str(error):
+            raise InputError("its lists are not of one length") from None
         raise InputError(str(error) or type(error).__name__) from None
     if own or array.dtype.kind in _NUMBERS or not array.size:
         return array, own

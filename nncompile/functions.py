@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ir import same
+from ir import Error, same
 from nncompile.array import (
     Array,
     as_array,
@@ -22,16 +22,19 @@ from nncompile.array import (
     random,
     selection,
 )
+from nncompile.array.naming import explain, named
 from nncompile.errors import InputError
-from nncompile.nn.calls import explained, from_outside
+from nncompile.nn.calls import from_outside
 from nncompile.nn.functional import one_hot, pad
 
 # What torch's functions take besides, and how a function here is given it.
 _NEW = ("layout", "pin_memory", "memory_format", "requires_grad", "out", "size")
 
 
-def _public(function: Callable[..., Any], *options: str) -> Callable[..., Any]:
+def _public(function: Callable[..., Any], *options: str, name: str = "") -> Callable[..., Any]:
     """Returns a function of Arrays as the public one, which takes some options of torch's besides.
+
+    name: where torch has the function under another name, too.
 
     out: an array that takes the result. size: the sizes, by name. requires_grad is set on the
     result. layout, pin_memory, memory_format, sparse_grad: where and how torch keeps the memory,
@@ -48,13 +51,16 @@ def _public(function: Callable[..., Any], *options: str) -> Callable[..., Any]:
             args = (*args, given["size"])
         try:
             result = plain(*args, **kwargs)
-        except TypeError as error:
-            raise explained(public, args, kwargs, error) from error.__cause__
+        except (TypeError, Error) as error:
+            explain(public, args, kwargs, error)
+            raise
         if given.get("requires_grad"):
             result.requires_grad_()
         out = given.get("out")
         return result if out is None else _put_out(function.__name__, out, result)
 
+    if name:
+        public.__name__ = public.__qualname__ = name
     public._options = options  # type: ignore[attr-defined]
     return public
 
@@ -106,13 +112,13 @@ def _function(name: str, array_first: bool = True) -> Callable[..., Any]:
 _MORE = {"gather": ("sparse_grad",)}
 
 
-def _new(function: Callable[..., Any]) -> Callable[..., Any]:
+def _new(function: Callable[..., Any], name: str = "") -> Callable[..., Any]:
     """Returns a function that makes new arrays, with torch's options of these."""
-    return _public(function, *_NEW)
+    return _public(function, *_NEW, name=name)
 
 
-def _joined(function: Callable[..., Any]) -> Callable[..., Any]:
-    return _public(function, "out")
+def _joined(function: Callable[..., Any], name: str = "") -> Callable[..., Any]:
+    return _public(function, "out", name=name)
 
 
 _binary = partial(_function, array_first=False)
@@ -212,16 +218,17 @@ zeros, ones = _new(creation.zeros), _new(creation.ones)
 full, linspace = _new(creation.full), _new(creation.linspace)
 zeros_like, ones_like = _new(creation.zeros_like), _new(creation.ones_like)
 full_like, arange = _new(creation.full_like), _new(creation.arange)
-empty, empty_like = _new(creation.empty), _new(creation.zeros_like)
-eye, tensor = _new(creation.eye), creation.tensor
+empty, empty_like = _new(creation.empty), _new(creation.zeros_like, "empty_like")
+eye, tensor = _new(creation.eye), named(creation.tensor, "tensor")
 meshgrid, tril_indices = _joined(creation.meshgrid), _new(creation.tril_indices)
 triu_indices = _new(creation.triu_indices)
 broadcast_tensors = _joined(creation.broadcast_tensors)
-as_tensor, from_numpy = creation.as_tensor, creation.from_numpy
+as_tensor = named(creation.as_tensor, "as_tensor")
+from_numpy = named(creation.from_numpy, "from_numpy")
 cat, stack = _joined(creation.cat), _joined(creation.stack)
 hstack, vstack = _joined(creation.hstack), _joined(creation.vstack)
-row_stack, column_stack = vstack, _joined(creation.column_stack)
-concat = concatenate = cat
+row_stack, column_stack = _joined(creation.vstack, "row_stack"), _joined(creation.column_stack)
+concat, concatenate = _joined(creation.cat, "concat"), _joined(creation.cat, "concatenate")
 
 # random arrays
 rand, randn = _new(random.rand), _new(random.randn)
@@ -259,6 +266,10 @@ def allclose(input: Any, other: Any, rtol: float = 1e-5, atol: float = 1e-8,
     close = as_array("allclose", input).isclose(other, rtol, atol, equal_nan)
     return close.all()._numbers("allclose").item()
 
+
+
+numel, equal = named(numel, "numel"), named(equal, "equal")
+allclose, is_tensor = named(allclose, "allclose"), named(is_tensor, "is_tensor")
 
 __all__ = [
     "_assert", "abs", "absolute", "acos", "acosh", "add", "addcdiv", "addcmul", "addmm", "all",

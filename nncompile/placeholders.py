@@ -74,6 +74,23 @@ REASONS = {
     "T_destination dump_patches call_super_init Container": "torch's own machinery",
 }
 
+# What to do instead, by the reason.
+INSTEAD = {
+    "complex numbers": "there are no arrays of complex numbers: keep the real and the imaginary "
+                       "parts in two arrays; a Fourier transform of one fixed length is a product "
+                       "with a matrix of cosines and one with a matrix of sines",
+    "devices and their memory": "arrays are on the CPU: leave it out, or make it depend on "
+                                "torch.cuda.is_available(), which is False",
+    "several devices or processes": "leave it out: a compiled model uses the cores by itself",
+    "random numbers": "draw by numpy.random or torch.rand outside of the model, and pass the "
+                      "numbers as an argument",
+    "element types that are not here": "use float32 or float64, int32 or int64",
+    "files: see load_weights and load_state_dict": "nncompile.save_file and load_file keep arrays "
+                                                   "as safetensors, and numpy.savez keeps any",
+    "quantization to eight bits and fewer": "use the model in float32, before it is quantized",
+    "torch's own compilers and machinery": "leave it out: nncompile.compile takes the module",
+}
+
 # No-ops: what the function returns, and the names that return it. There is no device but the CPU,
 # no gradient, no torch.compile at work, and nothing that depends on these settings.
 RETURNS: Sequence[tuple[Any, str]] = (
@@ -340,9 +357,10 @@ def refusal(module: str, name: str) -> str:
     """Returns the message for a name of torch's that is not here."""
     why = reason(module, name)
     verdict = "not yet" if why == "not yet" else f"out of scope ({why})"
+    instead = INSTEAD.get(why, "write it with what is there, or leave that part of the model to "
+                               "torch")
     return (f"{spelled(module, name)} is not in nncompile: {verdict}; see the row of "
-            f"{spelled(module)} in {TABLE}, and write it with what is there, or leave that part of "
-            "the model to torch")
+            f"{spelled(module)} in {TABLE}\n  do: {instead}")
 
 
 class _Members(type):
@@ -422,8 +440,8 @@ def find(module: str, name: str) -> Any:
         return _our_module(full)
     known = names_of(module).get(name)
     if known is None:
-        raise AttributeError(f"module {_our_name(module)!r} has no attribute {name!r}, and neither "
-                             f"has {spelled(module)}")
+        raise Unknown(f"module {_our_name(module)!r} has no attribute {name!r}, and neither has "
+                      f"{spelled(module)}", module, name)
     if (known.home, known.known_as) != (module, name):
         value = getattr(_our_module(known.home), known.known_as)
         if known.kind != "functions" or not is_placeholder(value):
@@ -443,6 +461,20 @@ def getter(our_name: str) -> Callable[[str], Any]:
         return value
 
     return __getattr__
+
+
+class Unknown(AttributeError):
+    """An attribute that torch has not; its text asks for what may have been meant."""
+
+    def __init__(self, message: str, module: str, name: str) -> None:
+        super().__init__(message, module, name)
+
+    def __str__(self) -> str:
+        from difflib import get_close_matches  # not for hasattr, which reads no text
+
+        message, module, name = self.args
+        found = get_close_matches(name, names_of(module), 1)
+        return f"{message}: did you mean {found[0]}?" if found else str(message)
 
 
 def missing(module: str, name: str) -> str | None:

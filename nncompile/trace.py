@@ -22,6 +22,7 @@ from ir.types import digest, symbol
 from nncompile.array import Array, describe, to_array
 from nncompile.array.dispatch import Change, current, is_ours
 from nncompile.array.lengths import symbolic_lengths
+from nncompile.array.naming import plainly
 from nncompile.array.recording import Recorder
 from nncompile.array.sizes import TracedNumber, is_traced
 from nncompile.array.tape import Payload, bare
@@ -64,7 +65,8 @@ def trace(model: Module, /, *inputs: Any, **keywords: Any) -> Graph:
 def trace_structured(model: Module, /, *inputs: Any, **keywords: Any) -> Traced:
     """Returns the graph of a forward, as `trace`, and how its inputs and outputs are nested."""
     if not isinstance(model, Module):
-        hint = f": {model.__name__}() makes one" if isinstance(model, type) else ""
+        hint = f": {model.__name__}() makes one" if isinstance(model, type) else (
+            ": make a function the forward of one" if callable(model) else "")
         raise InputError(f"a model is an nn.Module, not {describe(model)}{hint}")
     _check_modes(model)
     given, leaves = _bind(model, inputs, keywords)
@@ -155,7 +157,10 @@ def bind(name: str, signature: inspect.Signature, inputs: Sequence[Any],
         bound = signature.bind(*inputs, **keywords)
     except TypeError as error:
         what = f"{len(inputs)} inputs" + f" and {', '.join(keywords)}" * bool(keywords)
-        raise InputError(f"{name}.forward{signature} does not take {what}: {error}") from None
+        takes = plainly(list(signature.parameters.values()))
+        hint = "" if inputs or keywords else (
+            "\n  do: give an example or a type text, such as \"f32[B, 64]\", for each")
+        raise InputError(f"{name}.forward{takes} does not take {what}: {error}{hint}") from None
     given: list[tuple[str, Any]] = []            # *rest may give two the same name
     positional, by_position = 0, True
     for parameter_name, parameter in signature.parameters.items():
@@ -338,6 +343,7 @@ class _Recorder(Recorder, Run):
         operands = _types_in([*args, *kwargs.values()])
         if isinstance(error, Error):
             self.fail(str(error), operands, error.__traceback__)
+        self.explain(error, args, kwargs)
         message = f"{type(error).__name__}: {error}"
         if self.builder.requirements:
             found = [f"{r} ({r.where.line})" for r in self.builder.requirements]

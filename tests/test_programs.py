@@ -22,7 +22,7 @@ torch = pytest.importorskip("torch", reason="torch, the oracle of the programs, 
 # index out of range, too, is not looked at where there is nothing to be had).
 OURS_ALONE = re.compile(
     "whether it was a copy|an expanded array has|int16|depends on the data|"
-    r"expected floats of one type, got (i|bool)|bitwise_\w+ takes|matmul takes floats|"
+    r"expected floats of one type, got (i|bool)|bitwise_\w+ takes|\w+ takes floats, not \w+\[.* @ |"
     r"softmax takes floats, not (i|bool)|gather needs an index|fit into the chosen|"
     r"the index -?\d+ is out of range for an axis")
 # What torch refuses and we take: sums over what is not there, an unknown size beside a size of 0,

@@ -455,8 +455,9 @@ def test_what_cannot_be_traced(function, message, operands):
     with pytest.raises(TraceError) as caught:
         trace(model.eval(), "f32[B, 4]")
     text = str(caught.value)
-    first, layer, types, line = text.split("\n")
+    first, *advice, layer, types, line = text.split("\n")
     assert message in first
+    assert all(one.startswith("  do: ") for one in advice) and len(advice) < 2
     assert layer.startswith("  layer:    ") and re.search("Own|down Linear|Linear", layer)
     assert types.startswith(f"  operands: {operands}")
     assert re.match(r"  line:     test_trace.py:\d+: \S", line)

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from nncompile.nn.calls import signature_of
+from nncompile.array.naming import signature_of
 
 STUBS = {"": ("_VariableFunctions.pyi", None), "Tensor": ("__init__.pyi", "TensorBase")}
 

@@ -104,7 +104,7 @@ def _one_type(types: Sequence[TensorType], allowed: tuple[str, ...]) -> str:
     dtypes = {t.dtype for t in types}
     if len(dtypes) != 1 or not dtypes <= {*allowed}:
         given = ", ".join(map(str, types)) or "plain numbers only"
-        raise Error(f"expected {_KINDS[allowed]} of one type, got {given}")
+        raise Error(f"expected {_KINDS[allowed]} of one type, got {given}: cast them to one")
     return dtypes.pop()
 
 
@@ -125,7 +125,9 @@ def linear(x: TensorType, w: TensorType, b: TensorType | None = None) -> TensorT
 def matmul(x: TensorType, w: TensorType) -> TensorType:
     """Returns [..., M, N] for [..., M, K] and [..., K, N]; the leading axes broadcast."""
     if x.ndim < 2 or w.ndim < 2 or not same(x.shape[-1], w.shape[-2]):
-        raise Error(f"cannot multiply matrices {x} @ {w}")
+        why = "both need two axes or more" if x.ndim < 2 or w.ndim < 2 else (
+            f"{x.shape[-1]} columns, and {w.shape[-2]} rows")
+        raise Error(f"cannot multiply matrices {x} @ {w}: {why}")
     dtype = _one_type([x, w], FLOATS)
     stack = _broadcast([TensorType(dtype, t.shape[:-2]) for t in (x, w)])
     return TensorType(dtype, (*stack, x.shape[-2], w.shape[-1]))

@@ -13,7 +13,7 @@ from nncompile.array.core import Core, check_device, filled, is_device
 from nncompile.array.differentiation import Differentiable
 from nncompile.array.dtypes import Scalar, name_of
 from nncompile.array.indexing import flat
-from nncompile.placeholders import missing
+from nncompile.placeholders import Unknown, missing
 
 
 class Array(Differentiable):
@@ -43,7 +43,8 @@ class Array(Differentiable):
     def __getattr__(self, name: str) -> Any:
         if not name.startswith("_") and (refused := missing("Tensor", name)):
             raise AttributeError(refused)
-        raise AttributeError(f"an Array has no attribute {name!r}, and neither has torch.Tensor")
+        raise Unknown(f"an Array has no attribute {name!r}, and neither has torch.Tensor",
+                      "Tensor", name)
 
     # -- other types -------------------------------------------------------------------------------
 
@@ -131,7 +132,8 @@ class Array(Differentiable):
 
     def half(self) -> Self:
         """Raises Error: float16 and bfloat16 are not supported."""
-        raise Error("float16 and bfloat16 are not supported: float32 and float64 are")
+        raise Error("float16 and bfloat16 are not supported: float32 and float64 are\n  do: leave "
+                    ".half() out, or convert with .to(x.dtype)")
 
     bfloat16 = half
 

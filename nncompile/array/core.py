@@ -29,7 +29,7 @@ from nncompile.array.dtypes import (
     scalar_type,
 )
 from nncompile.array.gradients import grad_enabled
-from nncompile.array.indexing import axis_of
+from nncompile.array.indexing import axis_of, flat
 from nncompile.array.sizes import (
     Size,
     TracedNumber,
@@ -40,6 +40,7 @@ from nncompile.array.sizes import (
 )
 from nncompile.array.storage import VIEWS, Storage, ViewOp, before
 from nncompile.array.tape import Leaf, Payload, Tracked, bare
+from nncompile.conversion import numbers
 from nncompile.errors import GradientError, InputError
 from nncompile.placeholders import find
 
@@ -482,23 +483,31 @@ class Core(NDArrayOperatorsMixin):
 
     def item(self) -> Any:
         """Returns the single element as a Python number. Raises Error as `numpy` does."""
-        return self._numbers("item()").item()
+        return self._number("item()")
+
+    def _number(self, what: str) -> Any:
+        """Returns the single element. Raises Error where there is not one, or none is known."""
+        numbers = self._numbers(what)
+        if numbers.size != 1:
+            raise InputError(f"{what} is of one element, and {self.type} has {numbers.size}: "
+                             "reduce it, as by sum(), any() or all(), or index it")
+        return numbers.item()
 
     def tolist(self) -> Any:
         """Returns the numbers as nested lists. Raises Error as `numpy` does."""
         return self._numbers("tolist()").tolist()
 
     def __float__(self) -> float:
-        return float(self._numbers("float()").item())
+        return float(self._number("float()"))
 
     def __int__(self) -> int:
-        return int(self._numbers("int()").item())
+        return int(self._number("int()"))
 
     def __index__(self) -> int:
-        return operator.index(self._numbers("an index or a size").item())
+        return operator.index(self._number("an index or a size"))
 
     def __bool__(self) -> bool:
-        return bool(self._numbers("`if`, `while`, `and`, `or` or `not`"))
+        return bool(self._number("`if`, `while`, `and`, `or` or `not`"))
 
     def __format__(self, spec: str) -> str:
         """Returns the text of the array, or of its number where it has no dimensions."""
@@ -553,7 +562,8 @@ def operand(name: str, given: Any) -> Any:
         given = given.item()
     if isinstance(given, bool | int | float):
         return given
-    raise Error(f"{name} takes arrays and real numbers, not {describe(given)}")
+    hint = ": torch.tensor(data) makes one of a list" if isinstance(given, list | tuple) else ""
+    raise Error(f"{name} takes arrays and real numbers, not {describe(given)}{hint}")
 
 
 def as_array(name: str, given: Any) -> Any:
@@ -562,7 +572,8 @@ def as_array(name: str, given: Any) -> Any:
         return given
     if isinstance(given, np.ndarray):
         return Core._array(given)
-    raise Error(f"{name} takes arrays, not {describe(given)}")
+    raise Error(f"{name} takes arrays, not {describe(given)}: torch.tensor(data) makes one of "
+                "numbers and lists")
 
 
 def arrays(name: str, first: Any, *others: Any) -> list[Any]:
@@ -629,6 +640,17 @@ def constant(value: Any, dtype: str) -> Any:
         raise Error(f"{value} does not fit into {DTYPES[dtype]}") from None
 
 
+def data_of(given: Any) -> NDArray:
+    """Returns the numbers in lists, numbers and whatever else holds some.
+
+    Raises InputError where there are none.
+    """
+    try:
+        return numbers(given)[0]
+    except InputError as error:
+        raise InputError(f"no array can be made of {describe(given)}: {error}") from None
+
+
 def filled(size: Sequence[Any], value: Any, dtype: DType) -> Any:
     """Returns an Array with one number everywhere; without a dtype, in the number's own.
 
@@ -636,7 +658,7 @@ def filled(size: Sequence[Any], value: Any, dtype: DType) -> Any:
     """
     if not isinstance(value, bool | int | float | np.generic):
         raise Error(f"full takes a number, not {describe(value)}")
-    number = value.item() if isinstance(value, np.generic) else value
+    number, size = value.item() if isinstance(value, np.generic) else value, flat([size])
     if is_traced(number):
         name = scalar_type(number) if dtype is None else name_of(dtype)
         return in_type(number, name).expand(size)._apart()

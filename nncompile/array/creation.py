@@ -12,7 +12,7 @@ from ir import DTYPES, DimExpr, Error, same
 from ir.float_mode import StandardFloats
 from ir.types import INTEGERS
 from nncompile.array.array import Array, apply, arrays, constant, in_type
-from nncompile.array.core import DType, check_device, describe, filled
+from nncompile.array.core import DType, check_device, data_of, describe, filled
 from nncompile.array.dtypes import DEFAULT_FLOAT, Scalar, name_of, result_type, scalar_type
 from nncompile.array.indexing import axis_of, flat
 from nncompile.array.sizes import is_traced
@@ -113,8 +113,9 @@ def linspace(start: float, end: float, steps: int, *, dtype: DType = None, devic
 def eye(n: Any, m: Any = None, *, dtype: DType = None, device: Any = None) -> Array:
     """Returns the identity matrix [n, m], m being n by default; float32 by default."""
     check_device(device)
-    rows = apply("iota", shape=(n, 1), axis=0, dtype="i64")
-    columns = apply("iota", shape=(n if m is None else m,), axis=0, dtype="i64")
+    height, width = flat([n, n if m is None else m])
+    rows = apply("iota", shape=(height, 1), axis=0, dtype="i64")
+    columns = apply("iota", shape=(width,), axis=0, dtype="i64")
     return apply("eq", rows, columns)._cast(name_of(float if dtype is None else dtype))
 
 
@@ -130,7 +131,7 @@ def tensor(data: Any, *, dtype: DType = None, device: Any = None, requires_grad:
         return copied.requires_grad_(requires_grad)
     if _has_traced(data):
         return _of_sizes(data, scalar_type(_some_float(data)) if dtype is None else name_of(dtype))
-    values = np.asarray(data)
+    values = data_of(data)
     if dtype is None and not hasattr(data, "dtype"):
         kind = values.dtype.kind if values.size else "f"
         dtype = DTYPES[{"b": "bool", "i": "i64", "f": DEFAULT_FLOAT}.get(kind, DEFAULT_FLOAT)]
@@ -178,6 +179,15 @@ def from_numpy(ndarray: Any) -> Array:
 
 # -- joined ----------------------------------------------------------------------------------------
 
+def _several(name: str, tensors: Any) -> list[Array]:
+    """Returns the arrays in a tuple or list. Raises InputError where there is none."""
+    if isinstance(tensors, Array | np.ndarray):
+        raise TypeError(f"{name}() takes a tuple or list of arrays, not one array")
+    if not tensors:
+        raise InputError(f"{name} needs at least one array")
+    return arrays(name, *tensors)
+
+
 def cat(tensors: Sequence[Any], dim: int = 0, *, axis: int | None = None) -> Array:
     """Returns the arrays concatenated along dim, in their common dtype.
 
@@ -185,9 +195,7 @@ def cat(tensors: Sequence[Any], dim: int = 0, *, axis: int | None = None) -> Arr
     Raises InputError where there is no array, and Error where the other sizes differ or an array
     has no dimensions.
     """
-    if not tensors:
-        raise InputError("cat needs at least one array")
-    given = arrays("cat", *tensors)
+    given = _several("cat", tensors)
     dtype = result_type(given)
     # torch passes over empty vectors, whatever the rank of the others
     kept = [x for x in given if not same(x.shape, (0,))] or given[:1]
@@ -200,9 +208,7 @@ def stack(tensors: Sequence[Any], dim: int = 0, *, axis: int | None = None) -> A
 
     Raises InputError where there is no array, and Error where the shapes differ.
     """
-    if not tensors:
-        raise InputError("stack needs at least one array")
-    given = arrays("stack", *tensors)
+    given = _several("stack", tensors)
     if not all(same(a.shape, given[0].shape) for a in given):
         raise Error(f"stack needs arrays of one shape, got {', '.join(str(a.type) for a in given)}")
     position = axis_of(given[0].type, dim if axis is None else axis, extra=1)
@@ -211,19 +217,20 @@ def stack(tensors: Sequence[Any], dim: int = 0, *, axis: int | None = None) -> A
 
 def hstack(tensors: Sequence[Any]) -> Array:
     """Returns the arrays concatenated along the second dimension; vectors along their only one."""
-    given = [x.reshape(1) if x.ndim == 0 else x for x in arrays("hstack", *tensors)]
+    given = [x.reshape(1) if x.ndim == 0 else x for x in _several("hstack", tensors)]
     return cat(given, 0 if given[0].ndim == 1 else 1)
 
 
 def vstack(tensors: Sequence[Any]) -> Array:
     """Returns the arrays concatenated along the first dimension; vectors count as rows."""
-    return cat([x.reshape(1, -1) if x.ndim < 2 else x for x in arrays("vstack", *tensors)])
+    return cat([x.reshape(1, -1) if x.ndim < 2 else x for x in _several("vstack", tensors)])
 
 
 def column_stack(tensors: Sequence[Any]) -> Array:
     """Returns the arrays concatenated along the second dimension; numbers and vectors are columns.
     """
-    return cat([x.reshape(-1, 1) if x.ndim < 2 else x for x in arrays("column_stack", *tensors)], 1)
+    given = _several("column_stack", tensors)
+    return cat([x.reshape(-1, 1) if x.ndim < 2 else x for x in given], 1)
 
 
 def broadcast_tensors(*tensors: Any) -> tuple[Array, ...]:

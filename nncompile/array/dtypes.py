@@ -129,8 +129,11 @@ def name_of(dtype: DTypeLike) -> str:
     if dtype is float:
         return DEFAULT_FLOAT
     if isinstance(dtype, ElementType):
+        hint = ("keep real and imaginary parts in two arrays" if dtype.is_complex else
+                "a model in half precision is computed in float32, without the conversion"
+                if dtype.is_floating_point else "int32 or uint8 hold the same numbers")
         raise Error(f"arrays of {dtype} are not supported: {', '.join(map(str, OF_IR.values()))} "
-                    "are; a model in half precision is computed in float32, without the conversion")
+                    f"are; {hint}")
     try:
         wanted = np.dtype(dtype)
     except TypeError:

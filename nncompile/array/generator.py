@@ -22,7 +22,7 @@ def manual_seed(seed: int) -> Generator:
     """Seeds the default generator, and returns it."""
     global _default
     with _making:
-        _default = np.random.default_rng(seed)
+        _default = np.random.default_rng(int(seed) % 2**64)      # torch's may be negative
     return _default
 
 

@@ -13,15 +13,19 @@ import numpy as np
 
 from ir import DimExpr, Error
 from ir.types import Dim, TensorType, divide, extent, product, same
-from nncompile.array.sizes import reaches
+from nncompile.array.sizes import is_traced, reaches
 
 
 def axis_of(type_: TensorType, dim: SupportsIndex, extra: int = 0) -> int:
     """Returns the axis counted from 0, of one that may count from the end, among ndim + extra."""
-    axis, ndim = operator.index(dim), len(type_.shape) + extra
+    axis, ndim = whole(dim), len(type_.shape) + extra
     if not -ndim <= axis < ndim:
-        raise Error(f"{type_} has no axis {axis}")
+        raise Error(f"{type_} has no axis {axis}: {_axes_there_are(ndim)}")
     return axis % ndim
+
+
+def _axes_there_are(ndim: int) -> str:
+    return f"its axes are {-ndim} to {ndim - 1}" if ndim else "it has none"
 
 
 def axes_of(type_: TensorType, dims: Any) -> tuple[int, ...]:
@@ -39,10 +43,25 @@ def flat(sizes: Sequence[Any], by_name: Any = None) -> list[Any]:
     """Returns the sizes of both x.reshape(2, 3) and x.reshape((2, 3)).
 
     by_name: those that were given by torch's name for them, x.reshape(shape=(2, 3)), or None.
+    Raises TypeError for what is no integer, such as an array of several.
     """
     if by_name is not None:
         sizes = (*sizes, *(by_name if np.iterable(by_name) else [by_name]))
-    return list(sizes[0] if len(sizes) == 1 and np.iterable(sizes[0]) else sizes)
+    given: Any = sizes[0] if len(sizes) == 1 and np.iterable(sizes[0]) else sizes
+    if getattr(given, "ndim", 0) and not same(given.shape, (1,)):
+        raise TypeError("sizes and dimensions are integers, one by one or in a tuple, not an array "
+                        f"of shape {tuple(given.shape)}: its .tolist() has them")
+    return [d if is_traced(d) else whole(d) for d in given]
+
+
+def whole(number: Any) -> int:
+    """Returns an integer. Raises TypeError for anything else."""
+    try:
+        return operator.index(number)
+    except TypeError:
+        raise TypeError("sizes and dimensions are integers, not "
+                        f"{number if isinstance(number, float) else type(number).__name__}"
+                        ) from None
 
 
 def without_wildcard(type_: TensorType, sizes: Sequence[Any]) -> tuple[Dim, ...]:
@@ -101,7 +120,8 @@ def index_items(type_: TensorType, index: Any) -> list[Any]:
     items = list(as_tuple(index))
     indexed = sum(i is not None and i is not Ellipsis for i in items)
     if indexed > len(type_.shape) or sum(i is ... for i in items) > 1:
-        raise Error(f"an array {type_} cannot be indexed by {index}")
+        raise Error(f"an array {type_} is indexed by {len(type_.shape)} items at most, and one "
+                    f"`...`, not by {indexed} of {items}")
     at = next((k for k, i in enumerate(items) if i is ...), len(items))
     items[at : at + 1] = [slice(None)] * (len(type_.shape) - indexed)
     return items

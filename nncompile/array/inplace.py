@@ -34,6 +34,7 @@ def _changing(name: str) -> Callable[..., Any]:
         return self._become(f"{name}_", getattr(self._as_it_was(), name)(*args, **kwargs))
 
     method.__name__ = method.__qualname__ = f"{name}_"
+    vars(method)["_in_place_of"] = name
     method.__doc__ = f"Writes the result of {name} in place of the elements; returns the array."
     return method
 
@@ -46,6 +47,7 @@ def _reshaping(name: str) -> Callable[..., Any]:
         return self
 
     method.__name__ = method.__qualname__ = f"{name}_"
+    vars(method)["_in_place_of"] = name
     method.__doc__ = f"Gives the array the shape that {name} gives it; returns the array."
     return method
 
@@ -55,6 +57,7 @@ class Inplace(Products):
 
     add_, sub_, mul_, div_ = map(_changing, ("add", "sub", "mul", "div"))
     fmod_ = _changing("fmod")
+    lgamma_, digamma_ = map(_changing, ("lgamma", "digamma"))
     floor_divide_, remainder_, pow_ = map(_changing, ("floor_divide", "remainder", "pow"))
     exp_, expm1_, log_, log1p_ = map(_changing, ("exp", "expm1", "log", "log1p"))
     sqrt_, rsqrt_, square_, reciprocal_ = map(_changing, ("sqrt", "rsqrt", "square", "reciprocal"))

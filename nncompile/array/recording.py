@@ -33,6 +33,22 @@ def _written(left: Dim, relation: str, right: Dim) -> tuple[Dim, str, Dim]:
     return below, _TURNED[relation], above
 
 
+# What to write where an operation needs numbers that are not known, by a word of its name.
+_INSTEAD = {
+    "`if`": "choose by torch.where(condition, a, b), which computes both",
+    "mask": "keep the shape, by torch.where(mask, x, 0) or x * mask",
+    "shape that depends": "keep the shape, by torch.where or a sum of a mask; or do it with what "
+                          "the model returns",
+    "()": "go on with the array itself, which may have no dimensions",
+    "index or a size": "index by the array itself, or give the number as an argument",
+}
+
+
+def _instead_of(what: str) -> str:
+    return next((instead for words, instead in _INSTEAD.items() if words in what),
+                "compute it before the model is made or called, or from what it returns")
+
+
 class Recorder(Dispatcher):
     """A dispatcher whose ops become nodes of `builder`, and whose ndarrays become constants.
 
@@ -118,7 +134,8 @@ class Recorder(Dispatcher):
         value = self.value(payload)
         if value not in self.fixed:
             self.fail(f"{what} needs the numbers in an array that depends on an input, and while a "
-                      "model is traced there are none: the graph is the same for all data",
+                      "model is traced there are none: the graph is the same for all data\n"
+                      f"  do: {_instead_of(what)}",
                       [value.type])
         try:
             numbers, sources = self._evaluate(value)

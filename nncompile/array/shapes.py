@@ -8,7 +8,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from ir import Dim, DimExpr, Error, product, same
-from nncompile.array.core import Axes, Core, apply
+from nncompile.array.core import Axes, Core, apply, as_array
 from nncompile.array.dtypes import ElementType, name_of
 from nncompile.array.elementwise import Elementwise
 from nncompile.array.indexing import axes_of, axis_of, flat, quotient, without_wildcard
@@ -48,11 +48,11 @@ class Shapes(Elementwise):
 
     def view_as(self, other: Self) -> Self:
         """Returns a view in the shape of `other`."""
-        return self.view(other.shape)
+        return self.view(as_array("view_as", other).shape)
 
     def reshape_as(self, other: Self) -> Self:
         """Returns the same elements in the shape of `other`."""
-        return self.reshape(other.shape)
+        return self.reshape(as_array("reshape_as", other).shape)
 
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Self:
         """Returns the array with dimensions start_dim to end_dim, both included, merged into one.
@@ -188,7 +188,7 @@ class Shapes(Elementwise):
 
     def expand_as(self, other: Self) -> Self:
         """Returns a view expanded to the shape of `other`."""
-        return self.expand(other.shape)
+        return self.expand(as_array("expand_as", other).shape)
 
     def broadcast_to(self, *given: Any, size: Any = None) -> Self:
         """Returns a view expanded to the given shape; see expand."""

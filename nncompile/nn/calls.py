@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial, wraps
-from inspect import Parameter, Signature, signature
 from typing import Any, ParamSpec
 
 import numpy as np
 
+from ir import Error
 from nncompile.array import Array, to_array, to_numpy
 from nncompile.array.dispatch import INSIDE, OUTSIDE, current
+from nncompile.array.naming import explain
 from nncompile.nn.running import Layer, Run, running
 from nncompile.structure import Copy, flatten, mapped
 
@@ -76,34 +77,8 @@ def from_outside(function: Callable[_P, Any]) -> Callable[_P, Any]:
     def public(*args: _P.args, **kwargs: _P.kwargs) -> Any:
         try:
             return call(function, args, kwargs)
-        except TypeError as error:
-            raise explained(public, args, kwargs, error) from error.__cause__
+        except (TypeError, Error) as error:
+            explain(public, args, kwargs, error)
+            raise
 
     return public
-
-
-def signature_of(function: Callable[..., Any]) -> Signature:
-    """Returns the arguments of a public function, by torch's names and with all that it takes."""
-    known = list(signature(function).parameters.values())
-    if getattr(function, "_input", False):       # the array, of which this is a method
-        known[0] = known[0].replace(name="input", annotation=Parameter.empty)
-    known = [p.replace(name=f"{p.name}s") if p.kind is p.VAR_POSITIONAL and p.name == "size" else p
-             for p in known]
-    last = [p for p in known if p.kind is p.VAR_KEYWORD]
-    extra = [Parameter(option, Parameter.KEYWORD_ONLY, default=None)
-             for option in getattr(function, "_options", ())
-             if option not in {p.name for p in known}]
-    return Signature([*(p for p in known if p not in last), *extra, *last])
-
-
-def explained(function: Callable[..., Any], args: Any, kwargs: Any, error: TypeError) -> TypeError:
-    """Returns the error, or where the call does not fit the function one that says what it takes.
-    """
-    takes = signature_of(function)
-    try:
-        takes.bind(*args, **kwargs)
-    except TypeError as wrong:
-        plain = takes.replace(return_annotation=Signature.empty, parameters=[
-            p.replace(annotation=Parameter.empty) for p in takes.parameters.values()])
-        return TypeError(f"{function.__name__}(): {wrong}; it is {function.__name__}{plain}")
-    return error

@@ -16,7 +16,7 @@ from nncompile.array import Array, describe, to_array
 from nncompile.array.dispatch import OUTSIDE, current
 from nncompile.array.hooks import RemovableHandle
 from nncompile.array.introduction import introduce
-from nncompile.array.naming import named
+from nncompile.array.naming import named, renamed
 from nncompile.errors import InputError
 from nncompile.nn.calls import call, own_call
 from nncompile.nn.hooks import forward_between_hooks, no_hooks
@@ -61,7 +61,7 @@ class Module(Stateful):
         super().__init_subclass__(**kwargs)
         if cls.__module__.startswith(_LAYERS) and not cls.__name__.startswith("_"):
             cls.__init__ = named(cls.__init__, f"nn.{cls.__name__}")  # type: ignore
-            cls.forward = named(cls.forward, f"nn.{cls.__name__}.forward")  # type: ignore
+            cls.forward = renamed(cls.forward, f"nn.{cls.__name__}.forward")  # type: ignore
         if "__call__" in vars(cls):
             cls.__call__ = own_call(vars(cls)["__call__"])  # type: ignore[method-assign]
 
@@ -85,7 +85,8 @@ class Module(Stateful):
         Its arguments and results are Arrays, other objects, and tuples, lists, dicts and
         dataclasses of them. It is called through the module: module(x).
         """
-        raise NotImplementedError(f"{type(self).__name__} has no forward")
+        raise NotImplementedError(f"{type(self).__name__} has no forward: define one, or call the "
+                                  "modules in it")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if current.get() is OUTSIDE:

@@ -11,7 +11,8 @@ from numpy.typing import DTypeLike
 from ir import NDArray, type_of
 from ir.float_mode import StandardFloats
 from nncompile.array import Array
-from nncompile.array.core import check_device
+from nncompile.array.core import check_device, data_of
+from nncompile.array.indexing import whole
 from nncompile.array.tape import Payload
 from nncompile.errors import InputError
 from nncompile.nn.running import running
@@ -108,9 +109,10 @@ def as_data(data: Any) -> NDArray:
     """Returns the data as an ndarray of a dtype that the IR has; numbers and lists as float32."""
     if isinstance(data, Array):
         return data.numpy()
-    has_type = hasattr(data, "__array__")
-    with StandardFloats():
-        array = np.asarray(data) if has_type else np.asarray(data, np.float32)
+    array = data_of(data)
+    if not hasattr(data, "__array__"):
+        with StandardFloats():
+            array = np.asarray(array, np.float32)
     type_of(array)
     return array
 
@@ -122,7 +124,7 @@ def empty(shape: tuple[int, ...], device: Any = None, dtype: DTypeLike | None = 
     float32 and float64.
     """
     check_device(device)
-    if negative := [size for size in shape if size < 0]:
+    if negative := [size for size in map(whole, shape) if size < 0]:
         raise InputError(f"sizes cannot be negative, got {negative[0]}")
     resolved = np.dtype(np.float32 if dtype is None else dtype)
     if resolved not in (np.float32, np.float64):

@@ -9,12 +9,19 @@ from typing import Any, Protocol
 from ir import Error
 from ir.records import cached_property
 from nncompile.array import Array
+from nncompile.array.naming import explain_layer
+
+_TORCH_SAYS = ("must be Tensor, not Array", "must be tuple of Tensors, not tuple",
+               "must be tuple of Tensors, not list")
 
 
 class Layer(Protocol):
     """What a Run needs to know of a Module."""
 
     _made_at: tuple[str, int]
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Computes the layer's outputs."""
 
     def _with_prefixes(self) -> Iterator[tuple[str, Any]]:
         """Yields the layer and all below, each with its path and a dot behind that."""
@@ -32,8 +39,21 @@ class Run:
 
         args, kwargs: what the layer was called with.
         """
+        self.explain(error, args, kwargs)
         if isinstance(error, Error) and not hasattr(error, "__notes__"):
             error.add_note(f"  layer: {self.layer_name()}")
+
+    def explain(self, error: Exception, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
+        """Makes the error of a call that does not fit the running layer say what it takes.
+
+        So does that of torch's own functions, which take no arrays of ours.
+        """
+        if isinstance(error, TypeError) and self.layers:
+            layer = self.layers[-1]
+            if str(error).endswith(_TORCH_SAYS):
+                error.args = (f"{error}: that is torch itself\n  do: let the file that calls it "
+                              "import nncompile as torch",)
+            explain_layer(type(layer).forward, (layer, *args), kwargs, error)
 
     def layer_name(self) -> str:
         """Returns the path and the class of the running layer: `0.fc Linear`."""

@@ -244,8 +244,9 @@ class _Load:
             problems = [f"{what} keys: {', '.join(map(str, which))}" for what, which in zip(
                 ("missing", "unexpected"), self.keys, strict=True) if which]
         if problems or self.problems:
+            hint = ["do: strict=False takes what is there"] if not self.problems else []
             raise InputError("\n  ".join([f"the state dict does not fit {type(module).__name__}:",
-                                          *problems, *self.problems]))
+                                          *problems, *self.problems, *hint]))
 
 
 class _Before:
