@@ -68,8 +68,9 @@ def _attention(node: Node) -> _Parts:
     turned = made.add("transpose", k, axes=turned_axes(k.type.ndim))
     scores, scale = _scores(made, q, turned, masks, own)
     axis = scores.type.ndim - 1
-    if own["zeroed"] == "unseen":
-        largest = made.add("max", scores, axes=(axis,), keepdims=True)
+    if own["zeroed"] in ("unseen", "masked"):
+        tested = scores if own["zeroed"] == "unseen" else masks[0]
+        largest = made.add("max", tested, axes=(tested.type.ndim - 1,), keepdims=True)
         nothing = made.add("eq", largest, -inf)
     weights = made.add("softmax", scores, axis=axis, scale=scale)
     if own["zeroed"] == "undefined":

@@ -24,6 +24,7 @@ from ir.printer import name_values, print_node
 from nncompile.compiler import backend_of, run_passes
 from nncompile.errors import Error, InputError
 from nncompile.importers.kinds import importer_of
+from nncompile.importers.names import printable
 from nncompile.model import CompiledModel, PassRun, graph_at
 from nncompile.modelfile import guessed_inputs, is_graph_file, load_graph, load_model
 from nncompile.nn import Module
@@ -291,14 +292,17 @@ def _run(args: argparse.Namespace) -> int:
             raise InputError(f"--{option} is given {len(given)} times, and the number of the "
                              f"model's {option}s is {len(values)}")
     outputs, _ = flatten(compiled(*arrays), lambda leaf: isinstance(leaf, np.ndarray))
-    for path, array in zip(args.output, outputs, strict=True):
+    for path, name, array in zip(args.output, compiled.output_names, outputs, strict=True):
         _write_array(Path(path), array)
-        print(f"{path}: {array.dtype} {list(array.shape)}")
+        about = f", {printable(name)}" if len(outputs) > 1 else ""
+        print(f"{path}: {array.dtype} {list(array.shape)}{about}")
     return 0
 
 
 def _compiled_graph(args: argparse.Namespace) -> CompiledModel:
     """Compiles a graph; the numbers of its parameters may be in the file of --weights."""
+    if importer_of(args.model) is not None:
+        return _with_weights(nncompile.compile(args.model, threads=args.threads), args)
     graph = load_graph(args.model)
     unknown = [v for v in graph.params if v not in graph.data
                and (v.kind == "constant" or not args.weights)]
@@ -308,7 +312,10 @@ def _compiled_graph(args: argparse.Namespace) -> CompiledModel:
                          "its outputs would mean nothing\n"
                          "  do: run the model, as file.py:name, or compile the graph in Python"
                          + ", or give --weights" * (not args.weights))
-    compiled = nncompile.compile(with_data(graph), threads=args.threads)
+    return _with_weights(nncompile.compile(with_data(graph), threads=args.threads), args)
+
+
+def _with_weights(compiled: CompiledModel, args: argparse.Namespace) -> CompiledModel:
     if args.weights:
         compiled.load_weights(load_weights(args.weights))
     return compiled

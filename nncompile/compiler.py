@@ -124,7 +124,7 @@ def _compile_imported(imported: Imported | ImportedEstimator, threads: int | Non
         return estimator
     entries = {name: Entry(parameter) for name, parameter in imported.names.items()}
     compiled = compile_graph(imported.graph, imported.nesting, entries, threads, target, check,
-                             passes, imported.notes)
+                             passes, imported.notes, imported.outputs)
     if check:
         imported.check(compiled)
     return compiled
@@ -133,12 +133,12 @@ def _compile_imported(imported: Imported | ImportedEstimator, threads: int | Non
 @paused_collection()
 def compile_graph(graph: ir.Graph, nesting: Nesting | None, entries: Mapping[str, Entry],
                   threads: int | None, target: str, check: bool, passes: Sequence[ir.Pass],
-                  notes: Sequence[str] = ()) -> CompiledModel:
+                  notes: Sequence[str] = (), outputs: Sequence[str] = ()) -> CompiledModel:
     """Returns the compiled form of a legal graph.
 
     nesting: how calls nest its arrays, or None if they do not. entries: what each name of a state
     dict is; without any, the names are those of the graph's parameters. notes: what `explain` adds
-    of where it is from.
+    of where it is from. outputs: their names, where the nesting does not say them.
     """
     options.check()
     with StandardFloats():
@@ -148,9 +148,10 @@ def compile_graph(graph: ir.Graph, nesting: Nesting | None, entries: Mapping[str
         program = schedule(runs[-1].graph, backend.traits)
         write("program.txt", program)
         compile_again = partial(compile_graph, nesting=nesting, entries=entries, threads=threads,
-                                target=target, check=check, passes=passes, notes=notes)
+                                target=target, check=check, passes=passes, notes=notes,
+                                outputs=outputs)
         compiled = CompiledModel(runs, program, backend, nesting, entries, threads, compile_again,
-                                 notes)
+                                 notes, outputs)
         write("source.py", compiled.source)
         return compiled
 

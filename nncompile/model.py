@@ -20,7 +20,7 @@ from nncompile.entries import Entry, entries_of_graph
 from nncompile.errors import InputError
 from nncompile.inspect.explain import Profile, explain
 from nncompile.schedule import Program
-from nncompile.structure import Nesting
+from nncompile.structure import ARRAY, Nesting, output_names
 from nncompile.weights import Weights, without_data
 
 
@@ -68,18 +68,22 @@ class CompiledModel:
         its embedding.
         """, **dict.fromkeys((
             "_arguments", "_asked_threads", "_build", "_compile_again", "_entries", "_loaded",
-            "_nesting", "_notes", "_program", "_read_sizes", "_runs", "_spec", "_weights",
-            "__weakref__"))}
+            "_nesting", "_notes", "_output_names", "_program", "_read_sizes", "_runs", "_spec",
+            "_weights", "__weakref__"))}
 
     def __init__(self, runs: Sequence[PassRun], program: Program, backend: Backend,
                  nesting: Nesting | None, entries: Mapping[str, Entry], threads: int | None,
-                 compile_again: Callable[..., CompiledModel], notes: Sequence[str] = ()) -> None:
+                 compile_again: Callable[..., CompiledModel], notes: Sequence[str] = (),
+                 outputs: Sequence[str] = ()) -> None:
         """Loads the program and lets go of the model's own weights.
 
         compile_again: makes the same model of the traced graph, with threads=; it can be pickled.
-        notes: what `explain` says of where the model is from.
+        notes: what `explain` says of where the model is from. outputs: their names, if not those
+        of the nesting.
         """
         self._notes = tuple(notes)
+        self._output_names = tuple(outputs or output_names(
+            nesting.outputs if nesting else ARRAY, len(program.outputs)))
         self._entries = dict(entries) or entries_of_graph(runs[0].graph)
         self._asked_threads = threads
         self._nesting = None if nesting is None or nesting.is_flat else nesting
@@ -95,9 +99,9 @@ class CompiledModel:
         self._runs = [replace(run, graph=self._weights.of(run.graph)) for run in runs]
         self.__call__ = self._loaded.call
         if self._nesting is not None:
-            outputs = self._nesting.outputs
-            self._build = outputs.builder()
-            self._read_sizes = (self._arguments.size_reader(outputs.sizes) if outputs.sizes
+            nested = self._nesting.outputs
+            self._build = nested.builder()
+            self._read_sizes = (self._arguments.size_reader(nested.sizes) if nested.sizes
                                 else None)
             self.__call__ = self._nested_call
 
@@ -145,6 +149,14 @@ class CompiledModel:
     def threads(self, count: int) -> None:
         self._loaded.threads = count
         self._asked_threads = count
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """A name for each output array, in order.
+
+        They are an ONNX file's own names or the keys of a dict, and `output.0`, ... otherwise.
+        """
+        return self._output_names
 
     # -- weights ---------------------------------------------------------------------------------
 

@@ -265,6 +265,14 @@ class Nesting:
         return self.inputs.is_flat and (self.outputs.is_array or several)
 
 
+def output_names(outputs: Structure, count: int) -> list[str]:
+    """Returns a name for each of this many outputs: the keys of a dict, and numbers elsewhere."""
+    names = list(outputs.names(""))
+    if len(names) != count or outputs.container is None or names[0][:1].isdigit():
+        names = [f"output.{i}" for i in range(count)] if count > 1 else ["output"]
+    return names
+
+
 def flatten(tree: Any, is_array: Callable[[Any], bool]) -> tuple[list[Any], Structure]:
     """Returns the arrays in a value, and how they are nested in it."""
     if is_array(tree):

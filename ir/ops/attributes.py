@@ -66,5 +66,6 @@ FORMS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "then": ("a list of ops", _listed(_word)),
     "dtype": (f"an element type: {', '.join(DTYPES)}", _one_of(DTYPES)),
     "mode": ("sum, mean or max", _one_of(("sum", "mean", "max"))),
-    "zeroed": ("none, unseen or undefined", _one_of(("none", "unseen", "undefined"))),
+    "zeroed": ("none, unseen, masked or undefined",
+               _one_of(("none", "unseen", "masked", "undefined"))),
 }

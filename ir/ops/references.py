@@ -40,7 +40,8 @@ def attention(q: NDArray, k: NDArray, v: NDArray, *masks: NDArray, scale: float,
 
     The masks are applied in their order. One of floats is added; where one of bools is not `seen`,
     the score is `fill`. zeroed: the weights that are 0 instead of what the softmax gives: "none"
-    of them, those of a query that sees no key ("unseen"), or any NaN ("undefined").
+    of them, those of a query that sees no key because all scores are -inf ("unseen") or all of
+    its mask is ("masked"), or any NaN ("undefined").
     """
     before, inside, fill = scales_of_attention([m.dtype.name for m in masks], scale, fill, zeroed)
     number = q.dtype.type
@@ -50,8 +51,9 @@ def attention(q: NDArray, k: NDArray, v: NDArray, *masks: NDArray, scale: float,
         hidden = np.where(mask == seen, scores, number(fill)) if mask.dtype == np.bool_ else None
         scores = scores + mask if hidden is None else hidden
     weights = softmax(scores, axis=scores.ndim - 1, scale=inside)
-    if zeroed == "unseen":
-        nothing = max_(scores, axes=(scores.ndim - 1,), keepdims=True) == -np.inf
+    if zeroed in ("unseen", "masked"):
+        tested = scores if zeroed == "unseen" else masks[0]
+        nothing = max_(tested, axes=(tested.ndim - 1,), keepdims=True) == -np.inf
         weights = np.where(nothing, number(0), weights)
     if zeroed == "undefined":
         weights = np.where(np.isnan(weights), number(0), weights)

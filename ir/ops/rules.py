@@ -147,6 +147,9 @@ def attention(q: TensorType, k: TensorType, v: TensorType, *masks: TensorType, s
         fits = same(_broadcast([scores, mask]), scores.shape)
         if mask.dtype not in ("bool", scores.dtype) or not fits:
             raise Error(f"attention with scores {scores} cannot have the mask {mask}")
+    if zeroed == "masked" and (len(masks) != 1 or masks[0].dtype == "bool" or not masks[0].ndim):
+        given = ", ".join(map(str, masks)) or "none"
+        raise Error(f"attention zeroed where it is masked has one mask, of floats, not {given}")
     return matmul(scores, v)
 
 

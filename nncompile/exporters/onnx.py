@@ -23,7 +23,7 @@ from nncompile.model import CompiledModel
 from nncompile.nn.module import Module
 from nncompile.onnx_operators import OnnxNode
 from nncompile.statefile import replace_file
-from nncompile.structure import ARRAY, Structure
+from nncompile.structure import ARRAY, output_names
 from nncompile.trace import trace_structured
 from nncompile.version import nncompile as our_version
 
@@ -55,8 +55,8 @@ def to_onnx(model: Any, path: str | PathLike[str], /, *inputs: Any, opset: int =
     """
     onnx = import_extra("onnx", "onnx", f"writing {fspath(path)}")
     _check_target(path, opset, onnx.defs.onnx_opset_version())
-    graph, outputs = _graph_of(model, inputs, {**named, **(keywords or {})})
-    writer = Writer(graph, opset, names=output_names(outputs, len(graph.outputs)))
+    graph, names = _graph_of(model, inputs, {**named, **(keywords or {})})
+    writer = Writer(graph, opset, names=names)
     try:
         content = writer.model()
     except NoCounterpart as error:
@@ -87,11 +87,13 @@ def _check_target(path: str | PathLike[str], opset: int, newest: int) -> None:
 
 
 def _graph_of(model: Any, inputs: Sequence[Any], named: Mapping[str, Any]
-              ) -> tuple[Graph, Structure]:
-    """Returns a graph with its data, and how its outputs are nested."""
+              ) -> tuple[Graph, Sequence[str]]:
+    """Returns a graph with its data, and the names of its outputs; without any, they are numbered.
+    """
     if isinstance(model, Module):
         traced = trace_structured(model, *inputs, **named)
-        return traced.graph, traced.nesting.outputs
+        names = output_names(traced.nesting.outputs, len(traced.graph.outputs))
+        return traced.graph, names
     if not isinstance(model, Graph | CompiledModel):
         raise InputError(f"to_onnx takes an nn.Module, an ir.Graph or a CompiledModel, not "
                          f"{describe(model)}")
@@ -103,15 +105,7 @@ def _graph_of(model: Any, inputs: Sequence[Any], named: Mapping[str, Any]
     if missing := [name_value(p) for p in graph.params if p not in graph.data]:
         more = ", ..." * (len(missing) > 3)
         raise InputError(f"{graph.name} has no data for {', '.join(missing[:3])}{more}")
-    return graph, ARRAY
-
-
-def output_names(outputs: Structure, count: int) -> list[str]:
-    """Returns a name for each of this many outputs: the keys of a dict, and numbers elsewhere."""
-    names = list(outputs.names(""))
-    if len(names) != count or outputs.container is None or names[0][:1].isdigit():
-        names = [f"output.{i}" for i in range(count)] if count > 1 else ["output"]
-    return names
+    return graph, model.output_names if isinstance(model, CompiledModel) else ()
 
 
 # -- weights in a file of their own ----------------------------------------------------------------

@@ -16,7 +16,8 @@ class Imported:
 
     nesting: how calls nest arrays, or None if they do not. names: each name of a state dict -> the
     name of the graph's parameter that it is, "" where the model does not use it. notes: where the
-    result differs from the model's own, in words. check: compares a compiled model with the
+    result differs from the model's own, in words. outputs: the names of the outputs, or none where
+    the nesting says it. check: compares a compiled model with the
     format's own reference, and raises CompileError where they differ.
     """
 
@@ -25,6 +26,7 @@ class Imported:
     nesting: Nesting | None = None
     names: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    outputs: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,18 @@ class UseAttention:
 
 
 @dataclass(frozen=True)
+class _Weights:
+    """How weights are computed: a softmax, and which of them are 0 in place of what it gives.
+
+    tested: the scores or the mask that a query sees nothing by.
+    """
+
+    softmax: Node
+    zeroed: str = "none"
+    tested: Value | None = None
+
+
+@dataclass(frozen=True)
 class _Scores:
     """How scores are computed: a product, a scale, and masks in their order."""
 
@@ -55,55 +67,57 @@ def _attention(node: Node, context: Context) -> list[Node] | None:
     """The nodes of an attention that ends in this product of weights and values."""
     if node.op != "matmul":
         return None
-    (weights, v), _, steps = split_then(node.op, node.inputs, node.attrs)
-    zeroed, softmax = _unzeroed(context.producer(weights, uses=1), context)
-    if softmax is None or "then" in softmax.attrs:
+    (operand, v), _, steps = split_then(node.op, node.inputs, node.attrs)
+    weights = _weights(context.producer(operand, uses=1), context)
+    if weights is None or "then" in weights.softmax.attrs:
         return None
-    scores = _scores(softmax.inputs[0], 2 if zeroed == "unseen" else 1, context)
-    if scores is None or softmax.attrs["axis"] != scores.product.result.type.ndim - 1:
+    scores = _scores(weights.softmax.inputs[0], 2 if weights.zeroed == "unseen" else 1, context)
+    attrs = None if scores is None else _attributes(scores, weights)
+    if scores is None or attrs is None:
         return None
-    attrs = _attributes(scores, softmax.attrs["scale"], zeroed)
     q, turned = scores.product.inputs[:2]
-    if attrs is None or context.at_load(turned):     # keys that are stored are stored transposed
+    if context.at_load(turned):                      # keys that are stored are stored transposed
         return None
     then = {key: value for key, value in node.attrs.items() if key == "then"}
     further = [o for _, others in steps for o in others]
     before, k = _turned_back(turned, scores.product.where, context)
-    where = joined(joined(scores.product.where, softmax.where), node.where)
+    where = joined(joined(scores.product.where, weights.softmax.where), node.where)
     return [*before, Node(node.result, "attention", (q, k, v, *scores.masks, *further),
                           {**attrs, **then}, where)]
 
 
-def _unzeroed(node: Node | None, context: Context) -> tuple[str, Node | None]:
-    """The softmax of the weights, and which of them are 0 in place of what it gives."""
+def _weights(node: Node | None, context: Context) -> _Weights | None:
+    """How weights are computed, if they are a softmax, some of which may be 0 instead."""
     match node:
         case Node(op="softmax"):
-            return "none", node
+            return _Weights(node)
         case Node(op="where", inputs=(Value() as nothing, 0.0, Value() as weights)) \
                 if "then" not in node.attrs:
             test, softmax = context.producer(nothing, uses=1), context.producer(weights)
         case _:
-            return "", None
+            return None
     if test is None or "then" in test.attrs or softmax is None or softmax.op != "softmax":
-        return "", None
+        return None
     if test.op == "isnan" and test.inputs == (weights,) and context.uses(weights) == 2:
-        return "undefined", softmax
-    is_unseen = _is_largest_of(test, softmax.inputs[0], context) and context.uses(weights) == 1
-    return ("unseen", softmax) if is_unseen else ("", None)
+        return _Weights(softmax, "undefined")
+    tested = _lowest_where_true(test, context) if context.uses(weights) == 1 else None
+    if tested is None:
+        return None
+    return _Weights(softmax, "unseen" if tested is softmax.inputs[0] else "masked", tested)
 
 
-def _is_largest_of(test: Node, x: Operand, context: Context) -> bool:
-    """Whether a node tests that the largest element of each row of x is -inf."""
+def _lowest_where_true(test: Node, context: Context) -> Value | None:
+    """The value of which a node tests whether the largest element of each row is -inf."""
     match test:
         case Node(op="eq", inputs=(Value() as largest, float(bound))) if bound == -inf:
             found = context.producer(largest, uses=1)
         case _:
-            return False
+            return None
     match found:
         case Node(op="max", inputs=(Value() as searched,),
                   attrs={"axes": (axis,), "keepdims": True}) if "then" not in found.attrs:
-            return searched is x and axis == searched.type.ndim - 1
-    return False
+            return searched if axis == searched.type.ndim - 1 else None
+    return None
 
 
 def _scores(x: Operand, uses: int, context: Context) -> _Scores | None:
@@ -148,9 +162,13 @@ def _with_mask(scores: _Scores, mask: Value) -> _Scores:
                    scores.has_bools)
 
 
-def _attributes(scores: _Scores, inside: float, zeroed: str) -> Attrs | None:
+def _attributes(scores: _Scores, weights: _Weights) -> Attrs | None:
     """The attributes of an attention that scales where these nodes do; None if there is none."""
-    if 1.0 not in (scores.scale, inside):
+    inside, zeroed = weights.softmax.attrs["scale"], weights.zeroed
+    is_along = weights.softmax.attrs["axis"] == scores.product.result.type.ndim - 1
+    if not is_along or 1.0 not in (scores.scale, inside):
+        return None
+    if zeroed == "masked" and (scores.masks != (weights.tested,) or scores.has_bools):
         return None
     scale = scores.scale * inside
     masks = [mask.type.dtype for mask in scores.masks]

@@ -48,7 +48,7 @@ def numbers(*shape: int) -> np.ndarray:
 # -- ONNX's own tests ------------------------------------------------------------------------------
 
 FURTHER = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger",
-           "QLinearMatMul")
+           "QLinearMatMul", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitwiseNot", "BitShift")
 
 
 def further() -> list[object]:
@@ -62,12 +62,28 @@ def further() -> list[object]:
 
 
 @pytest.mark.parametrize("test", further(), ids=lambda t: t.name)
-def test_quantised_operators(test) -> None:
+def test_quantised_operators_and_those_of_bits(test) -> None:
     for inputs, outputs in test.data_sets:
         results = onnx_backend.run_model(test.model, inputs)
         for expected, result in zip(map(as_array, outputs), results, strict=True):
             assert result.dtype == expected.dtype
             np.testing.assert_allclose(result, expected, rtol=test.rtol, atol=test.atol)
+
+
+@pytest.mark.parametrize("direction", ["LEFT", "RIGHT"])
+def test_shifted_bytes(direction) -> None:
+    given = model([node("BitShift", "x n", "y", direction=direction)],
+                  {"x": ("uint8", ["B", 8]), "n": ("uint8", [8])}, "y")
+    given.graph.output[0].type.tensor_type.elem_type = TensorProto.UINT8
+    compare(given, {"x": RANDOM.integers(0, 256, (5, 8)).astype("uint8"),
+                    "n": np.arange(8, dtype="uint8")})
+
+
+def test_a_shift_without_a_direction_is_refused() -> None:
+    given = model([node("BitShift", "x n", "y", direction="UP")],
+                  {"x": ("uint8", ["B"]), "n": ("uint8", ["B"])}, "y")
+    with pytest.raises(ModelImportError, match="direction='UP' is not supported, only LEFT"):
+        nncompile.from_onnx(given)
 
 
 # -- quantised networks ----------------------------------------------------------------------------

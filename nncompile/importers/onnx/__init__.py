@@ -38,7 +38,8 @@ def import_onnx(model: Any, *inputs: Any, shapes: Mapping[str, Any] | None = Non
         baked |= again
     names = {v.name: v.name for v in graph.params if v.kind == "parameter"} | importer.aliases
     check = partial(check_against_reference, model, graph, constants or {})
-    return Imported(graph, check, names=names, notes=tuple(importer.notes))
+    outputs = tuple(info.name for info in proto.graph.output)
+    return Imported(graph, check, names=names, notes=tuple(importer.notes), outputs=outputs)
 
 
 def from_onnx(model: Any, shapes: Mapping[str, Any] | None = None,

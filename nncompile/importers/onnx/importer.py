@@ -404,7 +404,8 @@ class Importer:
             return self.recorder.builder.data[payload]
         inputs = self.recorder.inputs_of(payload)
         if not inputs:
-            raise Error(f"its {what} is computed in a call, and has to be known before")
+            raise Error(f"its {what} is computed in a call, and has to be known before\n"
+                        "do: shapes={...} with numbers for sizes, if it is computed of these")
         self.wanted.update(dict.fromkeys(inputs))
         names = ", ".join(printable(repr(name)) for name in inputs[:3])
         raise Error(f"its {what} decides shapes, and is computed from the input {names}\n"

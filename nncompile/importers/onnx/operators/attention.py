@@ -64,8 +64,8 @@ def _attention(node: Node, q: Array, k: Array, v: Array, mask: Array | None = No
         k, v = apply("concat", past_key, k, axis=2), apply("concat", past_value, v, axis=2)
     present = (k, v)
     k, v = repeated(k, q.type.shape[1]), repeated(v, q.type.shape[1])
-    bias = _bias(node, q, k, mask, past_key, lengths)
-    scores, weights, shown = _weights(node, q, k, bias)
+    bias, hides = _bias(node, q, k, mask, past_key, lengths)
+    scores, weights, shown = _weights(node, q, k, bias, hides)
     y = apply("matmul", weights, v)
     y = joined(y) if flat else y
     return (y, *present, _shown(node, scores, shown))
@@ -78,9 +78,12 @@ def _shown(node: Node, scores: Array, shown: dict[int, Array]) -> Array:
     return shown.get(mode, scores)
 
 
-def _weights(node: Node, q: Array, k: Array, bias: Array | None
+def _weights(node: Node, q: Array, k: Array, bias: Array | None, hides: bool
              ) -> tuple[Array, Array, dict[int, Array]]:
-    """Returns the scores, the weights of the keys, and what the fourth output can be."""
+    """Returns the scores, the weights of the keys, and what the fourth output can be.
+
+    hides: whether the bias may hide all keys from a query.
+    """
     width = q.type.shape[3]
     scale = node.float("scale", None)
     if scale is None:
@@ -106,7 +109,7 @@ def _weights(node: Node, q: Array, k: Array, bias: Array | None
     precision = node.dtype("softmax_precision", None)
     wide = scores if precision is None else scores._cast(precision)
     weights = apply("softmax", wide, axis=3, scale=1.0)
-    if bias is not None:                         # a query that sees no key gets 0
+    if bias is not None and hides:               # a query that sees no key gets 0
         nothing = apply("eq", apply("max", bias, axes=(bias.ndim - 1,), keepdims=True), _HIDDEN)
         weights = apply("where", nothing, 0.0, weights)
     weights = weights._cast(q.type.dtype)
@@ -115,8 +118,12 @@ def _weights(node: Node, q: Array, k: Array, bias: Array | None
 
 
 def _bias(node: Node, q: Array, k: Array, mask: Array | None, past: Array | None,
-          lengths: Array | None) -> Array | None:
-    """Returns what is added to the scores: the mask, and -inf for keys that are not seen."""
+          lengths: Array | None) -> tuple[Array | None, bool]:
+    """Returns what is added to the scores: the mask, and -inf for keys that are not seen.
+
+    Also whether there may be queries that see no key. One that is only hidden from what comes after
+    it sees the first key.
+    """
     causal = node.flag("is_causal")
     left = right = -1
     if node.version >= 25:
@@ -144,7 +151,7 @@ def _bias(node: Node, q: Array, k: Array, mask: Array | None, past: Array | None
         zero = Array(np.zeros((), DTYPES[dtype]))
         part = apply("where", allowed, zero, _HIDDEN)
         bias = part if bias is None else apply("add", bias, part)
-    return bias
+    return bias, mask is not None or lengths is not None or left >= 0
 
 
 def _offset(queries: Dim, past: Array | None, lengths: Array | None) -> Array | None:

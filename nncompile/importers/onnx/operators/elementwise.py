@@ -250,6 +250,16 @@ def _is_inf(node: Node, x: Array) -> Array:
     return apply("eq", x, float("-inf") if low else float("inf"))
 
 
+def _bitwise_not(node: Node, x: Array) -> Array:
+    return apply("bitwise_xor", x, 255.0 if x.type.dtype == "u8" else -1.0)
+
+
+def _bit_shift(node: Node, x: Array, count: Array) -> Array:
+    """Returns x shifted, by a count outside of its bits as opset 28 has it; 11 says nothing."""
+    direction = node.one_of("direction", ("LEFT", "RIGHT"))
+    return apply("left_shift" if direction == "LEFT" else "right_shift", x, count)
+
+
 def _where(node: Node, condition: Array, x: Array, y: Array) -> Array:
     return apply("where", condition, x, y)
 
@@ -355,6 +365,9 @@ ROWS: Rows = (
     _binary("Or", (7,), "logical_or"),
     _binary("Xor", (7,), "logical_xor"),
     _op("Not", (1,), "logical_not"),
+    *(_binary(f"Bitwise{name}", (18,), f"bitwise_{name.lower()}") for name in ("And", "Or", "Xor")),
+    Operator("BitwiseNot", (18,), _bitwise_not),
+    Operator("BitShift", (11, 28), _bit_shift, "direction"),
     _binary("Equal", (7, 11, 13, 19), "eq", _size_eq),
     _binary("Less", (7, 9, 13), "lt", operator.lt),
     _binary("LessOrEqual", (12, 16), "le", operator.le),
