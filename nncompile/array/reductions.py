@@ -265,13 +265,16 @@ class Reductions(Shapes):
             return getattr(self, of_two)(dim)
         if dim is None:
             return getattr(self, of_values)(None, keep, axis=axis)
-        indices = self._arg_extreme(of_indices, dim, None, keep)
-        if self.requires_grad and self.ndim:     # the gradient is for this index, ties or not
-            wide = indices if keep else indices.unsqueeze(dim)
-            values = apply("take_along", self, wide, axis=axis_of(self._type, dim))
-            return ValuesAndIndices(values if keep else values.squeeze(dim), indices)
-        values = getattr(self, of_values)(dim, keep)     # a trace drops what is not used of the two
-        return ValuesAndIndices(values, indices)
+        indices = self._arg_extreme(of_indices, dim, None, True)
+        result = self._at(indices, dim)              # its gradient is that of the element alone
+        if not keep and self.ndim:
+            indices, result = indices.squeeze(dim), result.squeeze(dim)
+        return ValuesAndIndices(result, indices)
+
+    def _at(self, indices: Self, dim: int) -> Self:
+        if self.ndim == 0:
+            return self._apart()
+        return apply("take_along", self, indices, axis=axis_of(self._type, dim))
 
     def _arg_extreme(self, op: str, dim: int | None, axis: int | None, keep: bool,
                      numbers: bool = False) -> Self:

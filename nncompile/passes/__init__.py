@@ -23,6 +23,7 @@ from nncompile.passes.use_layer_norm import UseLayerNorm
 from nncompile.passes.use_linear import UseLinear
 from nncompile.passes.use_literals import UseLiterals
 from nncompile.passes.use_log_softmax import UseLogSoftmax
+from nncompile.passes.use_max import UseMax
 from nncompile.passes.use_rms_norm import UseRMSNorm
 from nncompile.passes.use_silu import UseSiLU
 
@@ -43,6 +44,7 @@ DEFAULT_PIPELINE: tuple[Pass, ...] = (
     UseRMSNorm(),
     UseSiLU(),           # before UseGELU: it finds the sigmoid that one form of a GELU contains
     UseGELU(),
+    UseMax(),            # before the softmaxes, which subtract their largest element
     UseLogSoftmax(),     # before FuseSoftmax: both begin with the same exponentials
     FuseSoftmax(),       # before FuseElementwise, which would take the scale and the exponentials
     FuseAttention(),     # after FuseSoftmax, whose softmax takes the scale of the queries; before
@@ -85,4 +87,4 @@ def checked_pipeline(passes: Iterable[Pass]) -> tuple[Pass, ...]:
 __all__ = ["DEFAULT_PIPELINE", "ComposeViews", "FoldBatchNorm", "FuseAttention", "FuseElementwise",
            "FuseLinear", "FuseSoftmax", "JoinLinear", "MergeLinear", "ReduceStrength",
            "RemoveIdentity", "SinkViews", "UseAttention", "UseGELU", "UseLayerNorm", "UseLinear",
-           "UseLiterals", "UseLogSoftmax", "UseRMSNorm", "UseSiLU"]
+           "UseLiterals", "UseLogSoftmax", "UseMax", "UseRMSNorm", "UseSiLU"]

@@ -31,6 +31,7 @@ from nncompile.passes import (
     UseLinear,
     UseLiterals,
     UseLogSoftmax,
+    UseMax,
     UseRMSNorm,
     UseSiLU,
 )
@@ -41,7 +42,7 @@ PASSES = (DCE(), CSE(), FoldConstants(), UseLiterals(), RemoveIdentity(), Compos
           ReduceStrength(), UseLayerNorm(), UseRMSNorm(), UseGELU(), UseSiLU(), UseLogSoftmax(),
           FuseSoftmax(), FuseAttention(), SinkViews(), UseLinear(), FoldBatchNorm(), MergeLinear(),
           FuseLinear(), FuseLinear(steps=2), JoinLinear(), FuseElementwise(),
-          FuseElementwise(steps=1), UseAttention())
+          FuseElementwise(steps=1), UseAttention(), UseMax())
 BOUNDED = [step.name for step in PASSES if not getattr(step, "exact", True)]
 
 sizes = st.sampled_from([0, 1, 3])
