@@ -33,6 +33,7 @@ _OURS = __name__.partition(".")[0]
 # Why a name is not here: the first of these of which a word occurs in it, with its module before
 # it. What has no reason is "not yet" here.
 REASONS = {
+    "tensorboard": "logs of training",
     "distributed nn.parallel DataParallel SyncBatchNorm cuda.comm cuda.nccl accelerator futures "
     "multiprocessing": "several devices or processes",
     "SparseAdam": "sparse arrays",
@@ -82,6 +83,8 @@ INSTEAD = {
     "devices and their memory": "arrays are on the CPU: leave it out, or make it depend on "
                                 "torch.cuda.is_available(), which is False",
     "several devices or processes": "leave it out: a compiled model uses the cores by itself",
+    "logs of training": "leave the logging out, or let tensorboardX write it, whose SummaryWriter "
+                        "has the same methods",
     "random numbers": "draw by numpy.random or torch.rand outside of the model, and pass the "
                       "numbers as an argument",
     "element types that are not here": "use float32 or float64, int32 or int64",

@@ -46,7 +46,7 @@ LEFT_OUT = """
     utils.collect_env utils.cpp_backtrace utils.data.backward_compatibility utils.data.datapipes
     utils.data.graph utils.data.graph_settings utils.debug_log utils.deterministic
     utils.file_baton utils.hipify utils.jit utils.mobile_optimizer utils.model_dump
-    utils.module_tracker utils.serialization utils.show_pickle utils.tensorboard.*
+    utils.module_tracker utils.serialization utils.show_pickle utils.tensorboard
     utils.throughput_benchmark utils.viz xpu
 """
 # Names with an underscore that models import all the same.
@@ -70,6 +70,12 @@ PRIVATE = {
                         "_single _triple",
     "optim.lr_scheduler": "_LRScheduler",
     "utils.data.dataloader": "_BaseDataLoaderIter",
+}
+# Modules of torch that need another package, and what a section here says of them.
+NEEDS_OTHERS = {
+    "utils.tensorboard": "classes FileWriter SummaryWriter",
+    "utils.tensorboard.writer": "classes FileWriter=utils.tensorboard "
+                                "SummaryWriter=utils.tensorboard",
 }
 KINDS = {"layers": "a subclass of nn.Module", "classes": "another class", "errors": "an exception",
          "functions": "what is called", "values": "any other object"}
@@ -166,7 +172,10 @@ def table() -> str:
     spaces = {**found, "Tensor": torch.Tensor, "nn.Module": torch.nn.Module}
     version = torch.__version__.partition("+")[0]
     lines = [f"# The public names of torch {version}, written by tools/torch_names.py", version]
-    for module, space in sorted(spaces.items()):
+    for module, space in sorted({**spaces, **dict.fromkeys(NEEDS_OTHERS)}.items()):
+        if module in NEEDS_OTHERS:
+            lines += [f"[{module}]", NEEDS_OTHERS[module]]
+            continue
         kinds: dict[str, list[str]] = {kind: [] for kind in KINDS}
         for attribute in names_of(module, space):
             value = getattr(space, attribute, None)

@@ -20,6 +20,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 
+from torch_names import NEEDS_OTHERS  # noqa: E402
 from torch_signatures import STUBS, unknown_to  # noqa: E402
 
 from nncompile.placeholders import (  # noqa: E402
@@ -128,7 +129,12 @@ def rows(module: str) -> dict[str, list[str]]:
 
 
 def space(package: str, module: str) -> Any:
-    """Returns a module or class of torch, or ours of the same name."""
+    """Returns a module or class of torch, or ours of the same name.
+
+    None for a module of torch's that needs another package: its names are placeholders here.
+    """
+    if package == "torch" and module in NEEDS_OTHERS:
+        return None
     if module in CLASSES:
         return reduce(getattr, module.split("."), import_module(package))
     return import_module(f"{package}.{module}" if module else package)

@@ -190,3 +190,12 @@ def test_sizes_are_given_by_torch_s_name(call):
     torch = pytest.importorskip("torch", reason="the oracle")
     data = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
     assert call(nncompile.tensor(data)).tolist() == call(torch.tensor(data)).tolist()
+
+
+def test_a_module_that_needs_another_package_in_torch():
+    """A script makes its writer where it begins, and a model file only imports it."""
+    from nncompile.utils.tensorboard import SummaryWriter
+    from nncompile.utils.tensorboard.writer import SummaryWriter as the_same
+    assert the_same is SummaryWriter
+    with pytest.raises(AttributeError, match=r"utils\.tensorboard in docs.*\n  do: leave the logg"):
+        SummaryWriter("runs").add_scalar("loss", 1.0, 1)
