@@ -395,6 +395,7 @@ COUNTERPARTS: dict[str, Row] = {
     "full": Row(_full("np"), _full("torch"), _full("jnp"),
                 onnx.full),
     "identity": Row("{0}", "{0}", "{0}", "Identity"),
+    "detach": Row("{0}", "{0}.detach()", "jax.lax.stop_gradient({0})", "Identity"),
     "dropout": Row("{0}", "{0}", "{0}", lambda op, *, p: op[0]),
     "reshape": _numpy_like("{0}.reshape({shape})", "{0}.reshape({shape})",
                            onnx.reshape),

@@ -213,7 +213,7 @@ def parameter_beside(g: Growth, x: Value) -> Value:
 
 def identity(g: Growth) -> None:
     if g.draw(st.booleans()):
-        g.add("identity", g.pick())
+        g.add(g.choose("identity", "detach"), g.pick())
     else:
         g.add("dropout", g.pick(), p=0.5)
 

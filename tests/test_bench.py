@@ -64,6 +64,7 @@ CASES: list[tuple[str, Sequence[Any], dict[str, Any]]] = [
     ("where", ["bool[B, 1]", 1.5, X], {}),
     *(("cast", [X], {"dtype": dtype}) for dtype in ("i32", "bool")),
     ("identity", [X], {}),
+    ("detach", [X], {}),
     ("dropout", [X], {"p": 0.5}),
     ("linear", [X, "@" + W], {}),
     ("linear", [X, "@" + W, "@f32[5]"], {}),

@@ -203,6 +203,7 @@ OPS: dict[str, OpDef] = {definition.name: definition for definition in [
     op("iota", rules.iota, ref.iota),
     op("full", rules.full, ref.full, "literal"),
     op("identity", rules.unchanged, ref.identity, "view", "same_order"),
+    op("detach", rules.unchanged, ref.identity, "view", "same_order"),
     op("dropout", rules.dropout, ref.dropout, "view", "same_order"),
     op("reshape", rules.reshape, ref.reshape, "view", "same_order"),
     op("transpose", rules.transpose, ref.transpose, "view"),

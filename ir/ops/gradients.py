@@ -929,5 +929,6 @@ NO_GRADIENT: dict[str, str] = {                  # op: why it has none
                     _WHOLE),
     **dict.fromkeys(("argmax", "argmin", "topk_ids", "tree_walk"), _INDEX),
     **dict.fromkeys(("iota", "full"), _NOTHING),
+    "detach": "a value without its gradient is what it is for",
     "attention": "its parts have gradients, see composites.py",
 }

@@ -468,6 +468,8 @@ class Core(NDArrayOperatorsMixin):
 
     def detach(self) -> Self:
         """Returns a view without a gradient: a constant, as far as gradients are concerned."""
+        if current.get().records and self.dtype.kind == "f":
+            return apply("detach", self)
         result = Core._array(bare(self._payload))._share(self)
         result._viewed_leaf, result._detached = None, True
         return result

@@ -195,6 +195,7 @@ def _with_every(whole: Payload, part: Payload, attrs: Attrs) -> Payload:
 
 
 _BACKWARDS = {
-    "identity": _unmoved, "dropout": _unmoved, "reshape": _unreshaped, "transpose": _untransposed,
+    "identity": _unmoved, "detach": _unmoved, "dropout": _unmoved,
+    "reshape": _unreshaped, "transpose": _untransposed,
     "expand": _unexpanded, "slice": _unsliced,
 }

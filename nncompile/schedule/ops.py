@@ -77,6 +77,7 @@ SCHEDULES: dict[str, OpSchedule] = {
     "iota": OpSchedule(lower.iota, None, repeats=lambda attrs, axis: attrs["axis"] != axis),
     "full": OpSchedule(lower.full, None, repeats=_always),
     "identity": OpSchedule(lower.unchanged, rows.aligned),
+    "detach": OpSchedule(lower.unchanged, rows.aligned),
     "dropout": OpSchedule(lower.unchanged, rows.aligned),
     "reshape": OpSchedule(lower.reshape, rows.reshape),
     "transpose": OpSchedule(lower.transpose, rows.transpose),

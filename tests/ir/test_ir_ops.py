@@ -133,6 +133,7 @@ TYPES: list[tuple[str, list[Any], dict[str, Any], TensorType]] = [
     ("full", [0.5], {"shape": (B, T + 1), "dtype": "f32"}, f32(B, T + 1)),
     ("full", [1.0], {"shape": (), "dtype": "bool"}, bools()),
     ("identity", [bools(B)], {}, bools(B)),
+    ("detach", [f32(B)], {}, f32(B)),
     ("slice", [f32(B, 8)], {"axis": 1, "start": 0, "stop": 7, "step": 3}, f32(B, 3)),
     ("slice", [f32(B, 8)], {"axis": 1, "start": 6, "stop": 0, "step": -2}, f32(B, 3)),
     ("slice", [f32(B, 8)], {"axis": 0, "start": B - 1, "stop": -1, "step": -1}, f32(B, 8)),

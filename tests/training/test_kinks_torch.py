@@ -9,8 +9,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import ir
 import nncompile
 import nncompile.nn.functional as our_F
+from nncompile.trace import trace
 
 X = np.array([-1.0, 0.0, 0.5, 1.0, 2.0])
 ROWS = np.array([[0.0, 0.0], [3.0, 4.0]])
@@ -51,6 +53,10 @@ CASES: dict[str, tuple[Callable[..., Any], list[Any]]] = {
     "gather": (lambda t, f, x: x.gather(0, t.tensor([1, 1])), [X]),
     "scatter": (lambda t, f, x, y: x.scatter(0, t.tensor([1, 0]), y), [X, np.array([5.0, 6.0])]),
     "embedding": (lambda t, f, w: f.embedding(t.tensor([0, 1, 1, 2]), w), [np.ones((4, 2))]),
+    "padding": (lambda t, f, w: f.embedding(t.tensor([0, 1, 1, 2]), w, padding_idx=1),
+                [np.ones((4, 2))]),
+    "padding from the end": (lambda t, f, w: f.embedding(t.tensor([0, 3]), w, padding_idx=-1),
+                             [np.ones((4, 2))]),
     "attention": (lambda t, f, x: f.scaled_dot_product_attention(x, x, x), [SMALL[None]]),
     "batch_norm": (lambda t, f, x: f.batch_norm(x, None, None, training=True)[0], [SMALL]),
 }
@@ -66,3 +72,25 @@ def test_beside_torch(name: str) -> None:
     for mine, wanted in zip(ours, theirs, strict=True):
         assert mine.grad is not None and wanted.grad is not None
         np.testing.assert_allclose(mine.grad.numpy(), wanted.grad.numpy(), 1e-6, 1e-12)
+
+
+class Padded(nncompile.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nncompile.nn.Embedding(4, 2, padding_idx=1)
+
+    def forward(self, ids: Any) -> Any:
+        rows = self.table(ids)
+        return (rows * rows.detach()).sum()
+
+
+def test_a_graph_knows_what_has_no_gradient() -> None:
+    model = Padded()
+    graph = trace(model, "i64[B]")
+    ids = np.array([0, 1, 1, 2, 2])
+    _, found = ir.interpret(ir.gradient(graph, wrt=["table.weight"]), [ids])
+    model(nncompile.tensor(ids)).backward()
+    assert found[1].tolist() == [0, 0] and found[2].any()
+    np.testing.assert_allclose(found, np.asarray(model.table.weight.grad.numpy()), 1e-6)
+    kept = [node.op for node in nncompile.compile(model, "i64[B]").ir("fused").nodes]
+    assert "where" not in kept and "detach" not in kept

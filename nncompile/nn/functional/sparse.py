@@ -7,6 +7,7 @@ from typing import Any
 from ir import DimExpr, Error, same
 from nncompile.array import Array, apply, as_array
 from nncompile.array.core import Core, in_graph
+from nncompile.array.dispatch import current
 from nncompile.errors import InputError
 from nncompile.nn.calls import from_outside
 
@@ -25,7 +26,11 @@ def embedding(input: Any, weight: Any, padding_idx: int | None = None,
     ids, table = as_array("embedding", input), as_array("embedding", weight)
     if padding_idx is not None and table.ndim:
         check_padding(padding_idx, table.size(0))
-    return apply("embedding", ids, _renormed(table, max_norm, norm_type))
+    rows = apply("embedding", ids, _renormed(table, max_norm, norm_type))
+    if padding_idx is None or not (rows.requires_grad or current.get().records):
+        return rows
+    number = padding_idx + table.shape[0] if padding_idx < 0 else padding_idx
+    return rows.detach().where(ids.eq(number).unsqueeze(-1), rows)
 
 
 @from_outside

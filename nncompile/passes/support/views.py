@@ -7,8 +7,8 @@ from ir import Node, Value
 def viewed_alike(node: Node) -> Value | None:
     """Returns x where the node moves no element of x and its result has the type of x."""
     match node:
-        case Node(op="identity" | "dropout" | "concat" | "reshape" | "expand" | "pad" | "cast",
-                  inputs=(Value() as x,)):
+        case Node(op="identity" | "detach" | "dropout" | "concat" | "reshape" | "expand" | "pad"
+                  | "cast", inputs=(Value() as x,)):
             return x                             # with the type of x they can do nothing else
         case Node(op="slice", inputs=(Value() as x,), attrs={"step": step}) if step > 0:
             return x                             # a part as long as the whole is the whole
