@@ -34,6 +34,11 @@ COMPUTED = {
         nn.Linear(3, 4)),
     "twice": lambda nn: nn.utils.parametrizations.spectral_norm(
         nn.utils.parametrizations.spectral_norm(nn.Linear(3, 4)), "bias"),
+    **{f"orthogonal {how} {size} {base}": lambda nn, how=how, size=size, base=base: (
+        nn.utils.parametrizations.orthogonal(nn.Linear(3, size), orthogonal_map=how,
+                                             use_trivialization=base))
+       for how in ("matrix_exp", "cayley", "householder", None) for size in (2, 3, 5)
+       for base in (True, False) if base or how == "householder"},
 }
 
 
@@ -123,6 +128,46 @@ def test_a_parametrization_that_changes_the_type_is_refused():
         nn.utils.parametrize.register_parametrization(nn.Linear(3, 3), "weight", Wider())
     with pytest.raises(ValueError, match="no parameter and no buffer 'wieght'"):
         nn.utils.parametrize.register_parametrization(nn.Linear(3, 3), "wieght", Wider())
+
+
+@pytest.mark.parametrize("how", ["matrix_exp", "cayley", "householder"])
+@pytest.mark.parametrize("shape", [(4, 4), (2, 5), (40, 17)])
+def test_orthogonal_weights(how, shape):
+    """Also of large arguments: what torch computes, and orthonormal to rounding."""
+    from torch.nn.utils.parametrizations import orthogonal as theirs
+    n, k = shape
+    one = nn.utils.parametrizations.orthogonal(nn.Linear(k, n), orthogonal_map=how)
+    other = theirs(torch.nn.Linear(k, n), orthogonal_map=how)
+    for scale in (0.1, 3.0, 30.0):
+        state = {name: value.numpy() for name, value in other.state_dict().items()}
+        x = scale * RNG.standard_normal(shape).astype(np.float32)
+        if how == "householder":                 # whose diagonal holds signs
+            np.fill_diagonal(x, np.sign(np.diagonal(x)))
+        state["parametrizations.weight.original"] = x
+        one.load_state_dict(state)
+        other.load_state_dict({name: torch.tensor(value) for name, value in state.items()})
+        got = one.weight.numpy()
+        np.testing.assert_allclose(got, other.weight.detach(), atol=3e-4)
+        long = got if n >= k else got.T
+        np.testing.assert_allclose(long.T @ long, np.eye(min(shape)), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (2, 4), (5, 2)])
+@pytest.mark.parametrize("base", [True, False])
+def test_a_weight_that_is_assigned_is_made_orthogonal(shape, base):
+    from torch.nn.utils.parametrizations import orthogonal as theirs
+    options = {"orthogonal_map": "householder", "use_trivialization": base}
+    n, k = shape
+    one = nn.utils.parametrizations.orthogonal(nn.Linear(k, n), **options)
+    other = theirs(torch.nn.Linear(k, n), **options)
+    value = RNG.standard_normal(shape).astype(np.float32)
+    for new in (value, other.weight.detach().numpy()):
+        one.weight, other.weight = nncompile.tensor(new), torch.tensor(new)
+        np.testing.assert_allclose(one.weight.numpy(), other.weight.detach(), atol=1e-5)
+    with pytest.raises(ValueError, match="one of matrix_exp, cayley, householder, not 'qr'"):
+        nn.utils.parametrizations.orthogonal(nn.Linear(2, 2), orthogonal_map="qr")
+    with pytest.raises(ValueError, match="a matrix or a batch"):
+        nn.utils.parametrizations.orthogonal(nn.Linear(2, 2), "bias")
 
 
 def test_parameters_as_a_vector():

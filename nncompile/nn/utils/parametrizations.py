@@ -1,4 +1,4 @@
-"""Weight and spectral normalisation as parametrizations; see parametrize."""
+"""Weight and spectral normalisation and orthogonal weights as parametrizations; see parametrize."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import nncompile.nn.functional as F
 from nncompile.array import Array
 from nncompile.array.random import randn
 from nncompile.nn.module import Module
+from nncompile.nn.utils.orthogonal import MAPS, _Orthogonal
 from nncompile.nn.utils.parametrize import register_parametrization
 from nncompile.nn.utils.spectral_norm import as_matrix, power_steps
 from nncompile.nn.utils.weight_norm import norm_except_dim, weight_of
@@ -94,6 +95,28 @@ def spectral_norm(module: _M, name: str = "weight", n_power_iterations: int = 1,
         raise ValueError(f"{module._get_name()} has no parameter and no buffer {name!r}")
     made = _SpectralNorm(weight, n_power_iterations, dim or 0, eps)
     return register_parametrization(module, name, made)
+
+def orthogonal(module: _M, name: str = "weight", orthogonal_map: str | None = None, *,
+               use_trivialization: bool = True) -> _M:
+    """Makes a matrix, or a batch of matrices, orthogonal: of orthonormal columns, or rows.
+
+    orthogonal_map: "matrix_exp" (the default of square matrices), "cayley" or "householder" (that
+    of others), by which it is computed from a matrix. use_trivialization: in relation to the buffer
+    `parametrizations.weight.0.base`, so that any weight can be assigned.
+    Raises ValueError for no matrix and for another map.
+    """
+    weight = getattr(module, name, None)
+    if not isinstance(weight, Array):
+        raise ValueError(f"{module._get_name()} has no parameter and no buffer {name!r}")
+    if weight.ndim < 2:
+        raise ValueError(f"orthogonal takes a matrix or a batch of them, not {weight.type}")
+    if orthogonal_map is None:
+        orthogonal_map = "matrix_exp" if weight.shape[-2] == weight.shape[-1] else "householder"
+    if orthogonal_map not in MAPS:
+        raise ValueError(f"orthogonal_map is one of {', '.join(MAPS)}, not {orthogonal_map!r}")
+    made = _Orthogonal(weight, orthogonal_map, use_trivialization=use_trivialization)
+    return register_parametrization(module, name, made, unsafe=True)
+
 
 
 if not TYPE_CHECKING:                            # for mypy a missing name stays an error
