@@ -13,7 +13,7 @@ import torch
 
 import nncompile
 from nncompile import nn, optim
-from nncompile.optim import lr_scheduler
+from nncompile.optim import lr_scheduler, swa_utils
 
 
 class Halving:
@@ -24,6 +24,11 @@ class Halving:
 
     def __call__(self, step: float) -> float:
         return self.start / (1 + step)
+
+
+def swa(schedulers: Any) -> Any:
+    """The module of averages beside a module of schedulers."""
+    return swa_utils if schedulers is lr_scheduler else torch.optim.swa_utils
 
 
 Make = Callable[[Any, Any], Any]
@@ -56,6 +61,9 @@ SCHEDULES: list[tuple[str, Make]] = [
         [5, 40])),
     ("SequentialLR restarts", lambda m, o: m.SequentialLR(
         o, [m.ConstantLR(o, 0.1, 4), m.CosineAnnealingWarmRestarts(o, 6)], [4])),
+    ("SWALR", lambda m, o: swa(m).SWALR(o, [0.05, 0.2], 7)),
+    ("SWALR linear", lambda m, o: swa(m).SWALR(o, 0.05, 4, "linear")),
+    ("SWALR at once", lambda m, o: swa(m).SWALR(o, 0.05, 0)),
     ("ChainedScheduler", lambda m, o: m.ChainedScheduler(
         [m.ConstantLR(o, 0.1, 5), m.ExponentialLR(o, 0.95)])),
     ("Sequential of chained", lambda m, o: m.SequentialLR(
@@ -102,7 +110,7 @@ def test_a_schedule_is_torchs(make: Make, optimizer: Callable[[Any, list[Any]], 
         near(ours.get_last_lr(), theirs.get_last_lr())
         if step % 40 == 0:
             near(ours.state_dict(), {k: v for k, v in theirs.state_dict().items()
-                                     if k != "_scale_fn_ref"})
+                                     if k not in ("_scale_fn_ref", "anneal_func")})
         if step == 60:                           # a user's own change stays, or is written over
             for group in (*a.param_groups, *b.param_groups):
                 group["lr"] *= 0.5
@@ -230,6 +238,7 @@ MISTAKES: list[Make] = [
     lambda m, o: m.ReduceLROnPlateau(o, min_lr=[0.1]), lambda m, o: m.SequentialLR(o, [], []),
     lambda m, o: m.SequentialLR(o, [m.StepLR(o, 3)], [3]), lambda m, o: m.ChainedScheduler([]),
     lambda m, o: m.ChainedScheduler([m.ReduceLROnPlateau(o)]),
+    lambda m, o: swa(m).SWALR(o, 0.1, anneal_strategy="x"), lambda m, o: swa(m).SWALR(o, 0.1, -1),
 ]
 
 

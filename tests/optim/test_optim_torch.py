@@ -267,3 +267,46 @@ def test_lbfgs_takes_torchs_way(search: str | None, history: int) -> None:
     b.step(theirs)
     np.testing.assert_allclose(p.numpy(), q.detach().numpy(), 1e-6)
     assert not search or loss(p.detach()).item() < 0.02
+
+
+class Update(nn.Module):
+    """An update as a model: what a compiled step traces."""
+
+    def __init__(self, rule: Rule, on: dict[str, bool], slots: list[str], names: list[str]) -> None:
+        super().__init__()
+        self.rule, self.on, self.slots, self.names = rule, on, slots, names
+
+    def forward(self, p: Any, g: Any, *others: Any) -> Any:
+        count = len(self.slots)
+        new, state = self.rule.update(p, g, dict(zip(self.slots, others[:count], strict=True)),
+                                      dict(zip(self.names, others[count:], strict=True)), self.on)
+        return new, *(state[slot] for slot in self.slots)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c[0]}-{spelled(c[1])}")
+def test_an_update_is_traced_and_no_number_becomes_code(case: tuple[str, dict[str, Any]]) -> None:
+    from ir import interpret
+    name, options = case
+    p = nn.Parameter(np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32))
+    rule: Any = getattr(optim, name)([p], **options)
+    group, texts = rule.param_groups[0], set()
+    for step in range(7):
+        p.grad = nncompile.tensor(np.random.default_rng(step).standard_normal((3, 4)),
+                                  dtype=nncompile.float32)
+        on, state = rule.switches(group), rule.state.get(p, {})
+        n = rule.numbers(group, state)
+        slots = {k: rule.initial(k, group, p) if state.get(k) is None else state[k]
+                 for k in rule.slots(on, p)}
+        inputs = [p.numpy().copy(), p.grad.numpy(), *(s.numpy().copy() for s in slots.values()),
+                  *(np.asarray(v, np.float32) for v in n.values())]
+        graph = nncompile.trace(
+            Update(rule, on, list(slots), list(n)),
+            *(f"f32[{', '.join(map(str, a.shape))}]" for a in inputs))
+        texts.add(str(graph))
+        results = interpret(graph, inputs)
+        rule.step()
+        after = [p, *(rule.state[p][k] for k in slots)]
+        for ours, eager in zip(results, after, strict=True):
+            np.testing.assert_allclose(ours, eager.numpy(), 1e-5, 1e-6)
+        group["lr"] *= 0.5
+    assert len(texts) == 1                       # whatever the step and the learning rate
