@@ -394,6 +394,8 @@ COUNTERPARTS: dict[str, Row] = {
     "iota": Row(_iota("np"), _iota("torch"), _iota("jnp"), onnx.iota),
     "full": Row(_full("np"), _full("torch"), _full("jnp"),
                 onnx.full),
+    "size": Row("np.asarray({dim})", "torch.tensor({dim})", "jnp.asarray({dim}, 'int64')",
+                onnx.size),
     "identity": Row("{0}", "{0}", "{0}", "Identity"),
     "detach": Row("{0}", "{0}.detach()", "jax.lax.stop_gradient({0})", "Identity"),
     "dropout": Row("{0}", "{0}", "{0}", lambda op, *, p: op[0]),

@@ -58,7 +58,7 @@ def _listed(element: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...]]:
 FORMS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     **dict.fromkeys(("axis", "step", "padding", "steps"), ("an integer", _integer)),
     **dict.fromkeys(("scale", "eps", "p", "value", "fill"), ("a number", _number)),
-    **dict.fromkeys(("start", "stop", "k", "size"), ("a size", _size)),
+    **dict.fromkeys(("start", "stop", "k", "size", "dim"), ("a size", _size)),
     **dict.fromkeys(("keepdims", "largest", "sorted", "include_last", "seen"),
                     ("true or false", _truth)),
     **dict.fromkeys(("shape", "low", "high"), ("a list of sizes", _listed(_size))),

@@ -381,6 +381,11 @@ def full(value: float, *, shape: Sequence[int], dtype: str) -> NDArray:
     return np.broadcast_to(DTYPES[dtype].type(value), shape)
 
 
+def size(*, dim: int) -> NDArray:
+    """Returns a size as a number."""
+    return np.array(dim, np.int64)
+
+
 # -- shapes ----------------------------------------------------------------------------------------
 
 def reshape(x: NDArray, *, shape: Sequence[int]) -> NDArray:

@@ -335,6 +335,11 @@ def full(value: float, *, shape: Sequence[Dim], dtype: str) -> TensorType:
     return TensorType(dtype, tuple(shape))
 
 
+def size(*, dim: Dim) -> TensorType:
+    """Returns i64 without axes."""
+    return TensorType("i64", ())
+
+
 def unchanged(x: TensorType) -> TensorType:
     """Returns the type of x."""
     return x

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial, reduce
 from typing import Any, ClassVar, Self
 from weakref import ref
 
@@ -14,7 +13,6 @@ from numpy.typing import DTypeLike
 
 from ir import DTYPES, DimExpr, Error, NDArray, TensorType, Value, product, same, type_of
 from ir.float_mode import StandardFloats
-from ir.types import Floored, symbol
 from nncompile.array.dispatch import Change, current
 from nncompile.array.dtypes import (
     DEFAULT_FLOAT,
@@ -609,25 +607,7 @@ def in_graph(size: Any) -> Any:
         return size.array
     if not isinstance(size, DimExpr):
         return size
-    parts = []
-    for monomial, coefficient in size.terms:
-        factors = [_computed(factor) for factor in monomial]
-        if coefficient != 1 or not factors:
-            factors.append(in_type(coefficient, "i64"))
-        parts.append(reduce(partial(apply, "mul"), factors))
-    return reduce(partial(apply, "add"), parts)
-
-
-def _computed(factor: str) -> Any:
-    """A factor of a size as an array without dimensions: a named size, or a quotient."""
-    if isinstance(factor, Floored):
-        return apply("floor_div", in_graph(factor.numerator), float(factor.divisor))
-    return _counted(symbol(factor))
-
-
-def _counted(size: DimExpr) -> Any:
-    ones = apply("full", 1.0, shape=(size,), dtype="i64")
-    return apply("sum", ones, axes=(0,), keepdims=False)
+    return apply("size", dim=size)
 
 
 TracedSize.in_graph = in_graph

@@ -13,7 +13,7 @@ import numpy as np
 
 from ir import DTYPES, DimExpr, Error, NDArray
 from ir.records import dataclass
-from ir.types import Dim, Floored, extent, floor_div, terms
+from ir.types import Dim, extent, floor_div
 from nncompile.array import Array, apply
 from nncompile.array.creation import stack
 
@@ -107,21 +107,8 @@ def size_in_graph(size: Dim, dtype: str = "i64") -> Array:
     """Returns a size as an array without dimensions, which a call computes where it is symbolic."""
     if not isinstance(size, DimExpr):
         return Array(np.array(size, DTYPES[dtype]))
-    total = None
-    for names, coefficient in terms(size):
-        part = Array(np.array(coefficient, DTYPES[dtype]))
-        for name in names:
-            part = apply("mul", part, _factor(name, dtype))
-        total = part if total is None else apply("add", total, part)
-    assert total is not None
-    return total
-
-
-def _factor(factor: str, dtype: str) -> Array:
-    if isinstance(factor, Floored):
-        return apply("floor_div", size_in_graph(factor.numerator, dtype), float(factor.divisor))
-    ones: Array = apply("full", 1.0, shape=(DimExpr((((factor,), 1),)),), dtype=dtype)
-    return apply("sum", ones, axes=(0,), keepdims=False)
+    number: Array = apply("size", dim=size)
+    return number._cast(dtype)
 
 
 def in_graph(sizes: Sizes) -> Array:

@@ -70,7 +70,16 @@ from nncompile.onnx_operators.indices import embedding_bag, scatter_add, tree_wa
 from nncompile.onnx_operators.node import Entry, OnnxNode
 from nncompile.onnx_operators.reductions import arg_reduction, reduction, topk_ids, truth
 from nncompile.onnx_operators.rows import cumsum, layer_norm, linear, rms_norm, softmax
-from nncompile.onnx_operators.shapes import expand, full, iota, pad, reshape, slice_, transpose
+from nncompile.onnx_operators.shapes import (
+    expand,
+    full,
+    iota,
+    pad,
+    reshape,
+    size,
+    slice_,
+    transpose,
+)
 
 __all__ = ["Entry", "OnnxNode", "acos", "acosh", "along", "arg_reduction", "asin", "asinh", "atan",
            "atan2", "atanh", "cast", "celu", "composed", "copysign", "cosh", "cumsum", "elu",
@@ -79,5 +88,5 @@ __all__ = ["Entry", "OnnxNode", "acos", "acosh", "along", "arg_reduction", "asin
            "isfinite", "layer_norm", "leaky_relu", "left_shift", "linear", "log1p", "log2", "log10",
            "log_sigmoid", "mish", "narrow", "operator", "pad", "power", "reduction", "remainder",
            "reshape", "right_shift", "rms_norm", "scatter_add", "selu", "sign", "silu", "sinh",
-           "slice_", "softmax", "softplus", "softshrink", "softsign", "tan", "threshold",
+           "size", "slice_", "softmax", "softplus", "softshrink", "softsign", "tan", "threshold",
            "topk_ids", "transpose", "tree_walk", "trunc", "truth", "with_itself", "with_numbers"]

@@ -30,6 +30,11 @@ def full(op: OnnxNode, *, shape: Sequence[Dim], dtype: str) -> str:
     return op.emit("Expand", op[0], op.sizes(shape))
 
 
+def size(op: OnnxNode, *, dim: Dim) -> str:
+    """The only element of the vector that shapes are made of."""
+    return op.emit("Squeeze", op.sizes([dim]), op.sizes([0]))
+
+
 def reshape(op: OnnxNode, *, shape: Sequence[Dim]) -> str:
     """One size that is not known is what the others leave over, if they are not 0."""
     unknown = [i for i, size in enumerate(shape) if not isinstance(size, int)]

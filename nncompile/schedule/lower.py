@@ -328,6 +328,11 @@ def iota(low: Lowering, node: Node, _: Views, attrs: Attrs) -> View:
     return replace(row, shape=type_.shape, strides=tuple(int(a == axis) for a in range(type_.ndim)))
 
 
+def size(low: Lowering, node: Node, _: Views, attrs: Attrs) -> View:
+    """One step that writes a size of the call, also where a block has fewer rows than it."""
+    return low.step("size", node, low.result(node), [], attrs)
+
+
 def full(low: Lowering, node: Node, operands: list[Operand], _: Attrs) -> View:
     """One step that fills the result."""
     low.require(node, *node.result.type.shape)

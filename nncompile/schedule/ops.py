@@ -76,6 +76,7 @@ SCHEDULES: dict[str, OpSchedule] = {
     "tree_walk": OpSchedule(lower.tree_walk, rows.walk),
     "iota": OpSchedule(lower.iota, None, repeats=lambda attrs, axis: attrs["axis"] != axis),
     "full": OpSchedule(lower.full, None, repeats=_always),
+    "size": OpSchedule(lower.size, None),
     "identity": OpSchedule(lower.unchanged, rows.aligned),
     "detach": OpSchedule(lower.unchanged, rows.aligned),
     "dropout": OpSchedule(lower.unchanged, rows.aligned),
@@ -137,4 +138,5 @@ KINDS: dict[str, StepKind] = {
     "scatter_add": StepKind(fails=True),
     "tree_walk": StepKind(40, gathers=True),
     "iota": StepKind(),
+    "size": StepKind(),
 }

@@ -225,6 +225,7 @@ class Program:
         dims = (*self.buffers.values(),
                 *(dim for v in (*self.inputs, *self.outputs, *used)
                   for dim in (*v.shape, *v.strides, v.offset, product(v.shape))),
+                *(step.attrs["dim"] for step in self.steps if step.kind == "size"),
                 *(dim for r in self.graph.requirements for dim in (r.left, r.right)
                   if isinstance(dim, DimExpr)))
         return tuple({terms(dim): dim for dim in dims}.values())

@@ -27,6 +27,7 @@ from nncompile.cpu.kernels import (
     layer_norm,
     linear,
     matmul,
+    number,
     pack_linear,
     reduce,
     reduce_columns,
@@ -136,6 +137,7 @@ def run_any(level: str, fenced: Fenced, rows: int, N: int, dtype: str) -> None:
         compiled(elementwise((("cast", "v"),), 1, "f32", dtype), level)(
             fenced.numbers(rows, N), N, rows, N, x(), N + 3)
         compiled(iota(dtype), level)(fenced.numbers(1, N, dtype=dtype), N)
+        compiled(number(), level)(fenced.numbers(1, N, dtype="i64"), N, 3)
         compiled(reduce("max", dtype), level)(x(), N + 3, fenced.numbers(1, rows, dtype=dtype),
                                               rows, N)
         compiled(arg("argmin", dtype), level)(x(), N + 3, ids([0], 1, rows), rows, N)

@@ -1,4 +1,4 @@
-"""Elementwise chains over strided tensors of every dtype, and iota."""
+"""Elementwise chains over strided tensors of every dtype, iota, and a number of the call."""
 from __future__ import annotations
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from ir.ops import OPS, evaluate
 from ir.types import DTYPES, FLOATS, INTEGERS, NUMBERS
-from nncompile.cpu.kernels import LANE_OPS, elementwise, iota
+from nncompile.cpu.kernels import LANE_OPS, elementwise, iota, number
 from nncompile.cpu.kernels.chain import operand_dtypes, result_dtype
 from nncompile.cpu.kernels.rows import CHUNK
 from tests.cpu.kernel_harness import (
@@ -237,6 +237,18 @@ def test_iota(level, dtype):
             call(y, N)
             guarded.check()
             assert np.array_equal(y[0], np.arange(N).astype(DTYPES[dtype]))
+
+
+@LEVEL
+def test_number(level):
+    for N, value in ((0, 1), (1, 2**62 + 1), (TARGETS[level].width + 3, -5), (2 * CHUNK + 5, 0)):
+        for call in (compiled(number(), level), lambda *a: run_python(number(), *a),
+                     lambda *a: compiled(number(), level).shared(3, *a)):
+            guarded = Guarded()
+            y = guarded.empty(1, N, dtype=np.int64)
+            call(y, N, value)
+            guarded.check()
+            assert (y[0] == value).all()
 
 
 @pytest.mark.parametrize(("make", "message"), [

@@ -308,7 +308,9 @@ def test_iota_full_pad(dtype):
         net.add("pad", x, low=(1, 0), high=(0, 2), value=7.0),
         net.add("slice", net.add("dropout", net.add("detach", net.add("identity", x)), p=0.5),
                 axis=1, start=2, stop=-1, step=-1),
-        net.add("expand", net.add("reshape", x, shape=(B, 1, 3)), shape=(B, 2, 3)))
+        net.add("expand", net.add("reshape", x, shape=(B, 1, 3)), shape=(B, 2, 3)),
+        net.add("mul", x, net.add("cast", net.add("size", dim=2 * B + 1), dtype=dtype)),
+        net.add("size", dim=B * B))
     fast = compiled(graph)
     for size in (0, 1, 5):
         exactly(graph, numbers(dtype, size, 3), fast=fast)

@@ -51,7 +51,7 @@ for index, rank in (("i64", 1), ("i32", 3)):
 if dtype != "bool":
     made += [kernels.scatter_add("i64", 1, dtype, DEVICE),
              kernels.scatter_add("i32", 3, dtype, DEVICE)]
-    made += [kernels.iota(dtype, DEVICE),
+    made += [kernels.iota(dtype, DEVICE), kernels.number(DEVICE),
              kernels.elementwise((("mul", "vs"), ("sub", "v")), 4, dtype, DEVICE)]
 threads = DEVICE.row_threads[1]
 if dtype == "bool":

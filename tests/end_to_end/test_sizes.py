@@ -187,6 +187,23 @@ def test_a_size_is_right_in_every_call_or_the_call_is_refused(name: str, inputs:
         assert eager.dtype == expected.dtype and eager.shape == expected.shape
 
 
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_a_block_of_rows_knows_the_size_of_the_whole_call(threads: int) -> None:
+    """Blocks of rows go through all steps with the batch size itself, not with their own."""
+    def forward(n: ModuleType, x: Any) -> Any:
+        size = x.shape[0]
+        for _ in range(4):                       # repeated steps become a function
+            x = n.tanh(x / size + size // 3) * (size + 1) ** -0.5
+        return x
+
+    model = nncompile.compile(model_of(forward), "f32[B, 40]", threads=threads)
+    assert model.ir().nodes and "rows of B are independent" in str(model.explain())
+    for size in (0, 1, 2, 95, 96, 97, 1000):
+        x = np.random.default_rng(size).standard_normal((size, 40)).astype(np.float32)
+        expected = forward(torch, torch.from_numpy(x)).numpy()
+        np.testing.assert_allclose(model(x), expected, rtol=1e-5, atol=1e-6)
+
+
 REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "set": (lambda x: x.shape[0] in {1, 2}, "needs its hash"),
     "dict": (lambda x: {3: 1}.get(x.shape[0], 2), "needs its hash"),

@@ -231,6 +231,7 @@ SYMBOLIC: list[tuple[str, list[Any], dict[str, Any]]] = [
     ("iota", ["f32[B, T]"], {"shape": (2 * B * T,), "axis": 0, "dtype": "u8"}),
     ("full", ["f32[B, T]"], {"shape": (B * B + T, 2), "dtype": "i64"}),
     ("full", ["f32[B, T]"], {"shape": (3 * floor_div(T + B, 2) * T + B, 2), "dtype": "i64"}),
+    ("size", ["f32[B, T]"], {"dim": 3 * floor_div(T + B, 2) * T - B}),
     ("expand", ["f32[B, 1, T]"], {"shape": (2, B, B + T, T)}),
     ("reshape", ["f32[B, T, 4]"], {"shape": (T, B, 2, 2)}),
     ("reshape", ["f32[B, T, 0]"], {"shape": (0, B * T)}),
@@ -258,7 +259,7 @@ def test_sizes_that_are_not_known(op: str, operands: list[Any], attrs: dict[str,
     builder = ir.Builder()
     values = [builder.declare("parameter" if text[0] == "@" else "input", f"v{i}",
                               ir.parse_type(text.lstrip("@"))) for i, text in enumerate(operands)]
-    operands = {"iota": [], "full": [3.0]}.get(op, values)
+    operands = {"iota": [], "size": [], "full": [3.0]}.get(op, values)
     graph = ir.check.with_data(builder.build("sizes", [builder.add(op, *operands, **attrs)]))
     run = exported(graph, tmp_path / "model.onnx")
     again = nncompile.from_onnx(tmp_path / "model.onnx")

@@ -441,6 +441,8 @@ def test_made_of_nothing(dtype: str) -> None:
     for op, operands, more in [("full", [1.0], {}), ("iota", [], {"axis": 0})]:
         with pytest.raises(ir.Error, match="a size is negative"):
             evaluate(op, operands, {"shape": (-1,), "dtype": "i64", **more})
+    size = evaluate("size", [], {"dim": -3})
+    assert size == -3 and size.dtype == np.int64 and size.shape == ()
     assert np.isnan(evaluate("full", [nan], {"shape": (2,), "dtype": "f32"})).all()
     assert np.signbit(evaluate("full", [-0.0], {"shape": (2,), "dtype": "f64"})).all()
 

@@ -38,6 +38,9 @@ INDEPENDENT = {
     "merged dims": "%0: f32[2*B, 4] = reshape(%x) {shape = [2*B, 4]}\nreturn %0",
     "split dims": "%0: f32[B, 2, 4] = reshape(%x) {shape = [B, 2, 4]}\n"
                   "%1: f32[B, 4, 2] = transpose(%0) {axes = [0, 2, 1]}\nreturn %1",
+    "divided by how many they are": "%0: i64[] = size {dim = B}\n"
+                                    "%1: f32[] = cast(%0) {dtype = f32}\n"
+                                    "%2: f32[B, 8] = div(%x, %1)\nreturn %2",
     "a parameter broadcast": "%0: f32[B, 8] = add(%x, @b)\nreturn %0",
     "a parameter expanded": "%0: f32[B, 8] = expand(@b) {shape = [B, 8]}\n"
                             "%1: f32[B, 16] = concat(%0, %x) {axis = 1}\nreturn %1",

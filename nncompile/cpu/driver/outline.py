@@ -28,6 +28,7 @@ from nncompile.cpu.driver.values import (
     Pointer,
     StepNumber,
     Variable,
+    WholeSize,
 )
 from nncompile.schedule import Place
 from nncompile.schedule.names import sizes_in_order
@@ -101,6 +102,8 @@ def _argument_pattern(argument: Argument, offsets: bool) -> Hashable:
                 "free" if free else terms(_dim(argument.offset)))
     if isinstance(argument, int | DimExpr):
         return terms(argument)
+    if isinstance(argument, WholeSize):            # no outlined function has a parameter for it
+        return object()
     return _hole_kind(argument) or argument
 
 

@@ -10,7 +10,15 @@ from collections.abc import Callable, Sequence
 from ir.ops import OPS
 from ir.types import Dim, same
 from nncompile.cpu import kernels
-from nncompile.cpu.driver.values import FAULT, Argument, Call, Number, Pointer, StepNumber
+from nncompile.cpu.driver.values import (
+    FAULT,
+    Argument,
+    Call,
+    Number,
+    Pointer,
+    StepNumber,
+    WholeSize,
+)
 from nncompile.schedule import Constant, Operand, Program, Step, View, geometry
 from nncompile.schedule.names import fixed
 from nncompile.schedule.strides import collapsed, row_major
@@ -223,6 +231,10 @@ def _iota(step: Step, _: _Context) -> Call:
     return Call(kernels.iota(step.result.dtype), (_pointer(step.result), step.result.shape[0]))
 
 
+def _size(step: Step, _: _Context) -> Call:
+    return Call(kernels.number(), (_pointer(step.result), 1, WholeSize(step.attrs["dim"])))
+
+
 def _rows(x: View, y: View) -> tuple[Argument, ...]:
     return (*_matrix(x), *_matrix(y), *x.shape)
 
@@ -252,5 +264,5 @@ STEPS: dict[str, Callable[[Step, _Context], Call]] = {
     "log_softmax": _softmax, "layer_norm": _layer_norm, "rms_norm": _rms_norm, "cumsum": _cumsum,
     "topk_ids": _topk, "reduce": _reduce, "embedding": _take, "embedding_bag": _embedding_bag,
     "take": _take, "take_along": _take_along, "scatter_add": _scatter_add,
-    "tree_walk": _tree_walk, "iota": _iota,
+    "tree_walk": _tree_walk, "iota": _iota, "size": _size,
 }

@@ -15,6 +15,7 @@ from nncompile.cpu.driver.values import (
     Pointer,
     StepNumber,
     Variable,
+    WholeSize,
 )
 from nncompile.cpu.driver.weights import Arena
 from nncompile.cpu.layout import DRIVER_ARGUMENTS, FAULT_STEP, PLAN_ARGUMENTS
@@ -73,6 +74,8 @@ class Printer:
                 return f"{kind}{number}"
             case StepNumber(number):
                 return str(number)
+            case WholeSize(dim):
+                return number_text(dim, self._names.sizes)
             case Variable(name):
                 return name
         return self.number(argument)

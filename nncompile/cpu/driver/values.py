@@ -58,6 +58,12 @@ class StepNumber(NamedTuple):
     number: int
 
 
+class WholeSize(NamedTuple):
+    """A size of the whole call, in which the batch size is not that of a block of rows."""
+
+    dim: Dim
+
+
 class Variable(NamedTuple):
     """A variable that a function gets from its caller."""
 
@@ -66,7 +72,7 @@ class Variable(NamedTuple):
 
 WEIGHTS, FAULT = Variable("weights"), Variable("fault")
 
-Argument = Pointer | Base | StepNumber | Variable | Dim
+Argument = Pointer | Base | StepNumber | WholeSize | Variable | Dim
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
     linear(then)                matmul(then, outer)           product.py
     dot(then, outer)                                          dot.py
-    elementwise(chain, outer)   iota()                        elementwise.py
+    elementwise(chain, outer)   iota()   number()             elementwise.py
     transpose(outer)                                          transpose.py
     softmax(scaled)             softmax_columns(scaled, outer)  softmax.py
     layer_norm(weight, bias)    rms_norm(weight)              norms.py
@@ -22,7 +22,7 @@ elementwise ops that is applied to the result.
 """
 from nncompile.cpu.kernels.chain import LANE_OPS, Chain
 from nncompile.cpu.kernels.dot import dot
-from nncompile.cpu.kernels.elementwise import elementwise, iota
+from nncompile.cpu.kernels.elementwise import elementwise, iota, number
 from nncompile.cpu.kernels.gathers import embedding_bag, scatter_add, take, take_along
 from nncompile.cpu.kernels.kernel import INT, Kernel
 from nncompile.cpu.kernels.norms import layer_norm, rms_norm
@@ -36,7 +36,7 @@ from nncompile.cpu.kernels.transpose import transpose
 from nncompile.cpu.kernels.trees import tree_walk
 
 __all__ = ["INT", "LANE_OPS", "Chain", "Kernel", "arg", "cumsum", "cumsum_columns", "dot",
-           "elementwise", "embedding_bag", "iota", "layer_norm", "linear", "matmul", "pack_linear",
-           "packed_size", "reduce", "reduce_columns", "rms_norm", "scatter_add", "softmax",
-           "softmax_columns", "take", "take_along", "topk", "transpose", "tree_walk",
+           "elementwise", "embedding_bag", "iota", "layer_norm", "linear", "matmul", "number",
+           "pack_linear", "packed_size", "reduce", "reduce_columns", "rms_norm", "scatter_add",
+           "softmax", "softmax_columns", "take", "take_along", "topk", "transpose", "tree_walk",
            "typed", "unpack_linear"]

@@ -1,4 +1,4 @@
-"""Chains of elementwise ops over tensors of any strides, and iota."""
+"""Chains of elementwise ops over tensors of any strides, iota, and a number of the call."""
 from __future__ import annotations
 
 import numpy as np
@@ -127,3 +127,25 @@ def iota(dtype: str = "i64") -> Kernel:
 
     return make(name_for("iota", dtype), f"y:{dtype} N",
                 element_units(OuterAxes(0), {"y": dtype}, elements), plain, dtype)
+
+
+def number() -> Kernel:
+    """y[n] = number for n < N.
+
+        number_i64(y, N, number)
+
+    A unit is CHUNK elements.
+    """
+    def elements(e: Emit, a: Arguments, start: Int, count: Value) -> None:
+        lanes = ll.Constant(e.vector_of("i64"), [0] * e.width)
+
+        def body(index: Value, mask: Value | None) -> None:
+            e.store(e.b.add(e.splat(a["number"]), lanes), e.at(a["y"], e.b.add(start, index)), mask)
+
+        for_row(e, count, body)
+
+    def plain(a: Values) -> None:
+        a["y"][:a["N"]] = a["number"]
+
+    return make(name_for("number", "i64"), "y:i64 N number",
+                element_units(OuterAxes(0), {"y": "i64"}, elements), plain, "i64")

@@ -1,4 +1,4 @@
-"""Chains of elementwise ops over tensors of any strides, and iota."""
+"""Chains of elementwise ops over tensors of any strides, iota, and a number of the call."""
 from __future__ import annotations
 
 import nncompile.cuda.kernels.chain as chains
@@ -42,3 +42,9 @@ def iota(dtype: str, target: Target) -> Kernel:
     """y[i] = i, modulo 2^bits."""
     body = each_element("N", [f"        y[y_at + element] = {typed('element', dtype)}"])
     return make(f"iota_{dtype}", f"y:{dtype}[] N", ["0, 1, 2, ..."], body, target.threads)
+
+
+def number(target: Target) -> Kernel:
+    """y[i] = number."""
+    body = each_element("N", ["        y[y_at + element] = number"])
+    return make("number_i64", "y:i64[] N number", ["A number of the call."], body, target.threads)
