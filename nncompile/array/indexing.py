@@ -78,10 +78,17 @@ def without_wildcard(type_: TensorType, sizes: Sequence[Any]) -> tuple[Dim, ...]
         fits = quotient(type_.shape, [size for i, size in enumerate(shape) if i not in wild])
     if fits is None:
         raise Error(f"cannot reshape {type_} to {shape}: no single size fits for -1")
-    if any(_is_open(size, type_.shape) and size == 0 for size in shape):
+    if any((_is_open(size, type_.shape) and size == 0) or _is_misplaced_zero(i, shape, type_.shape)
+           for i, size in enumerate(shape)):
         raise Error(f"cannot reshape {type_} to {shape}: any size fits for -1 beside a 0")
     shape[wild[0]] = fits
     return tuple(shape)
+
+
+def _is_misplaced_zero(axis: int, shape: Sequence[Dim], before: Sequence[Dim]) -> bool:
+    """Whether this size is a 0 that was not there before, counted from the front or the end."""
+    return same(shape[axis], 0) and not (
+        same(before[axis:axis + 1], [0]) or same(before[axis - len(shape):][:1], [0]))
 
 
 def _is_open(size: Dim, shape: Sequence[Dim]) -> bool:

@@ -147,6 +147,10 @@ ANSWERED: dict[str, tuple[Forward, list[str]]] = {
     "pad": (lambda n, x: n.nn.functional.pad(x, (0, 0, 0, 16 - x.shape[1])), ["T <= 16"]),
     "scale": (lambda n, x: n.nn.functional.scaled_dot_product_attention(
         x, x, x, scale=x.shape[1] ** -0.5), ["T != 0"]),
+    "open width": (lambda n, x: n.nn.functional.scaled_dot_product_attention(
+        x.transpose(1, 2), x.transpose(1, 2), x.transpose(1, 2)), ["T != 0"]),
+    "open width and scale": (lambda n, x: n.nn.functional.scaled_dot_product_attention(
+        x.transpose(1, 2), x.transpose(1, 2), x.transpose(1, 2), scale=0.3), []),
     "logsumexp": (lambda n, x: x.logsumexp(1), ["T >= 1"]),
     "softmax": (lambda n, x: x.softmax(1), []),
     "log_softmax": (lambda n, x: x.log_softmax(1), []),
@@ -166,7 +170,8 @@ def inputs() -> dict[tuple[int, int], Any]:
 @pytest.mark.parametrize("name", ANSWERED)
 def test_a_size_is_right_in_every_call_or_the_call_is_refused(name: str, inputs: Any) -> None:
     forward, required = ANSWERED[name]
-    model = nncompile.compile(model_of(forward), "f32[B, T, 8]", check=name != "scale")
+    model = nncompile.compile(model_of(forward), "f32[B, T, 8]", check=name not in (
+        "scale", "open width"))
     stated = [str(r) for r in model.ir().requirements]
     assert stated == ([] if name in BY_THE_OP else required)
     for (b, t), x in inputs.items():

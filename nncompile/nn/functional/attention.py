@@ -41,16 +41,22 @@ def scaled_dot_product_attention(query: Any, key: Any, value: Any, attn_mask: An
         raise InputError("attention takes attn_mask or is_causal, not both")
     if enable_gqa:
         k, v = (a.repeat_interleave(q.size(-3) // a.size(-3), -3) for a in (k, v))
-    width = operator.index(q.size(-1))
-    factor = (1 / math.sqrt(width) if width else math.inf) if scale is None else (
-        scale if is_traced(scale) else float(scale))
-    scores = q.matmul(k.transpose(-2, -1)).mul(factor)
+    scores = q.matmul(k.transpose(-2, -1)).mul(_scale_of(q.size(-1), scale))
     if is_causal:
         scores = apply("where", _causal(q.size(-2), k.size(-2)), scores, _NEGATIVE)
     weights = scores.softmax(-1) if attn_mask is None else _masked_softmax(scores, attn_mask)
     if dropout_p > 0:
         weights = dropout(weights, dropout_p, True)
     return weights.matmul(v)
+
+
+def _scale_of(width: Any, scale: Any) -> Any:
+    """Returns what scores are multiplied by: the given scale, or 1 / sqrt(width)."""
+    if scale is not None:
+        return scale if is_traced(scale) else float(scale)
+    if is_traced(width):
+        return width ** -0.5
+    return 1 / math.sqrt(width) if width else math.inf
 
 
 def _causal(queries: Any, keys: Any) -> Array:
