@@ -22,6 +22,7 @@ from nncompile.array import (
     random,
     selection,
 )
+from nncompile.array.chosen import Chosen
 from nncompile.array.naming import explain, named
 from nncompile.errors import InputError
 from nncompile.nn.calls import from_outside
@@ -100,6 +101,8 @@ def _function(name: str, array_first: bool = True) -> Callable[..., Any]:
     def function(input: Any, *args: Any, **kwargs: Any) -> Any:
         if kwargs and kwargs.get("out", 0) is None:
             del kwargs["out"]
+        if isinstance(input, Chosen):
+            return getattr(input, name)(*args, **kwargs)
         return method(as_array(name, input) if array_first else input, *args, **kwargs)
 
     function.__name__ = function.__qualname__ = name

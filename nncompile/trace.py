@@ -20,6 +20,7 @@ from ir import Error, Graph, NDArray, Reading, TensorType, Value, Where, parse_t
 from ir.ops import Attrs
 from ir.types import digest, symbol
 from nncompile.array import Array, describe, to_array
+from nncompile.array.chosen import Chosen
 from nncompile.array.dispatch import Change, current, is_ours
 from nncompile.array.lengths import symbolic_lengths
 from nncompile.array.naming import plainly
@@ -379,6 +380,8 @@ class _Recorder(Recorder, Run):
         arrays, structure = flatten(mapped(to_array, result), lambda leaf: isinstance(leaf, Array))
         returned = f"forward returns {describe(result)}"
         for constant in structure.constants():
+            if isinstance(constant, Chosen):
+                raise self._refused(f"forward returns {describe(constant)}", [])
             if isinstance(constant, TracedNumber):
                 raise self._refused("forward returns a number that is computed from sizes: make "
                                     "it an array, as x.new_full((), number) does", [result])
@@ -436,7 +439,7 @@ class _Recorder(Recorder, Run):
 
 
 def _is_of_trace(value: Any) -> bool:
-    return isinstance(value, Array) or is_traced(value)
+    return isinstance(value, Array | Chosen) or is_traced(value)
 
 
 def _paths_of(model: Module) -> dict[int, str]:

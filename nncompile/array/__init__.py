@@ -12,6 +12,8 @@ The class is put together from mixins, each in its own module:
     tape, differentiation                                                gradients
     core < elementwise < shapes < reductions < selection < products < inplace < differentiation
          < array                                                         the methods, by families
+    chosen                                                               x[mask] in a trace
+    lengths                                                              len(x) in a trace
     creation                                                             new arrays, joined arrays
     numpy_functions                                                      NumPy's functions on them
 """

@@ -9,6 +9,7 @@ import numpy as np
 
 import nncompile.array.core as core
 from ir import Error
+from nncompile.array.chosen import Chosen
 from nncompile.array.core import Core, check_device, filled, is_device
 from nncompile.array.differentiation import Differentiable
 from nncompile.array.dtypes import Scalar, name_of
@@ -32,6 +33,8 @@ class Array(Differentiable):
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         """Computes a NumPy ufunc, which is also where the operators + - * / @ < == arrive."""
+        if any(isinstance(x, Chosen) for x in inputs):
+            return NotImplemented                # it computes the ufunc
         return Array._numpy_ufunc(ufunc, method, inputs, options)
 
     def __array_function__(self, function: Callable[..., Any], _: Any, args: Any, kwargs: Any

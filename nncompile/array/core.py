@@ -662,8 +662,9 @@ def describe(given: Any) -> str:
     """Returns the value, or the type of an object, as an error message names it."""
     if given is None or isinstance(given, bool | int | float | str):
         return repr(given)
-    return (f"the class {given.__name__}" if isinstance(given, type) else
-            f"an object of type {type(given).__name__}")
+    if isinstance(given, type):
+        return f"the class {given.__name__}"
+    return getattr(given, "_description", None) or f"an object of type {type(given).__name__}"
 
 
 # -- where NumPy's arrays end and Arrays begin -----------------------------------------------------

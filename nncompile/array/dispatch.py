@@ -86,6 +86,14 @@ class Dispatcher:
             raise Error(f"{what} got an array that was kept from a trace: it has no numbers")
         return payload.numbers if isinstance(payload, Tracked) else payload
 
+    def knows(self, payload: Payload) -> bool:
+        """Returns whether the numbers of a payload are known: all are, outside of a trace."""
+        return True
+
+    def is_same(self, first: Payload | float, second: Payload | float) -> bool:
+        """Returns whether two payloads are certainly the same numbers in every call."""
+        return first is second
+
     def copied(self, payload: Payload) -> Payload:
         """Returns a payload that no later change of the numbers reaches."""
         if isinstance(payload, Tracked):

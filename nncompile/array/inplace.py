@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import numpy as np
 
 from ir import DimExpr, Error, product, same
+from nncompile.array.chosen import Chosen, written
 from nncompile.array.core import Core, apply, as_array, filled, in_graph, in_type, operand
 from nncompile.array.dispatch import current
 from nncompile.array.dtypes import Scalar, category, converted
@@ -199,9 +200,12 @@ class Inplace(Products):
 
         Where arrays of indices name an element twice, the last value counts. With a mask, `value`
         is one number or broadcasts to the dimensions behind the mask's.
-        Raises Error in a trace for as many values as a mask has true elements, where the mask
-        depends on an input.
+        In a trace, where a mask depends on an input, it may also be what the same mask chose, as in
+        y[mask] = 2 * x[mask]; other arrays of as many elements raise Error.
         """
+        if isinstance(value, Chosen):
+            self._write("an assignment to an item", written(value, self, index))
+            return
         masks = sum(map(is_mask, as_tuple(index)))
         if masks == 1 and self._set_masked(index, value):
             return

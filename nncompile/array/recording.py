@@ -13,7 +13,7 @@ from ir import Builder, Dim, DimExpr, Error, NDArray, TensorType, Value, Where, 
 from ir.graph import RELATIONS, Node, depends_only_on
 from ir.interpret import evaluate_node
 from ir.ops import Attrs
-from ir.types import evaluate_dim, names_in, polynomial, terms
+from ir.types import evaluate_dim, names_in, polynomial, same, terms
 from nncompile.array.dispatch import Dispatcher
 from nncompile.array.tape import Payload, bare
 
@@ -120,6 +120,23 @@ class Recorder(Dispatcher):
         if depends_only_on(node, self.fixed.keys()):
             self.fixed[value] = node
         return value
+
+    def knows(self, payload: Payload) -> bool:
+        """Returns whether the numbers of a payload depend on no input and on no symbolic size."""
+        return not isinstance(payload, Value) or self.value(payload) in self.fixed
+
+    def is_same(self, first: Payload | float, second: Payload | float) -> bool:
+        """Returns whether two payloads are one value, or the same op of such."""
+        if isinstance(first, float) or isinstance(second, float):
+            return first == second
+        a, b = self.value(first), self.value(second)
+        if a is b:
+            return True
+        made = {node.result: node for node in self.builder.nodes if node.result in (a, b)}
+        if len(made) < 2 or made[a].op != made[b].op or len(made[a].inputs) != len(made[b].inputs):
+            return False
+        return same([*made[a].attrs.items()], [*made[b].attrs.items()]) and all(
+            map(self.is_same, made[a].inputs, made[b].inputs))
 
     def numbers(self, payload: Payload, what: str) -> NDArray:
         """Returns the numbers of a payload that depends on no input; they are only to be read.

@@ -10,10 +10,11 @@ import numpy as np
 
 from ir import DimExpr, Error
 from ir.types import Dim, divide, extent, same
+from nncompile.array.chosen import Chosen, depends_on_input
 from nncompile.array.core import Core, apply, arrays, as_array, constant, in_graph
 from nncompile.array.dtypes import result_type
 from nncompile.array.indexing import axes_of, axis_of, bounds, from_zero, index_items
-from nncompile.array.known import Known
+from nncompile.array.known import Known, is_mask
 from nncompile.array.reductions import ValuesAndIndices
 from nncompile.array.sizes import number_of_chunks, required, rounded_up
 
@@ -28,10 +29,13 @@ class Selection(Known):
         Negative integers count from the end. Arrays broadcast together; their dimensions come where
         the first array stood, or in front where the arrays do not stand side by side. Without
         arrays the result is a view.
-        An array of bool selects where it is true.
+        An array of bool selects where it is true. In a trace one that depends on an input selects
+        what elementwise functions are computed of and x[mask] = ... writes; see Chosen.
         Raises Error for an integer that is out of range, and in a trace for an array of bool that
-        depends on an input: the shape of the result would depend on data.
+        depends on an input beside other items: the shape of the result would depend on data.
         """
+        if is_mask(index) and depends_on_input(index):
+            return Chosen(self._masked_by(index), index._apart())  # type: ignore[return-value]
         result, index = self, self._without_masks(index)
         shape: list[Dim] = []
         chosen: list[tuple[int, Any]] = []       # (axis of the result, indices)
@@ -58,6 +62,13 @@ class Selection(Known):
         # torch makes a view where each array is one number; data cannot choose a view here
         alone = all(ids.ndim == 0 for _, ids in chosen)
         return picked._perhaps_apart(result) if alone else picked
+
+    def _masked_by(self, mask: Any) -> Self:
+        """Returns a copy of the array. Raises Error where the mask does not fit its first axes."""
+        if not mask.ndim or not same(mask.shape, self.shape[:mask.ndim]):
+            raise Error(f"the mask {mask.type} does not fit {self.type}, which it is to select "
+                        "from")
+        return self._apart()
 
     def select(self, dim: int, index: int) -> Self:
         """Returns the view at one index along dim, without that dimension."""
