@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 from ir import Error, same
@@ -98,32 +99,39 @@ def multi_head_attention_forward(
     q, k, v = (as_array("attention", a) for a in (query, key, value))
     _check_ranks(q, k, v, key_padding_mask, attn_mask)
     _check_causal(is_causal, attn_mask)
-    if not same(q.size(-1), embed_dim_to_check) or embed_dim_to_check % num_heads:
-        raise Error(f"attention expects a width of {embed_dim_to_check}, which {num_heads} heads "
-                    f"divide, not {q.type}")
-    if not use_separate_proj_weight and not same(k.shape, v.shape):
-        raise Error(f"key and value have one shape, not {k.type} and {v.type}")
+    _check_widths(q, k, v, embed_dim_to_check, num_heads, use_separate_proj_weight)
     batched = q.ndim == 3
-    if not batched:
-        q, k, v = (a.unsqueeze(1) for a in (q, k, v))
-    q, k, v = (a.transpose(0, 1) for a in (q, k, v))
-    weights: tuple[Any, ...] = (q_proj_weight, k_proj_weight, v_proj_weight)
-    if not use_separate_proj_weight:
-        weights = as_array("in_proj_weight", in_proj_weight).chunk(3)
-    biases: tuple[Any, ...] = (None,) * 3
-    if in_proj_bias is not None:
-        biases = as_array("in_proj_bias", in_proj_bias).chunk(3)
-    q, k, v = (linear(a, w, b) for a, w, b in zip((q, k, v), weights, biases, strict=True))
+    weights = (q_proj_weight, k_proj_weight, v_proj_weight) if use_separate_proj_weight else (
+        as_array("in_proj_weight", in_proj_weight).chunk(3))
+    q, k, v = _projected([_batch_first(a) for a in (q, k, v)], weights, in_proj_bias)
     mask = _merged_mask(q, k, num_heads, attn_mask, key_padding_mask)
     k, v = (_with_row(a, row) for a, row in ((k, bias_k), (v, bias_v)))
     q, k, v = (_heads(a, num_heads) for a in (q, k, v))
     if add_zero_attn:
         k, v = (cat([a, zeros(*a.shape[:2], 1, a.size(-1), dtype=a.dtype)], 2) for a in (k, v))
-    if mask is not None and (more := k.size(2) - mask.size(-1)) != 0:
-        mask = apply("pad", mask, low=(0,) * 4, high=(0, 0, 0, more), value=0.0)
     dropped = dropout_p if training else 0.0
-    return _joined_heads(q, k, v, mask, dropped, out_proj_weight, out_proj_bias, batched,
-                         need_weights, average_attn_weights)
+    return _joined_heads(q, k, v, _widened(mask, k), dropped, out_proj_weight, out_proj_bias,
+                         batched, need_weights, average_attn_weights)
+
+
+def _batch_first(x: Array) -> Array:
+    """Returns [L, N, E] as [N, L, E], and [L, E] as [1, L, E]."""
+    return (x if x.ndim == 3 else x.unsqueeze(1)).transpose(0, 1)
+
+
+def _projected(arrays: Sequence[Array], weights: Sequence[Any], bias: Any) -> list[Array]:
+    """Returns each array times its weight; the bias is that of all, one after another."""
+    biases: Sequence[Any] = (None,) * 3
+    if bias is not None:
+        biases = as_array("in_proj_bias", bias).chunk(3)
+    return [linear(a, w, b) for a, w, b in zip(arrays, weights, biases, strict=True)]
+
+
+def _widened(mask: Array | None, k: Array) -> Array | None:
+    """Returns the mask for all keys: those that were added to [N, heads, S, E] are seen."""
+    if mask is None or (more := k.size(2) - mask.size(-1)) == 0:
+        return mask
+    return apply("pad", mask, low=(0,) * 4, high=(0, 0, 0, more), value=0.0)
 
 
 def _with_row(x: Array, row: Any) -> Array:
@@ -192,6 +200,14 @@ def _additive(name: str, given: Any, dtype: str) -> Array:
     if not mask.is_floating_point():
         raise Error(f"{name} is of bool or of floats, not {mask.type}")
     return floating(name, mask)._cast(dtype)
+
+
+def _check_widths(q: Array, k: Array, v: Array, width: int, heads: int, separate: bool) -> None:
+    if not same(q.size(-1), width) or width % heads:
+        raise Error(f"attention expects a width of {width}, which {heads} heads divide, not "
+                    f"{q.type}")
+    if not separate and not same(k.shape, v.shape):
+        raise Error(f"key and value have one shape, not {k.type} and {v.type}")
 
 
 def _check_causal(is_causal: bool, attn_mask: Any) -> None:

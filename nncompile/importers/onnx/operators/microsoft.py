@@ -111,30 +111,35 @@ def _fused_matmul(node: Node, a: Array, b: Array) -> Array:
 def _attention(node: Node, x: Array, weight: Array, bias: Array | None = None,
                mask: Array | None = None, past: Array | None = None, added: Array | None = None
                ) -> Any:
-    count, causal = node.int("num_heads"), node.flag("unidirectional")
-    sizes, scale = node.ints("qkv_hidden_sizes", None), node.float("scale", None)
-    filler = float(node.float("mask_filter_value", -10000.0))
     if node.flag("do_rotary") or node.flag("past_present_share_buffer"):
         raise Error("do_rotary and past_present_share_buffer are not supported")
     if past is not None or any(node.outputs[1:]):
         raise Error("past and present are not supported")
-    whole = weight.type.shape[1]
+    q, k, v = _projected(node, x, weight, bias)
+    factor = float(node.float("scale", 0.0)) or 1 / math.sqrt(q.type.shape[3])
+    scores = apply("mul", apply("matmul", q, k.permute(0, 1, 3, 2)), factor)
+    filler = float(node.float("mask_filter_value", -10000.0))
+    for term in (_hidden(mask, x.type.shape[1], filler), added):
+        scores = scores if term is None else apply("add", scores, term)
+    scores = _causal(scores) if node.flag("unidirectional") else scores
+    return joined(apply("matmul", apply("softmax", scores, axis=3, scale=1.0), v))
+
+
+def _projected(node: Node, x: Array, weight: Array, bias: Array | None) -> list[Array]:
+    """Returns queries, keys and values [N, heads, L, E], which one weight computes.
+
+    Raises Error where their widths do not divide into heads.
+    """
+    count, whole = node.int("num_heads"), weight.type.shape[1]
     if isinstance(whole, DimExpr) or count <= 0:
         raise Error(f"a weight {weight.type} does not divide into {count} heads")
-    parts = [whole // 3] * 3 if sizes is None else sizes
-    if len(parts) != 3 or sum(parts) != whole or any(p % count or p <= 0 for p in parts):
-        raise Error(f"queries, keys and values of the widths {parts} do not fit {count} heads and "
+    widths = node.ints("qkv_hidden_sizes", [whole // 3] * 3)
+    if len(widths) != 3 or sum(widths) != whole or any(w % count or w <= 0 for w in widths):
+        raise Error(f"queries, keys and values of the widths {widths} do not fit {count} heads and "
                     f"a weight {weight.type}")
     projected = apply("matmul", x, weight)
     projected = projected if bias is None else apply("add", projected, bias)
-    q, k, v = (_heads(part, count) for part in projected.split(parts, 2))
-    factor = 1 / math.sqrt(parts[0] // count) if scale is None or scale == 0 else float(scale)
-    scores = apply("mul", apply("matmul", q, k.permute(0, 1, 3, 2)), factor)
-    for term in (_hidden(mask, x.type.shape[1], filler), added):
-        scores = scores if term is None else apply("add", scores, term)
-    if causal:
-        scores = _causal(scores)
-    return joined(apply("matmul", apply("softmax", scores, axis=3, scale=1.0), v))
+    return [_heads(part, count) for part in projected.split(widths, 2)]
 
 
 def _heads(x: Array, count: int) -> Array:
