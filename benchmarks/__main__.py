@@ -12,7 +12,7 @@ from benchmarks.results import ROOT, load_all
 from benchmarks.run import Plan, run
 from benchmarks.table import markdown
 from nncompile.bench import PEERS
-from nncompile.cli import names, positives
+from nncompile.cli.values import names, positives
 
 _BATCHES, _THREADS = [1, 8, 64, 1024, 4096], [1, 2]
 _QUICK_BATCHES = [1, 64]

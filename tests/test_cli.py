@@ -3,9 +3,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ import pytest
 import ir
 import nncompile
 from nncompile.cli import main
+from nncompile.cli.parser import COMMANDS, parser
 from nncompile.modelfile import guessed_inputs, load_model
 
 MODEL = '''\
@@ -471,6 +475,51 @@ def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert caught.value.code == 0
     assert "nncompile bench model.py:net --batch 1,64,1024 --threads 1,2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_the_examples_of_a_command_are_in_its_help_and_can_be_parsed(
+        command: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([command.name, "--help"])
+    shown = capsys.readouterr().out
+    assert len(command.examples) >= 2
+    for line in command.examples:
+        assert line in shown
+        words = shlex.split(re.sub("   .*", "", line))         # three spaces begin a comment
+        given = parser().parse_args(words[words.index("nncompile") + 1:])
+        assert given.command is command
+
+
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+def test_input_is_a_type_or_a_file_in_every_command(
+        file: str, tmp_path: Path, suffix: str, capsys: pytest.CaptureFixture[str]) -> None:
+    x, ids = np.ones((3, 6)), np.zeros(3, np.int64)
+    outputs = [f"--output={tmp_path}/h.npy", f"--output={tmp_path}/total.npy"]
+    if suffix == "npz":
+        np.savez(tmp_path / "both.npz", x, ids)
+        files = [f"--input={tmp_path}/both.npz"]
+    else:
+        np.save(tmp_path / "x.npy", x)
+        np.save(tmp_path / "ids.npy", ids)
+        files = [f"--input={tmp_path}/x.npy", f"--input={tmp_path}/ids.npy"]
+    for inputs in (files, ["--input=f32[3, 6]", "--input=i64[3]"]):
+        assert main(["show", f"{file}:Two", *inputs, "--stage", "fused"]) == 0
+        assert ": f32[" in capsys.readouterr().out
+        assert main(["run", f"{file}:Two", *inputs, *outputs]) == 0
+        assert f"{tmp_path}/h.npy: float32 [3, 6], " in capsys.readouterr().out
+
+
+def test_an_input_that_is_neither(file: str, tmp_path: Path,
+                                  capsys: pytest.CaptureFixture[str]) -> None:
+    for text, match in (("x.txt", 'neither a type, such as "f32[B, 64]", nor a file'),
+                        (f"{tmp_path}/x.npz", "No such file")):
+        assert match in failing(capsys, "show", f"{file}:net", "--input", text)
+    (tmp_path / "x.npz").write_bytes(b"PK")
+    assert "is not a whole .npz file" in failing(capsys, "show", f"{file}:net", "--input",
+                                                 f"{tmp_path}/x.npz")
+    err = failing(capsys, "run", f"{file}:net", "--input", "f32[B, 6]", "--output", "y.npy")
+    assert "each size has to be a number here" in err
 
 
 def test_as_a_process_into_a_pipe_that_closes(file: str) -> None:

@@ -1,0 +1,94 @@
+"""The model of a command line, and its inputs.
+
+`--input` has one meaning in all commands: a type text, or a file with an array or several.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+import ir
+from ir import NDArray
+from nncompile.cli.command import Argument, Given, Option
+from nncompile.errors import InputError
+from nncompile.importers.kinds import importer_of
+from nncompile.modelfile import guessed_inputs, is_graph_file, load_graph, load_model
+from nncompile.nn import Module
+
+MODEL = Argument("model", "file.py:name, file.onnx or file.ir", metavar="MODEL")
+INPUT = Option("--input", 'one for each argument of forward: a type, as "f32[B, 64]" or '
+               '"i64[B, T]", or a file x.npy, or x.npz with the arrays of several arguments in '
+               "order; without it, the model file's `<name>_inputs` or `inputs`, or what the first "
+               "layer takes", metavar="TYPE|FILE", many=True)
+
+
+def read_inputs(texts: Sequence[str]) -> list[str | NDArray]:
+    """Returns the types and arrays that the texts of `--input` stand for, in order.
+
+    Raises InputError for a text that is neither a type nor a file of arrays, and for a file that
+    is not whole.
+    """
+    return [given for text in texts for given in _read(text)]
+
+
+def _read(text: str) -> list[str | NDArray]:
+    if "[" in text and not text.endswith((".npy", ".npz")):
+        return [text]
+    if text.endswith(".npy"):
+        return [read_array(text)]
+    if text.endswith(".npz"):
+        return list(read_arrays(text).values())
+    raise InputError(f'--input {text} is neither a type, such as "f32[B, 64]", nor a file .npy or '
+                     ".npz")
+
+
+def read_array(path: str) -> NDArray:
+    """Returns the array in a .npy file; float64, the default of NumPy, is rounded to float32."""
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, BadZipFile):   # its message tells how to load pickles, unsafely
+        raise InputError(f"{path} is not a whole .npy file of numbers, as numpy.save writes one"
+                         ) from None
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{path} holds several arrays; numpy.save writes one to a .npy file")
+    return _narrow(array)
+
+
+def read_arrays(path: str) -> dict[str, NDArray]:
+    """Returns the arrays in a .npz file, each under its name and rounded as `read_array` does."""
+    try:
+        found = np.load(path, allow_pickle=False)
+        if isinstance(found, np.ndarray):
+            raise InputError(f"{path} holds one array; numpy.savez writes a .npz file")
+        with found as file:
+            return {name: _narrow(file[name]) for name in file.files}
+    except InputError:
+        raise
+    except (ValueError, EOFError, BadZipFile):
+        raise InputError(f"{path} is not a whole .npz file of numbers, as numpy.savez writes one"
+                         ) from None
+
+
+def _narrow(array: NDArray) -> NDArray:
+    return array.astype(np.float32) if array.dtype == np.float64 else array
+
+
+def model_and_inputs(given: Given) -> tuple[Module | ir.Graph, list[Any]]:
+    """Returns the model and its inputs, or the graph of a file or of what an importer takes.
+
+    Raises InputError for inputs of a graph, which says itself what they are.
+    """
+    inputs: list[Any] = [*read_inputs(given.input or ())]
+    if is_graph_file(given.model):
+        if inputs:
+            raise InputError(f"{given.model} says what its inputs are: leave --input out")
+        return load_graph(given.model), []
+    model, declared = load_model(given.model)
+    inputs = inputs or declared or (
+        guessed_inputs(model, given.model.rpartition(":")[2]) if hasattr(model, "forward") else [])
+    if (importer := importer_of(model)) is not None:
+        return importer(model, *inputs).graph, []
+    return model, inputs

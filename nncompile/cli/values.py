@@ -1,0 +1,29 @@
+"""The values of options: what each reads from its text, or raises ArgumentTypeError for."""
+from __future__ import annotations
+
+from argparse import ArgumentTypeError
+
+
+def positive(text: str) -> int:
+    """Returns a number above 0."""
+    if not text.isdecimal() or int(text) == 0:
+        raise ArgumentTypeError(f"{text!r} is not a number above 0")
+    return int(text)
+
+
+def positives(text: str) -> list[int]:
+    """Returns the numbers of a list such as 1,64,1024, each above 0."""
+    return [positive(part.strip()) for part in text.split(",")]
+
+
+def names(text: str) -> list[str]:
+    """Returns the names of a list such as numpy,torch; none for the text "none"."""
+    return [] if text == "none" else [part.strip() for part in text.split(",")]
+
+
+def size(text: str) -> tuple[str, int]:
+    """Returns the name and the number of a text such as T=16."""
+    name, equals, number = text.partition("=")
+    if not name or not equals:
+        raise ArgumentTypeError(f"{text!r} is not a name and a number, as T=16")
+    return name, positive(number)
