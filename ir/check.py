@@ -283,11 +283,12 @@ def _numbers(random: np.random.Generator, shape: tuple[int, ...], kind: str) -> 
         return np.zeros(shape)
     if kind == "positive":
         return 1 - random.random(shape)
-    array: NDArray = random.standard_normal(shape) * random.choice([0.0, 1.0, 1.0, 30.0], shape)
+    scales = random.choice([0.0, 1.0, 1.0, 30.0], shape)
+    array: NDArray = np.asarray(random.standard_normal(shape) * scales)
     if kind == "large":
         return array * 1e4
     if kind in _SPECIAL and array.size:
-        chosen = random.random(shape) < 0.2
+        chosen = np.asarray(random.random(shape) < 0.2)
         chosen.flat[random.integers(array.size)] = True
         array[chosen] = random.choice(_SPECIAL[kind], int(chosen.sum()))
     return array

@@ -34,6 +34,9 @@ from nncompile.structure import Nesting
 from nncompile.targets import TARGETS
 from nncompile.trace import trace_structured
 
+if TYPE_CHECKING:
+    from nncompile.training.step import TrainStep
+
 
 @overload
 def compile(model: Module | ir.Graph | str | PathLike[str] | bytes, /, *inputs: Any,
@@ -48,6 +51,8 @@ def compile(model: Any, /, *inputs: Any, **options: Any) -> Any: ...
 def compile(model: Any, /, *inputs: Any,
             threads: int | None = None, target: str | None = None, check: bool = False,
             precision: str | None = None, passes: Sequence[ir.Pass] = DEFAULT_PIPELINE,
+            loss: Callable[..., Any] | None = None, optimizer: Any = None,
+            clip_norm: float | None = None, accumulate: int = 1,
             keywords: Mapping[str, Any] | None = None, **named: Any) -> Any:
     """Compiles a model to one fast callable for every batch size.
 
@@ -69,6 +74,11 @@ def compile(model: Any, /, *inputs: Any,
                has it.
     passes:    what rewrites the graph, in this order: `nncompile.passes` has the passes, each with
                its options, and DEFAULT_PIPELINE. Without any, `()`, the ops run one by one.
+    loss, optimizer: make it a training step, `TrainStep`: loss = step(*inputs, *targets) updates
+               the model's own parameters. loss takes the model's output and the last inputs; None
+               if the model returns the loss. The optimizer is one of nncompile.optim.
+    clip_norm: of a step: the most that the norm of all gradients may be; they are scaled down.
+    accumulate: of a step: the parameters are updated by the mean gradient of so many calls.
     keywords:  more arguments by name, for those that are named like an option above.
 
     The weights are copied: later changes of the model do not reach the result (see load_weights).
@@ -86,6 +96,9 @@ def compile(model: Any, /, *inputs: Any,
         raise CompileError(f"precision={precision!r} cannot be had of the {name} target: it "
                            "computes in the arrays' own type\n  do: leave precision out")
     pipeline = checked_pipeline(passes)
+    if loss is not None or optimizer is not None:
+        return _compile_step(model, inputs, loss, optimizer, clip_norm, accumulate, named,
+                             (threads, name, check, pipeline))
     if (importer := importer_of(model)) is not None:
         imported = _imported(importer, model, inputs, named)
         return _compile_imported(imported, threads, name, check, pipeline)
@@ -110,6 +123,23 @@ def _imported(importer: Importer, model: Any, inputs: Sequence[Any], named: Mapp
         raise InputError(f"an imported {type(model).__name__} takes {', '.join(options)} and the "
                          f"options of compile: {error}") from None
     return importer(model, *inputs, **named)
+
+
+def _compile_step(model: Any, inputs: tuple[Any, ...], loss: Callable[..., Any] | None,
+                  optimizer: Any, clip_norm: float | None, accumulate: int,
+                  named: Mapping[str, Any],
+                  how: tuple[int | None, str, bool, Sequence[ir.Pass]]) -> TrainStep:
+    """Returns a training step. how: threads, target, check and passes."""
+    from nncompile.training.compiler import compile_step  # which needs the optimizers
+    threads, target, check, passes = how
+    if target != "cpu":
+        raise CompileError(f"the {target} target runs inference only\n  do: leave target out, and "
+                           "train on the CPU")
+    if named:
+        raise InputError(f"the inputs of a step go by position, and {min(named)} was given by name")
+    compile_this = partial(compile_graph, nesting=None, entries={}, threads=threads, target=target,
+                           check=check, passes=passes)
+    return compile_step(model, inputs, loss, optimizer, clip_norm, accumulate, compile_this)
 
 
 def _compile_imported(imported: Imported | ImportedEstimator, threads: int | None, target: str,

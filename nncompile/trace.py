@@ -70,14 +70,28 @@ def trace_structured(model: Module, /, *inputs: Any, **keywords: Any) -> Traced:
             ": make a function the forward of one" if callable(model) else "")
         raise InputError(f"a model is an nn.Module, not {describe(model)}{hint}")
     _check_modes(model)
+    return _traced(model, inputs, keywords, False)
+
+
+def trace_objective(model: Module, /, *inputs: Any) -> Traced:
+    """Returns the graph of a forward whose gradient is wanted, as trace_structured.
+
+    `detach` stands where the forward says that something is a constant, as no_grad() does.
+    """
+    _check_modes(model)
+    return _traced(model, inputs, {}, True)
+
+
+def _traced(model: Module, inputs: Sequence[Any], keywords: dict[str, Any], differentiates: bool
+            ) -> Traced:
     given, leaves = _bind(model, inputs, keywords)
     draws = Draws(model)
-    traced = _recorded(model, given, leaves, len(inputs), None)
+    traced = _recorded(model, given, leaves, len(inputs), None, differentiates)
     if not draws.drawn():
         return traced
     # Once more, to find the line; or to find that the numbers are drawn once and kept.
     draws = Draws(model)
-    traced = _recorded(model, given, leaves, len(inputs), draws)
+    traced = _recorded(model, given, leaves, len(inputs), draws, differentiates)
     if drawn := draws.drawn():
         raise TraceError(f"{_WHAT_DRAWS.format(drawn)}\n  layer:    {type(model).__name__}")
     return traced
@@ -88,13 +102,14 @@ _WHAT_DRAWS = ("the forward draws random numbers with {}, and a graph is the sam
 
 
 def _recorded(model: Module, given: Inputs, leaves: Sequence[Any], positional: int,
-              draws: Draws | None) -> Traced:
+              draws: Draws | None, differentiates: bool) -> Traced:
     """Returns the graph of a forward.
 
     positional: how many arguments go by position. draws: what no op may have drawn from.
+    differentiates: whether the gradient of the graph is wanted.
     """
     recorder = _Recorder(model)
-    recorder.draws = draws
+    recorder.draws, recorder.differentiates = draws, differentiates
     names = given.leaf_names
     if len(set(names)) < len(names):
         names = tuple(f"x{i}" for i in range(len(names)))

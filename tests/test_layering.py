@@ -44,6 +44,7 @@ ROOMS = (
     ("nncompile.cuda",),
     ("nncompile.inspect",),
     ("nncompile.entries", "nncompile.weights", "nncompile.arguments", "nncompile.model"),
+    ("nncompile.training",),                     # a step, and the graph of one
     ("nncompile.estimator",),
     ("nncompile.modelfile",),
     ("nncompile.compiler",),

@@ -168,7 +168,10 @@ class Core(NDArrayOperatorsMixin):
         payload = self._payload
         if self._is_leaf_of_tape and grad_enabled.get() and not current.get().records:
             return self._on_tape()
-        return bare(payload) if current.get().records else payload
+        dispatcher = current.get()
+        if not dispatcher.records:
+            return payload
+        return dispatcher.detached(payload) if self._detached else bare(payload)
 
     def _on_tape(self) -> Leaf:
         """Returns the payload of a leaf whose gradient is wanted: the same one while it is in use.

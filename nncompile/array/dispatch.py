@@ -23,7 +23,7 @@ import ir
 from ir import Dim, Error, NDArray, TensorType, Value, type_of
 from ir.ops import Attrs, evaluate, infer
 from nncompile.array.gradients import grad_enabled
-from nncompile.array.tape import Payload, Tracked
+from nncompile.array.tape import Payload, Tracked, bare
 from nncompile.errors import GradientError
 
 # Frames of these packages are not the user's.
@@ -57,6 +57,7 @@ class Dispatcher:
     """The eager dispatcher: it evaluates each op by its NumPy reference."""
 
     records = False                              # whether a model is being traced
+    differentiates = False                       # whether it is traced for its gradients
     _numbers = count()
 
     def __init__(self) -> None:
@@ -93,6 +94,10 @@ class Dispatcher:
     def is_same(self, first: Payload | float, second: Payload | float) -> bool:
         """Returns whether two payloads are certainly the same numbers in every call."""
         return first is second
+
+    def detached(self, payload: Payload) -> Payload:
+        """Returns a payload that gradients count as a constant."""
+        return bare(payload)
 
     def copied(self, payload: Payload) -> Payload:
         """Returns a payload that no later change of the numbers reaches."""

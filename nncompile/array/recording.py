@@ -15,6 +15,7 @@ from ir.interpret import evaluate_node
 from ir.ops import Attrs
 from ir.types import evaluate_dim, names_in, polynomial, same, terms
 from nncompile.array.dispatch import Dispatcher
+from nncompile.array.gradients import grad_enabled
 from nncompile.array.tape import Payload, bare
 
 _OPPOSITE = {"==": "!=", "!=": "==", "<": ">=", "<=": ">", ">": "<=", ">=": "<"}
@@ -65,6 +66,9 @@ class Recorder(Dispatcher):
         self.constants: dict[tuple[str, tuple[int, ...], bytes], Value] = {}
         # Values that depend on no input and no symbolic size, each with the node that computes it.
         self.fixed: dict[Value, Node | None] = {}
+        # In a trace for gradients: what no_grad() computed, and the values that were detached.
+        self.unwatched: set[Value] = set()
+        self.constants_made: dict[Value, Value] = {}
         # Their numbers, once somebody has asked for them, and the declared values behind these.
         self.evaluated: dict[Value, tuple[NDArray, frozenset[Value]]] = {}
 
@@ -110,12 +114,15 @@ class Recorder(Dispatcher):
 
     def op(self, name: str, operands: Sequence[Payload | float], attrs: Attrs) -> Payload:
         """Returns the result of a new node. Fails where the op's type rule refuses the operands."""
-        inputs = [o if isinstance(o, float) else self.value(o) for o in operands]
+        inputs = [o if isinstance(o, float) else self._seen_by_gradients(self.value(o))
+                  for o in operands]
         try:
             value = self.builder.add(name, *inputs, where=self.where(), **attrs)
         except Error as error:
             self.fail(str(error), [o if isinstance(o, float) else o.type for o in inputs])
         self.known.add(value)
+        if self.differentiates and not grad_enabled.get():
+            self.unwatched.add(value)
         node = self.builder.nodes[-1]
         if depends_only_on(node, self.fixed.keys()):
             self.fixed[value] = node
@@ -137,6 +144,22 @@ class Recorder(Dispatcher):
             return False
         return same([*made[a].attrs.items()], [*made[b].attrs.items()]) and all(
             map(self.is_same, made[a].inputs, made[b].inputs))
+
+    def _seen_by_gradients(self, value: Value) -> Value:
+        """Returns an operand: in a trace for gradients, what no_grad() computed is a constant."""
+        if value in self.unwatched and grad_enabled.get():
+            return self.detached(value)          # type: ignore[return-value]
+        return value
+
+    def detached(self, payload: Payload) -> Payload:
+        """Returns a payload that gradients count as a constant; one value for each payload."""
+        if not self.differentiates:
+            return bare(payload)
+        value = self.value(payload)
+        if value not in self.constants_made:
+            self.unwatched.discard(value)
+            self.constants_made[value] = self.op("detach", [value], {})    # type: ignore
+        return self.constants_made[value]
 
     def numbers(self, payload: Payload, what: str) -> NDArray:
         """Returns the numbers of a payload that depends on no input; they are only to be read.

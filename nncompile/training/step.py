@@ -1,0 +1,356 @@
+"""TrainStep: a training step that is compiled, as its user holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+import ir
+from ir.types import DTYPES, NDArray
+from nncompile import forks
+from nncompile.array import Array
+from nncompile.array.tape import bare
+from nncompile.backend import is_plain
+from nncompile.errors import InputError
+from nncompile.inspect.explain import Profile
+from nncompile.model import CompiledModel
+from nncompile.nn import Module
+from nncompile.optim.rule import Rule
+from nncompile.training.step_graph import SUM, StepGraph, Trained
+
+_STEPS = ("last", "other")                       # of a step, and of one that only accumulates
+
+
+class TrainStep:
+    """A compiled training step: loss = step(*inputs, *targets), for any batch size.
+
+    It computes the loss and its gradients and updates the parameters of the model, which are the
+    model's own: `model(x)` and `model.state_dict()` see the new ones, and `optimizer.state_dict()`
+    the new states. The options of the optimizer are read at every step, so that a schedule or
+    `step.lr = 0.01` changes them; which of them are switched on, as momentum is, was compiled.
+
+    The result is the loss before the update, as a NumPy array without dimensions. Bits depend on
+    the arrays alone, and not on the number of threads. A step is one at a time: another thread that
+    calls it waits.
+    """
+
+    def __init__(self, model: Module, optimizer: Rule, trained: Sequence[Trained],
+                 steps: Sequence[tuple[StepGraph, CompiledModel]], accumulate: int,
+                 make_again: Callable[[], TrainStep]) -> None:
+        self.model, self.optimizer = model, optimizer
+        self._trained, self._accumulate, self._make_again = tuple(trained), accumulate, make_again
+        self._compiled = steps[0][1]
+        self._lock = forks.lock()
+        self._groups = [_Group(optimizer, number, trained)
+                        for number in sorted({each.group for each in trained})]
+        self._sums = [np.zeros_like(_numbers(each.array)) for each in trained] * (accumulate > 1)
+        self._runs = [_Run(graph, compiled) for graph, compiled in steps]
+        self._names = tuple(v.name for v in steps[0][0].graph.inputs[:steps[0][0].inputs])
+        self._storages: list[Any] = []
+        self._owned: list[NDArray] = []
+        self._made = 0                           # gradients that are accumulated
+        self._switches = [optimizer.switches(group) for group in optimizer.param_groups]
+        optimizer.register_step_post_hook(self._forget)
+        optimizer.register_load_state_dict_post_hook(self._forget)
+        self._fixed = _Fixed(steps, model)
+
+    # -- calls -------------------------------------------------------------------------------------
+
+    def __call__(self, *inputs: Any, threads: int | None = None, **named: Any) -> NDArray:
+        """Does one step and returns the loss.
+
+        inputs: those of the model and then the targets, of any batch size, as `compile` was told of
+        them. threads: the most threads of this step, instead of the step's own number.
+        Raises InputError for arrays that do not fit, and for an index outside of an axis; then
+        nothing has changed.
+        """
+        if named or len(inputs) != len(self._names):
+            inputs = self._all_inputs(inputs, named)
+        with self._lock:
+            if not self._storages or any(
+                    each.array._storage is not storage
+                    for each, storage in zip(self._trained, self._storages, strict=True)):
+                self._attach()
+            self._fixed.update()
+            self._made += 1
+            applies = self._made >= self._accumulate
+            run = self._runs[0 if applies else 1]
+            try:
+                if applies:
+                    for group in self._groups:
+                        group.prepare(self._switches)
+                loss: NDArray = run(inputs, threads)
+            except BaseException:
+                self._made -= 1
+                raise
+            if applies:
+                self._made = 0
+                self.optimizer._opt_called = True        # a schedule of rates asks for it
+                for group in self._groups:
+                    group.count()
+                for storage in self._storages:
+                    storage.version += 1
+        return loss
+
+    def _all_inputs(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> tuple[Any, ...]:
+        """The inputs by position. Raises InputError where some are missing or too many."""
+        names = ", ".join(self._names)
+        rest = self._names[len(inputs):]
+        if len(inputs) > len(self._names) or {*rest} != {*named}:
+            given = f"{len(inputs)}" + f" and {', '.join(named)} by name" * bool(named)
+            raise InputError(f"the step takes {len(self._names)} arrays, {names}; it got {given}")
+        return (*inputs, *(named[name] for name in rest))
+
+    def sync(self) -> None:
+        """Does nothing: the parameters are the model's own arrays, and always up to date."""
+
+    # -- the parameters and the optimizer's state --------------------------------------------------
+
+    def _forget(self, *_: Any) -> None:
+        """Is told that the optimizer has other states than before."""
+        self._storages = []
+
+    def _attach(self) -> None:
+        """Takes the arrays of the parameters and of the optimizer's state, which steps write."""
+        for each in self._trained:
+            _own(each.array)
+        for group in self._groups:
+            group.attach()
+        self._storages = [each.array._storage for each in self._trained]
+        for run in self._runs:
+            run.states = [self._state(number, name) for number, name in run.graph.states]
+            run.scalars = [self._number(group, name, dtype)
+                           for group, name, dtype in run.graph.numbers]
+
+    def _state(self, number: int, name: str) -> NDArray:
+        each = self._trained[number]
+        if name == SUM:
+            return self._sums[number]
+        if not name:
+            return _numbers(each.array)
+        group = next(g for g in self._groups if g.number == each.group)
+        return group.slots[id(each.array), name]
+
+    def _number(self, group: int, name: str, dtype: str) -> NDArray:
+        found = next(g for g in self._groups if g.number == group)
+        return found.number_array(name, dtype)
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the first group; setting it sets that of all groups."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    @lr.setter
+    def lr(self, lr: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    @property
+    def threads(self) -> int:
+        """The most threads of a step, 1 or more."""
+        return self._compiled.threads
+
+    @threads.setter
+    def threads(self, count: int) -> None:
+        for run in self._runs:
+            run.compiled.threads = count
+
+    def ir(self, stage: str = "fused") -> ir.Graph:
+        """Returns the graph of a stage: "traced", "fused", or the name of a pass."""
+        return self._compiled.ir(stage)
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The names that `ir` takes, in the order the passes ran."""
+        return self._compiled.stages
+
+    @property
+    def source(self) -> str:
+        """The generated Python that runs."""
+        return self._compiled.source
+
+    def asm(self) -> str:
+        """Returns the machine code of the kernels as text. Raises InputError where there is none.
+        """
+        return self._compiled.asm()
+
+    def explain(self) -> str:
+        """Returns what was compiled: the passes, the steps, and where each value lives."""
+        return self._compiled.explain()
+
+    def profile(self, *inputs: Any) -> Profile:
+        """Times each kernel of a step. The parameters stay what they are: copies are updated."""
+        if len(inputs) != len(self._names):
+            inputs = self._all_inputs(inputs, {})
+        with self._lock:
+            self._attach()
+            run = self._runs[0]
+            for group in self._groups:
+                group.prepare(self._switches)
+            states = [array.copy() for array in run.states]
+            return self._compiled.profile(*inputs, *run.scalars, *states)
+
+    def __repr__(self) -> str:
+        traced = self._runs[0].graph.graph
+        given = ", ".join(f"{v.name}: {v.type}" for v in traced.inputs[:len(self._names)])
+        return (f"<nncompile.TrainStep {traced.name}({given}), "
+                f"{type(self.optimizer).__name__} of {len(self._trained)} parameters>")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (self._make_again,)
+
+
+def _again(make: Callable[[], TrainStep]) -> TrainStep:
+    return make()
+
+
+class _Run:
+    """A compiled graph of a step, with the arrays that it is called with each time."""
+
+    def __init__(self, graph: StepGraph, compiled: CompiledModel) -> None:
+        self.graph, self.compiled = graph, compiled
+        self.scalars: list[NDArray] = []
+        self.states: list[NDArray] = []
+        self._call = compiled._loaded.call_into
+
+    def __call__(self, inputs: Sequence[Any], threads: int | None) -> Any:
+        if threads is None:
+            return self._call(*inputs, *self.scalars, *self.states)
+        return self._call(*inputs, *self.scalars, *self.states, threads=threads)
+
+
+class _Group:
+    """A group of the optimizer: the numbers of its next step, and the states of its parameters."""
+
+    def __init__(self, optimizer: Rule, number: int, trained: Sequence[Trained]) -> None:
+        self.optimizer, self.number = optimizer, number
+        self.members = [each for each in trained if each.group == number]
+        self.slots: dict[tuple[int, str], NDArray] = {}
+        self._arrays: dict[str, dict[str, NDArray]] = {}         # numbers by dtype and name
+        self._state: dict[str, Any] = {}         # what `numbers` is given: counters and slots
+        self._counters: dict[str, NDArray] = {}
+        self._next: dict[str, float] = {}
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of the group, as they are now."""
+        return self.optimizer.param_groups[self.number]
+
+    def attach(self) -> None:
+        """Takes the states that the optimizer has, or makes the first ones.
+
+        Raises InputError where the parameters of the group have made different numbers of steps.
+        """
+        states = [self.optimizer.state.get(each.array, {}) for each in self.members]
+        counts = [{name: float(state[name]) for name in self.optimizer.counters if name in state}
+                  for state in states]
+        if any(count != counts[0] for count in counts):
+            raise InputError(f"the parameters of group {self.number} of the optimizer have made "
+                             "different numbers of steps: put them into groups of their own")
+        self.slots = {}
+        for each, state in zip(self.members, states, strict=True):
+            for name in each.slots:
+                array = state.get(name)
+                if array is None:
+                    array = self.optimizer.initial(name, self.options, each.array)
+                self.slots[id(each.array), name] = np.require(
+                    array.numpy(), requirements=["C", "A", "W", "O"])
+        known = states[0].keys() if states else ()
+        self._state = dict(counts[0]) if counts else {}
+        self._state |= {name: True for name in known if name not in self._state}
+
+    def number_array(self, name: str, dtype: str) -> NDArray:
+        """Returns the array without dimensions that has a number of the next step."""
+        arrays = self._arrays.setdefault(dtype, {})
+        return arrays.setdefault(name, np.zeros((), DTYPES[dtype]))
+
+    def prepare(self, switches: Sequence[Mapping[str, bool]]) -> None:
+        """Computes the numbers of the next step. Raises InputError where an option was switched."""
+        options = self.options
+        if (on := self.optimizer.switches(options)) != switches[self.number]:
+            changed = [name for name in on if on[name] != switches[self.number][name]]
+            raise InputError(f"the option {changed[0]} of the optimizer was switched "
+                             f"{'on' if on[changed[0]] else 'off'} since the step was compiled: "
+                             "compile it again")
+        self._next = self.optimizer.numbers(options, self._state)
+        for arrays in self._arrays.values():
+            for name, array in arrays.items():
+                array[()] = self._next[name]
+
+    def count(self) -> None:
+        """Is told that a step was made: the optimizer's state shows it."""
+        counters = self.optimizer.counters
+        for name in counters:
+            self._state[name] = self._next[name]
+            if name in self._counters:
+                self._counters[name][()] = self._next[name]
+        if not self._counters or self._shown is not self.slots:
+            self._show()
+
+    _shown: Any = None
+
+    def _show(self) -> None:
+        """Puts the arrays that steps write into the optimizer's state."""
+        self._shown = self.slots
+        self._counters = {name: np.full((), self._next[name], np.float32)
+                          for name in self.optimizer.counters}
+        for each in self.members:
+            if not each.slots and not self._counters:
+                continue                         # as after an eager step, it has no state
+            state = self.optimizer.state[each.array]
+            for name in each.slots:
+                state[name] = _in_place(self.slots[id(each.array), name])
+                self._state[name] = True
+            for name, array in self._counters.items():
+                state[name] = _in_place(array)
+
+
+class _Fixed:
+    """The parameters and buffers that a step only reads, which may get other numbers.
+
+    A compiled graph has copies of them, in the layout of its kernels.
+    """
+
+    def __init__(self, steps: Sequence[tuple[StepGraph, CompiledModel]], model: Module) -> None:
+        self._compiled = [compiled for _, compiled in steps]
+        arrays = {id(bare(array._payload)): array for array in (
+            *model.parameters(), *model.buffers()) if isinstance(array, Array)}
+        self._read = [[(value, arrays[id(data)]) for value, data in graph.graph.data.items()
+                       if id(data) in arrays] for graph, _ in steps]
+        self._versions = self._now()
+
+    def _now(self) -> list[tuple[Any, int]]:
+        return [(array._storage, array._storage.version) for _, array in self._read[0]]
+
+    def update(self) -> None:
+        """Loads the numbers anew, where they were changed since."""
+        if not self._read[0] or (now := self._now()) == self._versions:
+            return
+        for compiled, read in zip(self._compiled, self._read, strict=True):
+            compiled._weights.load({value: _numbers(array) for value, array in read})
+        self._versions = now
+
+
+def _numbers(array: Array) -> NDArray:
+    """The ndarray of an array of the model."""
+    numbers: NDArray = bare(array._payload)
+    return numbers
+
+
+def _own(p: Array) -> None:
+    """Gives a parameter an ndarray that kernels can write where it is, if it has another."""
+    numbers = _numbers(p)
+    if not is_plain(numbers, DTYPES[p._type.dtype]) or not numbers.flags.writeable:
+        p._payload = np.array(numbers, DTYPES[p._type.dtype], order="C")
+
+
+def _in_place(numbers: NDArray) -> Array:
+    """An array whose changes in place go into this ndarray."""
+    array = object.__new__(Array)
+    array._in_memory = True
+    array._payload = numbers
+    return array

@@ -1,0 +1,264 @@
+"""The graph of a step: the gradient of a loss, and the update of each parameter.
+
+graph step(%x: f32[B, 4], %target: f32[B, 2], %lr: f32[]) -> f32[] {
+&weight: f32[2, 4]
+...
+%9: f32[2, 4] = mul(%8, %lr)       # weight update
+%10: f32[2, 4] = sub(&weight, %9)  # weight update
+&weight = %10
+return %4
+}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NoReturn
+
+import ir
+from ir import Error, Graph, TensorType, Value, Where
+from ir.graph import substitute
+from ir.records import dataclass, replace
+from nncompile.array import Array
+from nncompile.array.dispatch import current
+from nncompile.array.gradients import no_grad
+from nncompile.array.recording import Recorder
+from nncompile.array.tape import bare
+from nncompile.errors import InputError
+from nncompile.optim.rule import Rule
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A parameter that a step changes.
+
+    array: the parameter; name: its path in the model; group: the number of its group in the
+    optimizer; slots: the names of the arrays of its state.
+    """
+
+    array: Array
+    name: str
+    group: int
+    slots: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StepGraph:
+    """The graph of a step, and what its inputs are.
+
+    inputs:  how many inputs come from the caller. They are followed by
+    numbers: of each, the group, the name and the element type; they are arrays without dimensions.
+    states:  then come the states, of each the number of its parameter and the name of the slot; ""
+             is the parameter itself, and SUM what its gradients are accumulated in.
+    """
+
+    graph: Graph
+    inputs: int
+    numbers: tuple[tuple[int, str, str], ...]
+    states: tuple[tuple[int, str], ...]
+
+
+SUM = "accumulated"
+
+
+def trained_parameters(graph: Graph, optimizer: Rule) -> list[tuple[Trained, Value]]:
+    """Returns the parameters of the optimizer that the loss depends on, with their values.
+
+    Raises InputError where there is none, and where the forward has read the numbers of one.
+    """
+    values = {id(array): value for value, array in graph.data.items()}
+    read = {reading.name: reading.where for reading in graph.readings}
+    found = []
+    for number, group in enumerate(optimizer.param_groups):
+        on = optimizer.switches(group)
+        for p in group["params"]:
+            value = values.get(id(bare(p._payload)))
+            if value is None or not p.requires_grad or value.kind != "parameter":
+                continue
+            if value.name in read:
+                raise InputError(f"the forward reads the numbers of {value.name}, which a step "
+                                 f"changes, so that it would become another{read[value.name].note}")
+            found.append((Trained(p, value.name, number, optimizer.slots(on, p)), value))
+    if not found:
+        raise InputError("the loss depends on no parameter of the optimizer that requires a "
+                         "gradient: is it made of model.parameters() of this model?")
+    return found
+
+
+def step_graph(name: str, loss: Graph, optimizer: Rule,
+               trained: Sequence[tuple[Trained, Value]], clip_norm: float | None = None,
+               share: float = 1.0, applies: bool = True, accumulates: bool = False) -> StepGraph:
+    """Returns the graph of a step, of this name.
+
+    loss:        the graph whose output is the loss.
+    clip_norm:   the most that the norm of all gradients together may be.
+    share:       what gradients are multiplied by.
+    applies:     whether the parameters are updated; otherwise gradients are only accumulated.
+    accumulates: whether gradients are added to those of steps before.
+    Raises InputError where the loss is no scalar of floats.
+    """
+    [output] = loss.outputs[:1]
+    if len(loss.outputs) != 1 or output.type.shape != () or output.type.dtype not in ir.FLOATS:
+        got = ", ".join(str(v.type) for v in loss.outputs)
+        raise InputError(f"a step needs a loss, one number, and gets {got}: give loss= what makes "
+                         "one of the model's output, with a reduction such as mean")
+    gradient = ir.gradient(loss, of=0, wrt=[value for _, value in trained])
+    states = {value: Value(value.type, "state", value.name) for _, value in trained}
+    recorder = _Updates(name, gradient, states)
+    with no_grad():
+        recorder.run(lambda: _record(recorder, gradient, optimizer, trained, states, clip_norm,
+                                     share, applies, accumulates))
+    return StepGraph(recorder.graph(gradient.outputs[0]), len(loss.inputs),
+                     tuple(recorder.scalars), tuple(recorder.written))
+
+
+def _record(recorder: _Updates, gradient: Graph, optimizer: Rule,
+            trained: Sequence[tuple[Trained, Value]], states: Mapping[Value, Value],
+            clip_norm: float | None, share: float, applies: bool, accumulates: bool) -> None:
+    """Records what becomes of the gradients."""
+    gradients: list[Any] = [Array(v) for v in gradient.outputs[1:]]
+    gradients = [g if share == 1.0 else g * share for g in gradients]
+    sums: list[Value] = []
+    if accumulates:
+        for i, (each, value) in enumerate(trained):
+            recorder.about = f"{each.name} accumulate"
+            sums.append(recorder.state(each, SUM, value.type))
+            gradients[i] = Array(sums[-1]) + gradients[i]
+    if applies and clip_norm is not None:
+        recorder.about = "clip_norm"
+        gradients = _clipped(gradients, clip_norm)
+    for i, (each, value) in enumerate(trained):
+        recorder.about = f"{each.name} update"
+        if applies:
+            _update(recorder, optimizer, i, each, states[value], gradients[i])
+        else:
+            recorder.write((i, ""), states[value], Array(states[value]))
+    for i, total in enumerate(sums):
+        new = Array(total).new_zeros(total.type.shape) if applies else gradients[i]
+        recorder.write((i, SUM), total, new)
+
+
+def _clipped(gradients: Sequence[Any], most: float) -> list[Any]:
+    """Returns gradients whose norm together is at most so much, as torch's clip_grad_norm_.
+
+    They are multiplied by most / (norm + 1e-6) where that is less than 1.
+    """
+    squares = [(g * g).sum() for g in gradients]
+    total = squares[0]
+    for square in squares[1:]:
+        total = total + square
+    factor = (most / (total.sqrt() + 1e-6)).clamp(max=1.0)
+    return [g * factor for g in gradients]
+
+
+def _update(recorder: _Updates, optimizer: Rule, number: int, each: Trained, state: Value, g: Any
+            ) -> None:
+    """Records the update of a parameter and of its slots."""
+    group = optimizer.param_groups[each.group]
+    on = optimizer.switches(group)
+    slots = {name: recorder.state(each, name, optimizer.initial(name, group, each.array).type)
+             for name in each.slots}
+    given = {name: Array(value) for name, value in slots.items()}
+    numbers = _Numbers(recorder, each.group, state.type.dtype)
+    new, after = optimizer.update(Array(state), g, given, numbers, on)
+    recorder.write((number, ""), state, new)
+    for name, value in slots.items():
+        recorder.write((number, name), value, after[name])
+
+
+class _Numbers(dict[str, Any]):
+    """The numbers of an update: each that it asks for becomes an input of the graph."""
+
+    def __init__(self, recorder: _Updates, group: int, dtype: str) -> None:
+        super().__init__()
+        self._recorder, self._group, self._dtype = recorder, group, dtype
+
+    def __missing__(self, name: str) -> Array:
+        return Array(self._recorder.scalar(self._group, name, self._dtype))
+
+
+class _Updates(Recorder):
+    """Records updates behind the nodes of a gradient, whose parameters become states."""
+
+    def __init__(self, name: str, gradient: Graph, states: Mapping[Value, Value]) -> None:
+        super().__init__()
+        self._name, self._gradient, self._states = name, gradient, states
+        self.builder.nodes += [substitute(node, states) for node in gradient.nodes]
+        self.builder.data.update({v: a for v, a in gradient.data.items() if v not in states})
+        self.known |= {*gradient.inputs, *gradient.params, *states.values(),
+                       *(node.result for node in gradient.nodes)}
+        self.scalars: list[tuple[int, str, str]] = []
+        self._scalar_values: list[Value] = []
+        self.written: list[tuple[int, str]] = []
+        self._new: dict[Value, Value] = {}
+        self.about = ""
+
+    def run(self, record: Callable[[], None]) -> None:
+        """Calls a function whose ops are recorded."""
+        recording = current.set(self)
+        try:
+            record()
+        finally:
+            current.reset(recording)
+
+    def where(self) -> Where:
+        return Where(self.about)
+
+    def fail(self, message: str, operands: Iterable[Any]) -> NoReturn:
+        raise Error(f"{message}\n  layer: {self.about}")
+
+    def check_random(self, what: str) -> None:
+        raise Error(f"{what} draws at random in an optimizer's update")
+
+    def scalar(self, group: int, name: str, dtype: str) -> Value:
+        """Returns the input that is a number of a group."""
+        key = group, name, dtype
+        if key not in self.scalars:
+            of_group = f"{name}.{group}" if group else name
+            taken = {v.name for v in (*self._gradient.inputs, *self._scalar_values)}
+            while of_group in taken:
+                of_group += "_"
+            self.scalars.append(key)
+            self._scalar_values.append(Value(TensorType(dtype, ()), "input", of_group))
+            self.known.add(self._scalar_values[-1])
+        return self._scalar_values[self.scalars.index(key)]
+
+    def state(self, each: Trained, name: str, type_: TensorType) -> Value:
+        """Returns a state that belongs to a parameter."""
+        value = Value(TensorType(type_.dtype, type_.shape), "state", f"{each.name}.{name}")
+        self.known.add(value)
+        return value
+
+    def write(self, what: tuple[int, str], state: Value, new: Array) -> None:
+        """Makes this the new value of a state. Raises Error where the type is another."""
+        value = self.value(new._as_operand())
+        if value.type != state.type:
+            raise Error(f"the update of {state.name} is {value.type}, not {state.type}")
+        self.written.append(what)
+        self._new[state] = value
+
+    def graph(self, loss: Value) -> Graph:
+        """Returns the graph of what was recorded."""
+        gradient = self._gradient
+        constants = tuple(v for v in self.builder.declared if v.kind == "constant")
+        params = tuple(p for p in gradient.params if p not in self._states)
+        taken = {p.name for p in params if p.kind == "constant"}
+        renamed = {c: replace(c, name=_fresh(c.name, taken)) for c in constants}
+        nodes = tuple(substitute(node, renamed) for node in self.builder.nodes)
+        outputs = (loss, *self._new.values())
+        made = replace(
+            gradient, name=self._name,
+            inputs=(*gradient.inputs, *self._scalar_values, *self._new),
+            params=(*params, *renamed.values()), nodes=nodes,
+            outputs=tuple(renamed.get(o, o) for o in outputs),
+            data={renamed.get(v, v): a for v, a in self.builder.data.items()})
+        ir.verify(made)
+        return made
+
+
+def _fresh(name: str, taken: set[str]) -> str:
+    """A name that no other constant has."""
+    while name in taken:
+        name = f"{name}u"
+    taken.add(name)
+    return name
