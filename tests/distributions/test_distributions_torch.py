@@ -389,3 +389,23 @@ def test_names_are_found_where_torch_has_them():
     assert repr(D.constraints.positive) == repr(TD.constraints.positive)
     with pytest.raises(nncompile.Error, match="not in nncompile"):
         D.VonMises(0.0, 1.0)()
+
+
+@pytest.mark.parametrize("name, make, parameters, value", CASES, ids=IDS)
+def test_gradients_of_the_log_density(name, make, parameters, value):
+    ours = [nncompile.tensor(p).requires_grad_() for p in parameters]
+    theirs = [torch.tensor(p).requires_grad_() for p in parameters]
+    make(D, *ours).log_prob(nncompile.tensor(value)).sum().backward()
+    make(TD, *theirs).log_prob(torch.tensor(value)).sum().backward()
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one.grad.numpy(), other.grad.numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_samples_have_gradients_where_they_are_functions_of_the_parameters():
+    loc, scale = (nncompile.tensor(p).requires_grad_() for p in (REAL, POSITIVE))
+    drawn = D.Normal(loc, scale).rsample()
+    drawn.sum().backward()
+    np.testing.assert_allclose(loc.grad.numpy(), 1)
+    noise = (drawn.detach() - loc.detach()) / scale.detach()
+    np.testing.assert_allclose(scale.grad.numpy(), noise.numpy(), rtol=1e-4, atol=1e-5)
+    assert not D.Normal(loc, scale).sample().requires_grad
