@@ -10,12 +10,12 @@ import numpy as np
 
 from ir import DTYPES, DimExpr, Error, same
 from ir.float_mode import StandardFloats
-from ir.types import INTEGERS
+from ir.types import INTEGERS, Dim, floor_div
 from nncompile.array.array import Array, apply, arrays, constant, in_type
 from nncompile.array.core import DType, check_device, data_of, describe, filled
 from nncompile.array.dtypes import DEFAULT_FLOAT, Scalar, name_of, result_type, scalar_type
 from nncompile.array.indexing import axis_of, flat
-from nncompile.array.sizes import is_traced
+from nncompile.array.sizes import is_traced, size_of_graph
 from nncompile.errors import InputError
 
 
@@ -72,7 +72,7 @@ def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: DType = None, d
     """Returns the vector start, start + step, ... up to but not including `end`.
 
     arange(end) starts at 0. The default dtype is int64 where all arguments are integers, else
-    float32. In a trace, `end` may be a symbolic size if start is a number and step is 1.
+    float32. In a trace, start and end may be symbolic sizes if step is a whole number.
     Raises Error for a step of 0 or one that leads away from the end.
     """
     check_device(device)
@@ -83,12 +83,9 @@ def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: DType = None, d
     if name == "bool":
         raise Error("arange makes numbers, not bools")
     if isinstance(start, DimExpr) or isinstance(end, DimExpr):
-        if step != 1:
-            raise Error(f"arange to {end} takes the step 1, not {step}")
-        numbers = apply("iota", shape=(end - start,), axis=0, dtype=name)
-        if isinstance(start, DimExpr):
-            raise Error(f"arange starts at a number, not at {start}")
-        return numbers if start == 0 else numbers.add(start)
+        numbers = apply("iota", shape=(_steps(start, end, step),), axis=0, dtype=name)
+        numbers = numbers if step == 1 else numbers.mul(step)
+        return numbers if same(start, 0) else numbers.add(start)
     if name in INTEGERS:                         # so torch counts: arange(0.0, 2.5, dtype=int64)
         start, end, step = int(start), int(end), int(step)
     count = math.ceil((end - start) / step) if step else -1
@@ -99,6 +96,15 @@ def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: DType = None, d
         return numbers._cast(name)
     exact = "i64" if all(isinstance(n, int) for n in given) else "f64"
     return numbers._cast(exact).mul(step).add(start)._cast(name)
+
+
+def _steps(start: Any, end: Any, step: Any) -> Dim:
+    """Returns how many steps lead from one size to another. Raises Error for a step that is none.
+    """
+    if not isinstance(step, int) or isinstance(step, DimExpr) or step == 0:
+        raise Error(f"arange from {start} to {end} takes a whole number as its step, not {step}")
+    way = size_of_graph(end) - size_of_graph(start)
+    return floor_div(way + step - 1, step) if step > 0 else floor_div(-way - step - 1, -step)
 
 
 def linspace(start: float, end: float, steps: int, *, dtype: DType = None, device: Any = None

@@ -79,9 +79,12 @@ def test_a_call_that_would_take_another_branch_is_refused_or_right(function, exa
     lambda x: x * (x.shape[0] / x.shape[1]),
     lambda x: F.pad(x, (0, 0, 0, -x.shape[1] % 4)),
     lambda x: torch.arange(x.shape[1])[None, :, None] + x,
+    lambda x: torch.arange(x.shape[1] - 1, -1, -1)[None, :, None] + x,
+    lambda x: torch.arange(x.shape[0], x.shape[0] + 2 * x.shape[1], 2)[:, None] + x,
     lambda x: x.reshape(-1, 4).reshape(x.shape),
     lambda x: x[:, -1],
-], ids=["half", "mean", "root", "ratio", "pad", "arange", "reshape", "last"])
+], ids=["half", "mean", "root", "ratio", "pad", "arange", "backwards", "from a size", "reshape",
+        "last"])
 def test_computing_with_sizes(function):
     fast = nncompile.compile(Forward(function).eval(), "f32[B, T, 4]", check=True)
     for shape in SHAPES:
@@ -167,3 +170,15 @@ def test_cells(cell):
     module = Step().eval()
     fast = nncompile.compile(module, "f32[B, 4]")
     agree(fast, module, floats(3, 4))
+
+
+def test_check_takes_the_truth_where_torch_overflows_and_finds_what_is_wrong():
+    """The variance of a row of 3e38 is infinite in float32, and so torch gives NaN."""
+    module = nn.Sequential(nn.LayerNorm(6), nn.Linear(6, 3)).eval()
+    fast = nncompile.compile(module, "f32[B, 6]", check=True)
+    row = np.array([[3e38, -3e38, 1, 2, 3, 4]], np.float32)
+    assert np.isfinite(fast(row)).all() and not np.isfinite(module(torch.from_numpy(row)).detach()
+                                                            .numpy()).any()
+    from nncompile.importers.torch import import_torch
+    with pytest.raises(nncompile.CompileError, match="output 0 differs from torch's"):
+        import_torch(module, "f32[B, 6]").check(lambda x: fast(x) + np.float32(1e-2))

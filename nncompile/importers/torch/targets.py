@@ -100,6 +100,12 @@ def _pad(x: Array, pad: Any, mode: str = "constant", value: Any = None) -> Any:
     return F.pad(x, list(pad), mode, value)
 
 
+def _pad_with(mode: str) -> Target:
+    def padded(x: Array, pad: Any) -> Any:
+        return F.pad(x, list(pad), mode)
+    return padded
+
+
 def _index(x: Array, indices: Sequence[Any]) -> Any:
     key = tuple(slice(None) if index is None else index for index in indices)
     return x[key]
@@ -188,6 +194,21 @@ def _scalar_tensor(value: Any, *, dtype: Any = None) -> Any:
 def _layer_norm(x: Array, shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5,
                 cudnn_enable: bool = True) -> Any:
     return F.layer_norm(x, list(shape), weight, bias, eps)
+
+
+def _native_layer_norm(x: Array, shape: Any, weight: Any, bias: Any, eps: float) -> Any:
+    axes = tuple(range(-len(shape), 0))
+    spread = f.var(x, axes, correction=0, keepdim=True)
+    return _layer_norm(x, shape, weight, bias, eps), f.mean(x, axes, True), f.rsqrt(spread + eps)
+
+
+def _native_group_norm(x: Array, weight: Any, bias: Any, rows: Any, channels: Any, inner: Any,
+                       groups: int, eps: float) -> Any:
+    return (F.group_norm(x, groups, weight, bias, eps),)
+
+
+def _cdist(x: Array, y: Array, p: float, compute_mode: int | None = None) -> Any:
+    return (x.unsqueeze(-2) - y.unsqueeze(-3)).norm(p, -1)
 
 
 def _rms_norm(x: Array, shape: Any, weight: Any = None, eps: float | None = None) -> Any:
@@ -364,7 +385,8 @@ TARGETS: dict[str, Target] = {
         argmin.default scatter.src scatter_add.default any.default any.dim all.default all.dim
         prod.default prod.dim_int
         sum.default mean.default logsumexp.default zeros_like.default ones_like.default
-        full_like.default """, f, Array, F),
+        full_like.default copysign.Tensor copysign.Scalar cumprod.default erfinv.default
+        unfold.default """, f, Array, F),
     **_named("""
         celu.default gelu.default glu.default hardshrink.default hardsigmoid.default
         hardswish.default hardtanh.default leaky_relu.default mish.default prelu.default
@@ -385,6 +407,8 @@ TARGETS: dict[str, Target] = {
     "slice.Tensor": _slice, "squeeze.dim": _squeeze, "squeeze.dims": _squeeze,
     "squeeze.default": _squeeze, "expand.default": _expand, "split.Tensor": _split,
     "split_with_sizes.default": _split, "constant_pad_nd.default": _constant_pad,
+    **{f"reflection_pad{axes}d.default": _pad_with("reflect") for axes in (1, 2, 3)},
+    **{f"replication_pad{axes}d.default": _pad_with("replicate") for axes in (1, 2, 3)},
     "pad.default": _pad, "index.Tensor": _index, "index_put.default": _index_put,
     "copy.default": _copy, "fill.Scalar": _fill, "select_scatter.default": _select_scatter,
     "slice_scatter.default": _slice_scatter,
@@ -397,12 +421,15 @@ TARGETS: dict[str, Target] = {
     "repeat.default": lambda x, repeats: x.repeat(*repeats),
     "flip.default": lambda x, dims: x.flip(*dims),
     # new arrays
+    "empty.memory_format": _zeros,               # numbers that nobody may look at
     "full.default": _full, "zeros.default": _zeros, "ones.default": _ones,
     "new_zeros.default": _new(0), "new_ones.default": _new(1), "new_full.default": _new_full,
     "arange.default": _arange, "arange.start": _arange_start, "arange.start_step": _arange_start,
     "scalar_tensor.default": _scalar_tensor,
     # products, rows and tables
     "layer_norm.default": _layer_norm, "rms_norm.default": _rms_norm,
+    "native_layer_norm.default": _native_layer_norm,
+    "native_group_norm.default": _native_group_norm, "_cdist_forward.default": _cdist,
     "group_norm.default": _group_norm, "batch_norm.default": _batch_norm,
     "instance_norm.default": _instance_norm,
     "_native_batch_norm_legit_no_training.default": _native_batch_norm,
