@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ir import NDArray
+from ir import DTYPES, NDArray
 from nncompile.errors import CompileError
 from nncompile.importers.imported import EstimatorFacts
 
@@ -18,29 +18,42 @@ def check_against_sklearn(estimator: Any, facts: EstimatorFacts, compiled: Any) 
 
     Inputs that the estimator refuses prove nothing; where it takes none, that is an error too.
     """
+    # A dependency of scikit-learn. Its threads wait for each other longer than these rows take.
+    from threadpoolctl import threadpool_limits
     random, tried = np.random.default_rng(0), 0
-    for rows in _ROWS:
+    with threadpool_limits(1):
         for kind in ("normal", "wide", "zero", "missing"):
-            x = random.standard_normal((rows, facts.features))
-            x = x * {"normal": 1.0, "wide": 100.0, "zero": 0.0, "missing": 1.0}[kind]
-            if kind == "missing":
-                x[random.random(x.shape) < 0.3] = np.nan
-            x = x.astype({"f64": np.float64, "f32": np.float32}[facts.dtype])
+            x = _inputs(random, kind, facts)
             for name in facts.labels:
-                try:
-                    expected = getattr(estimator, name)(x)
-                except ValueError:               # it does not take NaN
-                    continue
-                tried += 1
-                found = getattr(compiled, name)(x)
-                if name == "predict_log_proba":  # that of a tiny one magnifies its rounding
-                    found, expected = np.exp(found), np.exp(expected)
-                if why := _difference(np.asarray(found), np.asarray(expected), facts.dtype):
-                    raise CompileError(f"{facts.title}.{name} differs from scikit-learn's, for "
-                                       f"{rows} rows of {kind} inputs: {why}")
+                tried += _check_method(estimator, facts, compiled, name, kind, x)
     if not tried:
         raise CompileError(f"{facts.title} could not be checked: it takes none of the inputs "
                            "that were tried")
+
+
+def _inputs(random: np.random.Generator, kind: str, facts: EstimatorFacts) -> NDArray:
+    x = random.standard_normal((sum(_ROWS), facts.features))
+    x = x * {"normal": 1.0, "wide": 100.0, "zero": 0.0, "missing": 1.0}[kind]
+    if kind == "missing":
+        x[random.random(x.shape) < 0.3] = np.nan
+    return x.astype(DTYPES[facts.dtype])
+
+
+def _check_method(estimator: Any, facts: EstimatorFacts, compiled: Any, name: str, kind: str,
+                  x: NDArray) -> bool:
+    """Compares a method in batches of several sizes; returns whether the estimator takes x."""
+    try:
+        expected = np.asarray(getattr(estimator, name)(x))
+    except ValueError:                           # it does not take NaN
+        return False
+    for part in np.split(np.arange(len(x)), np.cumsum(_ROWS)[:-1]):
+        found, wanted = np.asarray(getattr(compiled, name)(x[part])), expected[part]
+        if name == "predict_log_proba":          # that of a tiny one magnifies its rounding
+            found, wanted = np.exp(found), np.exp(wanted)
+        if why := _difference(found, wanted, facts.dtype):
+            raise CompileError(f"{facts.title}.{name} differs from scikit-learn's, for "
+                               f"{len(part)} rows of {kind} inputs: {why}")
+    return True
 
 
 def _difference(ours: NDArray, theirs: NDArray, dtype: str) -> str:
