@@ -33,7 +33,7 @@ from nncompile.bench.contender import (
     reason,
 )
 from nncompile.bench.machine import describe, others_seconds
-from nncompile.bench.peers import Way
+from nncompile.bench.peers import Peer, Way
 from nncompile.bench.report import OURS, Report, Result, Row
 from nncompile.compiler import compile
 from nncompile.errors import Error
@@ -48,21 +48,25 @@ Timed: TypeAlias = Callable[[int], Lap]       # a number of calls -> what one to
 
 def bench(model: Module | ir.Graph, inputs: Sequence[str | NDArray], *, batches: Sequence[int],
           threads: Sequence[int], peers: Sequence[str] = DEFAULT_PEERS,
+          own_peers: Mapping[str, Peer] | None = None,
           sizes: Mapping[str, int] | None = None, rounds: int = 9, seconds: float = 0.02,
           park: float = PARK, title: str = "",
           watch: Callable[[Report, Row], None] = lambda report, row: None) -> Report:
     """Times a model beside its peers at every batch size and thread count.
 
+    own_peers: what else is timed, by name: peers of this model alone.
     inputs: as for `compile`. Their first named size is the batch; `sizes` gives the others.
     seconds: about how long a contender is timed in each of the `rounds`.
     watch: is called with each row when it is measured.
     """
     begin = time.perf_counter()
     compiled = compile(model, *inputs)
-    report = Report(title, describe(), time.perf_counter() - begin, tuple(peers), rounds)
+    also = dict(own_peers or {})
+    report = Report(title, describe(), time.perf_counter() - begin, (*also, *peers), rounds)
     graph = compiled.ir("traced")
     for count in threads:
-        own: dict[str, Contender] = {OURS: Here(OURS, graph, count, ours(compiled))}
+        own: dict[str, Contender] = {name: Here(name, graph, count, peer) for name, peer in
+                                     ({OURS: ours(compiled)} | also).items()}
         with started(graph, peers, count, OWN_PROCESS) as others:
             for batch in batches:
                 at = batch_sizes(graph, batch, sizes or {})

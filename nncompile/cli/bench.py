@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import ir
 from ir.check import with_data
 from nncompile.cli.command import Command, Given, Option
-from nncompile.cli.inputs import INPUT, MODEL, model_and_inputs
+from nncompile.cli.inputs import INPUT, MODEL, model_inputs_and_peers
 from nncompile.cli.values import names, positive, positives, size
 from nncompile.errors import InputError
 from nncompile.targets import TARGETS
@@ -22,8 +22,12 @@ def _bench(given: Given) -> int:
     from nncompile.bench import bench as bench_cpu
 
     on_cpu = given.target == "cpu"
-    known = list(PEERS if on_cpu else DEVICE_PEERS)
-    default = list(DEFAULT_PEERS if on_cpu else DEVICE_PEERS)
+    if given.json is not None and not given.json.parent.is_dir():
+        raise InputError(f"--json {given.json}: there is no folder {given.json.parent}")
+    model, inputs, own = model_inputs_and_peers(given)
+    own = own if on_cpu else {}
+    known = [*own, *(PEERS if on_cpu else DEVICE_PEERS)]
+    default = [*own, *(DEFAULT_PEERS if on_cpu else DEVICE_PEERS)]
     peers = default if given.vs is None else given.vs
     if unknown := set(peers) - set(known):
         raise InputError(f"there is no peer {', '.join(sorted(unknown))}; there are "
@@ -32,16 +36,15 @@ def _bench(given: Given) -> int:
     def watch(report: Report, row: Row) -> None:
         print(*[report.header()] * (len(report.rows) == 1), report.row(row), sep="\n", flush=True)
 
-    if given.json is not None and not given.json.parent.is_dir():
-        raise InputError(f"--json {given.json}: there is no folder {given.json.parent}")
-    model, inputs = model_and_inputs(given)
     if isinstance(model, ir.Graph) and any(v not in model.data for v in model.params):
         model = with_data(model)
         print(f"weights: {given.model} has none, so these are seeded random numbers\n")
-    same = {"peers": peers, "sizes": dict(given.size), "rounds": given.rounds,
-            "title": given.model, "watch": watch}
+    same = {"peers": [name for name in peers if name not in own], "sizes": dict(given.size),
+            "rounds": given.rounds, "title": given.model, "watch": watch}
     report = (bench_cpu(model, inputs, batches=given.batch or [1, 64, 1024],
-                        threads=given.threads, **same) if on_cpu else
+                        threads=given.threads,
+                        own_peers={n: p for n, p in own.items() if n in peers}, **same)
+              if on_cpu else
               bench_device(model, inputs, batches=given.batch or [1, 64, 4096],
                            target=given.target, **same))
     print(f"\n{report.notes()}")

@@ -81,14 +81,20 @@ def model_and_inputs(given: Given) -> tuple[Module | ir.Graph, list[Any]]:
 
     Raises InputError for inputs of a graph, which says itself what they are.
     """
+    return model_inputs_and_peers(given)[:2]
+
+
+def model_inputs_and_peers(given: Given) -> tuple[Module | ir.Graph, list[Any], dict[str, Any]]:
+    """Returns the same, and what the model brings to be timed beside it, such as scikit-learn."""
     inputs: list[Any] = [*read_inputs(given.input or ())]
     if is_graph_file(given.model):
         if inputs:
             raise InputError(f"{given.model} says what its inputs are: leave --input out")
-        return load_graph(given.model), []
+        return load_graph(given.model), [], {}
     model, declared = load_model(given.model)
     inputs = inputs or declared or (
         guessed_inputs(model, given.model.rpartition(":")[2]) if hasattr(model, "forward") else [])
     if (importer := importer_of(model)) is not None:
-        return importer(model, *inputs).graph, []
-    return model, inputs
+        imported = importer(model, *inputs)
+        return imported.graph, [], dict(getattr(imported, "peers", {}))
+    return model, inputs, {}

@@ -51,15 +51,21 @@ class ImportedEstimator:
     """The methods of an estimator as graphs, of X to the result and to whether X was legal.
 
     check: compares a compiled estimator with the estimator itself, and raises CompileError where
-    they differ.
+    they differ. peers: what the benchmark times beside the graph, by name.
     """
 
     facts: EstimatorFacts
     graphs: Mapping[str, ir.Graph]
     check: Callable[[Any], None]
+    peers: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def method(self) -> str:
+        """The name of the method that says most: probabilities rather than labels."""
+        order = ("predict_proba", "decision_function", "predict", "transform", "score_samples")
+        return next(name for name in (*order, *self.graphs) if name in self.graphs)
 
     @property
     def graph(self) -> ir.Graph:
-        """The graph of the method that says most: probabilities rather than labels."""
-        order = ("predict_proba", "decision_function", "predict", "transform", "score_samples")
-        return self.graphs[next(name for name in (*order, *self.graphs) if name in self.graphs)]
+        """The graph of that method."""
+        return self.graphs[self.method]

@@ -1,6 +1,7 @@
 """Estimators of scikit-learn, compiled, beside scikit-learn itself."""
 from __future__ import annotations
 
+import json
 import pickle
 from typing import Any
 
@@ -386,6 +387,28 @@ def test_inputs_and_other_dtypes_are_refused() -> None:
         nncompile.compile(model, X)
     with pytest.raises(InputError, match="float64 or float32"):
         nncompile.compile(model, dtype="float16")
+
+
+@pytest.mark.parametrize("made", ["LogisticRegression().fit(X, y)",
+                                  "RandomForestClassifier(3).fit(X, y)",
+                                  "LinearSVC().fit(X, y)", "Perceptron().fit(X, y)",
+                                  "KMeans(3).fit(X)"])
+def test_bench_times_scikit_learn_beside_it(made: str, tmp_path: Any, capsys: Any) -> None:
+    from nncompile.cli import main
+    file = tmp_path / "model.py"
+    file.write_text("import numpy as np\nfrom sklearn.linear_model import *\n"
+                    "from sklearn.cluster import KMeans\nfrom sklearn.svm import LinearSVC\n"
+                    "from sklearn.ensemble import RandomForestClassifier\n"
+                    "X = np.random.default_rng(0).standard_normal((60, 4))\n"
+                    f"y = np.array(['no', 'yes'])[(X[:, 0] > 0).astype(int)]\nnet = {made}\n")
+    figures = tmp_path / "figures.json"
+    assert main(["bench", f"{file}:net", "--batch", "1,7", "--rounds", "1", "--vs",
+                 "sklearn,onnxruntime", "--json", str(figures)]) == 0
+    assert "sklearn" in capsys.readouterr().out
+    rows = json.loads(figures.read_text())["rows"]
+    assert [row["batch"] for row in rows] == [1, 7]
+    for row in rows:
+        assert all(row["results"][name]["seconds"] for name in ("nncompile", "sklearn"))
 
 
 def test_show_takes_an_estimator_and_run_says_why_not(tmp_path: Any, capsys: Any) -> None:

@@ -9,10 +9,11 @@ import numpy as np
 
 import ir
 from ir.float_mode import StandardFloats
+from ir.records import replace
 from nncompile.errors import InputError
 from nncompile.importers.imported import EstimatorFacts, ImportedEstimator
 from nncompile.importers.obstacles import Obstacles
-from nncompile.importers.sklearn.check import check_against_sklearn
+from nncompile.importers.sklearn.check import check_against_sklearn, timed_against
 from nncompile.importers.sklearn.importer import METHODS, ImportedMethod, Importer
 
 
@@ -25,7 +26,9 @@ def import_estimator(estimator: Any, *inputs: Any, methods: Sequence[str] | None
     found = _imported(estimator, kind, wanted)
     facts = _facts(estimator, kind, found)
     graphs = {name: method.graph for name, method in found.items()}
-    return ImportedEstimator(facts, graphs, partial(check_against_sklearn, estimator, facts))
+    check = partial(check_against_sklearn, estimator, facts)
+    plain = ImportedEstimator(facts, graphs, check)
+    return replace(plain, peers={"sklearn": timed_against(estimator, facts, plain.method)})
 
 
 def _kind(dtype: Any) -> str:

@@ -1,10 +1,12 @@
 """Compares compiled methods with the estimator's own, on random and on edge inputs."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+import ir
 from ir import DTYPES, NDArray
 from nncompile.errors import CompileError
 from nncompile.importers.imported import EstimatorFacts
@@ -29,6 +31,25 @@ def check_against_sklearn(estimator: Any, facts: EstimatorFacts, compiled: Any) 
     if not tried:
         raise CompileError(f"{facts.title} could not be checked: it takes none of the inputs "
                            "that were tried")
+
+
+def timed_against(estimator: Any, facts: EstimatorFacts, method: str) -> Any:
+    """Returns the estimator's own method as a peer of the benchmark: it gives what the graph gives.
+    """
+    call, classes = getattr(estimator, method), facts.labels[method]
+
+    def ways(graph: ir.Graph, arrays: Sequence[NDArray], threads: int) -> list[Any]:
+        (x,) = arrays
+
+        def run() -> list[NDArray]:
+            found = np.asarray(call(x))
+            positions = found if classes is None else np.argmax(
+                found[:, None] == classes, axis=1)
+            return [positions, np.asarray(True)]
+
+        return [run]
+
+    return ways
 
 
 def _inputs(random: np.random.Generator, kind: str, facts: EstimatorFacts) -> NDArray:

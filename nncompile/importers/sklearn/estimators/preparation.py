@@ -8,6 +8,7 @@ import numpy as np
 from ir import Error
 from nncompile.array import Array
 from nncompile.array.creation import cat
+from nncompile.importers.sklearn.estimators.intervals import counted
 from nncompile.importers.sklearn.fitted import Fitted, Method, Row, apply, width
 
 
@@ -137,12 +138,7 @@ def _binned(f: Fitted, x: Array) -> Array:
     if f.get("dtype") not in (None, np.float64):
         raise Error(f"dtype={f.get('dtype')!r} is not supported")
     inner = [np.asarray(edges)[1:-1] for edges in f.get("bin_edges_")]
-    most = max([len(edges) for edges in inner])
-    table = np.full((len(inner), most), np.inf)
-    for row, edges in zip(table, inner, strict=True):
-        row[:len(edges)] = edges
-    above = apply("ge", x.unsqueeze(2), f.weight("bin_edges_", table))
-    bins = f.result(above).sum(2)
+    bins = f.result(counted(f, x, inner, True))
     if f.get("encode") == "ordinal":
         return bins
     counts = f.numbers("n_bins_").astype(np.int64)
