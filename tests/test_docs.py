@@ -34,7 +34,7 @@ from nncompile import cli
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "ir/README.md",
          *sorted((ROOT / "docs").rglob("*.md"))]
-FENCE = re.compile(r'^(?:<!-- (?P<marker>.*?) -->\n)?```(?P<language>\w*)'
+FENCE = re.compile(r'^(?:<!-- (?P<marker>[^\n]*) -->\n)?```(?P<language>\w*)'
                    r'(?: title="(?P<title>[^"]*)")?\n(?P<text>.*?)^```$', re.DOTALL | re.MULTILINE)
 SHOWN = {"", "diff", "dockerfile", "mermaid", "toml"}
 
