@@ -1,6 +1,7 @@
 """Files of weights: safetensors, read and written by its own package, and NumPy's .npz."""
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Mapping
 from os import PathLike, fspath
@@ -36,9 +37,11 @@ def load_file(path: str | PathLike[str], *, widen: bool = False) -> dict[str, ND
         with safetensors.safe_open(fspath(path), framework="numpy") as file:
             types = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
             _check_types(path, types, widen)
+            _check_names(path)
             arrays = {name: file.get_tensor(name) for name, type_ in types.items()
                       if type_ != "BF16"}
-    except (OSError, safetensors.SafetensorError) as error:
+    # ValueError: a shape such as [2**62, 0], which is legal in a file and not in NumPy
+    except (OSError, ValueError, safetensors.SafetensorError) as error:
         raise InputError(f"{fspath(path)} is not a whole safetensors file: {error}") from None
     if "BF16" in types.values():
         arrays |= _bfloat16s(safetensors, path)
@@ -50,6 +53,21 @@ def _check_regular(path: str | PathLike[str]) -> None:
     if not Path(path).is_file():
         raise InputError(f"there is no file {fspath(path)!r}" if not Path(path).exists() else
                          f"{fspath(path)} is not a file that can be read as a whole")
+
+
+def _check_names(path: str | PathLike[str]) -> None:
+    """Raises InputError where a header names an array twice, of which the package takes one."""
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            twice = next(name for k, (name, _) in enumerate(pairs)
+                         if name in {other for other, _ in pairs[:k]})
+            raise InputError(f"{fspath(path)} is not a whole safetensors file: its header has "
+                             f"{twice!r} twice")
+        return found
+    with open(path, "rb") as file:
+        size = int.from_bytes(file.read(8), "little")      # which the package has checked
+        json.loads(file.read(size), object_pairs_hook=once)
 
 
 def _check_types(path: str | PathLike[str], types: Mapping[str, str], widen: bool) -> None:

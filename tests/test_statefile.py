@@ -1,4 +1,5 @@
 """Files of weights: what torch's safetensors writes is read, and the other way round."""
+import json
 import os
 import subprocess
 import sys
@@ -90,6 +91,41 @@ def test_any_prefix_and_any_flipped_byte_is_a_clear_error_or_a_file(tmp_path: Pa
             assert str(path) in str(error)
             refused += 1
     assert refused > len(whole)
+
+
+def entry(start, end, shape, dtype="F32"):
+    return {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
+
+
+HOSTILE = {
+    "a header of 2**63 bytes": ({}, b"", 2**63), "a header of 2**40 bytes": ({}, b"", 2**40),
+    "a header of 100 MB": ({}, b"", 100_000_001),
+    "overlapping arrays": ({"a": entry(0, 8, [2]), "b": entry(4, 12, [2])}, bytes(12)),
+    "a hole": ({"a": entry(0, 4, [1]), "b": entry(8, 12, [1])}, bytes(12)),
+    "too little data": ({"a": entry(0, 8, [2])}, bytes(4)),
+    "too much data": ({"a": entry(0, 8, [2])}, bytes(12)),
+    "a wrong length": ({"a": entry(0, 8, [3])}, bytes(8)),
+    "an end before the start": ({"a": entry(8, 0, [2])}, bytes(8)),
+    "a shape that overflows": ({"a": entry(0, 8, [2**62, 2**62])}, bytes(8)),
+    "a shape that NumPy cannot have": ({"a": entry(0, 0, [2**62, 0])}, b""),
+    "a negative size": ({"a": entry(0, 8, [-2])}, bytes(8)),
+    "a dtype that is none": ({"a": entry(0, 8, [2], "F99")}, bytes(8)),
+    "a name twice": (b'{"a":%s,"a":%s}' % ((json.dumps(entry(0, 4, [1])).encode(),) * 2), bytes(4)),
+    "a name twice, elsewhere": (b'{"a":%s,"a":%s}' % (
+        json.dumps(entry(0, 4, [1])).encode(), json.dumps(entry(4, 8, [1])).encode()), bytes(8)),
+    "lists in lists": (b"[" * 100_000, b""), "no text": (b"\xff\xfe", b""),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_hostile_headers(tmp_path: Path, what):
+    header, data, *claimed = HOSTILE[what]
+    header = header if isinstance(header, bytes) else json.dumps(header).encode()
+    size = claimed[0] if claimed else len(header)
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(size.to_bytes(8, "little") + header + data)
+    with pytest.raises(InputError, match=r"x\.safetensors is not a whole safetensors file"):
+        nncompile.load_file(path)
 
 
 def test_a_folder_a_pipe_and_nothing(tmp_path: Path):
