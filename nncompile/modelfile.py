@@ -43,7 +43,9 @@ def load_model(text: str) -> tuple[Any, list[Any] | None]:
         there = ", ".join(f"{file}:{found}" for found in _candidates(module))
         raise InputError(f"{wrong}; there is {there or 'no model in it'}")
     model = _made(getattr(module, name), name)
-    return model.eval() if hasattr(model, "eval") else model, _declared_inputs(module, name)
+    # an estimator and an exported program know their inputs; those of the file are of its modules
+    declared = _declared_inputs(module, name) if hasattr(model, "forward") else None
+    return model.eval() if hasattr(model, "eval") else model, declared
 
 
 def is_graph_file(text: str) -> bool:

@@ -127,8 +127,9 @@ def check(got: Sequence[Any], expected: Sequence[NDArray]) -> None:
         finite = np.isfinite(exact)
         if not np.array_equal(y[~finite], exact[~finite].astype(y.dtype), equal_nan=True):
             raise Wrong(f"output {number} has other infinities and NaNs")
-        largest = np.abs(exact[finite]).max(initial=0.0)
-        error = np.abs(y[finite] - exact[finite]).max(initial=0.0)
+        numbers = exact[finite].astype(np.float64)         # of bools, too, and of unsigned integers
+        largest = np.abs(numbers).max(initial=0.0)
+        error = np.abs(y[finite].astype(np.float64) - numbers).max(initial=0.0)
         if not error <= _TOLERANCE * largest:    # not `>`: the error may be NaN
             raise Wrong(f"output {number} is off by {error:.1e}, with values up to {largest:.1e}")
 
