@@ -7,7 +7,7 @@ from ir.ops import OPS
 from ir.parser import ParseError, parse, parse_type
 from ir.passes import CSE, DCE, FoldConstants, Pass, run
 from ir.printer import print_graph
-from ir.rewrite import Context, rewrite
+from ir.rewrite import Context, Reason, rewrite
 from ir.types import (
     DTYPES,
     FLOATS,
@@ -26,6 +26,6 @@ Graph.printer = print_graph
 
 __all__ = ["CSE", "DCE", "DTYPES", "FLOATS", "OPS", "Builder", "Context", "Dim", "DimExpr", "Error",
            "FoldConstants", "Graph", "NDArray", "Node", "Operand", "ParseError", "Pass",
-           "Reading", "Requirement", "TensorType", "Value", "VerifyError", "Where", "gradient",
-           "interpret", "parse", "parse_type", "product", "rewrite", "run", "same", "type_of",
-           "verify"]
+           "Reading", "Reason", "Requirement", "TensorType", "Value", "VerifyError", "Where",
+           "gradient", "interpret", "parse", "parse_type", "product", "rewrite", "run", "same",
+           "type_of", "verify"]

@@ -132,8 +132,8 @@ class FoldConstants:
         fresh = (str(i) for i in count() if str(i) not in taken)
         folded: dict[Value, NDArray] = {}
 
-        def fold(node: Node, _: Context) -> Value | None:
-            array = self._evaluated(node, data)
+        def fold(node: Node, context: Context) -> Value | None:
+            array = self._evaluated(node, data, context)
             if array is None:
                 return None
             constant = Value(node.result.type, "constant", next(fresh))
@@ -146,7 +146,8 @@ class FoldConstants:
         return remove_dead(replace(after, params=(*graph.params, *folded),
                                    data={**graph.data, **folded}))
 
-    def _evaluated(self, node: Node, data: dict[Value, NDArray]) -> NDArray | None:
+    def _evaluated(self, node: Node, data: dict[Value, NDArray], context: Context
+                   ) -> NDArray | None:
         """The node's value; None where it is not constant, is too large, or is an error."""
         operands = [data.get(o) if isinstance(o, Value) else o for o in node.inputs]
         known = [o for o in operands if o is not None]
@@ -154,6 +155,8 @@ class FoldConstants:
             return None
         # an axis of size 0 does not make the others small
         if product(max(1, size) for size in node.result.type.shape) > self.max_elements:
+            context.leave(node, "is constant, but is not evaluated at compile time: it has more "
+                                f"than max_elements = {self.max_elements} elements")
             return None
         try:
             # in the memory layout it has: NumPy's matrix product rounds otherwise for another

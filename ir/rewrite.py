@@ -13,16 +13,52 @@ A rule is a function of one node and its context, and Python's `match` is the pa
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from ir.graph import Graph, Node, Operand, Value, depends_only_on, load_time_values, substitute
-from ir.records import replace
+from ir.records import dataclass, replace
 from ir.types import Error
 
 _Replacement = Node | Value | Sequence[Node]
 Rule = Callable[[Node, "Context"], _Replacement | None]
 
 _MOST_WALKS = 100                                # of a rule that replaces what it has made itself
+
+
+@dataclass(frozen=True, eq=False)
+class Reason:
+    """Why a rule left a node alone that is nearly what it looks for.
+
+    why: a predicate whose subject is the node; `{}` in it stands for the value's name.
+    value: the operand that the node would have taken in.
+    """
+
+    node: Node
+    why: str
+    value: Value | None = None
+
+
+_asked: ContextVar[list[Reason] | None] = ContextVar("asked", default=None)
+
+
+@contextmanager
+def reasons() -> Iterator[list[Reason]]:
+    """Collects the reasons of all rewriting inside of the `with` statement, in this thread."""
+    found: list[Reason] = []
+    token = _asked.set(found)
+    try:
+        yield found
+    finally:
+        _asked.reset(token)
+
+
+def give_reasons(given: Iterable[Reason]) -> None:
+    """Adds to what `reasons` collects, if anybody asks. For a pass that decides before it walks.
+    """
+    if (found := _asked.get()) is not None:
+        found.extend(given)
 
 
 def rewrite(graph: Graph, rule: Rule, *, fused: bool = False, once: bool = False) -> Graph:
@@ -46,12 +82,11 @@ def rewrite(graph: Graph, rule: Rule, *, fused: bool = False, once: bool = False
     compute the node's result or has another type.
     """
     rewriting = _Rewriting(graph, rule, fused)
-    if once:
-        return rewriting.walk(graph)
     for _ in range(_MOST_WALKS):
         after = rewriting.walk(graph)
-        if after is graph:
-            return graph
+        if once or after is graph:
+            give_reasons(rewriting.notes)
+            return after
         graph = after
     raise Error(f"{_rule_name(rule)} still changes {graph.name} after {_MOST_WALKS} walks")
 
@@ -64,6 +99,7 @@ class Context:
         self._kept: dict[Operand, Node] = {}     # the nodes so far, by their results
         self._uses: Counter[Value] = Counter()   # of the graph as it is at this moment
         self._load_time: set[Operand] | None = None
+        self.notes: list[Reason] = []            # of the walk over the graph that is under way
 
     def producer(self, operand: Operand, uses: int | None = None) -> Node | None:
         """Returns the node that computes the operand; None for a number, an input or a param.
@@ -80,6 +116,22 @@ class Context:
     def uses(self, value: Value) -> int:
         """Returns how often the value is an operand or an output."""
         return self._uses[value]
+
+    def leave(self, node: Node, why: str, value: Operand | None = None) -> None:
+        """Notes why the rule leaves a node alone; see Reason. It is forgotten if the rule does not.
+        """
+        self.notes.append(Reason(node, why, value if isinstance(value, Value) else None))
+
+    def is_only_use(self, node: Node, made: Node) -> bool:
+        """Returns whether only the node, and only once, uses what `made` computes.
+
+        Where something else does, that is noted as the reason why the node is left alone. So a rule
+        asks this last, when `made` is all that it looks for.
+        """
+        if self._uses[made.result] == 1:
+            return True
+        self.leave(node, f"does not take in {made.op} {{}}, which has another use", made.result)
+        return False
 
     def at_load(self, operand: Operand) -> bool:
         """Returns whether the operand is computed once, when the weights are loaded."""
@@ -100,7 +152,7 @@ class _Rewriting(Context):
     def walk(self, graph: Graph) -> Graph:
         """Returns the graph after the rule was given each node once; the same if none changed."""
         self._graph, self._uses = graph, graph.uses.copy()
-        self._kept, self._instead = {}, {}
+        self._kept, self._instead, self.notes = {}, {}, []
         kept, instead, rule, fused = self._kept, self._instead, self._rule, self._fused
         changed = False
         for node in graph.nodes:
@@ -121,6 +173,8 @@ class _Rewriting(Context):
 
     def _replace(self, node: Node, new: _Replacement) -> None:
         del self._kept[node.result]
+        while self.notes and self.notes[-1].node.result is node.result:
+            self.notes.pop()                     # of what the rule tried before it found this
         if isinstance(new, Value):
             self._check_type(node, new)
             self._instead[node.result] = new

@@ -15,6 +15,7 @@ import ir
 from ir.check import check_same
 from ir.float_mode import StandardFloats
 from ir.printer import name_value
+from ir.rewrite import reasons
 from nncompile import options
 from nncompile.array import Array
 from nncompile.backend import Backend
@@ -25,7 +26,8 @@ from nncompile.estimator import CompiledEstimator
 from nncompile.importers.imported import Imported, ImportedEstimator
 from nncompile.importers.kinds import Importer, importer_of
 from nncompile.inspect.dump import dump
-from nncompile.model import CompiledModel, PassRun
+from nncompile.inspect.stages import PassRun
+from nncompile.model import CompiledModel
 from nncompile.nn import Module
 from nncompile.passes import DEFAULT_PIPELINE, checked_pipeline
 from nncompile.placeholders import getter
@@ -241,14 +243,15 @@ def run_passes(graph: ir.Graph, passes: Sequence[ir.Pass] = DEFAULT_PIPELINE, ch
     runs: list[PassRun] = []
     times: Counter[str] = Counter()
 
-    def add(name: str, graph: ir.Graph, seconds: float) -> None:
+    def add(name: str, graph: ir.Graph, seconds: float, left: Sequence[ir.Reason] = ()) -> None:
         times[name] += 1
         again = f":{times[name]}" if times[name] > 1 else ""
-        runs.append(PassRun(name + again, graph, seconds))
+        runs.append(PassRun(name + again, graph, seconds, tuple(left)))
         watch(runs[-1])
 
     def after_pass(pass_: ir.Pass, before: ir.Graph, after: ir.Graph, seconds: float) -> None:
-        add(pass_.name, after, seconds)
+        add(pass_.name, after, seconds, left)
+        left.clear()
         if after is before:
             return
         try:
@@ -259,7 +262,8 @@ def run_passes(graph: ir.Graph, passes: Sequence[ir.Pass] = DEFAULT_PIPELINE, ch
             check_same(pass_.name, before, after)
 
     add("traced", graph, 0.0)
-    ir.run(passes, graph, after_pass)
+    with reasons() as left:
+        ir.run(passes, graph, after_pass)
     return runs
 
 

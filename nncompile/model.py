@@ -11,7 +11,7 @@ import numpy as np
 import ir
 from ir.graph import Value
 from ir.interpret import outputs_of
-from ir.records import dataclass, replace
+from ir.records import replace
 from ir.types import DTYPES, NDArray
 from nncompile.arguments import Arguments
 from nncompile.backend import Backend, CallSpec, Fallback
@@ -19,29 +19,10 @@ from nncompile.conversion import cast, numbers
 from nncompile.entries import Entry, entries_of_graph
 from nncompile.errors import InputError
 from nncompile.inspect.explain import Profile, explain
+from nncompile.inspect.stages import PassRun, graph_at
 from nncompile.schedule import Program
 from nncompile.structure import ARRAY, Nesting, output_names
 from nncompile.weights import Weights, without_data
-
-
-@dataclass(frozen=True)
-class PassRun:
-    """The graph after a pass, and the seconds that the pass took."""
-
-    name: str
-    graph: ir.Graph
-    seconds: float
-
-
-def graph_at(runs: Sequence[PassRun], stage: str) -> ir.Graph:
-    """Returns the graph of a stage: "traced", the name of a pass, or "fused" for the last graph.
-
-    Raises InputError for another stage.
-    """
-    named = {run.name: run.graph for run in runs} | {"fused": runs[-1].graph}
-    if not isinstance(stage, str) or stage not in named:
-        raise InputError(f"there is no stage {stage!r}; there are {', '.join(named)}")
-    return named[stage]
 
 
 class CompiledModel:
@@ -204,6 +185,11 @@ class CompiledModel:
         return (*(run.name for run in self._runs), "fused")
 
     @property
+    def runs(self) -> tuple[PassRun, ...]:
+        """The trace, and each pass that ran: its graph, its seconds, and what it left alone."""
+        return tuple(self._runs)
+
+    @property
     def source(self) -> str:
         """The generated Python that runs."""
         return self._loaded.source
@@ -217,9 +203,10 @@ class CompiledModel:
 
     def explain(self) -> str:
         """Returns what was done to the model in words: passes, steps, memory, how work is shared.
+
+        It also says, by layer, what the passes left alone although it is nearly what they look for.
         """
-        return explain([(r.name, r.graph, r.seconds) for r in self._runs], self._program,
-                       [*self._notes, *self._loaded.notes()])
+        return explain(self._runs, self._program, [*self._notes, *self._loaded.notes()])
 
     def profile(self, /, *inputs: Any, **keywords: Any) -> Profile:
         """Returns the time of each step for these inputs on one thread, in the generated code."""

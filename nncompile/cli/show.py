@@ -11,7 +11,7 @@ from ir.printer import name_values, print_node
 from nncompile.cli.command import Command, Given, Option
 from nncompile.cli.inputs import INPUT, MODEL, model_and_inputs
 from nncompile.compiler import run_passes
-from nncompile.model import PassRun, graph_at
+from nncompile.inspect.stages import PassRun, graph_at
 from nncompile.passes import DEFAULT_PIPELINE
 from nncompile.passes.parser import parse_passes
 from nncompile.targets import TARGETS

@@ -3,22 +3,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import ir
 from ir.printer import name_values, print_call
 from ir.records import dataclass
 from ir.types import evaluate_dim
+from nncompile.inspect.reasons import lines_of_reasons
+from nncompile.inspect.stages import PassRun
 from nncompile.schedule import Program
 from nncompile.schedule.cost import products
 
 
-def explain(runs: Sequence[tuple[str, ir.Graph, float]], program: Program,
-            notes: Iterable[str]) -> str:
+def explain(runs: Sequence[PassRun], program: Program, notes: Iterable[str]) -> str:
     """Returns the passes with what they left, the steps and buffers, and the target's own notes."""
-    first = runs[0][1]
+    first = runs[0].graph
     lines = [f"{first.name}: {len(first.nodes)} nodes traced, {len(program.steps)} steps run", "",
              "pass               nodes      ms"]
-    for name, graph, seconds in runs:
-        lines.append(f"  {name:<16} {len(graph.nodes):5d} {seconds * 1e3:7.2f}")
+    for run in runs:
+        lines.append(f"  {run.name:<16} {len(run.graph.nodes):5d} {run.seconds * 1e3:7.2f}")
+    left = lines_of_reasons(runs)
+    lines += ["", "left alone:", *(f"  {line}" for line in left)] if left else []
     return "\n".join([*lines, "", str(program), "", *notes])
 
 

@@ -48,9 +48,10 @@ def _folded(node: Node, context: Context) -> list[Node] | None:
     if node.op not in _SCALES + _SHIFTS:
         return None
     for operand, vector in orders(node):
-        linear = with_known_weights(context.producer(operand, uses=1), context)
+        linear = with_known_weights(context.producer(operand), context)
         if linear is not None and linear.result.type == node.result.type \
-                and _is_per_feature(vector, linear.result, context):
+                and _is_per_feature(vector, linear.result, context) \
+                and context.is_only_use(node, linear):
             return _into_the_last(linear, node, vector)
     return None
 
@@ -86,13 +87,21 @@ def _into_the_last(linear: Node, node: Node, vector: Operand) -> list[Node]:
 
 def _into_the_next(linear: Node, context: Context) -> list[Node] | None:
     """The linear of a scaled value as a linear, with other weights, of the value itself."""
-    scaled = context.producer(linear.inputs[0], uses=1)
-    if scaled is None or scaled.op not in _SCALES or with_known_weights(linear, context) is None:
+    scaled = context.producer(linear.inputs[0])
+    if scaled is None or scaled.op not in (*_SCALES, *_SHIFTS) \
+            or with_known_weights(linear, context) is None:
         return None
     _, w, *bias = linear.inputs
     for x, vector in orders(scaled):
         if isinstance(x, Value) and x.type == scaled.result.type and not context.at_load(x) \
                 and isinstance(vector, Value) and _is_per_feature(vector, x, context):
+            if scaled.op in _SHIFTS:
+                context.leave(linear, f"does not take in {scaled.op} {{}}: the bias would have to "
+                                      "cancel the shift's part of a long sum, and lose precision",
+                              scaled.result)
+                return None
+            if not context.is_only_use(linear, scaled):
+                return None
             nodes = NewNodes(joined(scaled.where, linear.where))
             weight = nodes.add(scaled.op, w, nodes.reshaped(vector, x.type.shape[-1:]))
             return [*nodes, Node(linear.result, "linear", (x, weight, *bias), {}, nodes.where)]

@@ -55,7 +55,11 @@ def _scaled_softmax(node: Node, context: Context) -> list[Node] | None:
     if node.op != "softmax":
         return None
     found = _scores(node.inputs[0], context)
-    if found is None or (found.scale != 1.0 and node.attrs["scale"] != 1.0):
+    if found is None:
+        return None
+    if found.scale != 1.0 and node.attrs["scale"] != 1.0:
+        context.leave(node, "does not take in the scale of its scores {}: it has one, and a second "
+                            "one would be rounded otherwise", node.inputs[0])
         return None
     attrs = node.attrs if found.scale == 1.0 else {**node.attrs, "scale": found.scale}
     return [*found.nodes, replace(node, inputs=(found.of,), attrs=attrs)]
@@ -111,6 +115,8 @@ def _masked(node: Node, context: Context) -> _Unscaled | None:
         if not isinstance(fill, float) or (found := _scores(chosen, context)) is None:
             continue
         if not found.scale > 0 or not (fill == -inf or abs(fill / found.scale) < _LARGEST_FILL):
+            context.leave(node, f"keeps the scale of the masked scores {{}}: {fill!r}, the number "
+                                "in masked places, cannot be divided by it", chosen)
             return None
         pair = [fill / found.scale if o is fill else found.of for o in choices]
         return _ending_in(found.nodes, new_node("where", condition, *pair, where=node.where),

@@ -25,17 +25,16 @@ class FuseLinear:
     exact = True
 
     def __call__(self, graph: Graph) -> Graph:
-        return fuse_steps(graph, _fits_product, self.steps)
+        return fuse_steps(graph, _is_product, _fits_product, self.steps)
+
+
+def _is_product(head: Node) -> bool:
+    return head.op in ("linear", "matmul")
 
 
 def _fits_product(head: Node, further: tuple[Operand, ...]) -> bool:
-    match head.op:
-        case "linear":
-            return all(_fits_rows(o.type, head.result.type) for o in further
-                       if isinstance(o, Value))
-        case "matmul":
-            return True
-    return False
+    return head.op == "matmul" or all(
+        _fits_rows(o.type, head.result.type) for o in further if isinstance(o, Value))
 
 
 def _fits_rows(operand: TensorType, result: TensorType) -> bool:

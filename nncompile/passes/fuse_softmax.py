@@ -45,9 +45,15 @@ def _written_by_hand(node: Node, context: Context) -> Node | None:
                 Node(op="sum", inputs=(added,), attrs={"axes": (axis,), "keepdims": True}) \
                 if added is e:
             x = _minus_its_max(shifted, axis, context)
+        case Node(op="exp"), Node(op="sum", inputs=(added,)) if added is e:
+            context.leave(node, "is not made a softmax: {} sums over several axes, or drops its "
+                                "axis", total)
+            return None
         case _:
             return None
     if x is None:
+        context.leave(node, "is not made a softmax: {} is not of x - max(x) along the same axis, "
+                            "so it can overflow where a softmax does not", e)
         return None
     return Node(node.result, "softmax", (x,), {"axis": axis, "scale": 1.0}, node.where)
 
@@ -68,10 +74,18 @@ def _minus_its_max(operand: Operand, axis: int, context: Context) -> Value | Non
 
 def _take_scale(node: Node, context: Context) -> Node | None:
     """The softmax with the number that its operand is multiplied by as its scale."""
-    if node.op != "softmax" or node.attrs["scale"] != 1.0:
+    scaling = context.producer(node.inputs[0]) if node.op == "softmax" else None
+    if scaling is None or scaling.op not in ("mul", "div"):
         return None
-    scaling = context.producer(node.inputs[0], uses=1)
-    if scaling is None or (found := times_number(scaling)) is None:
+    if node.attrs["scale"] != 1.0:
+        context.leave(node, f"does not take in {scaling.op} {{}}: it has a scale, and a second one "
+                            "would be rounded otherwise", scaling.result)
+        return None
+    if (found := times_number(scaling)) is None:
+        context.leave(node, f"does not take in {scaling.op} {{}}: a scale is a number that is "
+                            "known at compile time, finite, and has a reciprocal", scaling.result)
+        return None
+    if not context.is_only_use(node, scaling):
         return None
     x, scale = found
     return Node(node.result, "softmax", (x,), {**node.attrs, "scale": scale},

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 
-from ir import Context, Dim, Graph, Node, TensorType, Value, rewrite
+from ir import Context, Dim, Graph, Node, Operand, Reason, TensorType, Value, rewrite
 from ir.graph import joined, load_time_values
 from ir.ops import split_then
 from ir.records import dataclass, replace
+from ir.rewrite import give_reasons
 from nncompile.passes.support.building import NewNodes
 
 
@@ -35,7 +36,9 @@ class JoinLinear:
 
     def __call__(self, graph: Graph) -> Graph:
         at_load = load_time_values(graph)
-        groups = {group[0].result: group for group in _groups(graph, at_load) if len(group) > 1}
+        candidates = _groups(graph, at_load)
+        give_reasons(_why_apart(candidates, graph))
+        groups = {group[0].result: group for group in candidates if len(group) > 1}
         if not groups:
             return graph
 
@@ -58,6 +61,21 @@ def _groups(graph: Graph, at_load: Set[Value]) -> list[list[Node]]:
         if known and all(isinstance(o, float) for o in numbers):
             groups.setdefault((x, repr(steps)), []).append(node)
     return list(groups.values())
+
+
+def _why_apart(groups: Sequence[list[Node]], graph: Graph) -> Iterator[Reason]:
+    """Why linears of one input are not joined: in these groups they have the same steps."""
+    first: dict[Operand, Node] = {}
+    for group in groups:
+        other = first.setdefault(group[0].inputs[0], group[0])
+        if other is not group[0]:
+            yield Reason(group[0], "is not joined with linear {}, which reads the same: the two "
+                                   "have different steps", other.result)
+    for node in graph.nodes:
+        x = node.inputs[0] if node.op == "linear" else 0.0
+        if x in first and node.result in graph.outputs:
+            yield Reason(node, "is not joined with linear {}, which reads the same: it is an "
+                               "output of the graph, and would have to be copied", first[x].result)
 
 
 def _weights_first(graph: Graph, at_load: Set[Value]) -> Graph:

@@ -35,8 +35,14 @@ class MergeLinear:
 def _merged(node: Node, context: Context) -> list[Node] | None:
     if node.op != "linear" or context.at_load(node.result):
         return None
-    first = with_known_weights(context.producer(node.inputs[0], uses=1), context)
-    if first is None or with_known_weights(node, context) is None or not _saves_work(first, node):
+    first = with_known_weights(context.producer(node.inputs[0]), context)
+    if first is None or with_known_weights(node, context) is None:
+        return None
+    if not _saves_work(first, node):
+        context.leave(node, "is not made one with linear {}: one linear would take as many "
+                            "multiplications as the two, or more", first.result)
+        return None
+    if not context.is_only_use(node, first):
         return None
     x, v, *a = first.inputs
     _, w, *b = node.inputs

@@ -61,11 +61,14 @@ def _with(node: Node, op: str, *inputs: Operand, replacing: Node | None = None) 
 
 # -- exact -----------------------------------------------------------------------------------------
 
-def _multiply(node: Node, _: Context) -> Node | None:
+def _multiply(node: Node, context: Context) -> Node | None:
     """A product for a quotient, a change of sign for a product."""
     match node:
-        case Node(op="div", inputs=(Value() as x, float(c))) if is_power_of_two(c):
-            return _with(node, "mul", x, 1 / c)
+        case Node(op="div", inputs=(Value() as x, float(c))):
+            if is_power_of_two(c):
+                return _with(node, "mul", x, 1 / c)
+            context.leave(node, f"stays a division: 1 / {c!r} is rounded, so multiplying by it is "
+                                "left to ReduceStrength(bounded=True)", node.result)
         case Node(op="mul", inputs=(Value() as x, -1.0) | (-1.0, Value() as x)):
             return _with(node, "neg", x)
     return None

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import TypeGuard
+
 from ir import Context, Graph, Node, Operand, Value, rewrite, same
 from ir.records import dataclass, replace
 from nncompile.passes.support.building import new_node
@@ -41,19 +43,24 @@ def _sunk(node: Node, context: Context) -> list[Node] | None:
     if not is_step(node.op):
         return None
     for operand in node.inputs:
-        view = context.producer(operand, uses=1)
+        view = context.producer(operand)
         if view is None or view.op not in _VIEWS or not isinstance(x := view.inputs[0], Value):
+            continue
+        if not _can_fuse(made := context.producer(x)) or node.result.type != view.result.type:
+            continue
+        if not context.is_only_use(node, view) or not context.is_only_use(node, made):
             continue
         inputs = [_before_view(o, view, x, context) for o in node.inputs]
         known = tuple(o for o in inputs if o is not None)
-        if len(known) == len(inputs) and _can_fuse(context.producer(x, uses=1)) \
-                and node.result.type == view.result.type:
+        if len(known) == len(inputs):
             work = new_node(node.op, *known, where=node.where)
             return [work, replace(view, result=node.result, inputs=(work.result,))]
+        context.leave(node, f"stays behind the {view.op} {{}}, and is not fused with {made.op}: "
+                            "another operand has no such form before that view", view.result)
     return None
 
 
-def _can_fuse(node: Node | None) -> bool:
+def _can_fuse(node: Node | None) -> TypeGuard[Node]:
     """Whether elementwise work can be fused with the node."""
     return node is not None and (node.op in ("linear", "matmul") or is_step(node.op))
 

@@ -68,15 +68,27 @@ def _attention(node: Node, context: Context) -> list[Node] | None:
     if node.op != "matmul":
         return None
     (operand, v), _, steps = split_then(node.op, node.inputs, node.attrs)
-    weights = _weights(context.producer(operand, uses=1), context)
-    if weights is None or "then" in weights.softmax.attrs:
+    made = context.producer(operand)
+    weights = _weights(made, context)
+    if made is None or weights is None or not context.is_only_use(node, made):
+        return None
+    if "then" in weights.softmax.attrs:
+        context.leave(node, "is not called attention: steps follow the softmax {}", operand)
         return None
     scores = _scores(weights.softmax.inputs[0], 2 if weights.zeroed == "unseen" else 1, context)
-    attrs = None if scores is None else _attributes(scores, weights)
-    if scores is None or attrs is None:
+    if scores is None:
+        context.leave(node, "is not called attention: the scores {} are not one product that "
+                            "nothing else uses, scaled and masked", weights.softmax.inputs[0])
+        return None
+    attrs = _attributes(scores, weights)
+    if attrs is None:
+        context.leave(node, "is not called attention: the op cannot say how the scores {} are "
+                            "scaled, masked or summed", weights.softmax.inputs[0])
         return None
     q, turned = scores.product.inputs[:2]
     if context.at_load(turned):                      # keys that are stored are stored transposed
+        context.leave(node, "is not called attention: its keys {} are known when the weights are "
+                            "loaded, and are stored transposed", turned)
         return None
     then = {key: value for key, value in node.attrs.items() if key == "then"}
     further = [o for _, others in steps for o in others]

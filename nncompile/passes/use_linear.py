@@ -45,11 +45,13 @@ def _linear(node: Node, context: Context) -> Node | list[Node] | None:
 def _product_by_weight(node: Node, context: Context) -> list[Node] | None:
     """Writes x @ w as a linear where w, but not x, is known when the weights are loaded."""
     match node.inputs:
-        case (x, Value() as w) if (w.type.ndim == 2 and context.at_load(w)
-                                   and not context.at_load(x)):
+        case (x, Value() as w) if context.at_load(w) and not context.at_load(x):
             pass
         case _:
             return None
+    if w.type.ndim != 2:
+        context.leave(node, f"is not made a linear: its weight has {w.type.ndim} axes, not 2")
+        return None
     match context.producer(w):
         case Node(op="transpose", inputs=(Value() as v,), attrs={"axes": (1, 0)}):
             return [replace(node, op="linear", inputs=(x, v))]
@@ -60,8 +62,9 @@ def _product_by_weight(node: Node, context: Context) -> list[Node] | None:
 def _with_bias(node: Node, context: Context) -> Node | None:
     """The linear with a bias, where the node adds to it a vector known when weights are loaded."""
     for product, b in both_ways(node.inputs):
-        match context.producer(product, uses=1), b:
-            case Node(op="linear", inputs=(x, Value() as w), where=where), Value() if (
-                    same(b.type.shape, w.type.shape[:1]) and context.at_load(b)):
-                return Node(node.result, "linear", (x, w, b), {}, joined(where, node.where))
+        match context.producer(product), b:
+            case Node(op="linear", inputs=(x, Value() as w)) as linear, Value() if (
+                    same(b.type.shape, w.type.shape[:1]) and context.at_load(b)
+                    and context.is_only_use(node, linear)):
+                return Node(node.result, "linear", (x, w, b), {}, joined(linear.where, node.where))
     return None

@@ -32,7 +32,7 @@ class UseLogSoftmax:
 
     def __call__(self, graph: Graph) -> Graph:
         graph = recognise(graph, _by_logarithm)
-        return recognise(graph, _of_softmax) if self.underflow else graph
+        return recognise(graph, _of_softmax if self.underflow else _leave_logarithm)
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,14 @@ def _is_argmax(operand: Operand, x: Value, axis: int, context: Context) -> bool:
         case Node(op="argmax", inputs=(searched,), attrs={"axis": along, "keepdims": True}):
             return searched is x and along == axis
     return False
+
+
+def _leave_logarithm(node: Node, context: Context) -> None:
+    """Notes the logarithm of a softmax, which is not replaced without `underflow`."""
+    if _of_softmax(node, context) is not None:
+        context.leave(node, "is not made log_softmax with softmax {}: it is -inf where the softmax "
+                            "underflows, so that is left to UseLogSoftmax(underflow=True)",
+                      node.inputs[0])
 
 
 def _of_softmax(node: Node, context: Context) -> Node | None:

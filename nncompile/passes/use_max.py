@@ -32,12 +32,16 @@ class UseMax:
 def _extreme(node: Node, context: Context) -> Node | None:
     match node:
         case Node(op="take_along", inputs=(Value() as x, Value() as ids), attrs={"axis": along}):
-            found = context.producer(ids, uses=1)
+            found = context.producer(ids)
         case _:
             return None
     match found:
         case Node(op="argmax" | "argmin", inputs=(searched,),
                   attrs={"axis": axis, "keepdims": True}) if searched is x and axis == along:
-            return Node(node.result, _EXTREMES[found.op], (x,),
-                        {"axes": (axis,), "keepdims": True}, joined(found.where, node.where))
-    return None
+            pass
+        case _:
+            return None
+    if not context.is_only_use(node, found):
+        return None
+    return Node(node.result, _EXTREMES[found.op], (x,), {"axes": (axis,), "keepdims": True},
+                joined(found.where, node.where))

@@ -46,8 +46,13 @@ def _by_function(node: Node, function: Node, context: Context, forms: Sequence[F
             continue
         inside = polynomial(function.inputs[0], context, x)
         for form in forms:
-            if form.function == function.op and is_polynomial(inside, form.inside, x.type.dtype) \
-                    and is_polynomial(polynomial(node.result, context, x, function.result),
-                                      form.outside, x.type.dtype):
+            if form.function != function.op or not is_polynomial(inside, form.inside,
+                                                                 x.type.dtype):
+                continue
+            outside = polynomial(node.result, context, x, function.result)
+            if is_polynomial(outside, form.outside, x.type.dtype):
                 return Node(node.result, form.activation, (x,), {}, node.where)
+            if outside is not None and any(i for i, _ in outside) and any(j for _, j in outside):
+                context.leave(node, f"is not made {form.activation}: the arithmetic around "
+                                    f"{function.op} {{}} is another", function.result)
     return None

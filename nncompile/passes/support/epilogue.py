@@ -3,13 +3,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ir import OPS, Context, Graph, Node, Operand, rewrite
+from ir import OPS, Context, Graph, Node, Operand, Value, rewrite
 from ir.graph import joined
 
+CanHold = Callable[[Node], bool]
 DoesFit = Callable[[Node, tuple[Operand, ...]], bool]
 
 
-def fuse_steps(graph: Graph, does_fit: DoesFit, steps: int) -> Graph:
+def fuse_steps(graph: Graph, can_hold: CanHold, does_fit: DoesFit, steps: int) -> Graph:
     """Fuses each elementwise node into the node that computes its operand, up to `steps` steps.
 
     The node, with its own `then`, is appended to the `then` of that other one.
@@ -19,19 +20,38 @@ def fuse_steps(graph: Graph, does_fit: DoesFit, steps: int) -> Graph:
     result has its type, so no step broadcasts it to a larger shape. A node that is computed when
     the weights are loaded is not fused with one that every call computes.
 
-    does_fit: asked last, as `does_fit(head, further)`: whether the kernel of the head can read
-              these further operands.
+    can_hold: whether a node is one that work is fused into.
+    does_fit: asked as `does_fit(head, further)`: whether the kernel of the head can read these
+              further operands.
     """
     def fuse(node: Node, context: Context) -> Node | None:
+        if not is_step(node.op):
+            _leave_what_is_no_step(node, context, can_hold)
+            return None
         for position in _chain_positions(node):
-            head = context.producer(node.inputs[position], uses=1)
-            if head is None or head.result.type != node.result.type:
+            head = context.producer(node.inputs[position])
+            if head is None or not can_hold(head):
+                continue
+            if head.result.type != node.result.type:
+                context.leave(node, f"is not fused into {head.op} {{}}: its result has another "
+                                    "type, and steps keep the type of what they work on",
+                              head.result)
                 continue
             further = node.inputs[:position] + node.inputs[position + 1:]
             then = (*head.attrs.get("then", ()), *_as_steps(node, position),
                     *node.attrs.get("then", ()))
-            if len(then) > steps or not does_fit(head, further) \
-                    or context.at_load(head.result) != context.at_load(node.result):
+            if not context.is_only_use(node, head):
+                continue
+            if len(then) > steps:
+                context.leave(node, f"is not fused into {head.op} {{}}: there would be "
+                                    f"{len(then)} steps, and steps = {steps}", head.result)
+                continue
+            if not does_fit(head, further):
+                context.leave(node, f"is not fused into {head.op} {{}}: its kernel reads further "
+                                    "operands as rows of the result, one row for all or one number "
+                                    "a row", head.result)
+                continue
+            if context.at_load(head.result) != context.at_load(node.result):
                 continue
             attrs = {**head.attrs, "then": then}
             where = joined(head.where, node.where)
@@ -41,6 +61,17 @@ def fuse_steps(graph: Graph, does_fit: DoesFit, steps: int) -> Graph:
     return rewrite(graph, fuse, fused=True)
 
 
+def _leave_what_is_no_step(node: Node, context: Context, can_hold: CanHold) -> None:
+    """Notes an elementwise node that is no step although it works on what steps are fused into."""
+    if not OPS[node.op].elementwise or not isinstance(node.inputs[0], Value):
+        return
+    head = context.producer(node.inputs[0])
+    if head is not None and can_hold(head):
+        attrs = ", ".join(OPS[node.op].attrs)
+        context.leave(node, f"is not fused into {head.op} {{}}: it has {attrs}, and a step has no "
+                            "place for attributes", head.result)
+
+
 def is_step(op: str) -> bool:
     """Returns whether the op can stand in a `then`, which has no place for attributes."""
     return OPS[op].elementwise and not OPS[op].attrs
@@ -48,8 +79,6 @@ def is_step(op: str) -> bool:
 
 def _chain_positions(node: Node) -> range:
     """The operands of an elementwise node that may be the value of the chain."""
-    if not is_step(node.op):
-        return range(0)
     return range(2 if node.op == "sub" or _may_swap(node) else 1)
 
 

@@ -37,7 +37,12 @@ def _is_closed(node: Node, new: Node, context: Context) -> bool:
             if value not in found:
                 waiting.append(producer)
         found.update(inner)
-    return all(context.uses(value) == count for value, count in found.items())
+    for value, count in found.items():
+        if context.uses(value) != count:
+            context.leave(node, f"is not made {new.op}: {{}}, which that has inside, has another "
+                                "use", value)
+            return False
+    return True
 
 
 def orders(node: Node) -> list[tuple[Operand, Operand]]:

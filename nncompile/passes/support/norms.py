@@ -46,8 +46,12 @@ def norm(node: Node, context: Context) -> Norm | None:
     for root, argument in _roots(factors, context):
         for x, axes, eps in _mean_squares(argument, factors, context):
             weight = _other_factors(_fraction(node.result, context, x), root, x)
-            if weight is not None and x.type == node.result.type and _fits(weight, x, axes):
+            if weight is None or x.type != node.result.type:
+                continue
+            if _fits(weight, x, axes):
                 return Norm(x, axes, eps, weight)
+            context.leave(node, "is not made one norm of {}: a norm is over the last axes, and its "
+                                "weight has their shape", x)
     return None
 
 
@@ -83,6 +87,10 @@ def _mean_squares(argument: Operand, factors: _Fraction, context: Context
     match context.producer(argument):
         case Node(op="add", inputs=inputs):
             sums = both_ways(inputs)
+        case Node(op="mean", inputs=(squares,)) as mean if _square_of(squares, context) is not None:
+            context.leave(mean, "is not made part of a norm: no eps is added, and a row of zeros "
+                                "would be 0 / 0", squares)
+            return
         case _:
             return
     for squares, eps in sums:
