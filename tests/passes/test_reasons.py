@@ -308,8 +308,8 @@ def test_a_reason_names_the_other_users() -> None:
         %1: f32[B, 8] = relu(%0)
         return %0, %1"""))
     line, = lines_of_reasons(runs)
-    assert line == ("the model: relu does not take in linear %0, which has another use; its uses: relu, "
-                    "the graph's outputs   (fuse_linear)")
+    assert line == ("the model: relu does not take in linear %0, which has another use; its uses: "
+                    "relu, the graph's outputs   (fuse_linear)")
 
 
 def test_results_do_not_depend_on_who_asks() -> None:
