@@ -452,14 +452,22 @@ def find(module: str, name: str) -> Any:
     return _placeholder(module, name, known.kind)
 
 
-def getter(our_name: str) -> Callable[[str], Any]:
-    """Returns the `__getattr__` of a module of ours that has a twin in torch."""
+def getter(our_name: str, later: str = "", submodule: str = "") -> Callable[[str], Any]:
+    """Returns the `__getattr__` of a module of ours that has a twin in torch.
+
+    later: names, with blanks between them, of its submodule, which is imported when one of them is
+    asked for.
+    """
     module = our_name.partition(".")[2]
+    names = frozenset(later.split())
 
     def __getattr__(name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(f"module {our_name!r} has no attribute {name!r}")
-        value = find(module, name)
+        if name in names:
+            value = getattr(import_module(f"{our_name}.{submodule}"), name)
+        else:
+            value = find(module, name)
         setattr(sys.modules[our_name], name, value)
         return value
 

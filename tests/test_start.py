@@ -8,6 +8,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -20,24 +21,24 @@ ROOT = Path(__file__).resolve().parent.parent
 IMPORTED = """
 ir ir.builder ir.float_mode ir.graph ir.interpret ir.ops ir.ops.attributes ir.ops.elementwise
 ir.ops.references ir.ops.rules ir.parser ir.passes ir.printer ir.records ir.rewrite ir.types
-ir.verify nncompile nncompile.array nncompile.array.array nncompile.array.core
-nncompile.array.creation nncompile.array.dispatch nncompile.array.dtypes nncompile.array.elementwise
-nncompile.array.generator nncompile.array.gradients nncompile.array.indexing nncompile.array.inplace
-nncompile.array.introduction nncompile.array.known nncompile.array.limits
-nncompile.array.naming nncompile.array.numpy_functions nncompile.array.products
-nncompile.array.random
-nncompile.array.recording nncompile.array.reductions nncompile.array.selection
-nncompile.array.shapes nncompile.array.sizes nncompile.array.storage nncompile.array.tensors
-nncompile.collection nncompile.conversion nncompile.draws nncompile.errors nncompile.forks
-nncompile.functions nncompile.nn nncompile.nn.activation nncompile.nn.attention nncompile.nn.calls
-nncompile.nn.containers nncompile.nn.distance nncompile.nn.dropout nncompile.nn.embedding
-nncompile.nn.flatten nncompile.nn.functional nncompile.nn.functional.activation
-nncompile.nn.functional.attention nncompile.nn.functional.dropout nncompile.nn.functional.linear
-nncompile.nn.functional.normalization nncompile.nn.functional.shapes nncompile.nn.functional.sparse
-nncompile.nn.hooks nncompile.nn.init nncompile.nn.linear nncompile.nn.module
-nncompile.nn.normalization nncompile.nn.parameter nncompile.nn.running nncompile.nn.state
-nncompile.nn.transformer nncompile.placeholders nncompile.sibling nncompile.structure
-nncompile.targets nncompile.trace
+ir.verify nncompile nncompile.array nncompile.array.array nncompile.array.chosen
+nncompile.array.core nncompile.array.creation nncompile.array.differentiation
+nncompile.array.dispatch nncompile.array.dtypes nncompile.array.elementwise
+nncompile.array.generator nncompile.array.gradients nncompile.array.hooks nncompile.array.indexing
+nncompile.array.inplace nncompile.array.introduction nncompile.array.known nncompile.array.lengths
+nncompile.array.limits nncompile.array.naming nncompile.array.numpy_functions
+nncompile.array.products nncompile.array.random nncompile.array.recording nncompile.array.reductions
+nncompile.array.selection nncompile.array.shapes nncompile.array.sizes nncompile.array.storage
+nncompile.array.tape nncompile.array.tensors nncompile.collection nncompile.conversion
+nncompile.draws nncompile.errors nncompile.forks nncompile.functions nncompile.nn
+nncompile.nn.activation nncompile.nn.attention nncompile.nn.calls nncompile.nn.containers
+nncompile.nn.distance nncompile.nn.dropout nncompile.nn.embedding nncompile.nn.flatten
+nncompile.nn.functional nncompile.nn.functional.activation nncompile.nn.functional.attention
+nncompile.nn.functional.dropout nncompile.nn.functional.linear nncompile.nn.functional.normalization
+nncompile.nn.functional.shapes nncompile.nn.functional.sparse nncompile.nn.hooks nncompile.nn.init
+nncompile.nn.linear nncompile.nn.module nncompile.nn.normalization nncompile.nn.parameter
+nncompile.nn.running nncompile.nn.state nncompile.nn.transformer nncompile.placeholders
+nncompile.sibling nncompile.structure nncompile.targets nncompile.trace
 """
 
 # Modules of Python and NumPy that it may load, beyond those that `import numpy` loads.
@@ -98,6 +99,17 @@ def test_what_is_imported_later_is_there() -> None:
     assert set(nncompile.__all__) <= set(dir(nncompile))
     for name in nncompile.__all__:
         assert getattr(nncompile, name) is not None
+
+
+def test_names_that_are_imported_later_are_those_of_their_module() -> None:
+    for module in (nncompile.nn, nncompile.nn.functional):
+        losses = import_module(f"{module.__name__}.losses")
+        assert module._LOSSES.split() == losses.__all__
+        assert [getattr(module, n) for n in losses.__all__] == [vars(losses)[n] for n in
+                                                                losses.__all__]
+    assert "nncompile.nn.losses" in loaded("from nncompile.nn import MSELoss")
+    assert "nncompile.array.backward" in loaded("from nncompile import autograd")
+    assert "ir.differentiate" in loaded("import ir\nassert callable(ir.gradient)")
 
 
 def test_what_is_imported_later_pickles() -> None:

@@ -9,7 +9,7 @@ The class is put together from mixins, each in its own module:
     dispatch                                                             who computes an op
     sizes                                                                what a forward sees of them
     storage                                                              what arrays share
-    tape, differentiation                                                gradients
+    tape, differentiation, backward                                      gradients
     core < elementwise < shapes < reductions < selection < products < inplace < differentiation
          < array                                                         the methods, by families
     chosen                                                               x[mask] in a trace

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from nncompile.array.differentiation import backward, grad
+from nncompile.array.backward import backward, grad
 from nncompile.array.gradients import enable_grad, inference_mode, no_grad, set_grad_enabled
 from nncompile.autograd.function import Function
 from nncompile.autograd.variable import Variable
