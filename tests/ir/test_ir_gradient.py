@@ -3,10 +3,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 import ir
 from ir.check import with_data
+
+torch = pytest.importorskip("torch")
 
 MLP = """
 graph net(%x: f32[B, 4], %y: f32[B, 3]) -> f32[] {

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
+import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +16,9 @@ from ir.types import FLOATS, NDArray, symbol_name
 from nncompile.bench.peers import load_python, write_python
 from nncompile.counterparts import NoCounterpart
 from tests.strategies import all_finite, feed, graphs, seeds
+
+torch = pytest.importorskip("torch")
+F = torch.nn.functional
 
 # What all other ops compute has gradients everywhere, and gradients of these.
 ROUGH = {"maximum", "minimum", "abs", "relu", "max", "min", *NO_GRADIENT}

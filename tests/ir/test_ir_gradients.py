@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-import torch.nn.functional as F
 
 from ir.ops import OPS, evaluate
 from ir.ops.gradients import GRADIENTS, NO_GRADIENT, Gradient, zero
 from ir.types import DTYPES, FLOATS, NDArray, TensorType, type_of
+
+torch = pytest.importorskip("torch")
+F = torch.nn.functional
 
 
 class Eager:
