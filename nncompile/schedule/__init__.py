@@ -9,6 +9,7 @@ from ir.rewrite import remove_dead
 from nncompile.schedule.batch import batch_size
 from nncompile.schedule.constants import VECTOR_TRAITS, TargetTraits, store_constants
 from nncompile.schedule.direct import write_directly
+from nncompile.schedule.groups import group_elementwise
 from nncompile.schedule.memory import plan_memory
 from nncompile.schedule.program import Constant, Operand, Place, Program, Step, View, contiguous
 from nncompile.schedule.states import write_states
@@ -28,7 +29,9 @@ def schedule(graph: Graph, traits: TargetTraits = VECTOR_TRAITS) -> Program:
 
     low = lower(graph, views, prepared, traits.vectors)
     lowered = write_directly(low.steps, low.buffers) if traits.vectors else low.steps
-    lowered = write_states(lowered, low.buffers, graph) if graph.states else lowered
+    if graph.states:
+        lowered = write_states(lowered, low.buffers, graph)
+        lowered = group_elementwise(lowered) if traits.vectors else lowered
     planned, buffers = plan_memory(lowered, low.buffers)
     steps, stored, sources = store_constants(planned, constants, traits)
     return Program(

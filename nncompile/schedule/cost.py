@@ -21,6 +21,8 @@ def _own_work(step: Step, elements: Dim) -> Dim:
         return elements * 2 * step.views[0].shape[-1]
     if step.kind == "elementwise":
         return elements * _cost(step.attrs["op"])
+    if step.kind == "group":
+        return elements * sum(_cost(line.op) for line in step.attrs["group"].ops)
     return (product(step.views[0].shape) if kind.counts_operand else elements) * kind.cost
 
 

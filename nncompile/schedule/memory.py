@@ -70,7 +70,7 @@ class _Life:
 def _lifetimes(steps: Sequence[Step]) -> dict[Place, _Life]:
     lives: dict[Place, _Life] = {}
     for number, step in enumerate(steps):
-        for place in (step.result.place, *(v.place for v in step.reads)):
+        for place in (v.place for v in (*step.results, *step.reads)):
             first = lives[place].first if place in lives else number
             lives[place] = _Life(-1 if place.kind == "input" else first, number)
     return lives
@@ -120,10 +120,11 @@ def in_other_places(steps: Sequence[Step], instead: Mapping[Place, Place]) -> tu
         return in_place_of(operand) if isinstance(operand, View) else operand
 
     def step_moved(step: Step) -> Step:
-        if not any(view.place in instead for view in (step.result, *step.reads)):
+        if not any(view.place in instead for view in (*step.results, *step.reads)):
             return step
         return replace(
-            step, result=in_place_of(step.result), operands=tuple(map(move, step.operands)),
+            step, result=in_place_of(step.result), also=tuple(map(in_place_of, step.also)),
+            operands=tuple(map(move, step.operands)),
             then=tuple((op, tuple(map(move, others))) for op, others in step.then))
 
     return tuple(map(step_moved, steps))

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from keyword import iskeyword
 
-from ir.graph import Value, named_sizes
+from ir.graph import Node, Value, named_sizes
 from ir.ops import OPS
 from ir.printer import print_call
 from ir.types import Dim, DimExpr, Floored, Term, terms
@@ -85,9 +85,12 @@ def fixed(shape: Sequence[Dim]) -> list[int]:
 
 
 def comment(step: Step, values: Mapping[Value, str]) -> str:
-    """Returns the line of the graph that a step comes from, as a comment, shortened if it is long.
+    """Returns the lines of the graph that a step comes from, as a comment; long ones are shortened.
     """
-    node = step.node
+    return "\n".join(_comment(step, node, values) for node in step.nodes)
+
+
+def _comment(step: Step, node: Node, values: Mapping[Value, str]) -> str:
     what = f"{values[node.result]}: {node.result.type} = {print_call(node, values)}"
     text = f"# {step.purpose}{what}"
     return text if len(text) <= _COMMENT else text[:_COMMENT].rpartition(", ")[0] + ", ..."

@@ -122,6 +122,7 @@ def may_fail(step: Step) -> bool:
 
 KINDS: dict[str, StepKind] = {
     "elementwise": StepKind(in_place=True, strided=True),    # its cost is that of its op
+    "group": StepKind(in_place=True),                        # its cost is that of its ops
     "linear": StepKind(product=True, strided=True),
     "matmul": StepKind(product=True, strided=True),
     "softmax": StepKind(25, in_place=True, strided=True),

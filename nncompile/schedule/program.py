@@ -138,6 +138,41 @@ def scratch_size(type_: TensorType) -> Dim:
 Operand = View | float                       # a Python float is a scalar of the model
 
 
+class ElementOp(NamedTuple):
+    """One line of a group, `t2 = mul(t0, r1)`: an elementwise op, or "copy", on whole operands.
+
+    operands: "r1" is an operand of the step, and "t0" what line 0 computes.
+    source:   the dtype that it reads, of a `where` that of its last two operands.
+    dtype:    the dtype of what it computes.
+    """
+
+    op: str
+    operands: tuple[str, ...]
+    source: str
+    dtype: str
+
+    def __str__(self) -> str:
+        to = f" to {self.dtype}" if self.op == "cast" else ""
+        return f"{self.op}({', '.join(self.operands)}){to}"
+
+
+class Group(NamedTuple):
+    """What a step of the kind "group" computes: several elementwise steps in one pass over memory.
+
+    ops:     the lines, in order.
+    outputs: the line that computes each result of the step.
+    nodes:   the nodes of the graph that it computes.
+    """
+
+    ops: tuple[ElementOp, ...]
+    outputs: tuple[int, ...]
+    nodes: tuple[Node, ...]
+
+    def __str__(self) -> str:
+        lines = [f"t{i} = {op}" for i, op in enumerate(self.ops)]
+        return ", ".join([*lines, f"return {', '.join(f't{i}' for i in self.outputs)}"])
+
+
 @dataclass(frozen=True, eq=False)
 class Step:
     """One kernel call. Steps are compared by identity.
@@ -145,6 +180,7 @@ class Step:
     then: the elementwise ops that are applied to its result, each with its further operands.
     node: the node of the graph that it comes from.
     part: the op that it is a part of, where the node is made of several; see ir.composites.
+    also: its results behind the first one; only a group has some.
     """
 
     kind: str
@@ -154,6 +190,18 @@ class Step:
     then: tuple[tuple[str, tuple[Operand, ...]], ...]
     node: Node
     part: str = ""
+    also: tuple[View, ...] = ()
+
+    @property
+    def results(self) -> tuple[View, ...]:
+        """Everything that it writes."""
+        return (self.result, *self.also)
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The nodes that it computes: one, or those of a group."""
+        group: Group | None = self.attrs.get("group")
+        return group.nodes if group else (self.node,)
 
     @property
     def purpose(self) -> str:
@@ -221,7 +269,7 @@ class Program:
     @cached_property
     def dims(self) -> tuple[Dim, ...]:
         """Every size that the program computes with, each once."""
-        used = (view for step in self.steps for view in (step.result, *step.reads))
+        used = (view for step in self.steps for view in (*step.results, *step.reads))
         dims = (*self.buffers.values(),
                 *(dim for v in (*self.inputs, *self.outputs, *used)
                   for dim in (*v.shape, *v.strides, v.offset, product(v.shape))),
@@ -231,7 +279,7 @@ class Program:
         return tuple({terms(dim): dim for dim in dims}.values())
 
     def __str__(self) -> str:
-        rows = [[str(i), _place_text(s.result), f"= {_call_text(s)}"]
+        rows = [[str(i), ", ".join(map(_place_text, s.results)), f"= {_call_text(s)}"]
                 for i, s in enumerate(self.steps)]
         widths = [max((len(row[i]) for row in rows), default=0) for i in range(3)]
         lines = [f"{Place('constant', k)}: {self._constant_text(constant)}"

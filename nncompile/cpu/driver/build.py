@@ -55,7 +55,7 @@ def _lines_of(program: Program, calls: Sequence[Call], values: dict[Value, str])
     lines: list[Line] = []
     stops = any("fault" in call.kernel.arguments for call in calls)
     for number, (step, call) in enumerate(zip(program.steps, calls, strict=True)):
-        if stops and step.result.place.kind == "input":
+        if stops and any(view.place.kind == "input" for view in step.results):
             stops = False
             lines.append(Line(number, "", "", "# after a wrong number no state is written", "", ()))
         lines.append(Line(number, step.node.where.layer.partition(" ")[0],

@@ -119,6 +119,27 @@ def _elementwise(step: Step, context: _Context) -> Call:
     return Call(kernel, (_pointer(y), dims[-1], *dims[:-1], *strides[0][:-1], *further))
 
 
+def _group(step: Step, _: _Context) -> Call:
+    group = step.attrs["group"]
+    dtypes = kernels.group_dtypes(group.ops, len(step.operands))
+    views = [*step.results, *step.reads]
+    dims, found = collapsed(step.result.shape, [v.strides for v in views])
+    if not dims:
+        dims, found = (1,), [(1,)] * len(views)
+    strides = iter(found)
+    results: _Arguments = []
+    for y in step.results:
+        results += [_pointer(y), *next(strides)[:-1]]
+    further: _Arguments = []
+    kinds = ""
+    for operand, dtype in zip(step.operands, dtypes, strict=True):
+        own = next(strides) if isinstance(operand, View) else (0,) * len(dims)
+        kinds += "s" if same(own[-1], 0) or not isinstance(operand, View) else "v"
+        further += [_pointer(operand, dtype), *own[:-1]]
+    kernel = kernels.group(group.ops, group.outputs, kinds, len(dims) - 1)
+    return Call(kernel, (dims[-1], *dims[:-1], *results, *further))
+
+
 def _unit_axis(strides: Sequence[Dim]) -> int | None:
     """The axis along which an operand is contiguous, if that is not the last one."""
     along = [axis for axis, stride in enumerate(strides) if same(stride, 1)]
@@ -260,7 +281,8 @@ def _matrix(operand: View) -> tuple[Argument, ...]:
 
 
 STEPS: dict[str, Callable[[Step, _Context], Call]] = {
-    "linear": _linear, "matmul": _matmul, "elementwise": _elementwise, "softmax": _softmax,
+    "linear": _linear, "matmul": _matmul, "elementwise": _elementwise, "group": _group,
+    "softmax": _softmax,
     "log_softmax": _softmax, "layer_norm": _layer_norm, "rms_norm": _rms_norm, "cumsum": _cumsum,
     "topk_ids": _topk, "reduce": _reduce, "embedding": _take, "embedding_bag": _embedding_bag,
     "take": _take, "take_along": _take_along, "scatter_add": _scatter_add,

@@ -100,7 +100,8 @@ class Printer:
             name, arguments = line.function, list(map(self.argument, line.arguments))
             if shared:
                 name, arguments = f"shared_{name}", [f"phase(queue, {line.phase})", *arguments]
-            texts += ["", f"{indent}{line.comment}", *_wrapped(indent, name, arguments)]
+            comments = [f"{indent}{comment}" for comment in line.comment.splitlines()]
+            texts += ["", *comments, *_wrapped(indent, name, arguments)]
         return texts
 
     def function(self, function: Outlined, shared: bool) -> str:

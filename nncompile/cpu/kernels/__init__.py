@@ -3,6 +3,7 @@
     linear(then)                matmul(then, outer)           product.py
     dot(then, outer)                                          dot.py
     elementwise(chain, outer)   iota()   number()             elementwise.py
+    group(ops, outputs, kinds, outer)                         group.py
     transpose(outer)                                          transpose.py
     softmax(scaled)             softmax_columns(scaled, outer)  softmax.py
     layer_norm(weight, bias)    rms_norm(weight)              norms.py
@@ -24,6 +25,7 @@ from nncompile.cpu.kernels.chain import LANE_OPS, Chain
 from nncompile.cpu.kernels.dot import dot
 from nncompile.cpu.kernels.elementwise import elementwise, iota, number
 from nncompile.cpu.kernels.gathers import embedding_bag, scatter_add, take, take_along
+from nncompile.cpu.kernels.group import group, group_dtypes
 from nncompile.cpu.kernels.kernel import INT, Kernel
 from nncompile.cpu.kernels.norms import layer_norm, rms_norm
 from nncompile.cpu.kernels.operands import typed
@@ -36,7 +38,7 @@ from nncompile.cpu.kernels.transpose import transpose
 from nncompile.cpu.kernels.trees import tree_walk
 
 __all__ = ["INT", "LANE_OPS", "Chain", "Kernel", "arg", "cumsum", "cumsum_columns", "dot",
-           "elementwise", "embedding_bag", "iota", "layer_norm", "linear", "matmul", "number",
-           "pack_linear", "packed_size", "reduce", "reduce_columns", "rms_norm", "scatter_add",
-           "softmax", "softmax_columns", "take", "take_along", "topk", "transpose", "tree_walk",
-           "typed", "unpack_linear"]
+           "elementwise", "embedding_bag", "group", "group_dtypes", "iota", "layer_norm", "linear",
+           "matmul", "number", "pack_linear", "packed_size", "reduce", "reduce_columns", "rms_norm",
+           "scatter_add", "softmax", "softmax_columns", "take", "take_along", "topk", "transpose",
+           "tree_walk", "typed", "unpack_linear"]

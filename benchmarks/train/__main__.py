@@ -1,0 +1,175 @@
+"""python -m benchmarks.train: training steps beside those of other libraries.
+
+It can be run in pieces: each row is saved when it is measured, and the page is made of all rows.
+
+    python -m benchmarks.train --nets policy digits --optimizers Adam --threads 1
+    python -m benchmarks.train --report
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import geometric_mean
+from typing import Any
+
+import numpy as np
+
+from benchmarks.results import ROOT, libraries
+from benchmarks.train.contenders import CONTENDERS, OURS, Contender
+from benchmarks.train.nets import NETS
+from nncompile.bench.machine import describe
+from nncompile.bench.measure import PARK, Clock
+
+_STEPS = 5                    # steps before the weights are compared
+_LOSS, _WEIGHTS = 2e-4, 2e-3  # the most that losses differ, and weights of their largest change
+_RESULTS = ROOT / "benchmarks/results/train.json"
+_PAGE = ROOT / "docs/training_benchmarks.md"
+
+_INTRODUCTION = """\
+# Training benchmarks
+
+A whole training step (forward, loss, gradients, and the optimizer's update) beside that of other
+libraries, all in float32, on one batch that is in memory. `python -m benchmarks.train` measures
+this page; `--help` tells how to measure a part of it.
+
+- All contenders begin with the same weights. Before any time is taken, the losses of the first
+  {steps} steps and the weights after them are compared with ours, which tests compare with torch;
+  one that differs is marked "differs" and gets no time.
+- Each contender runs in a process of its own, which may use as many CPUs as the row has threads.
+  They take turns in rounds. A time is the least of all rounds, because the machine is shared, and
+  CPU seconds of others during a row are in the column *others*.
+- Ours is `loss = step(x, y)`, with the checks of its arguments.
+
+| peer | settings |
+|---|---|
+| torch | eager, the fused optimizer, `zero_grad(set_to_none=True)` |
+| torch.compile | forward and backward compiled with static sizes, the fused optimizer |
+| jax | one `jit` of `value_and_grad` and the update, with donated weights and states |
+| scikit-learn | `MLPClassifier.partial_fit` of the batch, where the model is the same |
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measures what the command line asks for, and writes the page."""
+    args = _parser().parse_args(argv)
+    rows = json.loads(args.results.read_text()) if args.results.exists() else {}
+    if not args.report:
+        for net in args.nets:
+            for batch in NETS[net].batches:
+                for optimizer in args.optimizers:
+                    for threads in args.threads:
+                        row = _measure(net, batch, optimizer, threads, args)
+                        key = f"{net} {batch} {optimizer} {threads}"
+                        rows[key] = row
+                        print(_line(key, row), flush=True)
+                        args.results.write_text(json.dumps(rows, indent=1) + "\n")
+    if args.page:
+        args.page.write_text(_page(rows))
+    return 0
+
+
+def _measure(net: str, batch: int, optimizer: str, threads: int, args: Any) -> dict[str, Any]:
+    """A row: of each contender the least seconds of a step, or why it has none."""
+    names = [OURS, *args.peers]
+    contenders = {name: Contender(name, net, batch, optimizer, threads) for name in names}
+    row: dict[str, Any] = {"seconds": {}, "notes": {}, "machine": describe(),
+                           "libraries": libraries()}
+    try:
+        expected = contenders[OURS].first(_STEPS)
+        begin = NETS[net].weights([w.shape for w in expected[1]])
+        timed = {}
+        for name, contender in contenders.items():
+            try:
+                found = contender.first(_STEPS) if name != OURS else expected
+                if not _same(found, expected, begin):
+                    row["notes"][name] = "differs"
+                    continue
+            except RuntimeError as error:
+                row["notes"][name] = str(error)
+                continue
+            timed[name, 0] = contender.time
+        park = PARK if threads > 1 else PARK / 50
+        laps, busy = Clock(args.rounds, args.seconds, park).interleaved(
+            timed, [c.pid for c in contenders.values()])
+        row["others"] = round(busy, 2)
+        row["seconds"] = {name: min(lap.seconds for lap in found)
+                          for (name, _), found in laps.items()}
+    finally:
+        for contender in contenders.values():
+            contender.close()
+    return row
+
+
+def _same(found: Any, expected: Any, begin: Any) -> bool:
+    """Whether losses agree, and weights by how much they have changed."""
+    for a, b in zip(found[0], expected[0], strict=True):
+        if not abs(a - b) <= _LOSS * max(1.0, abs(b)):
+            return False
+    for a, b, start in zip(found[1], expected[1], begin, strict=True):
+        change = np.abs(b - start).max()
+        wrong = np.abs(a - b) > 0.05 * change + 1e-7
+        if wrong.mean() > _WEIGHTS:              # Adam turns the sign of a gradient of about 0
+            return False
+    return True
+
+
+def _line(key: str, row: dict[str, Any]) -> str:
+    seconds = row["seconds"]
+    cells = [f"{name} {s * 1e6:.1f}" for name, s in seconds.items()]
+    cells += [f"{name}: {note}" for name, note in row["notes"].items()]
+    return f"{key:<26} {_ratio(row) or 0:5.2f}x  " + ", ".join(cells)
+
+
+def _ratio(row: dict[str, Any]) -> float | None:
+    """The time of the best peer, divided by ours."""
+    peers = [s for name, s in row["seconds"].items() if name != OURS]
+    return min(peers) / row["seconds"][OURS] if peers and OURS in row["seconds"] else None
+
+
+def _page(rows: dict[str, Any]) -> str:
+    """The page of all rows."""
+    lines = [_INTRODUCTION.format(steps=_STEPS)]
+    found = [row for row in rows.values() if _ratio(row)]
+    for where in dict.fromkeys(f"{row['machine']}. " + ", ".join(
+            f"{k} {v}" for k, v in row["libraries"].items()) for row in found):
+        lines.append(f"Measured on: {where}.\n")
+    names = list(CONTENDERS)
+    lines += ["Microseconds a step; *x* is the time of the best peer divided by ours.\n",
+              "| model | batch | optimizer | threads | " + " | ".join(names) + " | x | others |",
+              "|---" * (len(names) + 6) + "|"]
+    for key, row in rows.items():
+        net, batch, optimizer, threads = key.split()
+        cells = [f"{row['seconds'][n] * 1e6:,.1f}" if n in row["seconds"]
+                 else "differs" if row["notes"].get(n) == "differs" else "" for n in names]
+        ratio = _ratio(row)
+        lines.append(f"| {NETS[net].about} | {batch} | {optimizer} | {threads} | "
+                     + " | ".join(cells)
+                     + f" | {ratio:.2f} | {row.get('others', '')} |" if ratio else "")
+    if found:
+        ratios = [_ratio(row) or 1.0 for row in found]
+        lines.append(f"\nGeometric mean: {geometric_mean(ratios):.2f} times; least "
+                     f"{min(ratios):.2f}, most {max(ratios):.2f}.")
+    return "\n".join(line for line in lines if line) + "\n"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.train", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    peers = [name for name in CONTENDERS if name != OURS]
+    parser.add_argument("--nets", nargs="+", choices=[*NETS], default=[*NETS])
+    parser.add_argument("--optimizers", nargs="+", default=["Adam", "SGD"])
+    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
+    parser.add_argument("--peers", nargs="*", choices=peers, default=peers)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--seconds", type=float, default=0.02, help="of a contender, a round")
+    parser.add_argument("--results", type=Path, default=_RESULTS)
+    parser.add_argument("--page", type=Path, default=_PAGE)
+    parser.add_argument("--report", action="store_true", help="only write the page")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""Elementwise steps of equal shape become one step with several results: a group.
+
+    in3 [64] = elementwise(h1 [64], in3 [64]) {op = add}
+    in2 [64] = elementwise(in3 [64], in2 [64]) {op = mul}
+    -->
+    in3 [64], in2 [64] = group(h1 [64], in3 [64], in2 [64])
+                         {t0 = add(r0, r1), t1 = mul(t0, r2), return t0, t1}
+
+So the update of a parameter reads and writes its arrays once, and what is computed on the way stays
+in registers. It is the same arithmetic in the same order.
+
+A step joins an earlier one if both work on elements at the same places, and if no step between them
+would then read or write something else than before. Each of them keeps its result in memory only if
+a step outside of the group reads it.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ir.types import Dim, same
+from nncompile.schedule import geometry
+from nncompile.schedule.memory import same_layout
+from nncompile.schedule.ops import may_fail
+from nncompile.schedule.program import ElementOp, Group, Operand, Place, Step, View
+
+_MOST_OPS = 48                  # lines of a group, and its operands: more do not fit in registers
+_MOST_OPERANDS = 24
+_DISTANCE = 24                  # a step is moved over at most so many others
+
+
+def group_elementwise(steps: Sequence[Step]) -> list[Step]:
+    """Returns the steps, of which elementwise ones are grouped where that is possible."""
+    places: list[list[Step]] = []                # each is a step, or those of a group
+    for step in steps:
+        found = _group_for(step, places)
+        if found is None:
+            places.append([step])
+        else:
+            found.append(step)
+    return [members[0] if len(members) == 1 else _made(members, places) for members in places]
+
+
+def _group_for(step: Step, places: Sequence[list[Step]]) -> list[Step] | None:
+    """The group that a step joins: the earliest that it can be moved to."""
+    if not _may_join(step):
+        return None
+    found = None
+    for members in reversed(places[-_DISTANCE:]):
+        if _may_join(members[0]) and _joins(step, members):
+            found = members
+        if any(_depends(step, other) for other in members):
+            break
+    return found
+
+
+def _may_join(step: Step) -> bool:
+    """Whether it is an elementwise step of a form that a group's kernel has."""
+    if step.kind != "elementwise" or may_fail(step) or not step.result.is_contiguous:
+        return False
+    _, (_, *strides) = geometry.elementwise(step)
+    return all(not own or same(own[-1], 0) or same(own[-1], 1) for own in strides)
+
+
+def _depends(step: Step, earlier: Step) -> bool:
+    """Whether a step has to stay behind an earlier one.
+
+    One that writes a state stays behind all that may find a wrong number: see states.py.
+    """
+    written, read = ({v.place for v in views} for views in (earlier.results, earlier.reads))
+    mine = {v.place for v in step.reads}
+    writes_state = step.result.place.kind == "input"
+    return (step.result.place in written | read or bool(mine & written)
+            or (writes_state and may_fail(earlier)))
+
+
+def _joins(step: Step, members: Sequence[Step]) -> bool:
+    """Whether the step works on the elements that a group has at hand."""
+    if not same(_dims(step), _dims(members[0])):
+        return False
+    written = {m.result.place: _squeezed(m.result, members[0]) for m in members}
+    if step.result.place in written or not _whole(step) & set().union(*map(_whole, members)):
+        return False
+    result = _squeezed(step.result, step)
+    read = [_squeezed(v, m) for m in members for v in m.reads if v.place == step.result.place]
+    mine = [(v.place, _squeezed(v, step)) for v in step.reads if v.place in written]
+    return (all(same_layout(view, result) for view in read)
+            and all(same_layout(view, written[place]) for place, view in mine)
+            and _fits([*members, step]))
+
+
+def _whole(step: Step) -> set[Place]:
+    """The places of which a step writes or reads an element for each one of its result.
+
+    Steps that have none of them in common would not read less if they were one.
+    """
+    strides = _squeezed(step.result, step).strides
+    return {step.result.place, *(v.place for v in step.reads
+                                 if same(_squeezed(v, step).strides, strides))}
+
+
+def _fits(members: Sequence[Step]) -> bool:
+    operands = {(v.place, v.offset) for m in members for v in m.reads}
+    return (sum(1 + len(m.then) for m in members) <= _MOST_OPS and len(operands) <= _MOST_OPERANDS
+            and len({m.result.dtype for m in members} & {"f64", "i64"}) < 2)
+
+
+def _dims(step: Step) -> tuple[Dim, ...]:
+    """The shape that it works on, without axes of size 1."""
+    return tuple(d for d in step.result.shape if not same(d, 1))
+
+
+def _squeezed(view: View, step: Step) -> View:
+    """A view in the shape of the step's result, without axes of size 1."""
+    wide = view.broadcast_to(step.result.shape)
+    kept = [(d, s) for d, s in zip(wide.shape, wide.strides, strict=True) if not same(d, 1)]
+    return wide.laid_out([d for d, _ in kept], [s for _, s in kept])
+
+
+def _made(members: Sequence[Step], places: Iterable[Sequence[Step]]) -> Step:
+    """The step that computes all members."""
+    own = {id(m) for m in members}
+    outside = {v.place for each in places for m in each if id(m) not in own
+               for v in (*m.results, *m.reads)}                # a scatter_add adds to its result
+    lines = _Lines()
+    for member in members:
+        lines.add(member)
+    kept = [m for m in members if m.result.place in outside or m.result.place.kind != "buffer"]
+    kept = kept or [members[-1]]
+    results = [_squeezed(m.result, m) for m in kept]
+    outputs = tuple(lines.computed[m.result.place] for m in kept)
+    group = Group(tuple(lines.ops), outputs, tuple(m.node for m in members))
+    return Step("group", results[0], tuple(lines.operands), {"group": group}, (), kept[0].node,
+                also=tuple(results[1:]))
+
+
+class _Lines:
+    """The lines of a group, its operands, and which line has computed the value of a place."""
+
+    def __init__(self) -> None:
+        self.ops: list[ElementOp] = []
+        self.operands: list[Operand] = []
+        self.computed: dict[Place, int] = {}
+        self._names: dict[tuple[object, ...], str] = {}
+
+    def add(self, step: Step) -> None:
+        source, dtype = geometry.source_dtype(step), step.result.dtype
+        op = step.attrs["op"]
+        dtypes = ["bool", dtype, dtype] if op == "where" else [source] * len(step.operands)
+        self._line(op, [self._name(o, step, d)
+                        for o, d in zip(step.operands, dtypes, strict=True)], source, dtype)
+        for op, others in step.then:
+            value = f"t{len(self.ops) - 1}"
+            self._line(op, [value, *(self._name(o, step, dtype) for o in others)], dtype, dtype)
+        self.computed[step.result.place] = len(self.ops) - 1
+
+    def _line(self, op: str, operands: Sequence[str], source: str, dtype: str) -> None:
+        self.ops.append(ElementOp(op, tuple(operands), source, dtype))
+
+    def _name(self, operand: Operand, step: Step, dtype: str) -> str:
+        """The line that has computed an operand, or the operand of the group that it becomes."""
+        if isinstance(operand, View) and operand.place in self.computed:
+            return f"t{self.computed[operand.place]}"
+        view = _squeezed(operand, step) if isinstance(operand, View) else None
+        key = ((view.place, view.dtype, view.strides, view.offset) if view else
+               (repr(operand), dtype))
+        if key not in self._names:
+            self._names[key] = f"r{len(self.operands)}"
+            self.operands.append(view or operand)
+        return self._names[key]
