@@ -4,7 +4,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 
 def node(op: str, inputs: str, outputs: str, **attributes: Any) -> Any:
@@ -22,8 +22,7 @@ def model(nodes: list[Any], inputs: dict[str, Any], outputs: str, opset: int = 1
         number = helper.np_dtype_to_tensor_dtype(np.dtype(kind))
         infos.append(helper.make_tensor_value_info(name, number, shape))
     graph = helper.make_graph(
-        nodes, "g", infos, [helper.make_tensor_value_info(n, TensorProto.FLOAT, None)
-                            for n in outputs.split()],
+        nodes, "g", infos, [helper.make_empty_tensor_value_info(n) for n in outputs.split()],
         [numpy_helper.from_array(np.asarray(a), n.replace("__", "."))
          for n, a in weights.items()])
     imports = [helper.make_opsetid("", opset), *(helper.make_opsetid(d, 1) for d in domains)]

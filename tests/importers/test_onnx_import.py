@@ -258,7 +258,7 @@ def test_all_obstacles_are_in_one_error() -> None:
     (lambda: node("Gelu", "x", "y", approximate="exact"), "approximate='exact'"),
     (lambda: node("Softmax", "x", "y", axis=1.5), "axis is an integer, not a number"),
     (lambda: node("Relu", "x x", "y"), "2 inputs"),
-    (lambda: node("Relu", "x", "y z"), "output 1"),
+    (lambda: node("Relu", "x", "y z"), "2 outputs"),
     (lambda: node("Split", "x", "y z w", axis=1), "do not divide"),
     (lambda: node("ReduceSum", "x", "y", keepdims=2), "keepdims is 0 or 1"),
     (lambda: node("TopK", "x axis", "y i", axis=7), "no axis 7"),

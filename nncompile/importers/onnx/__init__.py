@@ -37,7 +37,7 @@ def import_onnx(model: Any, *inputs: Any, shapes: Mapping[str, Any] | None = Non
             break
         baked |= again
     names = {v.name: v.name for v in graph.params if v.kind == "parameter"} | importer.aliases
-    check = partial(check_against_reference, model, graph, constants or {})
+    check = partial(check_against_reference, proto, title, tensors, graph, constants or {})
     outputs = tuple(info.name for info in proto.graph.output)
     return Imported(graph, check, names=names, notes=tuple(importer.notes), outputs=outputs)
 

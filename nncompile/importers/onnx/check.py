@@ -12,22 +12,23 @@ from ir.graph import named_sizes
 from nncompile.errors import CompileError
 from nncompile.extras import import_extra
 from nncompile.importers.names import printable
-from nncompile.importers.onnx.reader import read
+from nncompile.importers.onnx.reader import Tensors, inlined
+from nncompile.importers.onnx.reference import corrections
 
 _TRIALS = ((1, "normal"), (3, "normal"), (2, "positive"), (4, "zero"), (3, "nan"), (3, "extreme"))
 _SPECIAL = ("nan", "extreme")                    # where one may have a limit, and the other NaN
 _RELATIVE, _ABSOLUTE = 1e-3, 1e-5                # of the largest element: both are float32
 
 
-def check_against_reference(model: Any, graph: Graph, constants: Mapping[str, Any],
-                            run: Callable[..., Any]) -> None:
+def check_against_reference(proto: Any, title: str, tensors: Tensors, graph: Graph,
+                            constants: Mapping[str, Any], run: Callable[..., Any]) -> None:
     """Raises CompileError where the results differ from onnx.reference's.
 
-    model: what was imported, as this graph. constants: as they were given. run: the compiled model.
+    proto: what was imported, as this graph, and tensors: what reads its numbers. constants: as they
+    were given. run: the compiled model.
     Inputs that the reference refuses prove nothing; where it takes none, that is an error too.
     """
-    proto, title, _ = read(model)
-    evaluate = _reference(proto, title)
+    evaluate = _reference(inlined(proto, tensors), title)
     tried = 0
     sizes = [*named_sizes(graph)]
     for size, kind in _TRIALS:
@@ -54,7 +55,7 @@ def check_against_reference(model: Any, graph: Graph, constants: Mapping[str, An
 def _reference(proto: Any, title: str) -> Callable[[Mapping[str, NDArray]], list[Any]]:
     reference = import_extra("onnx.reference", "onnx", "an ONNX model")
     try:
-        evaluator = reference.ReferenceEvaluator(proto)
+        evaluator = reference.ReferenceEvaluator(proto, new_ops=corrections(proto))
     except Exception as error:
         raise CompileError(f"{printable(title)} could not be checked: onnx.reference does not load "
                            f"it: {printable(str(error))}") from None

@@ -91,20 +91,25 @@ class Importer:
         self.wanted: dict[str, None] = {}        # inputs whose numbers decide shapes
         self.read: set[str] = set()              # weights whose numbers were looked at
         self._parameters: dict[int, Value] = {}
-        self._versions: dict[tuple[str, str, int], int | None] = {}
+        self._schemas: dict[tuple[str, str, int], Any] = {}
         self._steps, self._most = 0, _MOST_REPEATED + 2 * len(model.graph.node)
         self._sizes: set[str] = set()            # names of sizes that are taken
         self._functions = {(_domain(f.domain), f.name, f.overload): f for f in model.functions}
 
     def run(self) -> ir.Graph:
         """Returns the graph. Raises ModelImportError, which lists all obstacles."""
+        newest = import_extra("onnx", "onnx", "an ONNX model").IR_VERSION
+        if self.model.ir_version > newest:
+            raise ModelImportError(f"{printable(self.title)} has version {self.model.ir_version} "
+                                   "of ONNX's file format, and the package onnx that is installed "
+                                   f"knows those up to {newest}\n  do: install a newer onnx")
         scope = _Scope(self, _opsets(self.model.opset_import, self.defs, self.title))
         graph = self.model.graph
         token = current.set(self.recorder)
         try:
             if graph.sparse_initializer:
                 self.obstacles.add("sparse weights", "they are not supported", graph.name)
-            scope.initializers = _by_name(graph.initializer)
+            scope.initializers = self._by_name(graph.initializer)
             self._declare_inputs(graph, scope)
             outputs = self._outputs(graph, scope)
         finally:
@@ -124,7 +129,11 @@ class Importer:
         names = {info.name for info in inputs}
         params = dict.fromkeys(d.dim_param for info in inputs for d in _dims(info) if d.dim_param)
         known = {name: size_name(name, self._sizes) for name in params if name not in self.shapes}
+        for info in graph.input:
+            if info.name in scope.initializers:
+                self._check_default(info, scope.initializers[info.name])
         _check_names("shapes", self.shapes, {*names, *params}, "inputs and named sizes")
+        _check_whole_shapes(self.shapes, names - params.keys())
         _check_names("constants", self.constants, names, "inputs")
         batch = "B"
         if any("B" in _names_in_shape(self.shapes[name]) for name in self.shapes):
@@ -158,6 +167,17 @@ class Importer:
                              f"{list(array.shape)}")
         return Array(array)
 
+    def _check_default(self, info: Any, tensor: Any) -> None:
+        """Notes an obstacle where an array is not what the input of its name is declared to be."""
+        declared = info.type.tensor_type
+        sizes = [dim.dim_value if dim.HasField("dim_value") else None for dim in _dims(info)]
+        fits = len(sizes) == len(tensor.dims) and all(
+            size in (None, -1, there) for size, there in zip(sizes, tensor.dims, strict=True))
+        fits |= not declared.HasField("shape")
+        if declared.elem_type != tensor.data_type or not fits:
+            self.obstacles.add("an array in the file", "it is declared as an input of another type",
+                               info.name)
+
     def _input_type(self, info: Any, known: Mapping[str, str], batch: str) -> TensorType:
         if not info.type.HasField("tensor_type"):
             raise Error(f"it is a {info.type.WhichOneof('value') or 'value of no type'}, and only "
@@ -166,6 +186,9 @@ class Importer:
         dtype = dtype_of(tensor.elem_type)
         bound = self.shapes.get(info.name)
         if isinstance(bound, tuple | list):
+            if tensor.HasField("shape") and len(bound) != len(tensor.shape.dim):
+                raise InputError(f"shapes: {info.name!r} is given {len(bound)} sizes, and has "
+                                 f"{len(tensor.shape.dim)}")
             return TensorType(dtype, tuple(self._bound(info.name, dim) for dim in bound))
         if not tensor.HasField("shape"):
             raise Error("the file does not say its shape\n"
@@ -190,7 +213,10 @@ class Importer:
         if isinstance(size, DimExpr):
             return size
         if isinstance(size, str):
-            return symbol(size)
+            try:
+                return symbol(size)
+            except Error as error:
+                raise InputError(f"shapes: {name!r}: {error}") from None
         if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 0:
             raise InputError(f"shapes: {name!r} is given {describe(size)}, and a size is a number, "
                              "or a name such as \"B\"")
@@ -219,6 +245,15 @@ class Importer:
         self._parameters[id(data)] = value
         return Array(value)
 
+    def _by_name(self, tensors: Sequence[Any]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for tensor in tensors:
+            if tensor.name in found:
+                self.obstacles.add("an array in the file", "there are two of this name",
+                                   tensor.name)
+            found[tensor.name] = tensor
+        return found
+
     # -- graphs ------------------------------------------------------------------------------------
 
     def _outputs(self, graph: Any, scope: _Scope) -> list[Value]:
@@ -230,7 +265,12 @@ class Importer:
                 found = scope.find(info.name)
                 if isinstance(found, _Unknown):
                     continue
-                outputs.append(self.recorder.value(self._array(found)._as_operand()))
+                result = self._array(found)
+                declared = info.type.tensor_type.elem_type
+                if declared and dtype_of(declared) != result.type.dtype:
+                    raise Error(f"the file declares it as {dtype_of(declared)}, and it is "
+                                f"{result.type}")
+                outputs.append(self.recorder.value(result._as_operand()))
             except Error as error:
                 self.obstacles.add("an output", str(error), info.name)
         if not graph.output:
@@ -240,7 +280,7 @@ class Importer:
     def _subgraph(self, scope: _Scope, graph: Any, inputs: Values) -> list[Known]:
         """Returns the outputs of a graph in an attribute of a node."""
         inner = _Scope(self, scope.opsets, scope, scope.attributes)
-        inner.initializers = _by_name(graph.initializer)
+        inner.initializers = self._by_name(graph.initializer)
         if len(inputs) != len(graph.input):
             raise Error(f"a graph in it takes {len(graph.input)} inputs, not {len(inputs)}")
         for info, value in zip(graph.input, inputs, strict=True):
@@ -315,7 +355,7 @@ class Importer:
             if function is None:
                 raise Error(_unsupported(node))
             return self._called(function, scope, inputs, attributes)
-        version = self._version(row, scope)
+        version = self._version(row, node, scope)
         if unknown := [name for name in attributes if name not in row.known_attributes]:
             raise Error(f"the attribute {printable(', '.join(unknown))} is not supported")
         if any(isinstance(value, _Unknown) for value in inputs):
@@ -334,27 +374,30 @@ class Importer:
             raise Error(f"its output {missing[0]} is not supported")
         return results
 
-    def _version(self, row: Operator, scope: _Scope) -> int:
+    def _version(self, row: Operator, node: Any, scope: _Scope) -> int:
         """Returns the opset in which the operator got the meaning it has in this file.
 
-        Raises Error where the importer does not know that meaning.
+        Raises Error where the importer does not know that meaning, and where the node has what the
+        operator got in a later opset.
         """
         if row.domain not in scope.opsets:
             raise Error(f"the file does not say which opset of {row.domain or 'ai.onnx'} it uses")
         key = (row.domain, row.name, scope.opsets[row.domain])
-        if key not in self._versions:
-            self._versions[key] = self._since(*key)
-        version = self._versions[key]
+        if key not in self._schemas:
+            self._schemas[key] = self._schema(*key)
+        schema = self._schemas[key]
+        version = _since(schema, key)
         if version not in row.versions:
             raise Error(f"opset {version or key[2]} of it is not supported, only those of "
                         f"{', '.join(map(str, row.versions))}")
+        if schema is not None:
+            _check_signature(node, schema)
         return version
 
-    def _since(self, domain: str, name: str, opset: int) -> int | None:
-        if domain == "com.microsoft":            # of which onnx has no list
-            return opset
+    def _schema(self, domain: str, name: str, opset: int) -> Any:
+        """Returns onnx's description of an operator; None where it has none."""
         try:
-            return int(self.defs.get_schema(name, opset, domain).since_version)
+            return self.defs.get_schema(name, opset, domain)
         except self.defs.SchemaError:
             return None
 
@@ -473,6 +516,25 @@ def _as_known(found: Any, dtype: str) -> Known:
     return sizes_or_numbers(objects, dtype)
 
 
+def _since(schema: Any, key: tuple[str, str, int]) -> int | None:
+    if key[0] == "com.microsoft":                # of which onnx has no list
+        return key[2]
+    return int(schema.since_version) if schema is not None else None
+
+
+def _check_signature(node: Any, schema: Any) -> None:
+    """Raises Error where a node has an input, output or attribute that its operator lacks."""
+    opset = f"which opset {schema.since_version} of it does not have"
+    for attribute in node.attribute:
+        if attribute.name not in schema.attributes:
+            raise Error(f"the attribute {printable(attribute.name)} is not supported, {opset}")
+    for names, most, what in ((node.input, schema.max_input, "inputs"),
+                              (node.output, schema.max_output, "outputs")):
+        count = max((i + 1 for i, name in enumerate(names) if name), default=0)
+        if count > most:
+            raise Error(f"it has {count} {what}, {opset}: {most} at most")
+
+
 def _domain(domain: str) -> str:
     return "" if domain == "ai.onnx" else str(domain)
 
@@ -513,10 +575,6 @@ def _attributes(node: Any, scope: _Scope) -> dict[str, Any]:
     return found
 
 
-def _by_name(tensors: Sequence[Any]) -> dict[str, Any]:
-    return {tensor.name: tensor for tensor in tensors}
-
-
 def _uses(node: Any) -> Iterator[str]:
     """Yields the names that a node reads, those of graphs in its attributes included."""
     rest = [node]
@@ -544,11 +602,23 @@ def _check_names(option: str, given: Mapping[str, Any], there: set[str], what: s
         raise InputError(f"{option}: the model has no {wrong[0]!r}; its {what} are {names}")
 
 
+def _check_whole_shapes(given: Mapping[str, Any], inputs: set[str]) -> None:
+    for name in inputs & given.keys():
+        if not isinstance(given[name], tuple | list):
+            raise InputError(f"shapes: {name!r} is an input, and is given {describe(given[name])}\n"
+                             "  do: give it a tuple of all its sizes, or give one size by the "
+                             "file's name for it")
+
+
 def _opsets(imports: Sequence[Any], defs: Any, title: str) -> dict[str, int]:
     """Returns the opset of each domain. Raises ModelImportError for one that is too new."""
     opsets: dict[str, int] = {}
     for each in imports:
-        opsets[_domain(each.domain)] = int(each.version)
+        version = opsets.setdefault(_domain(each.domain), int(each.version))
+        if version != each.version:
+            raise ModelImportError(f"{printable(title)} uses opset {version} of "
+                                   f"{printable(_domain(each.domain)) or 'ai.onnx'} and also "
+                                   f"{each.version}")
     if not opsets:
         raise ModelImportError(f"{printable(title)} is no whole ONNX file: it does not say which "
                                "opset it uses")

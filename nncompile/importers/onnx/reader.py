@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator, Sequence
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -77,18 +78,45 @@ def _parsed(onnx: Any, data: bytes, name: str) -> Any:
 
 def _has_texts(model: Any) -> bool:
     """Returns whether all texts in a message are texts; protobuf hands others over as bytes."""
+    return not any(field.type == _TEXT and any(isinstance(text, bytes) for text in _listed(value))
+                   for message in _messages(model) for field, value in message.ListFields())
+
+
+def _messages(model: Any) -> Iterator[Any]:
+    """Yields a message and all those in it."""
     rest = [model]
     while rest:
-        for field, value in rest.pop().ListFields():
-            if field.type not in (_TEXT, _MESSAGE):
-                continue
-            values = [value] if isinstance(value, str | bytes) or hasattr(value, "ListFields") \
-                else value
+        message = rest.pop()
+        yield message
+        for field, value in message.ListFields():
             if field.type == _MESSAGE:
-                rest += values
-            elif any(isinstance(text, bytes) for text in values):
-                return False
-    return True
+                rest += _listed(value)
+
+
+def _listed(value: Any) -> Sequence[Any]:
+    """Returns the elements of a field, which may be a single one."""
+    return [value] if isinstance(value, str | bytes) or hasattr(value, "ListFields") else value
+
+
+def inlined(model: Any, tensors: Tensors) -> Any:
+    """Returns a model whose numbers are all in itself: a copy, where some are in other files.
+
+    Raises Error where they cannot be read.
+    """
+    if not any(map(_is_outside, _messages(model))):
+        return model
+    copy = type(model)()
+    copy.CopyFrom(model)
+    for tensor in filter(_is_outside, _messages(copy)):
+        data = tensors.array(tensor)
+        del tensor.external_data[:]
+        tensor.ClearField("data_location")
+        tensor.raw_data = data.astype(data.dtype.newbyteorder("<")).tobytes()
+    return copy
+
+
+def _is_outside(message: Any) -> bool:
+    return bool(message.DESCRIPTOR.name == "TensorProto" and message.data_location == _EXTERNAL)
 
 
 class Tensors:

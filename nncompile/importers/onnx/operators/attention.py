@@ -94,6 +94,8 @@ def _weights(node: Node, q: Array, k: Array, bias: Array | None, hides: bool
     if scale < 0:
         raise Error("its scale is negative")
     softcap = node.float("softcap", 0.0)
+    if not softcap >= 0:
+        raise Error(f"its softcap is {softcap}, and is 0 or more")
     if softcap or any(node.outputs[3:]):         # as written: both operands by the root
         root = float(DTYPES[q.type.dtype].type(math.sqrt(scale)))
         scores = apply("matmul", apply("mul", q, root), apply("mul", keys, root))

@@ -130,7 +130,7 @@ def _lp_normalization(node: Node, x: Array) -> Array:
 
 
 def _mean_variance_normalization(node: Node, x: Array) -> Array:
-    axes = tuple(sorted(axes_of(x.type, node.ints("axes", [0, 2, 3]))))
+    axes = tuple(sorted(axes_of(x.type, node.ints("axes", [0, 2, 3]) or range(x.ndim))))
     centred = apply("sub", x, apply("mean", x, axes=axes, keepdims=True))
     variance = apply("mean", apply("mul", centred, centred), axes=axes, keepdims=True)
     return apply("div", centred, apply("add", apply("sqrt", variance), 1e-9))
