@@ -355,9 +355,11 @@ class Importer:
             if function is None:
                 raise Error(_unsupported(node))
             return self._called(function, scope, inputs, attributes)
-        version = self._version(row, node, scope)
+        version, schema = self._version(row, scope)
         if unknown := [name for name in attributes if name not in row.known_attributes]:
             raise Error(f"the attribute {printable(', '.join(unknown))} is not supported")
+        if schema is not None:
+            _check_signature(node, schema)
         if any(isinstance(value, _Unknown) for value in inputs):
             raise _Reported                      # its own obstacle has been noted
         needs = [bool(name) and name in used for name in node.output]
@@ -374,11 +376,11 @@ class Importer:
             raise Error(f"its output {missing[0]} is not supported")
         return results
 
-    def _version(self, row: Operator, node: Any, scope: _Scope) -> int:
+    def _version(self, row: Operator, scope: _Scope) -> tuple[int, Any]:
         """Returns the opset in which the operator got the meaning it has in this file.
 
-        Raises Error where the importer does not know that meaning, and where the node has what the
-        operator got in a later opset.
+        With it goes onnx's description of the operator, if it has one.
+        Raises Error where the importer does not know that meaning.
         """
         if row.domain not in scope.opsets:
             raise Error(f"the file does not say which opset of {row.domain or 'ai.onnx'} it uses")
@@ -387,12 +389,10 @@ class Importer:
             self._schemas[key] = self._schema(*key)
         schema = self._schemas[key]
         version = _since(schema, key)
-        if version not in row.versions:
+        if version is None or version not in row.versions:
             raise Error(f"opset {version or key[2]} of it is not supported, only those of "
                         f"{', '.join(map(str, row.versions))}")
-        if schema is not None:
-            _check_signature(node, schema)
-        return version
+        return version, schema
 
     def _schema(self, domain: str, name: str, opset: int) -> Any:
         """Returns onnx's description of an operator; None where it has none."""
@@ -523,7 +523,7 @@ def _since(schema: Any, key: tuple[str, str, int]) -> int | None:
 
 
 def _check_signature(node: Any, schema: Any) -> None:
-    """Raises Error where a node has an input, output or attribute that its operator lacks."""
+    """Raises Error where a node has what its operator got in a later opset, or never."""
     opset = f"which opset {schema.since_version} of it does not have"
     for attribute in node.attribute:
         if attribute.name not in schema.attributes:
