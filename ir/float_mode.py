@@ -18,6 +18,7 @@ import ctypes
 import os
 import sys
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,21 +65,32 @@ def _c_functions() -> tuple[_C, _C] | None:
 _FUNCTIONS = _c_functions()
 
 
+_entered: ContextVar[bool] = ContextVar("standard_floats", default=False)
+
+
 class StandardFloats:
     """In the body of a `with`, floats are computed in the one mode.
 
     NumPy reports no floating-point exceptions there either, whatever `numpy.seterr` says: NaN and
-    infinity are results like others, as in torch. An instance is entered once.
+    infinity are results like others, as in torch. An instance is entered once. Within another one
+    it costs next to nothing, so that what computes many small things enters one around them all;
+    no code of the user's may run in its body.
     """
 
-    __slots__ = ("_before", "_reports")
+    __slots__ = ("_before", "_reports", "_within")
 
     def __enter__(self) -> None:
+        self._within = None if _entered.get() else _entered.set(True)
+        if self._within is None:
+            return
         self._reports = np.errstate(all="ignore")
         self._reports.__enter__()
         self._before = _set_standard()
 
     def __exit__(self, *exception: object) -> None:
+        if self._within is None:
+            return
+        _entered.reset(self._within)
         if self._before is not None:
             _set(self._before)
         self._reports.__exit__(*exception)       # type: ignore[arg-type]

@@ -387,6 +387,9 @@ _BASES = (tuple, list, defaultdict, OrderedDict, dict, object)
 def _parts_of(tree: Any) -> _Parts | None:
     """The parts of a container; None for anything else."""
     container = type(tree)
+    is_record = hasattr(container, "__dataclass_fields__") and not issubclass(container, DimExpr)
+    if not is_record and not issubclass(container, tuple | list | dict):
+        return None                              # as most are: first, since it is asked most often
     attributes = {} if container in _PLAIN else _state(tree)
     if issubclass(container, tuple):
         keys = getattr(container, "_fields", None) or range(len(tree))
@@ -395,9 +398,7 @@ def _parts_of(tree: Any) -> _Parts | None:
         return _Parts(tuple(range(len(tree))), list(tree), attributes)
     if issubclass(container, dict):
         return _Parts(tuple(tree), list(tree.values()), attributes)
-    if hasattr(container, "__dataclass_fields__") and not issubclass(container, DimExpr):
-        return _Parts(tuple(attributes), list(attributes.values()), {})
-    return None
+    return _Parts(tuple(attributes), list(attributes.values()), {})
 
 
 def _is_named(container: type) -> bool:

@@ -320,7 +320,7 @@ def _typed(operands: Sequence[NDArray | float]) -> list[Any]:
     The first array of a `where` is its condition, whose dtype does not count.
     """
     arrays = [o for o in operands if not isinstance(o, float)]
-    if not arrays:
+    if not arrays or len(arrays) == len(operands):
         return list(operands)
     number = arrays[-1].dtype.type
     return [number(o) if isinstance(o, float) else o for o in operands]
@@ -347,6 +347,7 @@ def split_then(name: str, operands: Sequence[_AnyOperand], attrs: Attrs) -> tupl
 
 def _known(name: str) -> OpDef:
     """Returns the row of an op. Raises Error where there is none."""
-    if name not in OPS:
-        raise Error(f"there is no op named {name}")
-    return OPS[name]
+    try:
+        return OPS[name]
+    except KeyError:
+        raise Error(f"there is no op named {name}") from None

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ir import DTYPES, TensorType, Value, type_of
+from ir.float_mode import StandardFloats
 from ir.types import same
 from nncompile.array.core import Core, as_array
 from nncompile.array.dispatch import current
@@ -325,9 +326,10 @@ class _Evaluation:
         operands = [o if isinstance(o, float) else _Saved(o, version, step)
                     for o, version in zip(step.operands, versions, strict=True)]
         result = _Saved(step, step.version, step)
-        return [row.of(self, number, gradient, result, operands, step.attrs)
-                if is_wanted and row.rule(number) is not None else None
-                for number, is_wanted in enumerate(wanted)]
+        with StandardFloats():
+            return [row.of(self, number, gradient, result, operands, step.attrs)
+                    if is_wanted and row.rule(number) is not None else None
+                    for number, is_wanted in enumerate(wanted)]
 
     def of_function(self, step: Outputs, gradients: dict[int, Any]) -> Sequence[Any]:
         """Returns the gradient of each operand of a user's function with several outputs."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import DTypeLike
 
-from ir import DTYPES, DimExpr, Error, NDArray, TensorType, Value, product, same, type_of
+from ir import DTYPES, FLOATS, DimExpr, Error, NDArray, TensorType, Value, product, same, type_of
 from ir.float_mode import StandardFloats
 from nncompile.array.dispatch import Change, current
 from nncompile.array.dtypes import (
@@ -530,7 +530,8 @@ def apply(name: str, *operands: Core | float, **attrs: Any) -> Any:
     of a view op shares its elements with the operand.
     """
     payloads = [o if isinstance(o, float) else o._as_operand() for o in operands]
-    attrs = {key: size_of_graph(value) for key, value in attrs.items()}
+    if attrs:
+        attrs = {key: size_of_graph(value) for key, value in attrs.items()}
     payload = current.get().op(name, payloads, attrs)
     if isinstance(payload, Tracked):
         payload.versions = [(o._storage, o._storage.version) if isinstance(o, Core) else None
@@ -586,11 +587,32 @@ def arrays(name: str, first: Any, *others: Any) -> list[Any]:
 
 def together(name: str, *given: Any, least: str = "bool") -> tuple[Any, ...]:
     """Returns the operands in their common dtype, or in `least` if that is higher."""
+    if (floats := _floats_together(given)) is not None:
+        return floats
     operands = [operand(name, g) for g in given]
     dtype = result_type(operands)
     if category(dtype) < category(least):
         dtype = least
     return tuple(in_type(o, dtype) for o in operands)
+
+
+def _floats_together(given: Sequence[Any]) -> tuple[Any, ...] | None:
+    """Returns Arrays of one float dtype and plain numbers as `together` does, but quickly.
+
+    Returns None where they are anything else.
+    """
+    dtype = None
+    for each in given:
+        if isinstance(each, Core):
+            own = each._type.dtype
+            if own != dtype is not None or own not in FLOATS:
+                return None
+            dtype = own
+        elif type(each) is not float and type(each) is not int:
+            return None
+    if dtype is None:
+        return None
+    return tuple([each if isinstance(each, Core) else float(each) for each in given])
 
 
 def in_type(given: Any, dtype: str) -> Any:

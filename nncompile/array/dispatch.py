@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -41,6 +41,31 @@ def is_ours(file: str) -> bool:
     """
     einops = str(getattr(sys.modules.get("einops"), "__file__", None) or "")
     return file.startswith(_OURS) or (einops != "" and file.startswith(os.path.dirname(einops)))
+
+
+# What the type rules have allowed. A loop asks for the same few again and again.
+_allowed: set[tuple[Any, ...]] = set()
+_MOST_ALLOWED = 8192
+
+
+def _check(name: str, operands: Sequence[NDArray | float], attrs: Attrs) -> None:
+    """Raises Error where the type rule of an op refuses its operands or attributes.
+
+    They are the same rules as in a trace, so that what runs here can also be compiled.
+    """
+    # Of a float dtype every number is an element; the text keeps 1, 1.0 and True apart.
+    key = (name, *[(o.dtype.char, o.shape) if isinstance(o, np.ndarray) else None
+                   for o in operands], repr(attrs) if attrs else "")
+    if key in _allowed:
+        return
+    infer(name, [type_of(o) if isinstance(o, np.ndarray) else o for o in operands], attrs)
+    numbers_count = any(isinstance(o, float) for o in operands) and not any(
+        isinstance(o, np.ndarray) and o.dtype.kind == "f" for o in operands)
+    if numbers_count:                            # whether 300 is a uint8 depends on the number
+        return
+    if len(_allowed) >= _MOST_ALLOWED:
+        _allowed.clear()
+    _allowed.add(key)
 
 
 class Change(NamedTuple):
@@ -69,9 +94,9 @@ class Dispatcher:
 
         Raises Error where the op's type rule refuses the operands.
         """
-        arrays = [o if isinstance(o, float) else self.numbers(o, name) for o in operands]
-        # The same type rules as in a trace, so that what runs here can also be compiled.
-        infer(name, [type_of(a) if isinstance(a, np.ndarray) else a for a in arrays], attrs)
+        arrays = [o if isinstance(o, float | np.ndarray) else self.numbers(o, name)
+                  for o in operands]
+        _check(name, arrays, attrs)
         result = evaluate(name, arrays, attrs)
         if any(isinstance(o, Tracked) for o in operands) and result.dtype.kind == "f" and (
                 grad_enabled.get()):

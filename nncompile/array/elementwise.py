@@ -148,7 +148,7 @@ def _listed(operands: Sequence[Any]) -> str:
 
 
 def _any_bool(*operands: Any) -> bool:
-    return any(isinstance(o, Core) and o.type.dtype == "bool" for o in operands)
+    return any([isinstance(o, Core) and o._type.dtype == "bool" for o in operands])
 
 
 def _as_bool(name: str, given: Any) -> Any:

@@ -44,7 +44,7 @@ class Storage:
         self.in_memory = in_memory               # whether changes go into the ndarray itself
         self.history: list[tuple[Payload, tuple[ViewOp, ...]]] = []  # values before each change
         self.lost = ""                           # why the value is unknown, or ""
-        self.perhaps: WeakSet[Storage] = WeakSet()       # what may share memory with it
+        self.perhaps: WeakSet[Storage] | None = None     # what may share memory with it
 
     def seen(self, ops: tuple[ViewOp, ...], value: Payload | None = None) -> Payload:
         """Returns the value after these view ops.
@@ -73,6 +73,8 @@ class Storage:
             self.history.append((self.value, ops))
         self.value = self._kept(value) if isinstance(value, np.ndarray) else value
         self.version += 1
+        if self.perhaps is None:
+            return
         for other in self._related() - {self}:
             other.lost = _PERHAPS_SHARED
             other.version += 1
@@ -89,13 +91,15 @@ class Storage:
     def relate(self, other: Storage) -> None:
         """Records that the two may share memory, so that a change of one makes the other unknown.
         """
-        self.perhaps.add(other)
-        other.perhaps.add(self)
+        for one, another in ((self, other), (other, self)):
+            if one.perhaps is None:
+                one.perhaps = WeakSet()
+            one.perhaps.add(another)
 
     def _related(self) -> set[Storage]:
         found, rest = {self}, [self]
         while rest:
-            new = set(rest.pop().perhaps) - found
+            new = {*(rest.pop().perhaps or ())} - found
             found |= new
             rest += new
         return found

@@ -20,6 +20,7 @@ class Adadelta(Rule):
     Raises InputError for an option out of its range.
     """
 
+    elementwise = True
     switched = ("weight_decay", "maximize")
 
     def __init__(self, params: Params, lr: Any = 1.0, rho: float = 0.9, eps: float = 1e-6,

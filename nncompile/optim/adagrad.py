@@ -31,6 +31,7 @@ class Adagrad(Rule):
     Raises InputError for a negative option.
     """
 
+    elementwise = True
     switched = ("weight_decay", "maximize")
 
     def __init__(self, params: Params, lr: Any = 1e-2, lr_decay: float = 0,

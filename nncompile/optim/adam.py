@@ -33,6 +33,7 @@ class Adam(Rule):
     Raises InputError for an option out of its range.
     """
 
+    elementwise = True
     switched = ("amsgrad", "weight_decay", "decoupled_weight_decay", "maximize")
 
     def __init__(self, params: Params, lr: Any = 1e-3, betas: tuple[Any, Any] = (0.9, 0.999),

@@ -21,6 +21,7 @@ class Adamax(Rule):
     Raises InputError for an option out of its range.
     """
 
+    elementwise = True
     switched = ("weight_decay", "maximize")
 
     def __init__(self, params: Params, lr: Any = 2e-3, betas: tuple[float, float] = (0.9, 0.999),

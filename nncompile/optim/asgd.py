@@ -32,6 +32,7 @@ class ASGD(Rule):
     Raises InputError for a negative option.
     """
 
+    elementwise = True
     counters = ("step", "eta", "mu")
     switched = ("weight_decay", "maximize")
 

@@ -34,6 +34,7 @@ class NAdam(Rule):
     Raises InputError for an option out of its range.
     """
 
+    elementwise = True
     counters = ("step", "mu_product")
     switched = ("weight_decay", "decoupled_weight_decay", "maximize")
 

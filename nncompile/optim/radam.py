@@ -32,6 +32,7 @@ class RAdam(Rule):
     Raises InputError for an option out of its range.
     """
 
+    elementwise = True
     switched = ("weight_decay", "decoupled_weight_decay", "maximize")
 
     def __init__(self, params: Params, lr: Any = 1e-3, betas: tuple[float, float] = (0.9, 0.999),

@@ -32,6 +32,7 @@ class RMSprop(Rule):
     Raises InputError for a negative option.
     """
 
+    elementwise = True
     switched = ("momentum", "centered", "weight_decay", "maximize")
 
     def __init__(self, params: Params, lr: Any = 1e-2, alpha: float = 0.99, eps: float = 1e-8,

@@ -23,6 +23,7 @@ class Rprop(Rule):
     Raises InputError for an option out of its range.
     """
 
+    elementwise = True
     switched = ("maximize",)
 
     def __init__(self, params: Params, lr: Any = 1e-2, etas: tuple[float, float] = (0.5, 1.2),

@@ -16,10 +16,12 @@ so a scheduler changes numbers, and never code.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
 
+from ir.float_mode import StandardFloats
 from nncompile.array import Array
 from nncompile.array.elementwise import where
 from nncompile.array.gradients import enable_grad, no_grad
@@ -28,6 +30,7 @@ from nncompile.optim.optimizer import Optimizer
 State = dict[str, Any]
 Numbers = Mapping[str, Any]                      # floats, or in a trace arrays without dimensions
 Switches = Mapping[str, bool]
+_SMALL = 1 << 14                                 # elements: an op on them takes about 10 us
 
 
 class Rule(Optimizer):
@@ -35,6 +38,7 @@ class Rule(Optimizer):
 
     counters: ClassVar[tuple[str, ...]] = ("step",)      # the states that are numbers
     switched: ClassVar[tuple[str, ...]] = ()             # the options that `on` has
+    elementwise: ClassVar[bool] = False          # whether `update` is, and slots have p's shape
 
     def switches(self, group: Mapping[str, Any]) -> dict[str, bool]:
         """Returns the switches of `update`: whether each of these options is on, or not 0."""
@@ -73,22 +77,68 @@ class Rule(Optimizer):
         with no_grad():
             for group in self.param_groups:
                 on = self.switches(group)
-                for p in group["params"]:
-                    if p.grad is not None:
-                        self._step_of(p, group, on)
+                for n, members in self._alike(group):
+                    self._step_of(members, n, group, on)
         return loss
 
-    def _step_of(self, p: Array, group: Mapping[str, Any], on: Switches) -> None:
-        state = self.state.get(p, {})
-        n = self.numbers(group, state)
-        before = {name: self.initial(name, group, p) if state.get(name) is None else state[name]
-                  for name in self.slots(on, p)}
-        gradient: Any = p.grad
-        new, after = self.update(p.detach(), gradient.detach(), before, n, on)
-        p._become("an optimizer's step", new)
-        after = {**{name: counter(state, name, n[name]) for name in self.counters}, **after}
-        if after:
-            self.state[p].update(after)
+    def _alike(self, group: Mapping[str, Any]) -> list[tuple[dict[str, float], list[Any]]]:
+        """Returns the parameters that have a gradient, with the numbers of their step.
+
+        Small ones are together where they have one dtype and the same numbers: an op on all of
+        their elements takes about as long as on those of one.
+        """
+        found: dict[Any, tuple[dict[str, float], list[Any]]] = {}
+        for p in group["params"]:
+            if p.grad is None:
+                continue
+            state = self.state.get(p, {})
+            n = self.numbers(group, state)
+            dtype = p.dtype
+            together = self.elementwise and p.numel() <= _SMALL and all(
+                array.dtype == dtype and array.shape == p.shape
+                for name, array in (("", p.grad), *state.items())
+                if name not in self.counters and isinstance(array, Array))
+            found.setdefault((dtype, *n.values()) if together else p, (n, []))[1].append(p)
+        return list(found.values())
+
+    def _step_of(self, members: list[Any], n: dict[str, float], group: Mapping[str, Any],
+                 on: Switches) -> None:
+        """Makes the step of parameters whose numbers are the same; of several, as one long row."""
+        states = [self.state.get(p, {}) for p in members]
+        before = [{name: self.initial(name, group, p) if state.get(name) is None else state[name]
+                   for name in self.slots(on, p)} for p, state in zip(members, states, strict=True)]
+        given = [_Row(members), _Row([p.grad for p in members])]
+        slots = {name: _Row([each[name] for each in before]) for name in before[0]}
+        with StandardFloats():
+            new, after = self.update(given[0].whole, given[1].whole,
+                                     {name: row.whole for name, row in slots.items()}, n, on)
+        changed = {name: given[0].parts(array) for name, array in after.items()}
+        for i, (p, part) in enumerate(zip(members, given[0].parts(new), strict=True)):
+            p._become("an optimizer's step", part)
+            state = {**{name: counter(states[i], name, n[name]) for name in self.counters},
+                     **{name: parts[i] for name, parts in changed.items()}}
+            if state:
+                self.state[p].update(state)
+
+
+class _Row:
+    """Arrays as one: a single one as it is, several as a row of all their elements."""
+
+    def __init__(self, arrays: list[Any]) -> None:
+        self._shapes = [array.shape for array in arrays]
+        self.whole = (arrays[0].detach() if len(arrays) == 1 else
+                      Array(np.concatenate([array.numpy().ravel() for array in arrays])))
+
+    def parts(self, whole: Array) -> list[Array]:
+        """Returns what an array of the same elements has in place of each of the arrays."""
+        if len(self._shapes) == 1:
+            return [whole]
+        numbers, parts, at = whole.numpy(), [], 0
+        for shape in self._shapes:
+            size = prod(shape)
+            parts.append(Array(numbers[at:at + size].reshape(shape)))
+            at += size
+        return parts
 
 
 def steps(state: Mapping[str, Any]) -> float:

@@ -20,6 +20,7 @@ class SGD(Rule):
     Raises InputError for a negative option, and for nesterov without momentum.
     """
 
+    elementwise = True
     counters = ()
     switched = ("momentum", "nesterov", "weight_decay", "maximize")
 

@@ -1,4 +1,4 @@
-"""Training scripts as people write them, in which only the imports change: their losses are torch's.
+"""Training scripts as people write them, with only the imports changed: their losses are torch's.
 
 Each is a function of the library, and draws whatever is random by NumPy, so that both libraries
 begin with the same weights and see the same batches.
@@ -176,8 +176,8 @@ def variational(torch: Any, draw: np.random.Generator) -> Iterator[float]:
     class VAE(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.fc1, self.mean, self.log_var = nn.Linear(10, 16), nn.Linear(16, 2), nn.Linear(16, 2)
-            self.fc3, self.fc4 = nn.Linear(2, 16), nn.Linear(16, 10)
+            self.fc1, self.fc3, self.fc4 = nn.Linear(10, 16), nn.Linear(2, 16), nn.Linear(16, 10)
+            self.mean, self.log_var = nn.Linear(16, 2), nn.Linear(16, 2)
 
         def encode(self, x: Any) -> Any:
             h = F.relu(self.fc1(x))
@@ -240,9 +240,9 @@ def adversarial(torch: Any, draw: np.random.Generator) -> Iterator[float]:
         yield loss_g.item()
 
 
-def language_model(torch: Any, draw: np.random.Generator) -> Iterator[float]:
-    """A tiny GPT: causal attention with a mask that is a buffer, tied weights, warm-up."""
-    nn, F, optim = torch.nn, torch.nn.functional, torch.optim
+def _gpt(torch: Any) -> Any:
+    """Blocks as in every small GPT, with a mask that is a buffer, and tied weights."""
+    nn, F = torch.nn, torch.nn.functional
 
     class Attention(nn.Module):
         def __init__(self, width: int, heads: int, length: int) -> None:
@@ -294,7 +294,13 @@ def language_model(torch: Any, draw: np.random.Generator) -> Iterator[float]:
             return logits, F.cross_entropy(logits.view(-1, logits.size(-1)), targets.reshape(-1),
                                            ignore_index=-1)
 
-    model = _begun(torch, GPT(), draw)
+    return GPT()
+
+
+def language_model(torch: Any, draw: np.random.Generator) -> Iterator[float]:
+    """A tiny GPT: groups with and without decay, accumulated gradients, clipping, warm-up."""
+    nn, optim = torch.nn, torch.optim
+    model = _begun(torch, _gpt(torch), draw)
     assert len(list(model.parameters())) == 28
     decay = [p for p in model.parameters() if p.dim() >= 2]
     rest = [p for p in model.parameters() if p.dim() < 2]
