@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import count
 
 import networkx as nx
 
@@ -74,17 +75,46 @@ def _only_way(flow: nx.DiGraph, start: Value, end: Value) -> bool:
 
 
 def to_dot(graph: Graph) -> str:
-    """Returns the graph as Graphviz text, which `dot -Tsvg` draws."""
+    """Returns the graph as Graphviz text, which `dot -Tsvg` draws.
+
+    The nodes of a layer are a cluster, inside of that of the layer around it.
+    """
     names, flow = name_values(graph), dataflow(graph)
     ids = {value: f"v{i}" for i, value in enumerate(flow)}
     lines = ["node [shape=box, fontname=monospace]"]
+    layers = _Layer()
     for value, node in flow.nodes(data="node"):
         call = f"\n{print_call(node, names)}" if node is not None else ""
         bold = ", style=bold" if value in graph.outputs else ""
         label = _dot_string(f"{names[value]}: {value.type}{call}")
-        lines.append(f"{ids[value]} [label={label}{bold}]")
+        path = node.where.layer.partition(", ")[0].partition(" ")[0] if node is not None else ""
+        layers.at(path).lines.append(f"{ids[value]} [label={label}{bold}]")
+    lines += layers.clusters(count())
     lines += [f"{ids[a]} -> {ids[b]}" for a, b in flow.edges]
     return "\n  ".join([f"digraph {_dot_string(graph.name)} {{", *lines]) + "\n}\n"
+
+
+class _Layer:
+    """A layer of the model, with the layers inside of it by the next part of their paths."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.inside: dict[str, _Layer] = {}
+
+    def at(self, path: str) -> _Layer:
+        """Returns the layer of a path that begins here; this one for ""."""
+        layer = self
+        for part in filter(None, path.split(".")):
+            layer = layer.inside.setdefault(part, _Layer())
+        return layer
+
+    def clusters(self, numbers: Iterator[int]) -> list[str]:
+        """Returns the lines of the nodes, and of the layers inside as subgraphs."""
+        lines = list(self.lines)
+        for name, layer in self.inside.items():
+            lines += [f"subgraph cluster_{next(numbers)} {{", f"  label={_dot_string(name)}",
+                      *(f"  {line}" for line in layer.clusters(numbers)), "}"]
+        return lines
 
 
 def _dot_string(text: str) -> str:

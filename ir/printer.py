@@ -23,12 +23,13 @@ WORD = r"[^\W0-9][\w.]*"
 ORIGIN = r"[\w.:/\\<>()-]+(?:,? [\w.:/\\<>()-]+)*"    # the layer or the line of a node
 
 
-def print_graph(graph: Graph) -> str:
+def print_graph(graph: Graph, names: Mapping[Value, str] | None = None) -> str:
     """Returns the text of a graph.
 
     An illegal graph prints too; a value that it does not define is written %?.
+    names: what its values are called, if not as `name_values` calls them; the text still parses.
     """
-    names = name_values(graph)
+    names = name_values(graph) if names is None else names
     updates = graph.updates if len(graph.states) <= len(graph.outputs) else ()
     returned_values = graph.outputs[:len(graph.outputs) - len(updates)]
     inputs = ", ".join(f"{names[v]}: {v.type}" for v in graph.inputs if v.kind != "state")

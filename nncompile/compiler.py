@@ -25,7 +25,7 @@ from nncompile.errors import CompileError, InputError
 from nncompile.estimator import CompiledEstimator
 from nncompile.importers.imported import Imported, ImportedEstimator
 from nncompile.importers.kinds import Importer, importer_of
-from nncompile.inspect.dump import dump
+from nncompile.inspect.dump import Dump
 from nncompile.inspect.stages import PassRun
 from nncompile.model import CompiledModel
 from nncompile.nn import Module
@@ -174,17 +174,17 @@ def compile_graph(graph: ir.Graph, nesting: Nesting | None, entries: Mapping[str
     """
     options.check()
     with StandardFloats():
-        write = dump(graph.name)
-        runs = run_passes(graph, passes, check, lambda run: write(f"{run.name}.ir", run.graph))
+        dump = Dump(graph.name, passes, target)
+        runs = run_passes(graph, passes, check, dump.stage)
         backend = backend_of(target)
         program = schedule(runs[-1].graph, backend.traits)
-        write("program.txt", program)
+        dump.text("program.txt", program)
         compile_again = partial(compile_graph, nesting=nesting, entries=entries, threads=threads,
                                 target=target, check=check, passes=passes, notes=notes,
                                 outputs=outputs)
         compiled = CompiledModel(runs, program, backend, nesting, entries, threads, compile_again,
                                  notes, outputs)
-        write("source.py", compiled.source)
+        dump.text("source.py", compiled.source)
         return compiled
 
 

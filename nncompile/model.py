@@ -162,7 +162,7 @@ class CompiledModel:
                 if why := entries[name].problem(state[name]):
                     raise InputError(f"cannot change: {why}")
                 if param := params.get(entries[name].parameter):
-                    new[param] = _fitting(state[name], param)
+                    new[param] = fitting(state[name], param)
             except InputError as error:
                 wrong.append(f"{name!r} {error}")
         if wrong:
@@ -293,7 +293,7 @@ class CompiledModel:
             self._spec.shapes(sizes), self._spec.output_dtypes, strict=True)]
 
 
-def _fitting(given: Any, param: Value) -> NDArray:
+def fitting(given: Any, param: Value) -> NDArray:
     """Returns the numbers for a parameter.
 
     Raises InputError, whose message goes on after the name that was given to them.

@@ -1,7 +1,10 @@
 """NNCOMPILE_DUMP: which files there are, who may read them, and what comes of an error."""
 from __future__ import annotations
 
+import os
 import stat
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +14,8 @@ import pytest
 import ir
 import nncompile
 from nncompile import nn
+from nncompile.passes import DEFAULT_PIPELINE, FuseLinear
+from nncompile.passes.parser import parse_passes
 
 
 @pytest.fixture
@@ -24,17 +29,22 @@ def model() -> nn.Module:
     return nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3), nn.Softmax(-1)).eval()
 
 
-def test_every_stage_is_a_file(folder: Path) -> None:
+def test_every_stage_that_differs_is_a_file(folder: Path) -> None:
     fast = nncompile.compile(model(), "f32[B, 4]")
     made, = folder.iterdir()
     files = sorted(made.iterdir())
     assert made.name == "001-Sequential"
+    last = len(fast.stages) - 1
     assert [f.name for f in files] == [
-        f"{i:02}-{name.replace(':', '_')}"
-        for i, name in enumerate([*(f"{s}.ir" for s in fast.stages[:-1]),
-                                  "program.txt", "source.py"])]
-    *graphs, program, source = (f.read_text() for f in files)
-    assert graphs == [f"{fast.ir(stage)}\n" for stage in fast.stages[:-1]]
+        "00-traced.ir", "23-fuse_linear.ir", f"{last}-program.txt", f"{last + 1}-source.py",
+        "index.txt", "repro.py"]
+    *graphs, program, source, index, _ = (f.read_text() for f in files)
+    for text, stage in zip(graphs, ("traced", "fuse_linear"), strict=True):
+        assert text.startswith(f"# after {stage}\n")
+        assert str(ir.parse(text)) == str(fast.ir(stage))
+    told = [line.split() for line in index.splitlines()]
+    assert [line[1] for line in told[:-2]] == list(fast.stages[:-1])
+    assert [line[-1] for line in told if line[-1] != "changed"] == [f.name for f in files[:-2]]
     assert program.rstrip() in fast.explain()
     assert source.rstrip() == fast.source.rstrip()
 
@@ -69,6 +79,49 @@ def test_names_stay_inside(folder: Path, name: str, made: str) -> None:
     assert [p.name for p in folder.iterdir()] == [made]
 
 
+def test_a_value_has_one_number_in_all_files_and_what_became_of_it_is_told(folder: Path) -> None:
+    nncompile.compile(model(), "f32[B, 4]")
+    made, = folder.iterdir()
+    traced, fused = ((made / f"{name}.ir").read_text() for name in ("00-traced", "23-fuse_linear"))
+    for line in ("%3: f32[B, 3] = softmax(%2)", "%2: f32[B, 3] = linear(%1, "):
+        assert line in traced and line in fused
+    assert "\n# %0 is in %1 now\n" in fused and "%0:" not in fused
+
+
+@pytest.mark.parametrize("stage", ["00-traced.ir", "23-fuse_linear.ir"])
+def test_a_stage_can_be_run_again(folder: Path, stage: str) -> None:
+    passes = tuple(FuseLinear(steps=1) if p.name == "fuse_linear" else p for p in DEFAULT_PIPELINE)
+    nncompile.compile(model(), "f32[B, 4]", passes=passes)
+    made, = folder.iterdir()
+    done = subprocess.run([sys.executable, "-W", "error", str(made / "repro.py"), stage],
+                          cwd=Path(__file__).parent.parent, text=True, capture_output=True,
+                          env={**os.environ, "NNCOMPILE_DUMP": "", "PYTHONPATH": os.getcwd()})
+    assert done.returncode == 0, done.stderr
+    about, result = done.stdout.splitlines()
+    assert about.startswith(f"{stage}: ")
+    assert about.endswith(f" {len(passes) - int(stage[:2])} passes follow")
+    assert float(result.split()[-4]) < 1e-6 and result.startswith("output 0: float32[3, 3]")
+    assert "fuse_linear{steps=1}" in (made / "repro.py").read_text()
+
+
+def test_a_pass_of_somebody_else_is_named_where_a_stage_is_run_again(folder: Path) -> None:
+    nncompile.compile(model(), "f32[B, 4]", passes=(Other(), ir.CSE()))
+    made, = folder.iterdir()
+    assert "PASSES = 'other,cse'" in (made / "repro.py").read_text()
+    with pytest.raises(nncompile.InputError, match="there is no pass 'other'"):
+        parse_passes("other,cse")
+
+
+@dataclass(frozen=True)
+class Other:
+    """Somebody's pass: it does nothing."""
+
+    name = "other"
+
+    def __call__(self, graph: ir.Graph) -> ir.Graph:
+        return graph
+
+
 @dataclass(frozen=True)
 class Wrong:
     """An illegal graph: the first node is gone, and what it computed still used."""
@@ -83,7 +136,8 @@ def test_what_came_before_an_error_is_there(folder: Path) -> None:
     with pytest.raises(ir.Error):
         nncompile.compile(model(), "f32[B, 4]", passes=(ir.CSE(), Wrong(), ir.DCE()))
     made, = folder.iterdir()
-    assert sorted(f.name for f in made.iterdir()) == ["00-traced.ir", "01-cse.ir", "02-wrong.ir"]
+    assert sorted(f.name for f in made.iterdir()) == [
+        "00-traced.ir", "02-wrong.ir", "index.txt", "repro.py"]
     assert "%?" in (made / "02-wrong.ir").read_text()
 
 

@@ -23,6 +23,9 @@ class Option:
     read:     makes the value of its text, or raises argparse.ArgumentTypeError.
     many:     it may be given several times, and its value is a list.
     excludes: a word that the options share of which only one may be given.
+    values:   how many values follow it, as argparse says it: "?", "+"; "" for one.
+    bare:     its value where it is given without one, which values="?" allows.
+    into:     the name of its value, where the option's own is none that Python allows.
     """
 
     name: str
@@ -34,6 +37,9 @@ class Option:
     default: Any = None
     choices: tuple[str, ...] = ()
     excludes: str = ""
+    values: str = ""
+    bare: Any = None
+    into: str = ""
 
 
 @dataclass(frozen=True)

@@ -64,13 +64,15 @@ def _positional(argument: Argument) -> dict[str, Any]:
 
 
 def _keywords(option: Option) -> dict[str, Any]:
+    into = {"dest": option.into} if option.into else {}
     if not option.metavar:
-        return {"help": option.help, "action": "store_true"}
-    return {"help": option.help, "metavar": option.metavar, "type": option.read,
+        return {"help": option.help, "action": "store_true", **into}
+    return {**into, "help": option.help, "metavar": option.metavar, "type": option.read,
             "action": "append" if option.many else "store", "required": option.required,
             "default": list(option.default) if option.many and option.default is not None
             else option.default,
-            "choices": option.choices or None}
+            "choices": option.choices or None} | (
+                {"nargs": option.values, "const": option.bare} if option.values else {})
 
 
 def _examples(lines: Iterable[str]) -> str:

@@ -1,96 +1,204 @@
-"""nncompile show: the IR at any stage, what each pass changed, the source, the machine code."""
+"""nncompile show: what the compiler made of a model, as a person reads it, and as text."""
 from __future__ import annotations
 
-from difflib import unified_diff
-from itertools import pairwise
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any
 
 import ir
 import nncompile
 from ir.check import with_data
-from ir.printer import name_values, print_node
+from ir.records import replace
 from nncompile.cli.command import Command, Given, Option
 from nncompile.cli.inputs import INPUT, MODEL, model_and_inputs
+from nncompile.cli.values import positive
 from nncompile.compiler import run_passes
+from nncompile.errors import InputError
+from nncompile.inspect.provenance import stable_names
 from nncompile.inspect.stages import PassRun, graph_at
+from nncompile.inspect.terminal import Line, Terminal
+from nncompile.inspect.view import (
+    CALL,
+    DROPPED,
+    Selected,
+    change_lines,
+    model_difference,
+    overview,
+    pass_lines,
+    stage_lines,
+)
+from nncompile.model import fitting
+from nncompile.modelfile import is_graph_file
+from nncompile.nn import Module
 from nncompile.passes import DEFAULT_PIPELINE
 from nncompile.passes.parser import parse_passes
+from nncompile.statefile import load_weights
 from nncompile.targets import TARGETS
 
 
 def _show(given: Given) -> int:
-    passes = DEFAULT_PIPELINE if given.passes is None else parse_passes(given.passes)
-    model, inputs = model_and_inputs(given)
-    if given.source or given.asm:
-        if isinstance(model, ir.Graph):
-            model = with_data(model)             # a text has no numbers, and these two show none
-        compiled = nncompile.compile(model, *inputs, target=given.target, passes=passes)
-        print(compiled.source if given.source else compiled.asm())
+    if given.source or given.asm is not None:
+        print(_code(given))
         return 0
-    graph = model if isinstance(model, ir.Graph) else nncompile.trace(model, *inputs)
-    runs = run_passes(graph, passes)
-    if given.stage is None and not given.dot:
-        _show_changes(runs)
-    elif given.stage == "all":
-        print("\n\n".join(f"# {run.name}\n{_drawn(run.graph, given.dot)}" for run in runs))
+    passes = _passes(given)
+    runs = _runs(given.model, given, passes)
+    selected = Selected(given.layer or "", given.op or "", given.depth, given.full)
+    if given.diff:
+        _print(_difference(runs, given, passes, selected))
+    elif given.dot:
+        from ir.analysis import to_dot  # networkx takes a while to import
+        stages = runs if given.stage == "all" else [
+            PassRun("", graph_at(runs, given.stage or "fused"), 0.0)]
+        print("\n\n".join(f"# {run.name}\n" * bool(run.name) + to_dot(run.graph)
+                          for run in stages))
+    elif given.only:
+        if given.only not in (names := dict.fromkeys(run.name for run in runs[1:])):
+            raise InputError(f"there is no pass {given.only!r}; there are {', '.join(names)}")
+        _print(pass_lines(runs, stable_names([run.graph for run in runs]), selected, given.only))
+    elif given.stage:
+        _show_stages(runs, given.stage, selected)
     else:
-        print(_drawn(graph_at(runs, given.stage or "fused"), given.dot))
+        _print(overview(runs, selected))
     return 0
 
 
-def _drawn(graph: ir.Graph, dot: bool) -> str:
-    if not dot:
-        return str(graph)
-    from ir.analysis import to_dot
-    return to_dot(graph)
+def _show_stages(runs: Sequence[PassRun], stage: str, selected: Selected) -> None:
+    """Prints one stage or all.
 
-
-def _show_changes(runs: list[PassRun]) -> None:
-    """Prints the first graph, what each pass changed, and the last graph."""
-    known: dict[ir.Value, str] = {}
-    idle = []
-    print(f"# traced\n{runs[0].graph}\n")
-    for before, after in pairwise(runs):
-        lines = unified_diff(_node_lines(before.graph, known), _node_lines(after.graph, known), n=0,
-                             lineterm="")
-        changes = [f"{line[0]} {line[1:]}" for line in lines if line[:2] not in ("--", "++", "@@")]
-        if changes:
-            print(f"# {after.name}: {len(before.graph.nodes)} -> {len(after.graph.nodes)} nodes, "
-                  f"{after.seconds * 1e3:.1f} ms", *changes, "", sep="\n")
-        else:
-            idle.append(after.name)
-    if idle:
-        print(f"# nothing to do for {', '.join(idle)}\n")
-    print(f"# fused\n{runs[-1].graph}")
-
-
-def _node_lines(graph: ir.Graph, known: dict[ir.Value, str]) -> list[str]:
-    """Returns the text of the graph's nodes, one line each, to be compared with the next pass's.
-
-    known: each value's name so far, to which new ones are added. The text of a graph numbers the
-           values anew, so that a pass that removes a node would change every line after it.
+    Into a pipe, where nothing is selected, goes text that parses; all else is for a person.
     """
-    for node in graph.nodes:
-        known.setdefault(node.result, f"%{len(known)}")
-    names = name_values(graph) | {node.result: known[node.result] for node in graph.nodes}
-    return [print_node(node, names) for node in graph.nodes]
+    whole = not sys.stdout.isatty() and selected == Selected(full=selected.full)
+    stages = list(runs) if stage == "all" else [PassRun("", graph_at(runs, stage), 0.0)]
+    for i, run in enumerate(stages):
+        print("\n" * bool(i) + f"# {run.name}\n" * bool(run.name), end="")
+        if whole:
+            print(run.graph)
+        else:
+            _print(stage_lines(runs, run.graph, selected))
+
+
+def _difference(runs: Sequence[PassRun], given: Given, passes: Sequence[ir.Pass],
+                selected: Selected) -> list[Line]:
+    """What --diff asks for: two stages of the model, or the same stage of another model."""
+    if len(given.diff) == 2:
+        one, other = (graph_at(runs, stage) for stage in given.diff)
+        return change_lines(one, other, stable_names([run.graph for run in runs]), selected)
+    if len(given.diff) > 2:
+        raise InputError("--diff takes two stages of the model, or one other model")
+    [other] = given.diff
+    if ":" not in other and not is_graph_file(other):
+        raise InputError(f"--diff {other} is no model: give two stages, or another model")
+    stage = given.stage or "fused"
+    theirs = _runs(other, given, passes)
+    return model_difference(graph_at(runs, stage), graph_at(theirs, stage), selected)
+
+
+def _print(lines: Sequence[Line]) -> None:
+    print(Terminal.of(sys.stdout).text(lines, CALL, DROPPED))
+
+
+# -- the model -------------------------------------------------------------------------------------
+
+def _runs(model: str, given: Given, passes: Sequence[ir.Pass]) -> list[PassRun]:
+    """The stages of a model that is named as MODEL is."""
+    found, inputs = _model(model, given)
+    graph = found if isinstance(found, ir.Graph) else nncompile.trace(found, *inputs)
+    return run_passes(graph, passes)
+
+
+def _model(model: str, given: Given) -> tuple[Module | ir.Graph, list[Any]]:
+    """The model with the weights of --weights, and its inputs."""
+    found, inputs = model_and_inputs(Given(**{**vars(given), "model": model}))
+    if not given.weights:
+        return found, inputs
+    state = load_weights(given.weights)
+    if isinstance(found, ir.Graph):
+        return _with_weights(found, state, given.weights), inputs
+    found.load_state_dict(state)
+    return found, inputs
+
+
+def _with_weights(graph: ir.Graph, state: dict[str, Any], file: str) -> ir.Graph:
+    """The graph with the numbers of a state dict for its parameters.
+
+    Raises InputError that names what is missing, unexpected or of another shape.
+    """
+    params = {v.name: v for v in graph.params if v.kind == "parameter"}
+    odd = {"missing": sorted(params.keys() - state.keys()),
+           "unexpected": sorted(state.keys() - params.keys())}
+    wrong = [f"{what} {', '.join(map(repr, names))}" for what, names in odd.items() if names]
+    data = {}
+    for name in params.keys() & state.keys():
+        try:
+            data[params[name]] = fitting(state[name], params[name])
+        except InputError as error:
+            wrong.append(f"{name!r} {error}")
+    if wrong:
+        raise InputError(f"{file} does not fit the graph: {'; '.join(wrong)}")
+    return replace(graph, data={**graph.data, **data})
+
+
+def _passes(given: Given) -> Sequence[ir.Pass]:
+    return DEFAULT_PIPELINE if given.passes is None else parse_passes(given.passes)
+
+
+# -- the code --------------------------------------------------------------------------------------
+
+def _code(given: Given) -> str:
+    passes = _passes(given)
+    model, inputs = _model(given.model, given)
+    if isinstance(model, ir.Graph):
+        model = with_data(model)                 # a text has no numbers, and code shows none
+    compiled = nncompile.compile(model, *inputs, target=given.target, passes=passes)
+    return compiled.source if given.source else _kernel(compiled.asm(), given.asm)
+
+
+def _kernel(text: str, name: str) -> str:
+    """The machine code of the kernel of this name, of all for ""; each begins with its call."""
+    if not name:
+        return text
+    parts = re.split(r"(?m)^(?=# \w+\()", text)
+    kernels = {part[2:].partition("(")[0]: part for part in parts if part.startswith("# ")}
+    if name not in kernels:
+        raise InputError(f"there is no kernel {name!r}; there are {', '.join(kernels) or 'none'}")
+    return kernels[name].rstrip()
 
 
 COMMAND = Command(
-    "show", "show the IR at any stage, what each pass changed, the source, or the machine code",
-    _show, (MODEL,), (
+    "show", "show what each pass makes of a model and why, a stage of it, its source, or its "
+    "machine code", _show, (MODEL,), (
         INPUT,
+        Option("--weights", "numbers of the parameters: a state dict in a .safetensors or .npz "
+               "file; without it the model's own, or none of a graph's", metavar="FILE"),
         Option("--passes", "these passes in place of the default ones, each with its options if "
                "there are any: dce,fold_constants{max_elements=10}", metavar="PASS,PASS"),
         Option("--stage", "traced, fused, the name of a pass (the IR after it), or all; without "
-               "it: traced, what each pass changed, fused", metavar="STAGE", excludes="what"),
+               "it: traced, what each pass changed, fused. Into a pipe it is text that parses",
+               metavar="STAGE", excludes="what"),
+        Option("--pass", "what this pass changed, and what it left alone and why", metavar="PASS",
+               excludes="what", into="only"),
+        Option("--diff", "what differs between two stages of the model, or (at --stage) from "
+               "another model", metavar="STAGE STAGE | MODEL", values="+"),
+        Option("--layer", "only nodes of this layer and of those inside of it; * stands for any "
+               "letters", metavar="PATH"),
+        Option("--op", "only nodes with this op, also behind others", metavar="OP"),
+        Option("--depth", "one line for each layer whose path has so many parts", metavar="N",
+               read=positive),
+        Option("--full", "every node, also of layers that are like the one before"),
         Option("--source", "the generated Python", excludes="what"),
-        Option("--asm", "the kernels' machine code", excludes="what"),
+        Option("--asm", "the machine code of the kernels, or of one", metavar="KERNEL",
+               values="?", bare="", excludes="what"),
         Option("--target", "of the source or the machine code; all but cpu need a device, or its "
                "simulator", metavar="TARGET", choices=tuple(TARGETS)),
-        Option("--dot", "the stage (fused unless --stage says) as Graphviz text, for dot -Tsvg"),
+        Option("--dot", "the stage (fused unless --stage says) as Graphviz text, layers as "
+               "clusters, for dot -Tsvg"),
     ), (
         "nncompile show model.py:net                        the IR, and what each pass makes of it",
         "nncompile show model.py:net --source               the Python that is generated",
+        "nncompile show model.py:net --pass fuse_linear     what it did, what it left, and why",
+        "nncompile show model.py:net --diff traced fused    what all passes changed together",
+        "nncompile show model.py:net --stage fused --depth 1",
         "nncompile show model.onnx --stage fused            what becomes of an ONNX model",
         "nncompile show model.ir --passes cse,fuse_linear   what these passes make of a graph",
     ))

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import MISSING, fields
 from typing import Any
 
@@ -27,6 +28,22 @@ def parse_passes(text: str) -> tuple[Pass, ...]:
         passes.append(_pass(match[1], match[2] or ""))
         position = match.end()
     return tuple(passes)
+
+
+def passes_text(passes: Iterable[Pass]) -> str:
+    """Returns the text that `parse_passes` reads these passes from.
+
+    One that is none of nncompile's own is named too, so that reading the text says which it is.
+    """
+    return ",".join(map(_text, passes))
+
+
+def _text(pass_: Pass) -> str:
+    if type(pass_) is not _KINDS.get(pass_.name):
+        return pass_.name
+    given = [f"{field.name}={str(value).lower()}" for field in fields(_KINDS[pass_.name])
+             if (value := getattr(pass_, field.name)) != field.default]
+    return pass_.name + f"{{{','.join(given)}}}" * bool(given)
 
 
 def _pass(name: str, options: str) -> Pass:
