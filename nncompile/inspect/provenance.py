@@ -72,7 +72,7 @@ def changes(before: Graph, after: Graph) -> list[Change]:
     found = [Change(v, node, None, into.get(v, ())) for v, node in old.items() if v not in new]
     found += [Change(v, old.get(v), node, (), tuple(took.get(v, ())))
               for v, node in new.items() if not _is_same(old.get(v), node)]
-    order = {v: i for i, v in enumerate([*old, *new])}
+    order = {v: i for i, v in enumerate(dict.fromkeys([*old, *new]))}
     for i, node in enumerate(after.nodes):       # new nodes stand where they are computed
         if node.result not in old:
             later = [order[n.result] for n in after.nodes[i:] if n.result in old]

@@ -49,11 +49,19 @@ class Terminal:
         return Terminal(max(20, shutil.get_terminal_size().columns), not plain)
 
     def text(self, lines: Sequence[Line], wrapped: int = 2, dropped: Sequence[int] = ()) -> str:
-        """Returns lines as text with their columns aligned.
+        """Returns lines as text with their columns aligned, in each part up to an empty line.
 
         wrapped: the column that takes what is left of the width, and is wrapped to it.
         dropped: the columns that are left out, in this order, where the width is too small.
         """
+        parts: list[list[Line]] = [[]]
+        for line in lines:
+            parts[-1].append(line)
+            if not any(cell.text for cell in line.cells):
+                parts.append([])
+        return "\n".join(self._part(part, wrapped, dropped) for part in parts if part)
+
+    def _part(self, lines: Sequence[Line], wrapped: int, dropped: Sequence[int]) -> str:
         tables = [line for line in lines if len(line.cells) > 1]
         count = max((len(line.cells) for line in tables), default=0)
         widths = {i: max((len(line.cells[i].text) for line in tables if i < len(line.cells)
