@@ -110,7 +110,8 @@ def compile(model: Any, /, *inputs: Any,
     if isinstance(model, ir.Graph):
         _check_graph(model, [*inputs, *named])
         return compile_graph(model, None, {}, threads, name, check, pipeline)
-    graph, nesting = trace_structured(model, *inputs, **named)
+    traced = trace_structured(model, *inputs, **named)
+    graph, nesting = traced.graph, traced.nesting
     return compile_graph(graph, nesting, entries_of(model, graph), threads, name, check, pipeline)
 
 

@@ -233,6 +233,8 @@ def _cast(x: str, *, dtype: str) -> str:
 
 # -- the table -------------------------------------------------------------------------------------
 
+_OWN_NUMBERS = "its random numbers are its own"
+
 COUNTERPARTS: dict[str, Row] = {
     # elementwise: numbers of any type
     "add": _infix("+", "Add"),
@@ -394,6 +396,8 @@ COUNTERPARTS: dict[str, Row] = {
     "iota": Row(_iota("np"), _iota("torch"), _iota("jnp"), onnx.iota),
     "full": Row(_full("np"), _full("torch"), _full("jnp"),
                 onnx.full),
+    "uniform": Row(Missing(_OWN_NUMBERS), Missing(_OWN_NUMBERS), Missing(_OWN_NUMBERS),
+                   Missing(_OWN_NUMBERS)),
     "size": Row("np.asarray({dim})", "torch.tensor({dim})", "jnp.asarray({dim}, 'int64')",
                 onnx.size),
     "identity": Row("{0}", "{0}", "{0}", "Identity"),

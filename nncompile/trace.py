@@ -41,10 +41,17 @@ _Frames = Iterable[tuple[FrameType, int | None]]
 
 
 class Traced(NamedTuple):
-    """A graph whose inputs and outputs are arrays, and how these were nested in the model's."""
+    """A graph whose inputs and outputs are arrays, and how these were nested in the model's.
+
+    kept: the parameters of the graph, buffers of the model, whose new values are the last outputs.
+    draws: whether the last input is the seed of random numbers. Only the graph of a training step
+    has these.
+    """
 
     graph: Graph
     nesting: Nesting
+    kept: tuple[Value, ...] = ()
+    draws: bool = False
 
 
 def trace(model: Module, /, *inputs: Any, **keywords: Any) -> Graph:
@@ -76,9 +83,9 @@ def trace_structured(model: Module, /, *inputs: Any, **keywords: Any) -> Traced:
 def trace_objective(model: Module, /, *inputs: Any) -> Traced:
     """Returns the graph of a forward whose gradient is wanted, as trace_structured.
 
-    `detach` stands where the forward says that something is a constant, as no_grad() does.
+    `detach` stands where the forward says that something is a constant, as no_grad() does. Layers
+    are in the mode that they are in: dropout draws, and statistics of batches are kept.
     """
-    _check_modes(model)
     return _traced(model, inputs, {}, True)
 
 
@@ -126,9 +133,11 @@ def _recorded(model: Module, given: Inputs, leaves: Sequence[Any], positional: i
     finally:
         running.reset(run)
         current.reset(recording)
-    graph = recorder.builder.build(type(model).__name__, outputs)
+    graph = recorder.builder.build(type(model).__name__, [*outputs, *recorder.kept.values()])
     verify(graph, built=True)
-    return Traced(graph, Nesting(given, structure))
+    return Traced(graph, Nesting(given, structure),
+                  tuple(recorder.parameters[path] for path in recorder.kept),
+                  recorder.seed is not None)
 
 
 def _check_modes(model: Module) -> None:
@@ -271,6 +280,9 @@ class _Recorder(Recorder, Run):
         Run.__init__(self, model)
         self.model = model
         self.parameters: dict[str, Value] = {}
+        self.kept: dict[str, Value] = {}         # what a buffer holds after a run, by its path
+        self.seed: Value | None = None
+        self.streams = 0
         self.paths = _paths_of(model)
         self.draws: Draws | None = None
 
@@ -312,7 +324,22 @@ class _Recorder(Recorder, Run):
         path = self.paths[id(data)]
         if path not in self.parameters:
             self.parameters[path] = self.declare("parameter", path, type_of(data), data)
-        return self.parameters[path]
+        return self.kept.get(path, self.parameters[path])
+
+    def keep(self, owned: Payload, new: Payload) -> None:
+        """Makes `new` what a buffer of the model holds after each run."""
+        self.value(owned)                        # declared, as what it holds before
+        self.kept[self.paths[id(bare(owned))]] = self.value(new)
+
+    def uniform(self, type_: TensorType) -> Payload:
+        """Returns random numbers; each call is another stream of the one seed."""
+        if self.seed is None:
+            taken = {value.name for value in self.builder.declared}
+            name = next(n for n in ("seed", "seed_", "_seed_of_step") if n not in taken)
+            self.seed = self.declare("input", name, TensorType("i64", (2,)))
+        self.streams += 1
+        return self.op("uniform", [self.seed], {"shape": type_.shape, "dtype": type_.dtype,
+                                                "stream": self.streams - 1})
 
     def observe(self, arrays: Iterable[NDArray], what: str) -> None:
         """Remembers the parameters and buffers whose numbers are read, and where that is."""

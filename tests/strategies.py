@@ -510,7 +510,7 @@ def shapes(g: Growth) -> None:
     x = g.pick(has_axes)
     shape = x.type.shape
     axis = g.draw(st.integers(0, len(shape) - 1))
-    match g.choose("expand", "pad", "step", "full", "iota", "size", "expanded"):
+    match g.choose("expand", "pad", "step", "full", "iota", "size", "uniform", "expanded"):
         case "expand":
             g.add("expand", x, shape=g.choose(shape, (2, *shape)))
         case "pad":
@@ -526,6 +526,10 @@ def shapes(g: Growth) -> None:
             g.add(g.choose("add", "mul", "sub"), x, full)
         case "iota":
             g.add("mul", x, g.add("iota", shape=shape, axis=axis, dtype=g.dtype))
+        case "uniform":
+            seed = g.builder.add("iota", shape=(2,), axis=0, dtype="i64")
+            numbers = g.builder.add("uniform", seed, shape=shape, dtype=g.dtype, stream=3)
+            g.add("mul", x, numbers)
         case "size":
             size = g.builder.add("size", dim=2 * shape[axis] + g.choose(0, 1))
             g.add(g.choose("sub", "mul"), x, g.builder.add("cast", size, dtype=g.dtype))

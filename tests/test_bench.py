@@ -100,6 +100,7 @@ CASES: list[tuple[str, Sequence[Any], dict[str, Any]]] = [
     ("iota", [], {"shape": (3, 4), "axis": 1, "dtype": "f32"}),
     ("full", [0.5], {"shape": (3, 2), "dtype": "f32"}),
     ("size", [], {"dim": 7}),
+    ("uniform", ["i64[2]"], {"shape": (3, 70), "dtype": "f32", "stream": 1}),
     ("expand", [V], {"shape": (3, 2, 6)}),
     ("pad", [X], {"low": (0, 1), "high": (2, 0), "value": 0.5}),
     ("reshape", [M], {"shape": (B, 24)}),

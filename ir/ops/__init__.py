@@ -202,6 +202,7 @@ OPS: dict[str, OpDef] = {definition.name: definition for definition in [
     # shapes
     op("iota", rules.iota, ref.iota),
     op("full", rules.full, ref.full, "literal"),
+    op("uniform", rules.uniform, ref.uniform),
     op("size", rules.size, ref.size),
     op("identity", rules.unchanged, ref.identity, "view", "same_order"),
     op("detach", rules.unchanged, ref.identity, "view", "same_order"),

@@ -56,7 +56,7 @@ def _listed(element: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...]]:
 
 # name: what its value is, for an error, and what gives it its one form or raises TypeError
 FORMS: dict[str, tuple[str, Callable[[Any], Any]]] = {
-    **dict.fromkeys(("axis", "step", "padding", "steps"), ("an integer", _integer)),
+    **dict.fromkeys(("axis", "step", "stream", "padding", "steps"), ("an integer", _integer)),
     **dict.fromkeys(("scale", "eps", "p", "value", "fill"), ("a number", _number)),
     **dict.fromkeys(("start", "stop", "k", "size", "dim"), ("a size", _size)),
     **dict.fromkeys(("keepdims", "largest", "sorted", "include_last", "seen"),

@@ -928,7 +928,7 @@ NO_GRADIENT: dict[str, str] = {                  # op: why it has none
     **dict.fromkeys(("bitwise_and", "bitwise_or", "bitwise_xor", "left_shift", "right_shift"),
                     _WHOLE),
     **dict.fromkeys(("argmax", "argmin", "topk_ids", "tree_walk"), _INDEX),
-    **dict.fromkeys(("iota", "full", "size"), _NOTHING),
+    **dict.fromkeys(("iota", "full", "size", "uniform"), _NOTHING),
     "detach": "a value without its gradient is what it is for",
     "attention": "its parts have gradients, see composites.py",
 }

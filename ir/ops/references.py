@@ -375,6 +375,17 @@ def iota(*, shape: Sequence[int], axis: int, dtype: str) -> NDArray:
     return np.broadcast_to(numbers.reshape(-1, *[1] * (len(shape) - axis - 1)), shape)
 
 
+def uniform(seed: NDArray, *, shape: Sequence[int], dtype: str, stream: int) -> NDArray:
+    """Returns random numbers, uniform on [0, 1), by Philox4x32-10: see ir.ops.philox.
+
+    An element's number depends on the seed, the stream and its place in row-major order alone.
+    """
+    from ir.ops import philox  # which few programs need
+    _check_sizes("cannot draw", shape)
+    count = prod(shape)
+    return philox.uniform(seed, stream, 0, count).astype(DTYPES[dtype]).reshape(shape)
+
+
 def full(value: float, *, shape: Sequence[int], dtype: str) -> NDArray:
     """Returns one number everywhere."""
     _check_sizes("there is no array of shape", shape)

@@ -329,6 +329,19 @@ def iota(*, shape: Sequence[Dim], axis: int, dtype: str) -> TensorType:
     return result
 
 
+def uniform(seed: TensorType, *, shape: Sequence[Dim], dtype: str, stream: int) -> TensorType:
+    """Returns an array of floats of the shape; the seed is i64[2], the stream counts from 0."""
+    if seed != TensorType("i64", (2,)):
+        raise Error(f"uniform needs a seed i64[2], the key and the number of the draw, got {seed}")
+    if not 0 <= stream < 2**32:
+        raise Error(f"{stream} is no number of a stream: they count from 0 to 2^32 - 1")
+    if dtype not in FLOATS:
+        raise Error(f"uniform numbers are floats, not {dtype}")
+    for size in shape:
+        extent(size)
+    return TensorType(dtype, tuple(shape))
+
+
 def full(value: float, *, shape: Sequence[Dim], dtype: str) -> TensorType:
     """Returns the given type, which the number fits into."""
     check_number(value, dtype)

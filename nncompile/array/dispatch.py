@@ -151,6 +151,20 @@ class Dispatcher:
         type_: of the array that it is done with.
         """
 
+    def uniform(self, type_: TensorType) -> Payload:
+        """Returns random numbers on [0, 1) of this type, drawn anew in each run of the graph.
+
+        Only what `differentiates` has it: other graphs are the same in every call.
+        """
+        raise NotImplementedError
+
+    def keep(self, owned: Payload, new: Payload) -> None:
+        """Makes `new` what an array of the model holds after each run of the graph.
+
+        Only what `differentiates` has it: other graphs change nothing.
+        """
+        raise NotImplementedError
+
     def check_change(self, change: Change) -> None:
         """Raises Error where an array may not be changed in place."""
         if change.frozen:

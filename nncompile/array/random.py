@@ -1,25 +1,27 @@
 """Random arrays, drawn by the generator that nncompile.manual_seed seeds or by a given one.
 
-They are for initial values and for training. A graph has no randomness, so a forward that draws
-numbers cannot be traced: each function here raises Error in a trace. The numbers are not torch's
-for the same seed.
+They are for initial values and for training. A graph for inference has no randomness, so a forward
+that draws numbers cannot be traced for that: each function here raises Error then. A training step
+draws by the op `uniform`. The numbers are not torch's for the same seed.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ir import DTYPES, Error
+from ir import DTYPES, Error, TensorType
 from nncompile.array.array import Array, as_array
 from nncompile.array.core import DType, check_device
 from nncompile.array.dispatch import current
 from nncompile.array.dtypes import category, converted, name_of
 from nncompile.array.generator import drawing
 from nncompile.array.indexing import flat
+from nncompile.array.sizes import size_of_graph
 
 if TYPE_CHECKING:
     from numpy import random as numpy_random
@@ -27,15 +29,37 @@ if TYPE_CHECKING:
 
 def drawn(name: str, size: Sequence[Any], dtype: DType, generator: Any,
           draw: Callable[[numpy_random.Generator, tuple[int, ...]], Any],
-          default: DTypeLike = float) -> Array:
+          default: DTypeLike = float, of_uniform: Callable[[Array], Array] | None = None,
+          each: int = 1) -> Array:
     """Returns what `draw` draws from a generator, or the default one; `default` is for no dtype.
 
-    Raises Error in a trace, with the name of the function that draws.
+    of_uniform: makes the same of uniform numbers on [0, 1), of which a training step has its own:
+    of an array of the size, or where `each` element needs several, of one with that axis in front.
+    Raises Error in any other trace, with the name of the function that draws.
     """
+    if of_uniform is not None and generator is None and current.get().differentiates:
+        wanted = name_of(default if dtype is None else dtype)
+        shape = (*([each] if each > 1 else []), *size)
+        numbers = uniform(shape, wanted if category(wanted) == 2 else "f32")
+        return of_uniform(numbers).to(DTYPES[wanted])
     current.get().check_random(name)
     shape = tuple(map(int, size))
     values = draw(drawing(generator), shape)
     return Array(converted(values, DTYPES[name_of(default if dtype is None else dtype)]))
+
+
+def uniform(size: Sequence[Any], dtype: str) -> Array:
+    """Returns uniform numbers on [0, 1), which a training step that is traced draws."""
+    return Array(current.get().uniform(TensorType(dtype, size_of_graph(tuple(size)))))
+
+
+def gaussian(u: Array) -> Array:
+    """Returns numbers of the normal distribution, one for each of twice as many uniform ones.
+
+    u: [2, ...]. Box and Muller, A Note on the Generation of Random Normal Deviates (1958).
+    """
+    radius = (1 - u[0]).log().mul(-2).sqrt()
+    return radius.mul(u[1].mul(2 * math.pi).cos())
 
 
 def _floats(name: str, dtype: DType) -> None:
@@ -48,8 +72,8 @@ def rand(*sizes: Any, size: Any = None, generator: Any = None, dtype: DType = No
     """Returns numbers from the uniform distribution on [0, 1); float32 by default."""
     check_device(device)
     _floats("rand", dtype)
-    return drawn("rand", flat(sizes, size), dtype, generator, lambda g, shape: g.random(shape)
-                  ).requires_grad_(requires_grad)
+    return drawn("rand", flat(sizes, size), dtype, generator, lambda g, shape: g.random(shape),
+                 of_uniform=lambda u: u).requires_grad_(requires_grad)
 
 
 def randn(*sizes: Any, size: Any = None, generator: Any = None, dtype: DType = None,
@@ -58,7 +82,8 @@ def randn(*sizes: Any, size: Any = None, generator: Any = None, dtype: DType = N
     check_device(device)
     _floats("randn", dtype)
     return drawn("randn", flat(sizes, size), dtype, generator,
-                  lambda g, shape: g.standard_normal(shape)).requires_grad_(requires_grad)
+                 lambda g, shape: g.standard_normal(shape), of_uniform=gaussian, each=2
+                 ).requires_grad_(requires_grad)
 
 
 def rand_like(input: Any, *, dtype: DType = None, device: Any = None,
@@ -86,8 +111,8 @@ def randint(low: Any = None, high: Any = None, size: Any = None, *, generator: A
     if high is None or size is None:
         raise TypeError("randint takes a bound and a size: randint(high, size)")
     first, end = low or 0, high
-    return drawn("randint", size, dtype, generator,
-                  lambda g, shape: g.integers(first, end, shape), default=np.int64)
+    return drawn("randint", size, dtype, generator, lambda g, shape: g.integers(first, end, shape),
+                 default=np.int64, of_uniform=lambda u: u.mul(end - first).floor().add(first))
 
 
 def randint_like(input: Any, low: int, high: int | None = None, *, dtype: DType = None) -> Array:
@@ -111,6 +136,9 @@ def normal(mean: Any, std: Any, size: Any = None, *, generator: Any = None) -> A
 
     size: the shape; by default the one that mean and std broadcast to.
     """
+    if current.get().differentiates and generator is None:
+        zeros = Array(np.zeros((), np.float32)).mul(std).add(mean)       # of the shape of both
+        return randn(*zeros.shape if size is None else size).mul(std).add(mean)
     if size is None:
         given = [a.numpy() if isinstance(a, Array) else a for a in (mean, std)]
         size = np.broadcast_shapes(*(np.shape(a) for a in given))
@@ -121,5 +149,7 @@ def normal(mean: Any, std: Any, size: Any = None, *, generator: Any = None) -> A
 def bernoulli(input: Any, *, generator: Any = None) -> Array:
     """Returns 1 with the probability that the input has at each element, and otherwise 0."""
     x = as_array("bernoulli", input)
+    if current.get().differentiates and generator is None:
+        return uniform(x.shape, x.type.dtype).lt(x)._cast(x.type.dtype)
     p = x._numbers("bernoulli")
     return drawn("bernoulli", p.shape, x.dtype, generator, lambda g, shape: g.random(shape) < p)

@@ -256,10 +256,17 @@ def _size(step: Step, context: _Context) -> list[Launch]:
     return [_by_element(kernels.number(context.target), (1,), [y, 1, step.attrs["dim"]])]
 
 
+def _uniform(step: Step, context: _Context) -> list[Launch]:
+    [seed], y = step.views, step.result
+    count = product(y.shape)
+    kernel = kernels.uniform(y.dtype, context.target)
+    return [_by_element(kernel, (count,), [y, count, seed, step.attrs["stream"]])]
+
+
 STEPS: dict[str, Callable[[Step, _Context], list[Launch]]] = {
     "linear": _linear, "matmul": _matmul, "elementwise": _elementwise, "softmax": _softmax,
     "log_softmax": _softmax, "layer_norm": _layer_norm, "rms_norm": _rms_norm, "cumsum": _cumsum,
     "topk_ids": _topk, "reduce": _reduce, "embedding": _take, "embedding_bag": _embedding_bag,
     "take": _take, "take_along": _take_along, "scatter_add": _scatter_add,
-    "tree_walk": _tree_walk, "iota": _iota, "size": _size,
+    "tree_walk": _tree_walk, "iota": _iota, "size": _size, "uniform": _uniform,
 }

@@ -187,10 +187,14 @@ class _BatchNorm(_NormBase):
             self.weight, self.bias, self.training or self.running_mean is None, self._count(),
             self.eps)
 
-    def _count(self) -> float:
+    def _count(self) -> Any:
         """Counts the batch in training mode, and returns its share in the running statistics."""
         if not self.training or self.num_batches_tracked is None:
             return self.momentum or 0.0
+        if current.get().differentiates:
+            count = self.num_batches_tracked.add(1)
+            current.get().keep(self.num_batches_tracked._as_operand(), count._as_operand())
+            return count.float().reciprocal() if self.momentum is None else self.momentum
         current.get().check_training("the number of batches in training mode",
                                      self.num_batches_tracked.type)
         number = self.num_batches_tracked.numpy()

@@ -328,6 +328,13 @@ def iota(low: Lowering, node: Node, _: Views, attrs: Attrs) -> View:
     return replace(row, shape=type_.shape, strides=tuple(int(a == axis) for a in range(type_.ndim)))
 
 
+def uniform(low: Lowering, node: Node, operands: Views, attrs: Attrs) -> View:
+    """One step that fills the result with random numbers."""
+    low.require(node, *node.result.type.shape)
+    return low.step("uniform", node, low.result(node), [low.contiguous(node, operands[0])],
+                    {"stream": attrs["stream"]})
+
+
 def size(low: Lowering, node: Node, _: Views, attrs: Attrs) -> View:
     """One step that writes a size of the call, also where a block has fewer rows than it."""
     return low.step("size", node, low.result(node), [], attrs)

@@ -77,6 +77,7 @@ SCHEDULES: dict[str, OpSchedule] = {
     "iota": OpSchedule(lower.iota, None, repeats=lambda attrs, axis: attrs["axis"] != axis),
     "full": OpSchedule(lower.full, None, repeats=_always),
     "size": OpSchedule(lower.size, None),
+    "uniform": OpSchedule(lower.uniform, None),
     "identity": OpSchedule(lower.unchanged, rows.aligned),
     "detach": OpSchedule(lower.unchanged, rows.aligned),
     "dropout": OpSchedule(lower.unchanged, rows.aligned),
@@ -140,4 +141,5 @@ KINDS: dict[str, StepKind] = {
     "tree_walk": StepKind(40, gathers=True),
     "iota": StepKind(),
     "size": StepKind(),
+    "uniform": StepKind(20),
 }

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import ir
+from nncompile.array.tape import bare
 from nncompile.errors import InputError
 from nncompile.model import CompiledModel
 from nncompile.nn import Module
@@ -32,15 +33,18 @@ def compile_step(model: Module, inputs: tuple[Any, ...], loss: Callable[..., Any
     trained = trained_parameters(traced.graph, optimizer)
     share = 1.0 / accumulate
     name = f"{type(model).__name__}_step"
-    graphs = [step_graph(name, traced.graph, optimizer, trained, clip_norm, share,
+    graphs = [step_graph(name, traced, optimizer, trained, clip_norm, share,
                          accumulates=accumulate > 1)]
     if accumulate > 1:
-        graphs.append(step_graph(f"{name}_before", traced.graph, optimizer, trained, None, share,
+        graphs.append(step_graph(f"{name}_before", traced, optimizer, trained, None, share,
                                  applies=False, accumulates=True))
     steps = [(graph, compile_graph(graph.graph)) for graph in graphs]
     again = partial(compile_step, model, inputs, loss, optimizer, clip_norm, accumulate,
                     compile_graph)
-    return TrainStep(model, optimizer, [each for each, _ in trained], steps, accumulate, again)
+    held = {id(bare(array._payload)): array for array in (*model.parameters(), *model.buffers())}
+    buffers = [held[id(traced.graph.data[value])] for value in traced.kept]
+    return TrainStep(model, optimizer, [each for each, _ in trained], buffers, steps, accumulate,
+                     again)
 
 
 def _check(model: Any, optimizer: Any, loss: Any, clip_norm: float | None, accumulate: int

@@ -11,6 +11,7 @@ import ir
 from ir.types import DTYPES, NDArray
 from nncompile import forks
 from nncompile.array import Array
+from nncompile.array.generator import default_generator
 from nncompile.array.tape import bare
 from nncompile.backend import is_plain
 from nncompile.errors import InputError
@@ -18,7 +19,7 @@ from nncompile.inspect.explain import Profile
 from nncompile.model import CompiledModel
 from nncompile.nn import Module
 from nncompile.optim.rule import Rule
-from nncompile.training.step_graph import SUM, StepGraph, Trained
+from nncompile.training.step_graph import BUFFER, SUM, StepGraph, Trained
 
 _STEPS = ("last", "other")                       # of a step, and of one that only accumulates
 
@@ -37,10 +38,13 @@ class TrainStep:
     """
 
     def __init__(self, model: Module, optimizer: Rule, trained: Sequence[Trained],
+                 buffers: Sequence[Array],
                  steps: Sequence[tuple[StepGraph, CompiledModel]], accumulate: int,
                  make_again: Callable[[], TrainStep]) -> None:
         self.model, self.optimizer = model, optimizer
         self._trained, self._accumulate, self._make_again = tuple(trained), accumulate, make_again
+        self._written = (*(each.array for each in trained), *buffers)
+        self._buffers, self._draws = tuple(buffers), _Draws()
         self._compiled = steps[0][1]
         self._lock = forks.lock()
         self._groups = [_Group(optimizer, number, trained)
@@ -70,29 +74,36 @@ class TrainStep:
             inputs = self._all_inputs(inputs, named)
         with self._lock:
             if not self._storages or any(
-                    each.array._storage is not storage
-                    for each, storage in zip(self._trained, self._storages, strict=True)):
+                    array._storage is not storage
+                    for array, storage in zip(self._written, self._storages, strict=True)):
                 self._attach()
             self._fixed.update()
-            self._made += 1
-            applies = self._made >= self._accumulate
+            applies = self._made + 1 >= self._accumulate
             run = self._runs[0 if applies else 1]
-            try:
-                if applies:
-                    for group in self._groups:
-                        group.prepare(self._switches)
-                loss: NDArray = run(inputs, threads)
-            except BaseException:
-                self._made -= 1
-                raise
-            if applies:
-                self._made = 0
-                self.optimizer._opt_called = True        # a schedule of rates asks for it
-                for group in self._groups:
-                    group.count()
-                for storage in self._storages:
-                    storage.version += 1
+            self._prepare(run, applies)
+            loss: NDArray = run(inputs, threads)         # what fails has changed nothing
+            self._count(run, applies)
         return loss
+
+    def _prepare(self, run: _Run, applies: bool) -> None:
+        """Sets the numbers of the next step. Raises InputError where an option was switched."""
+        if run.graph.draws:
+            self._draws.prepare()
+        if applies:
+            for group in self._groups:
+                group.prepare(self._switches)
+
+    def _count(self, run: _Run, applies: bool) -> None:
+        """Notes that a step was made; applies: and not only its gradients accumulated."""
+        self._made = 0 if applies else self._made + 1
+        for storage in self._storages:
+            storage.version += 1
+        if run.graph.draws:
+            self._draws.count()
+        if applies:
+            self.optimizer._opt_called = True            # a schedule of rates asks for it
+            for group in self._groups:
+                group.count()
 
     def _all_inputs(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> tuple[Any, ...]:
         """The inputs by position. Raises InputError where some are missing or too many."""
@@ -114,17 +125,19 @@ class TrainStep:
 
     def _attach(self) -> None:
         """Takes the arrays of the parameters and of the optimizer's state, which steps write."""
-        for each in self._trained:
-            _own(each.array)
+        for array in self._written:
+            _own(array)
         for group in self._groups:
             group.attach()
-        self._storages = [each.array._storage for each in self._trained]
+        self._storages = [array._storage for array in self._written]
         for run in self._runs:
             run.states = [self._state(number, name) for number, name in run.graph.states]
-            run.scalars = [self._number(group, name, dtype)
+            run.scalars = [self._draws.seed] * run.graph.draws + [self._number(group, name, dtype)
                            for group, name, dtype in run.graph.numbers]
 
     def _state(self, number: int, name: str) -> NDArray:
+        if name == BUFFER:
+            return _numbers(self._buffers[number])
         each = self._trained[number]
         if name == SUM:
             return self._sums[number]
@@ -307,6 +320,29 @@ class _Group:
                 self._state[name] = True
             for name, array in self._counters.items():
                 state[name] = _in_place(array)
+
+
+class _Draws:
+    """The seed of a step's random numbers, and how many steps have drawn since it was set.
+
+    The key is drawn from the generator that nncompile.manual_seed seeds, at the first step and at
+    the first one after each manual_seed; from then on the numbers count the steps.
+    """
+
+    def __init__(self) -> None:
+        self.seed = np.zeros(2, np.int64)
+        self._of: Any = None                     # the generator that the key was drawn from
+
+    def prepare(self) -> None:
+        """Sets the seed of the next step."""
+        generator = default_generator()
+        if generator is not self._of:
+            self._of = generator
+            self.seed[:] = generator.integers(-2**63, 2**63, dtype=np.int64), 0
+
+    def count(self) -> None:
+        """Is told that a step was made."""
+        self.seed[1] += 1
 
 
 class _Fixed:

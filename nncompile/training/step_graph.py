@@ -26,6 +26,7 @@ from nncompile.array.recording import Recorder
 from nncompile.array.tape import bare
 from nncompile.errors import InputError
 from nncompile.optim.rule import Rule
+from nncompile.trace import Traced
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,18 +48,21 @@ class StepGraph:
     """The graph of a step, and what its inputs are.
 
     inputs:  how many inputs come from the caller. They are followed by
+    draws:   whether there is a seed, and the number of the draw, i64[2]; then by
     numbers: of each, the group, the name and the element type; they are arrays without dimensions.
     states:  then come the states, of each the number of its parameter and the name of the slot; ""
-             is the parameter itself, and SUM what its gradients are accumulated in.
+             is the parameter itself, SUM what its gradients are accumulated in, and BUFFER the
+             buffer of that number.
     """
 
     graph: Graph
     inputs: int
+    draws: bool
     numbers: tuple[tuple[int, str, str], ...]
     states: tuple[tuple[int, str], ...]
 
 
-SUM = "accumulated"
+SUM, BUFFER = "accumulated", "buffer"
 
 
 def trained_parameters(graph: Graph, optimizer: Rule) -> list[tuple[Trained, Value]]:
@@ -85,38 +89,43 @@ def trained_parameters(graph: Graph, optimizer: Rule) -> list[tuple[Trained, Val
     return found
 
 
-def step_graph(name: str, loss: Graph, optimizer: Rule,
+def step_graph(name: str, traced: Traced, optimizer: Rule,
                trained: Sequence[tuple[Trained, Value]], clip_norm: float | None = None,
                share: float = 1.0, applies: bool = True, accumulates: bool = False) -> StepGraph:
     """Returns the graph of a step, of this name.
 
-    loss:        the graph whose output is the loss.
+    traced:      the graph whose first output is the loss.
     clip_norm:   the most that the norm of all gradients together may be.
     share:       what gradients are multiplied by.
     applies:     whether the parameters are updated; otherwise gradients are only accumulated.
     accumulates: whether gradients are added to those of steps before.
     Raises InputError where the loss is no scalar of floats.
     """
-    [output] = loss.outputs[:1]
-    if len(loss.outputs) != 1 or output.type.shape != () or output.type.dtype not in ir.FLOATS:
-        got = ", ".join(str(v.type) for v in loss.outputs)
+    loss = traced.graph
+    returned = loss.outputs[:len(loss.outputs) - len(traced.kept)]
+    if len(returned) != 1 or returned[0].type.shape or returned[0].type.dtype not in ir.FLOATS:
+        got = ", ".join(str(v.type) for v in returned)
         raise InputError(f"a step needs a loss, one number, and gets {got}: give loss= what makes "
                          "one of the model's output, with a reduction such as mean")
     gradient = ir.gradient(loss, of=0, wrt=[value for _, value in trained])
-    states = {value: Value(value.type, "state", value.name) for _, value in trained}
+    changed = (*(value for _, value in trained), *traced.kept)
+    states = {value: Value(value.type, "state", value.name) for value in changed}
     recorder = _Updates(name, gradient, states)
     with no_grad():
-        recorder.run(lambda: _record(recorder, gradient, optimizer, trained, states, clip_norm,
-                                     share, applies, accumulates))
-    return StepGraph(recorder.graph(gradient.outputs[0]), len(loss.inputs),
+        recorder.run(lambda: _record(
+            recorder, gradient.outputs[len(loss.outputs):], optimizer, trained, states, clip_norm,
+            share, applies, accumulates))
+    for number, value in enumerate(traced.kept):
+        recorder.write((number, BUFFER), states[value], Array(loss.outputs[1 + number]))
+    return StepGraph(recorder.graph(returned[0]), len(loss.inputs) - traced.draws, traced.draws,
                      tuple(recorder.scalars), tuple(recorder.written))
 
 
-def _record(recorder: _Updates, gradient: Graph, optimizer: Rule,
+def _record(recorder: _Updates, found: Sequence[Value], optimizer: Rule,
             trained: Sequence[tuple[Trained, Value]], states: Mapping[Value, Value],
             clip_norm: float | None, share: float, applies: bool, accumulates: bool) -> None:
-    """Records what becomes of the gradients."""
-    gradients: list[Any] = [Array(v) for v in gradient.outputs[1:]]
+    """Records what becomes of the gradients that were found."""
+    gradients: list[Any] = [Array(v) for v in found]
     gradients = [g if share == 1.0 else g * share for g in gradients]
     sums: list[Value] = []
     if accumulates:

@@ -310,7 +310,9 @@ def test_iota_full_pad(dtype):
                 axis=1, start=2, stop=-1, step=-1),
         net.add("expand", net.add("reshape", x, shape=(B, 1, 3)), shape=(B, 2, 3)),
         net.add("mul", x, net.add("cast", net.add("size", dim=2 * B + 1), dtype=dtype)),
-        net.add("size", dim=B * B))
+        net.add("size", dim=B * B),
+        net.add("uniform", net.add("iota", shape=(2,), axis=0, dtype="i64"), shape=(B, 70),
+                dtype=dtype if dtype in FLOATS else "f32", stream=2))
     fast = compiled(graph)
     for size in (0, 1, 5):
         exactly(graph, numbers(dtype, size, 3), fast=fast)

@@ -133,6 +133,8 @@ TYPES: list[tuple[str, list[Any], dict[str, Any], TensorType]] = [
     ("full", [0.5], {"shape": (B, T + 1), "dtype": "f32"}, f32(B, T + 1)),
     ("full", [1.0], {"shape": (), "dtype": "bool"}, bools()),
     ("size", [], {"dim": 2 * B + 1}, i64()),
+    ("uniform", [i64(2)], {"shape": (B, 3), "dtype": "f64", "stream": 7},
+     TensorType("f64", (B, 3))),
     ("identity", [bools(B)], {}, bools(B)),
     ("detach", [f32(B)], {}, f32(B)),
     ("slice", [f32(B, 8)], {"axis": 1, "start": 0, "stop": 7, "step": 3}, f32(B, 3)),
@@ -209,6 +211,7 @@ def test_an_inferred_type_is_the_type_of_the_value() -> None:
 INTS = i64(B, 4)
 I8, U8 = TensorType("i8", (B,)), TensorType("u8", (B,))
 BAG = {"mode": "sum", "include_last": False, "padding": -1}
+DRAW = {"shape": (3,), "dtype": "f32", "stream": 0}
 TOP = {"axis": 0, "k": 2, "largest": True, "sorted": True}
 REFUSED: list[tuple[str, list[Any], dict[str, Any], str]] = [
     ("add", [f32(B, 4), f32(B, 3)], {}, "cannot broadcast f32[B, 4] with f32[B, 3]: 4 is not 3"),
@@ -338,6 +341,10 @@ REFUSED: list[tuple[str, list[Any], dict[str, Any], str]] = [
     ("topk_ids", [bools(B)], TOP, "expected numbers"),
     ("iota", [f32(B)], {"shape": (3,), "axis": 0, "dtype": "i64"}, "takes 0 operand, not 1"),
     ("size", [f32(B)], {"dim": B}, "takes 0 operand, not 1"),
+    ("uniform", [i64(3)], DRAW, "needs a seed i64[2]"),
+    ("uniform", [i64(2)], {**DRAW, "stream": -1}, "no number of a stream"),
+    ("uniform", [i64(2)], {**DRAW, "dtype": "i64"}, "uniform numbers are floats"),
+    ("uniform", [i64(2)], {**DRAW, "shape": (-3,)}, "-3 is no size of an axis"),
     ("size", [], {"dim": 0.5}, "dim of size is a size, not 0.5"),
     ("iota", [], {"shape": (3,), "axis": 0, "dtype": "bool"}, "expected numbers"),
     ("iota", [], {"shape": (), "axis": 0, "dtype": "i64"}, "has no axis 0"),

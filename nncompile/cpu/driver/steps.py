@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ir.ops import OPS
-from ir.types import Dim, same
+from ir.types import Dim, product, same
 from nncompile.cpu import kernels
 from nncompile.cpu.driver.values import (
     FAULT,
@@ -256,6 +256,12 @@ def _size(step: Step, _: _Context) -> Call:
     return Call(kernels.number(), (_pointer(step.result), 1, WholeSize(step.attrs["dim"])))
 
 
+def _uniform(step: Step, _: _Context) -> Call:
+    [seed], y = step.views, step.result
+    return Call(kernels.uniform(y.dtype), (
+        _pointer(y), product(y.shape), _pointer(seed), step.attrs["stream"]))
+
+
 def _rows(x: View, y: View) -> tuple[Argument, ...]:
     return (*_matrix(x), *_matrix(y), *x.shape)
 
@@ -286,5 +292,5 @@ STEPS: dict[str, Callable[[Step, _Context], Call]] = {
     "log_softmax": _softmax, "layer_norm": _layer_norm, "rms_norm": _rms_norm, "cumsum": _cumsum,
     "topk_ids": _topk, "reduce": _reduce, "embedding": _take, "embedding_bag": _embedding_bag,
     "take": _take, "take_along": _take_along, "scatter_add": _scatter_add,
-    "tree_walk": _tree_walk, "iota": _iota, "size": _size,
+    "tree_walk": _tree_walk, "iota": _iota, "size": _size, "uniform": _uniform,
 }

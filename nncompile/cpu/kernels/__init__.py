@@ -15,6 +15,7 @@
     scatter_add(index, outer, rows)
     embedding_bag(mode, index, weighted)
     tree_walk()                                               trees.py
+    uniform()                                                 random.py
     pack_linear(weight, bias, target)                         packing.py
 
 Each function returns the kernel of these options, and takes a dtype, float32 by default. `outer` is
@@ -31,6 +32,7 @@ from nncompile.cpu.kernels.norms import layer_norm, rms_norm
 from nncompile.cpu.kernels.operands import typed
 from nncompile.cpu.kernels.packing import pack_linear, packed_size, unpack_linear
 from nncompile.cpu.kernels.product import linear, matmul
+from nncompile.cpu.kernels.random import uniform
 from nncompile.cpu.kernels.reductions import arg, reduce, reduce_columns
 from nncompile.cpu.kernels.scans import cumsum, cumsum_columns, topk
 from nncompile.cpu.kernels.softmax import softmax, softmax_columns
@@ -41,4 +43,4 @@ __all__ = ["INT", "LANE_OPS", "Chain", "Kernel", "arg", "cumsum", "cumsum_column
            "elementwise", "embedding_bag", "group", "group_dtypes", "iota", "layer_norm", "linear",
            "matmul", "number", "pack_linear", "packed_size", "reduce", "reduce_columns", "rms_norm",
            "scatter_add", "softmax", "softmax_columns", "take", "take_along", "topk", "transpose",
-           "tree_walk", "typed", "unpack_linear"]
+           "tree_walk", "typed", "uniform", "unpack_linear"]

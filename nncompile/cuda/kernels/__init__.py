@@ -1,7 +1,7 @@
 """The kernels that generated source launches: texts, each made for its chain and dtypes.
 
     tiled, few(then, outer, dtype, target)          product.py
-    elementwise(chain, rank, dtype, target)  iota  number   elementwise.py
+    elementwise(chain, rank, dtype, target)  iota  number  uniform   elementwise.py
     softmax(dtype, threads)                         softmax.py
     layer_norm, rms_norm                            norms.py
     reduce, arg(op, dtype, threads)                 reductions.py
@@ -13,7 +13,7 @@
 Each function returns the kernel of these options.
 """
 from nncompile.cuda.kernels.chain import FUNCTIONS, Chain, arity
-from nncompile.cuda.kernels.elementwise import elementwise, iota, number
+from nncompile.cuda.kernels.elementwise import elementwise, iota, number, uniform
 from nncompile.cuda.kernels.gathers import embedding_bag, scatter_add, take, take_along, tree_walk
 from nncompile.cuda.kernels.kernel import Kernel
 from nncompile.cuda.kernels.norms import layer_norm, rms_norm
@@ -24,4 +24,4 @@ from nncompile.cuda.kernels.softmax import softmax
 
 __all__ = ["FUNCTIONS", "Chain", "Kernel", "arg", "arity", "cumsum", "elementwise", "embedding_bag",
            "few", "iota", "layer_norm", "number", "reduce", "rms_norm", "scatter_add", "softmax",
-           "take", "take_along", "tiled", "topk", "tree_walk"]
+           "take", "take_along", "tiled", "topk", "tree_walk", "uniform"]

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import nncompile.cuda.kernels.chain as chains
+from ir.ops import philox
 from nncompile.cuda.kernels.axes import Axes
 from nncompile.cuda.kernels.chain import Chain
 from nncompile.cuda.kernels.kernel import Kernel, each_element, make, number_of, number_type, typed
@@ -42,6 +43,35 @@ def iota(dtype: str, target: Target) -> Kernel:
     """y[i] = i, modulo 2^bits."""
     body = each_element("N", [f"        y[y_at + element] = {typed('element', dtype)}"])
     return make(f"iota_{dtype}", f"y:{dtype}[] N", ["0, 1, 2, ..."], body, target.threads)
+
+
+_ROUND = """
+            high_a, a = (a * {0}) >> half, (a * {0}) & {2}
+            high_c, c = (c * {1}) >> half, (c * {1}) & {2}
+            a, b, c, d = (high_c ^ b ^ k0), c, (high_a ^ d ^ k1), a
+            k0, k1 = (k0 + {3}) & {2}, (k1 + {4}) & {2}"""
+
+
+def uniform(dtype: str, target: Target) -> Kernel:
+    """y[i] = the random number of element i of a stream: see ir.ops.philox."""
+    low = 0xFFFFFFFF
+    constants = [*philox.MULTIPLIERS, low, *philox.STEPS]
+    rounds = _ROUND.format(*(f"uint64({number})" for number in constants)).splitlines()[1:]
+    body = each_element("N", [
+        "        key, draw = uint64(seed[seed_at]), uint64(seed[seed_at + 1])",
+        "        place, mask, half = uint64(element), uint64(4294967295), uint64(32)",
+        f"        a = ((place // uint64({philox.GROUP})) * uint64({philox.GROUP // 4})"
+        f" + place % uint64({philox.GROUP // 4})) & mask",
+        "        b, c, d = uint64(stream), draw & mask, draw >> half",
+        "        k0, k1 = key & mask, key >> half",
+        f"        for _ in range({philox.ROUNDS}):",
+        *rounds,
+        f"        word = (place // uint64({philox.GROUP // 4})) % uint64(4)",
+        "        made = a if word == 0 else b if word == 1 else c if word == 2 else d",
+        f"        y[y_at + element] = {typed('made >> uint64(8)', dtype)} * "
+        f"{typed('5.9604644775390625e-08', dtype)}"])
+    return make(f"uniform_{dtype}", f"y:{dtype}[] N seed:i64[] stream",
+                ["Random numbers in [0, 1), a thread a number."], body, target.threads)
 
 
 def number(target: Target) -> Kernel:

@@ -88,7 +88,7 @@ def rrelu(input: Any, lower: float = 1 / 8, upper: float = 1 / 3, training: bool
         raise InputError(f"rrelu: the lower bound {lower} is above the upper bound {upper}")
     slope: Any = (lower + upper) / 2
     if training:
-        slope = drawn("rrelu", x, lambda draws: draws.uniform(lower, upper, x.shape))._cast(
+        slope = drawn("rrelu", x, x.shape).mul(upper - lower).add(lower)._cast(
             x.type.dtype)
     return placed(input, apply("leaky_relu", x, slope), inplace)
 

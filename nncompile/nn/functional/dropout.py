@@ -1,23 +1,22 @@
 """Dropout functions, which act in training and return the input otherwise.
 
 Each takes an array of floats and a probability p. Each raises InputError for p outside 0..1, and
-Error in a trace in training with p > 0, since a graph has no randomness.
+Error in a trace in training with p > 0, since a graph for inference has no randomness; a training
+step draws by the op `uniform`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from ir import Error
 from nncompile.array import Array, apply, as_array
 from nncompile.array.dispatch import current
 from nncompile.array.generator import default_generator
+from nncompile.array.random import uniform
 from nncompile.errors import InputError
 from nncompile.nn.calls import from_outside, placed
-
-if TYPE_CHECKING:
-    from numpy.random import Generator
 
 # The limit of selu at -inf, by which alpha dropout replaces what it drops.
 # Klambauer et al. (2017), arXiv:1706.02515.
@@ -98,7 +97,7 @@ def _dropped(name: str, input: Any, p: float, training: bool,
     x = as_array(name, input)
     if not training or p == 0:
         return apply("dropout", x, p=float(p))
-    kept = drawn(name, x, lambda draws: draws.random(mask_shape(x.shape)) >= p)
+    kept = _kept(name, x, mask_shape(x.shape), p)
     scale = 1 / (1 - p) if p < 1 else 0.0
     return x.mul(kept._cast(x.type.dtype).mul(scale))
 
@@ -111,16 +110,24 @@ def _alpha_dropped(name: str, input: Any, p: float, training: bool,
         return apply("dropout", x, p=float(p))
     if p == 1:
         return x.mul(0.0)
-    kept = drawn(name, x, lambda draws: draws.random(mask_shape(x.shape)) >= p)
+    kept = _kept(name, x, mask_shape(x.shape), p)
     scale = ((1 - p) * (1 + p * _SATURATED**2)) ** -0.5
     return apply("where", kept, x, _SATURATED).mul(scale).sub(scale * _SATURATED * p)
 
 
-def drawn(name: str, x: Array, draw: Callable[[Generator], Any]) -> Array:
-    """Returns random numbers for x. Raises Error in a trace."""
+def _kept(name: str, x: Array, shape: Sequence[Any], p: float) -> Array:
+    """Returns which elements, or parts of that shape, are not dropped: bools."""
+    return drawn(name, x, shape).ge(p)
+
+
+def drawn(name: str, x: Array, shape: Sequence[Any]) -> Array:
+    """Returns uniform numbers on [0, 1) for x. Raises Error in a trace but that of a training step.
+    """
+    if current.get().differentiates:
+        return uniform(shape, x.type.dtype)
     current.get().check_training(
         f"{name} in training mode (model.eval() turns it off)", x.type)
-    return Array(draw(default_generator()))
+    return Array(default_generator().random(shape))
 
 
 def check_probability(p: float) -> None:

@@ -178,6 +178,11 @@ def _of_channels(values: Array, rank: int) -> Array:
 
 def _move(running: Any, batch: Array, momentum: float) -> None:
     """Moves running statistics towards the batch's, in place."""
+    if current.get().differentiates:
+        old = as_array("running statistics", running)
+        moved = old.add(batch.detach().sub(old).mul(momentum))
+        current.get().keep(old._as_operand(), moved._as_operand())
+        return
     current.get().check_training("batch statistics in training mode", batch.type)
     numbers = as_array("running statistics", running).numpy()
     numbers += momentum * (batch.numpy() - numbers)
