@@ -29,6 +29,9 @@ OF_FLOATS = ELEMENTWISE - {"logical_and", "logical_or", "logical_xor", "logical_
                            "right_shift"}         # those are exact, and have tests of their own
 
 
+RANDOM = OPS.keys() - {"tree_walk"}               # whose tables are right by their numbers alone
+
+
 def quoted(*folders: str) -> set[str]:
     """The words that stand in quotes in the Python files here."""
     files = [file for folder in folders for file in (ROOT / folder).parent.rglob(
@@ -46,15 +49,16 @@ def listed_in_the_readme() -> set[str]:
 TABLES: dict[str, tuple[Collection[str], Collection[str]]] = {
     "ir/README.md, The ops": (OPS, listed_in_the_readme()),
     "ir/ops/gradients.py": (OPS, GRADIENTS.keys() | NO_GRADIENT),
-    "nncompile/nn, nncompile/array: a function or method": (
-        OPS, quoted("nncompile/nn", "nncompile/array", "nncompile/functions.py")),
+    "nncompile/nn, array, trace.py, importers: what records it": (
+        OPS, quoted("nncompile/nn", "nncompile/array", "nncompile/functions.py",
+                    "nncompile/trace.py", "nncompile/importers")),
     "schedule/ops.py SCHEDULES": (SIMPLE, SCHEDULES),
     "cpu/vector/math SHORT or LONG": (ELEMENTWISE, math.SHORT | math.LONG),
     "cuda/kernels/chain.py FUNCTIONS": (ELEMENTWISE, FUNCTIONS),
     "counterparts.py": (SIMPLE, COUNTERPARTS),
     "tests/exact.py EXACT": (OF_FLOATS, EXACT),
-    "tests/strategies.py": (OPS, quoted("tests/strategies.py") | {*JUMPS, *JUMPS_OF_TWO}),
-    "tests/test_bench.py CASES": (OPS, {op for op, _, _ in CASES}),
+    "tests/strategies.py": (RANDOM, quoted("tests/strategies.py") | {*JUMPS, *JUMPS_OF_TWO}),
+    "tests/test_bench.py CASES": (RANDOM, {op for op, _, _ in CASES}),
     "tests/cuda/device_*.py": (OPS.keys() - ELEMENTWISE, quoted("tests/cuda/device_*.py")),
 }
 
