@@ -466,7 +466,10 @@ def wide_reduction(g: Growth) -> None:
             g.add(g.choose("min", "prod"), x, axes=(axis,), keepdims=keepdims)
         case "place":
             x = g.given[0]
-            g.add(g.choose("argmax", "argmin"), x, axis=x.type.ndim - 1, keepdims=keepdims)
+            last = x.type.ndim - 1
+            ids = g.add(g.choose("argmax", "argmin"), x, axis=last, keepdims=keepdims)
+            if keepdims:
+                g.add("take_along", x, ids, axis=last)
         case "running":
             g.add("cumsum", x, axis=axis)
         case _:
