@@ -137,11 +137,16 @@ def load(folder: Path, model: str) -> list[Measured]:
 
 
 def _measured(entry: dict[str, Any]) -> Measured:
-    row = dict(entry["row"])
-    row["results"] = {name: Result(**{**result, "seconds": tuple(result["seconds"])})
+    row = _with_tuples(entry["row"])
+    row["results"] = {name: Result(**_with_tuples(result))
                       for name, result in row["results"].items()}
     return Measured(**{**entry, "row": Row(**row),
                        "conditions": Conditions(**entry["conditions"])})
+
+
+def _with_tuples(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value
+            for name, value in fields.items()}
 
 
 def load_all(folder: Path, models: Sequence[str]) -> Iterator[Measured]:

@@ -14,10 +14,11 @@ from benchmarks.results import BUSY, Conditions, Measured, conditions, load, sav
 from benchmarks.table import console
 from ir.ops import at_sizes
 from nncompile.bench import Clock, Row
-from nncompile.bench.contender import PEAK, READS, weight_bytes
+from nncompile.bench.contender import PEAK, READS
 from nncompile.bench.machine import others_seconds
-from nncompile.bench.measure import PARK, batch_sizes, flops, measure, started
+from nncompile.bench.measure import PARK, batch_sizes, measure, started
 from nncompile.bench.report import OURS
+from nncompile.bench.work import flops, weight_bytes
 
 _MOST_FLOPS = 200e9           # of a call: seconds, and minutes for all contenders and rounds
 _MOST_BYTES = 1 << 30         # of a call's results, all layers together: everybody holds them,

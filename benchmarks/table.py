@@ -8,7 +8,7 @@ from statistics import geometric_mean
 from benchmarks.models import SUITE
 from benchmarks.results import BUSY, Measured
 from nncompile.bench.contender import PEAK, PEERS, READS
-from nncompile.bench.report import micros
+from nncompile.bench.table import micros
 
 # The bars. Large batches of dense models: the multiply-adds; their batch 1: the bandwidth.
 _GEOMETRIC_MEAN, _PEAK_SHARE, _READS_SHARE, _LARGE = 1.5, 0.93, 0.85, 1024

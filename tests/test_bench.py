@@ -17,20 +17,16 @@ from ir.types import symbol
 from nncompile import nn
 from nncompile.bench import PEERS, Clock, Result, bench
 from nncompile.bench.compilers import FALLBACK
-from nncompile.bench.contender import (
-    OWN_PROCESS,
-    Broken,
-    Elsewhere,
-    Failed,
-    Here,
-    Lap,
-    Wrong,
-    check,
-)
+from nncompile.bench.contender import OWN_PROCESS, Broken, Elsewhere, Failed, Here, Wrong, check
+from nncompile.bench.inputs import random_inputs
+from nncompile.bench.laps import Lap
 from nncompile.bench.machine import others_seconds, ticks
-from nncompile.bench.measure import batch_sizes, flops, measure, random_inputs
+from nncompile.bench.measure import batch_sizes, measure
 from nncompile.bench.peers import write_python
+from nncompile.bench.record import as_dict
 from nncompile.bench.report import ratio
+from nncompile.bench.table import block, legend
+from nncompile.bench.work import flops
 from nncompile.counterparts import COUNTERPARTS, Language, Missing, NoCounterpart
 from nncompile.cpu.machine import cores
 from nncompile.trace import trace
@@ -141,10 +137,10 @@ def test_a_peer_computes_the_same(peer: str, op: str, operands: Sequence[Any],
     arrays = random_inputs(graph, {"B": 3})
     if op in COUNTERPARTS and isinstance(getattr(COUNTERPARTS[op], LANGUAGE[peer]), Missing):
         with pytest.raises(NoCounterpart, match=f"no counterpart of {op}"):
-            PEERS[peer](graph, arrays, 1)
+            PEERS[peer](graph, [arrays], 1)
         return
     with np.errstate(all="ignore"):
-        for way in PEERS[peer](graph, arrays, 1):
+        for way in PEERS[peer](graph, [arrays], 1):
             check(way(), ir.interpret(graph, arrays, np.float64))
 
 
@@ -211,14 +207,14 @@ def test_bench_times_what_is_right() -> None:
         assert len(row.results["nncompile"].seconds) == 2
         for peer, result in row.results.items():
             assert result.seconds or result.note.startswith("missing"), (peer, result.note)
-        assert report.row(row).split()[0] == str(row.batch)
-    assert len(report.as_dict()["rows"]) == 4
+        assert f"\nbatch {row.batch}, {row.threads} thread" in block(report, row)
+    assert len(as_dict(report)["rows"]) == 4
 
 
 def test_a_peer_that_is_wrong_or_fails_gets_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(PEERS, "liar", lambda graph, arrays, threads:
-                        [lambda: [np.full((len(arrays[0]), 3), 0.3, np.float32)]])
-    monkeypatch.setitem(PEERS, "broken", lambda graph, arrays, threads: 1 / 0)
+    monkeypatch.setitem(PEERS, "liar", lambda graph, sets, threads:
+                        [lambda: [np.full((len(sets[0][0]), 3), 0.3, np.float32)]])
+    monkeypatch.setitem(PEERS, "broken", lambda graph, sets, threads: 1 / 0)
     report = bench(small_model(), ["f32[B, 6]"], batches=[2], threads=[1],
                    peers=["liar", "broken"], **QUICK)
     results = report.rows[0].results
@@ -226,8 +222,8 @@ def test_a_peer_that_is_wrong_or_fails_gets_no_time(monkeypatch: pytest.MonkeyPa
     assert results["broken"].note == "failed: ZeroDivisionError: division by zero"
     assert not results["liar"].seconds and not results["broken"].seconds
     assert report.correct
-    assert "wrong" in report.row(report.rows[0]).split()
-    assert "liar: wrong" in report.notes()
+    assert "wrong" in block(report, report.rows[0]).split()
+    assert "liar: wrong" in legend(report)
 
 
 def test_a_peer_that_is_not_installed_is_said_to_be_missing(
@@ -252,14 +248,14 @@ def test_every_contender_has_each_round_and_of_its_ways_the_fastest_counts() -> 
             return Lap(seconds, seconds)
         return time
 
-    laps, _ = Clock(rounds=3, seconds=0.0, park=0.0).interleaved(
+    laps = Clock(rounds=3, seconds=0.0, park=0.0).interleaved(
         {("a", 0): timed("slow", 0.02), ("a", 1): timed("fast", 0.01), ("b", 0): timed("b", 0.03)})
     assert {key: len(taken) for key, taken in laps.items()} == {("a", 1): 3, ("b", 0): 3}
     assert calls.count("slow") == 1 + 2 and calls.count("fast") == 1 + 2 + 3
 
 
 def test_a_slow_call_has_fewer_rounds() -> None:
-    laps, _ = Clock(rounds=9, seconds=0.0, park=0.0).interleaved(
+    laps = Clock(rounds=9, seconds=0.0, park=0.0).interleaved(
         {("a", 0): lambda count: Lap(1.0, 1.0)})
     assert len(laps["a", 0]) == 5
 
@@ -291,12 +287,12 @@ def test_a_contender_elsewhere(name: str, elsewhere: Callable[..., Elsewhere]) -
     pytest.importorskip("threadpoolctl")
     graph, arrays, expected = small_case()
     contender = elsewhere(name, graph)
-    assert contender.prepare(arrays, expected) == 1
+    assert contender.prepare([arrays], [expected]) == 1
     lap = contender.time(0, 10)
     assert 0 < lap.seconds < 1 and 0 <= lap.cpu < 1
     with pytest.raises(Wrong, match="output 0 is off by"):
-        contender.prepare(arrays, [e + 1 for e in expected])
-    assert contender.prepare(arrays, expected) == 1        # it goes on after an error
+        contender.prepare([arrays], [[e + 1 for e in expected]])
+    assert contender.prepare([arrays], [expected]) == 1        # it goes on after an error
 
 
 @pytest.mark.parametrize("name", sorted(OWN_PROCESS))
@@ -304,7 +300,7 @@ def test_a_peer_with_threads_of_its_own(name: str, elsewhere: Callable[..., Else
     pytest.importorskip(name.partition(".")[0])
     graph, arrays, expected = small_case()
     contender = elsewhere(name, graph)
-    for way in range(contender.prepare(arrays, expected)):
+    for way in range(contender.prepare([arrays], [expected])):
         assert contender.time(way, 20).seconds > 0
 
 
@@ -312,20 +308,20 @@ def test_a_peer_with_threads_of_its_own(name: str, elsewhere: Callable[..., Else
 def test_ceilings_are_contenders_too(name: str, elsewhere: Callable[..., Elsewhere]) -> None:
     graph, arrays, expected = small_case()
     contender = elsewhere(name, graph)
-    assert contender.prepare(arrays, expected) == 1
+    assert contender.prepare([arrays], [expected]) == 1
     assert 1e-14 < contender.time(0, 1).seconds < 1e-8     # an operation, or a byte
 
 
 def test_errors_elsewhere_are_errors_here(elsewhere: Callable[..., Elsewhere]) -> None:
     graph, arrays, expected = small_case()
     with pytest.raises(Failed, match="KeyError: 'nobody'"):
-        elsewhere("nobody", graph).prepare(arrays, expected)
+        elsewhere("nobody", graph).prepare([arrays], [expected])
     contender = elsewhere("nncompile", graph)
-    contender.prepare(arrays, expected)
+    contender.prepare([arrays], [expected])
     contender.process.kill()
     with pytest.raises(ir.Error, match="its process ended: exit status -9"):
         contender.time(0, 1)
-    assert contender.prepare(arrays, expected) == 1        # by another process
+    assert contender.prepare([arrays], [expected]) == 1        # by another process
     assert contender.time(0, 1).seconds > 0
 
 
@@ -346,7 +342,7 @@ def test_another_process_tries_when_one_breaks_down(elsewhere: Callable[..., Els
 
     monkeypatch.setattr(contender, "ask", breaks_down_once)
     monkeypatch.setattr(contender, "start", start)
-    assert contender.prepare(arrays, expected) == 1
+    assert contender.prepare([arrays], [expected]) == 1
     assert started == [{FALLBACK: "1"}]
 
 
@@ -356,7 +352,7 @@ class Breaks:
     def __init__(self) -> None:
         self.turns = 0
 
-    def prepare(self, arrays: Any, expected: Any) -> int:
+    def prepare(self, sets: Any, expected: Any, callers: int = 1) -> int:
         return 1
 
     def time(self, way: int, count: int) -> Lap:
@@ -364,6 +360,8 @@ class Breaks:
         if self.turns == 2:
             raise ir.Error("broken")
         return Lap(1e-3, 1e-3)
+
+    sample = offer = serve = time
 
     def close(self) -> None:
         pass
@@ -383,7 +381,7 @@ def test_a_peer_keeps_its_inputs(peer: str) -> None:
     for module in INSTALLED[peer]:
         pytest.importorskip(module)
     graph, arrays, expected = small_case()
-    ways = PEERS[peer](graph, [*map(np.copy, arrays)], 1)
+    ways = PEERS[peer](graph, [[*map(np.copy, arrays)]], 1)
     gc.collect()
     others = [np.full_like(a, 7) for a in arrays for _ in range(1000)]   # on freed memory, if any
     for way in ways:
@@ -396,7 +394,7 @@ def test_a_contender_elsewhere_has_as_many_cpus_as_threads(
     pytest.importorskip("threadpoolctl")
     graph, arrays, expected = small_case()
     contender = elsewhere("numpy", graph)
-    contender.prepare(arrays, expected)
+    contender.prepare([arrays], [expected])
     assert os.sched_getaffinity(contender.pid) == set(cores()[:1])
 
 

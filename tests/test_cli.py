@@ -419,7 +419,8 @@ def test_bench(file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert main(["bench", f"{file}:net", "--batch", "1,3", "--vs", "numpy", "--rounds", "1",
                  "--json", str(figures)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[:2] for line in lines[5:7]] == [["1", "1"], ["3", "1"]]
+    assert [line.split(", others")[0] for line in lines if line.startswith("batch ")] == [
+        "batch 1, 1 thread", "batch 3, 1 thread"]
     rows = json.loads(figures.read_text())["rows"]
     assert [row["batch"] for row in rows] == [1, 3]
     assert all(row["results"]["nncompile"]["seconds"] for row in rows)

@@ -3,10 +3,12 @@
 On a device the peers are torch, torch.compile, CuPy and jax. `nncompile bench` on the command line
 and `bench(...)`, `bench_device(...)` here do the same.
 """
-from nncompile.bench.contender import DEFAULT_PEERS, PEERS
+from nncompile.bench.clock import Clock
+from nncompile.bench.contender import DEFAULT_PEERS, PEERS, lacking
 from nncompile.bench.device import DEVICE_PEERS, bench_device
-from nncompile.bench.measure import Clock, bench, side_by_side
+from nncompile.bench.measure import bench, side_by_side
 from nncompile.bench.report import Report, Result, Row
+from nncompile.bench.scenarios import SCENARIOS, Scenario
 
-__all__ = ["DEFAULT_PEERS", "DEVICE_PEERS", "PEERS", "Clock", "Report", "Result", "Row", "bench",
-           "bench_device", "side_by_side"]
+__all__ = ["DEFAULT_PEERS", "DEVICE_PEERS", "PEERS", "SCENARIOS", "Clock", "Report", "Result",
+           "Row", "Scenario", "bench", "bench_device", "lacking", "side_by_side"]

@@ -8,20 +8,31 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ir import Graph, NDArray
 from nncompile.bench.onnx_model import onnx_model
-from nncompile.bench.peers import Way, data_of, load_python, needed, sizes_of, write_python
+from nncompile.bench.peers import (
+    Peer,
+    Sets,
+    Way,
+    data_of,
+    in_turn,
+    load_python,
+    needed,
+    sizes_of,
+    write_python,
+)
 
 FALLBACK = "_NNCOMPILE_BENCH_FALLBACK"    # set in a process that replaces one that has crashed
 
 
 # -- torch.compile ---------------------------------------------------------------------------------
 
-def _torch_compile_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[Way]:
+def _torch_compile_ways(graph: Graph, sets: Sets, threads: int) -> list[Way]:
     """torch.compile with all sizes fixed: the default mode, and max-autotune.
 
     Freezing lets Inductor fold and pack the weights; max-autotune tries its own products against
@@ -31,17 +42,17 @@ def _torch_compile_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -
     needed("torch._inductor.config").freezing = True
     torch.set_num_threads(threads)
     torch._dynamo.reset()                                  # the code of the case before
-    inputs = [torch.tensor(a) for a in arrays]
+    inputs = [[torch.tensor(a) for a in arrays] for arrays in sets]
 
     def way(mode: str) -> Way:
-        compiled = torch.compile(_torch_module(graph, arrays), mode=mode, dynamic=False,
+        compiled = torch.compile(_torch_module(graph, sets[0]), mode=mode, dynamic=False,
                                  fullgraph=True)
 
-        def run() -> Sequence[NDArray]:
+        def run(tensors: Sequence[Any]) -> Sequence[NDArray]:
             with torch.inference_mode():
-                return [y.numpy() for y in compiled(*inputs)]
+                return [y.numpy() for y in compiled(*tensors)]
 
-        return run
+        return in_turn([partial(run, tensors) for tensors in inputs])
 
     return [way(mode) for mode in ("default", "max-autotune")]
 
@@ -61,37 +72,41 @@ def _torch_module(graph: Graph, arrays: Sequence[NDArray]) -> Any:
 
 # -- OpenVINO --------------------------------------------------------------------------------------
 
-def _openvino_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[Way]:
+def _openvino_ways(graph: Graph, sets: Sets, threads: int) -> list[Way]:
     """OpenVINO with inputs and outputs in shared memory, under each of its two performance hints.
 
     It computes in float32; by default it would use bfloat16 where the CPU has it.
     """
     openvino = needed("openvino")
     core = openvino.Core()
-    model = core.read_model(io.BytesIO(onnx_model(graph, sizes_of(graph, arrays))))
+    model = core.read_model(io.BytesIO(onnx_model(graph, sizes_of(graph, sets[0]))))
     settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
     if FALLBACK in os.environ:
         settings["SNIPPETS_MODE"] = "DISABLE"    # 2026.4 crashes on some MLPs and one thread
-    tensors = [openvino.Tensor(array, shared_memory=True) for array in arrays]
+    inputs = [[openvino.Tensor(array, shared_memory=True) for array in arrays] for arrays in sets]
     hints = ["LATENCY", "THROUGHPUT"] if threads > 1 else ["LATENCY"]     # of one thread: the same
 
     def way(hint: str) -> Way:
         compiled = core.compile_model(model, "CPU", settings | {"PERFORMANCE_HINT": hint})
-        request = compiled.create_infer_request()
-        for number, tensor in enumerate(tensors):
-            request.set_input_tensor(number, tensor)
 
-        def run(_: Sequence[Any] = tensors) -> Sequence[NDArray]:    # a request does not own them
-            return list(request.infer(share_outputs=True).values())
+        def call(tensors: Sequence[Any]) -> Way:
+            request = compiled.create_infer_request()
+            for number, tensor in enumerate(tensors):
+                request.set_input_tensor(number, tensor)
 
-        return run
+            def run(_: Sequence[Any] = tensors) -> Sequence[NDArray]:    # which it does not own
+                return list(request.infer(share_outputs=True).values())
+
+            return run
+
+        return in_turn([call(tensors) for tensors in inputs])
 
     return [way(hint) for hint in hints]
 
 
 # -- JAX -------------------------------------------------------------------------------------------
 
-def _jax_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[Way]:
+def _jax_ways(graph: Graph, sets: Sets, threads: int) -> list[Way]:
     """jax.jit with the sizes fixed: with the weights as arguments, and as constants.
 
     XLA may fold and pack constants. Each call waits for its result. There are as many threads as
@@ -99,21 +114,27 @@ def _jax_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[Way
     """
     jax, jnp = needed("jax"), needed("jax.numpy")
     jax.config.update("jax_enable_x64", any(
-        a.dtype == np.float64 for a in (*arrays, *data_of(graph))))
+        a.dtype == np.float64 for a in (*sets[0], *data_of(graph))))
     names = {"jax": jax, "jnp": jnp}
-    source = write_python(graph, sizes_of(graph, arrays), "jax")
-    params, inputs = ([jax.device_put(a) for a in given] for given in (data_of(graph), arrays))
+    source = write_python(graph, sizes_of(graph, sets[0]), "jax")
+    params, *inputs = ([jax.device_put(a) for a in given] for given in (data_of(graph), *sets))
 
     def with_arguments(params: Sequence[Any], *inputs: Any) -> Any:
         return load_python(source, names, params)(*inputs)
 
     by_arguments = jax.jit(with_arguments)
     by_constants = jax.jit(load_python(source, names, params))
-    return [lambda: jax.block_until_ready(by_arguments(params, *inputs)),
-            lambda: jax.block_until_ready(by_constants(*inputs))]
+
+    def way(function: Callable[..., Any], *first: Any) -> Way:
+        def run(arrays: Sequence[Any]) -> Any:
+            return jax.block_until_ready(function(*first, *arrays))
+
+        return in_turn([partial(run, arrays) for arrays in inputs])
+
+    return [way(by_arguments, params), way(by_constants)]
 
 
-COMPILERS: dict[str, Callable[[Graph, Sequence[NDArray], int], list[Way]]] = {
+COMPILERS: dict[str, Peer] = {
     "torch.compile": _torch_compile_ways,
     "openvino": _openvino_ways,
     "jax": _jax_ways,

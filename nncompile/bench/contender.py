@@ -12,18 +12,22 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
+from importlib.util import find_spec
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from ir import Graph, NDArray
 from nncompile.bench.compilers import COMPILERS, FALLBACK
+from nncompile.bench.laps import Lap, lap, offered, sampled, served
 from nncompile.bench.machine import blas_threads
 from nncompile.bench.peers import PEERS as PLAIN_PEERS
-from nncompile.bench.peers import Peer, Unavailable, Way
+from nncompile.bench.peers import Peer, Sets, Unavailable, Way, in_turn
 from nncompile.bench.report import OURS
+from nncompile.bench.work import weight_bytes
 from nncompile.compiler import compile
 from nncompile.counterparts import NoCounterpart
 from nncompile.cpu.machine import cores
@@ -32,6 +36,8 @@ from nncompile.model import CompiledModel
 
 PEERS: dict[str, Peer] = PLAIN_PEERS | COMPILERS
 DEFAULT_PEERS = tuple(PLAIN_PEERS)
+NEEDS = {"numpy": ("threadpoolctl",), "torch": ("torch",), "onnxruntime": ("onnx", "onnxruntime"),
+         "torch.compile": ("torch",), "openvino": ("onnx", "openvino"), "jax": ("jax",)}
 OWN_PROCESS = frozenset(COMPILERS)       # whose threads are settled when the library starts
 
 PEAK, READS = _CEILINGS = "peak", "reads"     # see _Ceiling
@@ -40,28 +46,43 @@ _TOLERANCE = 2e-5        # of the largest value expected: float32 sums of some t
 _TIMEOUT = 900.0         # seconds that a contender in its own process has for an answer
 
 
+def lacking(peer: str) -> str:
+    """Returns the package that a peer needs and that is not installed; "" if it has all."""
+    def is_there(module: str) -> bool:
+        try:
+            return find_spec(module) is not None
+        except ValueError:                       # it was taken out of sys.modules
+            return False
+
+    return next((module for module in NEEDS.get(peer, ()) if not is_there(module)), "")
+
+
 class Wrong(Error):
     """Outputs that differ from those of the float64 interpreter."""
-
-
-class Lap(NamedTuple):
-    """The time of a call: seconds by the clock, and CPU seconds of all threads of its process."""
-
-    seconds: float
-    cpu: float
 
 
 class Contender(Protocol):
     """What the benchmark needs of something that it times."""
 
-    def prepare(self, arrays: Sequence[NDArray], expected: Sequence[NDArray]) -> int:
+    def prepare(self, sets: Sets, expected: Sets, callers: int = 1) -> int:
         """Prepares for these inputs, checks all ways to run them, and returns their number.
 
+        sets, expected: for each call the inputs and the outputs, the first again after the last.
+        callers: threads that will call at the same time, each with what it needs of its own.
         Raises Wrong, Unavailable, or whatever error the contender itself meets.
         """
 
     def time(self, way: int, count: int) -> Lap:
         """Returns the mean time of `count` calls, after a fourth as many that are not timed."""
+
+    def sample(self, way: int, count: int) -> Lap:
+        """Returns the same with the time of each call, in which a reading of the clock is."""
+
+    def offer(self, way: int, seconds: float) -> Lap:
+        """Returns the time of calls that all callers make one after the other for so long."""
+
+    def serve(self, way: int, arrivals: Sequence[float]) -> Lap:
+        """Returns the time of calls that arrive at these moments, from then until they are done."""
 
     def close(self) -> None:
         """Releases all resources."""
@@ -75,20 +96,33 @@ class Here(Contender):
     def __init__(self, name: str, graph: Graph, threads: int, peer: Peer | None = None) -> None:
         self.peer = peer or (ours(compile(graph)) if name == OURS else PEERS[name])
         self.graph, self.threads = graph, threads
-        self.ways: list[Way] = []
+        self.ways: list[list[Way]] = []          # of each caller
 
-    def prepare(self, arrays: Sequence[NDArray], expected: Sequence[NDArray]) -> int:
+    def prepare(self, sets: Sets, expected: Sets, callers: int = 1) -> int:
         self.ways = []                           # frees the case before
         with blas_threads(self.threads):
-            ways = self.peer(self.graph, arrays, self.threads)
-            for way in ways:
-                check(way(), expected)
+            ways = [self.peer(self.graph, sets, self.threads) for _ in range(callers)]
+            for way in (way for own in ways for way in own):
+                for outputs in expected:
+                    check(way(), outputs)
         self.ways = ways
-        return len(ways)
+        return len(ways[0])
 
     def time(self, way: int, count: int) -> Lap:
         with blas_threads(self.threads):
-            return lap(self.ways[way], count)
+            return lap(self.ways[0][way], count)
+
+    def sample(self, way: int, count: int) -> Lap:
+        with blas_threads(self.threads):
+            return sampled(self.ways[0][way], count)
+
+    def offer(self, way: int, seconds: float) -> Lap:
+        with blas_threads(self.threads):
+            return offered([own[way] for own in self.ways], seconds)
+
+    def serve(self, way: int, arrivals: Sequence[float]) -> Lap:
+        with blas_threads(self.threads):
+            return served([own[way] for own in self.ways], arrivals)
 
     def close(self) -> None:
         self.ways = []
@@ -96,24 +130,17 @@ class Here(Contender):
 
 def ours(compiled: CompiledModel) -> Peer:
     """Returns the compiled model as a peer: only its plain call, which makes new outputs."""
-    def ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[Way]:
+    def ways(graph: Graph, sets: Sets, threads: int) -> list[Way]:
         compiled.threads = threads
         if len(graph.outputs) == 1:
-            return [lambda: [compiled(*arrays)]]
-        return [lambda: compiled(*arrays)]
+            return [in_turn([partial(_single, compiled, arrays) for arrays in sets])]
+        return [in_turn([partial(compiled, *arrays) for arrays in sets])]
 
     return ways
 
 
-def lap(way: Way, count: int) -> Lap:
-    """Returns the mean time of `count` calls, after calls that wake threads and fill caches."""
-    for _ in range(count // 4 + 1):              # wakes the threads, fills the caches
-        way()
-    cpu, begin = time.process_time(), time.perf_counter()
-    for _ in range(count):
-        way()
-    seconds = time.perf_counter() - begin
-    return Lap(seconds / count, (time.process_time() - cpu) / count)
+def _single(compiled: CompiledModel, arrays: Sequence[NDArray]) -> list[NDArray]:
+    return [compiled(*arrays)]
 
 
 def check(got: Sequence[Any], expected: Sequence[NDArray]) -> None:
@@ -147,7 +174,7 @@ class _Ceiling(Contender):
         self.call, self._work = (peak(threads) if name == PEAK
                                  else reader(max(weight_bytes(graph), 1 << 12), threads))
 
-    def prepare(self, arrays: Sequence[NDArray], expected: Sequence[NDArray]) -> int:
+    def prepare(self, sets: Sets, expected: Sets, callers: int = 1) -> int:
         return 1
 
     def time(self, way: int, count: int) -> Lap:
@@ -157,14 +184,17 @@ class _Ceiling(Contender):
         seconds = time.perf_counter() - begin
         return Lap(seconds / self._work, (time.process_time() - cpu) / self._work)
 
+    def sample(self, way: int, count: int) -> Lap:
+        return self.time(way, count)
+
+    def offer(self, way: int, seconds: float) -> Lap:
+        return self.time(way, 1)
+
+    def serve(self, way: int, arrivals: Sequence[float]) -> Lap:
+        return self.time(way, 1)
+
     def close(self) -> None:
         self.call = lambda: None
-
-
-def weight_bytes(graph: Graph) -> int:
-    """Returns the size of the parameters that a call reads whole: all but embedding tables."""
-    tables = {n.inputs[1] for n in graph.nodes if n.op == "embedding"}
-    return sum(graph.data[p].nbytes for p in graph.params if p not in tables)
 
 
 # -- in a process of its own -----------------------------------------------------------------------
@@ -197,8 +227,8 @@ class Elsewhere(Contender):
         """The number of the process."""
         return self.process.pid
 
-    def prepare(self, arrays: Sequence[NDArray], expected: Sequence[NDArray]) -> int:
-        question = "prepare", list(arrays), list(expected)
+    def prepare(self, sets: Sets, expected: Sets, callers: int = 1) -> int:
+        question = "prepare", [list(s) for s in sets], [list(s) for s in expected], callers
         if self.process.poll() is not None:      # it broke down in the case before
             self._restart()
         try:
@@ -213,6 +243,18 @@ class Elsewhere(Contender):
 
     def time(self, way: int, count: int) -> Lap:
         answer: Lap = self.ask("time", way, count)
+        return answer
+
+    def sample(self, way: int, count: int) -> Lap:
+        answer: Lap = self.ask("sample", way, count)
+        return answer
+
+    def offer(self, way: int, seconds: float) -> Lap:
+        answer: Lap = self.ask("offer", way, seconds)
+        return answer
+
+    def serve(self, way: int, arrivals: Sequence[float]) -> Lap:
+        answer: Lap = self.ask("serve", way, list(arrivals))
         return answer
 
     def ask(self, *question: Any) -> Any:

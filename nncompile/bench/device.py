@@ -17,8 +17,12 @@ import numpy as np
 import ir
 from ir.types import NDArray
 from nncompile.backend import Stopwatch
-from nncompile.bench.contender import Lap, check, reason
-from nncompile.bench.measure import Clock, Key, Timed, batch_sizes, flops, random_inputs
+from nncompile.bench.clock import Clock, Key, Timed
+from nncompile.bench.contender import check, reason
+from nncompile.bench.inputs import random_inputs
+from nncompile.bench.laps import Lap
+from nncompile.bench.machine import others_seconds
+from nncompile.bench.measure import batch_sizes
 from nncompile.bench.peers import (
     Unavailable,
     Way,
@@ -30,6 +34,7 @@ from nncompile.bench.peers import (
     write_python,
 )
 from nncompile.bench.report import OURS, Report, Result, Row
+from nncompile.bench.work import flops, moved_bytes
 from nncompile.compiler import backend_of, compile
 from nncompile.model import CompiledModel
 from nncompile.nn import Module
@@ -65,21 +70,6 @@ class _Ours(_Library):
         return lambda: self.function(*arrays)
 
 
-@dataclass(frozen=True)
-class _DeviceRow(Row):
-    copies: bool
-
-    @property
-    def key(self) -> tuple[str, str]:
-        return str(self.batch), "yes" if self.copies else "no"
-
-
-class _DeviceReport(Report):
-    """A Report whose rows are `_DeviceRow`."""
-
-    keys = ("batch", "copies")
-
-
 def bench_device(model: Module | ir.Graph, inputs: Sequence[str | NDArray], *, target: str,
                  batches: Sequence[int], peers: Sequence[str],
                  sizes: Mapping[str, int] | None = None, rounds: int = 9, seconds: float = 0.05,
@@ -92,8 +82,7 @@ def bench_device(model: Module | ir.Graph, inputs: Sequence[str | NDArray], *, t
     stopwatch = backend_of(target).stopwatch()
     begin = time.perf_counter()
     compiled = compile(model, *inputs, target=target)
-    report = _DeviceReport(title, stopwatch.device, time.perf_counter() - begin, tuple(peers),
-                           rounds)
+    report = Report(title, stopwatch.device, time.perf_counter() - begin, tuple(peers), rounds)
     clock = Clock(rounds, seconds, 0.0)
     for batch in batches:
         at = batch_sizes(compiled.ir("traced"), batch, sizes or {})
@@ -104,7 +93,7 @@ def bench_device(model: Module | ir.Graph, inputs: Sequence[str | NDArray], *, t
 
 
 def _measure(compiled: CompiledModel, sizes: Mapping[str, int], batch: int, copies: bool,
-             peers: Sequence[str], clock: Clock, stopwatch: Stopwatch) -> _DeviceRow:
+             peers: Sequence[str], clock: Clock, stopwatch: Stopwatch) -> Row:
     """Measures one row: checks every contender, then times those that are right."""
     graph = compiled.ir("traced")
     arrays = random_inputs(graph, sizes)
@@ -120,9 +109,11 @@ def _measure(compiled: CompiledModel, sizes: Mapping[str, int], batch: int, copi
             ways[name, 0] = partial(_on_device, stopwatch, way)
         except Exception as error:               # a peer's own error is no reason to stop
             results[name] = Result(note=reason(error))
-    laps, busy = clock.interleaved(ways)
+    begin, others = time.perf_counter(), others_seconds()
+    laps = clock.interleaved(ways)
+    busy = (others_seconds() - others) / (time.perf_counter() - begin)
     results |= {name: Result.of(taken) for (name, _), taken in laps.items()}
-    return _DeviceRow(batch, 1, flops(graph, sizes), busy, results, copies)
+    return Row(batch, 1, flops(graph, sizes), busy, results, moved_bytes(graph, sizes), copies)
 
 
 def _on_device(stopwatch: Stopwatch, way: Way, count: int) -> Lap:

@@ -1,13 +1,16 @@
 """The same graph run by others: plain NumPy, torch eager, ONNX Runtime.
 
-A peer is a function (graph, arrays, threads) -> ways: one or more callables that do the same work
+A peer is a function (graph, sets, threads) -> ways: one or more callables that do the same work
 and are called differently, of which the fastest counts. Each returns new arrays, as a compiled
-model does. The graph is a traced one, before any pass, so that no peer profits from ours.
+model does, and takes the next of the sets of input arrays in each call. The graph is a traced one,
+before any pass, so that no peer profits from ours.
 """
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import import_module
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -20,40 +23,41 @@ from nncompile.bench.onnx_model import onnx_model
 from nncompile.counterparts import Language, expression, literal
 
 Way = Callable[[], Sequence[NDArray]]
-Peer = Callable[[Graph, Sequence[NDArray], int], list[Way]]
+Sets = Sequence[Sequence[NDArray]]       # of input arrays, all of the same shapes
+Peer = Callable[[Graph, Sets, int], list[Way]]
 
 
 class Unavailable(Error):
     """A peer that is not installed, or that finds no device."""
 
 
-def _numpy_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[Way]:
+def _numpy_ways(graph: Graph, sets: Sets, threads: int) -> list[Way]:
     """The code that one writes by hand in NumPy: x @ w.T + b, and so on.
 
     Its threads are those of NumPy's BLAS, which only threadpoolctl can limit.
     """
     needed("threadpoolctl")
-    run = numpy_like(graph, arrays, np, "scipy.special", np.asarray)
-    return [lambda: run(*arrays)]
+    run = numpy_like(graph, sets[0], np, "scipy.special", np.asarray)
+    return [in_turn([partial(run, *arrays) for arrays in sets])]
 
 
-def _torch_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[Way]:
+def _torch_ways(graph: Graph, sets: Sets, threads: int) -> list[Way]:
     """The functions of torch, eager, in inference mode."""
     torch = needed("torch")
     torch.set_num_threads(threads)
     functional = needed("torch.nn.functional")
-    data, inputs = ([torch.tensor(a) for a in given] for given in (data_of(graph), arrays))
-    source = write_python(graph, sizes_of(graph, arrays), "torch")
+    data, *inputs = ([torch.tensor(a) for a in given] for given in (data_of(graph), *sets))
+    source = write_python(graph, sizes_of(graph, sets[0]), "torch")
     eager = load_python(source, {"torch": torch, "F": functional}, data)
 
-    def run() -> Sequence[NDArray]:
+    def run(tensors: Sequence[Any]) -> Sequence[NDArray]:
         with torch.inference_mode():
-            return [y.numpy() for y in eager(*inputs)]
+            return [y.numpy() for y in eager(*tensors)]
 
-    return [run]
+    return [in_turn([partial(run, tensors) for tensors in inputs])]
 
 
-def _onnxruntime_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> list[Way]:
+def _onnxruntime_ways(graph: Graph, sets: Sets, threads: int) -> list[Way]:
     """An ONNX Runtime session with all optimizations and fixed sizes.
 
     Of the two ways, run_with_iobinding writes to arrays that are bound once, and is faster for
@@ -65,22 +69,28 @@ def _onnxruntime_ways(graph: Graph, arrays: Sequence[NDArray], threads: int) -> 
     options.intra_op_num_threads = threads
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 3
-    model = onnx_model(graph, sizes_of(graph, arrays))
+    model = onnx_model(graph, sizes_of(graph, sets[0]))
     session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    feed = {i.name: a for i, a in zip(session.get_inputs(), arrays, strict=True)}
+    feeds = [{i.name: a for i, a in zip(session.get_inputs(), arrays, strict=True)}
+             for arrays in sets]
     outputs = {o.name: np.full_like(a, -1) for o, a in
-               zip(session.get_outputs(), session.run(None, feed), strict=True)}
-    binding = session.io_binding()
-    for name, array in feed.items():
-        binding.bind_cpu_input(name, array)
-    for name, array in outputs.items():
-        binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+               zip(session.get_outputs(), session.run(None, feeds[0]), strict=True)}
 
-    def run_bound() -> Sequence[NDArray]:
-        session.run_with_iobinding(binding)
-        return list(outputs.values())
+    def bound(feed: Mapping[str, NDArray]) -> Way:
+        binding = session.io_binding()
+        for name, array in feed.items():
+            binding.bind_cpu_input(name, array)
+        for name, array in outputs.items():
+            binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
 
-    return [lambda: session.run(None, feed), run_bound]
+        def run(_: Any = feed) -> Sequence[NDArray]:             # a binding does not own its arrays
+            session.run_with_iobinding(binding)
+            return list(outputs.values())
+
+        return run
+
+    return [in_turn([partial(session.run, None, feed) for feed in feeds]),
+            in_turn([bound(feed) for feed in feeds])]
 
 
 PEERS: dict[str, Peer] = {
@@ -88,6 +98,14 @@ PEERS: dict[str, Peer] = {
     "torch": _torch_ways,
     "onnxruntime": _onnxruntime_ways,
 }
+
+
+def in_turn(calls: Sequence[Way]) -> Way:
+    """Returns a callable that calls the next of these each time, from the first on."""
+    if len(calls) == 1:
+        return calls[0]
+    following = cycle(calls).__next__
+    return lambda: following()()
 
 
 def needed(module: str) -> Any:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
@@ -76,6 +77,24 @@ def _narrow(array: NDArray) -> NDArray:
     return array.astype(np.float32) if array.dtype == np.float64 else array
 
 
+def read_sets(texts: Sequence[str]) -> list[list[NDArray]]:
+    """Returns the sets of arrays of --input, in turn; none where they are types.
+
+    A folder has a set in each of its files, in the order of their names.
+    Raises InputError where some are types and some are files.
+    """
+    if len(texts) == 1 and Path(texts[0]).is_dir():
+        files = sorted(p for p in Path(texts[0]).iterdir() if p.suffix in (".npy", ".npz"))
+        if not files:
+            raise InputError(f"--input {texts[0]}: there is no .npy or .npz file in this folder")
+        return [[a for a in read_inputs([str(p)]) if not isinstance(a, str)] for p in files]
+    found = read_inputs(texts)
+    arrays = [a for a in found if not isinstance(a, str)]
+    if arrays and len(arrays) < len(found):
+        raise InputError("--input is given types and files: give all inputs as files, or none")
+    return [arrays] if arrays else []
+
+
 def model_and_inputs(given: Given) -> tuple[Module | ir.Graph, list[Any]]:
     """Returns the model and its inputs, or the graph of a file or of what an importer takes.
 
@@ -84,15 +103,20 @@ def model_and_inputs(given: Given) -> tuple[Module | ir.Graph, list[Any]]:
     return model_inputs_and_peers(given)[:2]
 
 
-def model_inputs_and_peers(given: Given) -> tuple[Module | ir.Graph, list[Any], dict[str, Any]]:
-    """Returns the same, and what the model brings to be timed beside it, such as scikit-learn."""
-    inputs: list[Any] = [*read_inputs(given.input or ())]
+def model_inputs_and_peers(given: Given, data: Sequence[Sequence[NDArray]] = ()
+                           ) -> tuple[Module | ir.Graph, list[Any], dict[str, Any]]:
+    """Returns the same, and what the model brings to be timed beside it, such as scikit-learn.
+
+    data: sets of arrays that take the place of --input; types that the model's file declares go
+    before the arrays' own.
+    """
+    inputs: list[Any] = [] if data else [*read_inputs(given.input or ())]
     if is_graph_file(given.model):
         if inputs:
             raise InputError(f"{given.model} says what its inputs are: leave --input out")
         return load_graph(given.model), [], {}
     model, declared = load_model(given.model)
-    inputs = inputs or declared or (
+    inputs = inputs or declared or [*next(iter(data), ())] or (
         guessed_inputs(model, given.model.rpartition(":")[2]) if hasattr(model, "forward") else [])
     if (importer := importer_of(model)) is not None:
         imported = importer(model, *inputs)

@@ -65,9 +65,10 @@ def _positional(argument: Argument) -> dict[str, Any]:
 
 def _keywords(option: Option) -> dict[str, Any]:
     into = {"dest": option.into} if option.into else {}
+    words = option.help.replace("%", "%%")
     if not option.metavar:
-        return {"help": option.help, "action": "store_true", **into}
-    return {**into, "help": option.help, "metavar": option.metavar, "type": option.read,
+        return {"help": words, "action": "store_true", **into}
+    return {**into, "help": words, "metavar": option.metavar.replace("%", "%%"), "type": option.read,
             "action": "append" if option.many else "store", "required": option.required,
             "default": list(option.default) if option.many and option.default is not None
             else option.default,

@@ -88,7 +88,7 @@ def _arrays(graph: ir.Graph, inputs: Sequence[str | NDArray]) -> list[NDArray]:
     """Returns the arrays of the inputs, with seeded random numbers for those that are types."""
     if not any(isinstance(text, str) for text in inputs):
         return [array for array in inputs if not isinstance(array, str)]
-    from nncompile.bench.measure import random_inputs
+    from nncompile.bench.inputs import random_inputs
 
     shaped = [_zeros(text) if isinstance(text, str) else text for text in inputs]
     random = random_inputs(graph, bind_sizes([v.type for v in graph.inputs], shaped))

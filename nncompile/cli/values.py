@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentTypeError
+from math import inf
 
 
 def positive(text: str) -> int:
@@ -27,3 +28,26 @@ def size(text: str) -> tuple[str, int]:
     if not name or not equals:
         raise ArgumentTypeError(f"{text!r} is not a name and a number, as T=16")
     return name, positive(number)
+
+
+def positive_number(text: str) -> float:
+    """Returns a number above 0, with or without a point."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < inf:
+        raise ArgumentTypeError(f"{text!r} is not a number above 0")
+    return number
+
+
+def share(text: str) -> float:
+    """Returns the part of one that a text such as 5% is."""
+    if not text.endswith("%"):
+        raise ArgumentTypeError(f"{text!r} is not a share such as 5%")
+    return positive_number(text[:-1]) / 100
+
+
+def count_or_auto(text: str) -> int | None:
+    """Returns a number above 0, or None for the text "auto"."""
+    return None if text == "auto" else positive(text)

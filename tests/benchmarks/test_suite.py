@@ -18,8 +18,10 @@ from benchmarks.results import Conditions, Measured, conditions, load, save, sou
 from benchmarks.run import Plan, is_done, run, too_large
 from benchmarks.table import at_ceilings, cells, markdown, misses
 from nncompile.bench import Result, Row
-from nncompile.bench.contender import check, weight_bytes
-from nncompile.bench.measure import batch_sizes, random_inputs
+from nncompile.bench.contender import check
+from nncompile.bench.inputs import random_inputs
+from nncompile.bench.measure import batch_sizes
+from nncompile.bench.work import weight_bytes
 
 NOW = Conditions("a machine", "0123", {"numpy": "2"}, 9, 0.02)
 SMALL = [name for name, model in SUITE.items()

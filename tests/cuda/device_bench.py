@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from nncompile import bench, nn
+from nncompile.bench.table import block, legend
 from nncompile.cuda import backend, shim
 from nncompile.errors import CompileError
 from nncompile.model import CompiledModel
@@ -49,16 +50,16 @@ def measured(model, **options):
 
 def test_each_batch_with_arrays_there_and_with_copies(clock, model):
     rows = []
-    report = measured(model, watch=lambda report, row: rows.append(report.row(row)))
+    report = measured(model, watch=lambda report, row: rows.append(block(report, row)))
     assert report.correct
     assert [(r.batch, r.copies) for r in report.rows] == [(1, False), (1, True), (3, False),
                                                           (3, True)]
     assert all(len(r.results["nncompile"].seconds) == 3 for r in report.rows)
-    assert [row.split()[:2] for row in rows] == [["1", "no"], ["1", "yes"], ["3", "no"],
-                                                 ["3", "yes"]]
-    assert report.header().split("\n")[-1].split()[:3] == ["batch", "copies", "nncompile"]
+    assert [row.split(", others")[0].splitlines()[1] for row in rows] == [
+        "batch 1, arrays on the device", "batch 1, copied to the device and back",
+        "batch 3, arrays on the device", "batch 3, copied to the device and back"]
     if CUDA.simulated:
-        assert "torch: missing: torch finds no GPU" in report.notes()
+        assert "torch: missing: torch finds no GPU" in legend(report)
 
 
 def test_it_is_called_as_its_users_call_it(clock, model, monkeypatch):
@@ -84,7 +85,7 @@ def test_a_wrong_result_gets_no_time(clock, model, monkeypatch):
     monkeypatch.setattr(CompiledModel, "__call__", Watched(wrong))
     report = measured(model)
     assert not report.correct
-    assert report.notes().count("nncompile: wrong: output 0 is off by") >= 1
+    assert legend(report).count("nncompile: wrong: output 0 is off by") >= 1
     assert all(not row.results["nncompile"].seconds for row in report.rows)
 
 

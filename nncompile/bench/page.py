@@ -1,0 +1,133 @@
+"""The results of a benchmark as one page of HTML, with distributions and layers as pictures."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from math import log
+from typing import Any
+
+from nncompile.bench.report import OURS
+from nncompile.bench.table import bytes_text, count_text, seconds_text
+from nncompile.bench.verdict import name_of
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1a1a1a; --paper: #fff; --line: #ccc; --ours: #1668b8;
+  --peer: #8a8a8a }
+@media (prefers-color-scheme: dark) { :root { --ink: #e8e8e8; --paper: #161616; --line: #444;
+  --ours: #6db3f2; --peer: #9a9a9a } }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
+  max-width: 60rem; margin: 0 auto; padding: 1rem }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums }
+.wide { overflow-x: auto }
+td, th { padding: .15rem .6rem; text-align: right; border-bottom: 1px solid var(--line) }
+td:first-child, th:first-child { text-align: left }
+svg { max-width: 100%; height: auto }
+svg text { fill: var(--ink); font: 12px system-ui, sans-serif }
+.ours { fill: var(--ours) } .peer { fill: var(--peer) } tr.ours td { font-weight: 600 }
+"""
+_WIDTH, _LEFT, _RIGHT = 640, 150, 90
+_QUANTILES = ("p50", "p90", "p99", "p99.9")
+
+
+def as_html(report: Mapping[str, Any]) -> str:
+    """Returns the page; it needs no other file and no script."""
+    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    body = "".join(_section(row) for row in report["rows"])
+    title = escape(report["title"])
+    return (f"<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
+            f"<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+            f"<title>{title}: nncompile bench</title><style>{_STYLE}</style></head>\n<body>\n"
+            f"<h1>{title}</h1>\n<p>{escape(report['machine'])}<br>{escape(versions)}<br>"
+            f"{escape(report['scenario'])}, {report['rounds']} rounds, compiled in "
+            f"{report['compile_seconds']:.2f} s</p>\n{body}</body></html>\n")
+
+
+def _section(row: Mapping[str, Any]) -> str:
+    facts = [f"{label} {text(row['facts'][name])}" for name, label, text in (
+        ("overhead_seconds", "a call without rows:", seconds_text),
+        ("allocated_bytes", "allocated a call:", bytes_text)) if name in row["facts"]]
+    return (f"<h2>{escape(name_of(row))}</h2>\n{_table(row)}"
+            + (f"<p>{escape('; '.join(facts))}</p>\n" if facts else "")
+            + _distributions(row) + _layers(row))
+
+
+def _table(row: Mapping[str, Any]) -> str:
+    heads = ["", "min", *_QUANTILES, "items/s", "GFLOP/s", "GB/s", "CPU s/1000"]
+    lines = ["".join(f"<th>{head}</th>" for head in heads)]
+    for name, result in row["results"].items():
+        if not result["seconds"]:
+            cells = f'<td colspan="{len(heads) - 1}">{escape(result["note"])}</td>'
+        else:
+            tails = [result["quantiles"].get(q) for q in _QUANTILES]
+            cells = "".join(f"<td>{cell}</td>" for cell in (
+                seconds_text(result["min"]),
+                *(seconds_text(tail["value"]) if tail else "-" for tail in tails),
+                count_text(result["items_per_second"]),
+                f"{result['flops_per_second'] / 1e9:.3g}",
+                f"{result['bytes_per_second'] / 1e9:.3g}",
+                f"{result['cpu_seconds_per_1000_items']:.3g}"))
+        lines.append(f"<td>{escape(name)}</td>{cells}")
+    rows = "".join(f"<tr{_class(line)}>{line}</tr>\n" for line in lines)
+    return f'<div class="wide"><table>\n{rows}</table></div>\n'
+
+
+def _class(line: str) -> str:
+    return ' class="ours"' if line.startswith(f"<td>{OURS}</td>") else ""
+
+
+def _distributions(row: Mapping[str, Any]) -> str:
+    """Draws a histogram for each contender, all with the same logarithmic axis."""
+    found = {name: result["histogram"] for name, result in row["results"].items()
+             if "histogram" in result}
+    if not found:
+        return ""
+    low = min(h["edges"][0] for h in found.values())
+    high = max(h["edges"][-1] for h in found.values())
+    each, span = 56, _WIDTH - _LEFT - 20
+
+    def x(seconds: float) -> float:
+        return _LEFT + span * log(seconds / low) / (log(high / low) or 1.0)
+
+    parts = []
+    for number, (name, h) in enumerate(found.items()):
+        base, most = (number + 1) * each, max(h["counts"])
+        kind = "ours" if name == OURS else "peer"
+        parts.append(f'<text x="0" y="{base - 8}">{escape(name)}</text>')
+        for a, b, count in zip(h["edges"], h["edges"][1:], h["counts"], strict=False):
+            if count:
+                height = max(1.0, (each - 12) * count / most)
+                parts.append(f'<rect class="{kind}" x="{x(a):.1f}" y="{base - height:.1f}" '
+                             f'width="{max(x(b) - x(a), 0.5):.1f}" height="{height:.1f}">'
+                             f"<title>{count} calls, {seconds_text(a)} to {seconds_text(b)}"
+                             "</title></rect>")
+    foot = len(found) * each + 18
+    parts.append(f'<text x="{_LEFT}" y="{foot}">{seconds_text(low)}</text>'
+                 f'<text x="{_WIDTH}" y="{foot}" text-anchor="end">{seconds_text(high)}</text>')
+    return _figure("Calls by their time (logarithmic; the last bar has all above p99.9)",
+                   foot + 6, parts)
+
+
+def _layers(row: Mapping[str, Any]) -> str:
+    """Draws a bar for each layer, in the order in which they run."""
+    layers = row["layers"]
+    most = max((layer["seconds"] for layer in layers), default=0.0)
+    if not most:
+        return ""
+    total = sum(layer["seconds"] for layer in layers)
+    each, parts = 20, []
+    for number, layer in enumerate(layers):
+        y, width = number * each, (_WIDTH - _LEFT - _RIGHT) * layer["seconds"] / most
+        name = layer["layer"]
+        short = name if len(name) <= 22 else name[:21] + "…"
+        parts.append(f'<text x="0" y="{y + 14}">{escape(short)}<title>{escape(name)}</title></text>'
+                     f'<rect class="ours" x="{_LEFT}" y="{y + 3}" width="{width:.1f}" '
+                     f'height="{each - 6}"/><text x="{_LEFT + width + 6:.1f}" y="{y + 14}">'
+                     f"{seconds_text(layer['seconds'])}, {100 * layer['seconds'] / total:.0f} %"
+                     "</text>")
+    return _figure("Time of each layer on one thread", len(layers) * each + 4, parts)
+
+
+def _figure(title: str, height: int, parts: list[str]) -> str:
+    return (f'<h3>{escape(title)}</h3>\n<svg viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" '
+            f'height="{height}" role="img" aria-label="{escape(title)}">\n'
+            + "\n".join(parts) + "\n</svg>\n")
