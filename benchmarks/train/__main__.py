@@ -20,8 +20,9 @@ import numpy as np
 from benchmarks.results import ROOT, libraries
 from benchmarks.train.contenders import CONTENDERS, OURS, Contender
 from benchmarks.train.nets import NETS
-from nncompile.bench.machine import describe
-from nncompile.bench.measure import PARK, Clock
+from nncompile.bench.clock import Clock
+from nncompile.bench.machine import busy_since_now, describe
+from nncompile.bench.measure import PARK
 
 _STEPS = 5                    # steps before the weights are compared
 _LOSS, _WEIGHTS = 2e-4, 2e-3  # the most that losses differ, and weights of their largest change
@@ -92,9 +93,9 @@ def _measure(net: str, batch: int, optimizer: str, threads: int, args: Any) -> d
                 continue
             timed[name, 0] = contender.time
         park = PARK if threads > 1 else PARK / 50
-        laps, busy = Clock(args.rounds, args.seconds, park).interleaved(
-            timed, [c.pid for c in contenders.values()])
-        row["others"] = round(busy, 2)
+        busy = busy_since_now([c.pid for c in contenders.values()])
+        laps = Clock(args.rounds, args.seconds, park).interleaved(timed)
+        row["others"] = round(busy(), 2)
         row["seconds"] = {name: min(lap.seconds for lap in found)
                           for (name, _), found in laps.items()}
     finally:

@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.train.nets import NETS, Net
 from ir.types import NDArray
-from nncompile.bench.contender import Lap, lap
+from nncompile.bench.laps import Lap, lap
 from nncompile.bench.peers import load_python, needed, sizes_of, write_python
 
 RATE = 1e-5       # so small that nothing is learnt: where gradients vanish, a step is slower

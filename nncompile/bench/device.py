@@ -21,7 +21,7 @@ from nncompile.bench.clock import Clock, Key, Timed
 from nncompile.bench.contender import check, reason
 from nncompile.bench.inputs import random_inputs
 from nncompile.bench.laps import Lap
-from nncompile.bench.machine import others_seconds
+from nncompile.bench.machine import busy_since_now
 from nncompile.bench.measure import batch_sizes
 from nncompile.bench.peers import (
     Unavailable,
@@ -109,11 +109,10 @@ def _measure(compiled: CompiledModel, sizes: Mapping[str, int], batch: int, copi
             ways[name, 0] = partial(_on_device, stopwatch, way)
         except Exception as error:               # a peer's own error is no reason to stop
             results[name] = Result(note=reason(error))
-    begin, others = time.perf_counter(), others_seconds()
+    busy = busy_since_now()
     laps = clock.interleaved(ways)
-    busy = (others_seconds() - others) / (time.perf_counter() - begin)
     results |= {name: Result.of(taken) for (name, _), taken in laps.items()}
-    return Row(batch, 1, flops(graph, sizes), busy, results, moved_bytes(graph, sizes), copies)
+    return Row(batch, 1, flops(graph, sizes), busy(), results, moved_bytes(graph, sizes), copies)
 
 
 def _on_device(stopwatch: Stopwatch, way: Way, count: int) -> Lap:

@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -44,6 +45,13 @@ def others_seconds(pids: Iterable[int] = ()) -> float:
         return 0.0
     user, nice, system, _, _, irq, softirq, steal = map(int, fields[1:9])
     return (user + nice + system + irq + softirq + steal - ours) / tick
+
+
+def busy_since_now(pids: Iterable[int] = ()) -> Callable[[], float]:
+    """Returns a function that says how many CPUs others have used since, as in `others_seconds`."""
+    pids = list(pids)
+    begin, others = time.perf_counter(), others_seconds(pids)
+    return lambda: (others_seconds(pids) - others) / (time.perf_counter() - begin)
 
 
 def ticks(pid: int) -> int:

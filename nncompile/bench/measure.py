@@ -31,7 +31,7 @@ from nncompile.bench.contender import (
 from nncompile.bench.facts import facts_of, layers_of
 from nncompile.bench.inputs import check_count, input_sets, random_inputs
 from nncompile.bench.laps import lap
-from nncompile.bench.machine import describe, others_seconds
+from nncompile.bench.machine import busy_since_now, describe
 from nncompile.bench.peers import Peer, Sets, Way
 from nncompile.bench.report import OURS, Report, Result, Row
 from nncompile.bench.scenarios import MEANS, Guarded, Scenario
@@ -149,11 +149,10 @@ def measure(graph: ir.Graph, sizes: Mapping[str, int], batch: int, threads: int,
             else:
                 keys += [(name, n) for n in range(count)]
         pids = [c.pid for c in contenders.values() if isinstance(c, Elsewhere)]
-        begin, others = time.perf_counter(), others_seconds(pids)
+        busy = busy_since_now(pids)
         found = scenario.run(scenario, Guarded(contenders, keys, results), clock)
-        busy = (others_seconds(pids) - others) / (time.perf_counter() - begin)
-    return Row(batch, threads, flops(graph, sizes), busy, found | results,
-               moved_bytes(graph, sizes))
+        return Row(batch, threads, flops(graph, sizes), busy(), found | results,
+                   moved_bytes(graph, sizes))
 
 
 def side_by_side(ways: Mapping[str, Way], rounds: int = 9, seconds: float = 0.02,
