@@ -68,7 +68,7 @@ def _keywords(option: Option) -> dict[str, Any]:
     words = option.help.replace("%", "%%")
     if not option.metavar:
         return {"help": words, "action": "store_true", **into}
-    return {**into, "help": words, "metavar": option.metavar.replace("%", "%%"), "type": option.read,
+    return {**into, "help": words, "metavar": option.metavar, "type": option.read,
             "action": "append" if option.many else "store", "required": option.required,
             "default": list(option.default) if option.many and option.default is not None
             else option.default,
