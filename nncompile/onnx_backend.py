@@ -12,13 +12,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
-from onnx.backend.base import Backend, BackendRep
 
 from ir import NDArray
 from nncompile.compiler import compile
 from nncompile.errors import InputError, ModelImportError
+from nncompile.extras import import_extra
 from nncompile.model import CompiledModel
+
+try:
+    from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+    from onnx.backend.base import Backend, BackendRep
+except ModuleNotFoundError:
+    import_extra("onnx", "onnx", "nncompile.onnx_backend")   # which says what to install
+    raise
 
 _KEPT = 16                                       # compiled models of one that decides shapes
 

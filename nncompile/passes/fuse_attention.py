@@ -3,7 +3,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import inf
 
-from ir import Context, Graph, Node, Operand, rewrite
+from ir import Context, Graph, Node, Operand, Value, rewrite
+from ir.composites import turned_axes
 from ir.records import dataclass, replace
 from nncompile.passes.support.building import new_node
 from nncompile.passes.support.matching import both_ways, times_number
@@ -30,7 +31,9 @@ class FuseAttention:
     The same holds for scores that are scaled before they are masked, and for scaled keys. Where
     something is added to the scores, the scale moves from queries and keys to the product and no
     further: there it can be fused with the product, and one linear can compute the queries together
-    with keys and values. A division by a number is a scale.
+    with keys and values. A division by a number is a scale. Scores written as the transposed
+    product of keys and queries, as the einsum "aecd,abcd->acbe" is, become that of queries and
+    keys.
 
     Bounded: the scale rounds the scores, not the queries; 1 / c is rounded.
     """
@@ -39,7 +42,41 @@ class FuseAttention:
     exact = False
 
     def __call__(self, graph: Graph) -> Graph:
-        return rewrite(graph, _scaled_softmax)
+        return rewrite(rewrite(graph, _softmax_of_turned), _scaled_softmax)
+
+
+def _softmax_of_turned(node: Node, context: Context) -> list[Node] | None:
+    if node.op != "softmax":
+        return None
+    nodes = _turned(node.inputs[0], context)
+    return nodes and [*nodes, replace(node, inputs=(nodes[-1].result,))]
+
+
+def _turned(operand: Operand, context: Context) -> list[Node] | None:
+    """The nodes of scores whose product is transposed, with one that is not; None where none is."""
+    node = context.producer(operand, uses=1)
+    if node is None or node.op not in ("transpose", "mul", "div", "where", "add"):
+        return None
+    if node.op == "transpose":
+        return _product_turned(node, context)
+    for i, inner in enumerate(node.inputs):
+        if nodes := _turned(inner, context):
+            inputs = (*node.inputs[:i], nodes[-1].result, *node.inputs[i + 1:])
+            return [*nodes, new_node(node.op, *inputs, where=node.where, **node.attrs)]
+    return None
+
+
+def _product_turned(node: Node, context: Context) -> list[Node] | None:
+    """The transpose of a product of matrices as the product of the transposes."""
+    product = context.producer(node.inputs[0], uses=1)
+    axes = turned_axes(node.result.type.ndim)
+    if product is None or product.op != "matmul" or node.attrs["axes"] != axes:
+        return None
+    a, b = product.inputs
+    if not all(isinstance(o, Value) and o.type.ndim == len(axes) for o in (a, b)):
+        return None
+    views = [new_node("transpose", o, where=product.where, axes=axes) for o in (b, a)]
+    return [*views, new_node("matmul", *(v.result for v in views), where=product.where)]
 
 
 @dataclass(frozen=True)

@@ -186,6 +186,25 @@ def test_attention_of_other_widths() -> None:
     compare(given, {"x": numbers(2, 5, 8)})
 
 
+@pytest.mark.parametrize("on_queries", [True, False])
+def test_attention_as_keras_writes_it(on_queries: bool) -> None:
+    scale = [node("Mul", "q s", "qs") if on_queries else node("Mul", "raw s", "scores")]
+    given = model([
+        *(node("Einsum", f"x w{name}", name, equation="abc,cde->abde") for name in "qkv"),
+        *scale[:on_queries],
+        node("Einsum", "k qs" if on_queries else "k q", "scores" if on_queries else "raw",
+             equation="aecd,abcd->acbe"),
+        *scale[on_queries:], node("Add", "scores mask", "masked"),
+        node("Softmax", "masked", "p", axis=-1),
+        node("Einsum", "p v", "o", equation="acbe,aecd->abcd"),
+        node("Einsum", "o wo", "y", equation="abcd,cde->abe")],
+        {"x": ["b", "t", 16], "mask": ["b", 1, "t", "t"]}, "y", s=np.float32(8**-0.5),
+        wo=numbers(2, 8, 16), **{f"w{name}": numbers(16, 2, 8) for name in "qkv"})
+    given.graph.output[0].type.tensor_type.elem_type = TensorProto.FLOAT
+    fast = compare(given, {"x": numbers(3, 5, 16), "mask": numbers(3, 1, 5, 5)}, atol=1e-4)
+    assert "attention(" in str(fast.ir("fused"))
+
+
 # -- ai.onnx.ml ------------------------------------------------------------------------------------
 
 def learned(op: str, inputs: str = "x", outputs: str = "y", columns: int = 4,

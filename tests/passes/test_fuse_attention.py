@@ -22,6 +22,35 @@ def test_scaled_queries():
     becomes_in_double(FuseAttention(), ATTENTION, AFTER)
 
 
+def turned(scores: str, node: str) -> str:
+    return f"""
+        %p: f32[B, 4, 1] = max(%q) {{axes = [2], keepdims = true}}
+        %seen: bool[B, 4, 1] = lt(%p, 0.0)
+        %t: f32[B, 8, 4] = transpose(%q) {{axes = [0, 2, 1]}}
+        {scores}
+        %6: f32[B, 4, 4] = {node}
+        %7: f32[B, 4, 4] = softmax(%6) {{axis = 2, scale = 0.5}}
+        return %7, %seen"""
+
+
+@pytest.mark.parametrize("node", ["add(%5, %p)", "where(%seen, %5, -inf)", "mul(%5, %p)"])
+def test_a_transposed_product_of_keys_and_queries(node):
+    becomes(FuseAttention(), turned("""%4: f32[B, 4, 4] = matmul(%q, %t)
+        %5: f32[B, 4, 4] = transpose(%4) {axes = [0, 2, 1]}""", node),
+            turned("""%3: f32[B, 4, 8] = transpose(%t) {axes = [0, 2, 1]}
+        %4: f32[B, 8, 4] = transpose(%q) {axes = [0, 2, 1]}
+        %5: f32[B, 4, 4] = matmul(%3, %4)""", node))
+
+
+def test_a_transposed_product_that_is_used_twice_stays():
+    stays(FuseAttention(), """
+        %1: f32[B, 8, 4] = transpose(%q) {axes = [0, 2, 1]}
+        %2: f32[B, 4, 4] = matmul(%q, %1)
+        %3: f32[B, 4, 4] = transpose(%2) {axes = [0, 2, 1]}
+        %4: f32[B, 4, 4] = softmax(%3) {axis = 2, scale = 1.0}
+        return %4, %2""")
+
+
 def test_scaled_queries_and_keys():
     becomes(FuseAttention(), """
         %0: f32[B, 4, 8] = mul(%q, 0.5)

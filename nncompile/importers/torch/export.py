@@ -14,6 +14,7 @@ from ir.records import dataclass
 from ir.types import DTYPES, DimExpr, symbol_name
 from nncompile.array import Array, describe
 from nncompile.errors import InputError, ModelImportError
+from nncompile.extras import import_extra
 from nncompile.importers.names import printable
 from nncompile.importers.torch.targets import TARGETS
 from nncompile.structure import Inputs, flatten
@@ -51,13 +52,16 @@ def export(module: Any, args: Sequence[Any], kwargs: Mapping[str, Any],
 
     Raises InputError for examples that do not fit, and ModelImportError where torch refuses.
     """
-    import torch
+    torch = import_extra("torch", "torch", "a torch module")
     title = f"the torch module {type(module).__name__}"
     if isinstance(module, torch.export.ExportedProgram):
         if args or kwargs or dynamic:
             raise InputError("an ExportedProgram has its inputs and its dynamic sizes: give "
                              "nothing else")
         return _given(module)
+    if not isinstance(module, torch.nn.Module):
+        raise InputError("from_torch takes a torch.nn.Module or a torch.export.ExportedProgram, "
+                         f"not an object of type {type(module).__name__}")
     signature = inspect.signature(module.forward)
     inputs, leaves = bind(type(module).__name__, signature, args, kwargs, _is_example)
     names = _leaf_names(inputs)
