@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -53,9 +53,9 @@ class TrainStep:
         self._runs = [_Run(graph, compiled) for graph, compiled in steps]
         self._names = tuple(v.name for v in steps[0][0].graph.inputs[:steps[0][0].inputs])
         self._storages: list[Any] = []
-        self._owned: list[NDArray] = []
         self._made = 0                           # gradients that are accumulated
         self._switches = [optimizer.switches(group) for group in optimizer.param_groups]
+        self._compiled_for = self._situation()
         optimizer.register_step_post_hook(self._forget)
         optimizer.register_load_state_dict_post_hook(self._forget)
         self._fixed = _Fixed(steps, model)
@@ -86,12 +86,24 @@ class TrainStep:
         return loss
 
     def _prepare(self, run: _Run, applies: bool) -> None:
-        """Sets the numbers of the next step. Raises InputError where an option was switched."""
+        """Sets the numbers of the next step.
+
+        Raises InputError where something was changed since that decides what a step is.
+        """
+        if (now := self._situation()) != self._compiled_for:
+            raise InputError(f"{_changed(self._compiled_for, now)} since the step was compiled: "
+                             "change it back, or compile the step again")
         if run.graph.draws:
             self._draws.prepare()
         if applies:
             for group in self._groups:
                 group.prepare(self._switches)
+
+    def _situation(self) -> _Situation:
+        """What decides, besides the optimizer's switches, which code a step is."""
+        return _Situation(
+            self.model.training, [len(group["params"]) for group in self.optimizer.param_groups],
+            [each.array._is_leaf_of_tape for each in self._trained])
 
     def _count(self, run: _Run, applies: bool) -> None:
         """Notes that a step was made; applies: and not only its gradients accumulated."""
@@ -215,6 +227,23 @@ class TrainStep:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (self._make_again,)
+
+
+class _Situation(NamedTuple):
+    """The mode of the model, the sizes of the optimizer's groups, what requires a gradient."""
+
+    training: bool
+    groups: list[int]
+    wanted: list[bool]
+
+
+def _changed(before: _Situation, now: _Situation) -> str:
+    """What is different, in words."""
+    if before.training != now.training:
+        return f"the model was put into {'training' if now.training else 'eval'} mode"
+    if before.groups != now.groups:
+        return "the optimizer got other parameters"
+    return "requires_grad of a parameter was changed"
 
 
 def _again(make: Callable[[], TrainStep]) -> TrainStep:

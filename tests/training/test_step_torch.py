@@ -392,6 +392,24 @@ def test_what_cannot_be_a_step_says_why():
         step(X, Y)
 
 
+def test_what_was_changed_since_is_said():
+    model = net(nncompile)
+    optimizer = optim.SGD([*model[0].parameters()], lr=0.1)
+    step = nncompile.compile(model, X, Y, loss=nn.CrossEntropyLoss(), optimizer=optimizer)
+    model.eval()
+    with pytest.raises(InputError, match="put into eval mode since the step was compiled"):
+        step(X, Y)
+    model.train()
+    model[0].weight.requires_grad_(False)
+    with pytest.raises(InputError, match="requires_grad of a parameter was changed"):
+        step(X, Y)
+    model[0].weight.requires_grad_(True)
+    step(X, Y)
+    optimizer.add_param_group({"params": model[3].parameters()})
+    with pytest.raises(InputError, match="the optimizer got other parameters"):
+        step(X, Y)
+
+
 def test_a_backward_of_ones_own_is_refused():
     class Double(nncompile.autograd.Function):
         @staticmethod
