@@ -419,7 +419,11 @@ class _Recorder(Recorder, Run):
 
         Raises TraceError where it returns no array, or one inside of what is no container.
         """
-        arrays, structure = flatten(mapped(to_array, result), lambda leaf: isinstance(leaf, Array))
+        try:
+            arrays, structure = flatten(mapped(to_array, result),
+                                        lambda leaf: isinstance(leaf, Array))
+        except RecursionError:
+            raise self._refused("forward returns a container that contains itself", []) from None
         returned = f"forward returns {describe(result)}"
         for constant in structure.constants():
             if isinstance(constant, Chosen):

@@ -123,7 +123,7 @@ class Array(Differentiable):
         """
         check_device(device)
         wanted = name_of(self.dtype if dtype is None else dtype)
-        copied: Any = (data._cast(wanted)._apart() if isinstance(data, Array)
+        copied: Any = (data.detach()._cast(wanted)._apart() if isinstance(data, Array)
                        else constant(data, wanted))
         return copied.requires_grad_(requires_grad)
 

@@ -689,7 +689,9 @@ def describe(given: Any) -> str:
         return repr(given)
     if isinstance(given, type):
         return f"the class {given.__name__}"
-    return getattr(given, "_description", None) or f"an object of type {type(given).__name__}"
+    if hasattr(type(given), "_description"):     # an object's own __getattr__ may do anything
+        return str(given._description)
+    return f"an object of type {type(given).__name__}"
 
 
 # -- where NumPy's arrays end and Arrays begin -----------------------------------------------------

@@ -129,11 +129,12 @@ def tensor(data: Any, *, dtype: DType = None, device: Any = None, requires_grad:
            pin_memory: bool = False) -> Array:
     """Returns an Array with a copy of the data: a number, nested lists, an ndarray or an Array.
 
-    By default the dtype is the data's own; Python's floats become float32 and integers int64.
+    By default the dtype is the data's own; Python's floats become float32 and integers int64. The
+    copy of an Array has no gradient, as in torch.
     """
     check_device(device)
     if isinstance(data, Array):
-        copied = data._cast(data.type.dtype if dtype is None else name_of(dtype))._apart()
+        copied = data.detach()._cast(data.type.dtype if dtype is None else name_of(dtype))._apart()
         return copied.requires_grad_(requires_grad)
     if _has_traced(data):
         return _of_sizes(data, scalar_type(_some_float(data)) if dtype is None else name_of(dtype))

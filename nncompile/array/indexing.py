@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from math import gcd
 from typing import Any, SupportsIndex
 
 import numpy as np
 
 from ir import DimExpr, Error
-from ir.types import Dim, TensorType, divide, extent, product, same
+from ir.types import Dim, Floored, TensorType, divide, extent, floor_div, product, same, terms
 from nncompile.array.sizes import is_traced, reaches
 
 
@@ -78,7 +79,8 @@ def without_wildcard(type_: TensorType, sizes: Sequence[Any]) -> tuple[Dim, ...]
         fits = quotient(type_.shape, [size for i, size in enumerate(shape) if i not in wild])
     if fits is None:
         raise Error(f"cannot reshape {type_} to {shape}: no single size fits for -1")
-    if any((_is_open(size, type_.shape) and size == 0) or _is_misplaced_zero(i, shape, type_.shape)
+    before = type_.shape
+    if any((_is_open(i, shape, before) and size == 0) or _is_misplaced_zero(i, shape, before)
            for i, size in enumerate(shape)):
         raise Error(f"cannot reshape {type_} to {shape}: any size fits for -1 beside a 0")
     shape[wild[0]] = fits
@@ -86,16 +88,51 @@ def without_wildcard(type_: TensorType, sizes: Sequence[Any]) -> tuple[Dim, ...]
 
 
 def _is_misplaced_zero(axis: int, shape: Sequence[Dim], before: Sequence[Dim]) -> bool:
-    """Whether this size is a 0 that was not there before, counted from the front or the end."""
-    return same(shape[axis], 0) and not (
-        same(before[axis:axis + 1], [0]) or same(before[axis - len(shape):][:1], [0]))
+    """Whether this size is a 0 that was not there before."""
+    return same(shape[axis], 0) and not _was_there(axis, shape, before)
 
 
-def _is_open(size: Dim, shape: Sequence[Dim]) -> bool:
-    """Whether a size beside -1 may be 0 and is no product of names, which cancel even then."""
-    if not isinstance(size, DimExpr) or extent(size)[0] > 0 or any(same(size, d) for d in shape):
+def _is_open(axis: int, shape: Sequence[Dim], before: Sequence[Dim]) -> bool:
+    """Whether a size beside -1 may be a 0 that was not there before, so that -1 says nothing.
+
+    A product of several names stands for sizes that were there, and cancel even where one is 0.
+    """
+    size = shape[axis]
+    if not isinstance(size, DimExpr) or extent(size)[0] > 0 or _was_there(axis, shape, before):
         return False
-    return [coefficient for _, coefficient in size.terms] != [1]
+    return [(len(names) > 1, coefficient) for names, coefficient in size.terms] != [(True, 1)]
+
+
+def _was_there(axis: int, shape: Sequence[Dim], before: Sequence[Dim]) -> bool:
+    """Whether a size was the same before, counted from the front or from the end."""
+    size = shape[axis]
+    return (same(before[axis:axis + 1], [size])
+            or same(before[axis - len(shape):][:1], [size]))
+
+
+def whole_multiples(before: Sequence[Dim], shape: Sequence[Dim]) -> Sequence[Dim]:
+    """Returns the sizes that an array needs to have for a reshape to take them apart.
+
+    A symbolic T that becomes T // 2 and 2, or -1 and 2, has to be 2*FloorDiv(T, 2); all other sizes
+    are as they were. Where either of two axes could be the one that is divided, none is.
+    """
+    known = [size for size in shape if not same(size, -1)]
+    quotients = {factor for size in known for names, _ in terms(size) for factor in names
+                 if isinstance(factor, Floored)}
+    found = [next((floor_div(size, q.divisor) * q.divisor for q in quotients
+                   if same(q.numerator, size)), size) for size in before]
+    if len(known) == len(shape) or quotient(found, known) is not None:
+        return found
+    divisor = _content(known) // gcd(_content(known), _content(found))
+    ways = [[*found[:i], floor_div(size, divisor) * divisor, *found[i + 1:]]
+            for i, size in enumerate(found) if isinstance(size, DimExpr) and divisor > 1]
+    fitting = [way for way in ways if quotient(way, known) is not None]
+    return fitting[0] if len(fitting) == 1 else found
+
+
+def _content(sizes: Sequence[Dim]) -> int:
+    """Returns the largest number by which the product of the sizes can be divided."""
+    return gcd(*(c for size in [product(sizes)] for _, c in terms(size))) or 1
 
 
 def quotient(shape: Sequence[Dim], known: Sequence[Dim]) -> Dim | None:

@@ -135,6 +135,8 @@ class Selection(Known):
         length = self.size(dim)
         if isinstance(split_size, Sequence):
             sizes = list(split_size)
+            if any(not isinstance(size, DimExpr) and size < 0 for size in sizes):
+                raise Error(f"split takes sizes from 0 on, not {sizes}")
         elif split_size > 0 and isinstance(even := divide(length, split_size), int):
             sizes = [split_size] * even if even else [0]
         elif split_size > 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -11,7 +12,15 @@ from ir import Dim, DimExpr, Error, product, same
 from nncompile.array.core import Axes, Core, apply, as_array
 from nncompile.array.dtypes import ElementType, name_of
 from nncompile.array.elementwise import Elementwise
-from nncompile.array.indexing import axes_of, axis_of, flat, quotient, without_wildcard
+from nncompile.array.indexing import (
+    axes_of,
+    axis_of,
+    flat,
+    quotient,
+    whole_multiples,
+    without_wildcard,
+)
+from nncompile.array.sizes import required, size_of_graph, size_seen
 
 _A = TypeVar("_A", bound=Core)
 
@@ -23,7 +32,8 @@ class Shapes(Elementwise):
         """Returns a view of the same elements, in row-major order, in another shape.
 
         One size may be -1: the one that fits. Unlike in torch, every array has a view of every
-        shape with as many elements.
+        shape with as many elements. Where a symbolic size T becomes T // 2 and 2, or -1 and 2,
+        calls check that it is even.
         Raises Error for another number of elements, or where the size for -1 depends on a symbolic
         size, and for a view of the memory as another dtype.
         """
@@ -32,10 +42,22 @@ class Shapes(Elementwise):
                 return self
             raise Error("view(dtype) reads the bytes of numbers as other numbers, which no graph "
                         "can: to(dtype) converts the numbers")
-        sizes = without_wildcard(self._type, flat(given, size))
+        wanted = flat(given, size)
+        x = self._of_whole_multiples(wanted)
+        sizes = without_wildcard(x._type, wanted)
         if same(sizes, self.shape):
             return self
-        return apply("reshape", self, shape=sizes)
+        return apply("reshape", x, shape=sizes)
+
+    def _of_whole_multiples(self, shape: Sequence[Any]) -> Self:
+        """Returns the array with the sizes that a reshape to this shape divides as multiples."""
+        x = self
+        if any(isinstance(size, DimExpr) for size in self.shape):
+            sizes = whole_multiples(self._type.shape, list(map(_size, shape)))
+            for axis, (size, multiple) in enumerate(zip(self.shape, sizes, strict=True)):
+                if not same(size, multiple) and required(size, "==", size_seen(multiple)):
+                    x = apply("slice", x, axis=axis, start=0, stop=multiple, step=1)
+        return x
 
     def reshape(self, *given: Any, shape: Any = None) -> Self:
         """Returns the same elements in another shape, as view does.
@@ -81,8 +103,13 @@ class Shapes(Elementwise):
             raise Error("unflatten needs one size or more")
         known = [s for s in sizes if isinstance(s, DimExpr) or s != -1]
         size = self.shape[axis]
-        fit = quotient([size], known)
-        if len(sizes) - len(known) > 1 or fit is None or (known == sizes and not same(fit, 1)):
+        whole = whole_multiples([size_of_graph(size)], list(map(_size, sizes)))
+        fit: Dim | None
+        if known == sizes:
+            fit = 1 if same(product(sizes), whole[0]) else None
+        else:
+            fit = quotient(whole, known) if len(sizes) - len(known) == 1 else None
+        if fit is None:
             raise Error(f"unflatten: the sizes {sizes} do not multiply to {size}, the size of "
                         f"axis {dim} of {self.type}")
         sizes = [fit if same(s, -1) else s for s in sizes]
@@ -263,3 +290,9 @@ def _rolled(x: _A, shift: int, axis: int) -> _A:
     parts = [apply("slice", x, axis=axis, start=start, stop=stop, step=1)
              for start, stop in ((cut, size), (0, cut))]
     return apply("concat", *parts, axis=axis)
+
+
+def _size(given: Any) -> Dim:
+    """Returns a size that was given, as the graph has it."""
+    size: Dim = size_of_graph(given) if isinstance(given, DimExpr) else operator.index(given)
+    return size

@@ -141,6 +141,8 @@ _ROUNDED_NUMBER = (
     "compile for one size, as in \"f32[256, 64]\"")
 _FLOAT = ("the number itself, as float() and the functions of math do: write size / 2, size ** 0.5 "
           "or numpy.sqrt(size), which each call computes")
+_BITS = ("its bits: size % 2 is the lowest, and size // 2 and size * 2 are shifts; or compile for "
+         "one size, given as a number, as in \"f32[16, 64]\"")
 _TEXT = "its text, which is another one in each call: print the array to see its type"
 _KEY = ("its hash, as sets, the keys of dicts and caches do, and it is another one in each call: "
         "compare it by ==, or look for it in a tuple")
@@ -191,10 +193,21 @@ def _operator(whole: Callable[[Any, Any], Any], number: np.ufunc) -> Any:
 
 
 def _rounded_down(size: Any, divisor: Any) -> Any:
-    """Returns size // divisor. Raises Error where the size may be negative and leaves a rest."""
-    if type(divisor) is int and divisor > 0 and extent(size)[0] >= 0:
-        return floor_div(size, divisor)
-    return DimExpr.__floordiv__(size, divisor)
+    """Returns size // divisor. Raises Error for a symbolic divisor that leaves a rest."""
+    if type(divisor) is not int or divisor == 0:
+        return DimExpr.__floordiv__(size, divisor)
+    if divisor < 0:
+        size, divisor = -size, -divisor
+    if extent(size)[1] <= 0:                     # -(-T // 2) is T / 2 rounded up, as elsewhere
+        return -floor_div(-size + divisor - 1, divisor)
+    return floor_div(size, divisor)
+
+
+def _power_of_two(shift: Any) -> Any:
+    """Returns what shifting by that many bits multiplies by."""
+    if type(shift) is not int or shift < 0:
+        _refused(f"a shift by {shift}", "a number of bits from 0 on")
+    return 1 << shift
 
 
 def _remainder(size: Any, divisor: Any) -> Any:
@@ -316,6 +329,25 @@ class TracedSize(DimExpr):
             _refused(f"the size {self}", f"{base} to the power of it as a whole number, which may "
                      f"be too large for one: {base}.0 ** size is a float")
         return TracedNumber.computed(np.power, base, self)
+
+    def __rshift__(self, bits: Any) -> Any:
+        return self // _power_of_two(bits)
+
+    def __lshift__(self, bits: Any) -> Any:
+        return self * _power_of_two(bits)
+
+    def __and__(self, mask: Any) -> Any:
+        if type(mask) is int and mask >= 0 and mask & (mask + 1) == 0:
+            return self % (mask + 1)             # such as B & 1
+        return _refused(f"the size {self}", _BITS)
+
+    __rand__ = __and__
+
+    def _no_bits(self, *_: Any) -> NoReturn:
+        _refused(f"the size {self}", _BITS)
+
+    __or__ = __ror__ = __xor__ = __rxor__ = __invert__ = __rrshift__ = __rlshift__ = _no_bits
+    bit_length = bit_count = to_bytes = _no_bits
 
     def __neg__(self) -> Any:
         return self * -1
@@ -554,7 +586,7 @@ _ROUNDING = (np.floor, np.ceil, np.trunc)
 def _rounded_ratio(ufunc: np.ufunc, numerator: Any, denominator: int) -> tuple[Any, int] | None:
     if denominator == 1:
         return numerator, 1
-    if extent(numerator)[0] < 0:                 # nothing is known of such a quotient
+    if ufunc is np.trunc and extent(numerator)[0] < 0:       # up below 0, and down elsewhere
         return None
     up = denominator - 1 if ufunc is np.ceil else 0
     return size_seen(floor_div(size_of_graph(numerator + up), denominator)), 1

@@ -1,9 +1,11 @@
 """What a forward may return: an input as it is, a parameter, a value twice, a view; or nothing."""
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -103,3 +105,31 @@ def test_nested_outputs() -> None:
     assert bound().keys() == got.keys()
     with pytest.raises(nncompile.InputError, match="out"):
         fast(X, out={"y": X})
+
+
+class _Items(OrderedDict[str, Any]):
+    """A dict whose items are attributes, and which raises KeyError for all others."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self[name]
+
+
+def test_what_is_returned_may_have_any_attribute_or_refuse_them() -> None:
+    fast = nncompile.compile(Returns(lambda m, x: _Items(y=x + 1)).eval(), "f32[B, 4]")
+    got = fast(X)
+    assert type(got) is _Items
+    np.testing.assert_array_equal(got.y, X + 1)
+    with pytest.raises(nncompile.TraceError, match="no array at all"):
+        nncompile.compile(Returns(lambda m, x: _Items()).eval(), "f32[B, 4]")
+    mock = Returns(lambda m, x: Mock()).eval()   # has every attribute
+    with pytest.raises(nncompile.TraceError, match="an object of type Mock, in which there is no"):
+        nncompile.compile(mock, "f32[B, 4]")
+
+
+def test_what_contains_itself_is_refused() -> None:
+    def circle(m: Any, x: Any) -> Any:
+        result: dict[str, Any] = {"y": x + 1}
+        result["me"] = result
+        return result
+    with pytest.raises(nncompile.TraceError, match="contains itself"):
+        nncompile.compile(Returns(circle).eval(), "f32[B, 4]")

@@ -130,6 +130,19 @@ ANSWERED: dict[str, tuple[Forward, list[str]]] = {
     "len": (lambda n, x: x.view(len(x), x.shape[1], 4, 2) * len(x), []),
     "len and shape": (either(lambda x: len(x) == x.shape[0] and len(x.shape) == 3), []),
     "B // 2": (lambda n, x: x[: x.shape[0] // 2] * (x.shape[1] // 3), []),
+    "(B - 5) // 2": (lambda n, x: x * ((x.shape[0] - 5) // 2), []),
+    "rounded up": (lambda n, x: x[:, : -(-x.shape[1] // 2)] * math.ceil((x.shape[0] - 3) / 2), []),
+    "// of what may be negative": (
+        lambda n, x: x * (x.shape[1] // -3 + (x.shape[0] - x.shape[1]) % 4), []),
+    "bits": (lambda n, x: x * ((x.shape[1] >> 1) + (x.shape[0] & 3) + (x.shape[1] << 2)), []),
+    "pairs of rows": (lambda n, x: x.reshape(x.shape[0] // 2, 2, -1, 8)[:, 1],
+                      ["B == 2*FloorDiv(B, 2)", "FloorDiv(B, 2) != 0"]),
+    "pairs of columns": (lambda n, x: x.unflatten(1, (-1, 2)).sum(1), ["T == 2*FloorDiv(T, 2)"]),
+    "windows": (lambda n, x: x.view(x.shape[0] // 2, 2, x.shape[1] // 4, 4, 8).permute(
+        0, 2, 4, 1, 3).flatten(3).sum(3), ["B == 2*FloorDiv(B, 2)", "T == 4*FloorDiv(T, 4)"]),
+    "padded windows": (lambda n, x: n.nn.functional.pad(x, (0, 0, 0, -x.shape[1] % 4)).unflatten(
+        1, (-1, 4)).sum(2), ["4*FloorDiv(T + 3, 4) >= T"]),
+    "another size in front": (lambda n, x: x.sum(2).reshape(x.shape[1], -1), ["T != 0"]),
     "the other half": (lambda n, x: x[:, x.shape[1] // 2 :].sum(0), []),
     "odd": (either(lambda x: x.shape[0] % 2), ["B != 2*FloorDiv(B, 2)"]),
     "B % 3": (lambda n, x: x * (x.shape[0] % 3), []),
@@ -192,6 +205,13 @@ def test_a_size_is_right_in_every_call_or_the_call_is_refused(name: str, inputs:
         assert eager.dtype == expected.dtype and eager.shape == expected.shape
 
 
+def test_sizes_of_parts_are_checked_as_in_torch() -> None:
+    for n in (torch, nncompile):
+        assert n.zeros(2, 0).unflatten(1, (0, 2)).shape == (2, 0, 2)
+        with pytest.raises((RuntimeError, nncompile.Error)):
+            n.zeros(2, 0).split([1, -1], 1)
+
+
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_a_block_of_rows_knows_the_size_of_the_whole_call(threads: int) -> None:
     """Blocks of rows go through all steps with the batch size itself, not with their own."""
@@ -237,7 +257,10 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "len": (lambda x: x.__len__(), r"how many rows f32\[B, T, 8\] has .* with x.shape\[0\]"),
     "range of len": (lambda x: range(len(x)), "needs the number itself"),
     "rows": (lambda x: [*x], r"how many rows .* as in \"f32\[16, 64\]\""),
-    "//": (lambda x: (x.shape[0] - 5) // 2, "B - 5 is not divisible by 2"),
+    "bits": (lambda x: x.shape[0] & (x.shape[0] - 1) == 0, "needs its bits"),
+    "other bits": (lambda x: 1 ^ x.shape[0], "needs its bits"),
+    "bit_length": (lambda x: x.shape[0].bit_length(), "needs its bits"),
+    "two ways to halve": (lambda x: x.sum(2).reshape(-1, 2), "no single size fits for -1"),
     "// of sizes": (lambda x: x.shape[0] // x.shape[1], "B is not divisible by T"),
     "ratio": (lambda x: x.shape[0] / x.shape[1] > 0.5, "compare whole sizes"),
     "1 / (B / T - 1)": (lambda x: 1 / (x.shape[0] / x.shape[1] - 1), "whether a divisor"),
