@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 from ir.ops import Attrs, is_symbolic
 from ir.records import cached_property, dataclass, field, replace
-from ir.types import Dim, NDArray, TensorType, evaluate_dim, symbol_name
+from ir.types import Dim, Error, NDArray, TensorType, evaluate_dim, symbol_name
 
 SIGILS = {"input": "%", "state": "&", "result": "%", "parameter": "@", "constant": "$"}
 RELATIONS: Mapping[str, Callable[[Any, Any], bool]] = {
@@ -119,8 +119,10 @@ class Graph:
     requirements: tuple[Requirement, ...] = ()   # what the sizes of a call have to fulfil
     readings: tuple[Reading, ...] = ()           # parameters with other numbers need another graph
 
-    # `ir.printer` is written in terms of graphs, so the package hands its function over.
+    # `ir.printer` is written in terms of graphs, so the package hands its function over; drawing
+    # is nncompile's, which hands over its own.
     printer: ClassVar[Callable[[Graph], str]]
+    drawer: ClassVar[Callable[[Graph], str] | None] = None
 
     @cached_property
     def uses(self) -> Counter[Value]:
@@ -144,6 +146,17 @@ class Graph:
     def returned(self) -> tuple[Value, ...]:
         """The outputs that are not the new value of a state."""
         return self.outputs[:len(self.outputs) - len(self.states)]
+
+    def to_svg(self) -> str:
+        """Returns a drawing as the text of an SVG file; equal blocks are drawn once.
+
+        Raises Error where nncompile, which draws, is not imported, or the package that computes
+        the places of nodes is not installed.
+        """
+        if Graph.drawer is None:
+            raise Error("a graph is drawn by nncompile, which is not imported\n"
+                        "  do: import nncompile")
+        return Graph.drawer(self)
 
     def __str__(self) -> str:
         return Graph.printer(self)

@@ -20,6 +20,7 @@ from nncompile.sibling import check_sibling as _check_sibling
 
 with _paused_collection():
     _check_sibling("ir")                      # before anything of it is imported
+    from ir import Graph as _Graph
     from nncompile import functions, nn, placeholders
     from nncompile.array import Array
     from nncompile.array.core import Device as device
@@ -125,4 +126,11 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_MODULES, *_NAMES, "__version__"})
 
 
+def _to_svg(graph: _Graph) -> str:
+    """The drawing of a graph; what computes it is imported when it is first asked for."""
+    drawing: str = _import_module("nncompile.inspect.drawing").to_svg(graph)
+    return drawing
+
+
+_Graph.drawer = _to_svg
 placeholders.install()

@@ -30,6 +30,29 @@ class Fallback(NamedTuple):
     call_into: Callable[..., Any]
 
 
+class Machine(NamedTuple):
+    """What one thread of a machine can do at most, as it was measured.
+
+    flops: floating-point operations a second; a multiply-add counts as two. bytes: bytes that it
+    reads a second from each level, "L1", "L2", "L3" and "memory". caches: the bytes of each cache.
+    """
+
+    name: str
+    flops: float
+    bytes: Mapping[str, float]
+    caches: Mapping[str, int]
+
+
+class StepCode(NamedTuple):
+    """The generated code of a step: the kernels that it may call, and the lines that call one.
+
+    Where the source has one function for steps that repeat, they are the lines of the first time.
+    """
+
+    kernels: tuple[str, ...]
+    lines: str
+
+
 class Loaded(Protocol):
     """A program on a target, with its weights."""
 
@@ -84,6 +107,15 @@ class Loaded(Protocol):
 
         Raises InputError where there is none.
         """
+
+    def machine(self) -> Machine | None:
+        """Returns the limits of what `profile` times steps on; None where they are not known.
+
+        The first time they are measured, which takes about a second.
+        """
+
+    def step_codes(self) -> Sequence[StepCode]:
+        """Returns the generated code of each step, in order."""
 
     def notes(self) -> Sequence[str]:
         """Returns lines about the target for `explain`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from ir.interpret import outputs_of
 from ir.records import replace
 from ir.types import DTYPES, NDArray
 from nncompile.arguments import Arguments
-from nncompile.backend import Backend, CallSpec, Fallback
+from nncompile.backend import Backend, CallSpec, Fallback, Machine, StepCode
 from nncompile.conversion import cast, numbers
 from nncompile.entries import Entry, entries_of_graph
 from nncompile.errors import InputError
@@ -190,6 +191,15 @@ class CompiledModel:
         return tuple(self._runs)
 
     @property
+    def program(self) -> Program:
+        """The steps that run, in order, and where each value lives."""
+        return self._program
+
+    def step_codes(self) -> list[StepCode]:
+        """Returns for each step of `program` the kernels that it may call and the lines that do."""
+        return list(self._loaded.step_codes())
+
+    @property
     def source(self) -> str:
         """The generated Python that runs."""
         return self._loaded.source
@@ -206,7 +216,26 @@ class CompiledModel:
 
         It also says, by layer, what the passes left alone although it is nearly what they look for.
         """
-        return explain(self._runs, self._program, [*self._notes, *self._loaded.notes()])
+        return explain(self._runs, self._program, self.notes)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What `explain` says of where the model is from, and of the target."""
+        return (*self._notes, *self._loaded.notes())
+
+    def report(self, path: str | PathLike[str], /, *inputs: Any, **keywords: Any) -> None:
+        """Writes a page that shows what was done to the model, and where the time of a call goes.
+
+        It is one HTML file, which needs no network. Without inputs nothing is timed.
+        Raises MissingExtraError where the package that draws graphs is not installed.
+        """
+        from nncompile.inspect.report import write_page  # which few programs need
+        profile = self.profile(*inputs, **keywords) if inputs or keywords else None
+        write_page(path, self, profile)
+
+    def machine(self) -> Machine | None:
+        """Returns the most that the machine can do; None where the target does not know it."""
+        return self._loaded.machine()
 
     def profile(self, /, *inputs: Any, **keywords: Any) -> Profile:
         """Returns the time of each step for these inputs on one thread, in the generated code."""

@@ -8,8 +8,8 @@ import numpy as np
 
 from ir.types import NDArray
 from nncompile import options
-from nncompile.backend import Backend, CallSpec, Fallback, Loaded, Stopwatch
-from nncompile.cpu.driver import build
+from nncompile.backend import Backend, CallSpec, Fallback, Loaded, Machine, StepCode, Stopwatch
+from nncompile.cpu.driver import build, step_codes
 from nncompile.cpu.machine import L2, L3, MEMORY, cache_of, l2_bytes
 from nncompile.cpu.objects import kernel_module
 from nncompile.cpu.runtime import Executable, PythonExecutable
@@ -107,6 +107,18 @@ class _CpuProgram(Loaded):
                          f"{assembly(kernel_module(k, self.target), self.target)}"
                          for name, k in self._driver.kernels.items()
                          if not name.startswith("shared_"))      # its module is the other's
+
+    def machine(self) -> Machine:
+        from nncompile.cpu.machine.caches import cache_bytes
+        from nncompile.cpu.machine.ceilings import ceilings  # which only reports need
+
+        limits = ceilings(1)
+        caches = {f"L{level}": size for level, size in cache_bytes().items()}
+        return Machine(f"{self.target.cpu}, {self.target.level}", limits.flops, limits.bytes,
+                       {"L2": l2_bytes(), **caches})
+
+    def step_codes(self) -> list[StepCode]:
+        return step_codes(self.program, self.target)
 
     def notes(self) -> list[str]:
         target, tables = self.target, table_bytes(self.program)

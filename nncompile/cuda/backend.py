@@ -13,7 +13,7 @@ import numpy as np
 import ir
 from ir.types import NDArray, bind_sizes, evaluate_dim
 from nncompile import forks
-from nncompile.backend import Backend, CallSpec, Fallback, Loaded, Shape, too_many_inputs
+from nncompile.backend import Backend, CallSpec, Fallback, Loaded, Shape, StepCode, too_many_inputs
 from nncompile.cuda import load, recording, shim
 from nncompile.cuda.arrays import (
     DeviceArray,
@@ -27,7 +27,7 @@ from nncompile.cuda.arrays import (
     stream_of,
     wait_for,
 )
-from nncompile.cuda.build import build
+from nncompile.cuda.build import build, step_codes
 from nncompile.cuda.memory import Memory
 from nncompile.cuda.primitives import aligned
 from nncompile.cuda.profile import profile
@@ -184,6 +184,12 @@ class _CudaProgram(Loaded):
         if capability is None:
             capability = tuple(self.cuda.module.get_current_device().compute_capability)
         return "\n".join(load.ptx(kernel, capability) for kernel in self._source.kernels.values())
+
+    def machine(self) -> None:
+        return None
+
+    def step_codes(self) -> list[StepCode]:
+        return step_codes(self.program, self.target)
 
     def notes(self) -> list[str]:
         weights = sum(w.nbytes for w in self._weights)

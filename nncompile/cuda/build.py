@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import dedent
 
 from ir.printer import name_values
+from nncompile.backend import StepCode
 from nncompile.cuda.kernels import Kernel
 from nncompile.cuda.steps import Launch, launches_of
 from nncompile.cuda.target import Target
@@ -52,6 +54,17 @@ def build(program: Program, target: Target) -> Source:
     driver = _driver(program, launches, scratch)
     texts = [_header(program), driver, *(kernel.text for kernel in kernels.values())]
     return Source("\n\n".join(texts), driver, kernels, scratch)
+
+
+def step_codes(program: Program, target: Target) -> list[StepCode]:
+    """Returns the kernels of each step and the lines that launch one, as `build` writes them."""
+    printer = Printer(program)
+    codes = []
+    for number, step in enumerate(program.steps):
+        choices = launches_of(step, number, target)
+        kernels = tuple(dict.fromkeys(launch.kernel.name for launch in choices))
+        codes.append(StepCode(kernels, dedent("\n".join(printer.launches(choices)))))
+    return codes
 
 
 def _header(program: Program) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -206,6 +207,15 @@ class TrainStep:
     def explain(self) -> str:
         """Returns what was compiled: the passes, the steps, and where each value lives."""
         return self._compiled.explain()
+
+    def report(self, path: str | PathLike[str], /, *inputs: Any) -> None:
+        """Writes a page that shows what was compiled, and where the time of a step goes.
+
+        Without inputs nothing is timed. Raises MissingExtraError where the package that draws
+        graphs is not installed.
+        """
+        from nncompile.inspect.report import write_page  # which few programs need
+        write_page(path, self._compiled, self.profile(*inputs) if inputs else None)
 
     def profile(self, *inputs: Any) -> Profile:
         """Times each kernel of a step. The parameters stay what they are: copies are updated."""

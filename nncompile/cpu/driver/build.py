@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from ir.graph import Value
 from ir.printer import name_values
 from ir.types import divide, names_in, product, symbol
+from nncompile.backend import StepCode
 from nncompile.cpu.driver.outline import fold
 from nncompile.cpu.driver.plan import locate_slots, plan_text, read_sizes
 from nncompile.cpu.driver.steps import call_of
@@ -62,6 +63,33 @@ def _lines_of(program: Program, calls: Sequence[Call], values: dict[Value, str])
                           values[step.node.result], comment(step, values), call.kernel.name,
                           call.arguments))
     return lines
+
+
+def step_codes(program: Program, target: Target) -> list[StepCode]:
+    """Returns the kernel of each step and the lines that call it, as `build` writes them."""
+    calls = [call_of(program, step, number) for number, step in enumerate(program.steps)]
+    kernels = {call.kernel.name: call.kernel for call in calls}
+    both = {k.name: k for alone in kernels.values() for k in (alone, alone.shared)}
+    names = Names(program, Arena(program.constants, calls, target), both)
+    rows = {program.batch: "rows"} if program.batch is not None else {}
+    printer = Printer(names, names.sizes | rows)
+    outlined, lines = fold(_lines_of(program, calls, name_values(program.graph)))
+    printed = _printed(printer, outlined, lines, shared=program.batch is None)
+    return [StepCode((call.kernel.name,), printed[number]) for number, call in enumerate(calls)]
+
+
+def _printed(printer: Printer, outlined: Sequence[Outlined], lines: Sequence[Line], shared: bool
+             ) -> dict[int, str]:
+    """The lines of each step; of a repetition those in the function that is called for it."""
+    bodies = {function.name: function.lines for function in outlined}
+    printed: dict[int, str] = {}
+    for line in lines:
+        for own in bodies.get(line.function, (line,)):
+            inside = line.phase if line.function in bodies else 0
+            if own.function:
+                text = printer.lines([own], "", shared)
+                printed[inside + own.phase] = "\n".join(text).strip()
+    return printed
 
 
 # -- functions -------------------------------------------------------------------------------------

@@ -1,0 +1,63 @@
+"""nncompile report: one page that shows what was done to a model, and where its time goes."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import nncompile
+from ir import Graph, NDArray
+from ir.check import with_data
+from ir.types import bind_sizes
+from nncompile.cli.command import Command, Given, Option
+from nncompile.cli.inputs import INPUT, MODEL, model_and_inputs
+from nncompile.cli.values import positive, size
+from nncompile.errors import InputError
+from nncompile.extras import import_extra
+from nncompile.model import CompiledModel
+
+
+def _report(given: Given) -> int:
+    import_extra("graphlay", "report", "a report")      # before the work, and not after it
+    path: Path = given.output
+    if not path.parent.is_dir():
+        raise InputError(f"--output {path}: there is no folder {path.parent}")
+    model, inputs = model_and_inputs(given)
+    if isinstance(model, Graph) and any(v not in model.data for v in model.params):
+        model = with_data(model)
+        print(f"weights: {given.model} has none, so these are seeded random numbers")
+    compiled: Any = nncompile.compile(model, *inputs)
+    if not isinstance(compiled, CompiledModel):
+        raise InputError(f"{given.model} is an estimator with several methods, and a report is of "
+                         "one\n  do: nncompile.compile(...).predict.report(path, X) in Python")
+    compiled.report(path, *_arrays(compiled, inputs, given.batch, dict(given.size)))
+    print(f"{path}: {path.stat().st_size / 1024:.0f} KiB, opens in any browser")
+    return 0
+
+
+def _arrays(compiled: CompiledModel, inputs: list[Any], batch: int, sizes: Mapping[str, int]
+            ) -> list[NDArray]:
+    """Returns the arrays that are timed: those that were given, or seeded random ones."""
+    from nncompile.bench.measure import batch_sizes, random_inputs
+
+    graph = compiled.ir("traced")
+    if inputs and not any(isinstance(given, str) for given in inputs):
+        bind_sizes([v.type for v in graph.inputs], inputs)
+        return inputs
+    return random_inputs(graph, batch_sizes(graph, batch, sizes))
+
+
+COMMAND = Command(
+    "report", "write one page that shows what was done to a model, and where its time goes",
+    _report, (MODEL,), (
+        INPUT,
+        Option("--output", "the page, one HTML file that needs no network: report.html",
+               metavar="FILE", short="-o", read=Path, default=Path("report.html")),
+        Option("--batch", "the first named size of the call that is timed: 1", metavar="N",
+               read=positive, default=1),
+        Option("--size", "a number for each other named size", metavar="T=16", read=size,
+               many=True, default=()),
+    ), (
+        "nncompile report model.py:net -o report.html",
+        "nncompile report bert.onnx --batch 8 --size T=128 -o bert.html",
+    ))
