@@ -24,7 +24,7 @@ def find_browser() -> str | None:
 
 
 class Browser:
-    """A browser with one page; `messages` has what the page wrote to its console, and its errors."""
+    """A browser with one page; `messages` has what the page wrote to its console, and errors."""
 
     def __init__(self, path: str) -> None:
         self._folder = tempfile.mkdtemp(prefix="nncompile-browser-")

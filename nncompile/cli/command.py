@@ -26,6 +26,7 @@ class Option:
     values:   how many values follow it, as argparse says it: "?", "+"; "" for one.
     bare:     its value where it is given without one, which values="?" allows.
     into:     the name of its value, where the option's own is none that Python allows.
+    short:    another name, "-o".
     """
 
     name: str
@@ -40,6 +41,7 @@ class Option:
     values: str = ""
     bare: Any = None
     into: str = ""
+    short: str = ""
 
 
 @dataclass(frozen=True)

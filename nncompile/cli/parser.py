@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import nncompile.version
-from nncompile.cli import bench, cache, hw, run, show
+from nncompile.cli import bench, cache, hw, report, run, show
 from nncompile.cli.command import Argument, Command, Option
 
-COMMANDS = (show.COMMAND, run.COMMAND, bench.COMMAND, cache.COMMAND, hw.COMMAND)
+COMMANDS = (show.COMMAND, report.COMMAND, run.COMMAND, bench.COMMAND, cache.COMMAND,
+            hw.COMMAND)
 
 _DESCRIPTION = """\
 Compiles a neural network model, defined the torch.nn way, to one fast callable on NumPy arrays.
@@ -52,7 +53,7 @@ def _add(sub: argparse.ArgumentParser, command: Command) -> None:
             place = exclusive.setdefault(option.excludes,
                                          exclusive.get(option.excludes)
                                          or sub.add_mutually_exclusive_group())
-        place.add_argument(option.name, **_keywords(option))
+        place.add_argument(*filter(None, (option.short, option.name)), **_keywords(option))
 
 
 def _positional(argument: Argument) -> dict[str, Any]:

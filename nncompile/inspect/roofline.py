@@ -63,8 +63,8 @@ def _cost(step: Step, sizes: Mapping[str, int]) -> Cost:
         if kind.gathers and view.is_constant:    # a few rows of a table: as many as it writes
             size = min(size, _bytes(step.result, sizes))
         weights, data = (weights + size, data) if view.is_constant else (weights, data + size)
-    return Cost(evaluate_dim(work(step), sizes), weights, data + _bytes(step.result, sizes), rows,
-                kind.product)
+    data += sum(_bytes(view, sizes) for view in step.results)
+    return Cost(evaluate_dim(work(step), sizes), weights, data, rows, kind.product)
 
 
 class _Read(NamedTuple):

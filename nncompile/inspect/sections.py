@@ -110,4 +110,7 @@ def _kind(node: Node) -> Hashable:
 
 
 def _operand_kind(operand: Operand) -> Hashable:
-    return (operand.kind, str(operand.type)) if isinstance(operand, Value) else repr(operand)
+    if not isinstance(operand, Value):
+        return repr(operand)
+    kind = "result" if operand.kind == "input" else operand.kind     # the first block reads inputs
+    return kind, str(operand.type)

@@ -22,6 +22,7 @@ from typing import Protocol
 from ir import Pass
 from nncompile.backend import Machine, StepCode
 from nncompile.errors import InputError
+from nncompile.importers.names import printable
 from nncompile.inspect.explain import Profile
 from nncompile.inspect.report.data import Data, Facts, kernels_of, page_data
 from nncompile.inspect.stages import PassRun
@@ -85,7 +86,7 @@ def page(data: Data) -> str:
     folder = files("nncompile.inspect.report")
     html, style, script = (folder.joinpath(f"page.{kind}").read_text(encoding="utf-8")
                            for kind in ("html", "css", "js"))
-    parts = {"TITLE": escape(str(data["model"])), "STYLE": style, "SCRIPT": script,
+    parts = {"TITLE": escape(printable(data["model"])), "STYLE": style, "SCRIPT": script,
              "DATA": _json(data),
              "POLICY": f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}"}
     pieces = html.split("%%")                    # text, name, text, name, ..., text

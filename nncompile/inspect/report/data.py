@@ -8,7 +8,7 @@ from typing import Any
 
 from ir import Graph, Node, Pass, Value
 from ir.graph import load_time_values
-from ir.printer import print_call
+from ir.printer import name_values, print_call
 from ir.records import dataclass, field
 from ir.types import DTYPES, evaluate_dim, product
 from nncompile.backend import Machine, StepCode
@@ -73,6 +73,8 @@ def page_data(facts: Facts) -> Data:
         "asm": dict(facts.asm),
         "nodes": table.nodes,
         "values": table.values,
+        "final": {table.value(v): name for v, name in name_values(last).items()
+                  if v.kind == "result"},
     }
 
 
@@ -197,6 +199,7 @@ def _steps(facts: Facts, table: _Nodes) -> list[Data]:
     program, profile = facts.program, facts.profile
     at_load = load_time_values(program.graph)
     steps = [{"node": table.node(step.node, at_load), "kind": step.kind, "purpose": step.purpose,
+              "nodes": [table.node(node, at_load) for node in step.nodes],
               "kernels": list(code.kernels), "lines": code.lines}
              for step, code in zip(program.steps, facts.codes, strict=True)]
     if profile is None:
@@ -260,16 +263,15 @@ def _memory(facts: Facts, table: _Nodes) -> Data:
         for view in step.reads:
             if view.place in slots and (found := open_spans.get(slots[view.place])):
                 found[1]["last"] = number
-        if (slot := slots.get(step.result.place)) is None:
-            continue
-        writer, span = open_spans.get(slot, (None, {}))
-        if writer is not None and writer.node is step.node and writer.part == step.part:
-            span["last"] = number
-            continue
-        span = {"slot": slot, "first": number, "last": number,
-                "node": table.node(step.node, at_load), "what": step.purpose}
-        open_spans[slot] = step, span
-        spans.append(span)
+        for slot in dict.fromkeys(slots[v.place] for v in step.results if v.place in slots):
+            writer, span = open_spans.get(slot, (None, {}))
+            if writer is not None and writer.node is step.node and writer.part == step.part:
+                span["last"] = number
+                continue
+            span = {"slot": slot, "first": number, "last": number,
+                    "node": table.node(step.node, at_load), "what": step.purpose}
+            open_spans[slot] = step, span
+            spans.append(span)
     return {"slots": [{"name": str(place), "size": str(size), "bytes":
                        None if sizes is None else 4 * evaluate_dim(size, sizes)}
                       for place, size in program.buffers.items()], "spans": spans}

@@ -54,11 +54,14 @@ const timed = data.steps.length > 0 && "seconds" in data.steps[0];
 const total = timed ? data.steps.reduce((sum, step) => sum + step.seconds, 0) : 0;
 const stepsOf = new Map();                        // value -> the numbers of its steps
 data.steps.forEach((step, number) => {
-  const value = data.nodes[step.node].value;
-  stepsOf.set(value, [...(stepsOf.get(value) ?? []), number]);
+  for (const node of step.nodes) {                // several where they are computed in one pass
+    const value = data.nodes[node].value;
+    stepsOf.set(value, [...(stepsOf.get(value) ?? []), number]);
+  }
 });
 const secondsOf = value => timed && stepsOf.has(value)
-  ? stepsOf.get(value).reduce((sum, number) => sum + data.steps[number].seconds, 0) : null;
+  ? stepsOf.get(value).reduce((sum, number) =>
+      sum + data.steps[number].seconds / data.steps[number].nodes.length, 0) : null;
 const longest = Math.max(0, ...[...stepsOf.keys()].map(value => secondsOf(value) ?? 0));
 const reasonsOf = value => data.left.filter(left => left.value === value);
 
@@ -92,7 +95,9 @@ function layerName(block) {                       // what a block is called
 
 // -- the state of the page ------------------------------------------------------------------------
 
+// zoom: null until it is chosen, so that the graph is as wide as there is room
 const state = {stage: stages.length - 1, open: new Map(), chosen: null, zoom: null, query: ""};
+const READABLE = 0.65;                            // the smallest zoom that the page takes by itself
 
 function show({stage = state.stage, chosen = state.chosen, reveal = false, focus = false} = {}) {
   state.stage = Math.max(0, Math.min(stages.length - 1, stage));
@@ -141,7 +146,7 @@ function drawSummary() {
   $("model").textContent = data.model;
   $("signature").textContent = `(${data.inputs.join(", ")}) → ${data.outputs.join(", ")}`;
   const traced = stages[0].nodes.length, fused = lastStage.nodes.length;
-  const idle = lastStage.nodes.filter(node => ["view", "load"].includes(data.nodes[node].family));
+  const idle = lastStage.nodes.filter(node => !stepsOf.has(data.nodes[node].value));
   const words = [`The model was traced as ${plural(traced, "operation")}. The compiler made `
     + `${plural(fused, "node")} of them, of which ${idle.length} cost a call nothing: they only look `
     + "at data in another way, or are computed when weights are loaded. The rest runs as "
@@ -168,8 +173,8 @@ function drawSummary() {
 function timeInWords() {
   const top = data.layers[0];
   const layers = `${top.layer || "the model itself"}${top.times > 1 ? ` (${top.times} layers)` : ""}`;
-  const words = [`A call takes ${time(total)} on one thread. Most of it, ${percent(top.seconds / total)}, `
-    + `goes to ${layers}: ${top.title}`];
+  const words = [`A call takes ${time(total)} on one thread. The largest part, `
+    + `${percent(top.seconds / total)}, goes to ${layers}: ${top.title}`];
   if ("bound" in top) {
     words[0] += top.by === "arithmetic"
       ? `, which reaches ${percent(top.bound / top.seconds)} of what one core can compute`
@@ -222,18 +227,17 @@ function drawLayers() {
     return html("tr", {},
       html("td", {}, html("button", {class: "link mono", type: "button",
                                      onclick: () => chooseFromAfar(value)},
-                          `${rank + 1} ${row.layer || "(model)"}`),
+                          `${rank + 1} `, breakable(row.layer || "(model)")),
            html("span", {class: "op"}, row.title, row.times > 1 ? ` · ${row.times} times` : "")),
       html("td", {class: "number", "data-label": head[1]}, html("div", {}, time(row.seconds),
            html("div", {class: "meter"}, meter))),
       html("td", {class: "number", "data-label": head[2]}, percent(row.seconds / total)),
-      html("td", {class: "number", "data-label": head[3]}, flops(row.flops), html("br"),
-           html("span", {class: "quiet"}, size(row.bytes))),
+      html("td", {class: "number", "data-label": head[3]}, html("div", {}, flops(row.flops),
+           html("br"), html("span", {class: "quiet"}, size(row.bytes)))),
       html("td", {"data-label": head[4]}, known ? row.by : "–"),
-      html("td", {class: "number", "data-label": head[5]},
-           known && row.seconds ? percent(Math.min(1, row.bound / row.seconds)) : "–",
-           known ? html("br") : null,
-           known ? html("span", {class: "quiet"}, time(row.bound)) : null),
+      html("td", {class: "number", "data-label": head[5]}, known && row.seconds
+           ? html("div", {}, percent(Math.min(1, row.bound / row.seconds)), html("br"),
+                  html("span", {class: "quiet"}, time(row.bound))) : "–"),
       html("td", {class: "hint", "data-label": head[6]}, known ? row.hint : ""));
   });
   const most = 12;
@@ -247,6 +251,10 @@ function drawLayers() {
       `Show ${rows.length - most} more`);
     $("layers").append(more);
   }
+}
+
+function breakable(path) {                        // a path may be broken behind its dots
+  return path.split(/(?<=[./])/).flatMap((part, i) => i ? [html("wbr"), part] : [part]);
 }
 
 function drawRoofline() {
@@ -274,8 +282,8 @@ function drawRoofline() {
     const start = Math.max(10 ** low, 10 ** lower / speed), ridge = machine.flops / speed;
     parts.push(svg("path", {class: "roof", d: `M${x(start)} ${y(start * speed)}L${x(ridge)} `
                     + `${y(machine.flops)}H${width - right}`}));
-    const middle = Math.sqrt(start * ridge);
-    parts.push(svg("text", {class: "axis", x: x(middle) - 4, y: y(middle * speed) - 4, "text-anchor": "end"}, level));
+    const at = start * (ridge / start) ** {L2: 0.3, L3: 0.5, memory: 0.7}[level];
+    parts.push(svg("text", {class: "axis", x: x(at) - 5, y: y(at * speed) - 5, "text-anchor": "end"}, level));
   }
   parts.push(svg("text", {class: "axis", x: width - right, y: y(machine.flops) - 5, "text-anchor": "end"},
                  `${rate(machine.flops)}, arithmetic`));
@@ -284,8 +292,10 @@ function drawRoofline() {
     parts.push(svg("circle", {class: `point ${familyClass(row.family)}`, cx: x(across), cy: y(up), r: radius},
                    svg("title", {}, `${row.layer} ${row.title}: ${rate(up)}, ${time(row.seconds)}`)));
   }
-  for (const {rank, x: across, y: up} of points.slice(0, 9)) {
-    parts.push(svg("text", {class: "point-label", x: x(across), y: y(up) + 4, "text-anchor": "middle"}, String(rank + 1)));
+  for (const {row, rank, x: across, y: up} of points.slice(0, 9).reverse()) {
+    const beside = row.seconds / total < 0.05;     // a number does not fit into a small circle
+    parts.push(svg("text", {class: "point-label", x: x(across) + (beside ? 9 : 0), y: y(up) + 4,
+                            "text-anchor": beside ? "start" : "middle"}, String(rank + 1)));
   }
   parts.push(svg("text", {class: "axis", x: (left + width) / 2, y: height - 6, "text-anchor": "middle"},
                  "operations for each byte read or written"),
@@ -357,17 +367,20 @@ function drawViews() {
   views.push(viewOf(stage, changes(stage, before), "new", both ? `after ${stage.name}` : ""));
   const focused = document.activeElement?.closest?.(".view") ? document.activeElement.dataset.key : null;
   $("views").replaceChildren(...views.map(view => view.element));
-  if (state.zoom === null) state.zoom = fitting(views[views.length - 1]);
+  const zoom = state.zoom ?? Math.max(READABLE, fitting(views[views.length - 1]));
   for (const {drawing, width, height} of views) {
-    drawing.setAttribute("width", Math.round(width * state.zoom));
-    drawing.setAttribute("height", Math.round(height * state.zoom));
+    drawing.setAttribute("width", Math.round(width * zoom));
+    drawing.setAttribute("height", Math.round(height * zoom));
   }
-  views.forEach(({element}, i) => { [element.scrollLeft, element.scrollTop] = old[i] ?? [0, 0]; });
+  views.forEach(({element}, i) => {
+    const middle = (element.scrollWidth - element.clientWidth) / 2;
+    [element.scrollLeft, element.scrollTop] = state.zoom === null ? [middle, old[i]?.[1] ?? 0] : old[i] ?? [middle, 0];
+  });
   if (focused) $("views").querySelector(`[data-key="${focused}"]`)?.focus({preventScroll: true});
 }
 
 function fitting({element, width}) {
-  return Math.max(0.3, Math.min(1, (element.clientWidth - 4) / width));
+  return Math.max(0.2, Math.min(1, (element.clientWidth - 4) / width));
 }
 
 function viewOf(stage, changed, kind, caption) {
@@ -524,7 +537,18 @@ function nodeKey(event, node, stage, act) {
 }
 
 function zoom(factor) {
-  state.zoom = Math.max(0.2, Math.min(3, (state.zoom ?? 1) * factor));
+  state.zoom = Math.max(0.2, Math.min(3, shownZoom() * factor));
+  drawViews();
+}
+
+function shownZoom() {
+  const drawing = document.querySelector(".view:last-child > svg");
+  return drawing.width.baseVal.value / drawing.viewBox.baseVal.width;
+}
+
+function fit() {                                  // the whole width, however small it gets
+  const element = document.querySelector(".view:last-child");
+  state.zoom = fitting({element, width: element.querySelector("svg").viewBox.baseVal.width});
   drawViews();
 }
 
@@ -543,6 +567,7 @@ function drawPanel() {
     return;
   }
   const node = data.nodes[place.node], [name, type] = data.values[value], stage = stages[state.stage];
+  const final = data.final[value] ?? name;
   const link = other => html("button", {class: "link", type: "button", onclick: () => choose(other)}, data.values[other][0]);
   const listed = values => values.length ? values.flatMap((other, i) => [i ? ", " : "",
     stage.places.has(other) ? link(other) : data.values[other][0]]) : "nothing";
@@ -551,7 +576,7 @@ function drawPanel() {
   panel.replaceChildren(
     html("h3", {}, html("span", {class: `dot ${familyClass(node.family)}`}), node.title),
     html("dl", {},
-      ...[["Value", name], ["Type", type], ["Layer", node.layer || "–"], ["Source line", node.line || "–"],
+      ...[["Value", name === final ? name : `${name}, ${final} in the generated code`], ["Type", type], ["Layer", node.layer || "–"], ["Source line", node.line || "–"],
           ["Kind", data.families[node.family]], ["Reads", listed(node.reads)],
           ["Read by", isOutput ? ["the caller", users.length ? ", " : "", ...(users.length ? listed(users) : [])] : listed(users)]]
         .flatMap(([term, about]) => [html("dt", {}, term), html("dd", {}, about)])),
@@ -571,7 +596,7 @@ function stepPart(number) {
       + (step.seconds ? ` (${percent(Math.min(1, step.bound / step.seconds))})` : "")]);
   }
   return html("div", {class: "step"},
-    html("h4", {}, `Step ${number}: ${step.purpose ? step.purpose.replace(", for ", ", kernel ") : "kernel "}${step.kernels.join(", ")}`),
+    html("h4", {}, `Step ${number}${step.nodes.length > 1 ? `, which computes ${step.nodes.length} nodes` : ""}: ${step.purpose ? step.purpose.replace(", for ", ", kernel ") : "kernel "}${step.kernels.join(", ")}`),
     html("dl", {}, facts.flatMap(([term, about]) => [html("dt", {}, term), html("dd", {}, about)])),
     step.hint ? html("p", {class: "quiet"}, step.hint) : null,
     html("pre", {}, step.lines),
@@ -742,7 +767,7 @@ function listen() {
   $("both").addEventListener("change", () => { state.zoom = null; drawViews(); });
   $("larger").addEventListener("click", () => zoom(1.25));
   $("smaller").addEventListener("click", () => zoom(1 / 1.25));
-  $("fit").addEventListener("click", () => { state.zoom = null; drawViews(); });
+  $("fit").addEventListener("click", fit);
   for (const box of ["changed-only", "all-blocks"]) $(box).addEventListener("change", drawText);
   document.addEventListener("keydown", event => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
