@@ -38,7 +38,8 @@ def _report(given: Given) -> int:
 def _arrays(compiled: CompiledModel, inputs: list[Any], batch: int, sizes: Mapping[str, int]
             ) -> list[NDArray]:
     """Returns the arrays that are timed: those that were given, or seeded random ones."""
-    from nncompile.bench.measure import batch_sizes, random_inputs
+    from nncompile.bench.inputs import random_inputs
+    from nncompile.bench.measure import batch_sizes
 
     graph = compiled.ir("traced")
     if inputs and not any(isinstance(given, str) for given in inputs):

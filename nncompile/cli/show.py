@@ -46,6 +46,8 @@ def _show(given: Given) -> int:
     selected = Selected(given.layer or "", given.op or "", given.depth, given.full)
     if given.diff:
         _print(_difference(runs, given, passes, selected))
+    elif given.svg:
+        print(graph_at(runs, _one_stage(given)).to_svg(), end="")
     elif given.dot:
         from ir.analysis import to_dot  # networkx takes a while to import
         stages = runs if given.stage == "all" else [
@@ -145,6 +147,13 @@ def _passes(given: Given) -> Sequence[ir.Pass]:
 
 # -- the code --------------------------------------------------------------------------------------
 
+def _one_stage(given: Given) -> str:
+    """The stage that is drawn. Raises InputError for all of them, which are no one drawing."""
+    if given.stage == "all":
+        raise InputError("--svg draws one stage\n  do: name it, or see all with nncompile report")
+    return str(given.stage or "fused")
+
+
 def _code(given: Given) -> str:
     passes = _passes(given)
     model, inputs = _model(given.model, given)
@@ -192,13 +201,16 @@ COMMAND = Command(
         Option("--target", "of the source or the machine code; all but cpu need a device, or its "
                "simulator", metavar="TARGET", choices=tuple(TARGETS)),
         Option("--dot", "the stage (fused unless --stage says) as Graphviz text, layers as "
-               "clusters, for dot -Tsvg"),
+               "clusters, for dot -Tsvg", excludes="drawn"),
+        Option("--svg", "the stage (fused unless --stage says) as a drawing, an SVG file; equal "
+               "blocks are drawn once", excludes="drawn"),
     ), (
         "nncompile show model.py:net                        the IR, and what each pass makes of it",
         "nncompile show model.py:net --source               the Python that is generated",
         "nncompile show model.py:net --pass fuse_linear     what it did, what it left, and why",
         "nncompile show model.py:net --diff traced fused    what all passes changed together",
         "nncompile show model.py:net --stage fused --depth 1",
+        "nncompile show model.py:net --svg > fused.svg      a drawing of what runs",
         "nncompile show model.onnx --stage fused            what becomes of an ONNX model",
         "nncompile show model.ir --passes cse,fuse_linear   what these passes make of a graph",
     ))

@@ -261,6 +261,15 @@ def test_the_command_writes_a_page(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "there is no folder" in capsys.readouterr().err
 
 
+def test_show_draws_a_stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tmp_path / "model.ir"
+    model.write_text(str(nncompile.trace(blocks(2), "f32[B, 16]")))
+    assert main(["show", str(model), "--svg", "--stage", "traced"]) == 0
+    assert capsys.readouterr().out == ir.parse(model.read_text()).to_svg()
+    assert main(["show", str(model), "--svg", "--stage", "all"]) == 1
+    assert "one stage" in capsys.readouterr().err
+
+
 def test_a_training_step_has_a_page(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 1))
     step: Any = nncompile.compile(
