@@ -210,7 +210,7 @@ COMMAND = Command(
         "nncompile show model.py:net --pass fuse_linear     what it did, what it left, and why",
         "nncompile show model.py:net --diff traced fused    what all passes changed together",
         "nncompile show model.py:net --stage fused --depth 1",
-        "nncompile show model.py:net --svg > fused.svg      a drawing of what runs",
+        "nncompile show model.py:net --svg                  a drawing of what runs",
         "nncompile show model.onnx --stage fused            what becomes of an ONNX model",
         "nncompile show model.ir --passes cse,fuse_linear   what these passes make of a graph",
     ))
