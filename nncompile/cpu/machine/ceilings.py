@@ -12,7 +12,7 @@ import functools
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from llvmlite import ir as ll
 
 from nncompile.cpu.machine import caches, cores
 from nncompile.cpu.objects import cache, linker
-from nncompile.cpu.vector import I64, PTR, Emit, Target, define, host, object_code
+from nncompile.cpu.vector import I64, PTR, Emit, Target, define, host, lanes, object_code
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _CHAINS = {32: 20, 16: 12}    # registers -> independent sums: latency x units
 _UNROLL = 16                  # vectors read in an iteration
 _KIND = "ceilings"
+
+DTYPES: Mapping[str, Any] = {"f32": np.float32, "f64": np.float64}     # that are multiplied
 
 _Call = Callable[[], None]
 _Figures = TypeVar("_Figures", bound="DataclassInstance")
@@ -40,38 +42,37 @@ _Figures = TypeVar("_Figures", bound="DataclassInstance")
 class Ceilings:
     """The limits of `threads` threads together, each with its own data.
 
-    flops: floating-point operations a second. bytes: bytes a second by level, "L1", "L2", "L3" and
-    "memory".
+    flops, flops_f64: float32 and float64 operations a second. bytes: bytes a second by level, "L1",
+    "L2", "L3" and "memory".
     """
 
     threads: int
     flops: float
+    flops_f64: float
     bytes: dict[str, float]
-
-    def __str__(self) -> str:
-        levels = ", ".join(f"{level} {rate / 1e9:.0f}" for level, rate in self.bytes.items())
-        return (f"ceiling  {self.threads} thread{'s' * (self.threads > 1)}: "
-                f"{self.flops / 1e9:.0f} GFLOP/s float32; reads GB/s from {levels}")
 
 
 # -- kernels ---------------------------------------------------------------------------------------
 
 @functools.cache
-def kernels(target: Target) -> tuple[Any, Any]:
-    """Returns the compiled kernels fma and read.
+def kernels(target: Target) -> tuple[Mapping[str, Any], Any]:
+    """Returns the compiled kernels fma, one for each dtype, and read.
 
     fma(buffer, n) runs n rounds of multiply-adds in registers; read(buffer, n, times, out) reads n
     floats, a multiple of `_UNROLL` vectors, so many times. ctypes lets other threads run meanwhile.
     """
     module = ll.Module(_KIND)
-    emit_fma(Emit(define(module, f"{_KIND}_fma", {"buffer": PTR, "n": I64})[0], target))
+    for dtype in DTYPES:
+        emit_fma(Emit(define(module, f"{_KIND}_fma_{dtype}", {"buffer": PTR, "n": I64})[0], target,
+                      dtype))
     emit_read(Emit(define(module, f"{_KIND}_read", {"buffer": PTR, "n": I64, "times": I64,
                                                     "out": PTR})[0], target))
     own = linker(target)
-    if f"{_KIND}_fma" not in own:
+    if f"{_KIND}_read" not in own:
         own.add(cache.cached(_KIND, str(module), target, lambda: object_code(module, target)))
     pointer, number = ctypes.c_void_p, ctypes.c_int64
-    return (ctypes.CFUNCTYPE(None, pointer, number)(own.address(f"{_KIND}_fma")),
+    return ({dtype: ctypes.CFUNCTYPE(None, pointer, number)(own.address(f"{_KIND}_fma_{dtype}"))
+             for dtype in DTYPES},
             ctypes.CFUNCTYPE(None, pointer, number, number, pointer)(own.address(f"{_KIND}_read")))
 
 
@@ -111,22 +112,22 @@ def chains(target: Target) -> int:
 
 # -- calls of them ---------------------------------------------------------------------------------
 
-def peak(threads: int, seconds: float = 0.01) -> tuple[_Call, int]:
+def peak(threads: int, seconds: float = 0.01, dtype: str = "f32") -> tuple[_Call, int]:
     """Returns a call of multiply-adds for about so many seconds, and its number of operations.
 
     A multiply-add counts as two operations.
     """
     target = host()
-    fma, _ = kernels(target)
+    fma, width = kernels(target)[0][dtype], lanes(target, dtype)
     random = np.random.default_rng(0)
-    buffers = [random.standard_normal(2 * target.width, np.float32) for _ in range(threads)]
+    buffers = [random.standard_normal(2 * width, DTYPES[dtype]) for _ in range(threads)]
 
     def call(buffer: Any, rounds: int) -> _Call:
         return lambda: fma(buffer.ctypes.data, rounds)
 
     few = 20_000
     rounds = int(few * seconds / min(seconds_of(call(buffers[0], few)) for _ in range(3))) + 1
-    work = threads * rounds * 2 * chains(target) * target.width
+    work = threads * rounds * 2 * chains(target) * width
     return _together([call(buffer, rounds) for buffer in buffers]), work
 
 
@@ -228,14 +229,14 @@ def boot() -> str:
 
 def measure(threads: int, rounds: int = 9) -> Ceilings:
     """Returns the best of several rounds, in each of which everything is measured once."""
-    calls = {"flops": peak(threads)} | {
+    calls = {"flops": peak(threads), "flops_f64": peak(threads, dtype="f64")} | {
         level: reader(size, threads) for level, size in level_sizes(threads).items()}
     rates: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, (call, work) in calls.items():
             rates[name].append(work / seconds_of(call))
     best = {name: max(r) for name, r in rates.items()}
-    return Ceilings(threads, best.pop("flops"), best)
+    return Ceilings(threads, best.pop("flops"), best.pop("flops_f64"), best)
 
 
 def level_sizes(threads: int, folder: Path = caches.FOLDER) -> dict[str, int]:

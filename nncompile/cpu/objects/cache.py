@@ -28,11 +28,28 @@ from nncompile import forks, options
 from nncompile.cpu.vector import Target
 
 MAX_BYTES = 256 << 20             # of the whole folder; the least recently used entries are removed
-_MAGIC = b"nncompile object 1\n"
+_MAGIC = b"nncompile object 2\n"
 _SUFFIX, _UNFINISHED = ".o", ".tmp"
+_ABOUT = 100                      # bytes of an entry that say what it is, for people
 _DIGEST = hashlib.sha256().digest_size
 _HOUR = 3600.0
 _NO_HOME = "there is no home folder"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry for people: what it is, its size, when it was used last, and what is wrong with it.
+
+    kind: such as "driver", the code of a model, or "kernel", which all models share. about: the
+    types and steps of a model, or a kernel's name. wrong: "" for a whole entry.
+    """
+
+    kind: str
+    about: str
+    bytes: int
+    used: float                   # seconds since 1970
+    wrong: str
+    path: Path
 
 
 @dataclass(frozen=True)
@@ -60,10 +77,11 @@ def cached(kind: str, name: str, target: Target, build: Callable[[], bytes]) -> 
         return build()
     path = folder / f"{kind}-{key.hex()[:32]}{_SUFFIX}"
     code = _read(path, key)
+    about = name.strip('"').partition("\n")[0].encode()[:_ABOUT].ljust(_ABOUT)
     if code is None:
         code = build()
         try:
-            write(path, _MAGIC + hashlib.sha256(key + code).digest() + code)
+            write(path, _entry(key, about, code))
             _remove_oldest(folder, MAX_BYTES)
         except OSError as error:                      # the disk is full or read-only
             _warn(f"{folder}: {error.strerror or error}")
@@ -82,6 +100,16 @@ def info() -> Info:
     folder, reason = usable_folder()
     sizes = [size for _, size, _ in entries(folder)] if folder is not None else []
     return Info(folder, reason, len(sizes), sum(sizes))
+
+
+def listed() -> list[Entry]:
+    """Returns every entry, the one that was used last first."""
+    folder, _ = usable_folder()
+    found = []
+    for used, size, path in reversed(entries(folder) if folder is not None else []):
+        about, wrong = _inspected(path)
+        found.append(Entry(path.name.partition("-")[0], about, size, used, wrong, path))
+    return found
 
 
 def clear() -> int:
@@ -193,6 +221,27 @@ def _mistrust(status: os.stat_result, is_kind: Callable[[int], bool]) -> str:
 
 # -- entries ---------------------------------------------------------------------------------------
 
+def _entry(key: bytes, about: bytes, code: bytes) -> bytes:
+    """Returns the content of a file: a digest of all that follows, the key, words, and the code."""
+    rest = key + about + code
+    return _MAGIC + hashlib.sha256(rest).digest() + rest
+
+
+def _inspected(path: Path) -> tuple[str, str]:
+    """Returns what an entry says that it is, and what is wrong with it."""
+    blob = contents(path)
+    if blob is None:
+        return "", "not this user's own file, or not readable"
+    if not blob.startswith(_MAGIC):
+        return "", ("of another version" if blob.startswith(_MAGIC[:17]) else "damaged")
+    start = len(_MAGIC) + _DIGEST
+    rest = blob[start:]
+    key, about = rest[:_DIGEST], rest[_DIGEST:_DIGEST + _ABOUT]
+    whole = (hashlib.sha256(rest).digest() == blob[len(_MAGIC):start]
+             and path.stem.endswith(f"-{key.hex()[:32]}"))
+    return about.decode(errors="replace").strip(), "" if whole else "damaged"
+
+
 def _read(path: Path, key: bytes) -> bytes | None:
     """Returns the code at `path`, or None where it is missing, damaged, or of another key."""
     blob = contents(path)
@@ -201,8 +250,9 @@ def _read(path: Path, key: bytes) -> bytes | None:
     with contextlib.suppress(OSError):                     # the folder may be read-only
         os.utime(path, follow_symlinks=False)              # marks it as used
     start = len(_MAGIC) + _DIGEST
-    code = blob[start:]
-    return code if blob[:start] == _MAGIC + hashlib.sha256(key + code).digest() else None
+    rest = blob[start:]
+    whole = rest.startswith(key) and blob[:start] == _MAGIC + hashlib.sha256(rest).digest()
+    return rest[_DIGEST + _ABOUT:] if whole else None
 
 
 def contents(path: Path) -> bytes | None:
