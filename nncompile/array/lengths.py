@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from nncompile import forks
 from nncompile.array.core import Core
+from nncompile.forks import lock
 
 _len = builtins.len
-_lock = forks.lock()
+_lock = lock()
 _tracing: list[Any] = []                         # what was builtins.len before each trace that runs
 
 

@@ -10,12 +10,12 @@ import numpy as np
 
 import ir
 from ir.types import DTYPES, NDArray
-from nncompile import forks
 from nncompile.array import Array
 from nncompile.array.generator import default_generator
 from nncompile.array.tape import bare
 from nncompile.backend import is_plain
 from nncompile.errors import InputError
+from nncompile.forks import lock
 from nncompile.inspect.explain import Profile
 from nncompile.model import CompiledModel
 from nncompile.nn import Module
@@ -47,7 +47,7 @@ class TrainStep:
         self._written = (*(each.array for each in trained), *buffers)
         self._buffers, self._draws = tuple(buffers), _Draws()
         self._compiled = steps[0][1]
-        self._lock = forks.lock()
+        self._lock = lock()
         self._groups = [_Group(optimizer, number, trained)
                         for number in sorted({each.group for each in trained})]
         self._sums = [np.zeros_like(_numbers(each.array)) for each in trained] * (accumulate > 1)
