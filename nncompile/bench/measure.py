@@ -80,7 +80,9 @@ def bench(model: Module | ir.Graph, inputs: Sequence[str | NDArray], *,
                 row = measure(graph, at, batch, count, own | others, clock, scenario=scenario,
                               sets=sets)
                 if facts and row.results[OURS].seconds:
-                    row = replace(row, facts=facts_of(compiled, graph, at, sets[0], count),
+                    facts_here = facts_of(compiled, graph, at, sets[0], count,
+                                          row.results[OURS].a_call)
+                    row = replace(row, facts=facts_here,
                                   layers=layers_of(compiled, sets[0]))
                 report.rows.append(row)
                 watch(report, report.rows[-1])

@@ -53,7 +53,7 @@ def _result(row: Row, result: Result) -> dict[str, Any]:
     found: dict[str, Any] = {
         "note": result.note, "seconds": list(result.seconds), "min": result.least,
         "median": result.median,
-        "quantiles": {name: q._asdict() for name, q in result.quantiles().items()},
+        "quantiles": {name: q._asdict() for name, q in result.quantiles.items()},
         "samples": sum(map(len, result.samples)), "rate": result.rate, "passed": result.passed,
         "calls_per_second": 1 / result.a_call, "items_per_second": row.batch / result.a_call,
         "flops_per_second": row.flops / result.a_call,

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
+from ir.records import cached_property
 from nncompile.bench.laps import Lap
 from nncompile.bench.samples import Quantile, quantiles
 
@@ -44,8 +45,9 @@ class Result:
         """The least time of a single call, or of a round without any."""
         return min((min(round_) for round_ in self.samples), default=min(self.seconds))
 
+    @cached_property
     def quantiles(self) -> dict[str, Quantile]:
-        """Returns the quantiles of single calls that there are enough samples for."""
+        """The quantiles of single calls that there are enough samples for."""
         return quantiles(self.samples)
 
     @property

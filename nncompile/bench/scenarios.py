@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import inf
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 import numpy as np
@@ -81,13 +81,12 @@ def _means(scenario: Scenario, entrants: Guarded, clock: Clock) -> dict[str, Res
 
 
 def _latency(scenario: Scenario, entrants: Guarded, clock: Clock) -> dict[str, Result]:
-    """Times many calls in a row, and in the same turn as many one by one."""
-    def both(key: Key, count: int) -> Lap:
-        mean = entrants.call(key, "time", count)
-        single = entrants.call(key, "sample", min(count, _MOST_SAMPLES))
-        return Lap(mean.seconds, mean.cpu, single.samples)
+    """Times calls one by one; a round's time is their median, which no interruption moves."""
+    def median_of(key: Key, count: int) -> Lap:
+        lap = entrants.call(key, "sample", min(count, _MOST_SAMPLES))
+        return Lap(median(lap.samples), lap.cpu, lap.samples) if lap.samples else lap
 
-    laps = clock.interleaved({key: partial(both, key) for key in entrants.keys})
+    laps = clock.interleaved({key: partial(median_of, key) for key in entrants.keys})
     return {name: Result.of(taken) for (name, _), taken in laps.items()}
 
 

@@ -64,7 +64,7 @@ def micros(result: Result) -> str:
 
 def _quantile(name: str) -> Callable[[Report, Row, Result], str]:
     def cell(report: Report, row: Row, result: Result) -> str:
-        found = result.quantiles().get(name)
+        found = result.quantiles.get(name)
         return seconds_text(found.value) if found else "-"
 
     return cell
@@ -162,7 +162,7 @@ def _details(report: Report, row: Row) -> list[str]:
     if not ours.seconds or not row.facts:
         return []
     parts = []
-    if p50 := ours.quantiles().get("p50"):
+    if p50 := ours.quantiles.get("p50"):
         parts.append(f"p50 within {_interval(p50)}")
     for work, unit, limit in ((row.flops, "GFLOP/s", "ceiling_flops"),
                               (row.bytes, "GB/s", "ceiling_bytes")):
@@ -194,7 +194,7 @@ def legend(report: Report) -> str:
 _ABOUT = {
     "means": "The median of {rounds} rounds, in each of which many calls are timed together.",
     "latency": "Single calls, one after the other, of {rounds} rounds; items/s and ratios are of "
-               "many calls timed together.",
+               "each round's median.",
     "throughput": "{callers} callers at the same time, each as fast as it can for {seconds:g} s.",
     "server": "{qps:g} calls a second arrive by chance; a time is from arrival to completion. In "
               "time: 99 of 100 within {p99_seconds:g} s.",
