@@ -75,7 +75,9 @@ def compile(model: Any, /, *inputs: Any,
     precision: None: products are computed in the arrays' own dtype. "tf32" is refused: no target
                has it.
     passes:    what rewrites the graph, in this order: `nncompile.passes` has the passes, each with
-               its options, and DEFAULT_PIPELINE. Without any, `()`, the ops run one by one.
+               its options, and DEFAULT_PIPELINE, in the place of which a training step has
+               `nncompile.passes.training.TRAINING_PIPELINE`. Without any, `()`, the ops run one
+               by one.
     loss, optimizer: make it a training step, `TrainStep`: loss = step(*inputs, *targets) updates
                the model's own parameters. loss takes the model's output and the last inputs; None
                if the model returns the loss. The optimizer is one of nncompile.optim.
@@ -133,6 +135,7 @@ def _compile_step(model: Any, inputs: tuple[Any, ...], loss: Callable[..., Any] 
                   named: Mapping[str, Any],
                   how: tuple[int | None, str, bool, Sequence[ir.Pass]]) -> TrainStep:
     """Returns a training step. how: threads, target, check and passes."""
+    from nncompile.passes.training import TRAINING_PIPELINE
     from nncompile.training.compiler import compile_step  # which needs the optimizers
     threads, target, check, passes = how
     if target != "cpu":
@@ -141,7 +144,8 @@ def _compile_step(model: Any, inputs: tuple[Any, ...], loss: Callable[..., Any] 
     if named:
         raise InputError(f"the inputs of a step go by position, and {min(named)} was given by name")
     compile_this = partial(compile_graph, nesting=None, entries={}, threads=threads, target=target,
-                           check=check, passes=passes)
+                           check=check,
+                           passes=TRAINING_PIPELINE if passes is DEFAULT_PIPELINE else passes)
     return compile_step(model, inputs, loss, optimizer, clip_norm, accumulate, compile_this)
 
 

@@ -17,6 +17,7 @@ from nncompile.passes.merge_linear import MergeLinear
 from nncompile.passes.reduce_strength import ReduceStrength
 from nncompile.passes.remove_identity import RemoveIdentity
 from nncompile.passes.sink_views import SinkViews
+from nncompile.passes.transpose_head import TransposeHead
 from nncompile.passes.use_attention import UseAttention
 from nncompile.passes.use_gelu import UseGELU
 from nncompile.passes.use_layer_norm import UseLayerNorm
@@ -25,6 +26,7 @@ from nncompile.passes.use_literals import UseLiterals
 from nncompile.passes.use_log_softmax import UseLogSoftmax
 from nncompile.passes.use_max import UseMax
 from nncompile.passes.use_rms_norm import UseRMSNorm
+from nncompile.passes.use_saved_gelu import UseSavedGELU
 from nncompile.passes.use_silu import UseSiLU
 
 DEFAULT_PIPELINE: tuple[Pass, ...] = (
@@ -86,5 +88,6 @@ def checked_pipeline(passes: Iterable[Pass]) -> tuple[Pass, ...]:
 
 __all__ = ["DEFAULT_PIPELINE", "ComposeViews", "FoldBatchNorm", "FuseAttention", "FuseElementwise",
            "FuseLinear", "FuseSoftmax", "JoinLinear", "MergeLinear", "ReduceStrength",
-           "RemoveIdentity", "SinkViews", "UseAttention", "UseGELU", "UseLayerNorm", "UseLinear",
-           "UseLiterals", "UseLogSoftmax", "UseMax", "UseRMSNorm", "UseSiLU"]
+           "RemoveIdentity", "SinkViews", "TransposeHead", "UseAttention", "UseGELU",
+           "UseLayerNorm", "UseLinear", "UseLiterals", "UseLogSoftmax", "UseMax", "UseRMSNorm",
+           "UseSavedGELU", "UseSiLU"]

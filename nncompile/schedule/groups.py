@@ -30,27 +30,47 @@ _DISTANCE = 24                  # a step is moved over at most so many others
 
 def group_elementwise(steps: Sequence[Step]) -> list[Step]:
     """Returns the steps, of which elementwise ones are grouped where that is possible."""
-    places: list[list[Step]] = []                # each is a step, or those of a group
-    for step in steps:
-        found = _group_for(step, places)
-        if found is None:
-            places.append([step])
-        else:
-            found.append(step)
+    places = [[step] for step in steps]          # each is a step, or those of a group
+    before = len(places) + 1
+    while len(places) < before:
+        before = len(places)
+        places = _joined(places)
     return [members[0] if len(members) == 1 else _made(members, places) for members in places]
 
 
-def _group_for(step: Step, places: Sequence[list[Step]]) -> list[Step] | None:
-    """The group that a step joins: the earliest that it can be moved to."""
-    if not _may_join(step):
+def _joined(places: Sequence[list[Step]]) -> list[list[Step]]:
+    """The places, of which those are one that can be."""
+    current: list[list[Step]] = []
+    for members in places:
+        found = _group_for(members, current)
+        if found is None:
+            current.append(members)
+        else:
+            found += members
+    return current
+
+
+def _group_for(members: Sequence[Step], places: Sequence[list[Step]]) -> list[Step] | None:
+    """The group that a step or a group joins: the earliest that it can be moved to."""
+    if not all(map(_may_join, members)):
         return None
     found = None
-    for members in reversed(places[-_DISTANCE:]):
-        if _may_join(members[0]) and _joins(step, members):
-            found = members
-        if any(_depends(step, other) for other in members):
+    for others in reversed(places[-_DISTANCE:]):
+        if _may_join(others[0]) and _all_join(members, others):
+            found = others
+        if any(_depends(step, other) for other in others for step in members):
             break
     return found
+
+
+def _all_join(members: Sequence[Step], others: Sequence[Step]) -> bool:
+    """Whether all steps of one group work on the elements that the other has at hand."""
+    together = list(others)
+    for step in members:
+        if not _joins(step, together):
+            return False
+        together.append(step)
+    return True
 
 
 def _may_join(step: Step) -> bool:
@@ -77,7 +97,7 @@ def _joins(step: Step, members: Sequence[Step]) -> bool:
     """Whether the step works on the elements that a group has at hand."""
     if not same(_dims(step), _dims(members[0])):
         return False
-    written = {m.result.place: _squeezed(m.result, members[0]) for m in members}
+    written = {m.result.place: _squeezed(m.result, m) for m in members}
     if step.result.place in written or not _whole(step) & set().union(*map(_whole, members)):
         return False
     result = _squeezed(step.result, step)

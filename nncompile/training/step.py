@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import is_
 from os import PathLike
 from typing import Any, NamedTuple
 
@@ -56,7 +57,8 @@ class TrainStep:
         self._storages: list[Any] = []
         self._made = 0                           # gradients that are accumulated
         self._switches = [optimizer.switches(group) for group in optimizer.param_groups]
-        self._compiled_for = self._situation()
+        self._parameters = [each.array for each in trained]
+        self._compiled_for = _Situation(*self._situation())
         optimizer.register_step_post_hook(self._forget)
         optimizer.register_load_state_dict_post_hook(self._forget)
         self._fixed = _Fixed(steps, model)
@@ -74,9 +76,8 @@ class TrainStep:
         if named or len(inputs) != len(self._names):
             inputs = self._all_inputs(inputs, named)
         with self._lock:
-            if not self._storages or any(
-                    array._storage is not storage
-                    for array, storage in zip(self._written, self._storages, strict=True)):
+            if not self._storages or self._storages != [
+                    array._storage for array in self._written]:
                 self._attach()
             self._fixed.update()
             applies = self._made + 1 >= self._accumulate
@@ -92,7 +93,7 @@ class TrainStep:
         Raises InputError where something was changed since that decides what a step is.
         """
         if (now := self._situation()) != self._compiled_for:
-            raise InputError(f"{_changed(self._compiled_for, now)} since the step was compiled: "
+            raise InputError(f"{_changed(self._compiled_for, _Situation(*now))} since the step was compiled: "
                              "change it back, or compile the step again")
         if run.graph.draws:
             self._draws.prepare()
@@ -100,11 +101,11 @@ class TrainStep:
             for group in self._groups:
                 group.prepare(self._switches)
 
-    def _situation(self) -> _Situation:
-        """What decides, besides the optimizer's switches, which code a step is."""
-        return _Situation(
+    def _situation(self) -> tuple[bool, list[int], list[bool]]:
+        """What decides, besides the optimizer's switches, which code a step is: a _Situation."""
+        return (
             self.model.training, [len(group["params"]) for group in self.optimizer.param_groups],
-            [each.array._is_leaf_of_tape for each in self._trained])
+            [array._is_leaf_of_tape for array in self._parameters])
 
     def _count(self, run: _Run, applies: bool) -> None:
         """Notes that a step was made; applies: and not only its gradients accumulated."""
@@ -283,6 +284,8 @@ class _Group:
         self.members = [each for each in trained if each.group == number]
         self.slots: dict[tuple[int, str], NDArray] = {}
         self._arrays: dict[str, dict[str, NDArray]] = {}         # numbers by dtype and name
+        self._cells: list[tuple[Any, str]] = []  # their memory
+        self._checked: list[Any] = []            # the values of the options when last looked at
         self._state: dict[str, Any] = {}         # what `numbers` is given: counters and slots
         self._counters: dict[str, NDArray] = {}
         self._next: dict[str, float] = {}
@@ -318,20 +321,25 @@ class _Group:
     def number_array(self, name: str, dtype: str) -> NDArray:
         """Returns the array without dimensions that has a number of the next step."""
         arrays = self._arrays.setdefault(dtype, {})
-        return arrays.setdefault(name, np.zeros((), DTYPES[dtype]))
+        if name not in arrays:
+            arrays[name] = np.zeros((), DTYPES[dtype])
+            self._cells.append((memoryview(arrays[name].reshape(1)), name))
+        return arrays[name]
 
     def prepare(self, switches: Sequence[Mapping[str, bool]]) -> None:
         """Computes the numbers of the next step. Raises InputError where an option was switched."""
         options = self.options
-        if (on := self.optimizer.switches(options)) != switches[self.number]:
+        now = [*options.values()]
+        known = len(now) == len(self._checked) and all(map(is_, now, self._checked))
+        if not known and (on := self.optimizer.switches(options)) != switches[self.number]:
             changed = [name for name in on if on[name] != switches[self.number][name]]
             raise InputError(f"the option {changed[0]} of the optimizer was switched "
                              f"{'on' if on[changed[0]] else 'off'} since the step was compiled: "
                              "compile it again")
+        self._checked = now
         self._next = self.optimizer.numbers(options, self._state)
-        for arrays in self._arrays.values():
-            for name, array in arrays.items():
-                array[()] = self._next[name]
+        for cell, name in self._cells:           # quicker than to assign to the arrays
+            cell[0] = self._next[name]
 
     def count(self) -> None:
         """Is told that a step was made: the optimizer's state shows it."""
