@@ -323,7 +323,7 @@ class _Group:
         arrays = self._arrays.setdefault(dtype, {})
         if name not in arrays:
             arrays[name] = np.zeros((), DTYPES[dtype])
-            self._cells.append((memoryview(arrays[name].reshape(1)), name))
+            self._cells.append((arrays[name].reshape(1).data, name))
         return arrays[name]
 
     def prepare(self, switches: Sequence[Mapping[str, bool]]) -> None:
