@@ -25,6 +25,7 @@ from nncompile.passes.use_linear import UseLinear
 from nncompile.passes.use_literals import UseLiterals
 from nncompile.passes.use_log_softmax import UseLogSoftmax
 from nncompile.passes.use_max import UseMax
+from nncompile.passes.use_reciprocal import UseReciprocal
 from nncompile.passes.use_rms_norm import UseRMSNorm
 from nncompile.passes.use_saved_gelu import UseSavedGELU
 from nncompile.passes.use_silu import UseSiLU
@@ -86,8 +87,29 @@ def checked_pipeline(passes: Iterable[Pass]) -> tuple[Pass, ...]:
     return pipeline
 
 
-__all__ = ["DEFAULT_PIPELINE", "ComposeViews", "FoldBatchNorm", "FuseAttention", "FuseElementwise",
-           "FuseLinear", "FuseSoftmax", "JoinLinear", "MergeLinear", "ReduceStrength",
-           "RemoveIdentity", "SinkViews", "TransposeHead", "UseAttention", "UseGELU",
-           "UseLayerNorm", "UseLinear", "UseLiterals", "UseLogSoftmax", "UseMax", "UseRMSNorm",
-           "UseSavedGELU", "UseSiLU"]
+__all__ = [
+    "DEFAULT_PIPELINE",
+    "ComposeViews",
+    "FoldBatchNorm",
+    "FuseAttention",
+    "FuseElementwise",
+    "FuseLinear",
+    "FuseSoftmax",
+    "JoinLinear",
+    "MergeLinear",
+    "ReduceStrength",
+    "RemoveIdentity",
+    "SinkViews",
+    "TransposeHead",
+    "UseAttention",
+    "UseGELU",
+    "UseLayerNorm",
+    "UseLinear",
+    "UseLiterals",
+    "UseLogSoftmax",
+    "UseMax",
+    "UseRMSNorm",
+    "UseReciprocal",
+    "UseSavedGELU",
+    "UseSiLU",
+]

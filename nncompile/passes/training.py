@@ -1,6 +1,6 @@
 """The passes of a training step, and the order in which they run.
 
-They are those of inference, of which few have much to do where weights are states, and two more.
+They are those of inference, of which few have much to do where weights are states, and three more.
 The comment beside a pass says what a training step has for it, where that is not what
 `nncompile.passes` says, and the reason for its position.
 """
@@ -24,6 +24,7 @@ from nncompile.passes.use_linear import UseLinear
 from nncompile.passes.use_literals import UseLiterals
 from nncompile.passes.use_log_softmax import UseLogSoftmax
 from nncompile.passes.use_max import UseMax
+from nncompile.passes.use_reciprocal import UseReciprocal
 from nncompile.passes.use_rms_norm import UseRMSNorm
 from nncompile.passes.use_saved_gelu import UseSavedGELU
 from nncompile.passes.use_silu import UseSiLU
@@ -59,6 +60,7 @@ TRAINING_PIPELINE: tuple[Pass, ...] = (
     UseLinear(),         # before the passes that look for linears
     FoldBatchNorm(),     # before MergeLinear: a scale may stand between two linears
     MergeLinear(),       # before FuseLinear: a linear with a step is not merged
+    UseReciprocal(),     # before FuseElementwise, which would take in the quotient
     # fuse
     FuseLinear(),        # before FuseElementwise: a step costs least in a product's registers
     JoinLinear(),        # after FuseLinear: a step cannot be fused into a slice of a joined linear

@@ -26,8 +26,8 @@ class Lowering:
     """Collects steps and buffers; `views` says where each value of the graph lives."""
 
     def __init__(self, views: dict[Value, View], outputs: dict[Value, Place],
-                 vectors: bool = True) -> None:
-        self.views, self.outputs, self.vectors = views, outputs, vectors
+                 vectors: bool = True, turns: bool = False) -> None:
+        self.views, self.outputs, self.vectors, self.turns = views, outputs, vectors, turns
         self.buffers: dict[Place, TensorType] = {}
         self.steps: list[Step] = []
         self.requirements: list[tuple[str, Requirement]] = []
@@ -136,10 +136,18 @@ def _is_stored(view: View) -> bool:
 
 
 def matmul(low: Lowering, node: Node, operands: Views, then: Then) -> View:
-    """One product of stacks of matrices, whose rows must have stride 1."""
-    x, w = (v if same(v.strides[-1], 1) else low.copied(node, v) for v in operands)
+    """One product of stacks of matrices, whose rows must have stride 1.
+
+    Where the lowering turns products, the columns of the left one may have it instead.
+    """
+    x, w = operands
+    turned = (low.turns and not same(x.strides[-1], 1) and same(x.strides[-2], 1)
+              and not same(node.result.type.shape[-1], 1))
+    x = x if turned or same(x.strides[-1], 1) else low.copied(node, x)
+    w = w if same(w.strides[-1], 1) else low.copied(node, w)
     then = low.broadcasting(node, then, dims=len(node.result.type.shape) - 1)
-    return low.step("matmul", node, low.result(node), [x, w], {}, then)
+    return low.step("matmul", node, low.result(node), [x, w], {"turned": True} if turned else {},
+                    then)
 
 
 # -- ops that do not: (lowering, node, operands, attrs) -> where the result is ---------------------

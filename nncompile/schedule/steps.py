@@ -25,7 +25,8 @@ def lower(graph: Graph, views: dict[Value, View], prepared: Set[Value],
     places: dict[Value, Place] = {}
     for i, value in enumerate(graph.outputs):
         places.setdefault(_source(value, makers), Place("output", i))
-    low = Lowering(views, places, vectors)
+    # A step of training multiplies by the transpose of what it has computed, for each weight.
+    low = Lowering(views, places, vectors, turns=vectors and bool(graph.states))
     stored = _stored(graph)
     for node in graph.nodes:
         if node.op == "cast" and node.result not in stored | prepared:

@@ -155,19 +155,23 @@ def test_linear_keeps_nan_and_infinity_in_their_rows(level):
     assert np.isnan(run_linear(level, x, w, None, (("relu", ""),))[2]).all()
 
 
-def run_matmul(level, x, w, then=(), further=(), *, gap=0, call=None):
+def run_matmul(level, x, w, then=(), further=(), *, gap=0, call=None, turned=False):
     """y[o] = then(x[o] @ w[o]) for x[B, M, K], w[B or 1, K, N]; further: [B, M or 1, N or 1]."""
     guarded = Guarded()
     (B, M, K), N = x.shape, w.shape[2]
-    ldx, ldw, ldy = K + gap, N + 2 * gap, N + gap
-    xs, y = guarded.array(x.reshape(B * M, K), ldx), guarded.empty(B * M, N, ldy, x.dtype)
+    left = x.swapaxes(1, 2) if turned else x
+    ldx, ldw, ldy = left.shape[2] + gap, N + 2 * gap, N + gap
+    xs, y = guarded.array(left.reshape(-1, left.shape[2]), ldx), guarded.empty(
+        B * M, N, ldy, x.dtype)
     ws = guarded.array(w.reshape(len(w) * K, N), ldw)
-    values = [xs, ldx, ws, ldw, y, ldy, M, K, N, B, M * ldx, K * ldw * (len(w) == B), M * ldy]
+    values = [xs, ldx, ws, ldw, y, ldy, M, K, N, B, left.shape[1] * ldx,
+              K * ldw * (len(w) == B), M * ldy]
     for array in further:
         stride = array.shape[2] + gap
         rows = guarded.array(array.reshape(-1, array.shape[2]), stride)
         values += [rows, stride * (array.shape[1] == M), array.shape[1] * stride]
-    (call or compiled(matmul(then, 1, ir.type_of(x).dtype), level))(*values)
+    kernel = matmul(then, 1, ir.type_of(x).dtype, turned)
+    (call or compiled(kernel, level))(*values)
     guarded.check()
     return np.array(y).reshape(B, M, N)
 
@@ -179,6 +183,20 @@ def test_matmul_at_every_edge(level, dtype):
         for M in (*range(9), 12, 24, 25, 31):
             x, w = few(dtype, M, 2, M, 5), few(dtype, N, 2, 5, N)
             assert np.array_equal(run_matmul(level, x, w, gap=2), x @ w), (M, N)
+
+
+@LEVEL
+@DTYPE
+@pytest.mark.parametrize("K", [0, 1, 2, 3, 5, 511, 513, 1027])
+def test_a_turned_product_has_the_bits_of_the_other(level, dtype, K):
+    then, P = (("add", "s"), ("relu", "")), panel(level, dtype)
+    for M, N in ((1, P), (7, P + 3), (25, 2), (31, 2 * P + 1)):
+        x, w, bias = some(dtype, 1, 2, M, K), some(dtype, 2, 2, K, N), some(dtype, 3, 2, M, 1)
+        turned = run_matmul(level, x, w, then, [bias], gap=2, turned=True)
+        assert same_bits(turned, run_matmul(level, x, w, then, [bias])), (M, N)
+        plain = run_matmul(level, x, w, then, [bias], gap=1, turned=True,
+                           call=lambda *values: run_python(matmul(then, 1, dtype, True), *values))
+        np.testing.assert_allclose(plain, turned, rtol=1e-4, atol=1e-4)
 
 
 @LEVEL

@@ -6,7 +6,7 @@ import pytest
 import ir
 import nncompile
 from nncompile import nn, optim
-from nncompile.passes import TransposeHead, UseSavedGELU
+from nncompile.passes import TransposeHead, UseReciprocal, UseSavedGELU
 from nncompile.passes.training import TRAINING_PIPELINE
 
 torch = pytest.importorskip("torch", reason="torch, the oracle of training, is not installed")
@@ -105,5 +105,24 @@ def test_the_gradient_of_a_gelu_at_all_sizes():
 
 def test_the_pipeline_is_that_of_inference_and_more():
     names = [step.name for step in TRAINING_PIPELINE]
-    kept = [n for n in names if n not in (TransposeHead.name, UseSavedGELU.name)]
+    kept = [n for n in names if n not in (
+        TransposeHead.name, UseSavedGELU.name, UseReciprocal.name)]
     assert kept == [step.name for step in nncompile.passes.DEFAULT_PIPELINE]
+
+
+def test_what_all_elements_are_divided_by_is_inverted_once():
+    text = """
+    graph g(%x: f32[N], %z: f32[N], %s: f32[], %i: i64[N], %j: i64[]) -> f32[N], f32[N], f32[], \
+i64[N] {
+      %0: f32[N] = div(%x, %s)
+      %1: f32[N] = div(%x, %z)
+      %2: f32[] = div(1.0, %s)
+      %3: i64[N] = floor_div(%i, %j)
+      return %0, %1, %2, %3
+    }
+    """
+    after = UseReciprocal()(ir.parse(text))
+    assert ops(after) == ["div", "mul", "div", "div", "floor_div"]
+    x, s = np.array([1, -3, 0, np.inf, np.nan], "f4"), np.float32(7)
+    found = ir.interpret(after, [x, x, s, np.ones(5, "i8"), np.int64(1)])
+    np.testing.assert_allclose(found[0], x / s, rtol=3e-7)

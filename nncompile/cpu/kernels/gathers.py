@@ -178,7 +178,7 @@ def scatter_add(index: str, outer: int, rows: bool, dtype: str = "f32") -> Kerne
         np.add.at(y, (*places[:-1], ids[known]), x[places])
 
     name = f"scatter_add_{'rows_' * rows}{index}_{outer}"
-    units = Units(lambda e, a: e.b.mul(axes.count(e, a), height(e, a)), run)
+    units = Units(lambda e, a: e.b.mul(axes.count(e, a), height(e, a)), run, searches=True)
     return make(name_for(name, dtype), signature, units, plain, dtype)
 
 

@@ -27,6 +27,7 @@ _Run: TypeAlias = Callable[[Value], None]  # emits the work on the lot of that n
 
 _MOST_LOTS = 1 << 16    # at most twice as many where they are rounded: below layout.NEXT_BASE
 _LOTS = 64              # about so many lots of rows, which are not claimed one by one
+_FEW_LOTS = 8           # lots where each reads all of the input
 _STEAL_AFTER = 16       # pauses, 0.4 us: about the time that a worker needs to start
 _YIELD_AFTER = 2_000    # pauses, some 50 us: a worker with a unit may have lost its CPU
 
@@ -83,11 +84,13 @@ class Units:
 
     count: emits the number of units. run: emits the units first..stop. lots: whether several units
     are claimed at a time, as with small units such as rows; panels are claimed one by one.
+    searches: whether each lot reads all of the input again, so that there should be few of them.
     """
 
     count: Callable[[Emit, Arguments], Value]
     run: Callable[[Emit, Value, Value, Arguments], None]
     lots: bool = True
+    searches: bool = False
 
 
 def make(name: str, signature: str, units: Units, plain: Callable[[Values], None],
@@ -140,7 +143,8 @@ def _emit_entry_points(module: Any, target: Target, kernel: Kernel, units: Units
     e = Emit(shared, target, dtype)
     queue = a.pop("queue")
     count = units.count(e, a)
-    lot = e.greatest(I64(1), e.b.udiv(count, I64(_LOTS if units.lots else _MOST_LOTS)))
+    most = _FEW_LOTS if units.searches else _LOTS if units.lots else _MOST_LOTS
+    lot = e.greatest(I64(1), e.b.udiv(count, I64(most)))
 
     def run_lot(number: Value) -> None:
         first = e.b.mul(number, lot)

@@ -60,14 +60,16 @@ def linear(then: Chain = (), dtype: str = "f32") -> Kernel:
     return make(name, signature, _linear_units(name, then), plain, dtype)
 
 
-def matmul(then: Chain = (), outer: int = 0, dtype: str = "f32") -> Kernel:
+def matmul(then: Chain = (), outer: int = 0, dtype: str = "f32", turned: bool = False) -> Kernel:
     """y[o, m] = then(x[o, m] @ w[o]), for outer indices o of `outer` axes and m in range(M).
 
         matmul_mul_s_1(x, ldx, w, ldw, y, ldy, M, K, N, d0, x_d0, w_d0, y_d0, r0, ldr0, r0_d0)
+        matmul_turned_0(x, ldx, w, ldw, y, ldy, M, K, N)
 
     w[o] is K rows of N numbers, ldw from one to the next. Strides along the outer axes are named
-    after their operand; 0 uses the same matrix for all. Further operands are as in linear. A unit
-    is `_MATMUL_TILES` row tiles of one matrix, with all columns.
+    after their operand; 0 uses the same matrix for all. Further operands are as in linear. Of a
+    turned product x is stored as its transpose: K rows of M numbers, ldx from one to the next. A
+    unit is `_MATMUL_TILES` row tiles of one matrix, with all columns.
     """
     check_dtype("a product", dtype, FLOATS)
     chains.check(then, "vs", dtype=dtype)
@@ -75,18 +77,19 @@ def matmul(then: Chain = (), outer: int = 0, dtype: str = "f32") -> Kernel:
     further = " ".join(f"{r}:{dtype} ld{r} {axes.strides(r)}" for r in operands)
     signature = (f"x:{dtype} ldx w:{dtype} ldw y:{dtype} ldy M K N "
                  f"{axes.signature('x', 'w', 'y')} {further}")
-    name = name_for("_".join(("matmul", *chains.names(then), str(outer))), dtype)
+    kind = "matmul_turned" if turned else "matmul"
+    name = name_for("_".join((kind, *chains.names(then), str(outer))), dtype)
 
     def plain(a: Values) -> None:
         M, K, N = a["M"], a["K"], a["N"]
-        x = axes.view(a, "x", (M, K), (a["ldx"], 1))
+        x = axes.view(a, "x", (M, K), (1, a["ldx"]) if turned else (a["ldx"], 1))
         w = axes.view(a, "w", (K, N), (a["ldw"], 1))
         arrays = [axes.view(a, r, (M, N if kind == "v" else 1), (a[f"ld{r}"], 1))
                   for r, kind in zip(operands, chains.kinds(then), strict=True)]
         y = axes.view(a, "y", (M, N), (a["ldy"], 1))
         y[...] = chains.evaluate(then, x @ w, arrays, dtype)
 
-    return make(name, signature, _matmul_units(name, then, axes), plain, dtype)
+    return make(name, signature, _matmul_units(name, then, axes, turned), plain, dtype)
 
 
 # -- units --------------------------------------------------------------------------------------
@@ -123,7 +126,7 @@ def _linear_units(name: str, then: Chain) -> Units:
     return Units(count, run, lots=False)
 
 
-def _matmul_units(name: str, then: Chain, axes: OuterAxes) -> Units:
+def _matmul_units(name: str, then: Chain, axes: OuterAxes, turned: bool) -> Units:
     operands = ("x", "w", "y", *chains.operands(then))
 
     def height(e: Emit) -> int:
@@ -136,7 +139,7 @@ def _matmul_units(name: str, then: Chain, axes: OuterAxes) -> Units:
         return e.b.mul(axes.count(e, a), blocks(e, a))
 
     def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
-        product = _Product(e.module, e.target, name, then, False, e.dtype)
+        product = _Product(e.module, e.target, name, then, False, e.dtype, turned)
         b, width, in_matrix = e.b, _panel_width(e), blocks(e, a)
         zeros = _zeros(e, width)
         inside = e.whole(a["N"], width)
@@ -185,6 +188,7 @@ class _Product:
     chain: Chain
     packed: bool              # whether the right operand is packed, or rows with a stride
     dtype: str
+    turned: bool = False      # whether the left operand is stored as its transpose
 
     @property
     def operands(self) -> list[str]:
@@ -204,7 +208,7 @@ class _Product:
         """Returns the kernel's arguments, moved to the beginning of a panel's rows."""
         b = e.b
         at = dict(a, lanes=b.sub(a["N"], column))
-        at["x"] = e.at(a["x"], b.mul(row, a["ldx"]))
+        at["x"] = self._left(e, a, row, 0)
         at["y"] = e.at(a["y"], b.mul(row, a["ldy"]), column)
         at["w"] = e.at(a["w"], b.mul(column, a["K"]) if self.packed else column)
         at["start"] = e.at(start, column) if self.packed else start
@@ -245,7 +249,7 @@ class _Product:
         distance = self._distance(e, a, vectors)
         w = e.at(a["w"], b.mul(k, distance))
         values = {
-            "depth": depth, "x": e.at(a["x"], b.mul(row, a["ldx"]), k), "ldx": a["ldx"], "w": w,
+            "depth": depth, "x": self._left(e, a, row, k), "ldx": a["ldx"], "w": w,
             "y": y, "ldy": a["ldy"], "lanes": a["lanes"],
             "start": b.select(again, y, a["start"]), "lds": b.select(again, a["ldy"], I64(0)),
             "last": b.icmp_signed("==", b.add(k, depth), a["K"]),
@@ -261,6 +265,13 @@ class _Product:
             values[f"ld{r}"] = a[f"ld{r}"]
         function = self.tile(height, vectors)
         b.call(function, [values[argument.name] for argument in function.args])
+
+    def _left(self, e: Emit, a: Arguments, row: Value, k: Int) -> Value:
+        """Returns where the left operand has the element of a row and a k."""
+        if self.turned:
+            return e.at(a["x"], row, e.b.mul(e.i64(k), a["ldx"]))
+        place = e.b.mul(row, a["ldx"])
+        return e.at(a["x"], place) if isinstance(k, int) and k == 0 else e.at(a["x"], place, k)
 
     def _distance(self, e: Emit, a: Arguments, vectors: int) -> Value:
         """Returns the distance in elements from one step of k to the next in the right operand."""
@@ -304,7 +315,7 @@ class _Product:
         # reads a stream best alone: with ours they took up to 1.3 times as long on a Zen 4, with
         # weights in L3 and in memory.
         fetch = self._prefetches and (rows, vectors) == (self.target.tile_rows, self.target.panel)
-        x = [e.at(a["x"], b.mul(a["ldx"], I64(i))) for i in range(rows)]
+        x = [self._left(e, a, I64(i), 0) for i in range(rows)]
         distance = self._distance(e, a, vectors)
         sums = []                                                        # [row][split][vector]
         for i in range(rows):
@@ -322,7 +333,8 @@ class _Product:
                 if fetch:
                     self._prefetch_line(e, here)
                 for i in range(rows):
-                    value = e.broadcast(e.at(x[i], k, d))
+                    value = e.broadcast(self._left(e, a | {"x": x[i]}, I64(0), b.add(k, I64(d)))
+                                        if self.turned else e.at(x[i], k, d))
                     for j in range(vectors):
                         place = (i * split + part) * vectors + j
                         out[place] = e.fma(value, weights[j], out[place])
