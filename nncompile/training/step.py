@@ -93,8 +93,8 @@ class TrainStep:
         Raises InputError where something was changed since that decides what a step is.
         """
         if (now := self._situation()) != self._compiled_for:
-            raise InputError(f"{_changed(self._compiled_for, _Situation(*now))} since the step was compiled: "
-                             "change it back, or compile the step again")
+            raise InputError(f"{_changed(self._compiled_for, _Situation(*now))} since the step was "
+                             "compiled: change it back, or compile the step again")
         if run.graph.draws:
             self._draws.prepare()
         if applies:
