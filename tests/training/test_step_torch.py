@@ -191,6 +191,21 @@ class Tied(nn.Module):
         return nn.functional.cross_entropy(self.head(self.embed(ids)), target)
 
 
+def test_a_weight_that_is_computed_of_others():
+    ours, theirs = (lib.nn.Sequential(
+        lib.nn.utils.parametrizations.weight_norm(lib.nn.Linear(5, 8)), lib.nn.Tanh(),
+        lib.nn.Linear(8, 3)) for lib in (nncompile, torch))
+    theirs.load_state_dict({n: torch.tensor(a) for n, a in ours.state_dict().items()})
+    own = optim.AdamW(ours.parameters(), lr=0.02)
+    other = torch.optim.AdamW(theirs.parameters(), lr=0.02)
+    step = nncompile.compile(ours, X, Y, loss=nn.CrossEntropyLoss(), optimizer=own, check=True)
+    for _ in range(5):
+        step(X, Y)
+        torch_step(theirs, other)
+    for (name, a), b in zip(ours.state_dict().items(), theirs.state_dict().values(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-6, err_msg=name)
+
+
 def test_tied_weights_and_a_loss_that_the_model_returns():
     class Theirs(torch.nn.Module):
         def __init__(self):
