@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -32,6 +33,27 @@ def test_digits(tmp_path: Path) -> None:
     recognised = re.search(r"recognised: ([0-9.]+)%", fused)
     assert recognised is not None and float(recognised[1]) > 96
     assert [line.split()[0] for line in text.splitlines()[-3:]] == ["1", "64", "1797"]
+
+
+def test_train_digits(tmp_path: Path) -> None:
+    if importlib.util.find_spec("sklearn") is None:
+        pytest.skip("scikit-learn is not installed")
+    text = output_of(ROOT / "examples/train_digits.py", tmp_path)
+    recognised = re.search(r"recognised: ([0-9.]+)%", text)
+    assert recognised is not None and float(recognised[1]) > 97
+    assert "the same losses in the eager loop" in text
+    picture = ElementTree.parse(tmp_path / "digits_loss.svg").getroot()
+    line = picture.find("{http://www.w3.org/2000/svg}polyline")
+    assert line is not None and len(line.attrib["points"].split()) == 40 * 43
+
+
+def test_policy(tmp_path: Path) -> None:
+    text = output_of(ROOT / "examples/policy.py", tmp_path)
+    stood = [float(number) for number in re.findall(r"stood for +([0-9.]+) moments", text)]
+    assert len(stood) == 3 and max(stood) > 250
+    if importlib.util.find_spec("torch") is not None:
+        apart = re.search(r"at most (\S+) apart", text)
+        assert apart is not None and float(apart[1]) < 1e-5
 
 
 def test_residual(tmp_path: Path) -> None:

@@ -67,6 +67,32 @@ def test_what_may_find_a_wrong_number_is_before_all_that_write_states():
     assert writer > max(i for i, s in enumerate(steps) if s.kind == "take_along")
 
 
+@pytest.mark.parametrize("first,second", [("B", "B, 1"), ("B, 1", "B"), ("1, B, 1", "B")])
+def test_axes_of_size_1_make_no_difference_to_who_joins(first, second):
+    """A column and a row of the same numbers, as a loss of chosen scores has them."""
+    text = f"""
+    graph step(%x: f32[{first}]) -> f32[] {{
+      &w: f32[1]
+      %0: f32[{first}] = mul(%x, 0.5)
+      %1: f32[{second}] = reshape(%0) {{shape = [{second}]}}
+      %2: f32[{second}] = add(%1, 1.0)
+      %7: f32[{second}] = mul(%2, %1)
+      %3: f32[] = sum(%7) {{axes = {list(range(second.count(",") + 1))}, keepdims = false}}
+      %4: f32[] = sum(%0) {{axes = {list(range(first.count(",") + 1))}, keepdims = false}}
+      %5: f32[] = add(%3, %4)
+      %6: f32[1] = add(&w, %5)
+      &w = %6
+      return %5
+    }}
+    """
+    graph, x = ir.parse(text), np.arange(6, dtype=np.float32)
+    x = x.reshape([6 if d.strip() == "B" else 1 for d in first.split(",")])
+    w = np.zeros(1, np.float32)
+    expected = (x / 2).sum() + ((x / 2 + 1) * (x / 2)).sum()
+    assert compiled(text)._loaded.call_into(x, w) == expected == w
+    assert schedule(graph).steps[0].kind == "group"
+
+
 @pytest.mark.parametrize("jit", ["1", "0"])
 @pytest.mark.parametrize("width", [0, 1, 3, 17, 64, 5000])
 def test_numbers_are_those_of_single_steps(width, jit, monkeypatch):
