@@ -39,9 +39,13 @@ REASONS = {
     "SparseAdam": "sparse arrays",
     "Muon": "arithmetic in bfloat16",
     "optim.": "steps of lists of arrays: the optimizers' classes are there",
-    "GradScaler lr_scheduler swa_utils": "training",
-    "autograd. functorch func. backward forward_ad zero_grad vmap requires_grad "
-    "retain_grad gradcheck nn.grad grad_and_value jvp vjp": "gradients: training",
+    "GradScaler": "half precision",
+    "autograd.profiler kineto Profiler": "profiling: a compiled model has profile(x)",
+    "_backward_hook backward_pre_hook": "hooks of modules on the way back: arrays have "
+                                        "register_hook",
+    "forward_ad _dual dual_level vmap func. functorch jvp hvp vhp": "derivatives forward, and "
+                                                                    "functions of functions",
+    "autograd. _backward backward_elemt backward_reduce": "torch's own machinery for gradients",
     "quantiz quantis qint quint observer FakeQuant fake_quant q_per_ q_scale q_zero int_repr "
     "dequant fbgemm qscheme qnnpack": "quantization to eight bits and fewer",
     "sparse coalesce csr csc bsr bsc _indices to_dense crow_ ccol_ col_indices row_indices smm "
@@ -95,7 +99,7 @@ INSTEAD = {
 }
 
 # No-ops: what the function returns, and the names that return it. There is no device but the CPU,
-# no gradient, no torch.compile at work, and nothing that depends on these settings.
+# no torch.compile at work, and nothing that depends on these settings.
 RETURNS: Sequence[tuple[Any, str]] = (
     (False, """
         accelerator.is_available backends.cusparselt.is_available backends.kleidiai.is_available

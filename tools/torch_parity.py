@@ -49,7 +49,7 @@ DIFFERS = {
     "nn.Module.half": "rounds to float16; kept and computed in float32",
     "nn.Module.bfloat16": "rounds to bfloat16; kept and computed in float32",
     "nn.Module.to_empty": "zeros",
-    "nn.Module": "state_dict holds NumPy arrays; no gradients and no devices",
+    "nn.Module": "state_dict holds NumPy arrays; no devices",
     "nn.Sequential": "one mapping of any kind is taken, not only an OrderedDict",
     "nn.ParameterDict": "its text says torch.float32, not torch.FloatTensor",
     "nn.functional.embedding": "max_norm scales what is looked up; the table stays as it is",
@@ -185,14 +185,15 @@ modules that models import, each in a row that says what it is here:
 
 - *same*: the name, its arguments, defaults and meaning;
 - *differs*, followed by the difference;
-- *no-op*: it does nothing, which is right where no gradient and no device but the CPU is;
+- *no-op*: it does nothing, which is right where no device but the CPU is;
 - *not yet* and *out of scope*: not here. The name can be imported, subclassed and made, so that a
   model which makes a loss or an optimizer and does not use it runs; used, it raises Error. A method
   or an attribute of Tensor and Module that is not here raises AttributeError.
 
 `tools/torch_parity.py` writes the page, and a test compares it with the code.
 
-These differences hold for all names. Arrays are NumPy arrays on the CPU, and no gradient is kept.
+These differences hold for all names. Arrays are on the CPU, and gradients are computed eagerly
+or by [a compiled step](training.md).
 An operation in place changes an Array that the model made itself; an ndarray that is passed to a
 model is never changed.
 """
