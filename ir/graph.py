@@ -164,6 +164,12 @@ class Graph:
     def __repr__(self) -> str:
         return f"<Graph {self.name}: {len(self.nodes)} nodes>"
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the text, in which nothing is markup."""
+        from html import escape  # which nothing else needs
+
+        return f'<pre style="white-space:pre;overflow-x:auto">{escape(str(self))}</pre>'
+
 
 def types_of(operands: Sequence[Operand]) -> list[TensorType | float]:
     """Returns the type of each operand; a float stands for itself."""

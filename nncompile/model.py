@@ -2,10 +2,12 @@
 from __future__ import annotations
 
 import functools
+import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from typing import Any
+from time import perf_counter, thread_time
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,11 +21,17 @@ from nncompile.backend import Backend, CallSpec, Fallback, Machine, StepCode
 from nncompile.conversion import cast, numbers
 from nncompile.entries import Entry, entries_of_graph
 from nncompile.errors import InputError
-from nncompile.inspect.explain import Profile, explain
+from nncompile.inspect.explain import explain
 from nncompile.inspect.stages import PassRun, graph_at
 from nncompile.schedule import Program
 from nncompile.structure import ARRAY, Nesting, output_names
 from nncompile.weights import Weights, without_data
+
+if TYPE_CHECKING:
+    from nncompile.inspect.profile import Profile
+
+_LEAST_CALLS, _MOST_CALLS, _LONGEST = 7, 100, 0.05    # of a profile, and their seconds
+_MEASURABLE, _NOTICED = 1e-3, 0.02      # seconds of a call that are compared with its CPU time
 
 
 class CompiledModel:
@@ -238,7 +246,7 @@ class CompiledModel:
         return self._loaded.machine()
 
     def profile(self, /, *inputs: Any, **keywords: Any) -> Profile:
-        """Returns the time of each step for these inputs on one thread, in the generated code."""
+        """Returns the time of a call with these inputs on one thread, and of each of its steps."""
         named, out, options = self._arguments.split(keywords)
         if out is not None or options:
             raise InputError("profile takes the inputs alone: it makes the outputs, and one thread "
@@ -246,13 +254,29 @@ class CompiledModel:
         arrays = self._arguments.arrays(self._arguments.inputs(inputs, named))
         sizes = self._arguments.sizes(arrays)
         outs = self._new_outputs(sizes)
-        return Profile(self._program, sizes, self._loaded.profile(arrays, outs))
+        from nncompile.inspect.profile import Profile  # here: no call needs it
+
+        seconds = self._loaded.profile(arrays, outs)
+        on_cpu = "threads" in self._loaded.options
+        call = functools.partial(self._loaded.call_into, *arrays, *outs,
+                                 **({"threads": 1} if on_cpu else {}))
+        wall = _least_seconds(call, perf_counter)
+        # what a thread computes takes CPU time; a longer time by the clock was spent waiting
+        waited = wall - _least_seconds(call, thread_time) if on_cpu and wall > _MEASURABLE else 0.0
+        return Profile(self._program, sizes, seconds, wall,
+                       waited if waited > _NOTICED * wall else 0.0)
 
     def __repr__(self) -> str:
         graph = self._program.graph
         inputs = ", ".join(f"{v.name}: {v.type}" for v in graph.inputs)
         outputs = ", ".join(str(v.type) for v in graph.returned) or "()"
         return f"<nncompile.CompiledModel {graph.name}({inputs}) -> {outputs}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the fused graph, and what the passes left alone."""
+        from nncompile.inspect.view import page  # here: no call needs it
+
+        return page(repr(self), self._runs, self._program)
 
     def __reduce__(self) -> tuple[Any, ...]:
         compile_again = functools.partial(self._compile_again, threads=self._asked_threads)
@@ -320,6 +344,17 @@ class CompiledModel:
     def _new_outputs(self, sizes: Mapping[str, int]) -> list[NDArray]:
         return [np.empty(shape, dtype) for shape, dtype in zip(
             self._spec.shapes(sizes), self._spec.output_dtypes, strict=True)]
+
+
+def _least_seconds(call: Callable[[], Any], clock: Callable[[], float]) -> float:
+    """The least time of several calls: of as many as take a twentieth of a second, and a few."""
+    best, begin, count = math.inf, perf_counter(), 0
+    while count < _LEAST_CALLS or (perf_counter() - begin < _LONGEST and count < _MOST_CALLS):
+        start = clock()
+        call()
+        best = min(best, clock() - start)
+        count += 1
+    return best
 
 
 def fitting(given: Any, param: Value) -> NDArray:

@@ -9,6 +9,9 @@ from nncompile.bench.device import DEVICE_PEERS, bench_device
 from nncompile.bench.measure import bench, side_by_side
 from nncompile.bench.report import Report, Result, Row
 from nncompile.bench.scenarios import SCENARIOS, Scenario
+from nncompile.bench.table import text
+
+Report.printer = text
 
 __all__ = ["DEFAULT_PEERS", "DEVICE_PEERS", "PEERS", "SCENARIOS", "Clock", "Report", "Result",
            "Row", "Scenario", "bench", "bench_device", "lacking", "side_by_side"]

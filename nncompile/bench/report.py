@@ -1,9 +1,11 @@
 """The results of a benchmark as data."""
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from statistics import median
+from typing import ClassVar
 
 from ir.records import cached_property
 from nncompile.bench.laps import Lap
@@ -99,6 +101,19 @@ class Report:
     scenario: str = "means"
     load: Mapping[str, float] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
+
+    # `table` is written in terms of reports, so the package hands its function over.
+    printer: ClassVar[Callable[[Report], str]]
+
+    def __str__(self) -> str:
+        return Report.printer(self)
+
+    def __repr__(self) -> str:
+        return f"<Report {self.title}: {len(self.rows)} rows of {', '.join((OURS, *self.peers))}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the text, in which nothing is markup."""
+        return f"<pre>{escape(str(self))}</pre>"
 
     @property
     def correct(self) -> bool:

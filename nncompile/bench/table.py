@@ -136,6 +136,12 @@ def heading(report: Report) -> str:
                       f"compiled in {report.compile_seconds:.2f} s"])
 
 
+def text(report: Report) -> str:
+    """Returns the whole report."""
+    return "\n".join([heading(report), *(block(report, row) for row in report.rows), "",
+                      legend(report)])
+
+
 def block(report: Report, row: Row) -> str:
     """Returns a row of the report: a line for each contender, and what is known of our own calls.
     """

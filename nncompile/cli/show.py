@@ -167,8 +167,8 @@ def _kernel(text: str, name: str) -> str:
     """The machine code of the kernel of this name, of all for ""; each begins with its call."""
     if not name:
         return text
-    parts = re.split(r"(?m)^(?=# \w+\()", text)
-    kernels = {part[2:].partition("(")[0]: part for part in parts if part.startswith("# ")}
+    parts = re.split(r"(?m)^(?=(?:#|//) \w+\()", text)      # a comment, on x86 or on others
+    kernels = {part.split()[1].partition("(")[0]: part for part in parts if part.strip()}
     if name not in kernels:
         raise InputError(f"there is no kernel {name!r}; there are {', '.join(kernels) or 'none'}")
     return kernels[name].rstrip()

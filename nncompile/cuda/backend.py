@@ -177,13 +177,16 @@ class _CudaProgram(Loaded):
                            (*arrays, *rest))
 
     def asm(self, capability: tuple[int, int] | None = None) -> str:
-        """Returns the PTX of all kernels, for this device or a compute capability such as (9, 0).
+        """Returns the PTX of all kernels, each behind a line that names it.
+
+        It is for this device, or for a compute capability such as (9, 0).
         """
         if self.cuda.simulated:
             raise InputError("the CUDA simulator runs Python: there is no PTX to show")
         if capability is None:
             capability = tuple(self.cuda.module.get_current_device().compute_capability)
-        return "\n".join(load.ptx(kernel, capability) for kernel in self._source.kernels.values())
+        return "\n".join(f"// {name}({', '.join(kernel.arguments)})\n{load.ptx(kernel, capability)}"
+                         for name, kernel in self._source.kernels.items())
 
     def machine(self) -> None:
         return None

@@ -25,7 +25,6 @@ from nncompile import options
 from nncompile.errors import CompileError
 from nncompile.inspect.provenance import Change, changes, extended_names
 from nncompile.inspect.stages import PassRun
-from nncompile.passes.parser import passes_text
 
 _REPRO = '''\
 """Runs a stage of this compilation: python repro.py 00-traced.ir
@@ -80,6 +79,8 @@ class Dump:
                 self._folder = _new_folder(Path(asked).expanduser(), _safe(name))
             except OSError as error:
                 raise _refused(error) from None
+            from nncompile.passes.parser import passes_text  # here: few compilations need it
+
             said = passes_text(passes)
             self._write("repro.py", _REPRO.format(passes=said, target=target))
 

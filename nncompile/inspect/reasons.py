@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from ir import Graph, Node, Reason, Value
 from ir.graph import load_time_values
 from ir.records import dataclass
+from nncompile.inspect.layers import shown
 from nncompile.inspect.provenance import stable_names
 from nncompile.inspect.stages import PassRun
 
@@ -100,7 +101,7 @@ def lines_of_reasons(runs: Sequence[PassRun]) -> list[str]:
 
 
 def _where(group: Iterable[Left]) -> str:
-    layers = list(dict.fromkeys(left.layer or "the model" for left in group))
+    layers = list(dict.fromkeys(shown(left.layer) or "the model" for left in group))
     count = sum(1 for _ in group)
     if len(layers) > 1:
         return f"{layers[0]} and {len(layers) - 1} layers like it"

@@ -21,6 +21,10 @@ class PassRun:
     seconds: float
     left: tuple[Reason, ...] = ()
 
+    def __repr__(self) -> str:
+        return (f"<PassRun {self.name}: {len(self.graph.nodes)} nodes, "
+                f"{self.seconds * 1e3:.2f} ms, {len(self.left)} left alone>")
+
 
 def graph_at(runs: Sequence[PassRun], stage: str) -> Graph:
     """Returns the graph of a stage: "traced", the name of a pass, or "fused" for the last graph.

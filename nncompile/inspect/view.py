@@ -18,6 +18,7 @@ from itertools import groupby, pairwise
 from ir import Graph, Node, Value
 from ir.printer import name_value, print_call
 from ir.records import dataclass
+from nncompile.inspect import html
 from nncompile.inspect.layers import (
     Folded,
     Likeness,
@@ -30,9 +31,10 @@ from nncompile.inspect.layers import (
 )
 from nncompile.inspect.provenance import Change, changes, stable_names
 from nncompile.inspect.reasons import lines_of_reasons
-from nncompile.inspect.roles import AT_LOAD, RUN, Roles, roles
+from nncompile.inspect.roles import AT_LOAD, RUN, Roles, roles, roles_in
 from nncompile.inspect.stages import PassRun
 from nncompile.inspect.terminal import Cell, Line
+from nncompile.schedule import Program
 
 CALL, DROPPED = 2, (5, 4)                        # the column that is wrapped; those left out first
 _MARKS = {RUN: "", AT_LOAD: "at load", "view": "view"}
@@ -240,9 +242,18 @@ def overview(runs: Sequence[PassRun], selected: Selected) -> list[Line]:
     return lines
 
 
-def stage_lines(runs: Sequence[PassRun], graph: Graph, selected: Selected) -> list[Line]:
+def stage_lines(runs: Sequence[PassRun], graph: Graph, selected: Selected,
+                known: Roles | None = None) -> list[Line]:
     """Returns the graph of one stage, under the names that its values have in all of them."""
-    return graph_lines(graph, stable_names([run.graph for run in runs]), selected)
+    return graph_lines(graph, stable_names([run.graph for run in runs]), selected, known)
+
+
+def page(title: str, runs: Sequence[PassRun], program: Program) -> str:
+    """Returns what a notebook shows of a compiled model: the fused graph, what was left alone."""
+    lines = stage_lines(runs, runs[-1].graph, Selected(), roles_in(program))
+    left = [Line((Cell(line),), 2) for line in lines_of_reasons(runs)]
+    return html.section(title, html.of_lines(lines), *(
+        [html.section("left alone", html.of_lines(left))] if left else []))
 
 
 def model_difference(one: Graph, other: Graph, selected: Selected) -> list[Line]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from operator import is_
 from os import PathLike
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,11 +17,14 @@ from nncompile.array.tape import bare
 from nncompile.backend import is_plain
 from nncompile.errors import InputError
 from nncompile.forks import lock
-from nncompile.inspect.explain import Profile
+from nncompile.inspect.stages import PassRun
 from nncompile.model import CompiledModel
 from nncompile.nn import Module
 from nncompile.optim.rule import Rule
 from nncompile.training.step_graph import BUFFER, SUM, StepGraph, Trained
+
+if TYPE_CHECKING:
+    from nncompile.inspect.profile import Profile
 
 _STEPS = ("last", "other")                       # of a step, and of one that only accumulates
 
@@ -196,6 +199,11 @@ class TrainStep:
         return self._compiled.stages
 
     @property
+    def runs(self) -> tuple[PassRun, ...]:
+        """The graph of a step, and each pass that ran: its graph, seconds, what it left alone."""
+        return self._compiled.runs
+
+    @property
     def source(self) -> str:
         """The generated Python that runs."""
         return self._compiled.source
@@ -235,6 +243,9 @@ class TrainStep:
         given = ", ".join(f"{v.name}: {v.type}" for v in traced.inputs[:len(self._names)])
         return (f"<nncompile.TrainStep {traced.name}({given}), "
                 f"{type(self.optimizer).__name__} of {len(self._trained)} parameters>")
+
+    def _repr_html_(self) -> str:
+        return self._compiled._repr_html_()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (self._make_again,)

@@ -22,6 +22,7 @@ from nncompile.cpu.objects.primitives import PRIMITIVES
 from nncompile.cpu.vector import Target
 
 _RUNS = 7
+_CALIBRATIONS = 50
 
 
 def profile(driver: Driver, target: Target, arrays: Sequence[NDArray], sizes: NDArray,
@@ -47,7 +48,7 @@ def profile(driver: Driver, target: Target, arrays: Sequence[NDArray], sizes: ND
                 fault=np.zeros(layout.FAULT_WORDS, np.int64), worker=0)
         laps = np.array(clock.laps or [0.0] * steps).reshape(-1, steps)
         best = np.minimum(best, laps.sum(axis=0))
-    return [float(max(0.0, s)) for s in best]
+    return [float(s) for s in best]
 
 
 class _Clock:
@@ -55,21 +56,25 @@ class _Clock:
 
     def __init__(self) -> None:
         self.laps: list[float] = []
-        self.overhead = 0.0
-        nothing = ctypes.CDLL(None)["getpid"]
-        for _ in range(50):
-            start = perf_counter()
-            nothing(1, 2, 3, 4, 5, 6, 7, 8)
-            self.overhead = perf_counter() - start
+        # takes a number in a register and returns at once, whatever else it is called with
+        self.nothing = ctypes.cast(ctypes.CDLL(None)["abs"], ctypes.c_void_p).value or 0
 
     def timed(self, kernel: Kernel, target: Target) -> Callable[..., None]:
         """A function that calls the compiled kernel and appends its seconds to `laps`."""
         types = [ctypes.c_int64 if t == INT else ctypes.c_void_p for t in kernel.types]
-        code = ctypes.CFUNCTYPE(None, *types)(linker(target).address(kernel.symbol))
+        prototype = ctypes.CFUNCTYPE(None, *types)
+        code, nothing = prototype(linker(target).address(kernel.symbol)), prototype(self.nothing)
+        overhead: list[float] = []               # of such a call, from its first one on
 
         def call(*arguments: Any) -> None:
             values = [a.ctypes.data if isinstance(a, np.ndarray) else a for a in arguments]
-            start = perf_counter()
-            code(*values)
-            self.laps.append(perf_counter() - start - self.overhead)
+            if not overhead:
+                overhead.append(min(_seconds(nothing, values) for _ in range(_CALIBRATIONS)))
+            self.laps.append(max(0.0, _seconds(code, values) - overhead[0]))
         return call
+
+
+def _seconds(code: Callable[..., None], values: Sequence[Any]) -> float:
+    start = perf_counter()
+    code(*values)
+    return perf_counter() - start

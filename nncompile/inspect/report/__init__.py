@@ -23,7 +23,7 @@ from ir import Pass
 from nncompile.backend import Machine, StepCode
 from nncompile.errors import InputError
 from nncompile.importers.names import printable
-from nncompile.inspect.explain import Profile
+from nncompile.inspect.profile import Profile
 from nncompile.inspect.report.data import Data, Facts, kernels_of, page_data
 from nncompile.inspect.stages import PassRun
 from nncompile.passes import DEFAULT_PIPELINE

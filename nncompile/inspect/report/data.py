@@ -13,7 +13,7 @@ from ir.records import dataclass, field
 from ir.types import DTYPES, evaluate_dim, product
 from nncompile.backend import Machine, StepCode
 from nncompile.inspect.drawing import FAMILIES, Picture, draw, family_of, title_of
-from nncompile.inspect.explain import Profile
+from nncompile.inspect.profile import Profile
 from nncompile.inspect.provenance import stable_names
 from nncompile.inspect.reasons import standing
 from nncompile.inspect.roofline import Bound, Cost, bound_of, costs_of, hint, level_of
