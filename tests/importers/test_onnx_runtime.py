@@ -212,9 +212,6 @@ def learned(op: str, inputs: str = "x", outputs: str = "y", columns: int = 4,
     made = helper.make_node(op, inputs.split(), outputs.split(), domain="ai.onnx.ml", **attributes)
     given = model([made], {"x": ["B", columns]}, outputs)
     given.opset_import.append(helper.make_opsetid("ai.onnx.ml", version))
-    for info in given.graph.output:
-        if info.name == "l":
-            info.type.tensor_type.elem_type = TensorProto.INT64
     return given
 
 
@@ -298,6 +295,45 @@ def test_trees_for_two_classes_by_one_score(transform, positive) -> None:
             {"x": numbers(40, 4)})
 
 
+@pytest.mark.parametrize("transform", ["NONE", "SOFTMAX", "LOGISTIC"])
+def test_results_are_float32_and_labels_those_of_the_scores_before_the_transform(transform) -> None:
+    linear = {"coefficients": (50 * numbers(12)).tolist(), "intercepts": [20.0, 30.0, 25.0]}
+    given = [
+        learned("LinearClassifier", outputs="l p", classlabels_ints=[5, 3, 8],
+                post_transform=transform, **linear),
+        learned("TreeEnsembleRegressor", n_targets=2, base_values=[0.5, 1.0],
+                post_transform=transform, **trees("target", 2)),
+        learned("TreeEnsembleClassifier", outputs="l p", classlabels_int64s=[4, 2, 9],
+                post_transform=transform, **trees("class", 3)),
+        learned("Scaler", offset=[1.0], scale=[0.5]), learned("Normalizer", norm="L2")]
+    for each in given:
+        each.graph.input[0].type.tensor_type.elem_type = TensorProto.DOUBLE
+        compare(each, {"x": np.float64(numbers(40, 4))})
+    compare(learned("LinearClassifier", outputs="l p", classlabels_ints=[5, 3, 8],
+                    post_transform=transform, **linear), {"x": numbers(40, 4)})
+
+
+ONE_SCORE = {"outputs": "l p", "classlabels_int64s": [0, 1]}
+
+
+@pytest.mark.parametrize("op, attributes", [
+    ("Normalizer", {"norm": "MAX"}), ("Normalizer", {}),
+    ("LinearClassifier", {"outputs": "l p", "coefficients": [1.0] * 4, "intercepts": [0.0],
+                          "classlabels_ints": [0, 1]}),
+    ("TreeEnsembleRegressor", {"post_transform": "LOGISTIC", **trees("target", 1)}),
+    ("TreeEnsembleClassifier", {"post_transform": "SOFTMAX", **ONE_SCORE, **trees("class", 1)}),
+    ("TreeEnsembleClassifier", {"post_transform": "LOGISTIC", **ONE_SCORE,
+                                **trees("class", 1, positive=True)}),
+    ("TreeEnsembleClassifier", {**ONE_SCORE, **trees("class", 1)}),
+    ("TreeEnsembleClassifier", {**ONE_SCORE, **trees("class", 2)}),
+    ("TreeEnsembleClassifier", {"base_values": [0.5, 0.5], **ONE_SCORE,
+                                **trees("class", 2, positive=True)}),
+])
+def test_what_runtimes_do_not_agree_on_is_refused(op, attributes) -> None:
+    with pytest.raises(ModelImportError, match="is not agreed on"):
+        nncompile.from_onnx(learned(op, **attributes))
+
+
 def damage(**changes: object) -> object:
     return learned("TreeEnsembleRegressor", n_targets=1, **{**trees("target", 1), **changes})
 
@@ -308,6 +344,7 @@ def damage(**changes: object) -> object:
       "target_weights": [1.0] * 3}, "one of these there is not"),
     ({**trees("target", 1, 1, 0), "nodes_modes": ["BRANCH_MEMBER"]}, "BRANCH_MEMBER"),
     ({"post_transform": "PROBIT"}, "PROBIT"),
+    ({"base_values": [0.5, 0.5]}, "2 base_values do not fit 1 scores"),
 ])
 def test_trees_that_are_none(changes, message) -> None:
     with pytest.raises(ModelImportError, match=message):

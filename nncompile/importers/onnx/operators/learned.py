@@ -1,6 +1,8 @@
 """Classical models: ai.onnx.ml's scalers, linear models and ensembles of trees.
 
-Trees are walked as `nncompile.importers.trees` says.
+Trees are walked as `nncompile.importers.trees` says. Results are float32, as the operators' types
+say, also where X is float64. Where ONNX Runtime, onnx.reference and the text about an operator do
+not agree on a result, the node is refused.
 """
 from __future__ import annotations
 
@@ -34,8 +36,13 @@ def _vector(values: Sequence[float], dtype: str) -> Array:
 def _transformed(node: Node, scores: Array) -> Array:
     how = node.one_of("post_transform", _TRANSFORMS, "NONE")
     if how == "SOFTMAX":
-        return apply("softmax", scores, axis=scores.ndim - 1, scale=1.0)
-    return apply("sigmoid", scores) if how == "LOGISTIC" else scores
+        scores = apply("softmax", scores, axis=scores.ndim - 1, scale=1.0)
+    return (apply("sigmoid", scores) if how == "LOGISTIC" else scores)._cast("f32")
+
+
+def _disagreed(what: str) -> Error:
+    return Error(f"what {what} is not agreed on: ONNX's text, its reference and ONNX Runtime "
+                 "differ")
 
 
 def _width(x: Array) -> int:
@@ -50,17 +57,18 @@ def _scaler(node: Node, x: Array) -> Array:
     x = _floats(x)
     offset, scale = (_vector(node.floats(name), x.type.dtype) for name in ("offset", "scale"))
     offset, scale = (v.view([]) if v.type.shape == (1,) else v for v in (offset, scale))
-    return apply("mul", apply("sub", x, offset), scale)
+    return apply("mul", apply("sub", x, offset), scale)._cast("f32")
 
 
 def _normalizer(node: Node, x: Array) -> Array:
     how = node.one_of("norm", ("MAX", "L1", "L2"), "MAX")
+    if how == "MAX":
+        raise _disagreed("norm='MAX' divides negative numbers by")
     x = _floats(x)
-    op, of = {"MAX": ("max", "abs"), "L1": ("sum", "abs"), "L2": ("sum", "mul")}[how]
-    size = apply("mul", x, x) if of == "mul" else apply("abs", x)
-    norm = apply(op, size, axes=(x.ndim - 1,), keepdims=True)
+    size = apply("mul", x, x) if how == "L2" else apply("abs", x)
+    norm = apply("sum", size, axes=(x.ndim - 1,), keepdims=True)
     norm = apply("sqrt", norm) if how == "L2" else norm
-    return apply("div", x, apply("maximum", norm, 1e-30))
+    return apply("div", x, apply("maximum", norm, 1e-30))._cast("f32")
 
 
 def _zip_map(node: Node, x: Array) -> Array:
@@ -115,11 +123,13 @@ def _linear_classifier(node: Node, x: Array) -> Any:
     count = None if labels is None else len(labels)
     scores = _linear(node, _floats(x), None)
     if scores.type.shape[1] == 1 and (count is None or count == 2):
+        if node.one_of("post_transform", _TRANSFORMS, "NONE") != "LOGISTIC":
+            raise _disagreed("the scores of two classes with one score and no LOGISTIC are")
         scores = cat([apply("neg", scores), scores], 1)
     if scores.type.shape[1] == 1 or count not in (None, scores.type.shape[1]):
         raise Error(f"{count} labels do not fit {scores.type.shape[1]} scores")
-    scores = _transformed(node, scores)
-    return _chosen(labels, apply("argmax", scores, axis=1, keepdims=False)), scores
+    best = apply("argmax", scores, axis=1, keepdims=False)   # LOGISTIC makes large scores equal
+    return _chosen(labels, best), _transformed(node, scores)
 
 
 # -- trees -----------------------------------------------------------------------------------------
@@ -201,11 +211,14 @@ def _summed(ensemble: _Ensemble, x: Array, how: str = "SUM") -> Array:
     return apply("div", total, count) if how == "AVERAGE" and dtype else total
 
 
-def _base(node: Node) -> NDArray | None:
-    if node.has("base_values") or node.has("base_values_as_tensor"):
-        found = _numbers(node, "base_values")
-        return found if found.size else None
-    return None
+def _with_base(node: Node, scores: Array) -> Array:
+    """Returns the scores with what the node adds to each. Raises Error where they do not fit."""
+    if not node.has("base_values") and not node.has("base_values_as_tensor"):
+        return scores
+    found, count = _numbers(node, "base_values"), scores.type.shape[1]
+    if found.size not in (0, count):
+        raise Error(f"{found.size} base_values do not fit {count} scores")
+    return apply("add", scores, Array(found.astype(scores.dtype))) if found.size else scores
 
 
 def _tree_regressor(node: Node, x: Array) -> Array:
@@ -214,11 +227,9 @@ def _tree_regressor(node: Node, x: Array) -> Array:
     trees = _read_trees(node, "target", count)
     if how in ("MIN", "MAX") and count > 1:
         raise Error(f"aggregate_function={how!r} of several targets is not supported")
-    total = _summed(trees, x, how)
-    base = _base(node)
-    if base is not None:
-        total = apply("add", total, Array(base.astype(x.dtype)))
-    return _transformed(node, total)
+    if count == 1 and node.one_of("post_transform", _TRANSFORMS, "NONE") != "NONE":
+        raise _disagreed("a post_transform of one target does")
+    return _transformed(node, _with_base(node, _summed(trees, x, how)))
 
 
 def _tree_classifier(node: Node, x: Array) -> Any:
@@ -230,21 +241,24 @@ def _tree_classifier(node: Node, x: Array) -> Any:
     if count < 2:
         raise Error("it has one label")
     total = _summed(trees, x)
-    base = _base(node)
     used = {*node.ints("class_ids")}
     if len(used) == 1 and count == 2:            # one score, of the second class
-        score = total.narrow(1, used.pop(), 1)
-        if base is not None:
-            score = apply("add", score, Array(base[-1:].astype(x.dtype)))
-        if how == "NONE" and (trees.weights < 0).any():
-            raise Error("what the scores of two classes are is not agreed on, for one weight that "
-                        "may be negative and no post_transform")
+        is_positive = not (trees.weights < 0).any()
+        if is_positive != (how == "NONE") or how == "SOFTMAX":
+            sign = "positive weight" if is_positive else "weight"
+            raise _disagreed(f"the scores of two classes with one {sign} and post_transform="
+                             f"{how!r} are")
+        score = _with_base(node, total.narrow(1, used.pop(), 1))
         first = apply("sub", 1.0, score) if how == "NONE" else apply("neg", score)
         total = cat([first, score], 1)
-    elif base is not None:
-        total = apply("add", total, Array(base.astype(x.dtype)))
-    scores = _transformed(node, total)._cast("f32")
-    return _chosen(labels, apply("argmax", total, axis=1, keepdims=False)), scores
+    else:
+        plain, total = total, _with_base(node, total)
+        if count == 2 and total is not plain:
+            raise _disagreed("base_values of two classes with two weights do")
+        if count == 2 and node.outputs[0] and (trees.weights < 0).any():
+            raise _disagreed("the label of two classes with negative weights is")
+    best = apply("argmax", total, axis=1, keepdims=False)
+    return _chosen(labels, best), _transformed(node, total)
 
 
 _NODES = ("nodes_falsenodeids nodes_featureids nodes_hitrates nodes_hitrates_as_tensor "
