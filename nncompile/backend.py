@@ -33,12 +33,13 @@ class Fallback(NamedTuple):
 class Machine(NamedTuple):
     """What one thread of a machine can do at most, as it was measured.
 
-    flops: floating-point operations a second; a multiply-add counts as two. bytes: bytes that it
-    reads a second from each level, "L1", "L2", "L3" and "memory". caches: the bytes of each cache.
+    flops: floating-point operations a second by dtype, "f32" and "f64"; a multiply-add counts as
+    two. bytes: bytes that it reads a second from each level, "L1", "L2", "L3" and "memory".
+    caches: the bytes of each cache.
     """
 
     name: str
-    flops: float
+    flops: Mapping[str, float]
     bytes: Mapping[str, float]
     caches: Mapping[str, int]
 
@@ -108,10 +109,10 @@ class Loaded(Protocol):
         Raises InputError where there is none.
         """
 
-    def machine(self) -> Machine | None:
+    def machine(self, again: bool = False) -> Machine | None:
         """Returns the limits of what `profile` times steps on; None where they are not known.
 
-        The first time they are measured, which takes about a second.
+        The first time they are measured, which takes about a second. again: measure them anew.
         """
 
     def step_codes(self) -> Sequence[StepCode]:

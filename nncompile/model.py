@@ -241,9 +241,12 @@ class CompiledModel:
         profile = self.profile(*inputs, **keywords) if inputs or keywords else None
         write_page(path, self, profile)
 
-    def machine(self) -> Machine | None:
-        """Returns the most that the machine can do; None where the target does not know it."""
-        return self._loaded.machine()
+    def machine(self, again: bool = False) -> Machine | None:
+        """Returns the most that the machine can do; None where the target does not know it.
+
+        It is measured once and kept; again: measure it anew.
+        """
+        return self._loaded.machine(again)
 
     def profile(self, /, *inputs: Any, **keywords: Any) -> Profile:
         """Returns the time of a call with these inputs on one thread, and of each of its steps."""

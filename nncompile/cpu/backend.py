@@ -108,14 +108,15 @@ class _CpuProgram(Loaded):
                          for name, k in self._driver.kernels.items()
                          if not name.startswith("shared_"))      # its module is the other's
 
-    def machine(self) -> Machine:
+    def machine(self, again: bool = False) -> Machine:
         from nncompile.cpu.machine.caches import cache_bytes
         from nncompile.cpu.machine.ceilings import ceilings  # which only reports need
 
-        limits = ceilings(1)
+        limits = ceilings(1, again=again)
         caches = {f"L{level}": size for level, size in cache_bytes().items()}
-        return Machine(f"{self.target.cpu}, {self.target.level}", limits.flops, limits.bytes,
-                       {"L2": l2_bytes(), **caches})
+        return Machine(f"{self.target.cpu}, {self.target.level}",
+                       {"f32": limits.flops, "f64": limits.flops_f64},
+                       limits.bytes, {"L2": l2_bytes(), **caches})
 
     def step_codes(self) -> list[StepCode]:
         return step_codes(self.program, self.target)

@@ -188,7 +188,7 @@ class _CudaProgram(Loaded):
         return "\n".join(f"// {name}({', '.join(kernel.arguments)})\n{load.ptx(kernel, capability)}"
                          for name, kernel in self._source.kernels.items())
 
-    def machine(self) -> None:
+    def machine(self, again: bool = False) -> None:
         return None
 
     def step_codes(self) -> list[StepCode]:

@@ -13,12 +13,14 @@ from typing import NamedTuple
 from ir.records import dataclass
 from ir.types import DTYPES, Dim, evaluate_dim
 from nncompile.backend import Machine
+from nncompile.inspect.profile import Profile
 from nncompile.schedule import Program, Step, View
 from nncompile.schedule.cost import work
 from nncompile.schedule.ops import KINDS
 
 _FEW_ROWS = 32                        # a weight that is read for fewer is hardly used again
 _SMALL = 2e-6                         # seconds: a step of less is mostly the call of its kernel
+_TOLERANCE = 1.1                      # a core that is cool runs quicker for a moment
 _CLOSE = 0.7                          # of the bound
 
 
@@ -34,7 +36,13 @@ class Cost:
     weights: int
     data: int
     rows: int
-    is_product: bool
+    kind: str
+    dtype: str
+
+    @property
+    def is_product(self) -> bool:
+        """Whether it is a matrix product, whose operations are counted exactly."""
+        return KINDS[self.kind].product
 
     @property
     def bytes(self) -> int:
@@ -64,7 +72,8 @@ def _cost(step: Step, sizes: Mapping[str, int]) -> Cost:
             size = min(size, _bytes(step.result, sizes))
         weights, data = (weights + size, data) if view.is_constant else (weights, data + size)
     data += sum(_bytes(view, sizes) for view in step.results)
-    return Cost(evaluate_dim(work(step), sizes), weights, data, rows, kind.product)
+    return Cost(evaluate_dim(work(step), sizes), weights, data, rows, step.kind,
+                step.result.dtype)
 
 
 class _Read(NamedTuple):
@@ -97,12 +106,26 @@ def bound_of(cost: Cost, machine: Machine, weights_at: str, data_at: str = "L2")
 
     weights_at, data_at: the levels of memory that constants, and everything else, come from.
     """
-    most = machine.flops if cost.is_product else machine.flops / 2    # an addition counts as one
+    most = peak(machine, cost.dtype)
+    most = most if cost.is_product else most / 2         # an addition counts as one
     times = {"arithmetic": cost.flops / most}
     for level, size in ((weights_at, cost.weights), (data_at, cost.data)):
         times[level] = times.get(level, 0.0) + size / machine.bytes[level]
     by = max(times, key=lambda name: times[name])
     return Bound(times[by], by)
+
+
+def peak(machine: Machine, dtype: str) -> float:
+    """Returns the most operations a second; whole numbers go through the same units as float32."""
+    return machine.flops.get(dtype, machine.flops["f32"])
+
+
+def exceeded(machine: Machine, profile: Profile) -> bool:
+    """Returns whether a product was quicker than a machine with these limits can be."""
+    costs = costs_of(profile.program, profile.sizes)
+    return any(cost.is_product and cost.flops > _TOLERANCE * peak(machine, cost.dtype) * seconds > 0
+               for cost, seconds in zip(costs, profile.seconds, strict=True)
+               if seconds >= _SMALL)
 
 
 def level_of(size: int, levels: Mapping[str, int]) -> str:
@@ -120,9 +143,11 @@ def hint(cost: Cost, bound: Bound, seconds: float) -> str:
     if cost.weights > cost.data:
         return (f"Waits for its weights from {bound.by}: more rows a call use each weight more "
                 "often.")
+    if KINDS[cost.kind].gathers:
+        return "Looks rows up in a table: their places in memory decide, and not this step."
     if share >= _CLOSE:
         return f"As quick as {bound.by} gives the data: only fusing it into a neighbour helps."
-    return "Moves data and computes little: see below the graph why it is not fused."
+    return "Moves data and computes little: see below the graph whether it was nearly fused."
 
 
 def _hint_of_arithmetic(cost: Cost, share: float) -> str:
@@ -132,4 +157,6 @@ def _hint_of_arithmetic(cost: Cost, share: float) -> str:
         return f"A product of {cost.rows} rows: a larger batch fills the kernel's tiles."
     if cost.is_product:
         return "Tiles are not full or data are laid out with gaps: try other sizes of the layer."
-    return "Computes functions element by element: a cheaper function, or more threads."
+    if cost.kind in ("elementwise", "group"):
+        return "Computes functions element by element: a cheaper function, or more threads."
+    return "Goes over each row several times: more threads, or a smaller width."

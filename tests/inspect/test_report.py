@@ -166,7 +166,7 @@ def test_layers_add_up_to_the_call(data: Any) -> None:
     assert sum(row["seconds"] for row in data["layers"]) == pytest.approx(seconds)
     assert sorted(n for row in data["layers"] for n in row["steps"]) == \
         [*range(len(data["steps"]))]
-    up = next(row for row in data["layers"] if row["layer"] == "*.up")
+    up = next(row for row in data["layers"] if row["layer"] == "1-4.up")
     assert up["times"] == 4
     assert up["flops"] >= 4 * 2 * 5 * 32 * 64
     assert all({"by", "hint", "bound"} <= row.keys() for row in data["layers"])
@@ -197,7 +197,8 @@ def test_plain_python_has_no_machine_code(monkeypatch: pytest.MonkeyPatch) -> No
 
 # -- the roofline ----------------------------------------------------------------------------------
 
-MACHINE = Machine("test", 100e9, {"L1": 400e9, "L2": 200e9, "L3": 50e9, "memory": 10e9},
+MACHINE = Machine("test", {"f32": 100e9, "f64": 50e9},
+                  {"L1": 400e9, "L2": 200e9, "L3": 50e9, "memory": 10e9},
                   {"L2": 1 << 20, "L3": 1 << 25})
 
 
@@ -210,6 +211,12 @@ def test_the_work_of_a_product() -> None:
     assert bound_of(few, MACHINE, "L3").by == "L3"
     assert bound_of(many, MACHINE, "L3").by == "arithmetic"
     assert bound_of(many, MACHINE, "L3").seconds == many.flops / 100e9
+
+
+def test_float64_has_its_own_limit() -> None:
+    model = nn.Linear(256, 128).double()
+    (cost,) = costs_of(nncompile.compile(model, "f64[B, 256]").program, {"B": 4096})
+    assert bound_of(cost, MACHINE, "L3").seconds == cost.flops / 50e9
 
 
 def test_a_lookup_reads_its_rows_alone() -> None:

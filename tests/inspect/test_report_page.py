@@ -13,7 +13,7 @@ import pytest
 import nncompile
 from nncompile.inspect.report import facts_of, page, page_data
 from tests.browser import BROWSERS, Browser, find_browser
-from tests.inspect.models import blocks, hostile
+from tests.inspect.models import Encoder, blocks, hostile
 
 pytest.importorskip("graphlay", reason="graphlay is not installed: it places the nodes of a graph")
 FOUND = find_browser()
@@ -22,7 +22,7 @@ if FOUND is None:
                 "chromium)", allow_module_level=True)
 
 # Where screenshots are kept, for a person to look at; without it they are only compared with empty.
-SHOTS = os.environ.get("NNCOMPILE_TEST_SHOTS")
+SHOTS = os.environ.get("TEST_SHOTS")
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +71,25 @@ def test_it_loads_and_fits(browser: Browser, file: Path, tmp_path: Path, width: 
     shot = Path(SHOTS or tmp_path) / f"report_{width}_{'dark' if dark else 'light'}.png"
     browser.screenshot(shot)
     assert shot.stat().st_size > 20_000
+
+
+def test_an_encoder_explains_itself(browser: Browser, tmp_path: Path) -> None:
+    """What somebody who opens the page of an encoder sees of it; the documentation has a picture.
+
+    TEST_SHOTS=docs pytest -k encoder_explains makes that anew.
+    """
+    path = tmp_path / "encoder.html"
+    ids = np.random.default_rng(0).integers(0, 500, (1, 64))
+    nncompile.compile(Encoder().eval(), "i64[B, T]").report(path, ids)
+    browser.open(path, height=1120)
+    assert re.search(r"layer\.0-11\.(up|down)", text_of(browser, "#words"))
+    assert "12 equal blocks: layer.0" in text_of(browser, ".fold")
+    browser.click("#layers button")                # of the layer that takes the most time
+    assert "Layer layer.0" in text_of(browser, "#panel").replace("Layerlayer", "Layer layer")
+    assert count(browser, ".node") == 3 + 20 + 3 + 1     # before, one of the blocks, behind
+    browser.run("document.querySelector('#graph').scrollIntoView()")
+    browser.screenshot(Path(SHOTS or tmp_path) / "report.png", whole=False)
+    assert browser.messages == []
 
 
 def test_the_summary_says_what_was_done_and_where_the_time_goes(opened: Browser) -> None:

@@ -13,15 +13,27 @@ from ir.records import dataclass, field
 from ir.types import DTYPES, evaluate_dim, product
 from nncompile.backend import Machine, StepCode
 from nncompile.inspect.drawing import FAMILIES, Picture, draw, family_of, title_of
+from nncompile.inspect.layers import path_of
 from nncompile.inspect.profile import Profile
 from nncompile.inspect.provenance import stable_names
 from nncompile.inspect.reasons import standing
-from nncompile.inspect.roofline import Bound, Cost, bound_of, costs_of, hint, level_of
+from nncompile.inspect.roofline import (
+    Bound,
+    Cost,
+    bound_of,
+    costs_of,
+    exceeded,
+    hint,
+    level_of,
+    peak,
+)
 from nncompile.inspect.stages import PassRun
 from nncompile.schedule import Program, Step
 from nncompile.schedule.cost import table_bytes
 
 Data = dict[str, Any]
+
+_MATTERS = 0.02                       # of a call: less is not worth a hint
 
 _NUMBER = re.compile(r"(?<![^./])[0-9]+(?![^./])")   # a part of a layer's path that is a number
 
@@ -55,14 +67,16 @@ def page_data(facts: Facts) -> Data:
     last = graphs[-1]
     return {
         "model": last.name,
-        "inputs": [f"{v.name}: {v.type}" for v in last.inputs],
+        "inputs": [f"{v.name}: {v.type}" for v in last.inputs if v.kind == "input"],
+        "states": [len(last.states), sum(_bytes(v) for v in last.states)],
         "outputs": [str(v.type) for v in last.returned],
         "sizes": dict(facts.profile.sizes) if facts.profile else {},
+        "wall": facts.profile.wall if facts.profile else None,
         "families": FAMILIES,
         "stages": stages,
         "pictures": [_picture_data(picture) for picture in pictures.values()],
         "steps": steps,
-        "layers": _layers(steps, table),
+        "layers": _layers(facts.program, steps, table),
         "memory": _memory(facts, table),
         "left": [{"pass": left.pass_name, "layer": left.layer, "text": left.text,
                   "value": table.value(left.node.result)} for left in standing(facts.runs)],
@@ -225,28 +239,43 @@ def _weight_bytes(program: Program) -> int:
     return sum(int(product(c.shape)) * DTYPES[c.dtype].itemsize for c in program.constants)
 
 
-def _layers(steps: Sequence[Data], table: _Nodes) -> list[Data]:
+def _bytes(state: Value) -> int:
+    return int(product(state.type.shape)) * DTYPES[state.type.dtype].itemsize
+
+
+def _layers(program: Program, steps: Sequence[Data], table: _Nodes) -> list[Data]:
     """The steps by layer and op, those of layers that differ in their numbers alone together."""
+    paths = [path_of(step.node) for step in program.steps]
     groups: dict[tuple[str, str, str], list[int]] = {}
     for number, step in enumerate(steps):
         node = table.nodes[step["node"]]
-        layer = node["layer"].split(", ")[0].split(" ")[0]
-        key = (_NUMBER.sub("*", layer), node["title"], table.values[node["value"]][1])
+        key = (_NUMBER.sub("*", paths[number]), node["title"], table.values[node["value"]][1])
         groups.setdefault(key, []).append(number)
     rows = []
-    for (layer, title, _), numbers in groups.items():
+    total = sum(step.get("seconds", 0.0) for step in steps)
+    for (_, title, _), numbers in groups.items():
         own = [steps[n] for n in numbers]
-        row: Data = {"layer": layer, "title": title, "steps": numbers,
+        nodes = [table.nodes[step["node"]] for step in own]
+        row: Data = {"layer": _span([paths[n] for n in numbers]), "title": title, "steps": numbers,
                      "times": len({step["node"] for step in own}),
-                     "family": table.nodes[own[0]["node"]]["family"]}
+                     "family": nodes[0]["family"]}
         for what in ("seconds", "flops", "bytes", "bound"):
             if all(what in step for step in own):
                 row[what] = sum(step[what] for step in own)
         if "bound" in row:
             longest = max(own, key=lambda step: float(step["seconds"]))
-            row |= {"by": longest["by"], "hint": longest["hint"]}
+            row |= {"by": longest["by"], "hint": longest["hint"]
+                    if row["seconds"] >= _MATTERS * total else "Too little of a call to matter."}
         rows.append(row)
     return sorted(rows, key=lambda row: -row.get("seconds", 0.0))
+
+
+def _span(paths: Sequence[str]) -> str:
+    """One path for several that differ in numbers alone: `layer.0-11.up`."""
+    numbers = zip(*([int(n) for n in _NUMBER.findall(path)] for path in paths), strict=True)
+    spans = iter([f"{min(own)}-{max(own)}" if len({*own}) > 1 else str(own[0])
+                  for own in numbers])
+    return _NUMBER.sub(lambda _: next(spans), paths[0])
 
 
 # -- memory ----------------------------------------------------------------------------------------
@@ -278,10 +307,13 @@ def _memory(facts: Facts, table: _Nodes) -> Data:
 
 
 def _machine_data(facts: Facts) -> Data | None:
-    if facts.machine is None:
+    machine, profile = facts.machine, facts.profile
+    if machine is None or profile is None:
         return None
-    machine = facts.machine
-    return {"name": machine.name, "flops": machine.flops, "bytes": dict(machine.bytes)}
+    costs = costs_of(facts.program, profile.sizes)
+    dtype = max(costs, key=lambda cost: cost.flops).dtype if costs else "f32"
+    return {"name": machine.name, "flops": peak(machine, dtype), "bytes": dict(machine.bytes),
+            "exceeded": exceeded(machine, profile)}
 
 
 def kernels_of(asm: str, names: Iterable[str]) -> dict[str, str]:

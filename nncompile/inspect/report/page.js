@@ -144,7 +144,8 @@ function chooseFromAfar(value) {                  // from a table that is elsewh
 
 function drawSummary() {
   $("model").textContent = data.model;
-  $("signature").textContent = `(${data.inputs.join(", ")}) → ${data.outputs.join(", ")}`;
+  const states = data.states[0] ? `, and ${plural(data.states[0], "state")}` : "";
+  $("signature").textContent = `(${data.inputs.join(", ")}${states}) → ${data.outputs.join(", ")}`;
   const traced = stages[0].nodes.length, fused = lastStage.nodes.length;
   const idle = lastStage.nodes.filter(node => !stepsOf.has(data.nodes[node].value));
   const words = [`The model was traced as ${plural(traced, "operation")}. The compiler made `
@@ -158,11 +159,13 @@ function drawSummary() {
   if (timed) {
     const work = data.steps.reduce((sum, step) => sum + step.flops, 0);
     const sizes = Object.entries(data.sizes).map(([name, n]) => `${name} = ${n}`).join(", ");
-    tiles.push(["Time of a call", time(total), `one thread${sizes ? `, ${sizes}` : ""}`],
-               ["Speed", rate(work / total), data.machine
+    tiles.push(["Time of a call", time(data.wall), `one thread${sizes ? `, ${sizes}` : ""}; its steps ${time(total)}`],
+               ["Speed", rate(work / total), data.machine && !data.machine.exceeded
                  ? `${percent(work / total / data.machine.flops)} of this core's most` : flops(work)]);
   }
-  tiles.push(["Weights", size(data.weights), "as the model has them"]);
+  const [count, bytes] = data.states;
+  tiles.push(count ? ["States", size(bytes), `${plural(count, "array")} that a step updates`]
+                    : ["Weights", size(data.weights), "as the model has them"]);
   const scratch = data.memory.slots.reduce((sum, slot) => sum + (slot.bytes ?? 0), 0);
   tiles.push(["Scratch memory", timed ? size(scratch) : plural(data.memory.slots.length, "slot"),
               `${data.memory.spans.length} values in ${plural(data.memory.slots.length, "slot")}`]);
@@ -173,9 +176,9 @@ function drawSummary() {
 function timeInWords() {
   const top = data.layers[0];
   const layers = `${top.layer || "the model itself"}${top.times > 1 ? ` (${top.times} layers)` : ""}`;
-  const words = [`A call takes ${time(total)} on one thread. The largest part, `
-    + `${percent(top.seconds / total)}, goes to ${layers}: ${top.title}`];
-  if ("bound" in top) {
+  const words = [`A call takes ${time(data.wall)} on one thread. The largest part, `
+    + `${percent(top.seconds / total)} of the time of its steps, goes to ${layers}: ${top.title}`];
+  if ("bound" in top && !data.machine.exceeded) {
     words[0] += top.by === "arithmetic"
       ? `, which reaches ${percent(top.bound / top.seconds)} of what one core can compute`
       : `, which waits for data from ${top.by}`;
@@ -195,6 +198,11 @@ function drawTime() {
   $("time-about").textContent = "Times are the least of several runs of each step, on one thread. "
     + "Layers that differ in a number alone are one row. “Of the bound” compares with the quickest "
     + "that this machine could be, measured by kernels that only compute or only read.";
+  if (data.machine?.exceeded) {
+    $("time-about").after(html("p", {class: "warning"}, "Steps were quicker than the limits of this machine: it "
+      + "was busy while these were measured, and nothing is compared with them. nncompile hw --again "
+      + "measures them again."));
+  }
   const families = new Map();
   for (const step of data.steps) {
     const family = data.nodes[step.node].family;
@@ -213,7 +221,7 @@ function drawTime() {
       html("li", {}, html("span", {class: `dot ${familyClass(family)}`}),
            `${data.families[family]} ${percent(seconds / total)}`))));
   drawLayers();
-  if (data.machine) drawRoofline();
+  if (data.machine && !data.machine.exceeded) drawRoofline();
   else $("roofline").remove();
 }
 
@@ -223,7 +231,7 @@ function drawLayers() {
     const value = data.nodes[data.steps[row.steps[0]].node].value;
     const meter = html("span", {class: familyClass(row.family)});
     meter.style.width = `${100 * row.seconds / data.layers[0].seconds}%`;
-    const known = "bound" in row;
+    const known = "bound" in row && !data.machine.exceeded;
     return html("tr", {},
       html("td", {}, html("button", {class: "link mono", type: "button",
                                      onclick: () => chooseFromAfar(value)},
@@ -339,6 +347,19 @@ function drawStage() {
     parts.push(html("details", {}, html("summary", {}, `What ${name} looks for`), html("pre", {}, stage.about)));
   }
   $("pass").replaceChildren(...parts);
+  $("pipeline").replaceChildren(...stages.map((each, i) => html("li", {}, html("button", {
+    type: "button", "aria-current": i === state.stage ? "step" : null, onclick: () => goTo(i)},
+    each.name, " ", html("small", {}, i ? difference(each, stages[i - 1]) : `${each.nodes.length} nodes`)))));
+}
+
+function goTo(stage) {                            // and keep the focus, which redrawing would lose
+  show({stage});
+  $("pipeline").children[state.stage].firstChild.focus({preventScroll: true});
+}
+
+function difference(stage, before) {
+  const count = stage.nodes.length - before.nodes.length;
+  return count < 0 ? `−${-count}` : count > 0 ? `+${count}` : "±0";
 }
 
 function ruleInWords({was, is, times}) {
@@ -442,7 +463,7 @@ function join(parts, exits, stage, pills, place) {  // lines from the section ab
     if (done.has(key)) return;
     done.add(key);
     const bend = (to.y - from.y) / 2;
-    parts.push(svg("path", {class: "edge between",
+    parts.unshift(svg("path", {class: "edge between",   // below the frames and their buttons
       d: `M${from.x} ${from.y}C${from.x} ${from.y + bend} ${to.x} ${to.y - bend} ${to.x} ${to.y}`}));
   });
 }
@@ -592,13 +613,13 @@ function stepPart(number) {
     facts.push(["Time", `${time(step.seconds)}, ${percent(step.seconds / total)} of a call`],
                ["Work", `${flops(step.flops)}, ${size(step.bytes)}`]);
     if (step.seconds) facts.push(["Speed", rate(step.flops / step.seconds)]);
-    if ("bound" in step) facts.push(["At least", `${time(step.bound)}, by ${step.by}`
+    if ("bound" in step && !data.machine.exceeded) facts.push(["At least", `${time(step.bound)}, by ${step.by}`
       + (step.seconds ? ` (${percent(Math.min(1, step.bound / step.seconds))})` : "")]);
   }
   return html("div", {class: "step"},
     html("h4", {}, `Step ${number}${step.nodes.length > 1 ? `, which computes ${step.nodes.length} nodes` : ""}: ${step.purpose ? step.purpose.replace(", for ", ", kernel ") : "kernel "}${step.kernels.join(", ")}`),
     html("dl", {}, facts.flatMap(([term, about]) => [html("dt", {}, term), html("dd", {}, about)])),
-    step.hint ? html("p", {class: "quiet"}, step.hint) : null,
+    step.hint && !data.machine.exceeded ? html("p", {class: "quiet"}, step.hint) : null,
     html("pre", {}, step.lines),
     ...step.kernels.filter(kernel => kernel in data.asm).map(kernel =>
       html("details", {class: "asm"}, html("summary", {}, `Machine code of ${kernel}`), html("pre", {}, data.asm[kernel]))));
@@ -697,14 +718,14 @@ function drawLeft() {
     groups.set(key, [...(groups.get(key) ?? []), found]);
   }
   $("left-list").append(html("ul", {}, [...groups.values()].map(group => html("li", {}, reason(group[0]),
-    html("span", {class: "quiet"}, ` (${group[0].pass}${group.length > 1 ? `, and ${group.length - 1} places like it` : ""})`)))));
+    html("span", {class: "quiet"}, ` (${group[0].pass}${group.length > 1 ? `, and ${plural(group.length - 1, "place")} like it` : ""})`)))));
 }
 
 function drawMemory() {
   const {slots, spans} = data.memory;
   $("memory-about").textContent = slots.length
     ? "Each row is a piece of scratch memory, each bar a value that it holds from the step that writes "
-      + "it to the last that reads it. Values that are not needed at the same time share a piece."
+      + "it to the last that reads it; its colour is the kind of work that made it. Values that are not needed at the same time share a piece."
     : "No step needs scratch memory.";
   if (!slots.length) return;
   const left = 120, row = 30, width = Math.max(760, left + data.steps.length * 9 + 20), unit = (width - left - 10) / data.steps.length;
