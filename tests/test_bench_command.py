@@ -317,6 +317,7 @@ def test_a_page_has_pictures_and_no_name_is_markup() -> None:
     assert tags.open == []
     assert tags.seen.count("svg") == 2 and "script" not in tags.seen and "b" not in tags.seen
     assert "0 Linear &lt;b&gt;" in text and "75 %" in text
+    assert "<td>2.00</td>" in text                          # times as long as ours
     assert not re.search(r"(?:src|href)=", text)
 
 

@@ -7,7 +7,7 @@ from math import log
 from typing import Any
 
 from nncompile.bench.report import OURS
-from nncompile.bench.table import bytes_text, count_text, seconds_text
+from nncompile.bench.table import bytes_text, count_text, ratio_text, seconds_text
 from nncompile.bench.verdict import name_of
 
 _STYLE = """
@@ -19,7 +19,8 @@ body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(
   max-width: 60rem; margin: 0 auto; padding: 1rem }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 .wide { overflow-x: auto }
-td, th { padding: .15rem .6rem; text-align: right; border-bottom: 1px solid var(--line) }
+td, th { padding: .15rem .6rem; white-space: nowrap; text-align: right;
+  border-bottom: 1px solid var(--line) }
 td:first-child, th:first-child { text-align: left }
 svg { max-width: 100%; height: auto }
 svg text { fill: var(--ink); font: 12px system-ui, sans-serif }
@@ -52,7 +53,8 @@ def _section(row: Mapping[str, Any]) -> str:
 
 
 def _table(row: Mapping[str, Any]) -> str:
-    heads = ["", "min", *_QUANTILES, "items/s", "GFLOP/s", "GB/s", "CPU s/1000"]
+    heads = ["", "min", *_QUANTILES, "items/s", "of ours", "GFLOP/s", "GB/s", "CPU/1000"]
+    ours = row["results"][OURS]
     lines = ["".join(f"<th>{head}</th>" for head in heads)]
     for name, result in row["results"].items():
         if not result["seconds"]:
@@ -63,9 +65,11 @@ def _table(row: Mapping[str, Any]) -> str:
                 seconds_text(result["min"]),
                 *(seconds_text(tail["value"]) if tail else "-" for tail in tails),
                 count_text(result["items_per_second"]),
+                ratio_text(ours["calls_per_second"] / result["calls_per_second"])
+                if ours["seconds"] and result is not ours else "",
                 f"{result['flops_per_second'] / 1e9:.3g}",
                 f"{result['bytes_per_second'] / 1e9:.3g}",
-                f"{result['cpu_seconds_per_1000_items']:.3g}"))
+                seconds_text(result["cpu_seconds_per_1000_items"])))
         lines.append(f"<td>{escape(name)}</td>{cells}")
     rows = "".join(f"<tr{_class(line)}>{line}</tr>\n" for line in lines)
     return f'<div class="wide"><table>\n{rows}</table></div>\n'
@@ -103,7 +107,7 @@ def _distributions(row: Mapping[str, Any]) -> str:
     foot = len(found) * each + 18
     parts.append(f'<text x="{_LEFT}" y="{foot}">{seconds_text(low)}</text>'
                  f'<text x="{_WIDTH}" y="{foot}" text-anchor="end">{seconds_text(high)}</text>')
-    return _figure("Calls by their time (logarithmic; the last bar has all above p99.9)",
+    return _figure("Calls by their time (logarithmic; the last bar has all above p99)",
                    foot + 6, parts)
 
 

@@ -55,10 +55,10 @@ def _blocks(rounds: Sequence[NDArray]) -> list[NDArray]:
 def histogram(rounds: Sequence[Sequence[float]], bins: int = 40) -> tuple[list[float], list[int]]:
     """Returns edges that are evenly spaced on a logarithmic scale, and the counts between them.
 
-    The last of the bins has all calls above p99.9, so that one slow call does not flatten the rest.
+    The last of the bins has all calls above p99, so that a few slow calls do not flatten the rest.
     """
     samples = np.concatenate([np.asarray(r, np.float64) for r in rounds])
-    low, high = max(samples.min(), 1e-9), max(np.quantile(samples, 0.999), 1e-9)
+    low, high = max(samples.min(), 1e-9), max(np.quantile(samples, 0.99), 1e-9)
     edges = np.geomspace(low, max(high, low * 1.01), bins + 1)
     counts, _ = np.histogram(np.clip(samples, edges[0], edges[-1]), edges)
     return [float(e) for e in edges], [int(c) for c in counts]
