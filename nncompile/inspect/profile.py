@@ -90,7 +90,9 @@ class Profile:
 
     def _record(self, number: int, step: Step, seconds: float, names: Mapping[Any, str]) -> Record:
         text = f"{step.purpose}{names[step.node.result]} = {print_call(step.node, names)}"
-        views = {(v.place, v.offset): v for v in (step.result, *step.reads)}
+        if others := [names[node.result] for node in step.nodes if node is not step.node]:
+            text += f"; with it {', '.join(others)}"
+        views = {(v.place, v.offset): v for v in (*step.results, *step.reads)}
         return Record(number, step.part or step.kind, text, path_of(step.node),
                       step.node.where.line, seconds, self._number(work(step)),
                       self._number(products(step)), sum(map(self._bytes, views.values())))

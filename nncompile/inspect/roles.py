@@ -46,7 +46,8 @@ def roles(graph: Graph) -> Roles:
 
 def roles_in(program: Program) -> Roles:
     """Returns the roles of the results of a program's graph."""
-    at_load, run = load_time_values(program.graph), {step.node.result for step in program.steps}
+    at_load = load_time_values(program.graph)
+    run = {node.result for step in program.steps for node in step.nodes}
     return Roles({node.result: AT_LOAD if node.result in at_load else
                   RUN if node.result in run else VIEW for node in program.graph.nodes},
                  len(program.steps))

@@ -13,6 +13,7 @@ import nncompile
 from nncompile import nn, optim
 from nncompile.bench import Report, Result, Row
 from nncompile.inspect.profile import Profile
+from nncompile.inspect.roles import RUN, VIEW, roles
 
 
 def model() -> nn.Module:
@@ -205,3 +206,18 @@ def test_a_training_step_has_the_same() -> None:
     assert all(np.array_equal(before[name], np.array(p)) for name, p in net.state_dict().items())
     assert [run.name for run in step.runs] == list(step.stages[:-1])
     assert Page(step._repr_html_()).tags <= SAFE
+
+
+def test_nodes_that_one_step_computes_together_run() -> None:
+    """The updates of one parameter and of its states are one step, and no views."""
+    net = nn.Linear(4, 3)
+    step = nncompile.compile(net, "f32[B, 4]", "f32[B, 3]", loss=nn.MSELoss(),
+                             optimizer=optim.Adam(net.parameters()))
+    schedule = nncompile.schedule.schedule(step.ir())
+    together = [node for each in schedule.steps for node in each.nodes[1:]]
+    known = roles(step.ir())
+    assert together and all(known.of[node.result] == RUN for node in together)
+    views = {node.op for node in step.ir().nodes if known.of[node.result] == VIEW}
+    assert views <= {"reshape", "transpose", "expand", "cast"}
+    text = str(step.profile(np.ones((5, 4), "f4"), np.ones((5, 3), "f4")))
+    assert "; with it %" in text

@@ -208,6 +208,15 @@ def test_nothing_is_noted_where_the_rule_found_it_another_way() -> None:
     assert found == []
 
 
+def test_a_choice_does_not_work_on_what_it_chooses_by() -> None:
+    with reasons() as found:
+        FuseElementwise()(graph("""
+            %0: bool[B, 8] = gt(%x, 0.5)
+            %1: f32[B, 8] = where(%0, %x, %r)
+            return %1"""))
+    assert found == []
+
+
 def test_reasons_are_those_of_the_last_walk_alone() -> None:
     """Before the second walk the exponentials had two users, and after it they have one."""
     def rule(node: ir.Node, context: ir.Context) -> ir.Value | ir.Node | None:

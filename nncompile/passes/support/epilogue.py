@@ -32,26 +32,16 @@ def fuse_steps(graph: Graph, can_hold: CanHold, does_fit: DoesFit, steps: int) -
             head = context.producer(node.inputs[position])
             if head is None or not can_hold(head):
                 continue
-            if head.result.type != node.result.type:
-                context.leave(node, f"is not fused into {head.op} {{}}: its result has another "
-                                    "type, and steps keep the type of what they work on",
-                              head.result)
-                continue
             further = node.inputs[:position] + node.inputs[position + 1:]
             then = (*head.attrs.get("then", ()), *_as_steps(node, position),
                     *node.attrs.get("then", ()))
-            if not context.is_only_use(node, head):
+            if head.result.type == node.result.type and not context.is_only_use(node, head):
                 continue
-            if len(then) > steps:
-                context.leave(node, f"is not fused into {head.op} {{}}: there would be "
-                                    f"{len(then)} steps, and steps = {steps}", head.result)
+            if why := _obstacle(node, head, does_fit(head, further), len(then), steps):
+                context.leave(node, f"is not fused into {head.op} {{}}: {why}", head.result)
                 continue
-            if not does_fit(head, further):
-                context.leave(node, f"is not fused into {head.op} {{}}: its kernel reads further "
-                                    "operands as rows of the result, one row for all or one number "
-                                    "a row", head.result)
-                continue
-            if context.at_load(head.result) != context.at_load(node.result):
+            if head.result.type != node.result.type \
+                    or context.at_load(head.result) != context.at_load(node.result):
                 continue
             attrs = {**head.attrs, "then": then}
             where = joined(head.where, node.where)
@@ -59,6 +49,17 @@ def fuse_steps(graph: Graph, can_hold: CanHold, does_fit: DoesFit, steps: int) -
         return None
 
     return rewrite(graph, fuse, fused=True)
+
+
+def _obstacle(node: Node, head: Node, fits: bool, count: int, most: int) -> str:
+    """Why a node cannot be steps of a head that nothing else uses; "" where it can."""
+    if head.result.type != node.result.type:
+        return "" if node.op == "where" else (   # which chooses by its first operand
+            "its result has another type, and steps keep the type of what they work on")
+    if count > most:
+        return f"there would be {count} steps, and steps = {most}"
+    return "" if fits else ("its kernel reads further operands as rows of the result, one row for "
+                            "all or one number a row")
 
 
 def _leave_what_is_no_step(node: Node, context: Context, can_hold: CanHold) -> None:
