@@ -71,9 +71,9 @@ class CompiledEstimator:
         names = getattr(given, "columns", None)
         if names is not None and self._facts.columns is not None:
             self._check_columns([str(name) for name in names])
-        if hasattr(given, "to_numpy") and not isinstance(given, np.ndarray):
-            given = given.to_numpy()
         try:
+            if hasattr(given, "to_numpy") and not isinstance(given, np.ndarray):
+                given = _numbers_of_frame(given)
             # numbers() refuses a list with None in it, which are missing values here
             array = np.asarray(given) if isinstance(given, list | tuple) else numbers(given)[0]
             if array.dtype.kind not in "fiubO" or array.ndim != 2:
@@ -112,3 +112,11 @@ class CompiledEstimator:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return CompiledEstimator, (self._facts, self.compiled)
+
+
+def _numbers_of_frame(frame: Any) -> Any:
+    """Returns the numbers of a frame, in which pandas.NA is a NaN, as for scikit-learn."""
+    found = frame.to_numpy()
+    if found.dtype == object and hasattr(frame, "convert_dtypes"):     # pandas's own
+        return frame.to_numpy(dtype=np.float64, na_value=np.nan)
+    return found

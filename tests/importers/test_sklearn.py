@@ -311,6 +311,23 @@ def test_frames_are_taken_if_their_columns_are_those_of_the_training() -> None:
         fast.predict(Frame(["a", "b", "c", "d", "z"], X))
 
 
+class Nullable(Frame):
+    """A frame of pandas in which numbers are missing: objects, unless it is told what they are."""
+
+    convert_dtypes = None
+
+    def to_numpy(self, dtype: Any = object, na_value: Any = None) -> NDArray:
+        missing = np.isnan(self.numbers)
+        return np.where(missing, na_value, self.numbers.astype(object)).astype(dtype)
+
+
+def test_missing_numbers_of_pandas_are_nan() -> None:
+    model, gaps = fitted(DecisionTreeClassifier(max_depth=3)), X.copy()
+    gaps[::3, 1] = np.nan
+    fast = nncompile.compile(model)
+    np.testing.assert_array_equal(fast.predict(Nullable(list("abcde"), gaps)), fast.predict(gaps))
+
+
 def test_methods_take_x_alone() -> None:
     """What stands behind X was meant as an output, perhaps: nothing is written."""
     fast, out = nncompile.compile(fitted(LogisticRegression())), np.full(len(X), 7.0)
