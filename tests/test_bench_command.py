@@ -232,6 +232,13 @@ def test_files_and_folders_are_data(file: str, tmp_path: Path,
                                         "--input", str(tmp_path / "0.npz"))
 
 
+def test_where_weights_are_read_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    from nncompile.bench import work
+    monkeypatch.setattr(work, "cache_bytes", lambda: {1: 1000, 2: 10**5})
+    monkeypatch.setattr(work, "cache_of", lambda size: 2 if size <= 10**5 else 4)
+    assert [work.level_of(size) for size in (1, 1000, 1001, 10**6)] == ["L1", "L1", "L2", "memory"]
+
+
 # -- figures ---------------------------------------------------------------------------------------
 
 def test_quantiles_and_how_well_they_are_known() -> None:

@@ -10,7 +10,7 @@ from ir.graph import named_sizes
 from ir.types import NDArray
 from nncompile.bench.inputs import random_inputs
 from nncompile.bench.laps import lap
-from nncompile.bench.work import flops, level_of, weight_bytes
+from nncompile.bench.work import flops, level_of, moved_bytes, weight_bytes
 from nncompile.cpu.machine.ceilings import ceilings
 from nncompile.errors import InputError
 from nncompile.model import CompiledModel
@@ -26,11 +26,12 @@ def facts_of(compiled: CompiledModel, graph: Graph, sizes: Mapping[str, int],
     bytes from where the weights fit. allocated_bytes: the most memory that Python and NumPy
     allocate in a call. overhead_seconds: of a call without a row, where the batch size is free.
     """
-    limits = ceilings(threads)
-    if flops(graph, sizes) / seconds > limits.flops:        # measured while others had the machine
-        limits = ceilings(threads, again=True)
+    limits, level = ceilings(threads), level_of(max(weight_bytes(graph), 1))
+    if (flops(graph, sizes) / seconds > limits.flops
+            or moved_bytes(graph, sizes) / seconds > limits.bytes[level]):
+        limits = ceilings(threads, again=True)   # they were measured while others had the machine
     found = {"ceiling_flops": limits.flops,
-             "ceiling_bytes": limits.bytes[level_of(max(weight_bytes(graph), 1))],
+             "ceiling_bytes": limits.bytes[level],
              "allocated_bytes": float(_allocated(compiled, arrays))}
     if names := list(named_sizes(graph)):
         empty = random_inputs(graph, {**sizes, names[0]: 0})

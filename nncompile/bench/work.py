@@ -8,9 +8,9 @@ from ir import Graph, Node, Value
 from ir.composites import plain_nodes
 from ir.ops import at_sizes
 from ir.types import DTYPES, TensorType
-from nncompile.cpu.machine import cache_of
+from nncompile.cpu.machine import L2, L3, MEMORY, cache_bytes, cache_of
 
-LEVELS = {2: "L2", 3: "L3"}              # what cache_of returns; anything else is memory
+_LEVELS = {L2: "L2", L3: "L3", MEMORY: "memory"}
 
 
 def flops(graph: Graph, sizes: Mapping[str, int]) -> int:
@@ -43,5 +43,7 @@ def moved_bytes(graph: Graph, sizes: Mapping[str, int]) -> int:
 
 
 def level_of(size: int) -> str:
-    """Returns where data of this size, read again and again, come from: "L2", "L3" or "memory"."""
-    return LEVELS.get(cache_of(size), "memory")
+    """Returns where data of this size, read again and again, come from: "L1" to "memory"."""
+    if size <= cache_bytes().get(1, 0):
+        return "L1"
+    return _LEVELS[cache_of(size)]
