@@ -52,7 +52,8 @@ class Terminal:
         """Returns lines as text with their columns aligned, in each part up to an empty line.
 
         wrapped: the column that takes what is left of the width, and is wrapped to it.
-        dropped: the columns that are left out, in this order, where the width is too small.
+        dropped: the columns that are left out, in this order, where the width is too small; the
+                 texts of those behind the first one become headings.
         """
         parts: list[list[Line]] = [[]]
         for line in lines:
@@ -68,13 +69,16 @@ class Terminal:
                           and len(line.cells[i].text) <= _WIDEST), default=0)
                   for i in range(count)}
         indent = max((line.indent for line in tables), default=0)
+        named: int | None = None                 # the column that became headings
         for column in dropped:
             if self.width is None or self._room(widths, wrapped, indent) >= min(
                     widths.get(wrapped, 0), 2 * _NARROWEST):
                 break
-            widths.pop(column, None)
+            if widths.pop(column, 0):
+                named = column
         if self.width is not None and wrapped in widths:
             widths[wrapped] = min(widths[wrapped], max(0, self._room(widths, wrapped, indent)))
+        lines = _headed(lines, named) if named is not None and named != dropped[0] else lines
         return "\n".join(part for line in lines for part in self._lines(line, widths, wrapped))
 
     def _room(self, widths: dict[int, int], wrapped: int, indent: int) -> int:
@@ -122,6 +126,19 @@ class Terminal:
     def styled(self, text: str, style: str) -> str:
         """Returns the text with the codes of its style around it, where there is colour."""
         return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self.colour and style and text else text
+
+
+def _headed(lines: Sequence[Line], column: int) -> list[Line]:
+    """The lines with the texts of a column as headings, each where it changes."""
+    found: list[Line] = []
+    last = ""
+    for line in lines:
+        cell = line.cells[column] if len(line.cells) > column else Cell(last)
+        if cell.text and cell.text != last:
+            found.append(Line((cell,), line.indent))
+            last = cell.text
+        found.append(line)
+    return found
 
 
 def _wrapped(text: str, width: int) -> list[str]:

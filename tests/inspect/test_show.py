@@ -299,3 +299,14 @@ def test_a_table_drops_columns_then_wraps_then_breaks() -> None:
         assert max(map(len, lines)) <= width
         assert " ".join(lines).count("word") == 20
         assert ("# layer" in " ".join(lines)) == (width == 200)
+
+
+def test_layers_are_headings_where_there_is_no_column_for_them() -> None:
+    def line(name: str, layer: str) -> Line:
+        return Line(tuple(map(Cell, (name, "f32[B, 8]", "= " + "word " * 9, "", layer, "a.py:1"))))
+
+    lines = [line("%0:", "# fc"), line("%1:", "# fc"), line("%2:", "# out")]
+    shown = Terminal(60).text(lines, 2, (5, 4)).splitlines()
+    seen = [text.split(":")[0] for text in shown if text[0] in "#%"]
+    assert seen == ["# fc", "%0", "%1", "# out", "%2"] and "a.py" not in "".join(shown)
+    assert all("# " in text for text in Terminal(200).text(lines, 2, (5, 4)).splitlines())
