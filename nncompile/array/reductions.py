@@ -9,8 +9,11 @@ from __future__ import annotations
 from math import inf
 from typing import Any, NamedTuple, Self, TypeVar
 
+import numpy as np
+
 from ir import DimExpr, Error, product, same
 from nncompile.array.core import Axes, Core, DType, apply, floating
+from nncompile.array.dispatch import current
 from nncompile.array.dtypes import Scalar, name_of
 from nncompile.array.elementwise import power, root
 from nncompile.array.indexing import axes_of, axis_of
@@ -39,12 +42,12 @@ class Reductions(Shapes):
     def sum(self, dim: Axes = None, keepdim: bool = False, *, dtype: DType = None,
             axis: Axes = None, keepdims: bool = False) -> Self:
         """Returns the sum; integers and bools as int64, unless a dtype is given."""
-        return self._total(dtype)._reduced("sum", dim, axis, keepdim or keepdims)
+        return self._totalled("sum", dim, axis, keepdim or keepdims, dtype)
 
     def prod(self, dim: Axes = None, keepdim: bool = False, *, dtype: DType = None,
              axis: Axes = None, keepdims: bool = False) -> Self:
         """Returns the product; integers and bools as int64, unless a dtype is given."""
-        return self._total(dtype)._reduced("prod", dim, axis, keepdim or keepdims)
+        return self._totalled("prod", dim, axis, keepdim or keepdims, dtype)
 
     def mean(self, dim: Axes = None, keepdim: bool = False, *, dtype: DType = None,
              axis: Axes = None, keepdims: bool = False) -> Self:
@@ -291,6 +294,14 @@ class Reductions(Shapes):
         none = (dim if axis is None else axis) in ((), [])           # as torch and NumPy have it
         result = self.ne(0) if none else self._cast("bool")._reduced(op, dim, axis, keep)
         return result._cast("u8") if self._type.dtype == "u8" else result
+
+    def _totalled(self, op: str, dim: Axes, axis: Axes, keep: bool, dtype: DType) -> Self:
+        payload = self._payload
+        if (dtype is None and isinstance(payload, np.ndarray) and payload.dtype.kind in "biu"
+                and not current.get().records):  # NumPy converts as it goes, and copies no array
+            total = getattr(payload, op)(self._axes(op, dim, axis), np.int64, keepdims=bool(keep))
+            return self._array(np.asarray(total))
+        return self._total(dtype)._reduced(op, dim, axis, keep)
 
     def _total(self, dtype: DType) -> Self:
         if dtype is not None:

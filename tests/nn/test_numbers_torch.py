@@ -2,6 +2,7 @@
 import itertools
 import subprocess
 import sys
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -321,6 +322,26 @@ ir.interpret(graph, [np.ones((2, 8), np.float32)]), ir.interpret(
 assert np.geterr()["over"] == "raise"
 print(done > 300, refused > 0)
 """
+
+
+@pytest.mark.parametrize("op", ["sum", "prod"])
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int8", "int32", "int64"])
+def test_totals_of_integers_are_torchs_and_copy_no_array(op, dtype):
+    numbers = np.random.default_rng(0).integers(0, 2, (3, 0, 2)).astype(dtype)
+    more = np.random.default_rng(0).integers(0, 100, (4, 3, 5)).astype(dtype)
+    for given in (numbers, more, more[0, 0, 0]):
+        given = np.asarray(given)
+        for dim in [None, *([0, -1, (0, 2), ()] if given.ndim and op == "sum" else [])]:
+            ours = getattr(nncompile.from_numpy(given), op)(dim)
+            theirs = torch.from_numpy(given)
+            theirs = getattr(theirs, op)() if dim is None else getattr(theirs, op)(dim)
+            assert ours.shape == theirs.shape and ours.dtype == theirs.numpy().dtype
+            assert np.array_equal(ours.numpy(), theirs.numpy())
+    large = nncompile.from_numpy(np.ones((1000, 1000), dtype))
+    tracemalloc.start()
+    getattr(large, op)(), getattr(large, op)(0)
+    assert tracemalloc.get_traced_memory()[1] < 300_000
+    tracemalloc.stop()
 
 
 @pytest.mark.parametrize("jit", ["1", "0"])
