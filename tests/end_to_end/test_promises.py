@@ -187,3 +187,19 @@ def test_sizes_that_no_memory_could_hold():
     fast = nncompile.compile(Outer().eval(), "f32[B, 0]", "f32[T, 0]")
     with pytest.raises((nncompile.InputError, MemoryError)):
         fast(np.zeros((2**40, 0), np.float32), np.zeros((2**40, 0), np.float32))
+
+
+@pytest.mark.parametrize("forward", [
+    lambda x: x.transpose(1, 2) * 1, lambda x: nncompile.cat([x, x], 1), lambda x: x + 1,
+    lambda x: nncompile.stack([x, x], 1), lambda x: x.repeat(1, 2, 1), lambda x: x.flip(2),
+    lambda x: x.sort(2)[0], lambda x: x @ x.transpose(1, 2), lambda x: x.softmax(1)],
+    ids=["transpose", "cat", "add", "stack", "repeat", "flip", "sort", "matmul", "softmax"])
+def test_rows_without_elements_take_no_time(forward):
+    """So many that a loop over them would not end."""
+    class Model(nn.Module):
+        def forward(self, x):
+            return forward(x)
+
+    fast = nncompile.compile(Model().eval(), "f32[A, B, C]")
+    assert fast(np.zeros((2**45, 0, 3), np.float32)).size == 0
+    assert fast(np.zeros((2, 5, 3), np.float32)).size > 0

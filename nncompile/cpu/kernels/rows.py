@@ -57,8 +57,12 @@ def element_units(axes: OuterAxes, dtypes: Mapping[str, str],
             start = e.b.mul(unit.index, I64(CHUNK))
             elements(e, a, start, e.least(I64(CHUNK), e.b.sub(a["N"], start)))
 
+    def count(e: Emit, a: Arguments) -> Value:
+        """There are none where rows have no elements, however many rows there are."""
+        return e.b.select(e.b.icmp_signed("==", a["N"], I64(0)), I64(0), axes.count(e, a))
+
     if axes.rank:
-        return Units(axes.count, rows)
+        return Units(count, rows)
     return Units(lambda e, a: e.quotient_up(a["N"], CHUNK), chunks)
 
 

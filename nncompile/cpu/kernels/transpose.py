@@ -16,7 +16,7 @@ def transpose(outer: int, dtype: str = "f32") -> Kernel:
 
     x has N rows, ldx from one to the next, and y has M rows, ldy apart. Square tiles of as many
     rows as a vector has lanes are transposed in registers. A unit is `_TILES` tiles of x in width,
-    with all of its rows.
+    with all of its rows; there is none where x has no rows.
     """
     check_dtype("transpose", dtype, tuple(DTYPES))
     axes = OuterAxes(outer)
@@ -26,7 +26,8 @@ def transpose(outer: int, dtype: str = "f32") -> Kernel:
         return e.quotient_up(a["M"], _TILES * e.width)
 
     def count(e: Emit, a: Arguments) -> Value:
-        return e.b.mul(axes.count(e, a), blocks(e, a))
+        units = e.b.mul(axes.count(e, a), blocks(e, a))
+        return e.b.select(e.b.icmp_signed("==", a["N"], I64(0)), I64(0), units)
 
     def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
         b, W = e.b, e.width
