@@ -5,7 +5,9 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import settings
 
@@ -29,6 +31,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.getoption("--fenced"):
         for item in items:
             item.add_marker(pytest.mark.usefixtures("fences"))
+
+
+_starts: dict[int, Any] = {}                     # of modules' generators, as collection left them
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Starts the random numbers of the test's module anew.
+
+    What a test draws then depends neither on the tests that ran before it nor on their order.
+    """
+    for value in vars(getattr(item, "module", None) or item).values():
+        if isinstance(value, np.random.Generator):
+            value.bit_generator.state = _starts.setdefault(id(value), value.bit_generator.state)
 
 
 @pytest.fixture
