@@ -14,6 +14,7 @@ from nncompile.cli.inputs import INPUT, MODEL, model_and_inputs
 from nncompile.cli.values import positive, size
 from nncompile.errors import InputError
 from nncompile.extras import import_extra
+from nncompile.inspect.report import write_page
 from nncompile.model import CompiledModel
 
 
@@ -22,6 +23,7 @@ def _report(given: Given) -> int:
     path: Path = given.output
     if not path.parent.is_dir():
         raise InputError(f"--output {path}: there is no folder {path.parent}")
+    peers = _peers(given.bench)
     model, inputs = model_and_inputs(given)
     if isinstance(model, Graph) and any(v not in model.data for v in model.params):
         model = with_data(model)
@@ -30,9 +32,18 @@ def _report(given: Given) -> int:
     if not isinstance(compiled, CompiledModel):
         raise InputError(f"{given.model} is an estimator with several methods, and a report is of "
                          "one\n  do: nncompile.compile(...).predict.report(path, X) in Python")
-    compiled.report(path, *_arrays(compiled, inputs, given.batch, dict(given.size)))
+    arrays = _arrays(compiled, inputs, given.batch, dict(given.size))
+    write_page(path, compiled, compiled.profile(*arrays), peers=peers)
     print(f"{path}: {path.stat().st_size / 1024:.0f} KiB, opens in any browser")
     return 0
+
+
+def _peers(path: Path | None) -> dict[str, Any] | None:
+    if path is None:
+        return None
+    from nncompile.bench import record
+
+    return record.load(path)
 
 
 def _arrays(compiled: CompiledModel, inputs: list[Any], batch: int, sizes: Mapping[str, int]
@@ -58,7 +69,10 @@ COMMAND = Command(
                read=positive, default=1),
         Option("--size", "a number for each other named size", metavar="T=16", read=size,
                many=True, default=()),
+        Option("--bench", "also show how the model compares with other libraries: what "
+               "nncompile bench --save wrote", metavar="FILE.json", read=Path),
     ), (
         "nncompile report model.py:net -o report.html",
         "nncompile report bert.onnx --batch 8 --size T=128 -o bert.html",
+        "nncompile report model.py:net --bench now.json",
     ))

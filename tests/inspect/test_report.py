@@ -268,6 +268,21 @@ def test_the_command_writes_a_page(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "there is no folder" in capsys.readouterr().err
 
 
+def test_a_page_has_what_a_benchmark_saved(tmp_path: Path) -> None:
+    model, saved, output = tmp_path / "model.py", tmp_path / "now.json", tmp_path / "r.html"
+    model.write_text("from nncompile import nn\nnet = nn.Linear(6, 8)\n")
+    assert main(["bench", f"{model}:net", "--batch", "1", "--vs", "numpy", "--rounds", "1",
+                 "--save", str(saved)]) == 0
+    assert main(["report", f"{model}:net", "-o", str(output), "--bench", str(saved)]) == 0
+    found = re.search(r'id="data">(.*?)</script>', output.read_text())
+    assert found is not None
+    (row,) = json.loads(found.group(1))["peers"]["rows"]
+    assert row["batch"] == row["threads"] == 1
+    measured = json.loads(saved.read_text())["rows"][0]["results"]
+    assert {r["name"]: r["seconds"] for r in row["results"]} == {
+        name: result["median"] for name, result in measured.items()}
+
+
 def test_show_draws_a_stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = tmp_path / "model.ir"
     model.write_text(str(nncompile.trace(blocks(2), "f32[B, 16]")))

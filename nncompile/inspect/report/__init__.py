@@ -12,14 +12,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from ir import Pass
+from ir.records import replace
 from nncompile.backend import Machine, StepCode
 from nncompile.errors import InputError
 from nncompile.importers.names import printable
@@ -57,12 +58,14 @@ class _Compiled(Protocol):
 
 
 def write_page(path: str | PathLike[str], compiled: _Compiled, profile: Profile | None,
-               passes: Sequence[Pass] = DEFAULT_PIPELINE) -> None:
+               passes: Sequence[Pass] = DEFAULT_PIPELINE,
+               peers: Mapping[str, Any] | None = None) -> None:
     """Writes the page of a compiled model; a file that exists is replaced in one step.
 
-    profile: the times that it shows; without any, it shows none.
+    profile: the times that it shows; without any, it shows none. peers: what `nncompile bench`
+    saved of the model beside others.
     """
-    facts = facts_of(compiled, profile, passes)
+    facts = replace(facts_of(compiled, profile, passes), peers=peers)
     replace_file(Path(fspath(path)), page(page_data(facts)).encode())
 
 

@@ -43,7 +43,8 @@ class Facts:
     """All that a report is made of.
 
     codes: of each step. asm: of each kernel. profile and machine: None where nothing is measured.
-    passes: those that ran; their docstrings say what they look for.
+    passes: those that ran; their docstrings say what they look for. peers: what
+    `nncompile bench --save` wrote of the model beside others.
     """
 
     runs: Sequence[PassRun]
@@ -55,6 +56,7 @@ class Facts:
     profile: Profile | None = None
     machine: Machine | None = None
     passes: Sequence[Pass] = field(default_factory=tuple)
+    peers: Mapping[str, Any] | None = None
 
 
 def page_data(facts: Facts) -> Data:
@@ -81,6 +83,7 @@ def page_data(facts: Facts) -> Data:
         "left": [{"pass": left.pass_name, "layer": left.layer, "text": left.text,
                   "value": table.value(left.node.result)} for left in standing(facts.runs)],
         "machine": _machine_data(facts),
+        "peers": None if facts.peers is None else _peers(facts.peers),
         "weights": _weight_bytes(facts.program),
         "notes": list(facts.notes),
         "source": facts.source,
@@ -304,6 +307,20 @@ def _memory(facts: Facts, table: _Nodes) -> Data:
     return {"slots": [{"name": str(place), "size": str(size), "bytes":
                        None if sizes is None else 4 * evaluate_dim(size, sizes)}
                       for place, size in program.buffers.items()], "spans": spans}
+
+
+def _peers(saved: Mapping[str, Any]) -> Data:
+    """The times of a call, of each contender in each row of a benchmark."""
+    def result(name: str, found: Mapping[str, Any]) -> Data:
+        p50 = found.get("quantiles", {}).get("p50", {})
+        return {"name": name, "note": found.get("note", ""), "seconds": found.get("median"),
+                "low": p50.get("low"), "high": p50.get("high")}
+
+    return {"machine": saved["machine"], "title": saved["title"],
+            "scenario": saved["scenario"], "versions": saved["versions"],
+            "rows": [{"batch": row["batch"], "threads": row["threads"], "busy": row["busy"],
+                      "results": [result(*each) for each in row["results"].items()]}
+                     for row in saved["rows"]]}
 
 
 def _machine_data(facts: Facts) -> Data | None:

@@ -36,7 +36,7 @@ const size = bytes => scaled(bytes, ["B", "KiB", "MiB", "GiB"], 1024);
 const flops = count => scaled(count, ["FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP"]);
 const rate = perSecond => scaled(perSecond, ["FLOP/s", "kFLOP/s", "MFLOP/s", "GFLOP/s", "TFLOP/s"]);
 const percent = share => share > 0 && share < 0.01 ? "< 1 %" : `${Math.round(100 * share)} %`;
-const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
+const plural = (count, word) => `${count} ${word}${count === 1 ? "" : /(s|ch)$/.test(word) ? "es" : "s"}`;
 const familyClass = family => family === "view" || family === "load" ? `${family}-op` : family;
 const shortened = (text, room) => text.length <= room ? text : text.slice(0, room - 1) + "…";
 
@@ -155,7 +155,7 @@ function drawSummary() {
   if (timed) words.push(...timeInWords());
   $("words").textContent = words.join(" ");
   const tiles = [["Traced → steps", `${traced} → ${data.steps.length}`,
-                  plural(data.stages.filter(s => s.seconds).length, "pass").replace("passs", "passes")]];
+                  plural(data.stages.length - 1, "pass")]];
   if (timed) {
     const work = data.steps.reduce((sum, step) => sum + step.flops, 0);
     const sizes = Object.entries(data.sizes).map(([name, n]) => `${name} = ${n}`).join(", ");
@@ -317,6 +317,36 @@ function drawRoofline() {
          + "that its data come from."));
 }
 
+// -- other libraries ------------------------------------------------------------------------------
+
+function drawPeers() {
+  const peers = data.peers;
+  if (!peers) return;
+  $("peers").hidden = false;
+  const versions = Object.entries(peers.versions).map(pair => pair.join(" ")).join(", ");
+  $("peers-about").textContent = `${peers.title} on ${peers.machine}, timed by nncompile bench, `
+    + `scenario ${peers.scenario}: the median time of a call, after outputs were compared with float64. ${versions}.`;
+  $("peers-list").append(...peers.rows.map(row => {
+    const own = row.results.find(result => result.name === "nncompile")?.seconds;
+    const slowest = Math.max(...row.results.map(result => result.seconds ?? 0));
+    return html("table", {},
+      html("caption", {class: "quiet"}, `batch ${row.batch}, ${plural(row.threads, "thread")}`
+           + (row.busy > 0.1 ? `; others used ${row.busy.toFixed(1)} CPUs` : "")),
+      html("thead", {}, html("tr", {}, ["", "Call", "Of ours", ""].map((name, i) =>
+        html("th", {scope: "col", class: i === 1 || i === 2 ? "number" : null}, name)))),
+      html("tbody", {}, row.results.map(({name, note, seconds, low, high}) => {
+        if (!seconds) return html("tr", {}, html("td", {}, name), html("td", {colspan: "3", class: "quiet"}, note));
+        const meter = html("span", {class: name === "nncompile" ? "product" : "view-op"});
+        meter.style.width = `${100 * seconds / slowest}%`;
+        return html("tr", {class: name === "nncompile" ? "own" : null},
+          html("td", {}, name),
+          html("td", {class: "number", title: low ? `p50 between ${time(low)} and ${time(high)}` : null}, time(seconds)),
+          html("td", {class: "number"}, own ? (seconds / own).toFixed(2) : "–"),
+          html("td", {}, html("div", {class: "meter"}, meter)));
+      })));
+  }));
+}
+
 // -- the pass -------------------------------------------------------------------------------------
 
 function drawStage() {
@@ -330,7 +360,7 @@ function drawStage() {
   const before = stages[state.stage - 1];
   const parts = [html("h3", {}, stage.name), " ", html("span", {class: "quiet"},
     before ? `${before.nodes.length} → ${plural(stage.nodes.length, "node")} · ${(stage.seconds * 1e3).toFixed(1)} ms · `
-             + `${state.stage} of ${stages.length - 1} passes that changed something`
+             + `${state.stage} of ${plural(stages.length - 1, "pass")} that changed something`
            : `${plural(stage.nodes.length, "node")}: the model as it was traced. `
              + `${stages.length - 1} of ${data.stages.length - 1} passes found something to change.`)];
   if (stage.rules.length) {
@@ -690,7 +720,7 @@ function matches(node) {
 function search() {
   state.query = $("query").value.trim().toLowerCase();
   const found = state.query ? stages[state.stage].nodes.map(i => data.nodes[i]).filter(matches) : [];
-  $("found").textContent = state.query ? plural(found.length, "match").replace("matchs", "matches") : "";
+  $("found").textContent = state.query ? plural(found.length, "match") : "";
   $("results").hidden = found.length === 0;
   $("results").replaceChildren(...found.slice(0, 50).map(node => html("li", {},
     html("button", {type: "button", onclick: () => choose(node.value, true)},
@@ -801,6 +831,7 @@ function listen() {
 
 drawSummary();
 drawTime();
+drawPeers();
 drawLegend();
 drawLeft();
 drawMemory();
