@@ -15,10 +15,10 @@ from ir.ops import OPS, split_then
 from ir.printer import name_values
 from ir.types import Error
 from nncompile.extras import import_extra
-from nncompile.inspect.sections import Section, numbered_layer, sections_of
+from nncompile.inspect.sections import Section, block_names, sections_of
 
 _BOX, _SMALL, _PILL = 46.0, 24.0, 20.0           # heights
-_CHARACTER = 7.3                                 # the width of a character of a label
+_CHARACTER, _SMALL_CHARACTER = 7.3, 6.7          # widths of a character of a label
 _WIDEST = 260.0
 _GAP = 40.0                                      # between sections
 _MARGIN = 16.0
@@ -130,17 +130,23 @@ _Edges = tuple[tuple[int, int], ...]
 def _looks(block: Block, at_load: frozenset[Value]) -> tuple[_Sizes, _Edges]:
     """What decides where the boxes are: their sizes and their edges."""
     number = {v: i for i, v in enumerate([*(n.result for n in block.nodes), *block.reads])}
-    sizes = [_size(node, at_load) for node in block.nodes] + [(64.0, _PILL)] * len(block.reads)
+    sizes = [_size(node, at_load) for node in block.nodes] + [
+        (_pill_width(value), _PILL) for value in block.reads]
     edges = [(number[o], number[node.result]) for node in block.nodes
              for o in dict.fromkeys(node.inputs) if isinstance(o, Value) and o in number]
     return tuple(sizes), tuple(edges)
+
+
+def _pill_width(value: Value) -> float:
+    """Room for the name of an input; that of a result is a number."""
+    return min(150.0, max(64.0, len(value.name) * _SMALL_CHARACTER + 34))
 
 
 def _size(node: Node, at_load: frozenset[Value]) -> tuple[float, float]:
     small = family_of(node, at_load) in ("view", "load")
     longest = (len(f"{node.op}  {node.result.type}") if small
                else max(len(title_of(node)) + 1, len(str(node.result.type))))
-    width = min(_WIDEST, max(70.0, longest * _CHARACTER * (0.9 if small else 1.0) + 24))
+    width = min(_WIDEST, max(70.0, longest * (_SMALL_CHARACTER if small else _CHARACTER) + 24))
     return round(width), _SMALL if small else _BOX
 
 
@@ -209,7 +215,7 @@ def to_svg(graph: Graph) -> str:
 def about_blocks(section: Drawn) -> str:
     """Returns what a section of equal blocks is called: `layer.0 and 11 like it, 20 nodes each`."""
     first = section.blocks[0].nodes
-    named = next(filter(None, map(numbered_layer, first)), "a block")
+    named = block_names([block.nodes for block in section.blocks])[0] or "a block"
     return f"{named} and {len(section.blocks) - 1} like it, {len(first)} nodes each"
 
 
@@ -222,8 +228,9 @@ def _drawn_block(section: Drawn, names: Mapping[Value, str], at_load: frozenset[
         left, top = box.x - box.width / 2, box.y - box.height / 2
         shape = f'x="{left:g}" y="{top:g}" width="{box.width:g}" height="{box.height:g}"'
         if isinstance(what, Value):
+            name = shortened(names.get(what, "%?"), int((box.width - 12) / _SMALL_CHARACTER))
             parts += [f'<rect class="box" {shape} rx="{box.height / 2:g}"/>',
-                      _text(box.x, box.y + 4, names.get(what, "%?"), "type", "middle")]
+                      _text(box.x, box.y + 4, name, "type", "middle")]
             continue
         parts += _drawn_node(what, box, shape, names, family_of(what, at_load), what.result in
                              outputs)
@@ -241,7 +248,8 @@ def _drawn_node(node: Node, box: Box, shape: str, names: Mapping[Value, str], fa
              f'<rect class="box" {shape} rx="5"{bold}/>',
              f'<rect class="{family}" x="{left:g}" y="{top:g}" width="5" height="{box.height:g}"/>']
     if box.height == _SMALL:
-        parts.append(_text(left + 12, top + 16, f"{node.op}  {node.result.type}", "type"))
+        text = shortened(f"{node.op}  {node.result.type}", int((box.width - 18) / _SMALL_CHARACTER))
+        parts.append(_text(left + 12, top + 16, text, "type"))
     else:
         parts += [_text(left + 12, top + 19, shortened(title_of(node), room)),
                   _text(left + 12, top + 36, shortened(str(node.result.type), room), "type")]

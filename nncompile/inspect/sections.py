@@ -7,9 +7,11 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from ir.graph import Graph, Node, Operand, Value
+from nncompile.inspect.layers import path_of
 
 _SMALLEST = 3                         # nodes of a block that is worth folding
 _LONGEST = 400                        # nodes of a block; the time of the search grows with it
+_PARTS = re.compile(r"([./])")
 _NUMBERED = re.compile(r"^[^ ,]*?\b[0-9]+(?=[./ ,]|$)")     # "layer.3" of "layer.3.norm LayerNorm"
 
 
@@ -45,6 +47,22 @@ def sections_of(graph: Graph) -> list[Section]:
     wiring = [tuple(numbers.get(o, -1) if isinstance(o, Value) else -1 for o in node.inputs)
               for node in graph.nodes]
     return _split(kinds, layers, wiring, 0, len(kinds))
+
+
+def block_names(blocks: Sequence[Sequence[Node]]) -> list[str]:
+    """Returns what each of several equal blocks is called: `layer.0`, `layer.1`, ...
+
+    That is the path of a layer in it up to the number that is another one in the next block; ""
+    for each where no layer says it.
+    """
+    for same in zip(*blocks, strict=True):
+        paths = [_PARTS.split(path_of(node)) for node in same]
+        if len({len(parts) for parts in paths}) > 1:
+            continue
+        odd = (i for i, parts in enumerate(zip(*paths, strict=True)) if len({*parts}) > 1)
+        if (first := next(odd, None)) is not None and all(p[first].isdigit() for p in paths):
+            return ["".join(parts[:first + 1]) for parts in paths]
+    return [""] * len(blocks)
 
 
 def numbered_layer(node: Node) -> str:

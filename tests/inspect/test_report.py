@@ -20,7 +20,7 @@ from nncompile.backend import Machine
 from nncompile.cli import main
 from nncompile.inspect.report import facts_of, page, page_data
 from nncompile.inspect.roofline import bound_of, costs_of, level_of
-from nncompile.inspect.sections import sections_of
+from nncompile.inspect.sections import block_names, sections_of
 from tests.inspect.models import HOSTILE, blocks, hostile
 
 pytest.importorskip("graphlay", reason="graphlay is not installed: it places the nodes of a graph")
@@ -60,6 +60,20 @@ def test_blocks_that_refer_to_other_places_are_not_equal() -> None:
     }"""
     assert [s.times for s in sections_of(ir.parse(text.replace("%REST", "%3")))] == [2]
     assert [s.times for s in sections_of(ir.parse(text.replace("%REST", "%1")))] == [1]
+
+
+@pytest.mark.parametrize(("paths", "names"), [
+    (("layer.0.fc Linear", "layer.1.fc Linear"), ["layer.0", "layer.1"]),
+    (("/m.0/layer.3/fc/MatMul", "/m.0/layer.4/fc/MatMul"), ["/m.0/layer.3", "/m.0/layer.4"]),
+    (("fc Linear", "fc Linear"), ["", ""]), (("a Linear", "b Linear"), ["", ""]),
+    (("", ""), ["", ""]),
+    (("0 Linear", "a.1 Linear"), ["", ""]),
+])
+def test_blocks_are_called_by_the_number_that_differs(paths: tuple[str, str], names: list[str]
+                                                      ) -> None:
+    x = ir.Builder().declare("input", "x", ir.parse_type("f32[3]"))
+    blocks_ = [[ir.Node(x, "exp", (x,), {}, ir.Where(path))] for path in paths]
+    assert block_names(blocks_) == names
 
 
 @pytest.mark.parametrize("nodes", [0, 1, 5])

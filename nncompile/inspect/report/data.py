@@ -27,6 +27,7 @@ from nncompile.inspect.roofline import (
     level_of,
     peak,
 )
+from nncompile.inspect.sections import block_names
 from nncompile.inspect.stages import PassRun
 from nncompile.schedule import Program, Step
 from nncompile.schedule.cost import table_bytes
@@ -73,7 +74,7 @@ def page_data(facts: Facts) -> Data:
         "states": [len(last.states), sum(_bytes(v) for v in last.states)],
         "outputs": [str(v.type) for v in last.returned],
         "sizes": dict(facts.profile.sizes) if facts.profile else {},
-        "wall": facts.profile.wall if facts.profile else None,
+        "wall": facts.profile.wall - facts.profile.waiting if facts.profile else None,
         "families": FAMILIES,
         "stages": stages,
         "pictures": [_picture_data(picture) for picture in pictures.values()],
@@ -156,6 +157,7 @@ def _drawn(graph: Graph, table: _Nodes, pictures: dict[Any, Picture]) -> Data:
         number = next(i for i, p in enumerate(pictures.values()) if p is section.picture)
         sections.append({
             "picture": number,
+            "names": block_names([block.nodes for block in section.blocks]),
             "blocks": [[table.node(node, at_load) for node in block.nodes]
                        for block in section.blocks],
             "pills": [[table.value(value) for value in block.reads] for block in section.blocks]})

@@ -38,6 +38,7 @@ const rate = perSecond => scaled(perSecond, ["FLOP/s", "kFLOP/s", "MFLOP/s", "GF
 const percent = share => share > 0 && share < 0.01 ? "< 1 %" : `${Math.round(100 * share)} %`;
 const plural = (count, word) => `${count} ${word}${count === 1 ? "" : /(s|ch)$/.test(word) ? "es" : "s"}`;
 const familyClass = family => family === "view" || family === "load" ? `${family}-op` : family;
+const ending = (text, room) => text.length <= room ? text : "…" + text.slice(1 - room);   // of a path
 const shortened = (text, room) => text.length <= room ? text : text.slice(0, room - 1) + "…";
 
 function onKey(action) {                          // of elements that act like buttons
@@ -85,13 +86,7 @@ function changes(stage, other) {                  // values whose node is not th
   return found;
 }
 
-function layerName(block) {                       // what a block is called
-  for (const node of block) {
-    const found = /^[^ ,]*?\b[0-9]+(?=[./ ,]|$)/.exec(data.nodes[node].layer);
-    if (found) return found[0];
-  }
-  return "block";
-}
+const blockName = (section, number) => section.names[number] || "block";
 
 // -- the state of the page ------------------------------------------------------------------------
 
@@ -219,7 +214,7 @@ function drawTime() {
          })),
     html("ul", {class: "key"}, sorted.map(([family, seconds]) =>
       html("li", {}, html("span", {class: `dot ${familyClass(family)}`}),
-           `${data.families[family]} ${percent(seconds / total)}`))));
+           `${family === "view" ? "copies" : data.families[family]} ${percent(seconds / total)}`))));
   drawLayers();
   if (data.machine && !data.machine.exceeded) drawRoofline();
   else $("roofline").remove();
@@ -506,7 +501,7 @@ function foldedBox(section, s, middle, top, changed, kind) {
   const about = [`${section.blocks[0].length} nodes each`];
   if (seconds) about.push(time(seconds), percent(seconds / total));
   if (touched) about.push(`${kind === "new" ? "+" : "−"} ${touched} changed`);
-  const title = `▸ ${section.blocks.length} equal blocks: ${layerName(section.blocks[0])} …`;
+  const title = `▸ ${section.blocks.length} equal blocks: ${ending(blockName(section, 0), 18)} …`;
   const left = middle - FOLD.width / 2;
   return svg("g", {class: "fold", tabindex: "0", role: "button", "data-key": `fold${s}`,
                    "aria-label": `Open ${title.slice(2)} ${about.join(", ")}`, "aria-expanded": "false",
@@ -533,7 +528,7 @@ function frame(section, s, number, left, top, picture) {
   return svg("g", {},
     svg("rect", {class: "frame", x, y: top, width, height: picture.height + HEADER + 22, rx: 8}),
     svg("text", {class: "note", x: x + 10, y: top + 21},
-        shortened(`${layerName(section.blocks[number])}: ${number + 1} of ${count} equal blocks`, Math.floor((width - 130) / 6.8))),
+        shortened(`${blockName(section, number)}: ${number + 1} of ${count} equal blocks`, Math.floor((width - 130) / 6.8))),
     button("‹", end - 116, 26, "The block before", "back", move(-1)),
     button("›", end - 86, 26, "The next block", "on", move(1)),
     button("close", end - 56, 50, "Fold the equal blocks", "close", close));
@@ -550,7 +545,7 @@ function nodeBox(node, [x, y, width, height], stage, changed, kind) {
   const act = () => show({chosen: node.value});
   const inside = [svg("rect", {class: "shape", x: left, y: top, width, height, rx: 5}),
     svg("rect", {class: familyClass(node.family), x: left, y: top, width: 5, height, rx: 2})];
-  if (small) inside.push(svg("text", {class: "type", x: left + 12, y: top + 16}, `${node.op}  ${type}`));
+  if (small) inside.push(svg("text", {class: "type", x: left + 12, y: top + 16}, shortened(`${node.op}  ${type}`, Math.floor((width - 18) / 6.7))));
   else {
     inside.push(svg("text", {x: left + 12, y: top + 19}, shortened(node.title, room)),
                 svg("text", {class: "type", x: left + 12, y: top + 35}, shortened(type, room)));
@@ -573,7 +568,7 @@ function pill(value, [x, y, width, height], stage) {
                    "aria-label": `${data.values[value][0]} from above`, onclick: go, onkeydown: onKey(go)},
     svg("title", {}, `${data.values[value].join(": ")}${known ? "" : ", an input"}`),
     svg("rect", {x: x - width / 2, y: y - height / 2, width, height, rx: height / 2}),
-    svg("text", {x, y: y + 4, "text-anchor": "middle"}, shortened(data.values[value][0], 9)));
+    svg("text", {x, y: y + 4, "text-anchor": "middle"}, shortened(data.values[value][0], Math.floor((width - 12) / 6.7))));
 }
 
 function nodeKey(event, node, stage, act) {
