@@ -6,7 +6,6 @@ on the same types, with the same operands from inside of the block.
 """
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
@@ -20,7 +19,10 @@ _NUMBER = re.compile(r"\d+")
 
 def shown(text: str) -> str:
     """Returns a name as text that a terminal takes for nothing else."""
-    return text if text.isprintable() else json.dumps(text)
+    if text.isprintable():
+        return text
+    import json  # which few names need
+    return json.dumps(text)
 
 
 def path_of(node: Node) -> str:
