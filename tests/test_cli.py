@@ -16,7 +16,7 @@ import pytest
 import ir
 import nncompile
 from nncompile.cli import main
-from nncompile.cli.parser import COMMANDS, parser
+from nncompile.cli.parser import COMMANDS, parse
 from nncompile.modelfile import guessed_inputs, load_model
 
 MODEL = '''\
@@ -499,7 +499,27 @@ def test_a_wrong_command_line_is_status_2(argv: list[str],
     with pytest.raises(SystemExit) as caught:
         main(argv)
     assert caught.value.code == 2
-    assert "usage: nncompile" in capsys.readouterr().err
+    assert "Usage: nncompile" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("words", "expected"), [
+    ("nncompile ", {"show", "report", "run", "bench", "cache", "hw"}),
+    ("nncompile cache ", {"info", "list", "verify", "clear"}),
+    ("nncompile bench --scenario th", {"throughput"}),
+    ("nncompile run --wei", {"--weights"}),
+])
+def test_a_shell_completes(words: str, expected: set[str]) -> None:
+    begin, _, last = words.rpartition(" ")
+    done = subprocess.run([sys.executable, "-m", "nncompile"], capture_output=True, text=True,
+                          env={**os.environ, "_NNCOMPILE_COMPLETE": "bash_complete",
+                               "COMP_WORDS": words, "COMP_CWORD": str(len(begin.split()))})
+    assert {line.partition(",")[2] for line in done.stdout.splitlines()} == expected, last
+
+
+def test_an_option_with_several_values(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    given = parse(["show", f"{file}:net", "--diff", "traced", "fused", "--depth", "1"])
+    assert list(given.diff) == ["traced", "fused"] and given.model == f"{file}:net"
+    assert parse(["show", f"{file}:net"]).diff is None
 
 
 def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
@@ -519,7 +539,7 @@ def test_the_examples_of_a_command_are_in_its_help_and_can_be_parsed(
     for line in command.examples:
         assert line in shown
         words = shlex.split(re.sub("   .*", "", line))         # three spaces begin a comment
-        given = parser().parse_args(words[words.index("nncompile") + 1:])
+        given = parse(words[words.index("nncompile") + 1:])
         assert given.command is command
 
 

@@ -30,6 +30,7 @@ from typing import Any
 import pytest
 
 from nncompile import cli
+from nncompile.cli.parser import COMMANDS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "ir/README.md",
@@ -203,8 +204,6 @@ def test_the_site_builds_and_fetches_nothing(tmp_path: Path) -> None:
 
 def test_the_page_of_the_command_line_has_every_option() -> None:
     page = (ROOT / "docs/reference/command-line.md").read_text()
-    commands, = (a.choices for a in cli.parser()._actions if isinstance(a.choices, dict))
-    options = {option for command in commands.values() for action in command._actions
-               for option in action.option_strings if option.startswith("--")}
-    assert [name for name in commands if f"\n## nncompile {name}\n" not in page] == []
+    options = {option.name for command in COMMANDS for option in command.options}
+    assert [c.name for c in COMMANDS if f"\n## nncompile {c.name}\n" not in page] == []
     assert [option for option in options if option not in page] == []

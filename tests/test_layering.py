@@ -105,11 +105,16 @@ def test_ir_is_usable_by_itself(statement: str) -> None:
     "import nncompile",
     "from nncompile import nn; import nncompile.nn.functional",
     "import nncompile; model = nncompile.nn.Linear(3, 2); nncompile.trace(model, 'f32[B, 3]')",
-    "import nncompile.cli; nncompile.cli.parser()",
+    "import nncompile.cli; nncompile.cli.parser.program()",
 ])
 def test_only_compiling_loads_a_code_generator(statement: str) -> None:
     assert loaded_by(statement).isdisjoint(
-        {"numba", "llvmlite", "torch", "onnx", "onnxruntime", "scipy", "sklearn"})
+        {"numba", "llvmlite", "torch", "onnx", "onnxruntime", "scipy", "sklearn", "rich"})
+
+
+def test_only_the_command_line_loads_its_parser() -> None:
+    assert loaded_by("import nncompile, nncompile.nn, nncompile.bench").isdisjoint(
+        {"click", "rich"})
 
 
 def loaded_by(statement: str) -> set[str]:

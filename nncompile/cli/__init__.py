@@ -6,8 +6,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from nncompile.cli.command import Given
-from nncompile.cli.parser import parser
+from nncompile.cli.parser import parse
 from nncompile.errors import Error
 
 
@@ -17,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     It is 0, or 1 after an error, which is printed on stderr. The parser exits with 2 where the
     command line is wrong.
     """
-    given = parser().parse_args(argv, Given())
+    given = parse(argv)
     try:
         status: int = given.command.run(given)
         sys.stdout.flush()
@@ -27,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        if getattr(given, "debug", False):
+        if given.debug:
             raise
         print(f"nncompile: error: {_message(error)}", file=sys.stderr)
         return 1

@@ -4,20 +4,25 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-_QUIET, _OFTEN, _BAR = 1.0, 0.1, 20      # seconds before the first line, between two; characters
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+_QUIET, _OFTEN = 1.0, 0.1                # seconds before the first line, and between two
 
 
 class Progress:
     """Counts steps and shows the line on stderr, if that is a terminal, from the first second on.
 
-    total: about how many steps there are.
+    total: about how many steps there are. Only a step draws the line: a thread that did would
+    take time from what is measured.
     """
 
     def __init__(self, total: int) -> None:
         self.total, self.done = max(total, 1), 0
         self.begin = self.last = time.monotonic()
-        self.shown = False
+        self.bar: Bar | None = None
 
     def step(self, what: str) -> None:
         """Says that the step before is done, and what is next."""
@@ -25,18 +30,21 @@ class Progress:
         now = time.monotonic()
         if not sys.stderr.isatty() or now - self.begin < _QUIET or now - self.last < _OFTEN:
             return
-        self.last, self.shown = now, True
+        self.last = now
+        if self.bar is None:
+            self.bar = _bar()
+            self.bar.add_task("", total=self.total, left="")
+            self.bar.start()
         share = min(self.done / self.total, 0.99)
-        left = (now - self.begin) * (1 / share - 1)
-        bar = "#" * round(_BAR * share)
-        line = f"[{bar:<{_BAR}}] {100 * share:3.0f} %, {_duration(left)} left: {what}"
-        print(f"\r\x1b[K{line[:79]}", end="", file=sys.stderr, flush=True)
+        self.bar.update(self.bar.task_ids[0], completed=share * self.total, description=what,
+                        left=_duration((now - self.begin) * (1 / share - 1)))
+        self.bar.refresh()
 
     def clear(self) -> None:
         """Takes the line away, so that something else can be printed."""
-        if self.shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-            self.shown = False
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
 
     def __enter__(self) -> Progress:
         return self
@@ -44,6 +52,16 @@ class Progress:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  traceback: TracebackType | None) -> None:
         self.clear()
+
+
+def _bar() -> Bar:
+    from rich.console import Console
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    return Bar(BarColumn(20), TaskProgressColumn(), TextColumn("{task.fields[left]} left"),
+               TextColumn("{task.description}", markup=False), console=Console(stderr=True),
+               auto_refresh=False, transient=True)
 
 
 def _duration(seconds: float) -> str:
