@@ -550,6 +550,29 @@ def apply(name: str, *operands: Core | float, **attrs: Any) -> Any:
     return result
 
 
+def wants_gradient(*operands: Any) -> bool:
+    """Returns whether somebody may ask for a gradient by one of the operands.
+
+    Then a function may be composed of other ops than otherwise, whose gradients are right where
+    those of the shorter composition are not: at ties, kinks and poles.
+    """
+    dispatcher = current.get()
+    if not grad_enabled.get():
+        return False
+    if dispatcher.records:
+        return dispatcher.differentiates
+    return any([isinstance(o, Core) and o.requires_grad for o in operands])
+
+
+def guarded(taken: Any, x: Any, otherwise: float) -> Any:
+    """Returns x where its function is taken, for a `where` behind it.
+
+    A gradient of 0 for what is not taken is NaN if the function has none there, or an infinite one;
+    so in place of it there is a number at which it has one. Without gradients it is x itself.
+    """
+    return apply("where", taken, x, otherwise) if wants_gradient(x) else x
+
+
 def operand(name: str, given: Any) -> Any:
     """Returns an Array, or a number, which takes the dtype of the arrays beside it.
 

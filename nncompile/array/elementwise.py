@@ -14,7 +14,17 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from ir import DTYPES, Error, same
-from nncompile.array.core import Core, apply, as_array, floating, in_type, operand, together
+from nncompile.array.core import (
+    Core,
+    apply,
+    as_array,
+    floating,
+    guarded,
+    in_type,
+    operand,
+    together,
+    wants_gradient,
+)
 from nncompile.array.dtypes import DEFAULT_FLOAT, Scalar, category, converted, result_type
 
 _A = TypeVar("_A", bound=Core)
@@ -128,6 +138,9 @@ def _ignoring_nan(op: str) -> Callable[[_A, Any], _A]:
     """Makes the method for a maximum or minimum that is NaN only where both operands are."""
     def method(x: _A, other: Any) -> _A:
         a, b = _in_one_type(f"f{op[:3]}", x, other)
+        if a.is_floating_point() and wants_gradient(a, b):       # of equal ones all goes to a
+            first = apply("ge" if op == "maximum" else "le", a, b)
+            return apply("where", apply("logical_or", first, apply("isnan", b)), a, b)
         result = getattr(a, op)(b)
         if not a.is_floating_point():
             return result
@@ -210,8 +223,15 @@ def bounded(x: _A, low: Any, high: Any) -> _A:
     result, *_ = (in_type(o, dtype) for o in operands)
     of_bools = {"maximum": "logical_or", "minimum": "logical_and"} if dtype == "bool" else {}
     for op, bound in ("maximum", low), ("minimum", high):
-        if bound is not None:
-            limit = in_type(operand("clamp", bound), dtype)
+        if bound is None:
+            continue
+        limit = in_type(operand("clamp", bound), dtype)
+        if isinstance(limit, Core) and category(dtype) == 2 and wants_gradient(result, limit):
+            # At the bound all goes to x, and not a half of it.
+            beyond = apply("lt" if op == "maximum" else "gt", result, limit)
+            beyond = apply("logical_or", beyond, apply("isnan", limit))
+            result = apply("where", beyond, limit, result)
+        else:
             result = apply(of_bools.get(op, op), result, limit)
     return result
 
@@ -302,6 +322,11 @@ class Elementwise(Core):
         a, b = _in_one_type("fmod", self, other)
         if a.type.dtype == "bool":
             raise Error(f"fmod takes numbers, not {_listed([self, operand('fmod', other)])}")
+        if a.is_floating_point() and wants_gradient(a, b):       # copysign and abs have 0 at 0
+            below = apply("lt", a, 0.0)
+            size = apply("where", apply("lt", b, 0.0), apply("neg", b), b)
+            rest = apply("remainder", apply("where", below, apply("neg", a), a), size)
+            return apply("where", below, apply("neg", rest), rest)
         if a.is_floating_point():
             return apply("copysign", apply("remainder", apply("abs", a), apply("abs", b)), a)
         rest = apply("remainder", a, b)              # of b's sign, if it is not 0
@@ -443,14 +468,18 @@ class Elementwise(Core):
         function", GPU Computing Gems (2011), and are as accurate in float64 as in float32.
         """
         x = floating("erfinv", self)
-        a = apply("abs", x)
+        below = apply("lt", x, 0.0) if wants_gradient(x) else None
+        # abs and copysign would make the gradient 0 at 0.
+        a = apply("abs", x) if below is None else apply("where", below, apply("neg", x), x)
         above = apply("sub", 1.0, a)
         w = apply("neg", apply("add", apply("log", above), apply("log1p", a)))
         middle = _polynomial(apply("sub", w, 2.5), _ERFINV_MIDDLE)
-        tail = _polynomial(apply("sub", apply("sqrt", w), 3.0), _ERFINV_TAIL)
+        far_out = guarded(apply("logical_not", apply("lt", w, 5.0)), w, 5.0)
+        tail = _polynomial(apply("sub", apply("sqrt", far_out), 3.0), _ERFINV_TAIL)
         y = apply("mul", apply("where", apply("lt", w, 5.0), middle, tail), a)
         # Beyond float32: from erfc(y) = exp(-y^2) / (y sqrt(pi)), nearly.
-        end = apply("sub", w, apply("mul", apply("log", apply("mul", w, math.pi)), 0.5))
+        outer = guarded(apply("gt", w, 16.0), w, 16.0)
+        end = apply("sub", outer, apply("mul", apply("log", apply("mul", outer, math.pi)), 0.5))
         y = apply("where", apply("gt", w, 16.0), apply("sqrt", end), y)
         for _ in range(3):
             near = apply("sub", apply("erf", y), a)
@@ -461,6 +490,8 @@ class Elementwise(Core):
             step = apply("div", step, apply("add", apply("mul", y, step), 1.0))
             y = apply("sub", y, step)
         y = apply("where", apply("eq", a, 1.0), math.inf, y)
+        if below is not None:
+            return apply("where", below, apply("neg", y), y)
         return apply("copysign", y, x)
 
     def lgamma(self) -> Self:
@@ -479,6 +510,10 @@ class Elementwise(Core):
         Integers and bools as float32.
         """
         x, y = _in_one_type("xlogy", self, other, DEFAULT_FLOAT)
+        if wants_gradient(x, y):                 # by x it is log(y), at x = 0 too
+            pole = apply("logical_or", apply("le", y, 0.0), apply("eq", y, math.inf))
+            pole = apply("logical_and", apply("eq", x, 0.0), pole)
+            return apply("mul", x, apply("log", apply("where", pole, 1.0, y)))
         product = apply("mul", apply("log", y), x)
         zero = apply("logical_and", apply("eq", x, 0.0), apply("logical_not", apply("isnan", y)))
         return apply("where", zero, 0.0, product)

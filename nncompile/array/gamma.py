@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from nncompile.array.core import Core, apply, floating
+from nncompile.array.core import Core, apply, floating, guarded
 
 _A = TypeVar("_A", bound=Core)
 
@@ -44,7 +44,8 @@ def _lgamma(x: _A) -> _A:
     negative = apply("lt", x, 0.0)
     positive = apply("where", negative, apply("sub", 1.0, x), x)
     value = _lgamma_above(positive)
-    sine = apply("sin", apply("mul", apply("abs", _past_integer(x)), math.pi))
+    inner = guarded(negative, x, 0.25)
+    sine = apply("sin", apply("mul", apply("abs", _past_integer(inner)), math.pi))
     reflected = apply("sub", apply("sub", math.log(math.pi), apply("log", sine)), value)
     value = apply("where", negative, reflected, value)
     infinite = apply("eq", apply("abs", x), math.inf)
@@ -69,7 +70,7 @@ def _digamma(x: _A) -> _A:
     negative = apply("lt", x, 0.0)
     positive = apply("where", negative, apply("sub", 1.0, x), x)
     value = _digamma_above(positive)
-    angle = apply("mul", _past_integer(x), math.pi)
+    angle = apply("mul", _past_integer(guarded(negative, x, 0.25)), math.pi)
     cotangent = apply("div", apply("cos", angle), apply("sin", angle))
     reflected = apply("sub", value, apply("mul", cotangent, math.pi))
     pole = apply("logical_and", negative, apply("eq", angle, 0.0))

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self, TypeVar
 import numpy as np
 
 from ir import DimExpr, Error, product, same
-from nncompile.array.core import Axes, Core, DType, apply, floating
+from nncompile.array.core import Axes, Core, DType, apply, floating, wants_gradient
 from nncompile.array.dispatch import current
 from nncompile.array.dtypes import Scalar, name_of
 from nncompile.array.elementwise import power, root
@@ -333,9 +333,16 @@ def _vector_norm(x: _A, p: float, axes: tuple[int, ...], keep: bool) -> _A:
         return root(reduced("sum", apply("mul", x, x)))
     if p == inf or p == -inf:
         return reduced("max" if p > 0 else "min", x.abs())
+    if p == 0 and wants_gradient(x):             # the gradient is 0, but there is one
+        return reduced("sum", apply("where", apply("isnan", x), 1.0, x.sign().abs()))
     if p == 0:
         return reduced("sum", x.ne(0)._cast(x.type.dtype))
     if p == 1:
         return reduced("sum", x.abs())
+    if p < 1 and wants_gradient(x):              # the power's is infinite at 0, where torch has 0
+        zero = apply("eq", x, 0.0)
+        powers = power(apply("where", zero, 1.0, x.abs()), p)
+        total = reduced("sum", apply("where", zero, 0.0 if p > 0 else inf, powers))
+        return power(total, 1 / p)
     total = reduced("sum", power(x.abs(), p))
     return root(total, p) if p > 1 else power(total, 1 / p)

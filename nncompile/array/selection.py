@@ -80,6 +80,8 @@ class Selection(Known):
         prepend, append: arrays that are joined to this one first.
         """
         axis = axis_of(self._type, dim)
+        if n == 0:
+            return self._apart()
         parts = arrays("diff", *(a for a in (prepend, self, append) if a is not None))
         dtype = result_type(parts)
         x = apply("concat", *(part._cast(dtype) for part in parts), axis=axis)
