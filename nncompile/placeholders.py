@@ -39,7 +39,6 @@ REASONS = {
     "SparseAdam": "sparse arrays",
     "Muon": "arithmetic in bfloat16",
     "optim.": "steps of lists of arrays: the optimizers' classes are there",
-    "GradScaler": "half precision",
     "autograd.profiler kineto Profiler": "profiling: a compiled model has profile(x)",
     "_backward_hook backward_pre_hook": "hooks of modules on the way back: arrays have "
                                         "register_hook",
@@ -231,6 +230,14 @@ LATE = {
     "nn.losses": "nn.modules.loss._Loss nn.modules.loss._WeightedLoss",
     "array.seeded": "Generator",
     "autograd.variable": "autograd.Variable",
+    "autograd.checking": """
+        autograd.gradcheck autograd.gradgradcheck autograd.gradcheck.gradcheck
+        autograd.gradcheck.gradgradcheck autograd.gradcheck.GradcheckError
+    """,
+    "optim.scaler": """
+        GradScaler amp.GradScaler amp.grad_scaler.GradScaler cuda.amp.GradScaler
+        cuda.amp.grad_scaler.GradScaler cpu.amp.GradScaler cpu.amp.grad_scaler.GradScaler
+    """,
     "distributions.compound": """
         distributions.relaxed_bernoulli.LogitRelaxedBernoulli
         distributions.relaxed_categorical.ExpRelaxedCategorical

@@ -36,6 +36,8 @@ from nncompile.placeholders import (  # noqa: E402
 TARGET = ROOT / "docs" / "torch_parity.md"
 
 DIFFERS = {
+    **{f"{module}GradScaler": "never enabled: gradients in float32 need no scale"
+       for module in ("", "amp.", "cuda.amp.", "cpu.amp.")},
     "nn.Embedding": "max_norm scales what is looked up; the table itself stays as it is",
     "nn.EmbeddingBag": "max_norm scales what is looked up; the table itself stays as it is",
     "nn.CrossMapLRN2d": "torch's never takes the first channel out of its running sum",
