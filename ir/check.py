@@ -41,6 +41,16 @@ class _Side:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
+        self._known: dict[tuple[str, bool], tuple[list[NDArray], list[NDArray]]] = {}
+
+    def outputs(self, trial: str, arrays: list[NDArray], double: bool = False) -> list[NDArray]:
+        """Returns the outputs for the inputs of a trial; they are computed once."""
+        given, found = self._known.get((trial, double), (None, []))
+        if given is None or not all(map(_same_bits, given, arrays)):
+            found = (interpret(self.in_double, arrays, np.float64) if double
+                     else interpret(self.graph, arrays))
+            self._known[trial, double] = arrays, found
+        return found
 
     @cached_property
     def in_double(self) -> Graph:
@@ -75,7 +85,7 @@ class _Trial:
     def __init__(self, sides: tuple[_Side, _Side], sizes: _Sizes, kind: str) -> None:
         self.sides, self.sizes, self.kind = sides, sizes, kind
         self.arrays = _inputs_at(sides[0].graph, sizes, kind)
-        self.before = interpret(sides[0].graph, self.arrays)
+        self.before = sides[0].outputs(str(self), self.arrays)
 
     def __str__(self) -> str:
         return ", ".join([*(f"{k} = {n}" for k, n in self.sizes.items()), f"{self.kind} inputs"])
@@ -83,12 +93,12 @@ class _Trial:
     @cached_property
     def after(self) -> list[NDArray]:
         """The outputs after the pass."""
-        return interpret(self.sides[1].graph, self.arrays)
+        return self.sides[1].outputs(str(self), self.arrays)
 
     @cached_property
     def double(self) -> tuple[list[NDArray], list[NDArray]]:
         """The outputs before and after in double precision; needed only where the others differ."""
-        before, after = (interpret(s.in_double, self.arrays, np.float64) for s in self.sides)
+        before, after = (side.outputs(str(self), self.arrays, True) for side in self.sides)
         return before, after
 
     @cached_property
@@ -101,10 +111,19 @@ class _Trial:
         return interpret(_blurred(self.sides[0].in_double), self.arrays, np.float64)
 
 
-def check_same(name: str, before: Graph, after: Graph) -> None:
+class Checked:
+    """What `check_same` evaluated of the last graph, with which the next pass begins."""
+
+    def __init__(self) -> None:
+        self.graph: Graph | None = None
+        self.side: _Side | None = None
+
+
+def check_same(name: str, before: Graph, after: Graph, checked: Checked | None = None) -> None:
     """Raises PassError unless `after` is the same function as `before`, of which a pass made it.
 
-    name: what the error calls the pass.
+    name: what the error calls the pass. checked: is used, and renewed, where passes are checked one
+    after another.
 
     A pass may keep every rounding, or change the algebra. So on ordinary inputs each output has to
     be equal, or to agree in double precision: floats closely, integers and bools exactly. A pass
@@ -121,8 +140,12 @@ def check_same(name: str, before: Graph, after: Graph) -> None:
         verify(after, like=before)
     except Error as error:
         raise PassError(f"{name} made an illegal graph: {error}\n{before}\n-->\n{after}") from None
-    before = with_data(before)
-    sides = _Side(before), _Side(with_data(replace(after, data=_shared_data(before, after))))
+    known = checked.side if checked is not None and checked.graph is before else None
+    first = known or _Side(with_data(before))
+    before = first.graph
+    sides = first, _Side(with_data(replace(after, data=_shared_data(before, after))))
+    if checked is not None:
+        checked.graph, checked.side = after, sides[1]
     ordinary = list(_trials(sides, _ORDINARY))
     if all(0 in trial.sizes.values() for trial in ordinary):
         raise PassError(f"{name} could not be checked: no inputs without a size of 0 could be "
@@ -148,6 +171,10 @@ def _check_trial(name: str, trial: _Trial) -> bool:
             raise PassError(f"{name} changed output {i} of {before.name} at {trial}: "
                             f"{difference}\n{before}\n-->\n{after}")
     return all(map(_same_numbers, trial.before, got))
+
+
+def _same_bits(a: NDArray, b: NDArray) -> bool:
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
 
 
 def _identical(before: Graph, after: Graph) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 import ir
-from ir.check import check_same
+from ir.check import Checked, check_same
 from ir.float_mode import StandardFloats
 from ir.printer import name_value
 from ir.rewrite import reasons
@@ -247,6 +247,7 @@ def run_passes(graph: ir.Graph, passes: Sequence[ir.Pass] = DEFAULT_PIPELINE, ch
     """
     runs: list[PassRun] = []
     times: Counter[str] = Counter()
+    checked = Checked()
 
     def add(name: str, graph: ir.Graph, seconds: float, left: Sequence[ir.Reason] = ()) -> None:
         times[name] += 1
@@ -264,7 +265,7 @@ def run_passes(graph: ir.Graph, passes: Sequence[ir.Pass] = DEFAULT_PIPELINE, ch
         except ir.VerifyError as error:
             raise ir.VerifyError(f"{pass_.name} made an illegal graph: {error}") from None
         if check:
-            check_same(pass_.name, before, after)
+            check_same(pass_.name, before, after, checked)
 
     add("traced", graph, 0.0)
     with reasons() as left:
