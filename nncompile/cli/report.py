@@ -11,11 +11,15 @@ from ir.check import with_data
 from ir.types import bind_sizes
 from nncompile.cli.command import Command, Given, Option
 from nncompile.cli.inputs import INPUT, MODEL, model_and_inputs
+from nncompile.cli.progress import Progress
 from nncompile.cli.values import positive, size
 from nncompile.errors import InputError
 from nncompile.extras import import_extra
 from nncompile.inspect.report import write_page
 from nncompile.model import CompiledModel
+from nncompile.nn import Module
+
+_STAGES = 4                           # of the work, for the line that says how much is done
 
 
 def _report(given: Given) -> int:
@@ -28,14 +32,21 @@ def _report(given: Given) -> int:
     if isinstance(model, Graph) and any(v not in model.data for v in model.params):
         model = with_data(model)
         print(f"weights: {given.model} has none, so these are seeded random numbers")
-    compiled: Any = nncompile.compile(model, *inputs)
-    if not isinstance(compiled, CompiledModel):
-        raise InputError(f"{given.model} is an estimator with several methods, and a report is of "
-                         "one\n  do: nncompile.compile(...).predict.report(path, X) in Python")
-    arrays = _arrays(compiled, inputs, given.batch, dict(given.size))
-    write_page(path, compiled, compiled.profile(*arrays), peers=peers)
+    with Progress(_STAGES) as progress:
+        _write(given, model, inputs, peers, progress)
     print(f"{path}: {path.stat().st_size / 1024:.0f} KiB, opens in any browser")
     return 0
+
+
+def _write(given: Given, model: Module | Graph, inputs: list[Any],
+           peers: dict[str, Any] | None, progress: Progress) -> None:
+    progress.step("compiling")
+    compiled = nncompile.compile(model, *inputs)
+    arrays = _arrays(compiled, inputs, given.batch, dict(given.size))
+    progress.step("timing each step")
+    profile = compiled.profile(*arrays)
+    progress.step("measuring this machine and drawing")
+    write_page(given.output, compiled, profile, peers=peers)
 
 
 def _peers(path: Path | None) -> dict[str, Any] | None:
