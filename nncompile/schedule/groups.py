@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ir.types import Dim, same
+from ir.types import same
 from nncompile.schedule import geometry
 from nncompile.schedule.memory import same_layout
 from nncompile.schedule.ops import may_fail
@@ -30,17 +30,50 @@ _DISTANCE = 24                  # a step is moved over at most so many others
 
 def group_elementwise(steps: Sequence[Step]) -> list[Step]:
     """Returns the steps, of which elementwise ones are grouped where that is possible."""
-    places = [[step] for step in steps]          # each is a step, or those of a group
+    places = [[_Member(step)] for step in steps]         # each is a step, or those of a group
     before = len(places) + 1
     while len(places) < before:
         before = len(places)
         places = _joined(places)
-    return [members[0] if len(members) == 1 else _made(members, places) for members in places]
+    made = [[member.step for member in members] for members in places]
+    return [members[0] if len(members) == 1 else _made(members, made) for members in made]
 
 
-def _joined(places: Sequence[list[Step]]) -> list[list[Step]]:
+class _Member:
+    """A step, and what decides which steps it may be together with.
+
+    joins:   whether it is an elementwise step of a form that a group's kernel has.
+    written: the places that it writes; read: those that it reads.
+    dims:    the shape that it works on, without axes of size 1; result, and reads, by their places,
+             are its views in that shape.
+    whole:   the places of which it writes or reads an element for each one of its result. Steps
+             that have none of them in common would not read less if they were one.
+    """
+
+    def __init__(self, step: Step) -> None:
+        self.step, self.fails = step, may_fail(step)
+        self.written = {view.place for view in step.results}
+        self.read = {view.place for view in step.reads}
+        self.joins = step.kind == "elementwise" and not self.fails and _is_plain(step)
+        if self.joins:
+            self.result = _squeezed(step.result, step)
+            self.dims = self.result.shape
+            self.reads = [_squeezed(view, step) for view in step.reads]
+            self.whole = self.written | {view.place for view in self.reads
+                                         if same(view.strides, self.result.strides)}
+
+
+def _is_plain(step: Step) -> bool:
+    """Whether its result is contiguous, and each operand too, or one number, along a row."""
+    if not step.result.is_contiguous:
+        return False
+    _, (_, *strides) = geometry.elementwise(step)
+    return all(not own or same(own[-1], 0) or same(own[-1], 1) for own in strides)
+
+
+def _joined(places: Sequence[list[_Member]]) -> list[list[_Member]]:
     """The places, of which those are one that can be."""
-    current: list[list[Step]] = []
+    current: list[list[_Member]] = []
     for members in places:
         found = _group_for(members, current)
         if found is None:
@@ -50,83 +83,62 @@ def _joined(places: Sequence[list[Step]]) -> list[list[Step]]:
     return current
 
 
-def _group_for(members: Sequence[Step], places: Sequence[list[Step]]) -> list[Step] | None:
+def _group_for(members: Sequence[_Member], places: Sequence[list[_Member]]
+               ) -> list[_Member] | None:
     """The group that a step or a group joins: the earliest that it can be moved to."""
-    if not all(map(_may_join, members)):
+    if not members[0].joins:
         return None
     found = None
     for others in reversed(places[-_DISTANCE:]):
-        if _may_join(others[0]) and _all_join(members, others):
+        if others[0].joins and _all_join(members, others):
             found = others
-        if any(_depends(step, other) for other in others for step in members):
+        if any(_depends(member, other) for other in others for member in members):
             break
     return found
 
 
-def _all_join(members: Sequence[Step], others: Sequence[Step]) -> bool:
+def _all_join(members: Sequence[_Member], others: Sequence[_Member]) -> bool:
     """Whether all steps of one group work on the elements that the other has at hand."""
     together = list(others)
-    for step in members:
-        if not _joins(step, together):
+    for member in members:
+        if not _joins(member, together):
             return False
-        together.append(step)
+        together.append(member)
     return True
 
 
-def _may_join(step: Step) -> bool:
-    """Whether it is an elementwise step of a form that a group's kernel has."""
-    if step.kind != "elementwise" or may_fail(step) or not step.result.is_contiguous:
-        return False
-    _, (_, *strides) = geometry.elementwise(step)
-    return all(not own or same(own[-1], 0) or same(own[-1], 1) for own in strides)
-
-
-def _depends(step: Step, earlier: Step) -> bool:
+def _depends(member: _Member, earlier: _Member) -> bool:
     """Whether a step has to stay behind an earlier one.
 
     One that writes a state stays behind all that may find a wrong number: see states.py.
     """
-    written, read = ({v.place for v in views} for views in (earlier.results, earlier.reads))
-    mine = {v.place for v in step.reads}
-    writes_state = step.result.place.kind == "input"
-    return (step.result.place in written | read or bool(mine & written)
-            or (writes_state and may_fail(earlier)))
+    if not member.written.isdisjoint(earlier.written) or not member.written.isdisjoint(
+            earlier.read) or not member.read.isdisjoint(earlier.written):
+        return True
+    return earlier.fails and member.step.result.place.kind == "input"
 
 
-def _joins(step: Step, members: Sequence[Step]) -> bool:
+def _joins(member: _Member, others: Sequence[_Member]) -> bool:
     """Whether the step works on the elements that a group has at hand."""
-    if not same(_dims(step), _dims(members[0])):
+    if (not same(member.dims, others[0].dims)
+            or all(member.whole.isdisjoint(other.whole) for other in others)):
         return False
-    written = {m.result.place: _squeezed(m.result, m) for m in members}
-    if step.result.place in written or not _whole(step) & set().union(*map(_whole, members)):
+    written = {other.result.place: other.result for other in others}
+    place = member.result.place
+    if place in written:
         return False
-    result = _squeezed(step.result, step)
-    read = [_squeezed(v, m) for m in members for v in m.reads if v.place == step.result.place]
-    mine = [(v.place, _squeezed(v, step)) for v in step.reads if v.place in written]
-    return (all(same_layout(view, result) for view in read)
-            and all(same_layout(view, written[place]) for place, view in mine)
-            and _fits([*members, step]))
+    read = [view for other in others for view in other.reads if view.place == place]
+    mine = [view for view in member.reads if view.place in written]
+    return (all(same_layout(view, member.result) for view in read)
+            and all(same_layout(view, written[view.place]) for view in mine)
+            and _fits([*others, member]))
 
 
-def _whole(step: Step) -> set[Place]:
-    """The places of which a step writes or reads an element for each one of its result.
-
-    Steps that have none of them in common would not read less if they were one.
-    """
-    strides = _squeezed(step.result, step).strides
-    return {step.result.place, *(v.place for v in step.reads
-                                 if same(_squeezed(v, step).strides, strides))}
-
-
-def _fits(members: Sequence[Step]) -> bool:
-    operands = {(v.place, v.offset) for m in members for v in m.reads}
-    return (sum(1 + len(m.then) for m in members) <= _MOST_OPS and len(operands) <= _MOST_OPERANDS
+def _fits(members: Sequence[_Member]) -> bool:
+    operands = {(view.place, view.offset) for m in members for view in m.reads}
+    return (sum(1 + len(m.step.then) for m in members) <= _MOST_OPS
+            and len(operands) <= _MOST_OPERANDS
             and len({m.result.dtype for m in members} & {"f64", "i64"}) < 2)
-
-
-def _dims(step: Step) -> tuple[Dim, ...]:
-    """The shape that it works on, without axes of size 1."""
-    return tuple(d for d in step.result.shape if not same(d, 1))
 
 
 def _squeezed(view: View, step: Step) -> View:

@@ -27,6 +27,7 @@ def write_states(steps: Sequence[Step], buffers: dict[Place, TensorType], graph:
     buffers: is extended by those that new values are computed in.
     """
     current, copies = list(steps), []
+    instead: dict[Place, Place] = {}             # no output is the place of another state
     first_input = len(graph.inputs) - len(graph.states)
     first_output = len(graph.outputs) - len(graph.states)
     for number, (state, new) in enumerate(graph.updates):
@@ -41,8 +42,8 @@ def write_states(steps: Sequence[Step], buffers: dict[Place, TensorType], graph:
             node = Node(new, "identity", (new,))
             copies.append(Step("elementwise", contiguous(there, state.type),
                                (contiguous(place, state.type),), COPY, (), node))
-        current = list(in_other_places(current, {out: place}))
-    return [*current, *copies]
+        instead[out] = place
+    return [*in_other_places(current, instead), *copies]
 
 
 def _may_write(steps: Sequence[Step], out: Place, state: Place) -> bool:
