@@ -99,6 +99,8 @@ def _group_for(members: Sequence[_Member], places: Sequence[list[_Member]]
 
 def _all_join(members: Sequence[_Member], others: Sequence[_Member]) -> bool:
     """Whether all steps of one group work on the elements that the other has at hand."""
+    if all(member.whole.isdisjoint(other.whole) for member in members for other in others):
+        return False
     together = list(others)
     for member in members:
         if not _joins(member, together):
@@ -120,8 +122,7 @@ def _depends(member: _Member, earlier: _Member) -> bool:
 
 def _joins(member: _Member, others: Sequence[_Member]) -> bool:
     """Whether the step works on the elements that a group has at hand."""
-    if (not same(member.dims, others[0].dims)
-            or all(member.whole.isdisjoint(other.whole) for other in others)):
+    if not same(member.dims, others[0].dims):
         return False
     written = {other.result.place: other.result for other in others}
     place = member.result.place
