@@ -124,7 +124,7 @@ class Core(NDArrayOperatorsMixin):
 
     __hash__ = object.__hash__
 
-    grad: Any = None                             # the sum of the gradients, once there is one
+    _grad: Any = None
     _storage: Storage
     _view_ops: tuple[ViewOp, ...]
     _version: int
@@ -426,6 +426,29 @@ class Core(NDArrayOperatorsMixin):
         """Sets `requires_grad` and returns the array. Raises GradientError as setting it does."""
         self.requires_grad = requires_grad
         return self
+
+    @property
+    def grad(self) -> Any:
+        """The sum of the gradients that backwards have brought; None before the first one.
+
+        Setting it raises GradientError for what is no array of this one's shape and dtype, or None.
+        """
+        return self._grad
+
+    @grad.setter
+    def grad(self, grad: Any) -> None:
+        if grad is not None:
+            if not isinstance(grad, Core):
+                raise GradientError("assigned grad expected to be a Tensor or None but got "
+                                    f"{describe(grad)}")
+            if not same(grad._type, self._type):
+                raise GradientError(f"assigned grad is {grad._type}, and the gradient of "
+                                    f"{self._type} has its shape and its dtype")
+        self._grad = grad
+
+    @grad.deleter
+    def grad(self) -> None:
+        self._grad = None
 
     @property
     def is_leaf(self) -> bool:

@@ -4,6 +4,8 @@ several small parameters.
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from ir import Error
 from ir.float_mode import StandardFloats
 from nncompile import optim
 from nncompile.array.core import apply
+from nncompile.errors import GradientError
 from nncompile.nn import Parameter
 from nncompile.optim.rule import Rule
 
@@ -54,12 +57,17 @@ def test_a_step_of_many_parameters_is_that_of_each(optimizer: type[Rule], option
                 np.testing.assert_array_equal(array.numpy(), each.state[q][name].numpy())
 
 
-def test_a_gradient_of_another_shape_is_not_moved_to_other_parameters() -> None:
-    parameters = [Parameter(np.zeros(2, np.float32)), Parameter(np.zeros(3, np.float32))]
-    parameters[0].grad, parameters[1].grad = nncompile.ones(1), nncompile.ones(3)
-    optim.SGD(parameters, lr=1.0).step()
-    assert parameters[0].numpy().tolist() == [-1, -1]
-    assert parameters[1].numpy().tolist() == [-1, -1, -1]
+def test_a_gradient_is_of_the_shape_and_dtype_of_its_array() -> None:
+    p = Parameter(np.zeros(2, np.float32))
+    for wrong in (nncompile.ones(1), nncompile.ones(2).double(), np.ones(2, np.float32), 1.0):
+        with pytest.raises(GradientError, match="assigned grad"):
+            p.grad = wrong
+    assert p.grad is None
+    p.grad = nncompile.ones(2)
+    again = copy.deepcopy(p)
+    assert again.grad.tolist() == [1, 1]
+    del p.grad
+    assert p.grad is None and pickle.loads(pickle.dumps(again)).tolist() == [0, 0]
 
 
 def test_what_was_allowed_once_is_not_allowed_for_other_operands() -> None:
