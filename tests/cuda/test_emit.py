@@ -9,17 +9,21 @@ import nncompile
 from nncompile import nn
 from nncompile.cuda import kernels
 from nncompile.cuda.backend import CudaBackend
-from nncompile.cuda.build import Source, build
+from nncompile.cuda.build import Source, build, step_codes
 from nncompile.cuda.target import DEVICE, SIMULATOR
 from nncompile.passes import DEFAULT_PIPELINE
-from nncompile.schedule import schedule
+from nncompile.schedule import Program, schedule
 from tests.end_to_end.models import CASES
 
 
 def generated(model, *types, target=DEVICE) -> Source:
+    return build(scheduled(model, *types), target)
+
+
+def scheduled(model, *types) -> Program:
     graph = model if isinstance(model, ir.Graph) else nncompile.trace(model, *types)
     fused = ir.run(DEFAULT_PIPELINE, graph, lambda *_: None)
-    return build(schedule(fused, CudaBackend.traits), target)
+    return schedule(fused, CudaBackend.traits)
 
 
 def case(name: str, target=DEVICE) -> Source:
@@ -56,6 +60,19 @@ def test_looks(name, target):
     for kernel in source.kernels.values():
         assert len(kernel.types) == len(kernel.arguments)
         assert f"{kernel.name}[blocks(" in source.driver
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_code_of_each_step_is_a_part_of_the_source(name):
+    program = scheduled(CASES[name].model().eval(), *CASES[name].types)
+    source, codes = build(program, DEVICE), step_codes(program, DEVICE)
+    assert len(codes) == len(program.steps)
+    driver = [line.strip() for line in source.driver.splitlines()]
+    for code in codes:
+        lines = [line.strip() for line in code.lines.splitlines()]
+        assert any(driver[i:i + len(lines)] == lines for i in range(len(driver)))
+        assert code.kernels and source.kernels.keys() >= {*code.kernels}
+        assert all(f"{kernel}[" in code.lines for kernel in code.kernels)
 
 
 def test_models_of_one_structure_have_one_source():
