@@ -203,7 +203,7 @@ OF_NUMBERS = {
     "reduce": (lambda x: np.add.reduce(x), "numpy.add"),
     "function": (lambda x: np.median(x), "numpy.median"),
     "options": (lambda x: np.sum(x, where=False), "numpy.sum"),
-    "mask": (lambda x: x[x > 0], "a mask, which selects"),
+    "mask": (lambda x: x[x > 0], "selects as many elements as the data say"),
 }
 
 
