@@ -35,7 +35,7 @@ def undocumented(owner: ast.ClassDef) -> Iterator[str]:
         if (isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
                 and ast.get_docstring(node) is None
                 and not any(word in ast.unparse(d) for d in node.decorator_list
-                            for word in ("setter", "overload"))
+                            for word in ("setter", "deleter", "overload"))
                 and not any(documented_above(base, node.name) for base in owner.bases)):
             yield f"{owner.name}.{node.name}"
 

@@ -8,7 +8,7 @@ from nncompile.passes.support.building import NewNodes
 from nncompile.passes.support.matching import both_ways
 
 
-class _Loss(NamedTuple):
+class _CrossEntropy(NamedTuple):
     """A cross entropy and its gradient, which is `gradient`, with respect to `scores`."""
 
     scores: Value                # [B, C], the result of a linear that nothing else reads
@@ -63,7 +63,7 @@ class TransposeHead:
         return rewrite(graph, rule, once=True)
 
 
-def _losses(graph: Graph, most: int) -> dict[Value, _Loss]:
+def _losses(graph: Graph, most: int) -> dict[Value, _CrossEntropy]:
     """The losses of the graph, by the values that are their gradients."""
     makers = {node.result: node for node in graph.nodes}
     taken = {node.inputs for node in graph.nodes if node.op == "take_along"}
@@ -80,7 +80,7 @@ def _losses(graph: Graph, most: int) -> dict[Value, _Loss]:
     return found
 
 
-def _loss_of(node: Node, makers: dict[Value, Node]) -> _Loss | None:
+def _loss_of(node: Node, makers: dict[Value, Node]) -> _CrossEntropy | None:
     """The loss of which the node is the gradient."""
     def made(operand: object, op: str) -> Node | None:
         maker = makers.get(operand) if isinstance(operand, Value) else None
@@ -100,7 +100,7 @@ def _loss_of(node: Node, makers: dict[Value, Node]) -> _Loss | None:
                 and total.attrs["axes"] == (1,) and isinstance(ids, Value)
                 and isinstance(share, Value) and same(share.type.shape[1], 1)
                 and same(share.type.shape[0], node.result.type.shape[0])):
-            return _Loss(logs.inputs[0], logs.result, ids, share)        # type: ignore[arg-type]
+            return _CrossEntropy(logs.inputs[0], logs.result, ids, share)        # type: ignore[arg-type]
     return None
 
 
@@ -119,7 +119,7 @@ def _logs(node: Node, context: Context) -> list[Node] | None:
     return [*new, Node(node.result, "transpose", (logs,), {"axes": (1, 0)}, node.where)]
 
 
-def _gradient(node: Node, loss: _Loss) -> list[Node]:
+def _gradient(node: Node, loss: _CrossEntropy) -> list[Node]:
     """The gradient with respect to the scores, computed with a row for each class."""
     new = NewNodes(node.where)
     rows, classes = loss.logs.type.shape

@@ -55,7 +55,7 @@ def test_looks(name, target):
     too_long = [line for line in source.text.split("\n")
                 if len(line) > 100 and not line.lstrip().startswith("#")]
     assert not too_long
-    steps = len(re.findall(r"^    # (?:copy, for )?%", source.driver, re.M))
+    steps = len(re.findall(r"^    # (?:\w+, for )?%", source.driver, re.M))
     assert steps == int(re.search(r"in (\d+) steps", source.text)[1])
     for kernel in source.kernels.values():
         assert len(kernel.types) == len(kernel.arguments)
