@@ -30,10 +30,13 @@ INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check
 demo: $(VENV)/installed-demo-$(KEY)
 	$(RUN) examples/digits.py
 
+# At least four processes: one alone would load more generated code than a process may map.
+WORKERS = $(shell n=$$(nproc 2>/dev/null || echo 4); echo $$((n > 4 ? n : 4)))
+
 test: $(VENV)/installed-test-$(KEY)
 	$(RUN) -m ruff check
 	$(RUN) -m mypy
-	$(RUN) -m pytest --numprocesses auto --dist loadfile
+	$(RUN) -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 LOWEST := $(shell sed -n '/^dependencies/,/^]/s/^ *"\([a-z]*\)>=\([0-9.]*\)".*/\1==\2/p' pyproject.toml)
 

@@ -10,6 +10,7 @@ import mmap
 import os
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -35,13 +36,14 @@ class Linker:
         self._engine: Any = llvm.create_mcjit_compiler(empty, owned)
         self._engine.remove_module(empty)          # else LLVM's code generator starts for it
         self._addresses: dict[str, int] = {}
+        self._objects = 0
 
     def add(self, code: bytes) -> None:
         """Loads an object file.
 
         Raises LinkError if it is damaged, if it needs a symbol that neither this linker nor the
         process has, or if it defines one that an earlier object has defined; CompileError where
-        the process may not execute memory that it has written.
+        the process may not execute memory that it has written, or may not map any more of it.
         """
         with _linking:
             needed, defined = symbols(code)
@@ -53,6 +55,9 @@ class Linker:
             if again:
                 raise LinkError(f"two object files define {', '.join(again)}")
             check_executable_memory()
+            if self._objects % _OBJECTS_A_CHECK == 0:
+                _check_mappings(self._objects)
+            self._objects += 1
             self._engine.add_object_file(llvm.ObjectFileRef.from_data(code))
             self._engine.finalize_object()
             self._addresses |= {n: self._engine.get_function_address(n) for n in defined}
@@ -63,6 +68,26 @@ class Linker:
     def address(self, symbol: str) -> int:
         """Returns the address of the symbol's code, which is valid for the life of the process."""
         return self._addresses[symbol]
+
+
+_OBJECTS_A_CHECK, _MAPPINGS_LEFT = 256, 2048     # an object takes two mappings, or three
+
+
+def _check_mappings(objects: int) -> None:
+    """Raises CompileError where the process has nearly as many mappings of memory as it may have.
+
+    LLVM would end the process. Linux allows 65,530, unless vm.max_map_count says otherwise.
+    """
+    try:
+        most = int(Path("/proc/sys/vm/max_map_count").read_text())
+        with open("/proc/self/maps", "rb") as file:
+            mappings = sum(1 for _ in file)
+    except (OSError, ValueError):                # another system, which has no such limit
+        return
+    if mappings > most - _MAPPINGS_LEFT:
+        raise CompileError(f"this process has {mappings} mappings of memory, and the system allows "
+                           f"{most}: {objects} pieces of generated code were loaded\n  do: compile "
+                           "in more than one process, or raise vm.max_map_count")
 
 
 _linkers: dict[Target, Linker] = {}
