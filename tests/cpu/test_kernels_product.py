@@ -161,7 +161,7 @@ def run_matmul(level, x, w, then=(), further=(), *, gap=0, call=None, turned=Fal
     (B, M, K), N = x.shape, w.shape[2]
     left = x.swapaxes(1, 2) if turned else x
     ldx, ldw, ldy = left.shape[2] + gap, N + 2 * gap, N + gap
-    xs, y = guarded.array(left.reshape(-1, left.shape[2]), ldx), guarded.empty(
+    xs, y = guarded.array(left.reshape(B * left.shape[1], left.shape[2]), ldx), guarded.empty(
         B * M, N, ldy, x.dtype)
     ws = guarded.array(w.reshape(len(w) * K, N), ldw)
     values = [xs, ldx, ws, ldw, y, ldy, M, K, N, B, left.shape[1] * ldx,
