@@ -71,7 +71,7 @@ class Chosen(NDArrayOperatorsMixin):
     @property
     def _description(self) -> str:
         """What an error says where something else than an elementwise function gets it."""
-        return f"{self}, which {_NEEDS}; compute with where(mask, x, other) instead"
+        return f"{self}, which {_NEEDS}\n  do: keep the shape, by torch.where(mask, x, other)"
 
     def _refuse(self, what: str) -> NoReturn:
         raise Error(f"{self} {_NEEDS}; {what} is not possible, but elementwise functions of it and "
