@@ -90,10 +90,10 @@ def test_any_number_of_texts_and_tokens(state, fast):
         fast(np.ones((1, 513), np.int64), np.ones((1, 513), np.int64))
 
 
-def test_the_ir_shows_norms_softmax_and_gelu(fast):
+def test_the_ir_shows_norms_attention_and_gelu(fast):
     nodes = fast.ir("fused").nodes
     ops = [node.op for node in nodes]
-    assert (ops.count("softmax"), ops.count("layer_norm")) == (6, 13)
+    assert (ops.count("attention"), ops.count("layer_norm")) == (6, 13)
     assert str(fast.ir("fused")).count("then gelu") == 6
     assert "erf" not in ops
 
