@@ -8,6 +8,7 @@ import pytest
 import ir
 from ir import Error
 from nncompile import nn
+from nncompile.nn import losses
 from nncompile.trace import trace_structured
 
 torch = pytest.importorskip("torch", reason="torch, the oracle of the layers, is not installed")
@@ -136,7 +137,7 @@ ELSEWHERE = {
     "TransformerDecoderLayer", "TransformerEncoder", "TransformerEncoderLayer",      # below
     "LazyBatchNorm1d", "LazyInstanceNorm1d", "LazyLinear",           # test_module_torch.py
     "Flatten", "LayerNorm", "Linear", "Softmax", "ParameterDict",    # test_layers.py
-    "ParameterList", *nn.losses.__all__,                             # test_losses_torch.py
+    "ParameterList", *losses.__all__,                                # test_losses_torch.py
 }
 
 

@@ -99,8 +99,7 @@ class Wrong(nncompile.autograd.Function):
 
 
 def test_gradcheck() -> None:
-    from nncompile.autograd import gradcheck, gradgradcheck
-    from nncompile.autograd.checking import GradcheckError
+    from nncompile.autograd.checking import GradcheckError, gradcheck, gradgradcheck
     x, y = (a.requires_grad_() for a in arrays(nncompile, X, Y))
     assert gradcheck(_two, (x, y))
     assert gradcheck(_one, x)
