@@ -26,9 +26,6 @@ from nncompile.training.step_graph import BUFFER, SUM, StepGraph, Trained
 if TYPE_CHECKING:
     from nncompile.inspect.profile import Profile
 
-_STEPS = ("last", "other")                       # of a step, and of one that only accumulates
-
-
 class TrainStep:
     """A compiled training step: loss = step(*inputs, *targets), for any batch size.
 
@@ -248,7 +245,7 @@ class TrainStep:
         return self._compiled._repr_html_()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (self._make_again,)
+        return self._make_again, ()
 
 
 class _Situation(NamedTuple):
@@ -266,10 +263,6 @@ def _changed(before: _Situation, now: _Situation) -> str:
     if before.groups != now.groups:
         return "the optimizer got other parameters"
     return "requires_grad of a parameter was changed"
-
-
-def _again(make: Callable[[], TrainStep]) -> TrainStep:
-    return make()
 
 
 class _Run:

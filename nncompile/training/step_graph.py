@@ -25,6 +25,7 @@ from nncompile.array.gradients import no_grad
 from nncompile.array.recording import Recorder
 from nncompile.array.tape import bare
 from nncompile.errors import InputError
+from nncompile.nn.utils.clip_grad import clip_factor, norm_of
 from nncompile.optim.rule import Rule
 from nncompile.trace import Traced
 
@@ -135,7 +136,8 @@ def _record(recorder: _Updates, found: Sequence[Value], optimizer: Rule,
             gradients[i] = Array(sums[-1]) + gradients[i]
     if applies and clip_norm is not None:
         recorder.about = "clip_norm"
-        gradients = _clipped(gradients, clip_norm)
+        factor = clip_factor(norm_of(gradients, 2.0), clip_norm)
+        gradients = [g * factor for g in gradients]
     for i, (each, value) in enumerate(trained):
         recorder.about = f"{each.name} update"
         if applies:
@@ -145,19 +147,6 @@ def _record(recorder: _Updates, found: Sequence[Value], optimizer: Rule,
     for i, total in enumerate(sums):
         new = Array(total).new_zeros(total.type.shape) if applies else gradients[i]
         recorder.write((i, SUM), total, new)
-
-
-def _clipped(gradients: Sequence[Any], most: float) -> list[Any]:
-    """Returns gradients whose norm together is at most so much, as torch's clip_grad_norm_.
-
-    They are multiplied by most / (norm + 1e-6) where that is less than 1.
-    """
-    squares = [(g * g).sum() for g in gradients]
-    total = squares[0]
-    for square in squares[1:]:
-        total = total + square
-    factor = (most / (total.sqrt() + 1e-6)).clamp(max=1.0)
-    return [g * factor for g in gradients]
 
 
 def _update(recorder: _Updates, optimizer: Rule, number: int, each: Trained, state: Value, g: Any
