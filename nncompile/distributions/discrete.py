@@ -28,17 +28,12 @@ def check_one_of(name: str, probs: Any, logits: Any) -> None:
         raise ValueError(f"{name} takes either probs or logits, and one of both has to be given")
 
 
-class Bernoulli(ExponentialFamily):
-    """Distributions over 0 and 1: probs is the probability of 1, and logits its log-odds."""
-
-    arg_constraints: ClassVar[Any] = {"probs": constraints.unit_interval,
-                                      "logits": constraints.real}
-    support: Any = constraints.boolean
-    has_enumerate_support = True
+class _OfProbability(Distribution):
+    """Distributions of one probability, which is given as probs or by its log-odds, logits."""
 
     def __init__(self, probs: Any = None, logits: Any = None, validate_args: bool | None = None
                  ) -> None:
-        check_one_of("Bernoulli", probs, logits)
+        check_one_of(type(self).__name__, probs, logits)
         given = probs if logits is None else logits
         value, = broadcast_all(given)
         setattr(self, "probs" if logits is None else "logits", value)
@@ -46,13 +41,22 @@ class Bernoulli(ExponentialFamily):
 
     @lazy_property
     def logits(self) -> Any:
-        """The log-odds of 1."""
+        """The log-odds of the probabilities."""
         return probs_to_logits(self.probs, is_binary=True)
 
     @lazy_property
     def probs(self) -> Any:
-        """The probabilities of 1."""
+        """The probabilities."""
         return logits_to_probs(self.logits, is_binary=True)
+
+
+class Bernoulli(_OfProbability, ExponentialFamily):
+    """Distributions over 0 and 1: probs is the probability of 1, and logits its log-odds."""
+
+    arg_constraints: ClassVar[Any] = {"probs": constraints.unit_interval,
+                                      "logits": constraints.real}
+    support: Any = constraints.boolean
+    has_enumerate_support = True
 
     @property
     def param_shape(self) -> Any:
@@ -304,30 +308,12 @@ class Poisson(ExponentialFamily):
         return value.xlogy(rate) - rate - lgamma(value + 1)
 
 
-class Geometric(Distribution):
+class Geometric(_OfProbability):
     """Distributions of the number of failures before the first success."""
 
     arg_constraints: ClassVar[Any] = {"probs": constraints.unit_interval,
                                       "logits": constraints.real}
     support: Any = constraints.nonnegative_integer
-
-    def __init__(self, probs: Any = None, logits: Any = None, validate_args: bool | None = None
-                 ) -> None:
-        check_one_of("Geometric", probs, logits)
-        given = probs if logits is None else logits
-        value, = broadcast_all(given)
-        setattr(self, "probs" if logits is None else "logits", value)
-        super().__init__(() if are_numbers(given) else value.shape, validate_args=validate_args)
-
-    @lazy_property
-    def logits(self) -> Any:
-        """The log-odds of a success."""
-        return probs_to_logits(self.probs, is_binary=True)
-
-    @lazy_property
-    def probs(self) -> Any:
-        """The probabilities of a success."""
-        return logits_to_probs(self.logits, is_binary=True)
 
     @property
     def mean(self) -> Any:
