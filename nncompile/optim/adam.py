@@ -8,17 +8,7 @@ from typing import TYPE_CHECKING, Any
 from nncompile.array import Array
 from nncompile.errors import InputError
 from nncompile.optim.optimizer import Params, check_options, scalar
-from nncompile.optim.rule import (
-    Numbers,
-    Rule,
-    State,
-    Switches,
-    ascending,
-    decayed,
-    moved,
-    squares,
-    steps,
-)
+from nncompile.optim.rule import Numbers, Rule, State, Switches, descent, moved, squares, steps
 from nncompile.placeholders import getter
 
 __all__ = ["Adam"]
@@ -72,11 +62,7 @@ class Adam(Rule):
     def update(self, p: Array, g: Array, state: State, n: Numbers, on: Switches
                ) -> tuple[Array, State]:
         """Returns the parameter and its averages after the step."""
-        g = ascending(g, on)
-        if on["decoupled_weight_decay"]:
-            p = p * n["shrink"] if on["weight_decay"] else p
-        else:
-            g = decayed(g, p, n, on)
+        p, g = descent(p, g, n, on)
         mean = moved(state["exp_avg"], g, n["take1"], on["far"])
         new = {"exp_avg": mean,
                "exp_avg_sq": squares(state["exp_avg_sq"], g, n["beta2"], n["take2"])}

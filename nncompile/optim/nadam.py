@@ -15,9 +15,8 @@ from nncompile.optim.rule import (
     Rule,
     State,
     Switches,
-    ascending,
     counted,
-    decayed,
+    descent,
     moved,
     squares,
     steps,
@@ -80,15 +79,11 @@ class NAdam(Rule):
     def update(self, p: Array, g: Array, state: State, n: Numbers, on: Switches
                ) -> tuple[Array, State]:
         """Returns the parameter and its averages after the step."""
-        g, before = ascending(g, on), p
-        if on["weight_decay"] and on["decoupled_weight_decay"]:
-            before = p * n["shrink"]
-        else:
-            g = decayed(g, p, n, on)
+        p, g = descent(p, g, n, on)
         mean = moved(state["exp_avg"], g, n["take1"], on["far"])
         square = squares(state["exp_avg_sq"], g, n["beta2"], n["take2"])
         root = (square / n["correction2"]).sqrt() + n["eps"]
-        after = before + n["of_gradient"] * g / root + n["of_average"] * mean / root
+        after = p + n["of_gradient"] * g / root + n["of_average"] * mean / root
         return after, {"exp_avg": mean, "exp_avg_sq": square}
 
 

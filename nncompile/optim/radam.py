@@ -13,8 +13,7 @@ from nncompile.optim.rule import (
     Rule,
     State,
     Switches,
-    ascending,
-    decayed,
+    descent,
     either,
     moved,
     squares,
@@ -73,17 +72,13 @@ class RAdam(Rule):
     def update(self, p: Array, g: Array, state: State, n: Numbers, on: Switches
                ) -> tuple[Array, State]:
         """Returns the parameter and its averages after the step."""
-        g, before = ascending(g, on), p
-        if on["weight_decay"] and on["decoupled_weight_decay"]:
-            before = p * n["shrink"]
-        else:
-            g = decayed(g, p, n, on)
+        p, g = descent(p, g, n, on)
         mean = moved(state["exp_avg"], g, n["take1"], on["far"])
         square = squares(state["exp_avg_sq"], g, n["beta2"], n["take2"])
         plain = mean / n["correction1"] * n["lr"]
         scaled = plain * ((square.sqrt() + n["eps"]).reciprocal() * n["correction2"])
         change = either(n["rectified"], scaled * n["rectification"], plain)
-        return before - change, {"exp_avg": mean, "exp_avg_sq": square}
+        return p - change, {"exp_avg": mean, "exp_avg_sq": square}
 
 
 if not TYPE_CHECKING:                            # for mypy a missing name stays an error

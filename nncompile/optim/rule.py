@@ -173,6 +173,17 @@ def decayed(g: Array, p: Array, n: Numbers, on: Switches) -> Any:
     return g + n["weight_decay"] * p if on["weight_decay"] else g
 
 
+def descent(p: Array, g: Array, n: Numbers, on: Switches) -> tuple[Any, Any]:
+    """Returns the parameter and the gradient that a step with either kind of decay begins with.
+
+    Decoupled, the decay shrinks the parameter itself; otherwise it is a part of the gradient.
+    """
+    g = ascending(g, on)
+    if on["decoupled_weight_decay"]:
+        return (p * n["shrink"] if on["weight_decay"] else p), g
+    return p, decayed(g, p, n, on)
+
+
 def moved(x: Array, to: Array, part: Any, beyond_half: bool = False) -> Any:
     """Returns x + part * (to - x), evaluated from the nearer end, as torch.lerp does."""
     way = to - x
