@@ -26,28 +26,29 @@ INPUT = Option("--input", 'one for each argument of forward: a type, as "f32[B, 
                "layer takes", metavar="TYPE|FILE", many=True)
 
 
-def read_inputs(texts: Sequence[str]) -> list[str | NDArray]:
+def read_inputs(texts: Sequence[str], narrow: bool = True) -> list[str | NDArray]:
     """Returns the types and arrays that the texts of `--input` stand for, in order.
 
+    narrow: float64, the default of NumPy, is rounded to float32.
     Raises InputError for a text that is neither a type nor a file of arrays, and for a file that
     is not whole.
     """
-    return [given for text in texts for given in _read(text)]
+    return [given for text in texts for given in _read(text, narrow)]
 
 
-def _read(text: str) -> list[str | NDArray]:
+def _read(text: str, narrow: bool) -> list[str | NDArray]:
     if "[" in text and not text.endswith((".npy", ".npz")):
         return [text]
     if text.endswith(".npy"):
-        return [read_array(text)]
+        return [read_array(text, narrow)]
     if text.endswith(".npz"):
-        return list(read_arrays(text).values())
+        return list(read_arrays(text, narrow).values())
     raise InputError(f'--input {text} is neither a type, such as "f32[B, 64]", nor a file .npy or '
                      ".npz")
 
 
-def read_array(path: str) -> NDArray:
-    """Returns the array in a .npy file; float64, the default of NumPy, is rounded to float32."""
+def read_array(path: str, narrow: bool = True) -> NDArray:
+    """Returns the array in a .npy file; narrow: float64 is rounded to float32."""
     try:
         array = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, BadZipFile):   # its message tells how to load pickles, unsafely
@@ -55,17 +56,17 @@ def read_array(path: str) -> NDArray:
                          ) from None
     if not isinstance(array, np.ndarray):
         raise InputError(f"{path} holds several arrays; numpy.save writes one to a .npy file")
-    return _narrow(array)
+    return narrowed(array) if narrow else array
 
 
-def read_arrays(path: str) -> dict[str, NDArray]:
+def read_arrays(path: str, narrow: bool = True) -> dict[str, NDArray]:
     """Returns the arrays in a .npz file, each under its name and rounded as `read_array` does."""
     try:
         found = np.load(path, allow_pickle=False)
         if isinstance(found, np.ndarray):
             raise InputError(f"{path} holds one array; numpy.savez writes a .npz file")
         with found as file:
-            return {name: _narrow(file[name]) for name in file.files}
+            return {name: narrowed(file[name]) if narrow else file[name] for name in file.files}
     except InputError:
         raise
     except (ValueError, EOFError, BadZipFile):
@@ -73,7 +74,8 @@ def read_arrays(path: str) -> dict[str, NDArray]:
                          ) from None
 
 
-def _narrow(array: NDArray) -> NDArray:
+def narrowed(array: NDArray) -> NDArray:
+    """Returns float64, the default of NumPy, as float32, and any other array as it is."""
     return array.astype(np.float32) if array.dtype == np.float64 else array
 
 

@@ -16,9 +16,10 @@ from ir.ops import is_symbolic
 from ir.parser import parse_type
 from ir.types import DTYPES, bind_sizes
 from nncompile.cli.command import Command, Given, Option
-from nncompile.cli.inputs import INPUT, MODEL, read_inputs
+from nncompile.cli.inputs import INPUT, MODEL, narrowed, read_inputs
 from nncompile.cli.values import positive
 from nncompile.errors import InputError
+from nncompile.estimator import CompiledEstimator
 from nncompile.importers.kinds import importer_of
 from nncompile.importers.names import printable
 from nncompile.model import CompiledModel
@@ -27,10 +28,19 @@ from nncompile.nn import Module
 from nncompile.statefile import load_weights, replace_file
 from nncompile.structure import flatten
 
+# The methods of an estimator, the one that is run without --method first.
+_METHODS = ("predict", "transform", "score_samples", "decision_function", "predict_proba",
+            "predict_log_proba")
+
 
 def _run(given: Given) -> int:
-    inputs = read_inputs(given.input)
+    read = read_inputs(given.input, narrow=False)
+    inputs = [each if isinstance(each, str) else narrowed(each) for each in read]
     compiled = _compiled_graph(given) if is_graph_file(given.model) else _compiled(given, inputs)
+    if isinstance(compiled, CompiledEstimator):
+        return _run_estimator(compiled, read, given)
+    if given.method:
+        raise InputError(f"--method names one of an estimator's, and {given.model} is none")
     graph = compiled.ir()
     for option, count, values in (("input", len(inputs), graph.inputs),
                                   ("output", len(given.output), graph.outputs)):
@@ -46,7 +56,28 @@ def _run(given: Given) -> int:
     return 0
 
 
-def _compiled(given: Given, inputs: Sequence[str | NDArray]) -> CompiledModel:
+def _run_estimator(compiled: CompiledEstimator, arrays: Sequence[str | NDArray], given: Given
+                   ) -> int:
+    """Writes what one method of an estimator returns for one table of numbers, in float64."""
+    methods = compiled.compiled
+    name = given.method or next(filter(methods.__contains__, _METHODS))
+    if name not in methods:
+        raise InputError(f"--method {name}: {given.model} has {', '.join(methods)}")
+    if given.weights:
+        raise InputError(f"--weights are of a model, and {given.model} is a fitted estimator")
+    if len(arrays) != 1 or isinstance(arrays[0], str) or len(given.output) != 1:
+        raise InputError("an estimator is run on one --input, a file with a table of numbers, and "
+                         "has one --output")
+    [path], result = given.output, getattr(compiled, name)(arrays[0])
+    if result.dtype == object and all(isinstance(label, str) for label in result):
+        result = result.astype(np.str_)          # numpy.save writes no objects but as pickles
+    _write_array(Path(path), result)
+    print(f"{path}: {result.dtype} {list(result.shape)}, {name}")
+    return 0
+
+
+def _compiled(given: Given, inputs: Sequence[str | NDArray]
+              ) -> CompiledModel | CompiledEstimator:
     """Compiles the model of a file."""
     model, declared = load_model(given.model)
     state = load_weights(given.weights) if given.weights else None
@@ -54,12 +85,10 @@ def _compiled(given: Given, inputs: Sequence[str | NDArray]) -> CompiledModel:
         model.load_state_dict(state)
     examples = (declared or inputs) if hasattr(model, "forward") else []
     compiled: Any = nncompile.compile(model, *examples, threads=given.threads)
-    if not isinstance(compiled, CompiledModel):
-        raise InputError(f"{given.model} is an estimator with several methods, and run computes "
-                         "one result\n  do: nncompile.compile(...).predict(X) in Python")
-    if state is not None and not isinstance(model, Module):
+    if state is not None and isinstance(compiled, CompiledModel) and not isinstance(model, Module):
         compiled.load_weights(state)
-    return compiled
+    made: CompiledModel | CompiledEstimator = compiled
+    return made
 
 
 def _compiled_graph(given: Given) -> CompiledModel:
@@ -120,9 +149,12 @@ COMMAND = Command(
                metavar="Y.npy", many=True, required=True),
         Option("--weights", "numbers of the parameters: a state dict in a .safetensors or .npz "
                "file; without it the model's own", metavar="FILE"),
+        Option("--method", "of an estimator: the one to run; without it predict, or transform "
+               "where there is none", metavar="NAME"),
         Option("--threads", "threads of a call", metavar="N", read=positive),
     ), (
         "nncompile run model.py:net --input x.npy --output y.npy",
         "nncompile run model.py:net --weights net.safetensors --input x.npy --output y.npy",
+        "nncompile run model.py:classifier --method predict_proba --input x.npy --output y.npy",
         "nncompile run model.onnx --input both.npz --output h.npy --output total.npy",
     ))

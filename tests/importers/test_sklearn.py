@@ -428,7 +428,7 @@ def test_bench_times_scikit_learn_beside_it(made: str, tmp_path: Any, capsys: An
         assert all(row["results"][name]["seconds"] for name in ("nncompile", "sklearn"))
 
 
-def test_show_takes_an_estimator_and_run_says_why_not(tmp_path: Any, capsys: Any) -> None:
+def test_show_and_run_take_an_estimator(tmp_path: Any, capsys: Any) -> None:
     from nncompile.cli import main
     file = tmp_path / "model.py"
     file.write_text("import numpy as np\nfrom sklearn.linear_model import LinearRegression\n"
@@ -437,5 +437,21 @@ def test_show_takes_an_estimator_and_run_says_why_not(tmp_path: Any, capsys: Any
     assert "linear(%X, @coef_, @intercept_)" in capsys.readouterr().out
     np.save(tmp_path / "x.npy", np.eye(3))
     paths = ["--input", str(tmp_path / "x.npy"), "--output", str(tmp_path / "y.npy")]
-    assert main(["run", *paths, f"{file}:net"]) != 0
-    assert "estimator with several methods" in capsys.readouterr().err
+    assert main(["run", *paths, f"{file}:net"]) == 0
+    assert "float64 [3], predict" in capsys.readouterr().out
+    np.testing.assert_allclose(np.load(tmp_path / "y.npy"), [1, 2, 4], rtol=1e-12)
+    np.savez(tmp_path / "w.npz", a=np.ones(3))
+    for more, message in ((["--method", "transform"], "has predict"),
+                          (["--weights", str(tmp_path / "w.npz")], "are of a model"),
+                          (["--output", str(tmp_path / "z.npy")], "has one --output")):
+        assert main(["run", *paths, *more, f"{file}:net"]) == 1
+        assert message in capsys.readouterr().err
+    file.write_text("import numpy as np\nfrom sklearn.linear_model import LogisticRegression\n"
+                    "net = LogisticRegression().fit(np.eye(3), np.array(['a', 'b', 'c'], object))\n"
+                    "from nncompile.nn import Linear\nplain = Linear(3, 2)\n")
+    assert main(["run", *paths, f"{file}:net"]) == 0
+    assert np.load(tmp_path / "y.npy").tolist() == ["a", "b", "c"]
+    assert main(["run", *paths, "--method", "predict_proba", f"{file}:net"]) == 0
+    assert np.load(tmp_path / "y.npy").shape == (3, 3)
+    assert main(["run", *paths, "--method", "predict", f"{file}:plain"]) == 1
+    assert "is none" in capsys.readouterr().err
