@@ -33,10 +33,12 @@ demo: $(VENV)/installed-demo-$(KEY)
 # At least four processes: one alone would load more generated code than a process may map.
 WORKERS = $(shell n=$$(nproc 2>/dev/null || echo 4); echo $$((n > 4 ? n : 4)))
 
+# A process that a test ends is not replaced: pytest-xdist 3.8 waits forever for a replacement that it
+# gives nothing to do (its issues 1323 and 1378).  The test is reported, and the others go on.
 test: $(VENV)/installed-test-$(KEY)
 	$(RUN) -m ruff check
 	$(RUN) -m mypy
-	$(RUN) -m pytest --numprocesses $(WORKERS) --dist loadfile
+	$(RUN) -m pytest --numprocesses $(WORKERS) --dist loadfile --max-worker-restart 0
 
 LOWEST := $(shell sed -n '/^dependencies/,/^]/s/^ *"\([a-z]*\)>=\([0-9.]*\)".*/\1==\2/p' pyproject.toml)
 

@@ -18,6 +18,7 @@ import nncompile
 
 CARTS, MOMENTS, ROUNDS = 16, 128, 30             # a round: 128 moments of 16 carts, then updates
 EPOCHS, BATCH, LONGEST = 4, 512, 500
+STEPS = EPOCHS * MOMENTS * CARTS // BATCH         # updates in a round
 
 
 class Carts:
@@ -76,8 +77,8 @@ def advantages(reward: np.ndarray, over: np.ndarray, value: np.ndarray) -> np.nd
     """How much better than expected each moment went on; value has one moment more."""
     found, later = np.zeros_like(reward), 0.0
     for t in reversed(range(len(reward))):
-        surprise = reward[t] + 0.98 * value[t + 1] * ~over[t] - value[t]
-        found[t] = later = surprise + 0.98 * 0.95 * ~over[t] * later
+        surprise = reward[t] + 0.99 * value[t + 1] * ~over[t] - value[t]
+        found[t] = later = surprise + 0.99 * 0.95 * ~over[t] * later
     return found
 
 
@@ -110,6 +111,7 @@ def main() -> None:
     model = make_model(nncompile)
     begun = {name: np.array(array) for name, array in model.state_dict().items()}
     optimizer = nncompile.optim.Adam(model.parameters(), lr=3e-3)
+    slower = nncompile.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, ROUNDS)
     step = nncompile.compile(model, "f32[B, 4]", "i64[B]", "f32[B]", "f32[B]", "f32[B]",
                              optimizer=optimizer, clip_norm=0.5, threads=1)
     heads = [nncompile.compile(head, "f32[B, 4]") for head in (model.policy, model.value)]
@@ -126,6 +128,7 @@ def main() -> None:
         for batch in batches[len(losses):]:
             losses.append(float(step(*batch)))
         seconds += time.perf_counter() - started
+        slower.step()
         for head, module in zip(heads, (model.policy, model.value), strict=True):
             head.load_weights(module.state_dict())
         if number % 10 == 0:
@@ -158,8 +161,8 @@ def beside_torch(begun: dict[str, np.ndarray], batches: list[list[np.ndarray]],
         theirs.append(loss.item())
     rate = (len(theirs) - 20) / (time.perf_counter() - started)
     print(f"torch:     {rate:8.0f} steps a second, in its eager loop")
-    apart = np.abs(np.array(theirs[:20]) - losses[:20]).max()
-    print(f"The losses of the first 20 steps are at most {apart:.0e} apart.")
+    apart = np.abs(np.array(theirs[:STEPS]) - losses[:STEPS]).max()
+    print(f"The losses of the first {STEPS} steps are at most {apart:.0e} apart.")
 
 
 if __name__ == "__main__":
