@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Collection
 from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir as ll
 from numpy.lib.stride_tricks import as_strided
@@ -17,6 +16,7 @@ from ir.types import DTYPES, FLOATS
 from nncompile.cpu.kernels import Kernel
 from nncompile.cpu.kernels.kernel import INT
 from nncompile.cpu.layout import PHASE_WORDS, QUEUE_ME, QUEUE_OTHERS, QUEUE_STRIDE
+from nncompile.cpu.objects.link import Linker
 from nncompile.cpu.vector import target as targets
 from nncompile.cpu.vector.target import Target
 
@@ -42,11 +42,12 @@ class Compiled:
     def __init__(self, kernel: Kernel, target: Target):
         module = ll.Module(kernel.name)
         kernel.emit(module, target)
-        self.engine = linked(targets.object_code(module, target))
+        self.linker = Linker(target)
+        self.linker.add(targets.object_code(module, target))
         self._alone, self._shared = self._function(kernel), self._function(kernel.shared)
 
     def _function(self, kernel: Kernel) -> Callable[..., None]:
-        address = self.engine.get_function_address(kernel.symbol)
+        address = self.linker.address(kernel.symbol)
         types = [ctypes.c_int64 if t == INT else ctypes.c_void_p for t in kernel.types]
         return ctypes.CFUNCTYPE(None, *types)(address)
 
@@ -72,15 +73,6 @@ def worker_queues(workers: int) -> np.ndarray:
     queues[:, QUEUE_ME], queues[:, QUEUE_OTHERS] = range(workers), workers - 1
     queues[:, QUEUE_STRIDE] = PHASE_WORDS
     return queues
-
-
-def linked(code: bytes) -> Any:
-    """An engine that has loaded an object file; what it makes lives as long as it does."""
-    owned = llvm.Target.from_default_triple().create_target_machine()
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), owned)
-    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
-    engine.finalize_object()
-    return engine
 
 
 def plain(argument: Any) -> int:

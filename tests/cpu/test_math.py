@@ -13,7 +13,7 @@ import pytest
 from ir.ops import OPS, with_trait
 from ir.types import DTYPES
 from nncompile.cpu.kernels import LANE_OPS, elementwise
-from nncompile.cpu.objects.link import in_process
+from nncompile.cpu.objects.link import address_in_process
 from tests.cpu.kernel_harness import LEVELS, TARGETS, compiled
 from tests.exact import BY_MPMATH, PARAMETERS, exact, ulps
 
@@ -239,4 +239,4 @@ def test_targets_have_the_same_functions_in_mixed_widths(level):
 @pytest.mark.parametrize("name", ["fmod", "fmodf", "pow", "sin", "cos", "tan"])
 def test_functions_of_the_c_library_are_found(name):
     """A process that loads kernels from the cache links them before they run."""
-    assert in_process(name)
+    assert address_in_process(name)

@@ -21,9 +21,13 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def shown(monkeypatch: pytest.MonkeyPatch, stderr: io.StringIO | None) -> list[str]:
     """Two jobs are done, in order."""
     done: list[str] = []
+
+    def job(name: str) -> str:
+        done.append(name)
+        return name.upper()
     monkeypatch.setattr("sys.stderr", stderr)
-    progress.do_all([("linear", lambda: done.append("a")), ("it", lambda: done.append("b"))])
-    assert done == ["a", "b"]
+    results = progress.do_all([("linear", lambda: job("a")), ("it", lambda: job("b"))])
+    assert done == ["a", "b"] and results == ["A", "B"]
     return stderr.getvalue().split("\r") if stderr is not None else []
 
 

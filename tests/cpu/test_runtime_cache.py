@@ -354,7 +354,7 @@ def test_plain_python_compiles_nothing(folder):
 import sys, numpy as np
 import llvmlite.binding as llvm
 def refuse(*_, **__): raise AssertionError("compiled something")
-llvm.parse_assembly = llvm.create_mcjit_compiler = refuse
+llvm.parse_assembly = llvm.create_lljit_compiler = refuse
 from nncompile.cpu.runtime import PythonExecutable
 from tests.cpu.runtime_models import WIDTHS, mlp, mlp_float64, rows_of
 x = rows_of(WIDTHS, 100)

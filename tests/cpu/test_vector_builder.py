@@ -8,10 +8,11 @@ import pytest
 from llvmlite import ir as ll
 
 from ir.types import DTYPES, FLOATS
+from nncompile.cpu.objects.link import Linker
 from nncompile.cpu.vector import target as targets
 from nncompile.cpu.vector.builder import I64, PTR, Emit, define
 from nncompile.cpu.vector.builder import lanes as lanes_of
-from tests.cpu.kernel_harness import CANARY, LEVELS, TARGETS, linked, normal
+from tests.cpu.kernel_harness import CANARY, LEVELS, TARGETS, normal
 
 LEVEL = pytest.mark.parametrize("level", LEVELS)
 
@@ -24,11 +25,12 @@ def function(level, body, pointers, integers, dtype="f32"):
     e = Emit(fn, TARGETS[level], dtype)
     body(e, *a.values())
     e.b.ret_void()
-    engine = linked(targets.object_code(module, TARGETS[level]))
+    linker = Linker(TARGETS[level])
+    linker.add(targets.object_code(module, TARGETS[level]))
     kinds = [ctypes.c_void_p] * pointers + [ctypes.c_int64] * integers
-    call = ctypes.CFUNCTYPE(None, *kinds)(engine.get_function_address("test"))
+    call = ctypes.CFUNCTYPE(None, *kinds)(linker.address("test"))
 
-    def run(*arguments, keep=engine):
+    def run(*arguments, keep=linker):
         call(*(a.ctypes.data if isinstance(a, np.ndarray) else a for a in arguments))
     return run
 

@@ -23,16 +23,15 @@ def load(driver: Driver, target: Target) -> dict[str, int]:
     tag = objects.source_hash(text)
     symbols = {function.name: f"nnc_{function.name}_{tag}" for function in driver.functions}
     into = objects.linker(target)
-
-    def load_driver() -> None:
-        if symbols["plan"] not in into:
-            code = objects.cached("driver", text, target, lambda: _compile(driver, symbols, target))
-            into.add(code)
-    kernels = {objects.entry_points(kernel): kernel for kernel in driver.kernels.values()}
-    jobs = [(name, partial(objects.load_kernel, kernel, target))
-            for name, kernel in kernels.items()]
     with objects.compiling:
-        objects.do_all([*jobs, ("the driver", load_driver)])
+        kernels = {objects.entry_points(kernel): kernel for kernel in driver.kernels.values()}
+        jobs = [(name, partial(objects.kernel_code, kernel, target))
+                for name, kernel in kernels.items() if kernel.symbol not in into]
+        if symbols["plan"] not in into:
+            build = partial(_compile, driver, symbols, target)
+            jobs.append(("the driver", partial(objects.cached, "driver", text, target, build)))
+        if jobs:
+            into.add(*objects.do_all(jobs))
     return {name: into.address(symbol) for name, symbol in symbols.items()}
 
 

@@ -4,14 +4,14 @@ from nncompile.cpu.objects.compile import Function, compile_functions, execute, 
 from nncompile.cpu.objects.library import (
     compiling,
     entry_points,
+    kernel_code,
     kernel_module,
     kernel_primitive,
     load_functions,
-    load_kernel,
 )
 from nncompile.cpu.objects.link import linker
 from nncompile.cpu.objects.progress import do_all
 
 __all__ = ["Function", "cached", "compile_functions", "compiling", "do_all", "entry_points",
-           "execute", "kernel_module", "kernel_primitive", "linker", "load_functions",
-           "load_kernel", "runtime", "source_hash"]
+           "execute", "kernel_code", "kernel_module", "kernel_primitive", "linker",
+           "load_functions", "runtime", "source_hash"]

@@ -28,12 +28,10 @@ def entry_points(kernel: Kernel) -> str:
     return kernel.name.removeprefix("shared_")
 
 
-def load_kernel(kernel: Kernel, target: Target) -> None:
-    """Loads both entry points of the kernel, unless they are loaded."""
-    into = linker(target)
-    if kernel.symbol not in into:
-        into.add(cached("kernel", entry_points(kernel), target,
-                        lambda: object_code(kernel_module(kernel, target), target)))
+def kernel_code(kernel: Kernel, target: Target) -> bytes:
+    """Returns object code of both entry points of the kernel."""
+    return cached("kernel", entry_points(kernel), target,
+                  lambda: object_code(kernel_module(kernel, target), target))
 
 
 def kernel_module(kernel: Kernel, target: Target) -> Any:

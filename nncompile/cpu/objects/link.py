@@ -1,7 +1,8 @@
 """The linker: object files in, addresses of their symbols out.
 
-MCJIT ends the process where a symbol cannot be found. So every symbol that an object needs is
-looked up first, and a missing one raises an error.
+LLVM's JITLink loads them. It places the sections of an object side by side, and calls whatever lies
+further away than an instruction can name through a stub. So it does not matter what else the
+process has mapped between two objects.
 """
 from __future__ import annotations
 
@@ -16,10 +17,10 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from nncompile import forks, options
-from nncompile.cpu.vector import Target
+from nncompile.cpu.vector import Target, machine
 from nncompile.errors import CompileError, Error
 
-_linking = forks.lock()                        # held while an engine is made or changed
+_linking = forks.lock()                        # held while a linker is made or changed
 
 
 class LinkError(Error):
@@ -27,50 +28,72 @@ class LinkError(Error):
 
 
 class Linker:
-    """One MCJIT engine, to which objects are added for good. Any thread may use it."""
+    """The code that is loaded for one target. It stays as long as the linker. Thread-safe."""
 
     def __init__(self, target: Target) -> None:
-        check_executable_memory()
-        owned = llvm.Target.from_triple(target.triple).create_target_machine()  # the engine's
-        empty = llvm.parse_assembly("")
-        self._engine: Any = llvm.create_mcjit_compiler(empty, owned)
-        self._engine.remove_module(empty)          # else LLVM's code generator starts for it
+        self._jit: Any = llvm.create_lljit_compiler(machine(target), use_jit_link=True,
+                                                    suppress_errors=True)
+        self._libraries: list[Any] = []
         self._addresses: dict[str, int] = {}
-        self._objects = 0
+        self._tries, self._objects, self._next_check = 0, 0, 0
 
-    def add(self, code: bytes) -> None:
-        """Loads an object file.
+    def add(self, *codes: bytes) -> None:
+        """Loads object files, which may use each other's symbols: all of them, or none.
 
-        Raises LinkError if it is damaged, if it needs a symbol that neither this linker nor the
-        process has, or if it defines one that an earlier object has defined; CompileError where
+        Raises LinkError if one is damaged, if one needs a symbol that neither they nor this linker
+        nor the process has, or if one defines a symbol that another has defined; CompileError where
         the process may not execute memory that it has written, or may not map any more of it.
         """
         with _linking:
-            needed, defined = symbols(code)
-            missing = [n for n in needed if n not in self._addresses and not in_process(n)]
-            if missing:
-                raise LinkError(f"an object file needs the symbols {', '.join(missing)}, which "
-                                "this process does not have")
-            again = [n for n in defined if n in self._addresses]
-            if again:
-                raise LinkError(f"two object files define {', '.join(again)}")
+            defined, imported = self._resolve(codes)
             check_executable_memory()
-            if self._objects % _OBJECTS_A_CHECK == 0:
+            if self._objects >= self._next_check:
                 _check_mappings(self._objects)
-            self._objects += 1
-            self._engine.add_object_file(llvm.ObjectFileRef.from_data(code))
-            self._engine.finalize_object()
-            self._addresses |= {n: self._engine.get_function_address(n) for n in defined}
+                self._next_check = self._objects + _OBJECTS_A_CHECK
+            library = llvm.JITLibraryBuilder()
+            for code in codes:
+                library.add_object_img(code)
+            for name in defined:
+                library.export_symbol(name)
+            for name, address in imported.items():
+                library.import_symbol(name, address)
+            self._tries += 1                             # a name serves once, even if it fails
+            try:
+                loaded = library.link(self._jit, f"library {self._tries}")
+            except RuntimeError as error:
+                raise LinkError(f"LLVM cannot load an object file: {error}") from error
+            self._libraries.append(loaded)
+            self._objects += len(codes)
+            self._addresses |= {name: loaded[name] for name in defined}
+
+    def _resolve(self, codes: tuple[bytes, ...]) -> tuple[list[str], dict[str, int]]:
+        """Returns the symbols that the objects define, and the addresses of others they need."""
+        needed: set[str] = set()
+        defined: list[str] = []
+        for code in codes:
+            needs, defines = symbols(code)
+            needed.update(needs)
+            defined += defines
+        twice = {n for n in defined if n in self._addresses or defined.count(n) > 1}
+        if twice:
+            raise LinkError(f"two object files define {', '.join(sorted(twice))}")
+        imported = {n: self._addresses.get(n) or address_in_process(n)
+                    for n in sorted(needed.difference(defined))}
+        missing = [name for name, address in imported.items() if address is None]
+        if missing:
+            raise LinkError(f"an object file needs the symbols {', '.join(missing)}, which "
+                            "this process does not have")
+        return defined, {n: address for n, address in imported.items() if address is not None}
 
     def __contains__(self, symbol: str) -> bool:
         return symbol in self._addresses
 
     def address(self, symbol: str) -> int:
-        """Returns the address of the symbol's code, which is valid for the life of the process."""
+        """Returns the address of the symbol's code."""
         return self._addresses[symbol]
 
 
-_OBJECTS_A_CHECK, _MAPPINGS_LEFT = 256, 2048     # an object takes two mappings, or three
+_OBJECTS_A_CHECK, _MAPPINGS_LEFT = 256, 2048     # an object takes two mappings
 
 
 def _check_mappings(objects: int) -> None:
@@ -107,7 +130,7 @@ def linker(target: Target) -> Linker:
 def check_executable_memory() -> None:
     """Raises CompileError where memory that was written may not be executed afterwards.
 
-    LLVM would end the process. It may be forbidden at any time, so it is tried for each object.
+    LLVM would end the process. It may be forbidden at any time, so it is tried before each use.
     """
     if not hasattr(mmap, "MAP_PRIVATE"):                         # Windows
         return
@@ -124,9 +147,10 @@ def check_executable_memory() -> None:
             "same source as plain Python and takes longer")
 
 
-def in_process(symbol: str) -> bool:
-    """Returns whether the process has the symbol."""
-    return llvm.address_of_symbol(symbol) is not None
+def address_in_process(symbol: str) -> int | None:
+    """Returns the address of a symbol of the process, or None where it has none of that name."""
+    address: int | None = llvm.address_of_symbol(symbol)
+    return address
 
 
 def symbols(code: bytes) -> tuple[list[str], list[str]]:

@@ -4,18 +4,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from time import perf_counter
+from typing import TypeVar
 
 PATIENCE = 1.0                    # seconds in which nothing is shown
 
-Job = tuple[str, Callable[[], None]]          # its name, and what to do
+_Result = TypeVar("_Result")
 
 
-def do_all(jobs: Sequence[Job]) -> None:
-    """Runs the jobs in order.
+def do_all(jobs: Sequence[tuple[str, Callable[[], _Result]]]) -> list[_Result]:
+    """Runs the jobs, each of which has a name, in order, and returns their results.
 
     Once PATIENCE is over, one line of stderr, if that is a terminal, says which job is running.
     """
     start, width = perf_counter(), 0
+    results: list[_Result] = []
     try:
         for number, (name, job) in enumerate(jobs, 1):
             if perf_counter() - start > PATIENCE and sys.stderr is not None and sys.stderr.isatty():
@@ -23,8 +25,9 @@ def do_all(jobs: Sequence[Job]) -> None:
                 sys.stderr.write(f"\r{line:<{width}}")
                 sys.stderr.flush()
                 width = len(line)
-            job()
+            results.append(job())
     finally:
         if width:
             sys.stderr.write("\r" + " " * width + "\r")
             sys.stderr.flush()
+    return results
