@@ -138,15 +138,18 @@ def _is_stored(view: View) -> bool:
 def matmul(low: Lowering, node: Node, operands: Views, then: Then) -> View:
     """One product of stacks of matrices, whose rows must have stride 1.
 
-    Where the lowering turns products, the columns of the left one may have it instead.
+    Where the lowering turns products, the columns of an operand may have it instead; then the
+    product is of a matrix that is stored as its transpose.
     """
     x, w = operands
-    turned = (low.turns and not same(x.strides[-1], 1) and same(x.strides[-2], 1)
-              and not same(node.result.type.shape[-1], 1))
-    x = x if turned or same(x.strides[-1], 1) else low.copied(node, x)
-    w = w if same(w.strides[-1], 1) else low.copied(node, w)
+    turned = ""
+    if low.turns and not same(node.result.type.shape[-1], 1):
+        turned = "".join(name for name, o in (("x", x), ("w", w))
+                         if not same(o.strides[-1], 1) and same(o.strides[-2], 1))
+    x = x if "x" in turned or same(x.strides[-1], 1) else low.copied(node, x)
+    w = w if "w" in turned or same(w.strides[-1], 1) else low.copied(node, w)
     then = low.broadcasting(node, then, dims=len(node.result.type.shape) - 1)
-    return low.step("matmul", node, low.result(node), [x, w], {"turned": True} if turned else {},
+    return low.step("matmul", node, low.result(node), [x, w], {"turned": turned} if turned else {},
                     then)
 
 

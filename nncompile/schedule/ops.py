@@ -98,6 +98,7 @@ class StepKind:
     counts_operand: the cost is per element of the first operand instead.
     product:        it is a matrix product.
     in_place:       it reads every element before it writes it, so it may overwrite an operand.
+    adds_in_place:  it may overwrite a further operand of its chain, but not what it multiplies.
     strided:        it can write rows with gaps between them.
     gathers:        it reads only a few rows of its operands.
     fails:          it reports an index that is outside an axis.
@@ -107,6 +108,7 @@ class StepKind:
     counts_operand: bool = False
     product: bool = False
     in_place: bool = False
+    adds_in_place: bool = False
     strided: bool = False
     gathers: bool = False
     fails: bool = False
@@ -125,7 +127,7 @@ KINDS: dict[str, StepKind] = {
     "elementwise": StepKind(in_place=True, strided=True),    # its cost is that of its op
     "group": StepKind(in_place=True),                        # its cost is that of its ops
     "linear": StepKind(product=True, strided=True),
-    "matmul": StepKind(product=True, strided=True),
+    "matmul": StepKind(product=True, adds_in_place=True, strided=True),
     "softmax": StepKind(25, in_place=True, strided=True),
     "log_softmax": StepKind(25, in_place=True, strided=True),
     "layer_norm": StepKind(10, in_place=True, strided=True),

@@ -57,5 +57,8 @@ def _may_write(steps: Sequence[Step], out: Place, state: Place) -> bool:
     if len(writers) > 1 or readers[-1] > writers[0]:
         return False
     step = steps[writers[0]]
-    return KINDS[step.kind].in_place and all(
-        same_layout(view, step.result) for view in step.reads if view.place == state)
+    kind, read = KINDS[step.kind], [view for view in step.reads if view.place == state]
+    if not kind.in_place and (
+            not kind.adds_in_place or any(view.place == state for view in step.views)):
+        return False
+    return all(same_layout(view, step.result) for view in read)

@@ -155,17 +155,18 @@ def test_linear_keeps_nan_and_infinity_in_their_rows(level):
     assert np.isnan(run_linear(level, x, w, None, (("relu", ""),))[2]).all()
 
 
-def run_matmul(level, x, w, then=(), further=(), *, gap=0, call=None, turned=False):
+def run_matmul(level, x, w, then=(), further=(), *, gap=0, call=None, turned=""):
     """y[o] = then(x[o] @ w[o]) for x[B, M, K], w[B or 1, K, N]; further: [B, M or 1, N or 1]."""
     guarded = Guarded()
     (B, M, K), N = x.shape, w.shape[2]
-    left = x.swapaxes(1, 2) if turned else x
-    ldx, ldw, ldy = left.shape[2] + gap, N + 2 * gap, N + gap
+    left, right = (array.swapaxes(1, 2) if name in turned else array
+                   for name, array in (("x", x), ("w", w)))
+    ldx, ldw, ldy = left.shape[2] + gap, right.shape[2] + 2 * gap, N + gap
     xs, y = guarded.array(left.reshape(B * left.shape[1], left.shape[2]), ldx), guarded.empty(
         B * M, N, ldy, x.dtype)
-    ws = guarded.array(w.reshape(len(w) * K, N), ldw)
+    ws = guarded.array(right.reshape(len(w) * right.shape[1], right.shape[2]), ldw)
     values = [xs, ldx, ws, ldw, y, ldy, M, K, N, B, left.shape[1] * ldx,
-              K * ldw * (len(w) == B), M * ldy]
+              right.shape[1] * ldw * (len(w) == B), M * ldy]
     for array in further:
         stride = array.shape[2] + gap
         rows = guarded.array(array.reshape(-1, array.shape[2]), stride)
@@ -187,16 +188,45 @@ def test_matmul_at_every_edge(level, dtype):
 
 @LEVEL
 @DTYPE
-@pytest.mark.parametrize("K", [0, 1, 2, 3, 5, 511, 513, 1027])
-def test_a_turned_product_has_the_bits_of_the_other(level, dtype, K):
+@pytest.mark.parametrize("turned", ["x", "w", "xw"])
+@pytest.mark.parametrize("K", [0, 1, 2, 3, 5, 17, 511, 513, 1027])
+def test_a_turned_product_has_the_bits_of_the_other(level, dtype, K, turned):
     then, P = (("add", "s"), ("relu", "")), panel(level, dtype)
     for M, N in ((1, P), (7, P + 3), (25, 2), (31, 2 * P + 1)):
         x, w, bias = some(dtype, 1, 2, M, K), some(dtype, 2, 2, K, N), some(dtype, 3, 2, M, 1)
-        turned = run_matmul(level, x, w, then, [bias], gap=2, turned=True)
-        assert same_bits(turned, run_matmul(level, x, w, then, [bias])), (M, N)
-        plain = run_matmul(level, x, w, then, [bias], gap=1, turned=True,
-                           call=lambda *values: run_python(matmul(then, 1, dtype, True), *values))
-        np.testing.assert_allclose(plain, turned, rtol=1e-4, atol=1e-4)
+        found = run_matmul(level, x, w, then, [bias], gap=2, turned=turned)
+        assert same_bits(found, run_matmul(level, x, w, then, [bias])), (M, N)
+        plain = run_matmul(level, x, w, then, [bias], gap=1, turned=turned,
+                           call=lambda *values: run_python(matmul(then, 1, dtype, turned), *values))
+        np.testing.assert_allclose(plain, found, rtol=1e-4, atol=1e-4)
+
+
+@LEVEL
+@DTYPE
+@pytest.mark.parametrize("turned", ["", "x", "w"])
+def test_a_packed_product_has_the_bits_of_one_that_is_not(level, dtype, turned):
+    """Rows of a product that is large enough to be packed are those of its parts, which are not."""
+    K, N = 640, panel(level, dtype) * 3 + width(level, dtype) + 1
+    x, w, r = some(dtype, 1, 1, 200, K), some(dtype, 2, 1, K, N), some(dtype, 3, 1, 200, N)
+    for then, further in ((), []), (CHEAP, [r, r[:, :, :1]]), (LONG, [r, r]):
+        whole = run_matmul(level, x, w, then, further, gap=3, turned=turned)
+        for rows in (slice(0, 7), slice(190, 200)):
+            part = run_matmul(level, x[:, rows], w, then, [f[:, rows] for f in further])
+            assert same_bits(part, whole[:, rows])
+
+
+@LEVEL
+@DTYPE
+@pytest.mark.parametrize("K", [5, 700])
+@pytest.mark.parametrize("then", [(("mul", "s"), ("add", "v")), (("exp", ""), ("add", "v"))])
+def test_a_product_may_overwrite_what_is_added_to_it(level, dtype, K, then):
+    M, N = 70, panel(level, dtype) * 8 + 3
+    x, w, y = some(dtype, 1, M, K), some(dtype, 2, K, N) / 30, some(dtype, 3, M, N)
+    further = [np.full(1, 0.5, DTYPES[dtype]), 0] if then[0][0] == "mul" else []
+    kernel, apart = compiled(matmul(then, 0, dtype), level), np.empty_like(y)
+    kernel(x, K, w, N, apart, N, M, K, N, *further, y, N)
+    kernel(x, K, w, N, y, N, M, K, N, *further, y, N)
+    assert same_bits(apart, y)
 
 
 @LEVEL

@@ -72,9 +72,10 @@ def _matmul(step: Step, _: _Context) -> Call:
         return Call(kernels.dot(chain, len(outer), y.dtype), (
             _pointer(x), x.strides[-2], _pointer(right), _pointer(y), y.strides[-2], y.shape[-2], K,
             *rest))
-    turned = bool(step.attrs.get("turned"))
+    turned = step.attrs.get("turned", "")
     return Call(kernels.matmul(chain, len(outer), y.dtype, turned), (
-        _pointer(x), x.strides[-1 if turned else -2], _pointer(right), right.strides[-2],
+        _pointer(x), x.strides[-1 if "x" in turned else -2],
+        _pointer(right), right.strides[-1 if "w" in turned else -2],
         _pointer(y), y.strides[-2], y.shape[-2], K, y.shape[-1], *rest))
 
 

@@ -18,6 +18,8 @@ from nncompile.cpu.vector import I64, Emit, Value
 
 Vectors: TypeAlias = list[Value]
 
+_ENOUGH = 4           # vectors whose sums run side by side, so that none waits for the one before
+
 
 def column_signature(dtype: str, axes: OuterAxes, *, rows: bool, source: str | None = None) -> str:
     """Returns the signature of a kernel's first arguments; y has rows, or is one row itself.
@@ -80,9 +82,11 @@ def column_units(column: Callable[[Panel], None], axes: OuterAxes, vectors: int,
     rows, source: as in column_signature; if y has the rows of x and there are none, there is
     nothing to do, however many columns there are.
 
-    It emits two: of a panel of `vectors` vectors, and of the narrower ones at the right edge, which
-    are computed vector by vector.
+    It emits those of panels of `vectors` vectors, of half as many where that is still enough to
+    hide the latency of an addition, and of one, by which the right edge ends.
     """
+    halves = [vectors // 2] if vectors // 2 >= _ENOUGH else []
+
     def panels(e: Emit, a: Arguments) -> Value:
         return e.quotient_up(a["N"], vectors * e.width)
 
@@ -105,8 +109,14 @@ def column_units(column: Callable[[Panel], None], axes: OuterAxes, vectors: int,
             with b.if_else(b.icmp_signed(">=", left, I64(width))) as (whole, edge):
                 with whole:
                     column(Panel(e, at(start), vectors, None, source))
-                with edge, e.loop(0, left, e.width) as loop:
-                    mask = e.mask(b.sub(left, loop.index))
-                    column(Panel(e, at(b.add(start, loop.index)), 1, mask, source))
+                with edge:
+                    done = I64(0)
+                    for half in halves:
+                        with e.loop(0, e.whole(left, half * e.width), half * e.width) as loop:
+                            column(Panel(e, at(b.add(start, loop.index)), half, None, source))
+                        done = e.whole(left, half * e.width)
+                    with e.loop(done, left, e.width) as loop:
+                        mask = e.mask(b.sub(left, loop.index))
+                        column(Panel(e, at(b.add(start, loop.index)), 1, mask, source))
 
     return Units(count, run)

@@ -3,10 +3,11 @@
 A tile is some rows by a panel of columns, whose sums stay in registers. Every sum starts from the
 bias, or 0, and adds k = 0, 1, 2, ... by one fused multiply-add each. Along the right edge, where a
 panel is one vector wide, an element has SPLIT such sums, which are added at the end. K is divided
-into chunks, between which the sums are stored in y, without loss. A row's bits therefore depend on
+into chunks, between which the sums are stored, without loss. A row's bits therefore depend on
 K and on its column alone: not on the height of its tile, the rows beside it, or the worker.
 
-y must not overlap any operand, not even the further operands of the chain.
+y must not overlap x or w. A further operand of a chain may be y itself: until a tile's sums are
+complete they are kept elsewhere.
 """
 from __future__ import annotations
 
@@ -21,6 +22,7 @@ from nncompile.cpu.kernels.chain import Chain
 from nncompile.cpu.kernels.kernel import Kernel, Units, check_dtype, make, name_for
 from nncompile.cpu.kernels.operands import Arguments, OuterAxes, Values, strided
 from nncompile.cpu.kernels.packing import unpack_linear
+from nncompile.cpu.kernels.transpose import transpose_tile
 from nncompile.cpu.vector import I1, I64, PTR, Emit, Int, Target, Value, define, host
 
 _CHUNK = 512          # steps of k between which sums are stored: a chunk's panel stays in L2
@@ -31,6 +33,9 @@ _AHEAD = 16           # the tallest tile prefetches packed weights so many steps
 _LINE = 64            # bytes of a cache line
 _LINEAR_ROWS = 96     # rows of a unit of linear, for which a panel is read once
 _MATMUL_TILES = 4     # row tiles of a unit of matmul; each matrix has units of its own
+_PACKED_ROWS = 256    # rows of a unit of matmul that packs a panel of the right operand
+_FEW_PANELS = 4       # panels below which a unit has half of them, so that there are several units
+_PACKED_FROM = 48     # rows of a product from which on it pays to pack what comes from memory
 
 
 def linear(then: Chain = (), dtype: str = "f32") -> Kernel:
@@ -60,16 +65,18 @@ def linear(then: Chain = (), dtype: str = "f32") -> Kernel:
     return make(name, signature, _linear_units(name, then), plain, dtype)
 
 
-def matmul(then: Chain = (), outer: int = 0, dtype: str = "f32", turned: bool = False) -> Kernel:
+def matmul(then: Chain = (), outer: int = 0, dtype: str = "f32", turned: str = "") -> Kernel:
     """y[o, m] = then(x[o, m] @ w[o]), for outer indices o of `outer` axes and m in range(M).
 
         matmul_mul_s_1(x, ldx, w, ldw, y, ldy, M, K, N, d0, x_d0, w_d0, y_d0, r0, ldr0, r0_d0)
-        matmul_turned_0(x, ldx, w, ldw, y, ldy, M, K, N)
+        matmul_turned_x_0(x, ldx, w, ldw, y, ldy, M, K, N)
 
     w[o] is K rows of N numbers, ldw from one to the next. Strides along the outer axes are named
-    after their operand; 0 uses the same matrix for all. Further operands are as in linear. Of a
-    turned product x is stored as its transpose: K rows of M numbers, ldx from one to the next. A
-    unit is `_MATMUL_TILES` row tiles of one matrix, with all columns.
+    after their operand; 0 uses the same matrix for all. Further operands are as in linear; one that
+    has the elements of y where y has them may be y. An operand that `turned` names, x or w or xw,
+    is stored as its transpose: x as K rows of M numbers, and w as N rows of K. A unit is
+    `_MATMUL_TILES` row tiles of one matrix, with all columns. Of a right operand that is turned, or
+    large, it is one panel, which is packed for all of the rows, `_PACKED_ROWS` at most.
     """
     check_dtype("a product", dtype, FLOATS)
     chains.check(then, "vs", dtype=dtype)
@@ -77,13 +84,13 @@ def matmul(then: Chain = (), outer: int = 0, dtype: str = "f32", turned: bool = 
     further = " ".join(f"{r}:{dtype} ld{r} {axes.strides(r)}" for r in operands)
     signature = (f"x:{dtype} ldx w:{dtype} ldw y:{dtype} ldy M K N "
                  f"{axes.signature('x', 'w', 'y')} {further}")
-    kind = "matmul_turned" if turned else "matmul"
+    kind = f"matmul_turned_{turned}" if turned else "matmul"
     name = name_for("_".join((kind, *chains.names(then), str(outer))), dtype)
 
     def plain(a: Values) -> None:
         M, K, N = a["M"], a["K"], a["N"]
-        x = axes.view(a, "x", (M, K), (1, a["ldx"]) if turned else (a["ldx"], 1))
-        w = axes.view(a, "w", (K, N), (a["ldw"], 1))
+        x = axes.view(a, "x", (M, K), (1, a["ldx"]) if "x" in turned else (a["ldx"], 1))
+        w = axes.view(a, "w", (K, N), (1, a["ldw"]) if "w" in turned else (a["ldw"], 1))
         arrays = [axes.view(a, r, (M, N if kind == "v" else 1), (a[f"ld{r}"], 1))
                   for r, kind in zip(operands, chains.kinds(then), strict=True)]
         y = axes.view(a, "y", (M, N), (a["ldy"], 1))
@@ -107,6 +114,7 @@ def _linear_units(name: str, then: Chain) -> Units:
     def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
         product = _Product(e.module, e.target, name, then, True, e.dtype)
         b, N, width = e.b, a["N"], _panel_width(e)
+        a |= product.space(e, _LINEAR_ROWS)
         wide, in_panel = b.udiv(N, I64(width)), blocks(e, a)
         columns = b.mul(e.quotient_up(N, e.width), I64(e.width))
         bias = e.at(a["w"], b.mul(a["K"], columns))
@@ -126,33 +134,54 @@ def _linear_units(name: str, then: Chain) -> Units:
     return Units(count, run, lots=False)
 
 
-def _matmul_units(name: str, then: Chain, axes: OuterAxes, turned: bool) -> Units:
+def _matmul_units(name: str, then: Chain, axes: OuterAxes, turned: str) -> Units:
     operands = ("x", "w", "y", *chains.operands(then))
 
-    def height(e: Emit) -> int:
-        return _MATMUL_TILES * e.target.tile_rows
+    def packs(e: Emit, a: Arguments) -> Value:
+        """Returns whether panels of the right operand are packed, as those of a turned one are.
 
-    def blocks(e: Emit, a: Arguments) -> Value:
-        return e.quotient_up(a["M"], height(e))
+        Of one that comes from memory it is worth it: a product of 256 rows with 1024 x 1024 took
+        0.89 times as long on a Zen 4. One with 512 x 784 took as long as without.
+        """
+        if "w" in turned:
+            return I1(1)
+        b = e.b
+        return b.and_(b.icmp_signed(">=", a["M"], I64(_PACKED_FROM)),
+                      b.icmp_signed(">", b.mul(a["K"], a["N"]), I64(_STREAMED)))
+
+    def shape(e: Emit, a: Arguments) -> tuple[Value, Value]:
+        """Returns the rows and the columns of a unit."""
+        b, packed, width = e.b, packs(e, a), I64(_panel_width(e))
+        few = b.icmp_signed("<", a["N"], I64(_FEW_PANELS * _panel_width(e)))
+        height = b.select(packed, b.select(few, I64(_PACKED_ROWS // 2), I64(_PACKED_ROWS)),
+                          I64(_MATMUL_TILES * e.target.tile_rows))
+        return height, b.select(packed, width, e.greatest(a["N"], width))
 
     def count(e: Emit, a: Arguments) -> Value:
-        return e.b.mul(axes.count(e, a), blocks(e, a))
+        height, width = shape(e, a)
+        blocks, panels = e.quotient_up(a["M"], height), e.quotient_up(a["N"], width)
+        return e.b.mul(axes.count(e, a), e.b.mul(blocks, panels))
 
     def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
         product = _Product(e.module, e.target, name, then, False, e.dtype, turned)
-        b, width, in_matrix = e.b, _panel_width(e), blocks(e, a)
-        zeros = _zeros(e, width)
-        inside = e.whole(a["N"], width)
+        b, zeros, space = e.b, _zeros(e, _panel_width(e)), product.space(e, _PACKED_ROWS)
+        a |= {"packs": packs(e, a), "packed": e.stack(_CHUNK * _panel_width(e))}
+        height, width = shape(e, a)
+        blocks, panels = e.quotient_up(a["M"], height), e.quotient_up(a["N"], width)
         with e.loop(first, stop) as unit:
-            index, block = b.udiv(unit.index, in_matrix), b.urem(unit.index, in_matrix)
+            index, block = b.udiv(unit.index, blocks), b.urem(unit.index, blocks)
+            index, panel = b.udiv(index, panels), b.urem(index, panels)
             offsets = axes.places(e, a, index, operands)
             matrix = a | {operand: e.at(a[operand], offset) for operand, offset in offsets.items()}
-            row = b.mul(block, I64(height(e)))
-            rows = e.least(I64(height(e)), b.sub(a["M"], row))
-            for start, stop_column, vectors in ((0, inside, e.target.panel), (inside, a["N"], 1)):
-                with e.loop(start, stop_column, vectors * e.width) as column:
-                    at = product.place(e, matrix, row, column.index, zeros)
-                    product.rows(e, at, rows, vectors)
+            row, column = b.mul(block, height), b.mul(panel, width)
+            rows, end = (e.least(b.add(start, size), whole) for start, size, whole in (
+                (row, height, a["M"]), (column, width, a["N"])))
+            inside = e.whole(end, _panel_width(e))
+            for start, stop_column, vectors in ((column, inside, e.target.panel),
+                                                (e.greatest(column, inside), end, 1)):
+                with e.loop(start, stop_column, vectors * e.width) as loop:
+                    at = product.place(e, matrix, row, loop.index, zeros)
+                    product.rows(e, at | space, b.sub(rows, row), vectors)
 
     return Units(count, run, lots=False)
 
@@ -188,7 +217,7 @@ class _Product:
     chain: Chain
     packed: bool              # whether the right operand is packed, or rows with a stride
     dtype: str
-    turned: bool = False      # whether the left operand is stored as its transpose
+    turned: str = ""          # the operands that are stored as their transposes
 
     @property
     def operands(self) -> list[str]:
@@ -204,13 +233,18 @@ class _Product:
         """
         return self.packed and not self.target.avx512
 
+    def space(self, e: Emit, rows: int) -> Arguments:
+        """Returns memory for the sums of a panel of so many rows between two chunks."""
+        return {"sums": e.stack(rows * _panel_width(e))}
+
     def place(self, e: Emit, a: Arguments, row: Value, column: Value, start: Value) -> Arguments:
         """Returns the kernel's arguments, moved to the beginning of a panel's rows."""
         b = e.b
         at = dict(a, lanes=b.sub(a["N"], column))
         at["x"] = self._left(e, a, row, 0)
         at["y"] = e.at(a["y"], b.mul(row, a["ldy"]), column)
-        at["w"] = e.at(a["w"], b.mul(column, a["K"]) if self.packed else column)
+        at["w"] = self._right(e, a, 0, column) if not self.packed else (
+            e.at(a["w"], b.mul(column, a["K"])))
         at["start"] = e.at(start, column) if self.packed else start
         for r, kind in zip(self.operands, chains.kinds(self.chain), strict=True):
             at[r] = e.at(a[r], b.mul(row, a[f"ld{r}"]), column if kind == "v" else 0)
@@ -223,55 +257,81 @@ class _Product:
         a vector of weights a cycle, and a tile of 2 rows uses each vector in only two cycles. But
         where the first tile waits for weights from memory, it is the tallest, so that less work is
         left after it.
+
+        Where panels of a right operand that is not packed are to be, each chunk is packed before.
         """
         b, K = e.b, a["K"]
         tallest = self.target.tile_rows if vectors > 1 else self.target.edge_rows
         tiles = e.quotient_up(count, tallest)
         waits = b.icmp_signed(">", b.mul(K, a["N"]), I64(_STREAMED))
         length = e.greatest(K, I64(1))                                   # K = 0 is one empty chunk
-        with e.loop(0, length, _CHUNK) as chunk, e.loop(0, tiles, 1, [I64(0)]) as tile:
-            row = tile.values[0]
-            left = b.sub(count, row)
-            even = e.quotient_up(left, b.sub(tiles, tile.index))
-            rows = b.select(waits, e.least(left, I64(tallest)), even)
-            for height in range(1, tallest + 1):
-                with b.if_then(b.icmp_signed("==", rows, I64(height))):
-                    self._call_tile(e, a, height, vectors, tile.index, row, chunk.index)
-            tile.next = [b.add(row, rows)]
+        with e.loop(0, length, _CHUNK) as chunk:
+            depth = e.least(I64(_CHUNK), b.sub(K, chunk.index))
+            right = self._right_of_chunk(e, a, chunk.index, depth, vectors)
+            with e.loop(0, tiles, 1, [I64(0)]) as tile:
+                row = tile.values[0]
+                left = b.sub(count, row)
+                even = e.quotient_up(left, b.sub(tiles, tile.index))
+                rows = b.select(waits, e.least(left, I64(tallest)), even)
+                for height in range(1, tallest + 1):
+                    with b.if_then(b.icmp_signed("==", rows, I64(height))):
+                        self._call_tile(e, a | right, height, vectors, tile.index, row,
+                                        chunk.index, depth)
+                tile.next = [b.add(row, rows)]
+
+    def _right_of_chunk(self, e: Emit, a: Arguments, k: Value, depth: Value, vectors: int
+                        ) -> Arguments:
+        """Returns the right operand from k on, and the distance of its rows; it may be packed."""
+        if self.packed:
+            return {"w": e.at(a["w"], e.b.mul(k, I64(vectors * e.width)))}
+        b, w, width = e.b, self._right(e, a, k, 0), I64(vectors * e.width)
+        values = {"w": w, "ldw": a["ldw"], "depth": depth, "lanes": a["lanes"], "to": a["packed"]}
+        function = self.pack(vectors)
+        with b.if_then(a["packs"]):
+            b.call(function, [values[argument.name] for argument in function.args])
+        return {"w": b.select(a["packs"], a["packed"], w),
+                "ldw": b.select(a["packs"], width, a["ldw"])}
 
     def _call_tile(self, e: Emit, a: Arguments, height: int, vectors: int, tile: Value, row: Value,
-                   k: Value) -> None:
-        """Emits the call of a tile of `height` rows for the chunk of K that begins at k."""
-        b = e.b
-        depth = e.least(I64(_CHUNK), b.sub(a["K"], k))
+                   k: Value, depth: Value) -> None:
+        """Emits the call of a tile of `height` rows for the chunk of K that begins at k.
+
+        A chain of cheap ops works in the tile's registers. A long one works on sums that were just
+        stored, which are still in L1, so that its code is there once and not once for each sum.
+        """
+        b, width = e.b, I64(_panel_width(e))
         again = b.icmp_signed(">", k, I64(0))                            # continue stored sums
-        y = e.at(a["y"], b.mul(row, a["ldy"]))
-        distance = self._distance(e, a, vectors)
-        w = e.at(a["w"], b.mul(k, distance))
-        values = {
-            "depth": depth, "x": self._left(e, a, row, k), "ldx": a["ldx"], "w": w,
-            "y": y, "ldy": a["ldy"], "lanes": a["lanes"],
-            "start": b.select(again, y, a["start"]), "lds": b.select(again, a["ldy"], I64(0)),
-            "last": b.icmp_signed("==", b.add(k, depth), a["K"]),
+        last = b.icmp_signed("==", b.add(k, depth), a["K"])
+        sums, y = e.at(a["sums"], b.mul(row, width)), e.at(a["y"], b.mul(row, a["ldy"]))
+        values = a | {
+            "depth": depth, "x": self._left(e, a, row, k), "y": y,
+            "start": b.select(again, sums, a["start"]), "lds": b.select(again, width, I64(0)),
+            "sums": sums, "last": last, "rows": I64(height),
         }
         if self._prefetches:
             # Each tile prefetches its share of the next chunk, a line every UNROLL steps.
             share = b.mul(tile, b.mul(depth, I64(_line(e) // UNROLL)))
-            values["ahead"] = e.at(w, b.mul(depth, distance), share)
-        if not self.packed:
-            values["ldw"] = a["ldw"]
+            values["ahead"] = e.at(a["w"], b.mul(depth, self._distance(e, a, vectors)), share)
         for r in self.operands:
             values[r] = e.at(a[r], b.mul(row, a[f"ld{r}"]))
-            values[f"ld{r}"] = a[f"ld{r}"]
         function = self.tile(height, vectors)
         b.call(function, [values[argument.name] for argument in function.args])
+        if chains.is_long(self.chain):
+            function = self.after(vectors)
+            with b.if_then(last):
+                b.call(function, [values[argument.name] for argument in function.args])
 
     def _left(self, e: Emit, a: Arguments, row: Value, k: Int) -> Value:
         """Returns where the left operand has the element of a row and a k."""
-        if self.turned:
+        if "x" in self.turned:
             return e.at(a["x"], row, e.b.mul(e.i64(k), a["ldx"]))
         place = e.b.mul(row, a["ldx"])
         return e.at(a["x"], place) if isinstance(k, int) and k == 0 else e.at(a["x"], place, k)
+
+    def _right(self, e: Emit, a: Arguments, k: Int, column: Int) -> Value:
+        """Returns where a right operand that is not packed has the element of a k and a column."""
+        row, along = (column, k) if "w" in self.turned else (k, column)
+        return e.at(a["w"], e.b.mul(e.i64(row), a["ldw"]), along)
 
     def _distance(self, e: Emit, a: Arguments, vectors: int) -> Value:
         """Returns the distance in elements from one step of k to the next in the right operand."""
@@ -288,8 +348,7 @@ class _Product:
         function, a = define(self.module, name, self._tile_types(), internal=True)
         e = Emit(function, self.target, self.dtype)
         mask = e.mask(a["lanes"]) if vectors == 1 else None
-        if chains.is_long(self.chain):
-            self._prefetch_result(e, a, rows, vectors)
+        self._prefetch_result(e, a, rows, vectors)
         sums = self._accumulate(e, a, rows, vectors, mask)
         self._finish(e, a, sums, mask)
         e.b.ret_void()
@@ -297,7 +356,7 @@ class _Product:
 
     def _tile_types(self) -> dict[str, Any]:
         types = {"depth": I64, "x": PTR, "ldx": I64, "w": PTR, "start": PTR, "lds": I64,
-                 "last": I1, "y": PTR, "ldy": I64, "lanes": I64}
+                 "sums": PTR, "last": I1, "y": PTR, "ldy": I64, "lanes": I64}
         types |= {"ahead": PTR} if self._prefetches else {}
         types |= {} if self.packed else {"ldw": I64}
         for r in self.operands:
@@ -334,7 +393,7 @@ class _Product:
                     self._prefetch_line(e, here)
                 for i in range(rows):
                     value = e.broadcast(self._left(e, a | {"x": x[i]}, I64(0), b.add(k, I64(d)))
-                                        if self.turned else e.at(x[i], k, d))
+                                        if "x" in self.turned else e.at(x[i], k, d))
                     for j in range(vectors):
                         place = (i * split + part) * vectors + j
                         out[place] = e.fma(value, weights[j], out[place])
@@ -373,32 +432,23 @@ class _Product:
                 e.prefetch(place, level=1, to_write=True)
 
     def _finish(self, e: Emit, a: Arguments, sums: list[list[Value]], mask: Value | None) -> None:
-        """Emits the stores of the sums, with the chain applied where they are complete.
-
-        A chain of cheap ops works in registers. A long one works on the tile that was just stored,
-        which is still in L1, so that its code is there once and not once for each sum.
-        """
+        """Emits the stores of the sums, with a chain of cheap ops where they are complete."""
         b, rows, vectors = e.b, len(sums), len(sums[0])
 
-        def write(then: Chain) -> None:
+        def write(then: Chain, to: Value, distance: Value) -> None:
             for i in range(rows):
                 for j in range(vectors):
                     value = self.apply(e, a, then, sums[i][j], I64(i), I64(j * e.width), mask)
-                    place = e.at(a["y"], b.mul(a["ldy"], I64(i)), j * e.width)
-                    e.store(value, place, mask)
+                    e.store(value, e.at(to, b.mul(distance, I64(i)), j * e.width), mask)
 
-        if not self.chain:
-            write(())
-        elif chains.is_long(self.chain):
-            write(())
-            with b.if_then(a["last"]):
-                self._call_after(e, a, rows, vectors)
-        else:
-            with b.if_else(a["last"]) as (complete, partial):
-                with complete:
-                    write(self.chain)
-                with partial:
-                    write(())
+        width = I64(_panel_width(e))
+        if chains.is_long(self.chain):
+            return write((), a["sums"], width)
+        with b.if_else(a["last"]) as (complete, partial):
+            with complete:
+                write(self.chain, a["y"], a["ldy"])
+            with partial:
+                write((), a["sums"], width)
 
     def apply(self, e: Emit, a: Arguments, then: Chain, value: Value, row: Value, column: Int,
               mask: Value | None) -> Value:
@@ -411,26 +461,54 @@ class _Product:
             return e.load(e.at(place, column), mask)
         return chains.emit(e, then, value, operand, self.dtype)
 
-    def _call_after(self, e: Emit, a: Arguments, rows: int, vectors: int) -> None:
-        """Emits the call that applies the chain to a stored tile."""
-        function = self.after(vectors)
-        values = a | {"rows": I64(rows)}
-        e.b.call(function, [values[argument.name] for argument in function.args])
-
     def after(self, vectors: int) -> Any:
         """Returns the function that applies the chain to a stored tile."""
         name = f"{self.name}_after_{vectors}"
         if name in self.module.globals:
             return self.module.globals[name]
-        types = {"y": PTR, "ldy": I64, "rows": I64, "lanes": I64}
+        types = {"sums": PTR, "y": PTR, "ldy": I64, "rows": I64, "lanes": I64}
         for r in self.operands:
             types |= {r: PTR, f"ld{r}": I64}
         function, a = define(self.module, name, types, internal=True)
         e = Emit(function, self.target, self.dtype)
         mask = e.mask(a["lanes"]) if vectors == 1 else None
         with e.loop(0, a["rows"]) as row, e.loop(0, vectors * e.width, e.width) as column:
-            place = e.at(a["y"], e.b.mul(row.index, a["ldy"]), column.index)
-            value = self.apply(e, a, self.chain, e.load(place, mask), row.index, column.index, mask)
-            e.store(value, place, mask)
+            total = e.load(e.at(a["sums"], e.b.mul(row.index, I64(_panel_width(e))), column.index),
+                           mask)
+            value = self.apply(e, a, self.chain, total, row.index, column.index, mask)
+            e.store(value, e.at(a["y"], e.b.mul(row.index, a["ldy"]), column.index), mask)
         e.b.ret_void()
         return function
+
+    def pack(self, vectors: int) -> Any:
+        """Returns the function that packs rows of a panel, one after the other.
+
+        Columns beside the last one are not written.
+        """
+        name = f"{self.name}_pack_{vectors}"
+        if name in self.module.globals:
+            return self.module.globals[name]
+        types = {"w": PTR, "ldw": I64, "depth": I64, "lanes": I64, "to": PTR}
+        function, a = define(self.module, name, types, internal=True)
+        e = Emit(function, self.target, self.dtype)
+        if "w" in self.turned:
+            self._pack_turned(e, a, vectors)
+        else:
+            mask = e.mask(a["lanes"]) if vectors == 1 else None
+            with e.loop(0, a["depth"]) as k:
+                row, to = (e.at(a[r], e.b.mul(k.index, distance)) for r, distance in (
+                    ("w", a["ldw"]), ("to", I64(vectors * e.width))))
+                for j in range(vectors):
+                    e.store(e.load(e.at(row, j * e.width), mask), e.at(to, j * e.width), mask)
+        e.b.ret_void()
+        return function
+
+    def _pack_turned(self, e: Emit, a: Arguments, vectors: int) -> None:
+        """Emits the copies of a panel that is stored as its transpose, by square tiles."""
+        b, width = e.b, I64(vectors * e.width)
+        with (e.loop(0, e.least(a["lanes"], width), e.width) as column,
+              e.loop(0, a["depth"], e.width) as k):
+            transpose_tile(e, {
+                "x": e.at(a["w"], b.mul(column.index, a["ldw"]), k.index), "ldx": a["ldw"],
+                "y": e.at(a["to"], b.mul(k.index, width), column.index), "ldy": width,
+            }, b.sub(a["lanes"], column.index), b.sub(a["depth"], k.index))

@@ -42,13 +42,7 @@ def transpose(outer: int, dtype: str = "f32") -> Kernel:
                                       column.index),
                             "y": e.at(a["y"], places["y"], b.mul(column.index, a["ldy"]),
                                       row.index)}
-                rows, columns = b.sub(a["N"], row.index), b.sub(a["M"], column.index)
-                whole = b.icmp_signed(">=", e.least(rows, columns), I64(W))
-                with b.if_else(whole) as (inside, edge):
-                    with inside:
-                        _whole_tile(e, tile)
-                    with edge:
-                        _edge_tile(e, tile, rows, columns)
+                transpose_tile(e, tile, b.sub(a["N"], row.index), b.sub(a["M"], column.index))
 
     def plain(a: Values) -> None:
         M, N = a["M"], a["N"]
@@ -57,6 +51,16 @@ def transpose(outer: int, dtype: str = "f32") -> Kernel:
 
     return make(name_for(f"transpose_{outer}", dtype), signature, Units(count, run), plain,
                 stored(dtype))
+
+
+def transpose_tile(e: Emit, a: Arguments, rows: Value, columns: Value) -> None:
+    """Emits the copy of a tile of x to y, where x has at least one more row and column."""
+    whole = e.b.icmp_signed(">=", e.least(rows, columns), I64(e.width))
+    with e.b.if_else(whole) as (inside, edge):
+        with inside:
+            _whole_tile(e, a)
+        with edge:
+            _edge_tile(e, a, rows, columns)
 
 
 def _whole_tile(e: Emit, a: Arguments) -> None:

@@ -62,7 +62,7 @@ from nncompile.errors import Error, warn_caller
 DEFAULT_WORTH = 50_000                        # until the first use, when costs.py measures it
 SPINS = 20_000                                # of a worker, about half a millisecond
 _YIELD_AFTER = 2_000                          # of a caller: then there are more threads than CPUs
-STACK_BYTES = 1 << 20                         # of a worker; kernels use a few KiB
+STACK_BYTES = 1 << 20                         # of a worker; kernels use up to 200 KiB
 _FUTEX_WAIT, _FUTEX_WAKE = 128, 129           # private to the process
 
 # Numbers of system calls: futex, gettid

@@ -26,6 +26,8 @@ F32, F64 = ll.FloatType(), ll.DoubleType()
 I1, _I8, I32, I64 = ll.IntType(1), ll.IntType(8), ll.IntType(32), ll.IntType(64)
 PTR, _VOID = ll.PointerType(), ll.VoidType()
 
+_LINE = 64                                        # bytes of a cache line
+
 _LANE_TYPES = {"f32": F32, "f64": F64, "i8": _I8, "u8": _I8, "i32": I32, "i64": I64, "bool": I1}
 _MEMORY_TYPES = _LANE_TYPES | {"bool": _I8}
 
@@ -156,6 +158,12 @@ class Emit:
     def word(self, pointer: Value, *offsets: Int) -> Value:
         """Returns pointer + the sum of offsets, counted in int64 words."""
         return self.at(pointer, *offsets, dtype="i64")
+
+    def stack(self, count: int) -> Value:
+        """Returns memory for so many elements, for the time of the function; not in a loop."""
+        memory = self.b.alloca(self.element, count)
+        memory.align = _LINE
+        return retyped(memory, PTR)
 
     def call(self, name: str, result: Any, *arguments: Value) -> Value:
         """Emits a call of the external function of that name, which is declared if need be."""
