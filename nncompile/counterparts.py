@@ -398,7 +398,7 @@ COUNTERPARTS: dict[str, Row] = {
                 onnx.full),
     "uniform": Row(Missing(_OWN_NUMBERS), Missing(_OWN_NUMBERS), Missing(_OWN_NUMBERS),
                    Missing(_OWN_NUMBERS)),
-    "size": Row("np.asarray({dim})", "torch.tensor({dim})", "jnp.asarray({dim}, 'int64')",
+    "size": Row("np.asarray({dim})", "torch.tensor({dim})", "jnp.asarray({dim})",
                 onnx.size),
     "identity": Row("{0}", "{0}", "{0}", "Identity"),
     "detach": Row("{0}", "{0}.detach()", "jax.lax.stop_gradient({0})", "Identity"),

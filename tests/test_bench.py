@@ -3,8 +3,10 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -12,12 +14,15 @@ import pytest
 
 import ir
 import ir.check
+import nncompile
 from ir.ops import OPS
 from ir.types import symbol
 from nncompile import nn
 from nncompile.bench import PEERS, Clock, Result, bench
 from nncompile.bench.compilers import FALLBACK
-from nncompile.bench.contender import OWN_PROCESS, Broken, Elsewhere, Failed, Here, Wrong, check
+from nncompile.bench.contender import OWN_PROCESS, Broken, Elsewhere, Failed, Here
+from nncompile.bench.expected import Expected, Tolerance, Wrong, expected_outputs
+from nncompile.bench.expected import check as check_near
 from nncompile.bench.inputs import random_inputs
 from nncompile.bench.laps import Lap
 from nncompile.bench.machine import others_seconds, ticks
@@ -107,6 +112,11 @@ CASES: list[tuple[str, Sequence[Any], dict[str, Any]]] = [
 ]
 
 
+def check(got: Any, exact: Sequence[Any], atol: float = 0.0) -> None:
+    """Compares with outputs in float64."""
+    check_near(got, [Expected.near(each, atol=atol) for each in exact])
+
+
 def graph_of(op: str, operands: Sequence[Any], attrs: dict[str, Any]) -> ir.Graph:
     builder = ir.Builder()
 
@@ -141,7 +151,16 @@ def test_a_peer_computes_the_same(peer: str, op: str, operands: Sequence[Any],
         return
     with np.errstate(all="ignore"):
         for way in PEERS[peer](graph, [arrays], 1):
-            check(way(), ir.interpret(graph, arrays, np.float64))
+            check_near(way(), *expected_outputs(graph, [arrays]))
+
+
+@pytest.mark.parametrize(("op", "operands", "attrs"), CASES, ids=lambda v: str(v))
+def test_jax_is_asked_for_no_type_that_it_has_only_on_demand(
+        op: str, operands: Sequence[Any], attrs: dict[str, Any]) -> None:
+    """It has 32 bits unless it is configured otherwise, and warns of a type that it then lacks."""
+    with suppress(NoCounterpart):
+        text = write_python(graph_of(op, operands, attrs), {"B": 3}, "jax")
+        assert not re.search(r"\w+64", text), text
 
 
 def test_an_unknown_op_is_said_to_have_no_counterpart(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,6 +204,43 @@ def test_check_accepts_rounding_and_equal_nans() -> None:
 def test_check_refuses(got: list[float], match: str) -> None:
     with pytest.raises(Wrong, match=match):
         check([np.array(got, np.float32)], [np.array([1.0, 2.0, np.nan])])
+
+
+CANCELS = """
+    graph g(%x: f32[B, 64]) -> {type} {{
+      %0: f32[B, 64] = layer_norm(%x) {{axes = [1], eps = 1e-05}}
+      %1: f32[B, 1]  = mean(%0) {{axes = [1], keepdims = true}}
+      {last}
+    }}"""
+
+
+@pytest.mark.parametrize(("type_", "last"), [
+    ("f32[B, 1]", "return %1"),
+    ("f32[B, 1]", "%2: f32[B, 1] = mul(%1, 3.0)\n return %2"),
+    ("f32[]", "%2: f32[] = sum(%1) {axes = [0, 1], keepdims = false}\n return %2"),
+])
+@pytest.mark.parametrize("seed", range(4))
+def test_an_output_whose_terms_cancel_may_be_as_wrong_as_rounding(type_: str, last: str, seed: int
+                                                                 ) -> None:
+    """Its largest value is nothing beside the terms: no float32 program is near it, relatively."""
+    graph = ir.parse(CANCELS.format(type=type_, last=last))
+    arrays = random_inputs(graph, {"B": 5}, seed)
+    [exact] = ir.interpret(graph, arrays, np.float64)
+    [[expected]] = expected_outputs(graph, [arrays])
+    ours = nncompile.compile(graph)(*arrays)
+    check_near([ours], [expected])
+    assert np.abs(exact).max() < 1e-14 and expected.within < 1e-4
+    with pytest.raises(Wrong):
+        check_near([np.asarray(ours) + np.float32(1e-3)], [expected])
+    strict = expected_outputs(graph, [arrays], Tolerance(atol=0.0))
+    with pytest.raises(Wrong):                   # nothing is allowed beside the share
+        check_near([np.full_like(exact, 1e-9)], *strict)
+
+
+def test_rounding_widens_nothing_where_values_are_ordinary() -> None:
+    graph = trace(small_model(), "f32[B, 6]")
+    [[expected]] = expected_outputs(graph, [random_inputs(graph, {"B": 50})])
+    assert 2e-5 <= expected.within / np.abs(expected.array).max() < 4e-5
 
 
 # -- the whole benchmark ---------------------------------------------------------------------------
@@ -279,7 +335,7 @@ def elsewhere() -> Iterator[Callable[..., Elsewhere]]:
 def small_case() -> tuple[ir.Graph, list[Any], list[Any]]:
     graph = trace(small_model(), "f32[B, 6]")
     arrays = random_inputs(graph, {"B": 3})
-    return graph, arrays, ir.interpret(graph, arrays, np.float64)
+    return graph, arrays, *expected_outputs(graph, [arrays])
 
 
 @pytest.mark.parametrize("name", ["nncompile", "numpy"])
@@ -291,7 +347,7 @@ def test_a_contender_elsewhere(name: str, elsewhere: Callable[..., Elsewhere]) -
     lap = contender.time(0, 10)
     assert 0 < lap.seconds < 1 and 0 <= lap.cpu < 1
     with pytest.raises(Wrong, match="output 0 is off by"):
-        contender.prepare([arrays], [[e + 1 for e in expected]])
+        contender.prepare([arrays], [[e._replace(array=e.array + 1) for e in expected]])
     assert contender.prepare([arrays], [expected]) == 1        # it goes on after an error
 
 
@@ -385,7 +441,7 @@ def test_a_peer_keeps_its_inputs(peer: str) -> None:
     gc.collect()
     others = [np.full_like(a, 7) for a in arrays for _ in range(1000)]   # on freed memory, if any
     for way in ways:
-        check(way(), expected)
+        check_near(way(), expected)
     del others
 
 

@@ -443,5 +443,18 @@ def test_a_wrong_peer_is_not_timed_under_load(file: str, monkeypatch: pytest.Mon
     assert re.search(r"liar +wrong\n", capsys.readouterr().out)
 
 
+def test_how_far_outputs_may_be_off_can_be_chosen(file: str, monkeypatch: pytest.MonkeyPatch,
+                                                  capsys: pytest.CaptureFixture[str]) -> None:
+    def off(graph: Any, sets: Any, threads: int) -> Any:
+        right = [ir.interpret(graph, arrays) for arrays in sets]
+        return [in_turn([lambda y=y: [a + np.float32(1e-3) for a in y] for y in right])]
+
+    monkeypatch.setitem(PEERS, "near", off)
+    for options, word in (([], "wrong"), (["--rtol", "0.1"], r"\d"), (["--atol", "1e-2"], r"\d"),
+                          (["--atol", "1e-4"], "wrong")):
+        assert main(["bench", f"{file}:net", "--batch", "2", "--vs", "near", *options, *QUICK]) == 0
+        assert re.search(rf"\*?near +{word}", capsys.readouterr().out)
+
+
 def test_a_lap_of_nothing_has_no_samples() -> None:
     assert Result.of([Lap(1.0, 0.5), Lap(1.0, 0.5)]) == Result((1.0, 1.0), 0.5)

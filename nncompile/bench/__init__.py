@@ -6,6 +6,7 @@ and `bench(...)`, `bench_device(...)` here do the same.
 from nncompile.bench.clock import Clock
 from nncompile.bench.contender import DEFAULT_PEERS, PEERS, lacking
 from nncompile.bench.device import DEVICE_PEERS, bench_device
+from nncompile.bench.expected import Tolerance
 from nncompile.bench.measure import bench, side_by_side
 from nncompile.bench.report import Report, Result, Row
 from nncompile.bench.scenarios import SCENARIOS, Scenario
@@ -14,4 +15,4 @@ from nncompile.bench.table import text
 Report.printer = text
 
 __all__ = ["DEFAULT_PEERS", "DEVICE_PEERS", "PEERS", "SCENARIOS", "Clock", "Report", "Result",
-           "Row", "Scenario", "bench", "bench_device", "lacking", "side_by_side"]
+           "Row", "Scenario", "Tolerance", "bench", "bench_device", "lacking", "side_by_side"]

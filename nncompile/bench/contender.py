@@ -22,6 +22,7 @@ import numpy as np
 
 from ir import Graph, NDArray
 from nncompile.bench.compilers import COMPILERS, FALLBACK
+from nncompile.bench.expected import Expected, Wrong, check
 from nncompile.bench.laps import Lap, lap, offered, sampled, served
 from nncompile.bench.machine import blas_threads
 from nncompile.bench.peers import PEERS as PLAIN_PEERS
@@ -34,6 +35,7 @@ from nncompile.cpu.machine import cores
 from nncompile.errors import Error
 from nncompile.model import CompiledModel
 
+Outputs = Sequence[Sequence[Expected]]
 PEERS: dict[str, Peer] = PLAIN_PEERS | COMPILERS
 DEFAULT_PEERS = tuple(PLAIN_PEERS)
 NEEDS = {"numpy": ("threadpoolctl",), "torch": ("torch",), "onnxruntime": ("onnx", "onnxruntime"),
@@ -42,7 +44,6 @@ OWN_PROCESS = frozenset(COMPILERS)       # whose threads are settled when the li
 
 PEAK, READS = _CEILINGS = "peak", "reads"     # see _Ceiling
 
-_TOLERANCE = 2e-5        # of the largest value expected: float32 sums of some thousand terms pass
 _TIMEOUT = 900.0         # seconds that a contender in its own process has for an answer
 
 
@@ -57,14 +58,10 @@ def lacking(peer: str) -> str:
     return next((module for module in NEEDS.get(peer, ()) if not is_there(module)), "")
 
 
-class Wrong(Error):
-    """Outputs that differ from those of the float64 interpreter."""
-
-
 class Contender(Protocol):
     """What the benchmark needs of something that it times."""
 
-    def prepare(self, sets: Sets, expected: Sets, callers: int = 1) -> int:
+    def prepare(self, sets: Sets, expected: Outputs, callers: int = 1) -> int:
         """Prepares for these inputs, checks all ways to run them, and returns their number.
 
         sets, expected: for each call the inputs and the outputs, the first again after the last.
@@ -98,7 +95,7 @@ class Here(Contender):
         self.graph, self.threads = graph, threads
         self.ways: list[list[Way]] = []          # of each caller
 
-    def prepare(self, sets: Sets, expected: Sets, callers: int = 1) -> int:
+    def prepare(self, sets: Sets, expected: Outputs, callers: int = 1) -> int:
         self.ways = []                           # frees the case before
         with blas_threads(self.threads):
             ways = [self.peer(self.graph, sets, self.threads) for _ in range(callers)]
@@ -143,24 +140,6 @@ def _single(compiled: CompiledModel, arrays: Sequence[NDArray]) -> list[NDArray]
     return [compiled(*arrays)]
 
 
-def check(got: Sequence[Any], expected: Sequence[NDArray]) -> None:
-    """Raises Wrong unless the outputs are within `_TOLERANCE` of the expected ones."""
-    for number, (given, exact) in enumerate(zip(got, expected, strict=True)):
-        y = np.asarray(given)
-        y = y.astype(np.float64) if y.dtype == bool else y       # which have no difference
-        exact = exact.astype(np.float64) if exact.dtype == bool else exact
-        if y.shape != exact.shape:
-            raise Wrong(f"output {number} has the shape {y.shape}, not {exact.shape}")
-        finite = np.isfinite(exact)
-        if not np.array_equal(y[~finite], exact[~finite].astype(y.dtype), equal_nan=True):
-            raise Wrong(f"output {number} has other infinities and NaNs")
-        numbers = exact[finite].astype(np.float64)         # of bools, too, and of unsigned integers
-        largest = np.abs(numbers).max(initial=0.0)
-        error = np.abs(y[finite].astype(np.float64) - numbers).max(initial=0.0)
-        if not error <= _TOLERANCE * largest:    # not `>`: the error may be NaN
-            raise Wrong(f"output {number} is off by {error:.1e}, with values up to {largest:.1e}")
-
-
 class _Ceiling(Contender):
     """A machine limit that is measured in the same rounds as the contenders.
 
@@ -174,7 +153,7 @@ class _Ceiling(Contender):
         self.call, self._work = (peak(threads) if name == PEAK
                                  else reader(max(weight_bytes(graph), 1 << 12), threads))
 
-    def prepare(self, sets: Sets, expected: Sets, callers: int = 1) -> int:
+    def prepare(self, sets: Sets, expected: Outputs, callers: int = 1) -> int:
         return 1
 
     def time(self, way: int, count: int) -> Lap:
@@ -227,7 +206,7 @@ class Elsewhere(Contender):
         """The number of the process."""
         return self.process.pid
 
-    def prepare(self, sets: Sets, expected: Sets, callers: int = 1) -> int:
+    def prepare(self, sets: Sets, expected: Outputs, callers: int = 1) -> int:
         question = "prepare", [list(s) for s in sets], [list(s) for s in expected], callers
         if self.process.poll() is not None:      # it broke down in the case before
             self._restart()

@@ -18,7 +18,8 @@ import ir
 from ir.types import NDArray
 from nncompile.backend import Stopwatch
 from nncompile.bench.clock import Clock, Key, Timed
-from nncompile.bench.contender import check, reason
+from nncompile.bench.contender import reason
+from nncompile.bench.expected import Expected, Tolerance, check, expected_outputs
 from nncompile.bench.inputs import random_inputs
 from nncompile.bench.laps import Lap
 from nncompile.bench.machine import busy_since_now
@@ -73,7 +74,7 @@ class _Ours(_Library):
 def bench_device(model: Module | ir.Graph, inputs: Sequence[str | NDArray], *, target: str,
                  batches: Sequence[int], peers: Sequence[str],
                  sizes: Mapping[str, int] | None = None, rounds: int = 9, seconds: float = 0.05,
-                 title: str = "",
+                 title: str = "", tolerance: Tolerance | None = None,
                  watch: Callable[[Report, Row], None] = lambda report, row: None) -> Report:
     """Times a model beside its peers at every batch size, with and without copies of arrays.
 
@@ -86,18 +87,20 @@ def bench_device(model: Module | ir.Graph, inputs: Sequence[str | NDArray], *, t
     clock = Clock(rounds, seconds, 0.0)
     for batch in batches:
         at = batch_sizes(compiled.ir("traced"), batch, sizes or {})
+        arrays = random_inputs(compiled.ir("traced"), at)
+        [expected] = expected_outputs(compiled.ir("traced"), [arrays], tolerance)
         for copies in (False, True):
-            report.rows.append(_measure(compiled, at, batch, copies, peers, clock, stopwatch))
+            report.rows.append(_measure(compiled, at, batch, copies, peers, clock, stopwatch,
+                                        arrays, expected))
             watch(report, report.rows[-1])
     return report
 
 
 def _measure(compiled: CompiledModel, sizes: Mapping[str, int], batch: int, copies: bool,
-             peers: Sequence[str], clock: Clock, stopwatch: Stopwatch) -> Row:
+             peers: Sequence[str], clock: Clock, stopwatch: Stopwatch, arrays: Sequence[NDArray],
+             expected: Sequence[Expected]) -> Row:
     """Measures one row: checks every contender, then times those that are right."""
     graph = compiled.ir("traced")
-    arrays = random_inputs(graph, sizes)
-    expected = ir.interpret(graph, arrays, np.float64)
     results: dict[str, Result] = {}
     ways: dict[Key, Timed] = {}
     for name in (OURS, *peers):

@@ -28,6 +28,7 @@ from nncompile.bench.contender import (
     ours,
     reason,
 )
+from nncompile.bench.expected import Tolerance, expected_outputs
 from nncompile.bench.facts import facts_of, layers_of
 from nncompile.bench.inputs import check_count, input_sets, random_inputs
 from nncompile.bench.laps import lap
@@ -49,7 +50,8 @@ def bench(model: Module | ir.Graph, inputs: Sequence[str | NDArray], *,
           peers: Sequence[str] = DEFAULT_PEERS, own_peers: Mapping[str, Peer] | None = None,
           sizes: Mapping[str, int] | None = None, rounds: int = 9, seconds: float = 0.02,
           park: float = PARK, title: str = "", scenario: Scenario = MEANS, data: Sets = (),
-          rotate: int | None = 1, facts: bool = False, step: Step = no_step,
+          rotate: int | None = 1, facts: bool = False, tolerance: Tolerance | None = None,
+          step: Step = no_step,
           watch: Callable[[Report, Row], None] = lambda report, row: None) -> Report:
     """Times a model beside its peers at every batch size and thread count.
 
@@ -59,6 +61,7 @@ def bench(model: Module | ir.Graph, inputs: Sequence[str | NDArray], *,
     scenario: what is measured; the means of many calls in a row, unless another one is given.
     data, rotate: see `input_sets`; the data have the sizes that are not given, and without batches
     their own rows are the batch. facts: whether more is found out about our own calls.
+    tolerance: how far the outputs may be from the right ones.
     step: is called with the row and what is done now, before it is done.
     watch: is called with each row when it is measured.
     """
@@ -78,7 +81,7 @@ def bench(model: Module | ir.Graph, inputs: Sequence[str | NDArray], *,
                 clock = Clock(rounds, seconds, park if count > 1 else park / 50, step)
                 sets = input_sets(graph, at, rotate, data)
                 row = measure(graph, at, batch, count, own | others, clock, scenario=scenario,
-                              sets=sets)
+                              sets=sets, tolerance=tolerance)
                 if facts and row.results[OURS].seconds:
                     facts_here = facts_of(compiled, graph, at, sets[0], count,
                                           row.results[OURS].a_call)
@@ -132,16 +135,17 @@ def batch_sizes(graph: ir.Graph, batch: int, given: Mapping[str, int]) -> dict[s
 
 def measure(graph: ir.Graph, sizes: Mapping[str, int], batch: int, threads: int,
             contenders: Mapping[str, Contender], clock: Clock, *, scenario: Scenario = MEANS,
-            sets: Sets = ()) -> Row:
+            sets: Sets = (), tolerance: Tolerance | None = None) -> Row:
     """Measures one row: checks every contender, then times those that are right.
 
     sets: the inputs that the calls take in turn; without them the same random ones every time.
+    tolerance: of the outputs.
     """
     sets = sets or [random_inputs(graph, sizes)]
     results: dict[str, Result] = {}
     keys: list[Key] = []
     with np.errstate(all="ignore"):
-        expected = [ir.interpret(graph, arrays, np.float64) for arrays in sets]
+        expected = expected_outputs(graph, sets, tolerance)
         for name, contender in contenders.items():
             clock.step(f"checking {name}")
             try:

@@ -15,6 +15,7 @@ from nncompile.cli.progress import Progress
 from nncompile.cli.values import (
     count_or_auto,
     names,
+    number,
     positive,
     positive_number,
     positives,
@@ -72,23 +73,25 @@ def _bench(given: Given) -> int:
 
 def _on_cpu(given: Given, model: Any, inputs: Sequence[Any], data: Any, peers: Sequence[str],
             own: Mapping[str, Any], scenario: Scenario, progress: Progress, watch: Any) -> Report:
-    from nncompile.bench import bench
+    from nncompile.bench import Tolerance, bench
 
     return bench(model, inputs, batches=given.batch, threads=given.threads,
                  peers=[name for name in peers if name not in own],
                  own_peers={n: p for n, p in own.items() if n in peers}, sizes=dict(given.size),
                  rounds=given.rounds, seconds=given.seconds or 0.05, title=given.model,
                  scenario=scenario, data=data, rotate=given.rotate, facts=True,
+                 tolerance=Tolerance(given.rtol, given.atol),
                  step=progress.step, watch=watch)
 
 
 def _on_device(given: Given, model: Any, inputs: Sequence[Any], peers: Sequence[str],
                watch: Any) -> Report:
-    from nncompile.bench import bench_device
+    from nncompile.bench import Tolerance, bench_device
 
     return bench_device(model, inputs, batches=given.batch or [1, 64, 4096], target=given.target,
                         peers=peers, sizes=dict(given.size), rounds=given.rounds,
-                        seconds=given.seconds or 0.05, title=given.model, watch=watch)
+                        seconds=given.seconds or 0.05, title=given.model,
+                        tolerance=Tolerance(given.rtol, given.atol), watch=watch)
 
 
 # -- what is asked for -----------------------------------------------------------------------------
@@ -232,6 +235,10 @@ COMMAND = Command(
                read=positive_number),
         Option("--p99-ms", "milliseconds that 99 of 100 calls have to be done in, for server and "
                "find-peak", metavar="M", read=positive_number),
+        Option("--rtol", "how far outputs may be from the float64 ones, as a share of the largest "
+               "value of an output: 2e-5", metavar="R", read=number, default=2e-5),
+        Option("--atol", "what is allowed beside that; without it, what rounding makes of this "
+               "model", metavar="A", read=number),
         Option("--save", "write every figure to a file .json, .csv or .html; can be given several "
                "times", metavar="FILE", read=Path, many=True, default=()),
         Option("--json", "write every figure to this file as JSON, whatever its name",

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentTypeError
-from math import inf
+from math import inf, nan
 
 
 def positive(text: str) -> int:
@@ -32,13 +32,25 @@ def size(text: str) -> tuple[str, int]:
 
 def positive_number(text: str) -> float:
     """Returns a number above 0, with or without a point."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < inf:
+    found = _number(text)
+    if not 0 < found < inf:
         raise ArgumentTypeError(f"{text!r} is not a number above 0")
-    return number
+    return found
+
+
+def number(text: str) -> float:
+    """Returns a number of at least 0, with or without a point."""
+    found = _number(text)
+    if not 0 <= found < inf:
+        raise ArgumentTypeError(f"{text!r} is not a number of at least 0")
+    return found
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return nan
 
 
 def share(text: str) -> float:
