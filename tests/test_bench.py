@@ -32,6 +32,7 @@ from nncompile.bench.record import as_dict
 from nncompile.bench.report import ratio
 from nncompile.bench.table import block, legend
 from nncompile.bench.work import flops
+from nncompile.console import text_of
 from nncompile.counterparts import COUNTERPARTS, Language, Missing, NoCounterpart
 from nncompile.cpu.machine import cores
 from nncompile.trace import trace
@@ -263,7 +264,7 @@ def test_bench_times_what_is_right() -> None:
         assert len(row.results["nncompile"].seconds) == 2
         for peer, result in row.results.items():
             assert result.seconds or result.note.startswith("missing"), (peer, result.note)
-        assert f"\nbatch {row.batch}, {row.threads} thread" in block(report, row)
+        assert f"\nbatch {row.batch}, {row.threads} thread" in "\n" + text_of(block(report, row))
     assert len(as_dict(report)["rows"]) == 4
 
 
@@ -278,8 +279,8 @@ def test_a_peer_that_is_wrong_or_fails_gets_no_time(monkeypatch: pytest.MonkeyPa
     assert results["broken"].note == "failed: ZeroDivisionError: division by zero"
     assert not results["liar"].seconds and not results["broken"].seconds
     assert report.correct
-    assert "wrong" in block(report, report.rows[0]).split()
-    assert "liar: wrong" in legend(report)
+    assert "wrong" in text_of(block(report, report.rows[0])).split()
+    assert "liar: wrong" in text_of(legend(report))
 
 
 def test_a_peer_that_is_not_installed_is_said_to_be_missing(

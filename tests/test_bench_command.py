@@ -21,8 +21,11 @@ import numpy as np
 import pytest
 
 import ir
+from nncompile import nn
 from nncompile.bench import SCENARIOS, Report, Result, Row
 from nncompile.bench.contender import PEERS
+from nncompile.bench.expected import Wrong
+from nncompile.bench.fresh import PEAK, PHASES, SCRIPTS, Case, Script, fresh_starts, start
 from nncompile.bench.inputs import input_sets
 from nncompile.bench.laps import Lap, offered, sampled, served
 from nncompile.bench.page import as_html
@@ -32,7 +35,9 @@ from nncompile.bench.samples import histogram, quantiles
 from nncompile.bench.table import block, heading, legend
 from nncompile.bench.verdict import Limit, changes
 from nncompile.cli import main
+from nncompile.console import text_of
 from nncompile.errors import InputError
+from nncompile.trace import trace
 
 MODEL = """\
 from nncompile import nn
@@ -125,9 +130,10 @@ def test_the_widest_figures_fit(scenario: str) -> None:
               None, facts)
     report = Report("x.py:net", "a machine " * 12, 1.0, ("torch.compile", "jax"), 5, scenario,
                     {"callers": 2, "seconds": 2.0, "qps": 1e6, "p99_seconds": 0.01}, [row])
-    text = "\n".join([heading(report), block(report, row), legend(report)])
+    text = text_of(heading(report), block(report, row), legend(report))
     assert max(map(len, text.splitlines())) <= 80
-    cells = next(line for line in block(report, row).splitlines() if "torch.compile" in line)
+    cells = next(line for line in text_of(block(report, row)).splitlines()
+                 if "torch.compile" in line)
     assert not re.search(r"[a-z)][\d=]", cells[14:]), "two cells touch"
 
 
@@ -393,18 +399,76 @@ def test_a_server_that_is_too_slow_fails(file: str, capsys: pytest.CaptureFixtur
 
 
 def test_a_fresh_process(file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("threadpoolctl")
     saved = tmp_path / "cold.json"
-    assert main(["bench", f"{file}:net", "--scenario", "cold", "--rounds", "1", "--save",
-                 str(saved)]) == 0
+    assert main(["bench", f"{file}:net", "--scenario", "cold", "--rounds", "1", "--vs", "numpy",
+                 "--save", str(saved)]) == 0
     out = capsys.readouterr().out
-    assert max(map(len, out.splitlines())) <= 80 and "peak memory" in out
+    assert max(map(len, out.splitlines())) <= 80
+    for state in ("empty", "warm"):
+        block = out.partition(f"cache {state}\n")[2].splitlines()
+        assert block[0].split() == ["import", "model", "compile", "1st", "call", "to", "1st",
+                                    "2nd", "call", "of", "ours", "memory"]
+        assert block[1].startswith(" nncompile ") and block[2].startswith("*numpy ")
     starts = json.loads(saved.read_text())["starts"]
-    assert len(starts["empty"]) == len(starts["warm"]) == 1
-    assert all(seconds >= 0 for seconds in starts["empty"][0].values())
-    assert "no meaning with --scenario cold" in failing(
-        capsys, "bench", f"{file}:net", "--scenario", "cold", "--vs", "torch")
-    assert "the fresh process failed" in failing(
-        capsys, "bench", f"{file}:nothing", "--scenario", "cold", "--rounds", "1")
+    for name in ("nncompile", "numpy"):
+        assert len(starts[name]["empty"]) == len(starts[name]["warm"]) == 1
+        assert all(seconds >= 0 for seconds in starts[name]["empty"][0].values())
+        assert starts[name]["warm"][0]["peak_bytes"] > 2**24
+    assert "the fresh process failed" not in out
+    for wrong, match in ((["--seconds", "1"], "no meaning with --scenario cold"),
+                         (["--vs", "nobody"], "there is no peer nobody"),
+                         (["--target", "cuda"], "compute on the CPU")):
+        assert match in failing(capsys, "bench", f"{file}:net", "--scenario", "cold", *wrong)
+    assert "nothing" in failing(capsys, "bench", f"{file}:nothing", "--scenario", "cold",
+                                "--rounds", "1", "--vs", "none")
+
+
+FRESH = {"numpy": ("threadpoolctl", "scipy"), "torch": ("torch",),
+         "onnxruntime": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino"), "jax": ("jax",)}
+
+
+@pytest.mark.parametrize("name", ["nncompile", *FRESH])
+def test_each_contender_starts_in_a_process_of_its_own(name: str, tmp_path: Path) -> None:
+    """And its outputs are those of the graph, or there is no time."""
+    for module in FRESH.get(name, ()):
+        pytest.importorskip(module)
+    model = nn.Sequential(nn.Linear(6, 8), nn.GELU(), nn.LayerNorm(8), nn.Softmax(-1)).eval()
+    graph = trace(model, "f32[B, 6]")
+    case = Case(graph, [np.ones((2, 6), np.float32)], 1, str(tmp_path))
+    found = start(case, SCRIPTS[name](case))
+    assert [*found] == [*PHASES, PEAK] and all(seconds >= 0 for seconds in found.values())
+    assert found[PEAK] > 2**24
+    if name != "nncompile":                      # which compares in its own process
+        case.expected = [e._replace(array=e.array + 1) for e in case.expected]
+        with pytest.raises(Wrong):
+            start(case, SCRIPTS[name](case))
+
+
+def test_every_peer_has_a_start() -> None:
+    assert SCRIPTS.keys() == {"nncompile", *PEERS}
+
+
+def test_a_peer_that_cannot_start_has_a_note(tmp_path: Path) -> None:
+    graph = trace(nn.Linear(6, 8), "f32[B, 6]")
+    case = Case(graph, [np.ones((2, 6), np.float32)], 1, str(tmp_path))
+    broken = Script("import nothing_of_this_name", "", "")
+    wrong = Script("import numpy as np", "", "call = lambda x: [x]")
+    found = fresh_starts(case, {"broken": lambda _: broken, "wrong": lambda _: wrong}, 2, str)
+    assert str(found["broken"]).startswith("failed: Error: the fresh process failed: ModuleNot")
+    assert str(found["wrong"]).startswith("wrong: output 0 has the shape (2, 6)")
+
+
+def test_memory_is_a_figure(file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("threadpoolctl")
+    saved = tmp_path / "r.json"
+    command = ["bench", f"{file}:net", "--batch", "2", "--vs", "numpy", *QUICK]
+    assert main([*command, "--save", str(saved), "--assert", "memory<10GiB"]) == 0
+    assert re.search(r"peak memory\s+of\s+a\s+process:\s+nncompile\s+[\d.]+\s+MiB,\s+numpy",
+                     capsys.readouterr().out)
+    results = load(saved)["rows"][0]["results"]
+    assert all(2**24 < results[name]["peak_bytes"] < 2**33 for name in ("nncompile", "numpy"))
+    assert main([*command, "--assert", "memory<1MiB"]) == 3
 
 
 def test_more_threads_than_cpus_are_refused(file: str, monkeypatch: pytest.MonkeyPatch,

@@ -192,12 +192,11 @@ class Elsewhere(Contender):
         """Starts the process, with these environment variables beside the inherited ones."""
         self.errors = tempfile.TemporaryFile()                         # noqa: SIM115 (see close)
         self.pipe, theirs = Pipe()
-        search = os.pathsep.join(filter(None, sys.path))
         self.process = subprocess.Popen(
             [sys.executable, "-m", "nncompile.bench", str(theirs.fileno())],
             pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=self.errors,
             stderr=self.errors,
-            env=_environment(self.threads) | {"PYTHONPATH": search} | variables)
+            env=environment(self.threads) | variables)
         theirs.close()
         self.pipe.send((self.name, self.graph, self.threads))
 
@@ -269,10 +268,12 @@ class Elsewhere(Contender):
         self.errors.close()
 
 
-def _environment(threads: int) -> dict[str, str]:
-    """Returns the environment variables that the libraries read when they start."""
+def environment(threads: int) -> dict[str, str]:
+    """Returns the environment variables that Python and the libraries read when they start."""
+    search = os.pathsep.join(filter(None, sys.path))
     return {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads),
-            "OPENBLAS_NUM_THREADS": str(threads), "JAX_PLATFORMS": "cpu",
+            "OPENBLAS_NUM_THREADS": str(threads), "JAX_PLATFORMS": "cpu", "PYTHONPATH": search,
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             "TORCHINDUCTOR_COMPILE_THREADS": "1"}          # no processes that stay
 
 

@@ -30,6 +30,7 @@ from nncompile.bench.contender import (
 )
 from nncompile.bench.expected import Tolerance, expected_outputs
 from nncompile.bench.facts import facts_of, layers_of
+from nncompile.bench.fresh import peak_bytes
 from nncompile.bench.inputs import check_count, input_sets, random_inputs
 from nncompile.bench.laps import lap
 from nncompile.bench.machine import busy_since_now, describe
@@ -39,6 +40,7 @@ from nncompile.bench.scenarios import MEANS, Guarded, Scenario
 from nncompile.bench.work import flops, moved_bytes
 from nncompile.compiler import compile
 from nncompile.errors import Error
+from nncompile.model import CompiledModel
 from nncompile.nn import Module
 
 PARK = 0.15              # seconds: ONNX Runtime's threads spin up to 0.11 s after a run (measured),
@@ -83,13 +85,23 @@ def bench(model: Module | ir.Graph, inputs: Sequence[str | NDArray], *,
                 row = measure(graph, at, batch, count, own | others, clock, scenario=scenario,
                               sets=sets, tolerance=tolerance)
                 if facts and row.results[OURS].seconds:
-                    facts_here = facts_of(compiled, graph, at, sets[0], count,
-                                          row.results[OURS].a_call)
-                    row = replace(row, facts=facts_here,
-                                  layers=layers_of(compiled, sets[0]))
+                    row = _with_facts(row, compiled, at, sets[0], step)
                 report.rows.append(row)
                 watch(report, report.rows[-1])
     return report
+
+
+def _with_facts(row: Row, compiled: CompiledModel, sizes: Mapping[str, int],
+                arrays: Sequence[NDArray], step: Step) -> Row:
+    """Returns the row with what is found out beside times."""
+    graph = compiled.ir("traced")
+    right = [name for name, result in row.results.items() if result.seconds]
+    peaks = peak_bytes(graph, arrays, right, row.threads, step)
+    return replace(row, facts=facts_of(compiled, graph, sizes, arrays, row.threads,
+                                       row.results[OURS].a_call),
+                   layers=layers_of(compiled, arrays),
+                   results={name: replace(result, peak_bytes=peaks.get(name, 0.0))
+                            for name, result in row.results.items()})
 
 
 def sizes_of_data(graph: ir.Graph, data: Sets, batches: Sequence[int] | None,

@@ -53,7 +53,7 @@ def _section(row: Mapping[str, Any]) -> str:
 
 
 def _table(row: Mapping[str, Any]) -> str:
-    heads = ["", "min", *_QUANTILES, "items/s", "of ours", "GFLOP/s", "GB/s", "CPU/1000"]
+    heads = ["", "min", *_QUANTILES, "items/s", "of ours", "GFLOP/s", "GB/s", "CPU/1000", "memory"]
     ours = row["results"][OURS]
     lines = ["".join(f"<th>{head}</th>" for head in heads)]
     for name, result in row["results"].items():
@@ -69,7 +69,8 @@ def _table(row: Mapping[str, Any]) -> str:
                 if ours["seconds"] and result is not ours else "",
                 f"{result['flops_per_second'] / 1e9:.3g}",
                 f"{result['bytes_per_second'] / 1e9:.3g}",
-                seconds_text(result["cpu_seconds_per_1000_items"])))
+                seconds_text(result["cpu_seconds_per_1000_items"]),
+                bytes_text(result["peak_bytes"]) if result["peak_bytes"] else ""))
         lines.append(f"<td>{escape(name)}</td>{cells}")
     rows = "".join(f"<tr{_class(line)}>{line}</tr>\n" for line in lines)
     return f'<div class="wide"><table>\n{rows}</table></div>\n'

@@ -163,6 +163,24 @@ def load_python(source: str, names: Mapping[str, Any], data: Sequence[Any]) -> C
     return run
 
 
+NUMPY_FUNCTIONS = """\
+def softmax(x, axis):
+    e = np.exp(x - x.max(axis, keepdims=True))
+    e /= e.sum(axis, keepdims=True)
+    return e
+
+
+def layer_norm(x, *affine, axes, eps):
+    centred = x - x.mean(axes, keepdims=True)
+    y = centred / np.sqrt((centred * centred).mean(axes, keepdims=True) + eps)
+    if affine:
+        y *= affine[0]
+    if affine[1:]:
+        y += affine[1]
+    return y
+"""                              # what NumPy lacks, as one writes it by hand
+
+
 def numpy_like(graph: Graph, arrays: Sequence[NDArray], library: Any, special: str,
                upload: Callable[[NDArray], Any]) -> Callable[..., Any]:
     """Returns the graph as code for NumPy, run by a library that has NumPy's functions.
@@ -170,21 +188,8 @@ def numpy_like(graph: Graph, arrays: Sequence[NDArray], library: Any, special: s
     special: the module that has ndtr, which NumPy lacks as it lacks erf. upload: makes the
     library's array of a parameter.
     """
-    def softmax(x: Any, axis: int) -> Any:
-        e = library.exp(x - x.max(axis, keepdims=True))
-        e /= e.sum(axis, keepdims=True)
-        return e
-
-    def layer_norm(x: Any, *affine: Any, axes: tuple[int, ...], eps: float) -> Any:
-        centred = x - x.mean(axes, keepdims=True)
-        y = centred / library.sqrt((centred * centred).mean(axes, keepdims=True) + eps)
-        if affine:
-            y *= affine[0]
-        if affine[1:]:
-            y += affine[1]
-        return y
-
-    names = {"np": library, "softmax": softmax, "layer_norm": layer_norm}
+    names: dict[str, Any] = {"np": library}
+    exec(compile(NUMPY_FUNCTIONS, "<peer>", "exec"), names)
     if any(node.op == "gelu" for node in graph.nodes):
         names["ndtr"] = needed(special).ndtr
     source = write_python(graph, sizes_of(graph, arrays), "numpy")

@@ -18,7 +18,7 @@ from nncompile.version import nncompile as own_version
 SCHEMA = 1
 _COLUMNS = ("batch", "threads", "copies", "contender", "note", "min", "median", "p50", "p50 low",
             "p50 high", "p90", "p99", "p99.9", "items_per_second", "flops_per_second",
-            "bytes_per_second", "cpu_seconds_per_1000_items", "passed")
+            "bytes_per_second", "cpu_seconds_per_1000_items", "peak_bytes", "passed")
 
 
 def as_dict(report: Report) -> dict[str, Any]:
@@ -58,7 +58,8 @@ def _result(row: Row, result: Result) -> dict[str, Any]:
         "calls_per_second": 1 / result.a_call, "items_per_second": row.batch / result.a_call,
         "flops_per_second": row.flops / result.a_call,
         "bytes_per_second": row.bytes / result.a_call,
-        "cpu_seconds_per_1000_items": 1000 * result.cpus * result.median / row.batch}
+        "cpu_seconds_per_1000_items": 1000 * result.cpus * result.median / row.batch,
+        "peak_bytes": result.peak_bytes or None}
     if result.samples:
         edges, counts = histogram(result.samples)
         found["histogram"] = {"edges": edges, "counts": counts}

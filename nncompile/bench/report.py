@@ -21,6 +21,7 @@ class Result:
     seconds: of a call, one number a round; empty where `note` says why. cpus: CPU time over time.
     samples: the seconds of single calls in each round, where single ones were timed.
     rate: calls a second that were served, where calls arrived by chance; passed: and in time.
+    peak_bytes: the most memory of a process that this contender alone runs in; 0 where unknown.
     """
 
     seconds: tuple[float, ...] = ()
@@ -29,6 +30,7 @@ class Result:
     samples: tuple[tuple[float, ...], ...] = ()
     rate: float = 0.0
     passed: bool | None = None
+    peak_bytes: float = 0.0
 
     @classmethod
     def of(cls, laps: Sequence[Lap]) -> Result:

@@ -1,20 +1,26 @@
-"""The results of a benchmark as text of at most 80 columns: a block for each row of the report."""
+"""The results of a benchmark as tables that fit 80 columns: a block for each row of the report.
+
+In a wider terminal they are no wider, in a narrower one the tails of the distribution are left out.
+"""
 from __future__ import annotations
 
-from collections.abc import Callable
-from textwrap import fill
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from nncompile.bench.report import OURS, Report, Result, Row, ratio
 from nncompile.bench.samples import Quantile
+from nncompile.console import WIDTH, Fitted, text_of
 
-WIDTH = 80
-_NAME = 14                       # of the first column, with the mark
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+    from rich.text import Text
+
+_BAD = "bold red"
 
 
 class _Column(NamedTuple):
     head: str
-    width: int
     cell: Callable[[Report, Row, Result], str]
 
 
@@ -115,47 +121,84 @@ def ratio_text(value: float) -> str:
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 
-_RATIO = _Column("of ours", 18, _beside)
-_TAILS = [_Column(name, 8, _quantile(name)) for name in ("p50", "p90", "p99", "p99.9")]
+_RATIO = _Column("of ours", _beside)
+_TAILS = [_Column(name, _quantile(name)) for name in ("p50", "p90", "p99", "p99.9")]
 _COLUMNS = {
-    "means": [_Column("least", 9, _least), _Column("median", 9, _median),
-              _Column("items/s", 9, _items), _Column("CPU/1000", 9, _cpu), _RATIO],
-    "latency": [_Column("min", 8, _least), *_TAILS, _Column("items/s", 8, _items), _RATIO],
-    "throughput": [_Column("items/s", 8, _items), _Column("CPU/1000", 9, _cpu), *_TAILS[:3],
-                   _RATIO],
-    "server": [_Column("calls/s", 9, _calls), *_TAILS, _Column("in time", 9, _passed)],
-    "find-peak": [_Column("calls/s", 9, _calls), *_TAILS, _Column("of ours", 9, _beside)],
+    "means": [_Column("least", _least), _Column("median", _median), _Column("items/s", _items),
+              _Column("CPU/1000", _cpu), _RATIO],
+    "latency": [_Column("min", _least), *_TAILS, _Column("items/s", _items), _RATIO],
+    "throughput": [_Column("items/s", _items), _Column("CPU/1000", _cpu), *_TAILS[:3], _RATIO],
+    "server": [_Column("calls/s", _calls), *_TAILS, _Column("in time", _passed)],
+    "find-peak": [_Column("calls/s", _calls), *_TAILS, _Column("of ours", _beside)],
 }
+_DROPPED = ("p99.9", "p90", "min", "least", "CPU/1000", "items/s", "p99")    # the first one first
 
 
-# -- lines -----------------------------------------------------------------------------------------
+# -- parts -----------------------------------------------------------------------------------------
 
-def heading(report: Report) -> str:
+def heading(report: Report) -> RenderableType:
     """Returns what stands above all blocks."""
-    return "\n".join([report.title, *fill(report.machine, WIDTH).splitlines(),
-                      f"compiled in {report.compile_seconds:.2f} s"])
+    return titled(report.title, report.machine, f"compiled in {report.compile_seconds:.2f} s")
+
+
+def titled(title: str, *words: str) -> RenderableType:
+    """Returns a title, and words in lines below it."""
+    from rich.console import Group
+
+    return Group(_words(title, "bold"), *map(_words, words))
 
 
 def text(report: Report) -> str:
     """Returns the whole report."""
-    return "\n".join([heading(report), *(block(report, row) for row in report.rows), "",
-                      legend(report)])
+    return text_of(heading(report), *(block(report, row) for row in report.rows), "",
+                   legend(report))
 
 
-def block(report: Report, row: Row) -> str:
+def block(report: Report, row: Row) -> RenderableType:
     """Returns a row of the report: a line for each contender, and what is known of our own calls.
     """
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.text import Text
+
     columns = _COLUMNS[report.scenario]
-    title = row.title + f", others used {row.busy:.1f} CPUs" * (row.busy >= 0.05)
+    dropped = [1 + i for name in _DROPPED for i, c in enumerate(columns) if c.head == name]
+    title = Text(row.title, "bold blue")
+    if row.busy >= 0.05:
+        title.append(f", others used {row.busy:.1f} CPUs", "yellow" if row.busy < 0.1 else "red")
+    details = _details(report, row)
+    return Group("", title, Fitted(lambda kept: _table(report, row, kept), 1 + len(columns),
+                                   dropped),
+                 *([Padding(_words("; ".join(details), "", WIDTH - 2), (0, 0, 0, 2), expand=False)]
+                   if details else []))
+
+
+def _table(report: Report, row: Row, kept: Sequence[int]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    columns = [_COLUMNS[report.scenario][i - 1] for i in kept[1:]]
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
+    table.add_column("", no_wrap=True, min_width=13)
+    for column in columns:
+        table.add_column(column.head, justify="right", no_wrap=True)
     best = _best_peer(row)
-    lines = ["", title, " " * _NAME + "".join(c.head.rjust(c.width) for c in columns)]
     for name, result in row.results.items():
-        mark = "*" if name == best else " "
-        label = (mark + name)[:_NAME].ljust(_NAME)
-        cells = ("".join(c.cell(report, row, result).rjust(c.width) for c in columns)
-                 if result.seconds else "  " + result.note.partition(":")[0])
-        lines.append((label + cells).rstrip())
-    return "\n".join([*lines, *_details(report, row)])
+        ours = name == OURS
+        label = Text(("*" if name == best else " ") + name,
+                     "bold" if ours else "green" if name == best else "")
+        if not result.seconds:
+            table.add_row(label, Text(result.note.partition(":")[0], _BAD))
+            continue
+        table.add_row(label, *(_cell(c, report, row, result, ours) for c in columns))
+    return table
+
+
+def _cell(column: _Column, report: Report, row: Row, result: Result, ours: bool) -> Text:
+    from rich.text import Text
+
+    said = column.cell(report, row, result)
+    return Text(said, _BAD if said == "FAIL" else "bold" if ours else "")
 
 
 def _best_peer(row: Row) -> str:
@@ -180,21 +223,37 @@ def _details(report: Report, row: Row) -> list[str]:
         parts.append(f"{seconds_text(row.facts['overhead_seconds'])} for a call without rows")
     parts.append(f"{bytes_text(row.facts['allocated_bytes'])} allocated a call")
     parts.append(f"{seconds_text(1000 * cpu_an_item(row, ours))} of CPU a thousand items")
-    return fill("; ".join(parts), WIDTH, initial_indent="  ", subsequent_indent="  ").splitlines()
+    if peaks := {name: r.peak_bytes for name, r in row.results.items() if r.peak_bytes}:
+        parts.append("peak memory of a process: " + ", ".join(
+            f"{name} {bytes_text(peak)}" for name, peak in peaks.items()))
+    return parts
 
 
 def _interval(quantile: Quantile) -> str:
     return f"{seconds_text(quantile.low, 4)} to {seconds_text(quantile.high, 4)}"
 
 
-def legend(report: Report) -> str:
+def legend(report: Report) -> RenderableType:
     """Returns why contenders have no time, each reason once, and how to read the table."""
     reasons = {f"{name}: {result.note}": None for row in report.rows
                for name, result in row.results.items() if result.note}
-    words = fill(f"{_ABOUT[report.scenario].format(**report.load, rounds=report.rounds)} {_LEGEND}",
-                 WIDTH)
-    lines = [line for text in reasons for line in fill(text, WIDTH).splitlines()]
-    return "\n".join([*lines, "", words]).strip()
+    return notes(reasons, f"{_ABOUT[report.scenario].format(**report.load, rounds=report.rounds)} "
+                          f"{_LEGEND}")
+
+
+def notes(reasons: Sequence[str] | dict[str, None], words: str) -> RenderableType:
+    """Returns reasons, each on a line of its own, and what is said about a table."""
+    from rich.console import Group
+
+    return Group(*map(_words, reasons), *[""] * bool(reasons), _words(words, "dim"))
+
+
+def _words(words: str, style: str = "", width: int = WIDTH) -> RenderableType:
+    """Words in lines of this width at most, in a terminal that is wider too."""
+    from rich.constrain import Constrain
+    from rich.text import Text
+
+    return Constrain(Text(words, style), width)
 
 
 _ABOUT = {

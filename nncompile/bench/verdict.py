@@ -37,6 +37,7 @@ _METRICS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], float | Non
     "flop/s": lambda row, result: result["flops_per_second"],
     "bytes/s": lambda row, result: result["bytes_per_second"],
     "cpu": lambda row, result: result["cpu_seconds_per_1000_items"],
+    "memory": lambda row, result: result.get("peak_bytes"),
     "allocated": lambda row, result: row["facts"].get("allocated_bytes"),
     "overhead": lambda row, result: row["facts"].get("overhead_seconds"),
 }

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from nncompile.cli.values import (
     share,
     size,
 )
+from nncompile.console import write
 from nncompile.errors import InputError
 from nncompile.targets import TARGETS
 
@@ -41,8 +43,9 @@ def _bench(given: Given) -> int:
     if given.fail_if_slower is not None and before is None:
         raise InputError("--fail-if-slower needs figures to compare with: --compare old.json")
     if given.scenario == "cold":
-        from nncompile.cli.cold import bench_cold
-        return bench_cold(given)
+        from nncompile.cli.cold import bench_cold, refuse_what_has_no_meaning
+        refuse_what_has_no_meaning(given)
+        return bench_cold(given, _peers(given, {}))
     scenario = _scenario(given)
     _check_threads(given.threads)
     data = read_sets(given.input or ())
@@ -57,15 +60,15 @@ def _bench(given: Given) -> int:
                          "other: leave --scenario and files of --input out")
     contenders = 1 + len(peers)
     rows = len(given.batch or (1, 2, 3)) * len(given.threads)
-    with Progress(rows * contenders * (3 + given.rounds)) as progress:
+    with Progress(rows * contenders * (4 + given.rounds)) as progress:
         def watch(report: Report, row: Row) -> None:
             progress.clear()
-            print(*[table.heading(report)] * (len(report.rows) == 1), table.block(report, row),
-                  sep="\n", flush=True)
+            write(sys.stdout, *[table.heading(report)] * (len(report.rows) == 1),
+                  table.block(report, row))
 
         report = (_on_cpu(given, model, inputs, data, peers, own, scenario, progress, watch)
                   if on_cpu else _on_device(given, model, inputs, peers, watch))
-    print(f"\n{table.legend(report)}")
+    write(sys.stdout, "", table.legend(report))
     found = record.as_dict(report)
     _write(files, found)
     return _verdict(given, report, found, limits, before)

@@ -1,16 +1,21 @@
 """nncompile cache: the compiled code on this machine's disk."""
 from __future__ import annotations
 
+import sys
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from nncompile.cli.command import Argument, Command, Given, Option
+from nncompile.console import UNLIMITED, write
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from nncompile.cpu.objects.cache import Entry
 
-_WIDTH, _SHOWN = 80, 20
+_SHOWN = 20
 
 
 def _cache(given: Given) -> int:
@@ -35,18 +40,30 @@ def _list(given: Given) -> int:
     models = [e for e in entries if e.kind == "driver" and not e.wrong]
     shown = entries if given.all else models[:_SHOWN]
     if shown:
-        print(f"{'last use':<18}{'size':>9}  {'what' if given.all else 'model'}")
-    for entry in shown:
-        what = entry.about if entry.kind == "driver" else f"{entry.kind} {entry.about}".rstrip()
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))
-        line = f"{when:<18}{_size(entry.bytes):>9}  {entry.wrong or what}"
-        print(line if len(line) <= _WIDTH else line[:_WIDTH - 3] + "...")
+        write(sys.stdout, _table(shown, "what" if given.all else "model"), width=UNLIMITED)
     if not given.all:
         if len(models) > _SHOWN:
             print(f"and {len(models) - _SHOWN} more models: --all shows every entry")
         for kind, sizes in _sums([e for e in entries if e.wrong or e.kind != "driver"]):
             print(f"{len(sizes)} x {kind}, {_size(sum(sizes))}")
     return 0
+
+
+def _table(entries: Sequence[Entry], head: str) -> Table:
+    """A line for each entry; a terminal that is too narrow for it has the beginning of the last."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
+    table.add_column("last use", no_wrap=True, min_width=16)
+    table.add_column("size", no_wrap=True, justify="right", min_width=9)
+    table.add_column(head, no_wrap=True, overflow="ellipsis")
+    for entry in entries:
+        what = entry.about if entry.kind == "driver" else f"{entry.kind} {entry.about}".rstrip()
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))
+        table.add_row(when, _size(entry.bytes), Text(entry.wrong or what,
+                                                     "red" if entry.wrong else ""))
+    return table
 
 
 def _sums(entries: list[Entry]) -> list[tuple[str, list[int]]]:

@@ -2,139 +2,189 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from statistics import median
-from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nncompile import options
+import ir
+from ir.check import with_data
 from nncompile.cli.command import Given
-from nncompile.errors import Error, InputError
+from nncompile.cli.inputs import model_inputs_and_peers, read_sets
+from nncompile.cli.progress import Progress
+from nncompile.console import Fitted, write
+from nncompile.errors import InputError
+from nncompile.modelfile import is_graph_file
+from nncompile.trace import trace
 
-PHASES = ("python", "import", "model", "compile", "first call", "second call")
-_CHILD = ("import time; begin = time.monotonic(); import nncompile; imported = time.monotonic(); "
-          "from nncompile.cli import cold; cold.child(begin, imported)")
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+    from nncompile.bench.fresh import Script
+
+SCHEMA = 2
 _MOST_ROUNDS = 5
+_STATES = ("empty", "warm")
+_Starts = Mapping[str, "Mapping[str, Sequence[Mapping[str, float]]] | str"]
+
+_MODULE = """\
+from nncompile.importers.kinds import importer_of
+from nncompile.modelfile import load_model
+model, declared = load_model({model!r})
+inputs = {inputs!r} or declared
+if (importer := importer_of(model)) is not None:
+    model, inputs = importer(model, *inputs).graph, ()"""
+_FILE = """\
+from nncompile.modelfile import load_graph
+model, inputs = load_graph({model!r}), ()"""
+_RANDOM = "\nfrom ir.check import with_data\nmodel = with_data(model)"      # of a text of a graph
 
 
-def bench_cold(given: Given) -> int:
+def bench_cold(given: Given, peers: Sequence[str]) -> int:
     """Starts processes with an empty cache and with a warm one, and prints what each waited for.
     """
-    _refuse_what_has_no_meaning(given)
+    from nncompile.bench import Tolerance
+    from nncompile.bench.fresh import SCRIPTS, Case, fresh_starts
+    from nncompile.bench.inputs import input_sets
+    from nncompile.bench.measure import batch_sizes
+    from nncompile.bench.report import OURS
+
     rounds = min(given.rounds, _MOST_ROUNDS)
-    batch = (given.batch or [1])[0]
-    question = {"model": given.model, "input": given.input, "batch": batch,
-                "size": dict(given.size), "threads": given.threads[0]}
-    found: dict[str, list[dict[str, float]]] = {"empty": [], "warm": []}
-    for _ in range(rounds):
-        with tempfile.TemporaryDirectory() as cache:
-            for state in found:
-                found[state].append(_started(question, cache))
-    print(_table(given, batch, rounds, found))
-    report = {"schema": 1, "scenario": "cold", "title": given.model, "batch": batch,
-              "threads": given.threads[0], "starts": found}
+    batch, threads = (given.batch or [1])[0], given.threads[0]
+    data = read_sets(given.input or ())
+    model, inputs, _ = model_inputs_and_peers(given, data)
+    graph = model if isinstance(model, ir.Graph) else trace(model, *inputs)
+    graph = with_data(graph)
+    [arrays, *_] = input_sets(graph, batch_sizes(graph, batch, dict(given.size)), 1, data)
+    own = _ours(given, model, inputs, graph)
+    scripts = {OURS: lambda case: own} | {name: SCRIPTS[name] for name in peers}
+    with tempfile.TemporaryDirectory() as folder, \
+            Progress(rounds * len(scripts) * len(_STATES)) as progress:
+        case = Case(graph, arrays, threads, folder, Tolerance(given.rtol, given.atol))
+        found = fresh_starts(case, scripts, rounds, progress.step)
+    write(sys.stdout, *_shown(given, batch, rounds, found))
+    report = {"schema": SCHEMA, "scenario": "cold", "title": given.model, "batch": batch,
+              "threads": threads,
+              "starts": {n: s for n, s in found.items() if not isinstance(s, str)},
+              "notes": {n: s for n, s in found.items() if isinstance(s, str)}}
     for path in (*given.save, *filter(None, [given.json])):
         path.write_text(json.dumps(report, indent=1) + "\n")
     return 0
 
 
-def _refuse_what_has_no_meaning(given: Given) -> None:
+def _ours(given: Given, model: Any, inputs: Sequence[Any], graph: ir.Graph) -> Script:
+    """Our own script: what a program does that compiles this model."""
+    from nncompile.bench.fresh import ours
+
+    if is_graph_file(given.model):
+        lacks = any(v not in model.data for v in model.params)
+        return ours(given.threads[0], _FILE.format(model=given.model) + _RANDOM * lacks)
+    types = list(inputs)
+    if any(not isinstance(each, str) for each in inputs):    # arrays: of --input, or declared
+        types = [str(v.type) for v in graph.inputs] if given.input else []
+    return ours(given.threads[0], _MODULE.format(model=given.model, inputs=types))
+
+
+def refuse_what_has_no_meaning(given: Given) -> None:
+    """Raises InputError for options that a start of a process does not have."""
     given_others = [flag for flag, value in (
-        ("--vs", given.vs), ("--compare", given.compare), ("--assert", given.limits),
-        ("--qps", given.qps), ("--p99-ms", given.p99_ms), ("--seconds", given.seconds)) if value]
+        ("--compare", given.compare), ("--assert", given.limits), ("--qps", given.qps),
+        ("--p99-ms", given.p99_ms), ("--seconds", given.seconds), ("--rotate", given.rotate),
+        ("--callers", given.callers > 1)) if value]
     if given_others:
-        raise InputError(f"{', '.join(given_others)}: no meaning with --scenario cold, which "
-                         "starts processes with this model alone")
+        raise InputError(f"{', '.join(given_others)}: no meaning with --scenario cold, which times "
+                         "the start of processes")
+    if given.target != "cpu":
+        raise InputError("--scenario cold starts processes that compute on the CPU: leave "
+                         "--target out")
     if len(given.batch or [1]) > 1 or len(given.threads) > 1:
         raise InputError("--scenario cold takes one batch size and one number of threads")
     if wrong := [str(path) for path in given.save if path.suffix != ".json"]:
         raise InputError(f"--save {wrong[0]}: --scenario cold is saved as .json alone")
 
 
-def _started(question: Mapping[str, Any], cache: str) -> dict[str, float]:
-    """Returns the seconds of each phase of a fresh process, and the most memory it had."""
-    with tempfile.TemporaryDirectory() as folder:
-        answer = Path(folder) / "answer.json"
-        search = os.pathsep.join(filter(None, sys.path))
-        done = subprocess.run(
-            [sys.executable, "-c", _CHILD],
-            input=json.dumps({**question, "answer": str(answer), "spawned": time.monotonic()}),
-            capture_output=True, text=True,
-            env={**os.environ, "PYTHONPATH": search, options.CACHE_DIR.variable: cache})
-        if not answer.exists():
-            words = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-            raise Error(f"the fresh process failed: {words[-1]}")
-        found: dict[str, float] = json.loads(answer.read_text())
-    return found
+# -- the tables ------------------------------------------------------------------------------------
+
+_LEGEND = """\
+Medians. import: of the library. model: reading the file with the model or its numbers. compile: \
+making it callable. to 1st: from the start of Python to the first result. of ours: how many times \
+as long as nncompile a peer takes to it; "=": the two overlap. memory: the most that the process \
+has. A cache is of compiled code: nncompile's, torch.compile's, OpenVINO's, JAX's. *: the fastest \
+peer."""
 
 
-def child(begin: float, imported: float) -> None:
-    """Is what the fresh process does: answers the question on its standard input."""
-    import nncompile
-    from nncompile.bench.inputs import input_sets
-    from nncompile.bench.measure import batch_sizes
-    from nncompile.cli.inputs import model_inputs_and_peers, read_sets
-
-    question = json.loads(sys.stdin.read())
-    data = read_sets(question["input"] or ())
-    marks = [time.monotonic()]
-
-    def mark() -> None:
-        marks.append(time.monotonic())
-
-    model, inputs, _ = model_inputs_and_peers(
-        SimpleNamespace(model=question["model"], input=question["input"]), data)
-    mark()
-    compiled = nncompile.compile(model, *inputs, threads=question["threads"])
-    mark()
-    graph = compiled.ir("traced")
-    sizes = batch_sizes(graph, question["batch"], question["size"])
-    (arrays, *_) = input_sets(graph, sizes, 1, data)
-    marks.append(time.monotonic())
-    compiled(*arrays)
-    mark()
-    compiled(*arrays)
-    mark()
-    seconds = [begin - question["spawned"], imported - begin, marks[1] - marks[0],
-               marks[2] - marks[1], marks[4] - marks[3], marks[5] - marks[4]]
-    Path(question["answer"]).write_text(json.dumps(
-        {**dict(zip(PHASES, seconds, strict=True)), "peak_bytes": peak_bytes()}))
-
-
-def peak_bytes() -> int:
-    """Returns the most memory that this process has had: proc(5), VmHWM; 0 where that is unknown.
-    """
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:")), 0)
-
-
-def _table(given: Given, batch: int, rounds: int, found: Mapping[str, Sequence[Mapping[str, float]]]
-           ) -> str:
+def _shown(given: Given, batch: int, rounds: int, found: _Starts) -> Sequence[RenderableType]:
     from nncompile.bench.machine import describe
+    from nncompile.bench.table import notes, titled
+
+    reasons = [f"{name}: {starts}" for name, starts in found.items() if isinstance(starts, str)]
+    plural = "es" * (rounds > 1)
+    parts: list[RenderableType] = [titled(
+        given.model, describe(), "", f"{rounds} fresh process{plural} each, batch {batch}, "
+        f"{given.threads[0]} thread{'s' * (given.threads[0] > 1)}")]
+    for state in _STATES:
+        parts += ["", _block(state, {name: starts[state] for name, starts in found.items()
+                                     if not isinstance(starts, str)})]
+    return [*parts, "", notes(reasons, _LEGEND)]
+
+
+def _block(state: str, found: Mapping[str, Sequence[Mapping[str, float]]]) -> RenderableType:
+    """The table of one state of the cache."""
+    from rich.console import Group
+    from rich.text import Text
+
+    from nncompile.bench.report import OURS
+    from nncompile.bench.table import seconds_text
+
+    ours = [_to_first(start) for start in found[OURS]]
+    python = median(start["python"] for starts in found.values() for start in starts)
+    about = (f"Python itself takes {seconds_text(python)}; nncompile to its 1st result "
+             f"{seconds_text(min(ours))} to {seconds_text(max(ours))}")
+    return Group(Text(f"cache {state}", "bold blue"),
+                 Fitted(lambda kept: _table(found, kept), len(_HEADS), (6, 8, 2, 3)),
+                 Text(f"  {about}", "dim"))
+
+
+_HEADS = ("", "import", "model", "compile", "1st call", "to 1st", "2nd call", "of ours", "memory")
+
+
+def _table(found: Mapping[str, Sequence[Mapping[str, float]]], kept: Sequence[int]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    from nncompile.bench.report import OURS
     from nncompile.bench.table import bytes_text, seconds_text
 
-    lines = [given.model, describe(), "",
-             f"a fresh process, batch {batch}: the median of {rounds}, least to most",
-             f"{'':<14}" + "".join(f"{f'cache {state}':>33}" for state in found)]
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
+    kept = [i for i in kept if len(found) > 1 or _HEADS[i] != "of ours"]
+    for i in kept:
+        table.add_column(_HEADS[i], justify="right" if i else "left", no_wrap=True)
+    ours = [_to_first(start) for start in found[OURS]]
+    totals = {name: median(map(_to_first, starts)) for name, starts in found.items()}
+    best = min((name for name in totals if name != OURS), key=lambda n: totals[n], default="")
+    for name, starts in found.items():
+        def of(phase: str, starts: Sequence[Mapping[str, float]] = starts) -> str:
+            return seconds_text(median(start[phase] for start in starts))
 
-    def line(name: str, values: Mapping[str, Sequence[float]], text: Any) -> None:
-        cells = [f"{text(median(v))} ({text(min(v))} to {text(max(v))})" for v in values.values()]
-        lines.append(f"{name:<14}" + "".join(f"{cell:>33}" for cell in cells))
+        cells = [("*" if name == best else " ") + name, of("import"), of("model"), of("compile"),
+                 of("first call"), seconds_text(totals[name]), of("second call"),
+                 "" if name == OURS else _ratio(list(map(_to_first, starts)), ours),
+                 bytes_text(median(start["peak_bytes"] for start in starts))]
+        style = "bold" if name == OURS else ""
+        table.add_row(*(Text(cells[i], "green" if name == best and not i else style)
+                        for i in kept))
+    return table
 
-    for phase in PHASES:
-        line(phase, {s: [start[phase] for start in starts] for s, starts in found.items()},
-             seconds_text)
-    line("to 1st result", {s: [sum(start[p] for p in PHASES[:-1]) for start in starts]
-                           for s, starts in found.items()}, seconds_text)
-    line("peak memory", {s: [start["peak_bytes"] for start in starts]
-                         for s, starts in found.items()}, bytes_text)
-    return "\n".join(lines)
+
+def _to_first(start: Mapping[str, float]) -> float:
+    from nncompile.bench.fresh import TO_FIRST
+    return sum(start[phase] for phase in TO_FIRST)
+
+
+def _ratio(peer: Sequence[float], ours: Sequence[float]) -> str:
+    from nncompile.bench.table import ratio_text
+
+    overlap = min(peer) <= max(ours) and min(ours) <= max(peer)
+    return "=" * overlap + ratio_text(median(peer) / median(ours))

@@ -2,18 +2,22 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Sequence
 from dataclasses import asdict
-from textwrap import fill
 from typing import TYPE_CHECKING
 
 from nncompile.cli.command import Command, Given, Option
 from nncompile.compiler import backend_of
+from nncompile.console import WIDTH, write
 from nncompile.targets import TARGETS
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from nncompile.cpu.machine.ceilings import Ceilings
 
-_WIDTH, _LABEL = 80, 11
+_LABEL = 10
 
 
 def _hw(given: Given) -> int:
@@ -33,19 +37,17 @@ def _hw(given: Given) -> int:
                           "handoff_seconds": costs and costs.handoff, "noise": asdict(found)},
                          indent=1))
         return 0
-    _line("CPU", cpu_name())
-    _line("caches", ", ".join(caches()) or "unknown")
-    _line(*_split(backend_of("cpu").describe()))
-    _line("threads", f"{threads} unless compile(threads=) or NNCOMPILE_THREADS says")
-    print(_table(limits))
-    if costs is not None:
-        _line(*_split(str(costs)))
-    _line("noise", f"a millisecond of work takes {found.middle:.2f} times its least in the median, "
-          f"{found.p99:.2f} in p99, {found.most:.2f} at most; {100 * found.lost:.0f} % of the time "
-          f"is lost; others use {found.busy:.1f} CPUs now")
-    for target in TARGETS:
-        if target != "cpu":
-            _line(*_split(backend_of(target).describe()))
+    about = [("CPU", cpu_name()), ("caches", ", ".join(caches()) or "unknown"),
+             _split(backend_of("cpu").describe()),
+             ("threads", f"{threads} unless compile(threads=) or NNCOMPILE_THREADS says")]
+    more = [("doubtful", "more threads reach less than one: other processes had the CPUs when this "
+             "was measured; --again measures anew")] if limits[-1].flops < limits[0].flops else []
+    more += [_split(str(costs))] if costs is not None else []
+    more += [("noise", f"a millisecond of work takes {found.middle:.2f} times its least in the "
+              f"median, {found.p99:.2f} in p99, {found.most:.2f} at most; {100 * found.lost:.0f} % "
+              f"of the time is lost; others use {found.busy:.1f} CPUs now")]
+    more += [_split(backend_of(target).describe()) for target in TARGETS if target != "cpu"]
+    write(sys.stdout, _facts(about), "", _table(limits), "", _facts(more))
     return 0
 
 
@@ -54,24 +56,39 @@ def _split(line: str) -> tuple[str, str]:
     return label, text.strip()
 
 
-def _line(label: str, text: str) -> None:
-    for number, part in enumerate(text.splitlines()):
-        print(fill(part.strip(), _WIDTH, initial_indent=("" if number else label).ljust(_LABEL),
-                   subsequent_indent=" " * _LABEL))
+def _facts(rows: Sequence[tuple[str, str]]) -> RenderableType:
+    """A label and a text in each row."""
+    from rich.constrain import Constrain
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 1), pad_edge=False)
+    table.add_column(width=_LABEL)
+    table.add_column(overflow="fold")
+    for label, text in rows:
+        lines = [part.strip() for part in text.splitlines()]
+        table.add_row(Text(label, "bold"), Text("\n".join(lines)))
+    return Constrain(table, WIDTH)
 
 
-def _table(limits: list[Ceilings]) -> str:
-    """Returns the ceilings: a column for each number of threads."""
-    heads = [f"{limit.threads} thread{'s' * (limit.threads > 1)}" for limit in limits]
+def _table(limits: Sequence[Ceilings]) -> RenderableType:
+    """The ceilings: a column for each number of threads."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
+    table.add_column("ceilings", width=_LABEL)
+    table.add_column("", style="dim")
+    for limit in limits:
+        table.add_column(f"{limit.threads} thread{'s' * (limit.threads > 1)}", justify="right",
+                         min_width=11)
     rows = [("float32", "GFLOP/s", [limit.flops for limit in limits]),
             ("float64", "GFLOP/s", [limit.flops_f64 for limit in limits]),
             *((level, "GB/s read", [limit.bytes[level] for limit in limits])
               for level in limits[0].bytes)]
-    lines = ["", "ceilings".ljust(_LABEL + 10) + "".join(head.rjust(12) for head in heads)]
-    lines += [name.ljust(_LABEL) + unit.ljust(10)
-              + "".join(f"{value / 1e9:.0f}".rjust(12) for value in values)
-              for name, unit, values in rows]
-    return "\n".join([*lines, ""])
+    for name, unit, values in rows:
+        table.add_row(Text(name), unit, *(f"{value / 1e9:.0f}" for value in values))
+    return table
 
 
 COMMAND = Command(

@@ -14,10 +14,11 @@ from nncompile.cli.command import Command, Given, Option
 from nncompile.cli.inputs import INPUT, MODEL, model_and_inputs
 from nncompile.cli.values import positive
 from nncompile.compiler import run_passes
+from nncompile.console import UNLIMITED, write
 from nncompile.errors import InputError
+from nncompile.inspect.lines import Line
 from nncompile.inspect.provenance import stable_names
 from nncompile.inspect.stages import PassRun, graph_at
-from nncompile.inspect.terminal import Line, Terminal
 from nncompile.inspect.view import (
     CALL,
     DROPPED,
@@ -97,7 +98,9 @@ def _difference(runs: Sequence[PassRun], given: Given, passes: Sequence[ir.Pass]
 
 
 def _print(lines: Sequence[Line]) -> None:
-    print(Terminal.of(sys.stdout).text(lines, CALL, DROPPED))
+    from nncompile.cli.listing import Listing  # here: it imports rich
+
+    write(sys.stdout, Listing(lines, CALL, DROPPED), width=UNLIMITED)
 
 
 # -- the model -------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from nncompile.inspect.terminal import Line
+from nncompile.inspect.lines import Line
 
 _PLAIN = "border:0;padding:0 .6em 0 0;text-align:left;vertical-align:top;white-space:pre-wrap"
 _NUMBER = "border:0;padding:0 .6em 0 0;text-align:right;vertical-align:top;white-space:nowrap"

@@ -29,11 +29,11 @@ from nncompile.inspect.layers import (
     paths_of,
     shown,
 )
+from nncompile.inspect.lines import Cell, Line
 from nncompile.inspect.provenance import Change, changes, stable_names
 from nncompile.inspect.reasons import lines_of_reasons
 from nncompile.inspect.roles import AT_LOAD, RUN, Roles, roles, roles_in
 from nncompile.inspect.stages import PassRun
-from nncompile.inspect.terminal import Cell, Line
 from nncompile.schedule import Program
 
 CALL, DROPPED = 2, (5, 4)                        # the column that is wrapped; those left out first

@@ -7,6 +7,7 @@ import pytest
 
 from nncompile import bench, nn
 from nncompile.bench.table import block, legend
+from nncompile.console import text_of
 from nncompile.cuda import backend, shim
 from nncompile.errors import CompileError
 from nncompile.model import CompiledModel
@@ -50,7 +51,7 @@ def measured(model, **options):
 
 def test_each_batch_with_arrays_there_and_with_copies(clock, model):
     rows = []
-    report = measured(model, watch=lambda report, row: rows.append(block(report, row)))
+    report = measured(model, watch=lambda report, row: rows.append(text_of(block(report, row))))
     assert report.correct
     assert [(r.batch, r.copies) for r in report.rows] == [(1, False), (1, True), (3, False),
                                                           (3, True)]
@@ -59,7 +60,7 @@ def test_each_batch_with_arrays_there_and_with_copies(clock, model):
         "batch 1, arrays on the device", "batch 1, copied to the device and back",
         "batch 3, arrays on the device", "batch 3, copied to the device and back"]
     if CUDA.simulated:
-        assert "torch: missing: torch finds no GPU" in legend(report)
+        assert "torch: missing: torch finds no GPU" in text_of(legend(report))
 
 
 def test_it_is_called_as_its_users_call_it(clock, model, monkeypatch):
@@ -85,7 +86,7 @@ def test_a_wrong_result_gets_no_time(clock, model, monkeypatch):
     monkeypatch.setattr(CompiledModel, "__call__", Watched(wrong))
     report = measured(model)
     assert not report.correct
-    assert legend(report).count("nncompile: wrong: output 0 is off by") >= 1
+    assert text_of(legend(report)).count("nncompile: wrong: output 0 is off by") >= 1
     assert all(not row.results["nncompile"].seconds for row in report.rows)
 
 

@@ -9,7 +9,7 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -21,11 +21,13 @@ import ir
 import nncompile
 from nncompile import nn
 from nncompile.cli import main
+from nncompile.cli.listing import Listing
 from nncompile.compiler import run_passes
+from nncompile.console import UNLIMITED, text_of
 from nncompile.inspect.layers import Folded, block_of, family, folded
+from nncompile.inspect.lines import Cell, Line
 from nncompile.inspect.provenance import changes, stable_names
 from nncompile.inspect.roles import AT_LOAD, RUN, VIEW, roles
-from nncompile.inspect.terminal import Cell, Line, Terminal
 from nncompile.inspect.view import Selected, graph_lines, overview
 
 ROOT = Path(__file__).parent.parent.parent
@@ -78,6 +80,11 @@ def in_a_terminal(columns: int, *argv: str, **variables: str) -> str:
     os.close(master)
     assert process.wait() == 0, b"".join(parts)
     return b"".join(parts).decode().replace("\r\n", "\n")
+
+
+def listed(lines: Sequence[Line], width: int = UNLIMITED, dropped: Sequence[int] = ()) -> str:
+    """Lines as a file has them, or a terminal of this width."""
+    return text_of(Listing(lines, 2, dropped), width=width)
 
 
 CODES = re.compile(r"\x1b\[[0-9;]*m")
@@ -207,10 +214,9 @@ def test_hostile_names_stay_text(name: str) -> None:
     nodes = tuple(replace(node, where=where) for node in graph.nodes)
     runs = run_passes(replace(graph, name=name, nodes=nodes))
     assert any(run.left for run in runs)
-    for terminal in (Terminal(), Terminal(60, True)):
-        text = terminal.text(overview(runs, Selected()))
-        plain = CODES.sub("", text) if terminal.colour else text
-        assert all(line.isprintable() for line in plain.split("\n"))
+    for width in (UNLIMITED, 60):
+        text = listed(overview(runs, Selected()), width)
+        assert all(line.isprintable() for line in text.split("\n"))
 
 
 # -- the parts -------------------------------------------------------------------------------------
@@ -249,7 +255,7 @@ def test_roles() -> None:
     known = roles(graph)
     assert list(known.of.values()) == [AT_LOAD, RUN, VIEW, RUN]
     assert str(known) == "4 nodes: 2 run, 1 view, 1 at load; 3 steps"
-    lines = Terminal().text(graph_lines(graph, stable_names([graph]), Selected(full=True)))
+    lines = listed(graph_lines(graph, stable_names([graph]), Selected(full=True)))
     assert "at load" in lines.splitlines()[2] and "view" in lines.splitlines()[4]
 
 
@@ -295,7 +301,7 @@ def test_a_table_drops_columns_then_wraps_then_breaks() -> None:
     cells = tuple(Cell(text) for text in (
         "%1:", "f32[B, 8]", "= " + "word " * 20, "mark", "# layer"))
     for width in (30, 50, 80, 200):
-        lines = Terminal(width).text([Line(cells, 2)], 2, (4,)).splitlines()
+        lines = listed([Line(cells, 2)], width, (4,)).splitlines()
         assert max(map(len, lines)) <= width
         assert " ".join(lines).count("word") == 20
         assert ("# layer" in " ".join(lines)) == (width == 200)
@@ -306,7 +312,7 @@ def test_layers_are_headings_where_there_is_no_column_for_them() -> None:
         return Line(tuple(map(Cell, (name, "f32[B, 8]", "= " + "word " * 9, "", layer, "a.py:1"))))
 
     lines = [line("%0:", "# fc"), line("%1:", "# fc"), line("%2:", "# out")]
-    shown = Terminal(60).text(lines, 2, (5, 4)).splitlines()
+    shown = listed(lines, 60, (5, 4)).splitlines()
     seen = [text.split(":")[0] for text in shown if text[0] in "#%"]
     assert seen == ["# fc", "%0", "%1", "# out", "%2"] and "a.py" not in "".join(shown)
-    assert all("# " in text for text in Terminal(200).text(lines, 2, (5, 4)).splitlines())
+    assert all("# " in text for text in listed(lines, 200, (5, 4)).splitlines())
