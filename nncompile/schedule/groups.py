@@ -15,7 +15,8 @@ a step outside of the group reads it.
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 
 from ir.types import same
 from nncompile.schedule import geometry
@@ -30,13 +31,13 @@ _DISTANCE = 24                  # a step is moved over at most so many others
 
 def group_elementwise(steps: Sequence[Step]) -> list[Step]:
     """Returns the steps, of which elementwise ones are grouped where that is possible."""
-    places = [[_Member(step)] for step in steps]         # each is a step, or those of a group
+    places = [_Together([_Member(step)]) for step in steps]
     before = len(places) + 1
     while len(places) < before:
         before = len(places)
         places = _joined(places)
-    made = [[member.step for member in members] for members in places]
-    return [members[0] if len(members) == 1 else _made(members, made) for members in made]
+    uses = Counter(place for step in steps for place in _touched(step))
+    return [_made([member.step for member in place.members], uses) for place in places]
 
 
 class _Member:
@@ -71,53 +72,69 @@ def _is_plain(step: Step) -> bool:
     return all(not own or same(own[-1], 0) or same(own[-1], 1) for own in strides)
 
 
-def _joined(places: Sequence[list[_Member]]) -> list[list[_Member]]:
+class _Together:
+    """The members of a group, or one step, and what they all write and read, as of a member."""
+
+    def __init__(self, members: list[_Member]) -> None:
+        self.members, first = members, members[0]
+        self.joins, self.fails = first.joins, first.fails
+        self.written, self.read = set(first.written), set(first.read)
+        self.whole = set(first.whole) if first.joins else set()
+        self.writes_state = first.step.result.place.kind == "input"
+
+    def take(self, other: _Together) -> None:
+        """Adds the members of another one, which may join."""
+        self.members += other.members
+        self.written |= other.written
+        self.read |= other.read
+        self.whole |= other.whole
+        self.writes_state |= other.writes_state
+
+    def stays_behind(self, earlier: _Together) -> bool:
+        """Whether it has to stay behind an earlier one.
+
+        What writes a state stays behind all that may find a wrong number: see states.py.
+        """
+        return (not self.written.isdisjoint(earlier.written)
+                or not self.written.isdisjoint(earlier.read)
+                or not self.read.isdisjoint(earlier.written)
+                or (earlier.fails and self.writes_state))
+
+    def may_join(self, other: _Together) -> bool:
+        """Whether all its members work on the elements that the other has at hand."""
+        if not other.joins or self.whole.isdisjoint(other.whole):
+            return False
+        together = list(other.members)
+        for member in self.members:
+            if not _joins(member, together):
+                return False
+            together.append(member)
+        return True
+
+
+def _joined(places: Sequence[_Together]) -> list[_Together]:
     """The places, of which those are one that can be."""
-    current: list[list[_Member]] = []
-    for members in places:
-        found = _group_for(members, current)
+    current: list[_Together] = []
+    for place in places:
+        found = _group_for(place, current)
         if found is None:
-            current.append(members)
+            current.append(place)
         else:
-            found += members
+            found.take(place)
     return current
 
 
-def _group_for(members: Sequence[_Member], places: Sequence[list[_Member]]
-               ) -> list[_Member] | None:
+def _group_for(place: _Together, places: Sequence[_Together]) -> _Together | None:
     """The group that a step or a group joins: the earliest that it can be moved to."""
-    if not members[0].joins:
+    if not place.joins:
         return None
     found = None
-    for others in reversed(places[-_DISTANCE:]):
-        if others[0].joins and _all_join(members, others):
-            found = others
-        if any(_depends(member, other) for other in others for member in members):
+    for other in reversed(places[-_DISTANCE:]):
+        if place.may_join(other):
+            found = other
+        if place.stays_behind(other):
             break
     return found
-
-
-def _all_join(members: Sequence[_Member], others: Sequence[_Member]) -> bool:
-    """Whether all steps of one group work on the elements that the other has at hand."""
-    if all(member.whole.isdisjoint(other.whole) for member in members for other in others):
-        return False
-    together = list(others)
-    for member in members:
-        if not _joins(member, together):
-            return False
-        together.append(member)
-    return True
-
-
-def _depends(member: _Member, earlier: _Member) -> bool:
-    """Whether a step has to stay behind an earlier one.
-
-    One that writes a state stays behind all that may find a wrong number: see states.py.
-    """
-    if not member.written.isdisjoint(earlier.written) or not member.written.isdisjoint(
-            earlier.read) or not member.read.isdisjoint(earlier.written):
-        return True
-    return earlier.fails and member.step.result.place.kind == "input"
 
 
 def _joins(member: _Member, others: Sequence[_Member]) -> bool:
@@ -149,15 +166,21 @@ def _squeezed(view: View, step: Step) -> View:
     return wide.laid_out([d for d, _ in kept], [s for _, s in kept])
 
 
-def _made(members: Sequence[Step], places: Iterable[Sequence[Step]]) -> Step:
-    """The step that computes all members."""
-    own = {id(m) for m in members}
-    outside = {v.place for each in places for m in each if id(m) not in own
-               for v in (*m.results, *m.reads)}                # a scatter_add adds to its result
+def _touched(step: Step) -> set[Place]:
+    """The places that it writes or reads."""
+    return {view.place for view in (*step.results, *step.reads)}
+
+
+def _made(members: Sequence[Step], uses: Counter[Place]) -> Step:
+    """The step that computes all members. uses: how many of all steps touch each place."""
+    if len(members) == 1:
+        return members[0]
+    own = Counter(place for member in members for place in _touched(member))
     lines = _Lines()
     for member in members:
         lines.add(member)
-    kept = [m for m in members if m.result.place in outside or m.result.place.kind != "buffer"]
+    kept = [m for m in members
+            if uses[m.result.place] > own[m.result.place] or m.result.place.kind != "buffer"]
     kept = kept or [members[-1]]
     results = [_squeezed(m.result, m) for m in kept]
     outputs = tuple(lines.computed[m.result.place] for m in kept)

@@ -10,6 +10,7 @@ hold, the new value is computed in a buffer, and copied last.
 """
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 from ir.graph import Graph, Node
@@ -26,39 +27,55 @@ def write_states(steps: Sequence[Step], buffers: dict[Place, TensorType], graph:
 
     buffers: is extended by those that new values are computed in.
     """
-    current, copies = list(steps), []
+    uses, copies = _Uses(steps), []
     instead: dict[Place, Place] = {}             # no output is the place of another state
+    unneeded: set[Place] = set()                 # copies of a state to itself
     first_input = len(graph.inputs) - len(graph.states)
     first_output = len(graph.outputs) - len(graph.states)
     for number, (state, new) in enumerate(graph.updates):
         there, out = Place("input", first_input + number), Place("output", first_output + number)
-        if state is new:                         # the copy of it to itself
-            current = [step for step in current if step.result.place != out]
+        if state is new:
+            unneeded.add(out)
             continue
         place = there
-        if not _may_write(current, out, there):
+        if not uses.may_write(out, there):
             place = Place("buffer", len(buffers))
             buffers[place] = state.type
             node = Node(new, "identity", (new,))
             copies.append(Step("elementwise", contiguous(there, state.type),
                                (contiguous(place, state.type),), COPY, (), node))
         instead[out] = place
-    return [*in_other_places(current, instead), *copies]
+    kept = [step for step in steps if step.result.place not in unneeded]
+    return [*in_other_places(kept, instead), *copies]
 
 
-def _may_write(steps: Sequence[Step], out: Place, state: Place) -> bool:
-    """Whether the steps that write `out` may write over the old value of the state instead."""
-    writers = [i for i, step in enumerate(steps) if step.result.place == out]
-    if writers and any(map(may_fail, steps[writers[0]:])):
-        return False
-    readers = [i for i, step in enumerate(steps) if any(v.place == state for v in step.reads)]
-    if not writers or not readers or readers[-1] < writers[0]:
-        return True
-    if len(writers) > 1 or readers[-1] > writers[0]:
-        return False
-    step = steps[writers[0]]
-    kind, read = KINDS[step.kind], [view for view in step.reads if view.place == state]
-    if not kind.in_place and (
-            not kind.adds_in_place or any(view.place == state for view in step.views)):
-        return False
-    return all(same_layout(view, step.result) for view in read)
+class _Uses:
+    """Which of the steps, in order, write and read each place, and the last that may fail."""
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self._steps = steps
+        self._writers: defaultdict[Place, list[int]] = defaultdict(list)
+        self._readers: defaultdict[Place, list[int]] = defaultdict(list)
+        self._last_failing = -1
+        for number, step in enumerate(steps):
+            self._writers[step.result.place].append(number)
+            for place in {view.place for view in step.reads}:
+                self._readers[place].append(number)
+            if may_fail(step):
+                self._last_failing = number
+
+    def may_write(self, out: Place, state: Place) -> bool:
+        """Whether the steps that write `out` may write over the old value of the state instead."""
+        writers, readers = self._writers[out], self._readers[state]
+        if writers and self._last_failing >= writers[0]:
+            return False
+        if not writers or not readers or readers[-1] < writers[0]:
+            return True
+        if len(writers) > 1 or readers[-1] > writers[0]:
+            return False
+        step = self._steps[writers[0]]
+        kind, read = KINDS[step.kind], [view for view in step.reads if view.place == state]
+        if not kind.in_place and (
+                not kind.adds_in_place or any(view.place == state for view in step.views)):
+            return False
+        return all(same_layout(view, step.result) for view in read)
