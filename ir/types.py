@@ -328,10 +328,10 @@ def same(a: object, b: object) -> bool:
         return True
     if type(a) is type(b) is int:                          # most are
         return a == b
-    if isinstance(a, DimExpr) or isinstance(b, DimExpr):
-        return isinstance(a, DimExpr) and isinstance(b, DimExpr) and a.terms == b.terms
     if isinstance(a, (tuple, list)) and isinstance(b, (tuple, list)):
         return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, DimExpr) or isinstance(b, DimExpr):
+        return isinstance(a, DimExpr) and isinstance(b, DimExpr) and a.terms == b.terms
     return bool(a == b)
 
 

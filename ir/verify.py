@@ -86,10 +86,10 @@ def _check_states(graph: Graph) -> None:
     _check(len(states) <= len(graph.outputs), f"{graph.name} has {len(states)} states and only "
            f"{len(graph.outputs)} outputs: each state needs a new value")
     for state, new in graph.updates:
-        name = name_value(state)
-        _check(all(isinstance(dim, int) for dim in state.type.shape),
-               f"{name}: {state.type}: only inputs have symbolic sizes")
-        _check(state.type == new.type, f"{name} is {state.type}, its new value is {new.type}")
+        if not all(isinstance(dim, int) for dim in state.type.shape):
+            raise VerifyError(f"{name_value(state)}: {state.type}: only inputs have symbolic sizes")
+        if state.type != new.type:
+            raise VerifyError(f"{name_value(state)} is {state.type}, its new value is {new.type}")
 
 
 def _check_signature(graph: Graph, like: Graph) -> None:
@@ -103,7 +103,8 @@ def _check_signature(graph: Graph, like: Graph) -> None:
     _check(graph.readings == like.readings, f"it says that it read {read}, not {expected}")
     for what in ("inputs", "outputs"):
         wanted, got = ([v.type for v in getattr(each, what)] for each in (like, graph))
-        _check(wanted == got, f"its {what} are {got}, not {wanted}")
+        if wanted != got:                        # a text of all types is longer than the check
+            raise VerifyError(f"its {what} are {got}, not {wanted}")
 
 
 def _check_requirements(graph: Graph, sizes: Iterable[str]) -> None:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 from typing import Any as _Any
 
 from nncompile import forks as _forks
-from nncompile.collection import paused_collection as _paused_collection
+from nncompile.collection import importing as _importing_modules
 from nncompile.sibling import check_sibling as _check_sibling
 
-with _paused_collection():
+with _importing_modules():
     _check_sibling("ir")                      # before anything of it is imported
     from ir import Graph as _Graph
     from nncompile import functions, nn, placeholders
@@ -116,7 +116,7 @@ def __getattr__(name: str) -> _Any:
         return _import_module("nncompile.version").__version__
     if name not in (*_MODULES, *_NAMES):
         return placeholders.getter(__name__)(name)
-    with _importing, _paused_collection():
+    with _importing, _importing_modules():
         module = _import_module(f"nncompile.{_NAMES.get(name, name)}")
     value = globals()[name] = getattr(module, name) if name in _NAMES else module
     return value

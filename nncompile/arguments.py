@@ -6,6 +6,7 @@ nested values lists of arrays, and whatever holds the right numbers an array of 
 """
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import combinations
@@ -204,16 +205,24 @@ class Arguments:
         return ""
 
 
+@functools.cache                                      # a training step has many inputs
+def _convertible(dtype: np.dtype[Any]) -> tuple[frozenset[np.dtype[Any]], ...]:
+    """Returns the dtypes whose arrays become arrays of this one without loss.
+
+    And those of Python's numbers, as NumPy reads them, that do: all of them for a float dtype.
+    """
+    known = [each.newbyteorder(order) for order in _ORDERS
+             for each in map(np.dtype, np.typecodes["All"]) if each.kind in "biuf"]
+    safe = frozenset(d for d in known if np.can_cast(d, dtype))
+    return safe, frozenset(known) if dtype.kind == "f" else safe
+
+
 class _Input:
     """Converts what was given for one input."""
 
     def __init__(self, name: str, type_: TensorType) -> None:
         self._name, self._type, self._dtype = name, type_, DTYPES[type_.dtype]
-        known = [dtype.newbyteorder(order) for order in _ORDERS
-                 for dtype in map(np.dtype, np.typecodes["All"]) if dtype.kind in "biuf"]
-        self._safe = frozenset(d for d in known if np.can_cast(d, self._dtype))
-        # Python's numbers, as NumPy reads them, of which each becomes one of this dtype
-        self._rounded = frozenset(known) if self._dtype.kind == "f" else self._safe
+        self._safe, self._rounded = _convertible(self._dtype)
 
     def converter(self) -> Callable[[Any], NDArray]:
         """Returns a function that makes a plain array of the dtype: `given` itself if it is one.

@@ -1,4 +1,4 @@
-"""Pausing Python's garbage collector while modules are imported and models are compiled."""
+"""Python's garbage collector: paused while models are compiled, spared what is imported."""
 from __future__ import annotations
 
 import gc
@@ -16,8 +16,8 @@ def paused_collection() -> Iterator[None]:
 
     Compiling makes many small objects, some thousands for each hundred nodes and a hundred thousand
     in numba, nearly all of which live until it is done. To look through them again and again, and
-    through all that was imported, takes a tenth of its time, and as large a part of an import,
-    whose objects are never freed. The collector looks at them once, later.
+    through all that was imported, takes a tenth of its time. The collector looks at them once,
+    later.
     """
     global _pausing
     collects = gc.isenabled()
@@ -30,6 +30,21 @@ def paused_collection() -> Iterator[None]:
         if collects:
             _pausing = None
             gc.enable()
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Turns the garbage collector off in the body of a `with` that imports modules.
+
+    What they define is never freed. Looking through it once would take a third of the time of
+    `import nncompile`, so it joins the oldest objects, at which only a full collection looks; so do
+    the objects that are young at that moment.
+    """
+    with paused_collection():
+        yield
+        if gc.get_freeze_count() == 0:        # else the process has frozen objects, and they stay
+            gc.freeze()                       # takes all objects out of their generations
+            gc.unfreeze()                     # puts them into the oldest one
 
 
 def _go_on() -> None:

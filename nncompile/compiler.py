@@ -2,8 +2,10 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from importlib import import_module
 from os import PathLike, fspath
@@ -19,7 +21,7 @@ from ir.rewrite import reasons
 from nncompile import options
 from nncompile.array import Array
 from nncompile.backend import Backend
-from nncompile.collection import paused_collection
+from nncompile.collection import importing, paused_collection
 from nncompile.entries import Entry, entries_of
 from nncompile.errors import CompileError, InputError
 from nncompile.estimator import CompiledEstimator
@@ -234,7 +236,8 @@ def backend_of(target: str) -> Backend:
     """
     if target not in TARGETS:
         raise CompileError(f"there is no target {target!r}; there are {', '.join(TARGETS)}")
-    backend: Backend = import_module(TARGETS[target]).BACKEND
+    with nullcontext() if TARGETS[target] in sys.modules else importing():
+        backend: Backend = import_module(TARGETS[target]).BACKEND
     return backend
 
 

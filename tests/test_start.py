@@ -116,3 +116,30 @@ def test_what_is_imported_later_pickles() -> None:
     for value in (nncompile.compile, nncompile.CompiledModel):
         code = f"import pickle\nassert callable(pickle.loads({pickle.dumps(value)!r}))"
         assert "nncompile.model" in loaded(code)
+
+
+COLLECTOR = """
+import gc
+class Cycle: pass
+def cycle(): one = Cycle(); one.itself = one
+gc.collect(); gc.disable(); {before}
+frozen = gc.get_freeze_count() > 0
+import nncompile
+nncompile.compile
+young = [o for g in (0, 1) for o in gc.get_objects(g) if isinstance(o, type)]
+assert not gc.isenabled() and (gc.get_freeze_count() > 0) == frozen
+gc.enable()
+from nncompile import compiler
+compiler.backend_of("cpu")
+assert gc.isenabled()
+print([c.__module__ for c in young if c.__module__.startswith("nncompile.array")] == [])
+cycle(); print(gc.collect() > 0)
+"""
+
+
+def test_the_garbage_collector_is_spared_what_is_imported() -> None:
+    """Classes are cycles, which it would look at. What the process has frozen stays frozen."""
+    for before, spared in (("pass", "True"), ("gc.freeze()", "False")):
+        done = subprocess.run([sys.executable, "-c", COLLECTOR.format(before=before)], cwd=ROOT,
+                              check=True, capture_output=True, text=True)
+        assert done.stdout.split() == [spared, "True"]

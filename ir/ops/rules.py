@@ -80,7 +80,8 @@ def _elementwise(operands: Sequence[TensorType | float], allowed: tuple[str, ...
     for operand in operands:
         if not isinstance(operand, TensorType):
             check_number(operand, dtype)
-    return TensorType(dtype, _broadcast(types))
+    shape = _broadcast(types)
+    return types[0] if shape is types[0].shape else TensorType(dtype, shape)
 
 
 def _broadcast(types: Sequence[TensorType]) -> tuple[Dim, ...]:
@@ -88,6 +89,9 @@ def _broadcast(types: Sequence[TensorType]) -> tuple[Dim, ...]:
 
     A symbolic size broadcasts with itself and with a literal 1, and with nothing else.
     """
+    first = types[0].shape
+    if all(same(t.shape, first) for t in types[1:]):       # most are
+        return first
     rank = max(t.ndim for t in types)
     shape: list[Dim] = []
     for dims in zip(*[(1,) * (rank - t.ndim) + t.shape for t in types], strict=True):

@@ -276,7 +276,7 @@ class Program:
                 *(step.attrs["dim"] for step in self.steps if step.kind == "size"),
                 *(dim for r in self.graph.requirements for dim in (r.left, r.right)
                   if isinstance(dim, DimExpr)))
-        return tuple({terms(dim): dim for dim in dims}.values())
+        return tuple({dim if type(dim) is int else terms(dim): dim for dim in dims}.values())
 
     def __str__(self) -> str:
         rows = [[str(i), ", ".join(map(_place_text, s.results)), f"= {_call_text(s)}"]
