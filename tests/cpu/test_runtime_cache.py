@@ -279,6 +279,26 @@ def test_its_size_is_bounded(folder, monkeypatch):
     assert builds["a"].count == 1 and cache.info().entries == 4
 
 
+def test_its_size_is_looked_at_seldom_and_bounded_all_the_same(folder, monkeypatch):
+    looks, look = [], cache.entries
+
+    def counted(path):
+        looks.append(path)
+        return look(path)
+    monkeypatch.setattr(cache, "entries", counted)
+    monkeypatch.setattr(cache, "MAX_BYTES", 400_000)
+    one = 1000 + len(cache._MAGIC) + 2 * 32 + 100              # bytes of an entry
+    for number in range(600):
+        get(Builds(bytes(1000)), name=str(number))
+        total = sum(path.stat().st_size for path in folder.iterdir())
+        assert total <= 400_000 * 65 / 64 + one
+    assert total > 400_000 - one
+    assert len(looks) <= 2 + 600 * one * 64 / 400_000
+    cache._unseen.clear()                                      # another process, which writes once
+    get(Builds(bytes(1000)), name="more")
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 400_000
+
+
 def test_clear_and_unfinished_files(folder):
     for name in "abc":
         get(Builds(), name=name)

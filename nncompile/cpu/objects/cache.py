@@ -28,6 +28,7 @@ from nncompile import forks, options
 from nncompile.cpu.vector import Target
 
 MAX_BYTES = 256 << 20             # of the whole folder; the least recently used entries are removed
+_LOOKS = 64                       # at the size of the folder, while a process fills it
 _MAGIC = b"nncompile object 2\n"
 _SUFFIX, _UNFINISHED = ".o", ".tmp"
 _ABOUT = 100                      # bytes of an entry that say what it is, for people
@@ -81,8 +82,9 @@ def cached(kind: str, name: str, target: Target, build: Callable[[], bytes]) -> 
     if code is None:
         code = build()
         try:
-            write(path, _entry(key, about, code))
-            _remove_oldest(folder, MAX_BYTES)
+            entry = _entry(key, about, code)
+            write(path, entry)
+            _keep_bounded(folder, len(entry))
         except OSError as error:                      # the disk is full or read-only
             _warn(f"{folder}: {error.strerror or error}")
     return code
@@ -260,12 +262,18 @@ def contents(path: Path) -> bytes | None:
 
     It never waits, as reading a pipe would.
     """
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    flags = os.O_RDONLY
+    for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"):     # of which no system has all
+        flags |= getattr(os, name, 0)
     try:
-        with open(os.open(path, flags), "rb") as file:
-            if _mistrust(os.fstat(file.fileno()), stat.S_ISREG):
+        file = os.open(path, flags)
+        try:
+            status = os.fstat(file)
+            if _mistrust(status, stat.S_ISREG):
                 return None
-            return file.read(MAX_BYTES)
+            return os.read(file, min(status.st_size, MAX_BYTES))
+        finally:
+            os.close(file)
     except OSError:
         return None
 
@@ -291,6 +299,22 @@ def entries(folder: Path) -> list[tuple[float, int, Path]]:
             status = path.lstat()
             found.append((status.st_mtime, status.st_size, path))
     return sorted(found)
+
+
+_unseen: dict[Path, int] = {}         # bytes written to a folder since this process looked at it
+
+
+def _keep_bounded(folder: Path, written: int) -> None:
+    """Removes entries if the folder may be too large, after a write of so many bytes.
+
+    To look takes as long as there are entries, and a model writes dozens. So a process looks when
+    it first writes, and whenever it has written a small part of what the folder may hold.
+    """
+    unseen = _unseen.get(folder, MAX_BYTES) + written
+    if unseen > MAX_BYTES // _LOOKS:
+        _remove_oldest(folder, MAX_BYTES)
+        unseen = 0
+    _unseen[folder] = unseen
 
 
 def _remove_oldest(folder: Path, most: int) -> int:
