@@ -1,4 +1,4 @@
-"""The command line: nncompile show | report | run | bench | cache | hw."""
+"""The command line: nncompile show | report | run | bench | reduce | cache | hw."""
 from __future__ import annotations
 
 import os

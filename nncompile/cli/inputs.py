@@ -13,9 +13,11 @@ import numpy as np
 
 import ir
 from ir import NDArray
+from ir.records import replace
 from nncompile.cli.command import Argument, Given, Option
 from nncompile.errors import InputError
 from nncompile.importers.kinds import importer_of
+from nncompile.model import fitting
 from nncompile.modelfile import guessed_inputs, is_graph_file, load_graph, load_model
 from nncompile.nn import Module
 
@@ -124,3 +126,23 @@ def model_inputs_and_peers(given: Given, data: Sequence[Sequence[NDArray]] = ()
         imported = importer(model, *inputs)
         return imported.graph, [], dict(getattr(imported, "peers", {}))
     return model, inputs, {}
+
+
+def with_weights(graph: ir.Graph, state: dict[str, Any], file: str) -> ir.Graph:
+    """Returns the graph with the numbers of a state dict for its parameters.
+
+    Raises InputError that names what is missing, unexpected or of another shape.
+    """
+    params = {v.name: v for v in graph.params if v.kind == "parameter"}
+    odd = {"missing": sorted(params.keys() - state.keys()),
+           "unexpected": sorted(state.keys() - params.keys())}
+    wrong = [f"{what} {', '.join(map(repr, names))}" for what, names in odd.items() if names]
+    data = {}
+    for name in params.keys() & state.keys():
+        try:
+            data[params[name]] = fitting(state[name], params[name])
+        except InputError as error:
+            wrong.append(f"{name!r} {error}")
+    if wrong:
+        raise InputError(f"{file} does not fit the graph: {'; '.join(wrong)}")
+    return replace(graph, data={**graph.data, **data})

@@ -15,11 +15,11 @@ from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 import nncompile.version
-from nncompile.cli import bench, cache, hw, report, run, show
+from nncompile.cli import bench, cache, hw, reduce, report, run, show
 from nncompile.cli.command import Argument, Command, Given, Option
 
-COMMANDS = (show.COMMAND, report.COMMAND, run.COMMAND, bench.COMMAND, cache.COMMAND,
-            hw.COMMAND)
+COMMANDS = (show.COMMAND, report.COMMAND, run.COMMAND, bench.COMMAND, reduce.COMMAND,
+            cache.COMMAND, hw.COMMAND)
 
 _DESCRIPTION = """\
 Compiles a neural network model, defined the torch.nn way, to one fast

@@ -9,9 +9,8 @@ from typing import Any
 import ir
 import nncompile
 from ir.check import with_data
-from ir.records import replace
 from nncompile.cli.command import Command, Given, Option
-from nncompile.cli.inputs import INPUT, MODEL, model_and_inputs
+from nncompile.cli.inputs import INPUT, MODEL, model_and_inputs, with_weights
 from nncompile.cli.values import positive
 from nncompile.compiler import run_passes
 from nncompile.console import UNLIMITED, write
@@ -29,7 +28,6 @@ from nncompile.inspect.view import (
     pass_lines,
     stage_lines,
 )
-from nncompile.model import fitting
 from nncompile.modelfile import is_graph_file
 from nncompile.nn import Module
 from nncompile.passes import DEFAULT_PIPELINE
@@ -119,29 +117,9 @@ def _model(model: str, given: Given) -> tuple[Module | ir.Graph, list[Any]]:
         return found, inputs
     state = load_weights(given.weights)
     if isinstance(found, ir.Graph):
-        return _with_weights(found, state, given.weights), inputs
+        return with_weights(found, state, given.weights), inputs
     found.load_state_dict(state)
     return found, inputs
-
-
-def _with_weights(graph: ir.Graph, state: dict[str, Any], file: str) -> ir.Graph:
-    """The graph with the numbers of a state dict for its parameters.
-
-    Raises InputError that names what is missing, unexpected or of another shape.
-    """
-    params = {v.name: v for v in graph.params if v.kind == "parameter"}
-    odd = {"missing": sorted(params.keys() - state.keys()),
-           "unexpected": sorted(state.keys() - params.keys())}
-    wrong = [f"{what} {', '.join(map(repr, names))}" for what, names in odd.items() if names]
-    data = {}
-    for name in params.keys() & state.keys():
-        try:
-            data[params[name]] = fitting(state[name], params[name])
-        except InputError as error:
-            wrong.append(f"{name!r} {error}")
-    if wrong:
-        raise InputError(f"{file} does not fit the graph: {'; '.join(wrong)}")
-    return replace(graph, data={**graph.data, **data})
 
 
 def _passes(given: Given) -> Sequence[ir.Pass]:

@@ -12,6 +12,8 @@ import ir
 import nncompile
 from nncompile import nn, optim
 from nncompile.bench import Report, Result, Row
+from nncompile.cpu.runtime import profile as runtime
+from nncompile.cpu.runtime.profile import least
 from nncompile.inspect.profile import Profile
 from nncompile.inspect.roles import RUN, VIEW, roles
 
@@ -42,6 +44,26 @@ def test_what_is_measured_adds_up(measured) -> None:
     assert measured.wall > 0
     lines = measured.total + measured.overhead + measured.waiting
     assert lines == pytest.approx(measured.wall, rel=1e-9)
+
+
+def test_the_cost_of_calls_is_no_step_s_time() -> None:
+    """Of two runs of two blocks and two steps; the second kernel costs more to call."""
+    one = np.array([[1.1, 0], [5.3, 1], [2.1, 0], [0.2, 1]])
+    other = np.array([[1.2, 0], [4.3, 1], [1.1, 0], [0.4, 1]])
+    assert least([one, other], [0.1, 0.3], 2) == pytest.approx([2.1, 4.1])
+    assert least([one[:2]], [2.0, 0.3], 2) == [0.0, 5.0]
+    assert least([np.zeros((2, 2))], [], 2) == [0.0, 0.0]
+
+
+def test_each_kernel_has_a_cost_of_its_own(fast, monkeypatch) -> None:
+    """And it is not that of no call: it was measured between the calls of kernels."""
+    seen = []
+    monkeypatch.setattr(runtime, "least", lambda runs, overheads, steps: seen.append(
+        (len(runs), overheads)) or [0.0] * steps)
+    fast.profile(np.ones((5, 4), "f4"))
+    [(runs, overheads)] = seen
+    assert 7 <= runs <= 200
+    assert sum(0 < cost < 1e-3 for cost in overheads) == 3      # the others are not called
 
 
 def test_records_are_sorted_and_counted(profile) -> None:
