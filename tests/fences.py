@@ -18,6 +18,7 @@ import pytest
 from nncompile import CompiledModel
 from nncompile.cpu import layout
 from nncompile.cpu.runtime import Executable, launch
+from nncompile.training.step import _Run
 
 PAGE = mmap.PAGESIZE
 protect = ctypes.CDLL(None, use_errno=True).mprotect
@@ -53,9 +54,12 @@ class Fenced:
         return copy
 
 
-def run_fenced(executable: Executable, inputs: Sequence[np.ndarray], at_end: bool
-               ) -> list[np.ndarray]:
-    """The outputs of a call on this thread, with all its memory between fences."""
+def run_fenced(executable: Executable, inputs: Sequence[np.ndarray], at_end: bool,
+               states: int = 0) -> list[np.ndarray]:
+    """The outputs of a call on this thread, with all its memory between fences.
+
+    states: how many arrays, the last ones, the call writes. Behind the outputs they are returned.
+    """
     fenced, state, own = Fenced(at_end), executable._state, executable.arena
     arrays = [fenced.copy(x) for x in inputs]
     sizes, facts = executable.facts(arrays)
@@ -86,17 +90,18 @@ def run_fenced(executable: Executable, inputs: Sequence[np.ndarray], at_end: boo
     finally:
         for word, value in kept.items():
             state[word] = value
-    for x, copy in zip(inputs, arrays, strict=True):
+    read = len(inputs) - states
+    for x, copy in zip(inputs[:read], arrays[:read], strict=True):
         np.testing.assert_array_equal(x, copy, "an input was written to")
     assert weights.tobytes() == own.tobytes(), "the weights were written to"
-    return [out.copy() for out in outs]
+    return [array.copy() for array in (*outs, *arrays[read:])]
 
 
-def check(model: CompiledModel, results: Any, arrays: Sequence[np.ndarray]) -> None:
+def check(model: CompiledModel, flat: Sequence[np.ndarray], arrays: Sequence[np.ndarray],
+          states: int = 0) -> None:
     executable = model._loaded._executable
-    flat = [results] if len(model._program.outputs) == 1 else list(results)
     for at_end in (True, False):
-        again = run_fenced(executable, arrays, at_end)
+        again = run_fenced(executable, arrays, at_end, states)
         for got, want in zip(again, flat, strict=True):
             assert got.tobytes() == np.ascontiguousarray(want).tobytes(), "other bits in fences"
 
@@ -116,7 +121,8 @@ class Watched:
 
 @pytest.fixture
 def fences(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every call of a compiled model in this test is repeated in fences."""
+    """Every call of a compiled model in this test, and every training step, is repeated in fences.
+    """
     def fenced_call(model: CompiledModel, call: Callable[..., Any], *args: Any, **options: Any
                     ) -> Any:
         loaded = getattr(model, "_loaded", None)
@@ -130,7 +136,20 @@ def fences(monkeypatch: pytest.MonkeyPatch) -> None:
         except Exception:
             return results                               # outputs given by position
         flat = results if model._nesting is None else model._nesting.outputs.flatten(results)
-        check(model, flat[0] if model._nesting is not None and len(flat) == 1 else flat, arrays)
+        if model._nesting is None and len(model._program.outputs) == 1:
+            flat = [results]
+        check(model, flat, arrays)
         return results
 
+    step = _Run.__call__
+
+    def fenced_step(run: _Run, inputs: Sequence[Any], threads: int | None) -> Any:
+        before = [np.array(array) for array in (*run.scalars, *run.states)]
+        loss = step(run, inputs, threads)                # raises where the arguments are wrong
+        if isinstance(getattr(run.compiled._loaded, "_executable", None), Executable):
+            arrays = run.compiled._arguments.arrays((*inputs, *before))
+            check(run.compiled, [loss, *run.states], arrays, len(run.states))
+        return loss
+
     monkeypatch.setattr(CompiledModel, "__call__", Watched(fenced_call))
+    monkeypatch.setattr(_Run, "__call__", fenced_step)
