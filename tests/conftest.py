@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -37,10 +38,14 @@ _starts: dict[int, Any] = {}                     # of modules' generators, as co
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Starts the random numbers of the test's module anew.
+    """Starts the random numbers of the test's module anew, and those of nncompile and torch.
 
-    What a test draws then depends neither on the tests that ran before it nor on their order.
+    What a test draws, such as the first weights of a layer, then depends neither on the tests that
+    ran before it nor on their order, and is the same in every run.
     """
+    for name in ("nncompile", "torch"):
+        if (library := sys.modules.get(name)) is not None:
+            library.manual_seed(0)
     for value in vars(getattr(item, "module", None) or item).values():
         if isinstance(value, np.random.Generator):
             value.bit_generator.state = _starts.setdefault(id(value), value.bit_generator.state)

@@ -163,9 +163,9 @@ def test_weights_have_the_file_s_names() -> None:
     graph = fast.ir("traced")
     assert [v.name for v in graph.params if v.kind == "parameter"] == ["fc.weight"]
     assert graph.nodes[0].where.layer == "/fc/MatMul MatMul"
-    np.testing.assert_allclose(fast(x=X), X @ W * 2, rtol=1e-5)
+    np.testing.assert_allclose(fast(x=X), X @ W * 2, rtol=1e-5, atol=1e-6)
     fast.load_weights({"fc.weight": -W})
-    np.testing.assert_allclose(fast(X), X @ -W * 2, rtol=1e-5)
+    np.testing.assert_allclose(fast(X), X @ -W * 2, rtol=1e-5, atol=1e-6)
 
 
 def test_a_weight_whose_numbers_decide_something_is_no_weight() -> None:

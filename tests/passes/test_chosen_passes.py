@@ -102,7 +102,8 @@ def test_the_text_of_a_graph_is_compiled_with_data():
     graph = with_data(graph)
     with pytest.raises(nncompile.InputError, match="g is a graph, which has its inputs"):
         nncompile.compile(graph, "f32[B, 6]")
-    np.testing.assert_allclose(nncompile.compile(graph)(X), ir.interpret(graph, [X])[0], rtol=1e-5)
+    np.testing.assert_allclose(nncompile.compile(graph)(X), ir.interpret(graph, [X])[0],
+                               rtol=1e-5, atol=1e-6)
 
 
 # -- as text ---------------------------------------------------------------------------------------
