@@ -139,18 +139,48 @@ def matmul(low: Lowering, node: Node, operands: Views, then: Then) -> View:
     """One product of stacks of matrices, whose rows must have stride 1.
 
     Where the lowering turns products, the columns of an operand may have it instead; then the
-    product is of a matrix that is stored as its transpose.
+    product is of a matrix that is stored as its transpose. A stack of matrices that are multiplied
+    by the same one is a single matrix, if strides allow that.
     """
     x, w = operands
-    turned = ""
-    if low.turns and not same(node.result.type.shape[-1], 1):
+    turned, shape = "", node.result.type.shape
+    if low.turns and not same(shape[-1], 1):
         turned = "".join(name for name, o in (("x", x), ("w", w))
                          if not same(o.strides[-1], 1) and same(o.strides[-2], 1))
     x = x if "x" in turned or same(x.strides[-1], 1) else low.copied(node, x)
     w = w if "w" in turned or same(w.strides[-1], 1) else low.copied(node, w)
-    then = low.broadcasting(node, then, dims=len(node.result.type.shape) - 1)
-    return low.step("matmul", node, low.result(node), [x, w], {"turned": turned} if turned else {},
-                    then)
+    then = low.broadcasting(node, then, dims=len(shape) - 1)
+    attrs = {"turned": turned} if turned else {}
+    out = low.result(node)
+    merged_stack = _merged_stack(x, w, then, shape) if "x" not in turned else None
+    if merged_stack is None:
+        return low.step("matmul", node, out, [x, w], attrs, then)
+    rows, then = merged_stack
+    low.step("matmul", node, out.contiguous_as((rows.shape[0], shape[-1])), [rows, w], attrs, then)
+    return out
+
+
+def _merged_stack(x: View, w: View, then: Then, shape: Sequence[Dim]) -> tuple[View, Then] | None:
+    """Returns a stack of left operands as one matrix, and the chain with its operands likewise.
+
+    None where each has a right operand of its own, and where strides do not allow it.
+    """
+    rows = [_as_rows(o.broadcast_to(shape)) for _, others in then for o in others
+            if isinstance(o, View)]
+    left, found = _as_rows(x), [view for view in rows if view is not None]
+    if len(shape) < 3 or len(w.shape) > 2 or left is None or len(found) < len(rows):
+        return None
+    following = iter(found)
+    return left, [(op, tuple(next(following) if isinstance(o, View) else o for o in others))
+                  for op, others in then]
+
+
+def _as_rows(view: View) -> View | None:
+    """Returns the view with all dims but the last merged; None if strides do not allow that."""
+    rows = merged(view.shape[:-1], view.strides[:-1])
+    if rows is None:
+        return None
+    return view.laid_out((rows[0], view.shape[-1]), (rows[1], view.strides[-1]))
 
 
 # -- ops that do not: (lowering, node, operands, attrs) -> where the result is ---------------------
