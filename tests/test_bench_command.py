@@ -116,6 +116,16 @@ def test_a_table_never_wraps(file: str, columns: int, argv: list[str]) -> None:
     assert max(map(len, lines)) <= 80
 
 
+@pytest.mark.parametrize("columns", [50, 80, 200])
+@pytest.mark.parametrize("argv", [["hw"], ["cache", "list", "--all"]], ids=" ".join)
+def test_nothing_is_wider_than_the_terminal(file: str, columns: int, argv: list[str]) -> None:
+    assert main(["show", f"{file}:net", "--source"]) == 0            # something for the cache
+    status, shown = in_terminal(columns, *argv)
+    assert status == 0, shown
+    lines = visible(shown)
+    assert lines and max(map(len, lines)) <= columns
+
+
 @pytest.mark.parametrize("scenario", ["means", *SCENARIOS])
 def test_the_widest_figures_fit(scenario: str) -> None:
     samples = tuple(tuple(np.linspace(1e-3, 123e-3, 2000)) for _ in range(5))
@@ -490,12 +500,27 @@ def test_a_peer_that_is_not_installed(file: str, monkeypatch: pytest.MonkeyPatch
     assert "not installed: torch (it needs torch)" in out and "torch  " not in out
 
 
+def test_a_trace_has_a_process_for_each_row(file: str, tmp_path: Path) -> None:
+    path = tmp_path / "trace.json"
+    assert main(["bench", f"{file}:net", "--batch", "2,3", "--vs", "none", *QUICK, "--trace",
+                 str(path)]) == 0
+    events = json.loads(path.read_text())["traceEvents"]
+    names = {e["pid"]: e["args"]["name"] for e in events if e["ph"] == "M"}
+    assert names == {0: "batch 2, 1 thread", 1: "batch 3, 1 thread"}
+    for pid in names:
+        steps = [e["name"] for e in events if e["pid"] == pid and e.get("cat") == "step"]
+        assert steps == ["linear", "linear", "softmax"]
+
+
 @pytest.mark.parametrize(("name", "match"), [
     ("none/r.json", "there is no folder"), ("", "cannot be written"), ("r.txt", "ends with one of"),
 ])
 def test_files_are_checked_first(file: str, name: str, match: str, tmp_path: Path,
                                  capsys: pytest.CaptureFixture[str]) -> None:
     assert match in failing(capsys, "bench", "nowhere.py:net", "--save", str(tmp_path / name))
+    if name != "r.txt":
+        assert f"--trace {tmp_path}" in failing(capsys, "bench", "nowhere.py:net", "--trace",
+                                                str(tmp_path / name))
 
 
 def test_a_wrong_peer_is_not_timed_under_load(file: str, monkeypatch: pytest.MonkeyPatch,

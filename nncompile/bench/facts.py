@@ -13,6 +13,7 @@ from nncompile.bench.laps import lap
 from nncompile.bench.work import flops, level_of, moved_bytes, weight_bytes
 from nncompile.cpu.machine.ceilings import ceilings
 from nncompile.errors import InputError
+from nncompile.inspect.profile import Profile
 from nncompile.model import CompiledModel
 
 _CALLS = 200
@@ -56,15 +57,19 @@ def _allocated(compiled: CompiledModel, arrays: Sequence[NDArray]) -> int:
     return max(0, peak - before)
 
 
-def layers_of(compiled: CompiledModel, arrays: Sequence[NDArray]) -> tuple[tuple[str, float], ...]:
-    """Returns each layer's seconds on one thread, in the order in which the layers run.
+def profile_of(compiled: CompiledModel, arrays: Sequence[NDArray]) -> Profile | None:
+    """Returns the time of each step on one thread.
 
-    There are none where plain Python runs instead of generated code, which has no clock.
+    There is none where plain Python runs instead of generated code, which has no clock.
     """
     try:
-        profile = compiled.profile(*arrays)
+        return compiled.profile(*arrays)
     except InputError:
-        return ()
+        return None
+
+
+def layers_of(profile: Profile) -> tuple[tuple[str, float], ...]:
+    """Returns each layer's seconds on one thread, in the order in which the layers run."""
     found: dict[str, float] = {}
     for step, seconds in zip(profile.program.steps, profile.seconds, strict=True):
         name = step.node.where.layer or step.node.op

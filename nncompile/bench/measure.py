@@ -29,7 +29,7 @@ from nncompile.bench.contender import (
     reason,
 )
 from nncompile.bench.expected import Tolerance, expected_outputs
-from nncompile.bench.facts import facts_of, layers_of
+from nncompile.bench.facts import facts_of, layers_of, profile_of
 from nncompile.bench.fresh import peak_bytes
 from nncompile.bench.inputs import check_count, input_sets, random_inputs
 from nncompile.bench.laps import lap
@@ -97,9 +97,10 @@ def _with_facts(row: Row, compiled: CompiledModel, sizes: Mapping[str, int],
     graph = compiled.ir("traced")
     right = [name for name, result in row.results.items() if result.seconds]
     peaks = peak_bytes(graph, arrays, right, row.threads, step)
+    profile = profile_of(compiled, arrays)
     return replace(row, facts=facts_of(compiled, graph, sizes, arrays, row.threads,
                                        row.results[OURS].a_call),
-                   layers=layers_of(compiled, arrays),
+                   layers=layers_of(profile) if profile else (), profile=profile,
                    results={name: replace(result, peak_bytes=peaks.get(name, 0.0))
                             for name, result in row.results.items()})
 

@@ -86,6 +86,22 @@ def as_csv(found: dict[str, Any]) -> str:
     return text.getvalue()
 
 
+def as_trace(report: Report) -> str:
+    """Returns the steps of one call of each row as JSON text that Perfetto and Chrome show.
+
+    A row is a process there, with the name of the row.
+    """
+    events = []
+    for number, row in enumerate(report.rows):
+        if row.profile is None:
+            continue
+        name = {"name": "process_name", "ph": "M", "pid": number, "args": {"name": row.title}}
+        found = json.loads(row.profile.to_chrome_trace())["traceEvents"]
+        events += [name, *({**event, "pid": number} for event in found)]
+    return json.dumps({"traceEvents": events, "displayTimeUnit": "ns",
+                       "otherData": {"model": report.title}}) + "\n"
+
+
 def load(path: Path) -> dict[str, Any]:
     """Returns the report in a file. Raises InputError for a file that has none of this schema."""
     try:

@@ -10,6 +10,7 @@ from typing import ClassVar
 from ir.records import cached_property
 from nncompile.bench.laps import Lap
 from nncompile.bench.samples import Quantile, quantiles
+from nncompile.inspect.profile import Profile
 
 OURS = "nncompile"
 
@@ -66,7 +67,7 @@ class Row:
 
     flops: of the matrix products, a multiply-add counted as two. busy: CPUs that other processes
     used during the measurement. bytes: what a call reads and writes at least. copies: on a device,
-    whether arrays are copied to it and back; None elsewhere. facts, layers: see facts.py.
+    whether arrays are copied to it and back; None elsewhere. facts, layers, profile: see facts.py.
     """
 
     batch: int
@@ -78,6 +79,7 @@ class Row:
     copies: bool | None = None
     facts: Mapping[str, float] = field(default_factory=dict)
     layers: tuple[tuple[str, float], ...] = ()
+    profile: Profile | None = None
 
     @property
     def title(self) -> str:

@@ -161,7 +161,7 @@ def block(report: Report, row: Row) -> RenderableType:
     from rich.padding import Padding
     from rich.text import Text
 
-    columns = _COLUMNS[report.scenario]
+    columns = _columns(report, row)
     dropped = [1 + i for name in _DROPPED for i, c in enumerate(columns) if c.head == name]
     title = Text(row.title, "bold blue")
     if row.busy >= 0.05:
@@ -173,11 +173,16 @@ def block(report: Report, row: Row) -> RenderableType:
                    if details else []))
 
 
+def _columns(report: Report, row: Row) -> list[_Column]:
+    """The columns; a row of ours alone has nothing to compare with."""
+    return [c for c in _COLUMNS[report.scenario] if len(row.results) > 1 or c.head != "of ours"]
+
+
 def _table(report: Report, row: Row, kept: Sequence[int]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    columns = [_COLUMNS[report.scenario][i - 1] for i in kept[1:]]
+    columns = [_columns(report, row)[i - 1] for i in kept[1:]]
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
     table.add_column("", no_wrap=True, min_width=13)
     for column in columns:
@@ -215,7 +220,7 @@ def _details(report: Report, row: Row) -> list[str]:
         parts.append(f"p50 within {_interval(p50)}")
     for work, unit, limit in ((row.flops, "GFLOP/s", "ceiling_flops"),
                               (row.bytes, "GB/s", "ceiling_bytes")):
-        if work:
+        if work and not ours.rate:               # the rate of arrivals says nothing of the machine
             rate = work / ours.a_call
             parts.append(f"{_three(rate / 1e9)} {unit}, {100 * rate / row.facts[limit]:.0f} % of "
                          f"this machine's {_three(row.facts[limit] / 1e9)}")
@@ -237,8 +242,9 @@ def legend(report: Report) -> RenderableType:
     """Returns why contenders have no time, each reason once, and how to read the table."""
     reasons = {f"{name}: {result.note}": None for row in report.rows
                for name, result in row.results.items() if result.note}
-    return notes(reasons, f"{_ABOUT[report.scenario].format(**report.load, rounds=report.rounds)} "
-                          f"{_LEGEND}")
+    about = _ABOUT[report.scenario].format(**report.load, rounds=report.rounds)
+    compared = _COMPARED if any(len(row.results) > 1 for row in report.rows) else ""
+    return notes(reasons, f"{about} {compared}{_LEGEND}")
 
 
 def notes(reasons: Sequence[str] | dict[str, None], words: str) -> RenderableType:
@@ -266,7 +272,8 @@ _ABOUT = {
     "find-peak": "The highest rate of calls that arrive by chance of which 99 of 100 are done "
                  "within {p99_seconds:g} s of their arrival.",
 }
-_LEGEND = """\
+_COMPARED = """\
 *: the fastest peer. of ours: how many times as long as nncompile a peer takes, and the spread \
-over the rounds; "=": indistinguishable, since the spread has 1 in it. -: too few calls to tell. \
-others used: CPUs of other processes; above 0.1, measure again."""
+over the rounds; "=": indistinguishable, since the spread has 1 in it. """
+_LEGEND = ("-: too few calls to tell. others used: CPUs of other processes; above 0.1, measure "
+           "again.")

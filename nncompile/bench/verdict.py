@@ -17,6 +17,7 @@ from nncompile.errors import InputError
 
 _UNITS = {"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "k": 1e3, "M": 1e6, "G": 1e9,
           "B": 1.0, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30, "%": 0.01}
+_SAME = 0.01             # two processes differ by as much, whatever the rounds of each agree on
 _RELATIONS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 _LIMIT = re.compile(r"\s*([\w./]+)\s*(<=|>=|<|>)\s*([\d.]+(?:e-?\d+)?)\s*([A-Za-z%]*)\s*")
 
@@ -96,7 +97,7 @@ class Change:
     high: float
 
     def __str__(self) -> str:
-        verdict = ("indistinguishable" if self.low <= 1 <= self.high
+        verdict = ("indistinguishable" if self.low <= 1 <= self.high or abs(self.ratio - 1) < _SAME
                    else "slower" if self.ratio > 1 else "faster")
         return (f"{self.row}: {seconds_text(self.now)}, was {seconds_text(self.before)}: "
                 f"{self.ratio:.2f} ({self.low:.2f}-{self.high:.2f}), {verdict}")

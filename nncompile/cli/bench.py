@@ -56,8 +56,9 @@ def _bench(given: Given) -> int:
     on_cpu = given.target == "cpu"
     peers = _peers(given, own) if on_cpu else _known(given, list(DEVICE_PEERS))
     if not on_cpu and (data or given.scenario != "latency"):
-        raise InputError(f"--target {given.target} times calls of random inputs one after the "
-                         "other: leave --scenario and files of --input out")
+        raise InputError(f"--target {given.target} takes the time from the device's own events, "
+                         "which are of one stream of calls with random inputs: leave --scenario "
+                         "and files of --input out")
     contenders = 1 + len(peers)
     rows = len(given.batch or (1, 2, 3)) * len(given.threads)
     with Progress(rows * contenders * (4 + given.rounds)) as progress:
@@ -71,6 +72,8 @@ def _bench(given: Given) -> int:
     write(sys.stdout, "", table.legend(report))
     found = record.as_dict(report)
     _write(files, found)
+    if given.trace is not None:
+        given.trace.write_text(record.as_trace(report))
     return _verdict(given, report, found, limits, before)
 
 
@@ -161,14 +164,15 @@ def _check_threads(counts: Sequence[int]) -> None:
 
 def _output_files(given: Given) -> list[Path]:
     """Returns the files to write. Raises InputError for one that cannot be written."""
+    others = {"--json": given.json, "--trace": given.trace}
     files = [*given.save, *([given.json] if given.json is not None else [])]
-    for path in files:
-        option = "--json" if path is given.json else "--save"
+    for path in (*given.save, *filter(None, others.values())):
+        option = next((name for name, other in others.items() if path is other), "--save")
         if not path.parent.is_dir():
             raise InputError(f"{option} {path}: there is no folder {path.parent}")
         if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
             raise InputError(f"{option} {path}: it cannot be written")
-        if path is not given.json and path.suffix not in _FORMATS:
+        if option == "--save" and path.suffix not in _FORMATS:
             raise InputError(f"--save {path}: a file ends with one of {', '.join(_FORMATS)}")
     return files
 
@@ -246,6 +250,8 @@ COMMAND = Command(
                "times", metavar="FILE", read=Path, many=True, default=()),
         Option("--json", "write every figure to this file as JSON, whatever its name",
                metavar="FILE", read=Path),
+        Option("--trace", "write the steps of a call on one thread as a time line, which Perfetto "
+               "and chrome://tracing show, for each row", metavar="FILE.json", read=Path),
         Option("--compare", "say what has changed since this file was saved", metavar="OLD.json",
                read=Path),
         Option("--fail-if-slower", "exit with 3 where our own time has grown by more than this, "
@@ -258,5 +264,6 @@ COMMAND = Command(
         f"nncompile bench model.py:net --target {[*TARGETS][-1]} --vs torch,torch.compile",
         "nncompile bench model.py:net --input data/ --save now.json --save now.html",
         "nncompile bench model.py:net --scenario server --qps 500 --p99-ms 10",
+        "nncompile bench model.py:net --scenario cold --vs torch,onnxruntime",
         "nncompile bench model.py:net --vs none --compare old.json --fail-if-slower 5%",
     ))

@@ -92,7 +92,7 @@ def refuse_what_has_no_meaning(given: Given) -> None:
     given_others = [flag for flag, value in (
         ("--compare", given.compare), ("--assert", given.limits), ("--qps", given.qps),
         ("--p99-ms", given.p99_ms), ("--seconds", given.seconds), ("--rotate", given.rotate),
-        ("--callers", given.callers > 1)) if value]
+        ("--callers", given.callers > 1), ("--trace", given.trace)) if value]
     if given_others:
         raise InputError(f"{', '.join(given_others)}: no meaning with --scenario cold, which times "
                          "the start of processes")

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from nncompile.cli.command import Command, Given, Option
+from nncompile.cli.progress import Progress
 from nncompile.compiler import backend_of
 from nncompile.console import WIDTH, write
 from nncompile.targets import TARGETS
@@ -23,14 +24,18 @@ _LABEL = 10
 def _hw(given: Given) -> int:
     from nncompile.bench.machine import caches, cpu_name
     from nncompile.bench.noise import noise
-    from nncompile.cpu.machine.ceilings import ceilings
+    from nncompile.cpu.machine.ceilings import ROUNDS, ceilings
     from nncompile.cpu.runtime import default_threads
     from nncompile.cpu.runtime.costs import costs_here
 
     threads = default_threads()
-    limits = [ceilings(count, again=given.again) for count in sorted({1, threads})]
-    costs = costs_here(again=given.again) if threads > 1 else None
-    found = noise()
+    counts = sorted({1, threads})
+    with Progress(6 * ROUNDS + 2) as progress:
+        limits = [ceilings(count, again=given.again, step=progress.step) for count in counts]
+        progress.step("the cost of sharing work")
+        costs = costs_here(again=given.again) if threads > 1 else None
+        progress.step("noise")
+        found = noise()
     if given.json:
         print(json.dumps({"cpu": cpu_name(), "caches": caches(), "threads": threads,
                           "ceilings": [asdict(limit) for limit in limits],

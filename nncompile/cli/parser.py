@@ -62,7 +62,7 @@ def program() -> click.Group:
     examples = [line for command in COMMANDS for line in command.examples[:_SHOWN]]
     top = _Group("nncompile", callback=click.pass_context(before), help=_raw(_DESCRIPTION),
                  epilog=_examples(examples),
-                 context_settings={"help_option_names": ["--help", "-h"]}, no_args_is_help=False,
+                 context_settings={"help_option_names": ["--help", "-h"]}, no_args_is_help=True,
                  params=[click.Option(["--debug"], is_flag=True, help=_DEBUG)])
     click.version_option(nncompile.version.nncompile, message="%(version)s")(top)
     for command in COMMANDS:

@@ -31,13 +31,14 @@ class Progress:
         if not sys.stderr.isatty() or now - self.begin < _QUIET or now - self.last < _OFTEN:
             return
         self.last = now
+        share = min(self.done / self.total, 0.99)
+        left = _duration((now - self.begin) * (1 / share - 1))
         if self.bar is None:
             self.bar = _bar()
-            self.bar.add_task("", total=self.total, left="")
+            self.bar.add_task(what, total=self.total, left=left)
             self.bar.start()
-        share = min(self.done / self.total, 0.99)
         self.bar.update(self.bar.task_ids[0], completed=share * self.total, description=what,
-                        left=_duration((now - self.begin) * (1 / share - 1)))
+                        left=left)
         self.bar.refresh()
 
     def clear(self) -> None:

@@ -123,7 +123,7 @@ def _why_not(module: Any) -> str:
     try:
         devices = len(module.list_devices())
     except Exception as error:               # each package has an error class of its own
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split()).rstrip(" .:")
         if "NO_DEVICE" in reason:
             return (f"the driver finds no GPU: {reason}\n"
                     "  do: make a GPU visible (nvidia-smi lists them; see CUDA_VISIBLE_DEVICES)")

@@ -31,10 +31,12 @@ if TYPE_CHECKING:
 _CHAINS = {32: 20, 16: 12}    # registers -> independent sums: latency x units
 _UNROLL = 16                  # vectors read in an iteration
 _KIND = "ceilings"
+ROUNDS, _ALONE = 9, 5         # of several threads; as often of one alone
 
 DTYPES: Mapping[str, Any] = {"f32": np.float32, "f64": np.float64}     # that are multiplied
 
 _Call = Callable[[], None]
+Step = Callable[[str], None]
 _Figures = TypeVar("_Figures", bound="DataclassInstance")
 
 
@@ -194,10 +196,12 @@ def seconds_of(call: _Call) -> float:
 
 # -- measured once and kept ------------------------------------------------------------------------
 
-def ceilings(threads: int, *, again: bool = False) -> Ceilings:
+def ceilings(threads: int, *, again: bool = False, step: Step = lambda what: None) -> Ceilings:
     """Returns the limits that were stored since the machine started, or measures them in a second.
+
+    step: is told what is measured now, before each round.
     """
-    return kept(f"{_KIND}-{threads}", Ceilings, lambda: measure(threads), again)
+    return kept(f"{_KIND}-{threads}", Ceilings, lambda: measure(threads, step=step), again)
 
 
 def kept(name: str, kind: Callable[..., _Figures], measure: Callable[[], _Figures],
@@ -227,18 +231,19 @@ def boot() -> str:
         return ""
 
 
-def measure(threads: int, rounds: int = 9) -> Ceilings:
+def measure(threads: int, rounds: int = ROUNDS, step: Step = lambda what: None) -> Ceilings:
     """Returns the best of several rounds, in each of which everything is measured once.
 
     One thread alone is measured more often and for shorter: such turns fit between those of other
     processes. Several threads need longer ones, in which they begin together.
     """
-    seconds, rounds = (0.01, rounds) if threads > 1 else (0.002, 5 * rounds)
+    seconds, rounds = (0.01, rounds) if threads > 1 else (0.002, _ALONE * rounds)
     calls = {"flops": peak(threads, seconds),
              "flops_f64": peak(threads, seconds, dtype="f64")} | {
         level: reader(size, threads, seconds) for level, size in level_sizes(threads).items()}
     rates: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
+        step(f"the ceilings of {threads} thread{'s' * (threads > 1)}")
         for name, (call, work) in calls.items():
             rates[name].append(work / seconds_of(call))
     best = {name: max(r) for name, r in rates.items()}
