@@ -503,7 +503,7 @@ def test_a_wrong_command_line_is_status_2(argv: list[str],
 
 
 @pytest.mark.parametrize(("words", "expected"), [
-    ("nncompile ", {"show", "report", "run", "bench", "cache", "hw"}),
+    ("nncompile ", {"show", "report", "run", "bench", "reduce", "cache", "hw"}),
     ("nncompile cache ", {"info", "list", "verify", "clear"}),
     ("nncompile bench --scenario th", {"throughput"}),
     ("nncompile run --wei", {"--weights"}),
