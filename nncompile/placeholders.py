@@ -230,10 +230,6 @@ LATE = {
     "nn.losses": "nn.modules.loss._Loss nn.modules.loss._WeightedLoss",
     "array.seeded": "Generator",
     "autograd.variable": "autograd.Variable",
-    "autograd.checking": """
-        autograd.gradcheck autograd.gradgradcheck autograd.gradcheck.gradcheck
-        autograd.gradcheck.gradgradcheck autograd.gradcheck.GradcheckError
-    """,
     "optim.scaler": """
         GradScaler amp.GradScaler amp.grad_scaler.GradScaler cuda.amp.GradScaler
         cuda.amp.grad_scaler.GradScaler cpu.amp.GradScaler cpu.amp.grad_scaler.GradScaler
@@ -450,9 +446,9 @@ def find(module: str, name: str) -> Any:
     if full in aliases():
         where, _, known_as = aliases()[full].partition(":")
         return getattr(_our_module("" if where == "torch" else where), known_as)
-    if full in _sections() and full not in CLASSES:
+    known = names_of(module).get(name)           # a function may have the name of its module
+    if known is None and full in _sections() and full not in CLASSES:
         return _our_module(full)
-    known = names_of(module).get(name)
     if known is None:
         raise Unknown(f"module {_our_name(module)!r} has no attribute {name!r}, and neither has "
                       f"{spelled(module)}", module, name)

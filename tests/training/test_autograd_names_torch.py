@@ -99,7 +99,7 @@ class Wrong(nncompile.autograd.Function):
 
 
 def test_gradcheck() -> None:
-    from nncompile.autograd.checking import GradcheckError, gradcheck, gradgradcheck
+    from nncompile.autograd.gradcheck import GradcheckError, gradcheck, gradgradcheck
     x, y = (a.requires_grad_() for a in arrays(nncompile, X, Y))
     assert gradcheck(_two, (x, y))
     assert gradcheck(_one, x)
@@ -111,6 +111,15 @@ def test_gradcheck() -> None:
     np.testing.assert_array_equal(x.numpy(), X)
     with pytest.raises(GradientError, match="at least one input"):
         gradcheck(_one, x.detach())
+
+
+@pytest.mark.parametrize("name", ["autograd.gradcheck", "autograd.variable",
+                                  "nn.utils.spectral_norm", "nn.utils.weight_norm"])
+def test_a_function_keeps_its_name_when_the_module_of_that_name_is_imported(name: str) -> None:
+    package, _, function = name.rpartition(".")
+    for library in "nncompile", "torch":
+        import_module(f"{library}.{name}")
+        assert callable(getattr(import_module(f"{library}.{package}"), function))
 
 
 def test_a_loop_for_half_precision() -> None:

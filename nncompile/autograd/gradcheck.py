@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from nncompile.array import Array
 from nncompile.array.backward import grad
 from nncompile.array.gradients import enable_grad, no_grad
 from nncompile.errors import GradientError
+from nncompile.placeholders import getter
 
 __all__ = ["GradcheckError", "gradcheck", "gradgradcheck"]
 
@@ -132,3 +133,7 @@ def _measured(func: Callable[..., Any], given: Sequence[Any], x: Array, eps: flo
         x.data.copy_(Array(before))
     count = len(rows[0]) if rows else len(_outputs(func, given))
     return [np.stack([row[k] for row in rows]) if rows else np.zeros((0, 0)) for k in range(count)]
+
+
+if not TYPE_CHECKING:                            # for mypy a missing name stays an error
+    __getattr__ = getter(__name__)
