@@ -85,6 +85,7 @@ if TYPE_CHECKING:
     from nncompile.importers.sklearn import from_sklearn
     from nncompile.importers.torch import from_torch
     from nncompile.model import CompiledModel
+    from nncompile.serialization import load, save
     from nncompile.statefile import load_file, save_file
 
 double, float, int, long, bool = float64, float32, int32, int64, bool_
@@ -97,7 +98,7 @@ __all__ = ["Array", "BFloat16Tensor", "BoolTensor", "ByteTensor", "CharTensor", 
            "bfloat16", "compile", "complex64", "complex128", "device", "dtype", "enable_grad",
            "finfo", "float16", "float32", "float64", "from_onnx", "from_sklearn", "from_torch",
            "iinfo", "inf", "inference_mode", "int8", "int16", "int32", "int64", "is_grad_enabled",
-           "load_file", "manual_seed", "nan", "nn", "no_grad", "pi", "save_file",
+           "load", "load_file", "manual_seed", "nan", "nn", "no_grad", "pi", "save", "save_file",
            "set_grad_enabled", "to_onnx", "trace", "trace_structured", "uint8", "uint16", "uint32",
            "uint64", *functions.__all__]
 
@@ -107,7 +108,8 @@ _MODULES = ("compiler", "exporters", "importers", "model", "onnx_backend", "pass
 _NAMES = {"compile": "compiler", "CompiledModel": "model", "from_onnx": "importers.onnx",
           "from_torch": "importers.torch", "from_sklearn": "importers.sklearn",
           "CompiledEstimator": "estimator",
-          "load_file": "statefile", "save_file": "statefile", "to_onnx": "exporters.onnx"}
+          "load_file": "statefile", "save_file": "statefile", "to_onnx": "exporters.onnx",
+          "load": "serialization", "save": "serialization"}
 _importing = _forks.lock()           # a child would wait for an import that another thread began
 
 

@@ -66,7 +66,7 @@ REASONS = {
     "int1 int2 int3 int4 int5 int6 int7 uint16 uint32 uint64 bits int16 short Short float16 half "
     "Half bfloat16 BFloat16": "element types that are not here",
     "profiler record_function monitor": "profiling: a compiled model has profile(x)",
-    "hub. load save serialization model_zoo": "files: see load_weights and load_state_dict",
+    "hub. load save serialization model_zoo": "files: nncompile.save and load keep checkpoints",
     "Type Argument CompilationUnit Code Graph FunctionSchema FatalError Benchmark Deep Alias Await "
     "Block Capsule Compiled Concrete Deserialization Dispatch DisableTorch Execution Gradient "
     "IODescriptor InferredType InterfaceType JITException Lite MultiprocessErr Node Operator "
@@ -91,8 +91,8 @@ INSTEAD = {
     "random numbers": "draw by numpy.random or torch.rand outside of the model, and pass the "
                       "numbers as an argument",
     "element types that are not here": "use float32 or float64, int32 or int64",
-    "files: see load_weights and load_state_dict": "nncompile.save_file and load_file keep arrays "
-                                                   "as safetensors, and numpy.savez keeps any",
+    "files: nncompile.save and load keep checkpoints": "nncompile.load reads a checkpoint that is "
+                                                       "a file, and load_file a safetensors file",
     "quantization to eight bits and fewer": "use the model in float32, before it is quantized",
     "torch's own compilers and machinery": "leave it out: nncompile.compile takes the module",
 }

@@ -32,7 +32,7 @@ def load_file(path: str | PathLike[str], *, widen: bool = False) -> dict[str, ND
     of a dtype that NumPy lacks, all of which are named; MissingExtraError without safetensors.
     """
     safetensors = import_extra("safetensors", "files", f"reading {fspath(path)}")
-    _check_regular(path)
+    check_regular(path)
     try:
         with safetensors.safe_open(fspath(path), framework="numpy") as file:
             types = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
@@ -48,7 +48,7 @@ def load_file(path: str | PathLike[str], *, widen: bool = False) -> dict[str, ND
     return {name: _wide(arrays[name]) if widen else arrays[name] for name in types}
 
 
-def _check_regular(path: str | PathLike[str]) -> None:
+def check_regular(path: str | PathLike[str]) -> None:
     """Raises InputError unless there is a file: to open a pipe would wait for its other end."""
     if not Path(path).is_file():
         raise InputError(f"there is no file {fspath(path)!r}" if not Path(path).exists() else
@@ -116,17 +116,18 @@ def save_file(state: Mapping[str, Any], path: str | PathLike[str],
     wrong += [f"the name {name!r} is no text" for name in arrays if not isinstance(name, str)]
     if wrong:
         raise InputError("safetensors holds arrays of numbers and bools: " + "; ".join(wrong))
-    _check_folder(path)
+    check_folder(path)
     content = {name: np.ascontiguousarray(a).reshape(a.shape) for name, a in arrays.items()}
     replace_file(path, numpy_files.save(content, dict(metadata) if metadata else None))
 
 
-def _check_folder(path: str | PathLike[str]) -> None:
+def check_folder(path: str | PathLike[str]) -> None:
+    """Raises InputError where there is no folder to write such a file into."""
     if not Path(path).parent.is_dir():
         raise InputError(f"cannot write {fspath(path)}: there is no folder {Path(path).parent}")
 
 
-def replace_file(path: str | PathLike[str], content: bytes | Iterable[bytes]) -> None:
+def replace_file(path: str | PathLike[str], content: bytes | Iterable[bytes | memoryview]) -> None:
     """Writes a file in one step, so that a reader sees the old content or the new one.
 
     content: as a whole or in parts.
@@ -153,7 +154,7 @@ def load_weights(path: str) -> dict[str, NDArray]:
         return load_file(path, widen=True)
     if not path.endswith(".npz"):
         raise InputError(f"weights are a .safetensors or .npz file, not {path}")
-    _check_regular(path)
+    check_regular(path)
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: _wide(array) for name, array in arrays.items()}

@@ -26,6 +26,7 @@ ROOMS = (
     ("nncompile.array",),
     ("nncompile.statefile",),
     ("nncompile.nn",),
+    ("nncompile.serialization",),
     ("nncompile.optim",),
     ("nncompile.functions", "nncompile.einops"),
     ("nncompile.autograd", "nncompile.utils", "nncompile.distributions"),

@@ -71,7 +71,8 @@ CASES = {
     "complex numbers": (lambda: torch.fft.rfft(x), "no arrays of complex numbers: keep the real"),
     "view_as_complex": (lambda: torch.view_as_complex(x), "do: there are no arrays of complex"),
     "several devices": (lambda: nn.DataParallel(linear)(data), "do: leave it out"),
-    "files": (lambda: torch.save({}, "x"), "do: nncompile.save_file"),
+    "files": (lambda: torch.hub.load("x", "y"), "do: nncompile.load reads"),
+    "a module in a checkpoint": (lambda: torch.save(linear, "x"), r"do: save the state_dict\(\)"),
     # devices and dtypes
     "cuda": (lambda: torch.zeros(3, device="cuda"), r"device='cuda': .*torch.cuda.is_available"),
     "to cuda": (lambda: x.to("cuda"), r"arrays are on the CPU, leave it out"),
