@@ -238,7 +238,7 @@ rand, randn = _new(random.rand), _new(random.randn)
 rand_like, randn_like = _new(random.rand_like), _new(random.randn_like)
 randint, randint_like = _new(random.randint), _new(random.randint_like)
 randperm, normal = _new(random.randperm), _new(random.normal)
-bernoulli = _new(random.bernoulli)
+bernoulli, multinomial = _new(random.bernoulli), _new(random.multinomial)
 
 
 def numel(input: Any) -> Any:
@@ -292,8 +292,8 @@ __all__ = [
     "lgamma", "linspace", "log", "log1p", "log2", "log10", "log_softmax", "logaddexp",
     "logical_and", "logical_not", "logical_or", "logical_xor", "logsumexp", "lt", "masked_fill",
     "masked_select", "matmul", "max", "maximum", "mean", "meshgrid", "min", "minimum", "mm",
-    "moveaxis", "movedim", "mul", "multiply", "mv", "nan_to_num", "narrow", "ne", "neg",
-    "negative", "nonzero", "norm", "normal", "not_equal", "numel", "one_hot", "ones",
+    "moveaxis", "movedim", "mul", "multinomial", "multiply", "mv", "nan_to_num", "narrow", "ne",
+    "neg",     "negative", "nonzero", "norm", "normal", "not_equal", "numel", "one_hot", "ones",
     "ones_like", "outer", "pad", "permute", "positive", "pow", "prod", "rand", "rand_like",
     "randint", "randint_like", "randn", "randn_like", "randperm", "ravel", "reciprocal", "relu",
     "remainder", "repeat_interleave", "reshape", "roll", "round", "row_stack", "rsqrt", "rsub",

@@ -40,10 +40,9 @@ REASONS = {
     "Muon": "arithmetic in bfloat16",
     "optim.": "steps of lists of arrays: the optimizers' classes are there",
     "autograd.profiler kineto Profiler": "profiling: a compiled model has profile(x)",
-    "_backward_hook backward_pre_hook": "hooks of modules on the way back: arrays have "
-                                        "register_hook",
-    "forward_ad _dual dual_level vmap func. functorch jvp hvp vhp": "derivatives forward, and "
-                                                                    "functions of functions",
+    "register_backward_hook": "torch's own older form: register_full_backward_hook is there",
+    "forward_ad _dual dual_level vmap func. functorch": "derivatives forward, and functions for "
+                                                        "whole batches",
     "autograd. _backward backward_elemt backward_reduce": "torch's own machinery for gradients",
     "quantiz quantis qint quint observer FakeQuant fake_quant q_per_ q_scale q_zero int_repr "
     "dequant fbgemm qscheme qnnpack": "quantization to eight bits and fewer",
@@ -228,7 +227,11 @@ LATE = {
         nn.modules.batchnorm._NormBase nn.modules.instancenorm._InstanceNorm
     """,
     "nn.losses": "nn.modules.loss._Loss nn.modules.loss._WeightedLoss",
-    "array.seeded": "Generator",
+    "func": "nn.utils.stateless.functional_call",
+    "array.seeded": """
+        Generator get_rng_state initial_seed seed set_rng_state random.fork_rng
+        random.get_rng_state random.initial_seed random.seed random.set_rng_state
+    """,
     "autograd.variable": "autograd.Variable",
     "optim.scaler": """
         GradScaler amp.GradScaler amp.grad_scaler.GradScaler cuda.amp.GradScaler

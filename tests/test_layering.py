@@ -29,7 +29,7 @@ ROOMS = (
     ("nncompile.serialization",),
     ("nncompile.optim",),
     ("nncompile.functions", "nncompile.einops"),
-    ("nncompile.autograd", "nncompile.utils", "nncompile.distributions"),
+    ("nncompile.autograd", "nncompile.utils", "nncompile.distributions", "nncompile.func"),
     ("nncompile.draws", "nncompile.trace"),
     ("nncompile.importers",),
     ("nncompile.passes",),

@@ -15,23 +15,33 @@ if TYPE_CHECKING:
     from numpy.random import Generator
 
 _default: Generator | None = None
+_seed = 0                                 # that it began with
 _making = lock()                          # held while numpy.random is imported
 
 
 def manual_seed(seed: int) -> Generator:
     """Seeds the default generator, and returns it."""
-    global _default
+    global _default, _seed
     with _making:
-        _default = np.random.default_rng(int(seed) % 2**64)      # torch's may be negative
+        _seed = int(seed)
+        _default = np.random.default_rng(_seed % 2**64)          # torch's may be negative
     return _default
+
+
+def first_seed() -> int:
+    """Returns the seed that the default generator began with."""
+    default_generator()
+    return _seed
 
 
 def default_generator() -> Generator:
     """Returns the generator that draws where none is given."""
-    global _default
+    global _default, _seed
     if _default is None:
         with _making:
-            _default = _default or np.random.default_rng()
+            if _default is None:
+                _seed = int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
+                _default = np.random.default_rng(_seed)
     return _default
 
 

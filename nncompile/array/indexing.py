@@ -150,12 +150,14 @@ def quotient(shape: Sequence[Dim], known: Sequence[Dim]) -> Dim | None:
 def as_tuple(index: Any) -> tuple[Any, ...]:
     """Returns the items between [ and ].
 
-    As in torch, a list that contains lists or slices counts as several items.
+    As in torch, a list that contains lists or slices counts as several items, and a range is a
+    list of its numbers.
     """
     if isinstance(index, list) and any(
             isinstance(i, Sequence | slice) or i is None or i is ... for i in index):
-        return tuple(index)
-    return index if isinstance(index, tuple) else (index,)
+        index = tuple(index)
+    items = index if isinstance(index, tuple) else (index,)
+    return tuple(list(i) if isinstance(i, range) else i for i in items)
 
 
 def index_items(type_: TensorType, index: Any) -> list[Any]:

@@ -163,6 +163,14 @@ class Inplace(Products):
         """Writes 1 with probability p and otherwise 0. Raises Error in a trace."""
         return self._drawn("bernoulli_", generator, lambda g: g.random(self.shape) < p)
 
+    def exponential_(self, lambd: float = 1.0, *, generator: Generator | None = None) -> Self:
+        """Writes numbers from the exponential distribution of rate lambd. Raises Error in a trace.
+        """
+        if not lambd > 0:
+            raise Error(f"exponential_ needs lambd > 0, got {lambd}")
+        return self._drawn("exponential_", generator,
+                           lambda g: g.exponential(1 / lambd, self.shape))
+
     def random_(self, low: int, high: int | None = None, *, generator: Generator | None = None
                 ) -> Self:
         """Writes random integers from low to high - 1; random_(high) starts at 0.

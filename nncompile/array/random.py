@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ir import DTYPES, Error, TensorType
+from ir import DTYPES, FLOATS, Error, NDArray, TensorType
 from nncompile.array.array import Array, as_array
 from nncompile.array.core import DType, check_device
 from nncompile.array.dispatch import current
@@ -22,6 +22,7 @@ from nncompile.array.dtypes import category, converted, name_of
 from nncompile.array.generator import drawing
 from nncompile.array.indexing import flat
 from nncompile.array.sizes import size_of_graph
+from nncompile.errors import InputError
 
 if TYPE_CHECKING:
     from numpy import random as numpy_random
@@ -153,3 +154,61 @@ def bernoulli(input: Any, *, generator: Any = None) -> Array:
         return uniform(x.shape, x.type.dtype).lt(x)._cast(x.type.dtype)
     p = x._numbers("bernoulli")
     return drawn("bernoulli", p.shape, x.dtype, generator, lambda g, shape: g.random(shape) < p)
+
+
+def multinomial(input: Any, num_samples: int, replacement: bool = False, *, generator: Any = None
+                ) -> Array:
+    """Returns int64 indices that are drawn with the probabilities of the weights: [..., samples].
+
+    input: weights [C] or [N, C], which need no sum of 1. replacement: whether an index may be drawn
+    twice in a row; without it, each is drawn by the weights of those that are left, and the indices
+    of weight 0 come last. Source: Efraimidis and Spirakis, Weighted random sampling with a
+    reservoir (2006).
+    Raises InputError for other shapes, for weights that are negative, infinite or NaN, for a
+    row of zeros, and for more samples than there are; a training step does not look at the weights.
+    """
+    x = as_array("multinomial", input).detach()
+    _check_choice(x, num_samples, replacement)
+    tracing = current.get().differentiates and generator is None
+    if not tracing:
+        weights = x._numbers("multinomial")
+        if not (np.isfinite(weights) & (weights >= 0)).all():
+            raise InputError("multinomial: a weight is negative, infinite or NaN")
+        if not (weights > 0).any(-1).all():
+            raise InputError("multinomial: all weights of a row are 0")
+        if replacement:
+            return _by_sums(weights, num_samples, generator)
+    shape = (*x.shape[:-1], *([num_samples] if replacement else []), x.shape[-1])
+    u = drawn("multinomial", shape, x.dtype, generator, lambda g, size: g.random(size),
+              of_uniform=lambda u: u)
+    race = (x.unsqueeze(-2) if replacement else x) / exponential(u)
+    return race.argmax(-1) if replacement else race.topk(num_samples, -1)[1]
+
+
+def exponential(u: Array) -> Array:
+    """Returns positive numbers of the exponential distribution, one for each uniform one."""
+    return (1 - u).log().neg().clamp(min=1e-30)
+
+
+def _check_choice(x: Array, count: int, replacement: bool) -> None:
+    """Raises InputError where no indices can be drawn by weights of this type."""
+    if x.ndim not in (1, 2) or x.type.dtype not in FLOATS:
+        raise InputError(f"multinomial takes weights [C] or [N, C] of floats, not {x.type}")
+    if not isinstance(count, int) or count < 1:
+        raise InputError(f"cannot sample n_sample <= 0 samples: {count!r}")
+    size = x.type.shape[-1]
+    if not replacement and isinstance(size, int) and count > size:
+        raise InputError("cannot sample n_sample > prob_dist.size(-1) samples without replacement: "
+                         f"{count} of {size}")
+
+
+def _by_sums(weights: NDArray, count: int, generator: Any) -> Array:
+    """Draws with replacement where the numbers are known: a search in the sums of the weights."""
+    rows = weights.reshape(-1, weights.shape[-1]).astype(np.float64)
+    u = drawing(generator).random((len(rows), count))
+    found = np.empty(u.shape, np.int64)
+    for row, numbers, into in zip(rows, u, found, strict=True):
+        sums = np.cumsum(row)
+        below = np.minimum(numbers * sums[-1], np.nextafter(sums[-1], 0))
+        into[:] = np.searchsorted(sums, below, side="right")
+    return Array(found.reshape(*weights.shape[:-1], count))

@@ -54,6 +54,8 @@ class Module(Stateful):
     _forward_hooks_always_called: dict[int, bool]
     _forward_pre_hooks: dict[int, Callable[..., Any]]
     _forward_pre_hooks_with_kwargs: dict[int, bool]
+    _backward_hooks: dict[int, Callable[..., Any]]
+    _backward_pre_hooks: dict[int, Callable[..., Any]]
     _made_at: tuple[str, int]                    # file and line of its construction
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -96,7 +98,8 @@ class Module(Stateful):
         run.layers.append(self)
         try:
             args, kwargs = mapped(to_array, args, True), mapped(to_array, kwargs, True)
-            if self._forward_hooks or self._forward_pre_hooks:
+            if (self._forward_hooks or self._forward_pre_hooks or self._backward_hooks
+                    or self._backward_pre_hooks):
                 return forward_between_hooks(self, args, kwargs)
             return self.forward(*args, **kwargs)
         except Exception as error:
@@ -140,6 +143,26 @@ class Module(Stateful):
         if always_call:
             self._forward_hooks_always_called[handle.id] = True
         return handle
+
+    def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False
+                                    ) -> RemovableHandle:
+        """Makes every backward through a call run hook(module, grad_input, grad_output).
+
+        Both are tuples with the gradient of each argument by position and of each output; None for
+        what has none. What the hook returns, unless it is None, replaces grad_input. A trace is
+        without them, and a compiled step refuses them.
+        prepend: the hook runs before those there are.
+        """
+        return RemovableHandle(self._backward_hooks, hook, prepend)
+
+    def register_full_backward_pre_hook(self, hook: Callable[..., Any], prepend: bool = False
+                                        ) -> RemovableHandle:
+        """Makes every backward through a call run hook(module, grad_output) before all others.
+
+        What the hook returns, unless it is None, replaces grad_output.
+        prepend: the hook runs before those there are.
+        """
+        return RemovableHandle(self._backward_pre_hooks, hook, prepend)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Takes the attributes of a module that is unpickled or copied; a subclass may extend it.

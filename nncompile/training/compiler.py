@@ -31,6 +31,11 @@ def compile_step(model: Module, inputs: tuple[Any, ...], loss: Callable[..., Any
         raise InputError("a step takes arrays only, and none in tuples, lists or dicts: give the "
                          "model a forward with an argument for each")
     trained = trained_parameters(traced.graph, optimizer)
+    for each, _ in trained:
+        if each.array._hooks or each.array._hooks_behind:
+            raise InputError(f"the parameter {each.name} has hooks on its gradient, which a "
+                             "compiled step cannot call: remove them, or train it with "
+                             "loss.backward()")
     share = 1.0 / accumulate
     name = f"{type(model).__name__}_step"
     graphs = [step_graph(name, traced, optimizer, trained, clip_norm, share,

@@ -364,3 +364,15 @@ def test_deep_modules_are_compiled_copied_and_pickled():
     np.testing.assert_allclose(compiled(x), model(x), rtol=1e-6, atol=1e-6)
     small = nested(our_nn, 100)
     assert len(list(copy.deepcopy(small).modules())) == 101
+
+
+@pytest.mark.parametrize("index", [
+    range(3), (range(3), [1, 0, 2]), (slice(None), range(1, 4)), (range(0), ...)],
+    ids=str)
+def test_a_range_is_an_index_as_a_list_is(index):
+    numbers = np.arange(12.0).reshape(3, 4)
+    ours, theirs = nncompile.from_numpy(numbers.copy()), torch.from_numpy(numbers.copy())
+    np.testing.assert_array_equal(ours[index].numpy(), theirs[index].numpy())
+    ours[index] = -1.0
+    theirs[index] = -1.0
+    np.testing.assert_array_equal(ours.numpy(), theirs.numpy())

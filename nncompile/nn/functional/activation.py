@@ -15,15 +15,16 @@ from nncompile.array import Array, apply, as_array, in_type
 from nncompile.array.core import DType
 from nncompile.array.elementwise import bounded, limited
 from nncompile.array.indexing import axis_of
+from nncompile.array.random import drawn, exponential
 from nncompile.errors import InputError
 from nncompile.nn.calls import changing, from_outside, placed
-from nncompile.nn.functional.dropout import drawn
+from nncompile.nn.functional.dropout import drawn as drawn_in_training
 
-__all__ = ["celu", "celu_", "elu", "elu_", "gelu", "glu", "hardshrink", "hardsigmoid", "hardswish",
-           "hardtanh", "hardtanh_", "leaky_relu", "leaky_relu_", "log_softmax", "logsigmoid",
-           "mish", "prelu", "relu", "relu6", "relu_", "rrelu", "rrelu_", "selu", "selu_", "sigmoid",
-           "silu", "softmax", "softmin", "softplus", "softshrink", "softsign", "tanh", "tanhshrink",
-           "threshold", "threshold_"]
+__all__ = ["celu", "celu_", "elu", "elu_", "gelu", "glu", "gumbel_softmax", "hardshrink",
+           "hardsigmoid", "hardswish", "hardtanh", "hardtanh_", "leaky_relu", "leaky_relu_",
+           "log_softmax", "logsigmoid", "mish", "prelu", "relu", "relu6", "relu_", "rrelu",
+           "rrelu_", "selu", "selu_", "sigmoid", "silu", "softmax", "softmin", "softplus",
+           "softshrink", "softsign", "tanh", "tanhshrink", "threshold", "threshold_"]
 
 
 @from_outside
@@ -88,7 +89,7 @@ def rrelu(input: Any, lower: float = 1 / 8, upper: float = 1 / 3, training: bool
         raise InputError(f"rrelu: the lower bound {lower} is above the upper bound {upper}")
     slope: Any = (lower + upper) / 2
     if training:
-        slope = drawn("rrelu", x, x.shape).mul(upper - lower).add(lower)._cast(
+        slope = drawn_in_training("rrelu", x, x.shape).mul(upper - lower).add(lower)._cast(
             x.type.dtype)
     return placed(input, apply("leaky_relu", x, slope), inplace)
 
@@ -280,6 +281,26 @@ def softmin(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: DTy
     """Computes softmax(-x) along dim; arguments as those of softmax."""
     x = as_array("softmin", input)
     return x.neg().softmax(_dim_of("softmin", x, dim), dtype)
+
+
+@from_outside
+def gumbel_softmax(logits: Any, tau: float = 1, hard: bool = False, eps: float = 1e-10,
+                   dim: int = -1) -> Array:
+    """Returns samples of the Gumbel-softmax distribution, in the shape of the logits.
+
+    tau: the temperature. hard: rows of 0 with a 1, whose gradient is that of the samples otherwise.
+    eps changes nothing. Source: Jang, Gu and Poole, Categorical Reparameterization with
+    Gumbel-Softmax (2017). In a training step it draws by the op `uniform`.
+    """
+    x = as_array("gumbel_softmax", logits)
+    u = drawn("gumbel_softmax", x.shape, x.dtype, None, lambda g, size: g.random(size),
+              of_uniform=lambda u: u)
+    soft = x.sub(exponential(u).log()).div(tau).softmax(dim)
+    if not hard:
+        return soft
+    index = soft.argmax(dim, keepdim=True)
+    ones = soft.detach().mul(0).scatter(dim, index, 1.0)
+    return ones.sub(soft.detach()).add(soft)
 
 
 def _numbers(name: str, given: Any) -> Array:
