@@ -302,6 +302,18 @@ def with_nn(torch: Any, folder: Path) -> Iterator[Any]:
         yield loss.item()
 
 
+class WrappedDataLoader:
+    def __init__(self, dl: Any, func: Any) -> None:
+        self.dl, self.func = dl, func
+
+    def __len__(self) -> int:
+        return len(self.dl)
+
+    def __iter__(self) -> Iterator[Any]:
+        for b in self.dl:
+            yield self.func(*b)
+
+
 def with_data(torch: Any, folder: Path) -> Iterator[Any]:
     """Datasets, loaders that are wrapped, a layer of a function, and validation."""
     F, nn, optim = torch.nn.functional, torch.nn, torch.optim
@@ -315,17 +327,6 @@ def with_data(torch: Any, folder: Path) -> Iterator[Any]:
 
         def forward(self, x: Any) -> Any:
             return self.func(x)
-
-    class WrappedDataLoader:
-        def __init__(self, dl: Any, func: Any) -> None:
-            self.dl, self.func = dl, func
-
-        def __len__(self) -> int:
-            return len(self.dl)
-
-        def __iter__(self) -> Iterator[Any]:
-            for b in self.dl:
-                yield self.func(*b)
 
     data = torch.utils.data
     train_dl = WrappedDataLoader(
