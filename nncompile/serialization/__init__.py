@@ -15,6 +15,7 @@ import io
 from os import PathLike
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from nncompile.array.naming import named
 from nncompile.errors import InputError
 from nncompile.placeholders import getter
 from nncompile.serialization.reading import read
@@ -27,7 +28,8 @@ File = str | PathLike[str] | BinaryIO
 
 
 def save(obj: Any, f: File, pickle_module: Any = None, pickle_protocol: int = 2,
-         _use_new_zipfile_serialization: bool = True) -> None:
+         _use_new_zipfile_serialization: bool = True, _disable_byteorder_record: bool = False
+         ) -> None:
     """Writes a checkpoint that `load` and torch.load read.
 
     obj: arrays and ndarrays, numbers, strings, bytes, None, sizes, element types and devices,
@@ -65,6 +67,9 @@ def load(f: File, map_location: Any = None, pickle_module: Any = None, *,
             return read(file, str(f))
     except OSError as error:
         raise InputError(f"cannot read {f}: {error.strerror}") from None
+
+
+load, save = named(load, "load"), named(save, "save")
 
 
 if not TYPE_CHECKING:                            # for mypy a missing name stays an error
