@@ -22,8 +22,10 @@ from nncompile.array.array import Array, apply, arrays, as_array, floating, in_t
 from nncompile.array.core import describe, to_array, to_numpy
 from nncompile.array.naming import name_methods
 from nncompile.array.numpy_functions import call_function, call_ufunc
+from nncompile.array.random import bernoulli, multinomial
 from nncompile.array.sizes import TracedSize
 
+Array.bernoulli, Array.multinomial = bernoulli, multinomial  # type: ignore[attr-defined]
 name_methods(Array, __name__)
 TracedSize.on_arrays = call_ufunc
 Array._numpy_ufunc, Array._numpy_function = call_ufunc, call_function

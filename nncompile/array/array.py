@@ -49,21 +49,6 @@ class Array(Differentiable):
         raise Unknown(f"an Array has no attribute {name!r}, and neither has torch.Tensor",
                       "Tensor", name)
 
-    # -- random choices ----------------------------------------------------------------------------
-
-    def multinomial(self, num_samples: int, replacement: bool = False, *, generator: Any = None
-                    ) -> Any:
-        """Returns indices drawn with these weights: see the function multinomial."""
-        from nncompile.array.random import multinomial  # which needs this class
-
-        return multinomial(self, num_samples, replacement, generator=generator)
-
-    def bernoulli(self, *, generator: Any = None) -> Any:
-        """Returns 1 with the probability that this has at each element, and otherwise 0."""
-        from nncompile.array.random import bernoulli
-
-        return bernoulli(self, generator=generator)
-
     # -- other types -------------------------------------------------------------------------------
 
     def to(self, *args: Any, dtype: Any = None, device: Any = None, non_blocking: bool = False,
