@@ -154,7 +154,7 @@ def _check_node(node: Node) -> None:
     """Attributes are in normal form, and the type is the inferred one."""
     _check(node.result.kind == "result", f"its result is of the kind {node.result.kind!r}")
     given, form = dict(node.attrs), normal(node.op, node.attrs)
-    if repr(given) != repr(form):
+    if (given or form) and repr(given) != repr(form):
         raise VerifyError(f"its attributes are {given}, in normal form {form}")
     inferred = infer_normal(node.op, types_of(node.inputs), form)
     if inferred != node.result.type:

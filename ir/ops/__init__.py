@@ -231,6 +231,8 @@ def normal(name: str, attrs: Attrs) -> dict[str, Any]:
     Raises Error for an attribute that is missing, unknown or of the wrong kind.
     """
     expected, defaults = _known(name).attrs, _known(name).defaults
+    if not expected and not attrs:               # as most ops have none
+        return {}
     attrs = {**defaults, **attrs} if defaults else attrs
     if {*expected, "then"} != {*attrs, "then"}:
         given = f"not {', '.join(attrs)}" if attrs else "and none were given"

@@ -47,6 +47,8 @@ def _same_elements(node: Node, _: Context) -> Value | None:
 
 def _same_number(node: Node, _: Context) -> Value | None:
     """Returns x where the node is arithmetic that returns every x as it is, -0.0 and NaN too."""
+    if not any(isinstance(operand, float) for operand in node.inputs):
+        return None
     match node:
         case Node(op="mul", inputs=(Value() as x, 1.0) | (1.0, Value() as x)):
             return x

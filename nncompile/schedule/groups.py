@@ -163,6 +163,8 @@ def _squeezed(view: View, step: Step) -> View:
     """A view in the shape of the step's result, without axes of size 1."""
     wide = view.broadcast_to(step.result.shape)
     kept = [(d, s) for d, s in zip(wide.shape, wide.strides, strict=True) if not same(d, 1)]
+    if len(kept) == len(wide.shape):
+        return wide
     return wide.laid_out([d for d, _ in kept], [s for _, s in kept])
 
 

@@ -68,12 +68,13 @@ class _Life:
 
 
 def _lifetimes(steps: Sequence[Step]) -> dict[Place, _Life]:
-    lives: dict[Place, _Life] = {}
+    first: dict[Place, int] = {}
+    last: dict[Place, int] = {}
     for number, step in enumerate(steps):
-        for place in (v.place for v in (*step.results, *step.reads)):
-            first = lives[place].first if place in lives else number
-            lives[place] = _Life(-1 if place.kind == "input" else first, number)
-    return lives
+        for view in (*step.results, *step.reads):
+            first.setdefault(view.place, -1 if view.place.kind == "input" else number)
+            last[view.place] = number
+    return {place: _Life(number, last[place]) for place, number in first.items()}
 
 
 @dataclass
@@ -106,6 +107,8 @@ def _assign_slots(lives: Mapping[Place, _Life], sizes: Mapping[Place, Dim]) -> l
 def larger(a: Dim, b: Dim) -> Dim | None:
     """Returns the size that is never less than the other one, or None if it depends on named sizes.
     """
+    if same(a, b):
+        return a
     difference = a - b
     parts = [c for _, c in difference.terms] if isinstance(difference, DimExpr) else [difference]
     return a if min(parts) >= 0 else b if max(parts) <= 0 else None
