@@ -1,6 +1,8 @@
 """Chains of elementwise ops over tensors of any strides, iota, and a number of the call."""
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from llvmlite import ir as ll
 
@@ -14,6 +16,7 @@ from nncompile.cpu.kernels.rows import element_units, for_row
 from nncompile.cpu.vector import I64, Emit, Int, Value
 
 
+@functools.cache
 def elementwise(chain: Chain, outer: int, dtype: str = "f32", source: str | None = None) -> Kernel:
     """y[o, :N] = chain(operands), for outer indices o of `outer` axes.
 

@@ -1,6 +1,7 @@
 """Several elementwise ops with several results, which read and write memory once."""
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -31,7 +32,8 @@ class _Op(Protocol):
     def dtype(self) -> str: ...
 
 
-def group(ops: Sequence[_Op], outputs: Sequence[int], kinds: str, outer: int) -> Kernel:
+@functools.cache
+def group(ops: tuple[_Op, ...], outputs: tuple[int, ...], kinds: str, outer: int) -> Kernel:
     """y0[o, :N], y1[o, :N], ... = the results of lines of `ops`, for indices o of `outer` axes.
 
         group_sub_mul_add_7c5f02d1(N, d0, y0, y0_d0, y1, y1_d0, r0, r0_d0, r1, r1_d0)

@@ -11,6 +11,7 @@ complete they are kept elsewhere.
 """
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from llvmlite import ir as ll
@@ -38,6 +39,7 @@ _FEW_PANELS = 4       # panels below which a unit has half of them, so that ther
 _PACKED_FROM = 48     # rows of a product from which on it pays to pack what comes from memory
 
 
+@functools.cache
 def linear(then: Chain = (), dtype: str = "f32") -> Kernel:
     """y[i] = then(x[i] @ weight.T + bias), for i in range(rows).
 
@@ -65,6 +67,7 @@ def linear(then: Chain = (), dtype: str = "f32") -> Kernel:
     return make(name, signature, _linear_units(name, then), plain, dtype)
 
 
+@functools.cache
 def matmul(then: Chain = (), outer: int = 0, dtype: str = "f32", turned: str = "") -> Kernel:
     """y[o, m] = then(x[o, m] @ w[o]), for outer indices o of `outer` axes and m in range(M).
 
