@@ -14,6 +14,7 @@ import subprocess
 import sys
 import termios
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -340,7 +341,25 @@ def test_a_page_has_pictures_and_no_name_is_markup() -> None:
     assert tags.open == []
     assert tags.seen.count("svg") == 2 and "script" not in tags.seen and "b" not in tags.seen
     assert "0 Linear &lt;b&gt;" in text and "75 %" in text
-    assert "<td>2.00</td>" in text                          # times as long as ours
+    assert "<td>2.00 (2.00-2.00)</td>" in text              # times as long as ours
+    assert "<td>*torch</td>" in text                        # the fastest peer
+
+
+def test_layers_that_differ_in_a_number_are_one_bar() -> None:
+    report = report_of(nncompile=ours())
+    layers = tuple((f"layers.{i}.{name}, layers.{i} Block", seconds) for i in range(12)
+                   for name, seconds in (("up Linear", 3e-6), ("down Linear", 1e-6)))
+    found = as_dict(replace(report, rows=[replace(report.rows[0], layers=layers)]))
+    text = as_html(found)
+    assert text.count('class="ours" x=') - text.count("calls,") == 2
+    assert "layers.0-11.up Linear" in text and "75 %" in text and "25 %" in text
+    html_ = _Tags()
+    html_.feed(text)
+    assert html_.open == []
+
+
+def test_a_page_needs_nothing_from_elsewhere() -> None:
+    text = as_html(as_dict(report_of(nncompile=ours())))
     assert not re.search(r"(?:src|href)=", text)
 
 

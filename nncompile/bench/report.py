@@ -136,6 +136,11 @@ def ratio(peer: Result, ours: Result) -> tuple[float, float, float]:
     low and high are the second least and second largest; of fewer than four rounds, the least and
     the largest.
     """
-    each = sorted(a / b for a, b in zip(peer.seconds, ours.seconds, strict=True))
+    return ratios(peer.seconds, ours.seconds)
+
+
+def ratios(peer: Sequence[float], ours: Sequence[float]) -> tuple[float, float, float]:
+    """Returns the same of the seconds of each round."""
+    each = sorted(a / b for a, b in zip(peer, ours, strict=True))
     edge = 1 if len(each) > 3 else 0
     return median(each), each[edge], each[-1 - edge]

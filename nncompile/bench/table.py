@@ -111,7 +111,11 @@ def _beside(report: Report, row: Row, result: Result) -> str:
         return ""
     if result.rate:                              # of one measurement: it has no spread
         return ratio_text(result.a_call / ours.a_call)
-    middle, low, high = ratio(result, ours)
+    return ratios_text(*ratio(result, ours))
+
+
+def ratios_text(middle: float, low: float, high: float) -> str:
+    """Returns a ratio with its spread; "=" before it where the two are indistinguishable."""
     same = "=" if low <= 1 <= high else ""
     return f"{same}{ratio_text(middle)} ({ratio_text(low)}-{ratio_text(high)})"
 

@@ -65,8 +65,11 @@ class Listing:
             return
         cells = {i: cell for i, cell in enumerate(line.cells) if widths.get(i)}
         long = cells.get(self.wrapped, Cell(""))
-        widths = {i: max(widths[i], min(len(long.text), most)) if i == self.wrapped else widths[i]
-                  for i in cells}
+        free = most - widths.get(self.wrapped, 0)    # for cells that are longer than their column
+        for i, cell in cells.items():
+            if (more := min(len(cell.text) - widths[i], free)) > 0:
+                widths = {**widths, i: widths[i] + more}
+                free -= more
         if widths.get(self.wrapped, 0) < min(_NARROWEST, len(long.text)):
             others = [c.text for i, c in cells.items() if i != self.wrapped and c.text]
             yield Padding(Text(" ".join(others)), (0, 0, 0, line.indent), expand=False)

@@ -82,7 +82,7 @@ def draw(graph: Graph, known: dict[Any, Picture] | None = None) -> list[Drawn]:
     known = {} if known is None else known
     at_load = load_time_values(graph)
     drawn = []
-    for section in sections_of(graph):
+    for section in sections_of(graph.nodes):
         blocks = _blocks(graph, section, at_load)
         key = _looks(blocks[0], at_load)
         if key not in known:

@@ -1,20 +1,17 @@
-"""The layers that nodes come from, and layers that are equal.
+"""The layers that nodes come from, by their paths.
 
 A layer's path is such as `encoder.layers.3.fc`. A part with a number in it names one of several
-layers, and the path up to that part is a *block*. Blocks are alike if their nodes are: the same ops
-on the same types, with the same operands from inside of the block.
+layers, and the path up to that part is a *block*. Which blocks are equal, `sections` says.
 """
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Sequence
 
-from ir import Graph, Node, Value
-from ir.printer import name_values, print_call
-from ir.records import dataclass
+from ir import Node
 
 _NUMBER = re.compile(r"\d+")
+_PART = re.compile(r"(?<![^./])[0-9]+(?![^./])")     # a part of a path that is a number
 
 
 def shown(text: str) -> str:
@@ -27,7 +24,12 @@ def shown(text: str) -> str:
 
 def path_of(node: Node) -> str:
     """Returns the path of the first layer that a node comes from; "" for the model itself."""
-    return node.where.layer.partition(", ")[0].partition(" ")[0]
+    return first_path(node.where.layer)
+
+
+def first_path(layer: str) -> str:
+    """Returns the path of the first of the layers in a text such as `0.fc Linear, 1 ReLU`."""
+    return layer.partition(", ")[0].partition(" ")[0]
 
 
 def paths_of(node: Node) -> list[str]:
@@ -35,94 +37,27 @@ def paths_of(node: Node) -> list[str]:
     return [part.partition(" ")[0] for part in node.where.layer.split(", ")]
 
 
-def block_of(path: str, level: int = 0) -> str:
-    """Returns the path up to its first part with a number, or up to the next ones by level.
+def without_numbers(path: str) -> str:
+    """Returns the path with * for each part that is a number."""
+    return _PART.sub("*", path)
 
-    "" where it has none.
-    """
+
+def span_of(paths: Sequence[str]) -> str:
+    """Returns one path for several that differ in numbers alone: `layer.0-11.up`."""
+    numbers = zip(*([int(n) for n in _PART.findall(path)] for path in paths), strict=True)
+    spans = iter([f"{min(own)}-{max(own)}" if len({*own}) > 1 else str(own[0])
+                  for own in numbers])
+    return _PART.sub(lambda _: next(spans), paths[0])
+
+
+def block_of(path: str) -> str:
+    """Returns the path up to its first part with a number; "" where it has none."""
     parts = path.split(".")
-    numbered = [i for i, part in enumerate(parts) if _NUMBER.search(part)]
-    return ".".join(parts[:numbered[level] + 1]) if level < len(numbered) else ""
+    first = next((i for i, part in enumerate(parts) if _NUMBER.search(part)), None)
+    return "" if first is None else ".".join(parts[:first + 1])
 
 
 def family(block: str) -> str:
     """Returns what a block's path has in common with those of its like."""
     head, dot, last = block.rpartition(".")
     return head + dot + _NUMBER.sub("*", last)
-
-
-@dataclass(frozen=True)
-class Folded:
-    """Blocks that are alike, of which the first is shown: layers.1 to layers.11 like layers.0."""
-
-    first: str
-    others: tuple[str, ...]
-    nodes: tuple[Node, ...]                      # of all the others
-
-    def __str__(self) -> str:
-        last = self.others[-1].rpartition(".")[2] if len(self.others) > 1 else ""
-        to = f" to {last}" * bool(last)
-        return (f"{self.others[0]}{to} like {self.first}: "
-                f"{len(self.nodes) // len(self.others)} nodes each")
-
-
-def folded(nodes: Sequence[Node], graph: Graph, level: int = 0) -> list[Node | Folded]:
-    """Returns the nodes with those of blocks that are like the block before them folded."""
-    alike = Likeness(graph, level)
-    result: list[Node | Folded] = []
-    groups = [(block, list(group)) for block, group in
-              groupby(nodes, key=lambda node: block_of(path_of(node), level))]
-    i = 0
-    while i < len(groups):
-        block, group = groups[i]
-        result += folded(group, graph, level + 1) if block else group
-        j = i + 1
-        if block:
-            said = alike.text(group, block)
-            while j < len(groups) and family(groups[j][0]) == family(block) \
-                    and alike.text(groups[j][1], groups[j][0]) == said:
-                j += 1
-        if j > i + 1:
-            others = groups[i + 1:j]
-            result.append(Folded(block, tuple(other for other, _ in others),
-                                 tuple(node for _, each in others for node in each)))
-        i = j
-    return result
-
-
-class Likeness:
-    """Texts of nodes that are equal where the nodes are, in blocks that are alike."""
-
-    def __init__(self, graph: Graph, level: int = 0) -> None:
-        self._names = name_values(graph)
-        self._block: dict[Value, str] = {}
-        self._index: dict[Value, str] = {}
-        counts: dict[str, int] = {}
-        for node in graph.nodes:
-            block = block_of(path_of(node), level)
-            self._block[node.result] = block
-            self._index[node.result] = f"%{counts.setdefault(block, 0)}"
-            counts[block] += 1
-
-    def text(self, nodes: Iterable[Node], block: str) -> str:
-        """Returns what the nodes compute, in words that name nothing outside of their block."""
-        lines = []
-        outside: dict[Value, str] = {}
-        for node in nodes:
-            names = self._seen_from(block, node, outside)
-            path = path_of(node).removeprefix(block)
-            lines.append(f"{path}: {node.result.type} = {print_call(node, names)}")
-        return "\n".join(lines)
-
-    def _seen_from(self, block: str, node: Node, outside: dict[Value, str]) -> Mapping[Value, str]:
-        names = {}
-        for operand in node.inputs:
-            if not isinstance(operand, Value):
-                continue
-            if operand.kind == "parameter":
-                names[operand] = self._names.get(operand, "@?").replace(f"@{block}.", "@", 1)
-            elif self._block.get(operand) == block:
-                names[operand] = self._index[operand]
-            else:
-                names[operand] = outside.setdefault(operand, f"%outside{len(outside)}")
-        return names

@@ -10,7 +10,7 @@ The values have the names that they keep from pass to pass; `str(graph)` is the 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from difflib import SequenceMatcher
 from fnmatch import fnmatchcase
 from itertools import groupby, pairwise
@@ -19,26 +19,18 @@ from ir import Graph, Node, Value
 from ir.printer import name_value, print_call
 from ir.records import dataclass
 from nncompile.inspect import html
-from nncompile.inspect.layers import (
-    Folded,
-    Likeness,
-    block_of,
-    family,
-    folded,
-    path_of,
-    paths_of,
-    shown,
-)
+from nncompile.inspect.layers import block_of, family, path_of, paths_of, shown
 from nncompile.inspect.lines import Cell, Line
 from nncompile.inspect.provenance import Change, changes, stable_names
 from nncompile.inspect.reasons import lines_of_reasons
 from nncompile.inspect.roles import AT_LOAD, RUN, Roles, roles, roles_in
+from nncompile.inspect.sections import Folded, folded, pattern
 from nncompile.inspect.stages import PassRun
 from nncompile.schedule import Program
 
 CALL, DROPPED = 2, (5, 4)                        # the column that is wrapped; those left out first
 _MARKS = {RUN: "", AT_LOAD: "at load", "view": "view"}
-_MOST_NAMES = 4                                  # of values that a change is about
+_MOST_NAMES = 4                                  # of values that a change is about, and of layers
 _SIGNS = {"-": "red", "+": "green", " ": ""}
 
 
@@ -82,7 +74,7 @@ def graph_lines(graph: Graph, names: Mapping[Value, str], selected: Selected,
     loaded = [node for node in chosen if known.of[node.result] == AT_LOAD]
     called = [node for node in chosen if known.of[node.result] != AT_LOAD]
     for nodes in (loaded, called):
-        for item in _items(nodes, graph, selected):
+        for item in _items(nodes, selected):
             if isinstance(item, Node):
                 lines.append(_node_line(item, names, _MARKS[known.of[item.result]]))
             elif isinstance(item, Folded):
@@ -102,10 +94,10 @@ def _signature(graph: Graph) -> str:
     return f"graph {shown(graph.name)}({inputs}) -> {', '.join(str(v.type) for v in graph.outputs)}"
 
 
-def _items(nodes: Sequence[Node], graph: Graph, selected: Selected
+def _items(nodes: Sequence[Node], selected: Selected
            ) -> Sequence[Node | Folded | tuple[Node, ...]]:
     """The nodes, folded blocks, and below the depth all nodes of a layer together."""
-    items = folded(nodes, graph) if selected.folds else list(nodes)
+    items = folded(nodes) if selected.folds else list(nodes)
     if selected.depth is None:
         return items
     depth = selected.depth
@@ -138,8 +130,16 @@ def _node_line(node: Node, names: Mapping[Value, str], mark: str, sign: str = ""
     return Line((Cell(f"{sign} {names.get(node.result, '%?')}:".strip(), style or "cyan"),
                  Cell(str(node.result.type), style or "dim"),
                  Cell(f"= {print_call(node, names)}", style),
-                 Cell(mark, "yellow"), Cell(f"# {shown(layer)}" if layer else "", "magenta"),
+                 Cell(mark, "yellow"), Cell(_layers(layer), "magenta"),
                  Cell(shown(line), "dim")), 0 if sign else 2)
+
+
+def _layers(layer: str) -> str:
+    """The layers of a node, behind a #; of many the first and the last."""
+    parts = layer.split(", ")
+    if len(parts) > _MOST_NAMES:
+        layer = f"{parts[0]}, ..., {parts[-1]}: {len(parts)} layers"
+    return f"# {shown(layer)}" if layer else ""
 
 
 # -- what a pass changed ---------------------------------------------------------------------------
@@ -152,21 +152,21 @@ def change_lines(before: Graph, after: Graph, names: Mapping[Value, str], select
     """
     found = [c for c in changes(before, after)
              if any(selected.takes(n) for n in (c.before, c.after) if n is not None)]
-    old, new = Likeness(before), Likeness(after)
     lines: list[Line] = []
-    last: tuple[str, str] | None = None          # the family and the text of the block before
+    last: Hashable = None                        # the family and the pattern of the block before
     alike: list[str] = []
     blocks: dict[str, list[Change]] = {}
     for change in found:
         blocks.setdefault(block_of(path_of(change.node)), []).append(change)
     for block, inside in blocks.items():
-        said = "\n".join(f"{old.text([c.before] if c.before else (), block)}|"
-                         f"{new.text([c.after] if c.after else (), block)}" for c in inside)
-        if block and selected.folds and last == (family(block), said):
+        of = family(block), *(pattern(n for n in nodes if n is not None) for nodes in (
+            [c.before for c in inside], [c.after for c in inside])), tuple(
+            (c.before is None, c.after is None) for c in inside)
+        if block and selected.folds and last == of:
             alike.append(block)
             continue
         lines += _like(alike)
-        last, alike = (family(block), said), []
+        last, alike = of, []
         lines += [line for change in inside for line in _changed(change, names)]
     return lines + _like(alike)
 

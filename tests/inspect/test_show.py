@@ -24,10 +24,11 @@ from nncompile.cli import main
 from nncompile.cli.listing import Listing
 from nncompile.compiler import run_passes
 from nncompile.console import UNLIMITED, text_of
-from nncompile.inspect.layers import Folded, block_of, family, folded
+from nncompile.inspect.layers import block_of, family
 from nncompile.inspect.lines import Cell, Line
 from nncompile.inspect.provenance import changes, stable_names
 from nncompile.inspect.roles import AT_LOAD, RUN, VIEW, roles
+from nncompile.inspect.sections import Folded, folded
 from nncompile.inspect.view import Selected, graph_lines, overview
 
 ROOT = Path(__file__).parent.parent.parent
@@ -259,11 +260,10 @@ def test_roles() -> None:
     assert "at load" in lines.splitlines()[2] and "view" in lines.splitlines()[4]
 
 
-@pytest.mark.parametrize(("path", "level", "block"), [
-    ("layers.3.fc", 0, "layers.3"), ("fc", 0, ""), ("", 0, ""), ("a.1.b.2.c", 1, "a.1.b.2"),
-    ("a.1.b", 1, ""), ("layer_7.x", 0, "layer_7"), ("0", 0, "0")])
-def test_blocks(path: str, level: int, block: str) -> None:
-    assert block_of(path, level) == block
+@pytest.mark.parametrize(("path", "block"), [
+    ("layers.3.fc", "layers.3"), ("fc", ""), ("", ""), ("layer_7.x", "layer_7"), ("0", "0")])
+def test_blocks(path: str, block: str) -> None:
+    assert block_of(path) == block
 
 
 def test_blocks_of_one_family() -> None:
@@ -276,11 +276,52 @@ def test_only_blocks_that_are_alike_are_folded() -> None:
         model = nn.Sequential(*[nn.Sequential(nn.Linear(4, w), nn.ReLU(), nn.Linear(w, 4))
                                 for w in widths]).eval()
         graph = nncompile.trace(model, "f32[B, 4]")
-        return [str(item) for item in folded(graph.nodes, graph) if isinstance(item, Folded)]
+        return [str(item) for item in folded(graph.nodes) if isinstance(item, Folded)]
 
     assert sizes(8, 8, 8, 8) == ["1 to 3 like 0: 3 nodes each"]
     assert sizes(8, 8, 5, 8) == ["1 like 0: 3 nodes each"]
-    assert sizes(8, 5, 8, 5) == []
+    assert sizes(8, 5, 8, 5) == ["2-3 like 0-1: 6 nodes each"]
+    assert sizes(8, 5, 4, 3) == []
+
+
+def test_blocks_inside_of_blocks_are_folded_too() -> None:
+    inner = [nn.Sequential(*[nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 4))
+                             for _ in range(3)], nn.Tanh()) for _ in range(2)]
+    graph = nncompile.trace(nn.Sequential(*inner).eval(), "f32[B, 4]")
+    assert [str(item) for item in folded(graph.nodes) if isinstance(item, Folded)] == [
+        "0.1 to 2 like 0.0: 3 nodes each", "1 like 0: 10 nodes each"]
+
+
+def test_layers_of_several_numbers_are_blocks() -> None:
+    model = nn.Sequential(*[m for _ in range(4) for m in (nn.Linear(4, 4), nn.ReLU())]).eval()
+    graph = nncompile.trace(model, "f32[B, 4]")
+    assert [str(item) for item in folded(graph.nodes)[2:]] == ["2-3 to 6-7 like 0-1: 2 nodes each"]
+
+
+def test_what_is_done_twice_in_each_layer_is_one_block() -> None:
+    """The two attentions of a decoder cut their weights alike when these are loaded."""
+    model = nn.TransformerDecoder(nn.TransformerDecoderLayer(8, 2, 8, batch_first=True), 3).eval()
+    runs = run_passes(nncompile.trace(model, "f32[B, T, 8]", "f32[B, S, 8]"))
+    text = listed(overview(runs, Selected()))
+    assert "layers.1 to 2 like layers.0: 12 nodes each (at load)" in text
+
+
+def test_the_names_of_an_onnx_file_are_layers_too() -> None:
+    names = [f"/model/layer.{i}/{op}" for i in range(3) for op in ("MatMul", "Add", "Relu")]
+    graph = nncompile.trace(nn.Sequential(*[nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.ReLU())
+                                            for _ in range(3)]).eval(), "f32[B, 4]")
+    nodes = [replace(node, where=ir.Where(name)) for node, name in
+             zip(graph.nodes, names, strict=True)]
+    assert str(folded(nodes)[-1]) == "/model/layer.1 to 2 like /model/layer.0: 3 nodes each"
+
+
+def test_of_many_layers_of_a_node_the_first_and_the_last_are_shown() -> None:
+    graph = ir.parse("""graph g(%x: f32[4]) -> f32[4] {
+      %0: f32[4] = exp(%x)  # 0 Linear, 1 Linear, 2 Linear, 3 Linear, 4 Linear  a.py:1
+      return %0
+    }""")
+    text = listed(graph_lines(graph, stable_names([graph]), Selected()))
+    assert "# 0 Linear, ..., 4 Linear: 5 layers" in text
 
 
 def test_a_block_that_reads_otherwise_is_not_alike() -> None:
@@ -294,7 +335,7 @@ def test_a_block_that_reads_otherwise_is_not_alike() -> None:
         }}"""
     for operand, count in (("%1", 1), ("%y", 0), ("%x", 0)):
         graph = ir.parse(text.format(operand))
-        assert sum(isinstance(i, Folded) for i in folded(graph.nodes, graph)) == count
+        assert sum(isinstance(i, Folded) for i in folded(graph.nodes)) == count
 
 
 def test_a_table_drops_columns_then_wraps_then_breaks() -> None:

@@ -13,7 +13,7 @@ from ir.records import dataclass, field
 from ir.types import DTYPES, evaluate_dim, product
 from nncompile.backend import Machine, StepCode
 from nncompile.inspect.drawing import FAMILIES, Picture, draw, family_of, title_of
-from nncompile.inspect.layers import path_of
+from nncompile.inspect.layers import path_of, span_of, without_numbers
 from nncompile.inspect.profile import Profile
 from nncompile.inspect.provenance import stable_names
 from nncompile.inspect.reasons import standing
@@ -36,7 +36,6 @@ Data = dict[str, Any]
 
 _MATTERS = 0.02                       # of a call: less is not worth a hint
 
-_NUMBER = re.compile(r"(?<![^./])[0-9]+(?![^./])")   # a part of a layer's path that is a number
 
 
 @dataclass(frozen=True)
@@ -254,15 +253,15 @@ def _layers(program: Program, steps: Sequence[Data], table: _Nodes) -> list[Data
     groups: dict[tuple[str, str, str], list[int]] = {}
     for number, step in enumerate(steps):
         node = table.nodes[step["node"]]
-        key = (_NUMBER.sub("*", paths[number]), node["title"], table.values[node["value"]][1])
+        key = (without_numbers(paths[number]), node["title"], table.values[node["value"]][1])
         groups.setdefault(key, []).append(number)
     rows = []
     total = sum(step.get("seconds", 0.0) for step in steps)
     for (_, title, _), numbers in groups.items():
         own = [steps[n] for n in numbers]
         nodes = [table.nodes[step["node"]] for step in own]
-        row: Data = {"layer": _span([paths[n] for n in numbers]), "title": title, "steps": numbers,
-                     "times": len({step["node"] for step in own}),
+        row: Data = {"layer": span_of([paths[n] for n in numbers]), "title": title,
+                     "steps": numbers, "times": len({step["node"] for step in own}),
                      "family": nodes[0]["family"]}
         for what in ("seconds", "flops", "bytes", "bound"):
             if all(what in step for step in own):
@@ -273,14 +272,6 @@ def _layers(program: Program, steps: Sequence[Data], table: _Nodes) -> list[Data
                     if row["seconds"] >= _MATTERS * total else "Too little of a call to matter."}
         rows.append(row)
     return sorted(rows, key=lambda row: -row.get("seconds", 0.0))
-
-
-def _span(paths: Sequence[str]) -> str:
-    """One path for several that differ in numbers alone: `layer.0-11.up`."""
-    numbers = zip(*([int(n) for n in _NUMBER.findall(path)] for path in paths), strict=True)
-    spans = iter([f"{min(own)}-{max(own)}" if len({*own}) > 1 else str(own[0])
-                  for own in numbers])
-    return _NUMBER.sub(lambda _: next(spans), paths[0])
 
 
 # -- memory ----------------------------------------------------------------------------------------
