@@ -30,7 +30,7 @@ TESTS = ["tests/cpu/test_kernels_bounds.py", "tests/cpu/test_kernels_columns.py"
          "tests/cpu/test_kernels_elementwise.py", "tests/cpu/test_kernels_gathers.py",
          "tests/cpu/test_kernels_product.py", "tests/cpu/test_kernels_reductions.py",
          "tests/cpu/test_kernels_rows.py", "tests/cpu/test_math_types.py",
-         "tests/cpu/test_runtime_call.py"]
+         "tests/cpu/test_objects_link.py", "tests/cpu/test_runtime_call.py"]
 
 _APT = """APT::Architecture "amd64";
 APT::Architectures {{ "amd64"; "arm64"; }};

@@ -250,7 +250,7 @@ class _Updates(Recorder):
             params=(*params, *renamed.values()), nodes=nodes,
             outputs=tuple(renamed.get(o, o) for o in outputs),
             data={renamed.get(v, v): a for v, a in self.builder.data.items()})
-        ir.verify(made)
+        ir.verify(made, built=True)              # gradient and builder have inferred each type
         return made
 
 
