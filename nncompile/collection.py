@@ -36,9 +36,9 @@ def paused_collection() -> Iterator[None]:
 def importing() -> Iterator[None]:
     """Turns the garbage collector off in the body of a `with` that imports modules.
 
-    What they define is never freed. Looking through it once would take a third of the time of
-    `import nncompile`, so it joins the oldest objects, at which only a full collection looks; so do
-    the objects that are young at that moment.
+    What they define is never freed. Looking through it once would take a tenth of the time of
+    `import nncompile` or more, so it joins the oldest objects, at which only a full collection
+    looks; so do the objects that are young at that moment.
     """
     with paused_collection():
         yield
