@@ -2,17 +2,11 @@
 from __future__ import annotations
 
 import csv
-import fcntl
 import html.parser
 import io
 import json
-import os
-import pty
 import re
-import struct
-import subprocess
 import sys
-import termios
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +33,7 @@ from nncompile.cli import main
 from nncompile.console import text_of
 from nncompile.errors import InputError
 from nncompile.trace import trace
+from tests.terminal import in_terminal, visible
 
 MODEL = """\
 from nncompile import nn
@@ -74,34 +69,6 @@ def failing(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
 
 
 # -- in a terminal ---------------------------------------------------------------------------------
-
-def in_terminal(columns: int, *argv: str) -> tuple[int, str]:
-    """What a command shows on a terminal of this width, and its exit status."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
-    process = subprocess.Popen([sys.executable, "-m", "nncompile", *argv], stdin=theirs,
-                               stdout=theirs, stderr=theirs, close_fds=True,
-                               env={**os.environ, "COLUMNS": str(columns), "TERM": "xterm",
-                                    "PYTHONPATH": os.pathsep.join(filter(None, sys.path))})
-    os.close(theirs)
-    shown = b""
-    while True:
-        try:
-            part = os.read(ours, 65536)
-        except OSError:                          # the other end is closed
-            break
-        if not part:
-            break
-        shown += part
-    os.close(ours)
-    return process.wait(), shown.decode().replace("\r\n", "\n")
-
-
-def visible(text: str) -> list[str]:
-    """The lines that stay on the screen: what a carriage return overwrites does not."""
-    lines = [re.split(r"\r(?:\x1b\[K)?", line)[-1] for line in text.split("\n")]
-    return [re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", line) for line in lines]
-
 
 @pytest.mark.parametrize("columns", [80, 200])
 @pytest.mark.parametrize("argv", [
@@ -429,9 +396,9 @@ def test_a_server_that_is_too_slow_fails(file: str, capsys: pytest.CaptureFixtur
 
 def test_a_fresh_process(file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("threadpoolctl")
-    saved = tmp_path / "cold.json"
+    saved, table = tmp_path / "cold.json", tmp_path / "cold.csv"
     assert main(["bench", f"{file}:net", "--scenario", "cold", "--rounds", "1", "--vs", "numpy",
-                 "--save", str(saved)]) == 0
+                 "--save", str(saved), "--save", str(table)]) == 0
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= 80
     for state in ("empty", "warm"):
@@ -444,6 +411,10 @@ def test_a_fresh_process(file: str, tmp_path: Path, capsys: pytest.CaptureFixtur
         assert len(starts[name]["empty"]) == len(starts[name]["warm"]) == 1
         assert all(seconds >= 0 for seconds in starts[name]["empty"][0].values())
         assert starts[name]["warm"][0]["peak_bytes"] > 2**24
+    lines = list(csv.DictReader(io.StringIO(table.read_text())))
+    assert [(line["contender"], line["cache"]) for line in lines] == [
+        (name, state) for name in ("nncompile", "numpy") for state in ("empty", "warm")]
+    assert float(lines[3]["import"]) == starts["numpy"]["warm"][0]["import"]
     assert "the fresh process failed" not in out
     for wrong, match in ((["--seconds", "1"], "no meaning with --scenario cold"),
                          (["--vs", "nobody"], "there is no peer nobody"),

@@ -14,6 +14,7 @@ from ir.records import dataclass, replace
 from nncompile import nn
 from nncompile.cli import main, reduce
 from nncompile.passes import DEFAULT_PIPELINE
+from tests.terminal import in_terminal, visible
 
 MODEL = """\
 from nncompile import nn
@@ -87,6 +88,16 @@ def test_a_command_says_what_fails(model: str, tmp_path: Path,
         assert [inputs[name].shape for name in inputs.files] == [(3, 8)]
     assert main(["reduce", model, "--check", "true"]) == 1
     assert "true exits with 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+def test_a_terminal_is_wide_enough(model: str, tmp_path: Path, columns: int) -> None:
+    status, shown = in_terminal(columns, "reduce", model, "--check", "false", "-o",
+                                str(tmp_path / "small.ir"))
+    assert status == 0, shown
+    graph = [line for line in visible(shown) if "again: " not in line]
+    assert any("fails: exit status 1" in line for line in graph)
+    assert max(map(len, graph)) <= columns
 
 
 def test_constants_are_in_the_file_of_weights(tmp_path: Path,

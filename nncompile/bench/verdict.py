@@ -73,7 +73,8 @@ class Limit:
             result = row["results"][OURS]
             value = _METRICS[self.metric](row, result) if result["seconds"] else None
             if value is None:
-                yield f"{self.text}: {name_of(row)}: not known; more calls tell more: --seconds"
+                more = "; more calls tell more: --seconds" if self.metric.startswith("p") else ""
+                yield f"{self.text}: {name_of(row)}: {self.metric} is not known{more}"
             elif not _RELATIONS[self.relation](value, self.number):
                 yield f"{self.text}: {name_of(row)}: {self.metric} is {value:.4g}"
 

@@ -1,6 +1,8 @@
 """nncompile bench --scenario cold: what a fresh process waits for before its first result."""
 from __future__ import annotations
 
+import csv
+import io
 import json
 import sys
 import tempfile
@@ -16,6 +18,7 @@ from nncompile.cli.progress import Progress
 from nncompile.console import Fitted, write
 from nncompile.errors import InputError
 from nncompile.modelfile import is_graph_file
+from nncompile.statefile import replace_file
 from nncompile.trace import trace
 
 if TYPE_CHECKING:
@@ -70,8 +73,23 @@ def bench_cold(given: Given, peers: Sequence[str]) -> int:
               "starts": {n: s for n, s in found.items() if not isinstance(s, str)},
               "notes": {n: s for n, s in found.items() if isinstance(s, str)}}
     for path in (*given.save, *filter(None, [given.json])):
-        path.write_text(json.dumps(report, indent=1) + "\n")
+        as_csv = path.suffix == ".csv" and path is not given.json
+        replace_file(path, (_as_csv(found) if as_csv else
+                            json.dumps(report, indent=1) + "\n").encode())
     return 0
+
+
+def _as_csv(found: _Starts) -> str:
+    """A table with a line for each process that was started."""
+    from nncompile.bench.fresh import PEAK, PHASES
+
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ("contender", "cache", *PHASES, PEAK), lineterminator="\n")
+    writer.writeheader()
+    for name, starts in found.items():
+        for state, each in starts.items() if not isinstance(starts, str) else ():
+            writer.writerows({"contender": name, "cache": state, **start} for start in each)
+    return text.getvalue()
 
 
 def _ours(given: Given, model: Any, inputs: Sequence[Any], graph: ir.Graph) -> Script:
@@ -101,8 +119,8 @@ def refuse_what_has_no_meaning(given: Given) -> None:
                          "--target out")
     if len(given.batch or [1]) > 1 or len(given.threads) > 1:
         raise InputError("--scenario cold takes one batch size and one number of threads")
-    if wrong := [str(path) for path in given.save if path.suffix != ".json"]:
-        raise InputError(f"--save {wrong[0]}: --scenario cold is saved as .json alone")
+    if wrong := [str(path) for path in given.save if path.suffix == ".html"]:
+        raise InputError(f"--save {wrong[0]}: --scenario cold is saved as .json or .csv")
 
 
 # -- the tables ------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import shlex
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from itertools import count
@@ -21,7 +22,10 @@ from nncompile.cli.inputs import INPUT, MODEL, model_inputs_and_peers, read_sets
 from nncompile.cli.progress import Progress
 from nncompile.cli.values import number, positive, size
 from nncompile.compiler import compile
+from nncompile.console import write
 from nncompile.errors import InputError
+from nncompile.inspect.provenance import stable_names
+from nncompile.inspect.view import CALL, DROPPED, Selected, graph_lines
 from nncompile.passes import DEFAULT_PIPELINE
 from nncompile.passes.parser import parse_passes
 from nncompile.statefile import load_weights
@@ -54,7 +58,14 @@ def _reduce(given: Given) -> int:
     last = fault(found)
     _write(path, found)
     counts = f"nodes: {len(case.graph.nodes)}, and {len(found.graph.nodes)} are left"
-    print(f"{found.graph}\n\n{counts}\nfails: {last}\nagain: {_again(path, given)}")
+    if sys.stdout.isatty():
+        from nncompile.cli.listing import Listing  # here: it imports rich
+
+        lines = graph_lines(found.graph, stable_names([found.graph]), Selected(full=True))
+        write(sys.stdout, Listing(lines, CALL, DROPPED), "")
+    else:
+        print(f"{found.graph}\n")               # the text that parses, as `show` does
+    print(f"{counts}\nfails: {last}\nagain: {_again(path, given)}")
     return 0
 
 

@@ -33,9 +33,21 @@ def shown(monkeypatch: pytest.MonkeyPatch, stderr: io.StringIO | None) -> list[s
 
 def test_a_terminal_shows_what_is_compiled_and_forgets_it(
         monkeypatch: pytest.MonkeyPatch, impatient: None) -> None:
-    first, second = "nncompile: compiling linear, 1 of 2", "nncompile: compiling it, 2 of 2    "
-    last = len(second.rstrip())
-    assert shown(monkeypatch, Terminal()) == ["", first, second, " " * last, ""]
+    first = "nncompile: compiling linear, 1 of 2"
+    second = "nncompile: compiling it, 2 of 2, about 0 s left"
+    assert shown(monkeypatch, Terminal()) == ["", first, second, " " * len(second), ""]
+
+
+def test_the_time_left_is_that_of_the_jobs_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of four jobs of three seconds each."""
+    moments = iter([0.0, 0.0, 3.0, 6.0, 9.0])
+    monkeypatch.setattr(progress, "perf_counter", lambda: next(moments))
+    monkeypatch.setattr("sys.stderr", stderr := Terminal())
+    progress.do_all([(name, lambda: None) for name in "abcd"])
+    lines = [line.strip() for line in stderr.getvalue().split("\r")]
+    assert lines == ["", "nncompile: compiling b, 2 of 4, about 9 s left",
+                     "nncompile: compiling c, 3 of 4, about 6 s left",
+                     "nncompile: compiling d, 4 of 4, about 3 s left", "", ""]
 
 
 def test_nothing_is_shown_elsewhere(monkeypatch: pytest.MonkeyPatch, impatient: None) -> None:

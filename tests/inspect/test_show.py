@@ -1,14 +1,7 @@
 """What `nncompile show` prints for a person: folded, filtered, in a terminal's width, safely."""
 from __future__ import annotations
 
-import fcntl
-import os
-import pty
 import re
-import struct
-import subprocess
-import sys
-import termios
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -30,8 +23,8 @@ from nncompile.inspect.provenance import changes, stable_names
 from nncompile.inspect.roles import AT_LOAD, RUN, VIEW, roles
 from nncompile.inspect.sections import Folded, folded
 from nncompile.inspect.view import Selected, graph_lines, overview
+from tests.terminal import in_terminal
 
-ROOT = Path(__file__).parent.parent.parent
 MODEL = '''\
 from nncompile import nn
 
@@ -60,27 +53,10 @@ def show(file: str, capsys: pytest.CaptureFixture[str]) -> Callable[..., list[st
 
 
 def in_a_terminal(columns: int, *argv: str, **variables: str) -> str:
-    """What the command writes to a pseudo-terminal of so many columns."""
-    master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
-    known = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLUMNS", "LINES")}
-    process = subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "nncompile", *argv], stdin=slave, stdout=slave,
-        stderr=slave, cwd=ROOT, close_fds=True,
-        env={**known, "TERM": "xterm-256color", "PYTHONPATH": str(ROOT), **variables})
-    os.close(slave)
-    parts = []
-    while True:
-        try:
-            part = os.read(master, 65536)
-        except OSError:                          # Linux says so when the last writer has closed it
-            break
-        if not part:
-            break
-        parts.append(part)
-    os.close(master)
-    assert process.wait() == 0, b"".join(parts)
-    return b"".join(parts).decode().replace("\r\n", "\n")
+    """What the command writes to a terminal of so many columns; a warning is an error."""
+    status, shown = in_terminal(columns, *argv, options=("-W", "error"), **variables)
+    assert status == 0, shown
+    return shown
 
 
 def listed(lines: Sequence[Line], width: int = UNLIMITED, dropped: Sequence[int] = ()) -> str:
