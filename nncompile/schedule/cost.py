@@ -11,8 +11,9 @@ from nncompile.schedule.program import Program, Step
 def work(step: Step) -> Dim:
     """Returns the floating-point operations of a step: exact for a product, else an estimate."""
     elements = product(step.result.shape)
-    then = sum(_cost(op) for op, _ in step.then)
-    return elements * then + _own_work(step, elements)
+    ops = [line.op for line in step.attrs["group"].ops] if "group" in step.attrs else (
+        [op for op, _ in step.then])
+    return elements * sum(map(op_cost, ops)) + _own_work(step, elements)
 
 
 def _own_work(step: Step, elements: Dim) -> Dim:
@@ -20,14 +21,14 @@ def _own_work(step: Step, elements: Dim) -> Dim:
     if kind.product:
         return elements * 2 * step.views[0].shape[-1]
     if step.kind == "elementwise":
-        return elements * _cost(step.attrs["op"])
+        return elements * op_cost(step.attrs["op"])
     if step.kind == "group":
-        return elements * sum(_cost(line.op) for line in step.attrs["group"].ops)
+        return 0
     return (product(step.views[0].shape) if kind.counts_operand else elements) * kind.cost
 
 
-def _cost(op: str) -> int:
-    """Operations per element of an elementwise op; a copy counts as one."""
+def op_cost(op: str) -> int:
+    """Returns the operations per element of an elementwise op; a copy counts as one."""
     return SCHEDULES[op].cost if op != "copy" else 1
 
 

@@ -173,10 +173,20 @@ def _touched(step: Step) -> set[Place]:
     return {view.place for view in (*step.results, *step.reads)}
 
 
+def group_of(step: Step) -> Step | None:
+    """Returns the step as a group, or None where it is no elementwise step that can be in one."""
+    if step.kind == "group":
+        return step
+    return _grouped([step], Counter()) if _Member(step).joins else None
+
+
 def _made(members: Sequence[Step], uses: Counter[Place]) -> Step:
     """The step that computes all members. uses: how many of all steps touch each place."""
-    if len(members) == 1:
-        return members[0]
+    return members[0] if len(members) == 1 else _grouped(members, uses)
+
+
+def _grouped(members: Sequence[Step], uses: Counter[Place]) -> Step:
+    """The group of all members, of which each, or the last one at least, has a result."""
     own = Counter(place for member in members for place in _touched(member))
     lines = _Lines()
     for member in members:

@@ -141,7 +141,8 @@ Operand = View | float                       # a Python float is a scalar of the
 class ElementOp(NamedTuple):
     """One line of a group, `t2 = mul(t0, r1)`: an elementwise op, or "copy", on whole operands.
 
-    operands: "r1" is an operand of the step, and "t0" what line 0 computes.
+    operands: "r1" is an operand of the step, "t0" what line 0 computes, and "p" what the product
+              does that the group is the end of.
     source:   the dtype that it reads, of a `where` that of its last two operands.
     dtype:    the dtype of what it computes.
     """
@@ -158,6 +159,8 @@ class ElementOp(NamedTuple):
 
 class Group(NamedTuple):
     """What a step of the kind "group" computes: several elementwise steps in one pass over memory.
+
+    A product that ends with a group has ("group", operands) as its `then`.
 
     ops:     the lines, in order.
     outputs: the line that computes each result of the step.
@@ -180,7 +183,7 @@ class Step:
     then: the elementwise ops that are applied to its result, each with its further operands.
     node: the node of the graph that it comes from.
     part: the op that it is a part of, where the node is made of several; see ir.composites.
-    also: its results behind the first one; only a group has some.
+    also: its results behind the first one; only a group has some, and a product that ends with one.
     """
 
     kind: str

@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 
 import ir
 from ir.types import DTYPES, FLOATS
-from nncompile.cpu.kernels import dot, linear, matmul, pack_linear, packed_size
+from nncompile.cpu.kernels import GroupEnd, dot, linear, matmul, pack_linear, packed_size
 from nncompile.cpu.kernels.chain import evaluate
 from nncompile.cpu.kernels.packing import unpack_linear
 from nncompile.cpu.vector.builder import lanes
 from nncompile.cpu.vector.target import host
+from nncompile.schedule.program import ElementOp
 from tests.cpu.kernel_harness import (
     LEVELS,
     REFERENCE,
@@ -213,6 +214,43 @@ def test_a_packed_product_has_the_bits_of_one_that_is_not(level, dtype, turned):
         for rows in (slice(0, 7), slice(190, 200)):
             part = run_matmul(level, x[:, rows], w, then, [f[:, rows] for f in further])
             assert same_bits(part, whole[:, rows])
+
+
+def group_end(dtype, count):
+    """The end of an update: m = m / 2 + gradient, w = w - m * rate; or of the derivative of ReLU.
+    """
+    def line(op, *operands, result=dtype):
+        return ElementOp(op, operands, dtype, result)
+    if count == 1:
+        return GroupEnd((line("le", "r0", "r1", result="bool"), line("where", "t0", "r1", "p")),
+                        (1,), "vs")
+    return GroupEnd((line("mul", "r0", "r1"), line("add", "t0", "p"), line("sqrt", "t1"),
+                     line("mul", "t1", "r2"), line("sub", "r3", "t3")), (1, 4), "vssv")
+
+
+@LEVEL
+@DTYPE
+@pytest.mark.parametrize("K", [0, 5, 60, 700])
+@pytest.mark.parametrize("N", [1, 70, 600])
+def test_a_product_may_end_with_a_group(level, dtype, K, N):
+    M = 55
+    x, w, r0, r3 = (some(dtype, i, *shape) for i, shape in enumerate(
+        [(M, K), (K, N), (M, N), (M, N)]))
+    half, rate, zero = (np.full(1, value, DTYPES[dtype]) for value in (0.5, 0.25, 0.0))
+    sums, apart = np.empty_like(r0), np.empty_like(r0)
+    compiled(matmul((), 0, dtype), level)(x, K, w, N, sums, N, M, K, N)
+    masked = matmul((), 0, dtype, "", group_end(dtype, 1))
+    compiled(masked, level)(x, K, w, N, apart, N, M, K, N, r0, N, zero, 0)
+    assert same_bits(apart, np.where(r0 <= 0, zero, sums))
+    update, found = matmul((), 0, dtype, "", group_end(dtype, 2)), []
+    for call in (compiled(update, level), lambda *values: run_python(update, *values)):
+        y, y1 = r0.copy(), r3.copy()                     # each result is an operand, too
+        call(x, K, w, N, y, N, M, K, N, y, N, half, 0, rate, 0, y1, N, y1, N)
+        found.append((y, y1))
+    moment = r0 * half + sums
+    assert same_bits(found[0][0], moment) and same_bits(found[0][1], r3 - moment * rate)
+    for ours, plain in zip(*found, strict=True):
+        np.testing.assert_allclose(plain, ours, rtol=1e-4, atol=1e-4)
 
 
 @LEVEL

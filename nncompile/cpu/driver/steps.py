@@ -72,11 +72,24 @@ def _matmul(step: Step, _: _Context) -> Call:
         return Call(kernels.dot(chain, len(outer), y.dtype), (
             _pointer(x), x.strides[-2], _pointer(right), _pointer(y), y.strides[-2], y.shape[-2], K,
             *rest))
+    chain, end = _product_group(step, chain)
     turned = step.attrs.get("turned", "")
-    return Call(kernels.matmul(chain, len(outer), y.dtype, turned), (
+    return Call(kernels.matmul(chain, len(outer), y.dtype, turned, end), (
         _pointer(x), x.strides[-1 if "x" in turned else -2],
         _pointer(right), right.strides[-1 if "w" in turned else -2],
-        _pointer(y), y.strides[-2], y.shape[-2], K, y.shape[-1], *rest))
+        _pointer(y), y.strides[-2], y.shape[-2], K, y.shape[-1], *rest,
+        *(n for view in step.also for n in (_pointer(view), view.strides[-2]))))
+
+
+def _product_group(step: Step, chain: kernels.Chain
+                   ) -> tuple[kernels.Chain, kernels.GroupEnd | None]:
+    """The chain behind a product, or the group that it ends with, whose operands are the chain's.
+    """
+    group = step.attrs.get("group")
+    if group is None:
+        return chain, None
+    [(_, kinds)] = chain
+    return (), kernels.GroupEnd(group.ops, group.outputs, kinds)
 
 
 def _product_chain(then: geometry.Chain, result: View, single: bool

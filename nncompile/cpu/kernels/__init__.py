@@ -1,6 +1,6 @@
 """The kernels that generated source calls.
 
-    linear(then)                matmul(then, outer)           product.py
+    linear(then)                matmul(then, outer, group)    product.py, epilogue.py
     dot(then, outer)                                          dot.py
     elementwise(chain, outer)   iota()   number()             elementwise.py
     group(ops, outputs, kinds, outer)                         group.py
@@ -25,6 +25,7 @@ elementwise ops that is applied to the result.
 from nncompile.cpu.kernels.chain import LANE_OPS, Chain
 from nncompile.cpu.kernels.dot import dot
 from nncompile.cpu.kernels.elementwise import elementwise, iota, number
+from nncompile.cpu.kernels.epilogue import GroupEnd
 from nncompile.cpu.kernels.gathers import embedding_bag, scatter_add, take, take_along
 from nncompile.cpu.kernels.group import group, group_dtypes
 from nncompile.cpu.kernels.kernel import INT, Kernel
@@ -39,8 +40,8 @@ from nncompile.cpu.kernels.softmax import softmax, softmax_columns
 from nncompile.cpu.kernels.transpose import transpose
 from nncompile.cpu.kernels.trees import tree_walk
 
-__all__ = ["INT", "LANE_OPS", "Chain", "Kernel", "arg", "cumsum", "cumsum_columns", "dot",
-           "elementwise", "embedding_bag", "group", "group_dtypes", "iota", "layer_norm", "linear",
-           "matmul", "number", "pack_linear", "packed_size", "reduce", "reduce_columns", "rms_norm",
-           "scatter_add", "softmax", "softmax_columns", "take", "take_along", "topk", "transpose",
-           "tree_walk", "typed", "uniform", "unpack_linear"]
+__all__ = ["INT", "LANE_OPS", "Chain", "GroupEnd", "Kernel", "arg", "cumsum", "cumsum_columns",
+           "dot", "elementwise", "embedding_bag", "group", "group_dtypes", "iota", "layer_norm",
+           "linear", "matmul", "number", "pack_linear", "packed_size", "reduce", "reduce_columns",
+           "rms_norm", "scatter_add", "softmax", "softmax_columns", "take", "take_along", "topk",
+           "transpose", "tree_walk", "typed", "uniform", "unpack_linear"]

@@ -19,7 +19,7 @@ from nncompile.cpu.vector import Emit, Int, Value, math
 _DIVISIONS = ir_ops.with_trait("division")
 
 
-class _Op(Protocol):
+class ElementOp(Protocol):
     """A line of a group: see nncompile.schedule.program.ElementOp."""
 
     @property
@@ -33,7 +33,7 @@ class _Op(Protocol):
 
 
 @functools.cache
-def group(ops: tuple[_Op, ...], outputs: tuple[int, ...], kinds: str, outer: int) -> Kernel:
+def group(ops: tuple[ElementOp, ...], outputs: tuple[int, ...], kinds: str, outer: int) -> Kernel:
     """y0[o, :N], y1[o, :N], ... = the results of lines of `ops`, for indices o of `outer` axes.
 
         group_sub_mul_add_7c5f02d1(N, d0, y0, y0_d0, y1, y1_d0, r0, r0_d0, r1, r1_d0)
@@ -50,8 +50,7 @@ def group(ops: tuple[_Op, ...], outputs: tuple[int, ...], kinds: str, outer: int
     results = [f"y{i}" for i in range(len(outputs))]
     types = dict(zip(names, dtypes, strict=True)) | {
         y: ops[i].dtype for y, i in zip(results, outputs, strict=True)}
-    for line in ops:
-        _check(line)
+    check_lines(ops)
     axes = OuterAxes(outer)
     signature = " ".join(["N", axes.signature(), *(
         f"{name}:{types[name]} {axes.strides(name)}" for name in (*results, *names))])
@@ -64,8 +63,7 @@ def group(ops: tuple[_Op, ...], outputs: tuple[int, ...], kinds: str, outer: int
                 at = a[name] if kind == "s" else e.at(a[name], place, dtype=types[name])
                 values[name] = (e.broadcast(at, types[name]) if kind == "s" else
                                 e.load(at, mask, dtype=types[name]))
-            for number, line in enumerate(ops):
-                values[f"t{number}"] = _emit(e, line, [values[o] for o in line.operands])
+            emit_lines(e, ops, values)
             for y, number in zip(results, outputs, strict=True):
                 e.store(values[f"t{number}"], e.at(a[y], place, dtype=types[y]), mask, types[y])
 
@@ -75,20 +73,18 @@ def group(ops: tuple[_Op, ...], outputs: tuple[int, ...], kinds: str, outer: int
         values: dict[str, NDArray] = {
             name: axes.view(a, name, (1 if kind == "s" else a["N"],), (1,))
             for name, kind in zip(names, kinds, strict=True)}
-        with np.errstate(all="ignore"):
-            for number, line in enumerate(ops):
-                values[f"t{number}"] = _evaluate(line, [values[o] for o in line.operands])
+        evaluate_lines(ops, values)
         made = [np.array(values[f"t{number}"]) for number in outputs]     # an r may be a y
         for y, value in zip(results, made, strict=True):
             axes.view(a, y, (a["N"],), (1,))[...] = value
 
     every = [*types.values(), *(line.dtype for line in ops)]
     widest = max(every, key=lambda dtype: DTYPES[dtype].itemsize)
-    return make(_name(ops, outputs, kinds, outer), signature,
+    return make(group_name(ops, outputs, kinds, outer), signature,
                 element_units(axes, types, span), plain, widest)
 
 
-def group_dtypes(ops: Sequence[_Op], count: int) -> list[str]:
+def group_dtypes(ops: Sequence[ElementOp], count: int) -> list[str]:
     """Returns the dtype of each of the `count` operands, as the lines read them."""
     found = dict.fromkeys((f"r{i}" for i in range(count)), "f32")
     for line in ops:
@@ -99,34 +95,50 @@ def group_dtypes(ops: Sequence[_Op], count: int) -> list[str]:
     return list(found.values())
 
 
-def _check(line: _Op) -> None:
+def check_lines(ops: Sequence[ElementOp]) -> None:
     """Raises ValueError for an op that a group cannot have, and for a wrong number of operands."""
-    if line.op not in LANE_OPS or (line.op in _DIVISIONS and line.dtype not in ("f32", "f64")):
-        raise ValueError(f"no op of a group: {line.op!r} of {line.dtype}")
-    if len(line.operands) != LANE_OPS[line.op].arity:
-        raise ValueError(f"{line.op} takes {LANE_OPS[line.op].arity} operands, not {line.operands}")
-    free = line.op in ("cast", "where", "copy")
-    if not free and result_dtype(line.op, line.source) != line.dtype:
-        raise ValueError(f"{line.op} of {line.source} is not {line.dtype}")
+    for line in ops:
+        if line.op not in LANE_OPS or (line.op in _DIVISIONS and line.dtype not in ("f32", "f64")):
+            raise ValueError(f"no op of a group: {line.op!r} of {line.dtype}")
+        if len(line.operands) != LANE_OPS[line.op].arity:
+            raise ValueError(
+                f"{line.op} takes {LANE_OPS[line.op].arity} operands, not {line.operands}")
+        free = line.op in ("cast", "where", "copy")
+        if not free and result_dtype(line.op, line.source) != line.dtype:
+            raise ValueError(f"{line.op} of {line.source} is not {line.dtype}")
 
 
-def _name(ops: Sequence[_Op], outputs: Sequence[int], kinds: str, outer: int) -> str:
+def emit_lines(e: Emit, ops: Sequence[ElementOp], values: dict[str, Value]) -> None:
+    """Emits the lines of a group; adds to `values` what each computes."""
+    for number, line in enumerate(ops):
+        values[f"t{number}"] = _emit(e, line, [values[o] for o in line.operands])
+
+
+def evaluate_lines(ops: Sequence[ElementOp], values: dict[str, NDArray]) -> None:
+    """Computes the lines of a group in NumPy; adds to `values` what each computes."""
+    with np.errstate(all="ignore"):
+        for number, line in enumerate(ops):
+            values[f"t{number}"] = _evaluate(line, [values[o] for o in line.operands])
+
+
+def group_name(ops: Sequence[ElementOp], outputs: Sequence[int], kinds: str, outer: int) -> str:
+    """Returns a name that tells a group from all others: its first ops, and a digest of it."""
     text = repr([[*map(tuple, map(_parts, ops))], [*outputs], kinds, outer])
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
     return "_".join(["group", *(line.op for line in ops[:3]), digest])
 
 
-def _parts(line: _Op) -> Sequence[Any]:
+def _parts(line: ElementOp) -> Sequence[Any]:
     return line.op, line.operands, line.source, line.dtype
 
 
-def _emit(e: Emit, line: _Op, operands: Sequence[Value]) -> Value:
+def _emit(e: Emit, line: ElementOp, operands: Sequence[Value]) -> Value:
     if line.op == "cast":
         return math.cast(e, operands[0], line.source, line.dtype)
     return LANE_OPS[line.op].emit(e.of(line.source), *operands)
 
 
-def _evaluate(line: _Op, operands: Sequence[NDArray]) -> NDArray:
+def _evaluate(line: ElementOp, operands: Sequence[NDArray]) -> NDArray:
     if line.op == "copy":
         return operands[0]
     attrs = {"dtype": line.dtype} if line.op == "cast" else {}

@@ -12,14 +12,17 @@ complete they are kept elsewhere.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from llvmlite import ir as ll
 
 import nncompile.cpu.kernels.chain as chains
 from ir.records import dataclass
 from ir.types import DTYPES, FLOATS
 from nncompile.cpu.kernels.chain import Chain
+from nncompile.cpu.kernels.epilogue import Epilogue, GroupEnd
 from nncompile.cpu.kernels.kernel import Kernel, Units, check_dtype, make, name_for
 from nncompile.cpu.kernels.operands import Arguments, OuterAxes, Values, strided
 from nncompile.cpu.kernels.packing import unpack_linear
@@ -30,6 +33,7 @@ _CHUNK = 512          # steps of k between which sums are stored: a chunk's pane
 UNROLL = 2            # steps of k in one iteration of a wide tile's loop
 SPLIT = 4             # sums of an element in edge tiles, which have too few of them to hide latency
 _STREAMED = 1 << 19   # weights above which a panel's first tile waits for memory: 2 MiB in float32
+_PREFETCHES_FROM = 48 # steps of k from which on a tile has the time to prefetch its results
 _AHEAD = 16           # the tallest tile prefetches packed weights so many steps of k ahead
 _LINE = 64            # bytes of a cache line
 _LINEAR_ROWS = 96     # rows of a unit of linear, for which a panel is read once
@@ -51,7 +55,7 @@ def linear(then: Chain = (), dtype: str = "f32") -> Kernel:
     """
     check_dtype("a product", dtype, FLOATS)
     chains.check(then, "vs", dtype=dtype)
-    operands = chains.operands(then)
+    end, operands = Epilogue(then), chains.operands(then)
     further = " ".join(f"{r}:{dtype} ld{r}" for r in operands)
     signature = f"x:{dtype} ldx w:{dtype} y:{dtype} ldy rows K N {further}"
     name = name_for("_".join(("linear", *chains.names(then))), dtype)
@@ -64,47 +68,52 @@ def linear(then: Chain = (), dtype: str = "f32") -> Kernel:
                   for r, kind in zip(operands, chains.kinds(then), strict=True)]
         strided(a["y"], (rows, N), (a["ldy"], 1))[...] = chains.evaluate(then, value, arrays, dtype)
 
-    return make(name, signature, _linear_units(name, then), plain, dtype)
+    return make(name, signature, _linear_units(name, end), plain, dtype)
 
 
 @functools.cache
-def matmul(then: Chain = (), outer: int = 0, dtype: str = "f32", turned: str = "") -> Kernel:
+def matmul(then: Chain = (), outer: int = 0, dtype: str = "f32", turned: str = "",
+           group: GroupEnd | None = None) -> Kernel:
     """y[o, m] = then(x[o, m] @ w[o]), for outer indices o of `outer` axes and m in range(M).
 
         matmul_mul_s_1(x, ldx, w, ldw, y, ldy, M, K, N, d0, x_d0, w_d0, y_d0, r0, ldr0, r0_d0)
         matmul_turned_x_0(x, ldx, w, ldw, y, ldy, M, K, N)
+        matmul_then_group_mul_sub_mul_7c5f02d1_0(x, ldx, ..., N, r0, ldr0, r1, ldr1, y1, ldy1)
 
     w[o] is K rows of N numbers, ldw from one to the next. Strides along the outer axes are named
     after their operand; 0 uses the same matrix for all. Further operands are as in linear; one that
     has the elements of y where y has them may be y. An operand that `turned` names, x or w or xw,
-    is stored as its transpose: x as K rows of M numbers, and w as N rows of K. A unit is
+    is stored as its transpose: x as K rows of M numbers, and w as N rows of K. A `group` takes the
+    place of the chain and may have further results; each of these may also be an operand. A unit is
     `_MATMUL_TILES` row tiles of one matrix, with all columns. Of a right operand that is turned, or
     large, it is one panel, which is packed for all of the rows, `_PACKED_ROWS` at most.
     """
     check_dtype("a product", dtype, FLOATS)
-    chains.check(then, "vs", dtype=dtype)
-    axes, operands = OuterAxes(outer), chains.operands(then)
-    further = " ".join(f"{r}:{dtype} ld{r} {axes.strides(r)}" for r in operands)
+    end = Epilogue(then, group)
+    end.check(dtype)
+    axes, names = OuterAxes(outer), [*end.operands, *end.results[1:]]
+    further = " ".join(f"{r}:{dtype} ld{r} {axes.strides(r)}" for r in names)
     signature = (f"x:{dtype} ldx w:{dtype} ldw y:{dtype} ldy M K N "
                  f"{axes.signature('x', 'w', 'y')} {further}")
     kind = f"matmul_turned_{turned}" if turned else "matmul"
-    name = name_for("_".join((kind, *chains.names(then), str(outer))), dtype)
+    name = name_for("_".join((kind, *end.names, str(outer))), dtype)
 
     def plain(a: Values) -> None:
         M, K, N = a["M"], a["K"], a["N"]
         x = axes.view(a, "x", (M, K), (1, a["ldx"]) if "x" in turned else (a["ldx"], 1))
         w = axes.view(a, "w", (K, N), (1, a["ldw"]) if "w" in turned else (a["ldw"], 1))
         arrays = [axes.view(a, r, (M, N if kind == "v" else 1), (a[f"ld{r}"], 1))
-                  for r, kind in zip(operands, chains.kinds(then), strict=True)]
-        y = axes.view(a, "y", (M, N), (a["ldy"], 1))
-        y[...] = chains.evaluate(then, x @ w, arrays, dtype)
+                  for r, kind in zip(end.operands, end.kinds, strict=True)]
+        made = [np.array(value) for value in end.evaluate(x @ w, arrays, dtype)]  # an r may be a y
+        for y, value in zip(end.results, made, strict=True):
+            axes.view(a, y, (M, N), (a[f"ld{y}"], 1))[...] = value
 
-    return make(name, signature, _matmul_units(name, then, axes, turned), plain, dtype)
+    return make(name, signature, _matmul_units(name, end, axes, turned), plain, dtype)
 
 
 # -- units --------------------------------------------------------------------------------------
 
-def _linear_units(name: str, then: Chain) -> Units:
+def _linear_units(name: str, end: Epilogue) -> Units:
     def blocks(e: Emit, a: Arguments) -> Value:
         return e.quotient_up(a["rows"], _LINEAR_ROWS)
 
@@ -115,7 +124,7 @@ def _linear_units(name: str, then: Chain) -> Units:
         return e.b.mul(e.b.add(wide, edge), blocks(e, a))
 
     def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
-        product = _Product(e.module, e.target, name, then, True, e.dtype)
+        product = _Product(e.module, e.target, name, end, True, e.dtype)
         b, N, width = e.b, a["N"], _panel_width(e)
         a |= product.space(e, _LINEAR_ROWS)
         wide, in_panel = b.udiv(N, I64(width)), blocks(e, a)
@@ -137,8 +146,8 @@ def _linear_units(name: str, then: Chain) -> Units:
     return Units(count, run, lots=False)
 
 
-def _matmul_units(name: str, then: Chain, axes: OuterAxes, turned: str) -> Units:
-    operands = ("x", "w", "y", *chains.operands(then))
+def _matmul_units(name: str, end: Epilogue, axes: OuterAxes, turned: str) -> Units:
+    operands = ("x", "w", *end.results, *end.operands)
 
     def packs(e: Emit, a: Arguments) -> Value:
         """Returns whether panels of the right operand are packed, as those of a turned one are.
@@ -166,7 +175,7 @@ def _matmul_units(name: str, then: Chain, axes: OuterAxes, turned: str) -> Units
         return e.b.mul(axes.count(e, a), e.b.mul(blocks, panels))
 
     def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
-        product = _Product(e.module, e.target, name, then, False, e.dtype, turned)
+        product = _Product(e.module, e.target, name, end, False, e.dtype, turned)
         b, zeros, space = e.b, _zeros(e, _panel_width(e)), product.space(e, _PACKED_ROWS)
         a |= {"packs": packs(e, a), "packed": e.stack(_CHUNK * _panel_width(e))}
         height, width = shape(e, a)
@@ -177,14 +186,14 @@ def _matmul_units(name: str, then: Chain, axes: OuterAxes, turned: str) -> Units
             offsets = axes.places(e, a, index, operands)
             matrix = a | {operand: e.at(a[operand], offset) for operand, offset in offsets.items()}
             row, column = b.mul(block, height), b.mul(panel, width)
-            rows, end = (e.least(b.add(start, size), whole) for start, size, whole in (
+            below, beside = (e.least(b.add(start, size), whole) for start, size, whole in (
                 (row, height, a["M"]), (column, width, a["N"])))
-            inside = e.whole(end, _panel_width(e))
+            inside = e.whole(beside, _panel_width(e))
             for start, stop_column, vectors in ((column, inside, e.target.panel),
-                                                (e.greatest(column, inside), end, 1)):
+                                                (e.greatest(column, inside), beside, 1)):
                 with e.loop(start, stop_column, vectors * e.width) as loop:
                     at = product.place(e, matrix, row, loop.index, zeros)
-                    product.rows(e, at | space, b.sub(rows, row), vectors)
+                    product.rows(e, at | space, b.sub(below, row), vectors)
 
     return Units(count, run, lots=False)
 
@@ -217,14 +226,10 @@ class _Product:
     module: Any
     target: Target
     name: str
-    chain: Chain
+    end: Epilogue
     packed: bool              # whether the right operand is packed, or rows with a stride
     dtype: str
     turned: str = ""          # the operands that are stored as their transposes
-
-    @property
-    def operands(self) -> list[str]:
-        return chains.operands(self.chain)
 
     @property
     def _prefetches(self) -> bool:
@@ -245,11 +250,12 @@ class _Product:
         b = e.b
         at = dict(a, lanes=b.sub(a["N"], column))
         at["x"] = self._left(e, a, row, 0)
-        at["y"] = e.at(a["y"], b.mul(row, a["ldy"]), column)
+        for y in self.end.results:
+            at[y] = e.at(a[y], b.mul(row, a[f"ld{y}"]), column)
         at["w"] = self._right(e, a, 0, column) if not self.packed else (
             e.at(a["w"], b.mul(column, a["K"])))
         at["start"] = e.at(start, column) if self.packed else start
-        for r, kind in zip(self.operands, chains.kinds(self.chain), strict=True):
+        for r, kind in zip(self.end.operands, self.end.kinds, strict=True):
             at[r] = e.at(a[r], b.mul(row, a[f"ld{r}"]), column if kind == "v" else 0)
         return at
 
@@ -305,9 +311,9 @@ class _Product:
         b, width = e.b, I64(_panel_width(e))
         again = b.icmp_signed(">", k, I64(0))                            # continue stored sums
         last = b.icmp_signed("==", b.add(k, depth), a["K"])
-        sums, y = e.at(a["sums"], b.mul(row, width)), e.at(a["y"], b.mul(row, a["ldy"]))
+        sums = e.at(a["sums"], b.mul(row, width))
         values = a | {
-            "depth": depth, "x": self._left(e, a, row, k), "y": y,
+            "depth": depth, "x": self._left(e, a, row, k),
             "start": b.select(again, sums, a["start"]), "lds": b.select(again, width, I64(0)),
             "sums": sums, "last": last, "rows": I64(height),
         }
@@ -315,11 +321,11 @@ class _Product:
             # Each tile prefetches its share of the next chunk, a line every UNROLL steps.
             share = b.mul(tile, b.mul(depth, I64(_line(e) // UNROLL)))
             values["ahead"] = e.at(a["w"], b.mul(depth, self._distance(e, a, vectors)), share)
-        for r in self.operands:
+        for r in (*self.end.results, *self.end.operands):
             values[r] = e.at(a[r], b.mul(row, a[f"ld{r}"]))
         function = self.tile(height, vectors)
         b.call(function, [values[argument.name] for argument in function.args])
-        if chains.is_long(self.chain):
+        if self.end.is_long:
             function = self.after(vectors)
             with b.if_then(last):
                 b.call(function, [values[argument.name] for argument in function.args])
@@ -351,7 +357,9 @@ class _Product:
         function, a = define(self.module, name, self._tile_types(), internal=True)
         e = Emit(function, self.target, self.dtype)
         mask = e.mask(a["lanes"]) if vectors == 1 else None
-        self._prefetch_result(e, a, rows, vectors)
+        if self.end.is_long or not self.packed:
+            with e.b.if_then(e.b.icmp_signed(">=", a["depth"], I64(_PREFETCHES_FROM))):
+                self._prefetch_results(e, a, rows, vectors)
         sums = self._accumulate(e, a, rows, vectors, mask)
         self._finish(e, a, sums, mask)
         e.b.ret_void()
@@ -359,10 +367,15 @@ class _Product:
 
     def _tile_types(self) -> dict[str, Any]:
         types = {"depth": I64, "x": PTR, "ldx": I64, "w": PTR, "start": PTR, "lds": I64,
-                 "sums": PTR, "last": I1, "y": PTR, "ldy": I64, "lanes": I64}
+                 "sums": PTR, "last": I1, "lanes": I64}
         types |= {"ahead": PTR} if self._prefetches else {}
         types |= {} if self.packed else {"ldw": I64}
-        for r in self.operands:
+        return types | self._end_types()
+
+    def _end_types(self) -> dict[str, Any]:
+        """The types of what the end of a tile reads and writes."""
+        types: dict[str, Any] = {}
+        for r in (*self.end.results, *self.end.operands):
             types |= {r: PTR, f"ld{r}": I64}
         return types
 
@@ -423,63 +436,69 @@ class _Product:
         for place in range(0, distance, _line(e)):
             e.prefetch(e.at(line, place + _AHEAD * distance), level=1)
 
-    def _prefetch_result(self, e: Emit, a: Arguments, rows: int, vectors: int) -> None:
-        """Emits prefetches of the tile's part of y while the sums are added up.
+    def _prefetch_results(self, e: Emit, a: Arguments, rows: int, vectors: int) -> None:
+        """Emits prefetches of what the tile is going to write, before the sums are made.
 
-        A long chain stores the sums and loads them again at once; with a result larger than the
-        caches that took 2 % of the time.
+        It comes from memory where it is a weight that is read, too; and a long chain stores the
+        sums and loads them again at once, which with a result larger than the caches took 2 %
+        longer.
         """
-        for i in range(rows):
-            for j in range(vectors):
-                place = e.at(a["y"], e.b.mul(a["ldy"], I64(i)), j * e.width)
-                e.prefetch(place, level=1, to_write=True)
-
-    def _finish(self, e: Emit, a: Arguments, sums: list[list[Value]], mask: Value | None) -> None:
-        """Emits the stores of the sums, with a chain of cheap ops where they are complete."""
-        b, rows, vectors = e.b, len(sums), len(sums[0])
-
-        def write(then: Chain, to: Value, distance: Value) -> None:
+        for y in self.end.results:
             for i in range(rows):
                 for j in range(vectors):
-                    value = self.apply(e, a, then, sums[i][j], I64(i), I64(j * e.width), mask)
-                    e.store(value, e.at(to, b.mul(distance, I64(i)), j * e.width), mask)
+                    place = e.at(a[y], e.b.mul(a[f"ld{y}"], I64(i)), j * e.width)
+                    e.prefetch(place, level=1, to_write=True)
 
-        width = I64(_panel_width(e))
-        if chains.is_long(self.chain):
-            return write((), a["sums"], width)
-        with b.if_else(a["last"]) as (complete, partial):
+    def _finish(self, e: Emit, a: Arguments, sums: list[list[Value]], mask: Value | None) -> None:
+        """Emits the stores of the sums, with an end of cheap ops where they are complete."""
+        def store() -> None:
+            for i, row in enumerate(sums):
+                for j, value in enumerate(row):
+                    e.store(value, e.at(a["sums"], i * _panel_width(e), j * e.width), mask)
+
+        if self.end.is_long:
+            return store()
+        with e.b.if_else(a["last"]) as (complete, partial):
             with complete:
-                write(self.chain, a["y"], a["ldy"])
+                for i, row in enumerate(sums):
+                    write = self._row_end(e, a, I64(i), mask)
+                    for j, value in enumerate(row):
+                        write(value, j * e.width)
             with partial:
-                write((), a["sums"], width)
+                store()
 
-    def apply(self, e: Emit, a: Arguments, then: Chain, value: Value, row: Value, column: Int,
-              mask: Value | None) -> Value:
-        """Returns one vector of the tile with the chain applied."""
-        def operand(number: int) -> Value:
-            r = self.operands[number]
-            place = e.at(a[r], e.b.mul(a[f"ld{r}"], row))
-            if chains.kinds(self.chain)[number] == "s":
-                return e.broadcast(place)
-            return e.load(e.at(place, column), mask)
-        return chains.emit(e, then, value, operand, self.dtype)
+    def _row_end(self, e: Emit, a: Arguments, row: Value, mask: Value | None
+                 ) -> Callable[[Value, Int], None]:
+        """Returns what emits the end of the sums of a row that begin at a column of the tile."""
+        end = self.end
+        at = {r: e.at(a[r], e.b.mul(a[f"ld{r}"], row)) for r in (*end.results, *end.operands)}
+        numbers = {i: e.broadcast(at[r]) for i, (r, kind) in enumerate(
+            zip(end.operands, end.kinds, strict=True)) if kind == "s"}
+
+        def write(value: Value, column: Int) -> None:
+            def operand(i: int) -> Value:
+                return numbers[i] if i in numbers else e.load(
+                    e.at(at[end.operands[i]], column), mask)
+
+            for y, result in zip(end.results, end.emit(e, value, operand), strict=True):
+                e.store(result, e.at(at[y], column), mask)
+
+        return write
 
     def after(self, vectors: int) -> Any:
-        """Returns the function that applies the chain to a stored tile."""
+        """Returns the function that ends a tile whose sums were stored."""
         name = f"{self.name}_after_{vectors}"
         if name in self.module.globals:
             return self.module.globals[name]
-        types = {"sums": PTR, "y": PTR, "ldy": I64, "rows": I64, "lanes": I64}
-        for r in self.operands:
-            types |= {r: PTR, f"ld{r}": I64}
+        types = {"sums": PTR, "rows": I64, "lanes": I64} | self._end_types()
         function, a = define(self.module, name, types, internal=True)
         e = Emit(function, self.target, self.dtype)
         mask = e.mask(a["lanes"]) if vectors == 1 else None
-        with e.loop(0, a["rows"]) as row, e.loop(0, vectors * e.width, e.width) as column:
-            total = e.load(e.at(a["sums"], e.b.mul(row.index, I64(_panel_width(e))), column.index),
-                           mask)
-            value = self.apply(e, a, self.chain, total, row.index, column.index, mask)
-            e.store(value, e.at(a["y"], e.b.mul(row.index, a["ldy"]), column.index), mask)
+        with e.loop(0, a["rows"]) as row:
+            write = self._row_end(e, a, row.index, mask)
+            total = e.at(a["sums"], e.b.mul(row.index, I64(_panel_width(e))))
+            with e.loop(0, vectors * e.width, e.width) as column:
+                write(e.load(e.at(total, column.index), mask), column.index)
         e.b.ret_void()
         return function
 
