@@ -36,8 +36,6 @@ REASONS = {
     "tensorboard": "logs of training",
     "distributed nn.parallel DataParallel SyncBatchNorm cuda.comm cuda.nccl accelerator futures "
     "multiprocessing": "several devices or processes",
-    "SparseAdam": "sparse arrays",
-    "Muon": "arithmetic in bfloat16",
     "optim.": "steps of lists of arrays: the optimizers' classes are there",
     "autograd.profiler kineto Profiler": "profiling: a compiled model has profile(x)",
     "register_backward_hook": "torch's own older form: register_full_backward_hook is there",

@@ -44,7 +44,8 @@ class Traced(NamedTuple):
     """A graph whose inputs and outputs are arrays, and how these were nested in the model's.
 
     kept: the parameters of the graph, buffers of the model, whose new values are the last outputs.
-    draws: whether the last input is the seed of random numbers. Only the graph of a training step
+    draws: whether the last input is the seed of random numbers. sparse: for each lookup whose
+    gradient is to have the rows alone that are met, the table. Only the graph of a training step
     has these.
     """
 
@@ -52,6 +53,7 @@ class Traced(NamedTuple):
     nesting: Nesting
     kept: tuple[Value, ...] = ()
     draws: bool = False
+    sparse: tuple[Value, ...] = ()
 
 
 def trace(model: Module, /, *inputs: Any, **keywords: Any) -> Graph:
@@ -137,7 +139,7 @@ def _recorded(model: Module, given: Inputs, leaves: Sequence[Any], positional: i
     verify(graph, built=True)
     return Traced(graph, Nesting(given, structure),
                   tuple(recorder.parameters[path] for path in recorder.kept),
-                  recorder.seed is not None)
+                  recorder.seed is not None, tuple(recorder.sparse))
 
 
 def _check_modes(model: Module) -> None:
@@ -283,6 +285,7 @@ class _Recorder(Recorder, Run):
         self.kept: dict[str, Value] = {}         # what a buffer holds after a run, by its path
         self.seed: Value | None = None
         self.streams = 0
+        self.sparse: list[Value] = []
         self.paths = _paths_of(model)
         self.draws: Draws | None = None
 
@@ -330,6 +333,10 @@ class _Recorder(Recorder, Run):
         """Makes `new` what a buffer of the model holds after each run."""
         self.value(owned)                        # declared, as what it holds before
         self.kept[self.paths[id(bare(owned))]] = self.value(new)
+
+    def note_sparse(self, table: Payload) -> None:
+        """Is told that the gradient of a table is to have the rows alone that are looked up now."""
+        self.sparse.append(self.value(table))
 
     def uniform(self, type_: TensorType) -> Payload:
         """Returns random numbers; each call is another stream of the one seed."""

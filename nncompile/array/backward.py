@@ -20,7 +20,16 @@ from ir.types import same
 from nncompile.array.core import Core, as_array
 from nncompile.array.dispatch import current
 from nncompile.array.gradients import grad_enabled
-from nncompile.array.tape import Leaf, Outputs, Payload, Tracked, Version, bare, check_version
+from nncompile.array.tape import (
+    Leaf,
+    Outputs,
+    Payload,
+    Sparse,
+    Tracked,
+    Version,
+    bare,
+    check_version,
+)
 from nncompile.errors import GradientError
 
 _TWICE = ("Trying to backward through the graph a second time (or directly access saved tensors "
@@ -96,7 +105,7 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
     results: list[Any] = []
     for array, origin in zip(wanted, chosen, strict=True):
         if origin in found:
-            results.append(Core._array(found[origin]))
+            results.append(_as_gradient(found[origin]))
         elif materialize_grads:
             results.append(Core._array(np.zeros_like(bare(array._payload))))
         elif allow_unused:
@@ -240,12 +249,19 @@ def _leading_to(roots: Iterable[Tracked], chosen: Sequence[Tracked] | None) -> s
     return wanted
 
 
+def _as_gradient(payload: Any) -> Any:
+    """Returns a gradient, as the walk has it, as an Array."""
+    return payload if isinstance(payload, Sparse) else Core._array(payload)
+
+
 def _after_hooks(step: Tracked, gradient: Any) -> Any:
     """Returns the gradient that the hooks of an array make of it."""
     hooks = (step.array._hooks or {}) if isinstance(step, Leaf) else step.hooks
     for hook in list(hooks.values()):
-        changed = hook(Core._array(gradient))
-        if changed is not None:
+        changed = hook(_as_gradient(gradient))
+        if isinstance(changed, Sparse):
+            gradient = changed
+        elif changed is not None:
             gradient = as_array("what a hook returns", changed)._as_operand()
     return gradient
 
@@ -255,7 +271,10 @@ def _accumulate(step: Tracked, gradient: Any, do: _Evaluation) -> None:
     array = step.array if isinstance(step, Leaf) else step.retained_by and step.retained_by()
     if array is None:
         return
-    if array.grad is None:
+    if isinstance(gradient, Sparse) or getattr(array.grad, "is_sparse", False):
+        array.grad = _as_gradient(gradient if array.grad is None else do.sum(
+            array.grad if array.grad.is_sparse else bare(array.grad._payload), gradient))
+    elif array.grad is None:
         array.grad = Core._array(gradient if do.create else bare(gradient).copy())
     elif do.create:
         array.grad = Core._array(do.sum(array.grad._as_operand(), gradient))
@@ -295,6 +314,10 @@ class _Evaluation:
         """Returns the sum of two gradients."""
         if isinstance(left, dict):               # of outputs of one call, by number
             return left | right
+        if isinstance(left, Sparse) and isinstance(right, Sparse):
+            return left.plus(right)
+        left, right = (bare(g._payload) if isinstance(g, Sparse) else g
+                       for g in (left, right))
         return self("add", left, right)
 
     def has_read(self, step: Tracked) -> bool:

@@ -158,6 +158,9 @@ class Dispatcher:
         """
         raise NotImplementedError
 
+    def note_sparse(self, table: Payload) -> None:
+        """Is told that the gradient of a table is to have the rows alone that are looked up now."""
+
     def keep(self, owned: Payload, new: Payload) -> None:
         """Makes `new` what an array of the model holds after each run of the graph.
 

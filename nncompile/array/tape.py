@@ -130,6 +130,16 @@ class Output(Tracked):
         return f"{self.name}Backward"
 
 
+class Sparse:
+    """The gradient of a table of which some rows alone are known: a SparseArray."""
+
+    _payload: Any
+
+    def plus(self, other: Any) -> Any:
+        """Returns the sum of two such gradients as one."""
+        raise NotImplementedError
+
+
 def bare(payload: Any) -> Any:
     """Returns the numbers of a payload that is tracked, and any other payload as it is."""
     return payload.numbers if isinstance(payload, Tracked) else payload

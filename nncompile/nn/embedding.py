@@ -56,7 +56,8 @@ class Embedding(_Table):
 
     weight [num_embeddings, embedding_dim] starts normal with variance 1, the row padding_idx as 0.
     max_norm: rows whose norm_type-norm is above it are scaled down to it; unlike torch's, the table
-    itself stays. scale_grad_by_freq and sparse concern gradients alone.
+    itself stays. scale_grad_by_freq: the gradient of a row is divided by how often it is looked up.
+    sparse: the gradient has the rows alone that are looked up, which some optimizers take.
     Raises Error for an index out of range.
     """
 

@@ -10,16 +10,18 @@ from nncompile.optim.adamax import Adamax
 from nncompile.optim.adamw import AdamW
 from nncompile.optim.asgd import ASGD
 from nncompile.optim.lbfgs import LBFGS
+from nncompile.optim.muon import Muon
 from nncompile.optim.nadam import NAdam
 from nncompile.optim.optimizer import Optimizer
 from nncompile.optim.radam import RAdam
 from nncompile.optim.rmsprop import RMSprop
 from nncompile.optim.rprop import Rprop
 from nncompile.optim.sgd import SGD
+from nncompile.optim.sparse_adam import SparseAdam
 from nncompile.placeholders import getter
 
 __all__ = ["ASGD", "LBFGS", "SGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax",
-           "NAdam", "Optimizer", "RAdam", "RMSprop", "Rprop"]
+           "Muon", "NAdam", "Optimizer", "RAdam", "RMSprop", "Rprop", "SparseAdam"]
 
 
 if not TYPE_CHECKING:                            # for mypy a missing name stays an error

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from nncompile.array import Array
+from nncompile.errors import InputError
 from nncompile.optim.optimizer import Params, check_options, scalar
 from nncompile.optim.rule import (
     Numbers,
@@ -74,6 +75,13 @@ class Adagrad(Rule):
         g = decayed(ascending(g, on), p, n, on)
         total = state["sum"] + g * g
         return p - n["lr"] * g / (total.sqrt() + n["eps"]), {"sum": total}
+
+    def takes_rows(self, on: Switches) -> bool:
+        """Returns True; with decay see Rule."""
+        if on["weight_decay"]:
+            raise InputError("weight_decay option is not compatible with sparse gradients: leave "
+                             "it out, or sparse=True")
+        return True
 
 
 if not TYPE_CHECKING:                            # for mypy a missing name stays an error

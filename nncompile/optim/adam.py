@@ -72,6 +72,11 @@ class Adam(Rule):
         root = largest.sqrt() / n["correction2"] + n["eps"]
         return p - n["step_size"] * mean / root, new
 
+    def takes_rows(self, on: Switches) -> bool:
+        """Raises InputError: the averages of all rows decay."""
+        raise InputError(f"{type(self).__name__} does not support sparse gradients, please "
+                         "consider SparseAdam instead")
+
 
 def moment_conditions(eps: float, betas: tuple[float, float], weight_decay: float
                       ) -> list[tuple[bool, str]]:

@@ -21,10 +21,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ir import NDArray
 from ir.float_mode import StandardFloats
 from nncompile.array import Array
 from nncompile.array.elementwise import where
 from nncompile.array.gradients import enable_grad, no_grad
+from nncompile.array.sparse import SparseArray
+from nncompile.array.tape import bare
+from nncompile.errors import InputError
 from nncompile.optim.optimizer import Optimizer
 
 State = dict[str, Any]
@@ -38,6 +42,7 @@ class Rule(Optimizer):
 
     counters: ClassVar[tuple[str, ...]] = ("step",)      # the states that are numbers
     switched: ClassVar[tuple[str, ...]] = ()             # the options that `on` has
+    compiles: ClassVar[bool] = True              # whether a compiled step can have it
     elementwise: ClassVar[bool] = False          # whether `update` is, and slots have p's shape
 
     def switches(self, group: Mapping[str, Any]) -> dict[str, bool]:
@@ -78,8 +83,43 @@ class Rule(Optimizer):
             for group in self.param_groups:
                 on = self.switches(group)
                 for n, members in self._alike(group):
-                    self._step_of(members, n, group, on)
+                    gradient = members[0].grad
+                    if isinstance(gradient, SparseArray) and self.takes_rows(on):
+                        self._step_of_rows(members[0], gradient, n, group, on)
+                    else:
+                        self.check_dense()
+                        self._step_of(members, n, group, on)
         return loss
+
+    def takes_rows(self, on: Switches) -> bool:
+        """Returns whether a step of a sparse gradient changes the rows alone that it has.
+
+        Raises InputError where torch refuses such gradients: the step would change all rows.
+        """
+        raise InputError(f"{type(self).__name__} does not support sparse gradients: leave "
+                         "sparse=True out, or use SGD, Adagrad or SparseAdam")
+
+    def check_dense(self) -> None:
+        """Raises InputError where gradients have to be sparse."""
+
+    def _step_of_rows(self, p: Array, gradient: SparseArray, n: Mapping[str, float],
+                      group: Mapping[str, Any], on: Switches) -> None:
+        """Makes the step of the rows of a parameter that its gradient has, and of no others."""
+        state = self.state.get(p, {})
+        slots = {name: self.initial(name, group, p) if state.get(name) is None else state[name]
+                 for name in self.slots(on, p)}
+        ids, rows = gradient.rows()
+        whole = {"": _writable(p), **{name: _writable(array) for name, array in slots.items()}}
+        before = {name: Array(numbers[ids]) for name, numbers in whole.items()}
+        with StandardFloats():
+            new, after = self.update(before.pop(""), Array(rows), before, n, on)
+        for name, array in {"": new, **after}.items():
+            whole[name][ids] = array.numpy()
+        for array in (p, *slots.values()):
+            array._storage.version += 1          # what a backward reads is another value now
+        kept = {**{name: counter(state, name, n[name]) for name in self.counters}, **slots}
+        if kept:
+            self.state[p].update(kept)
 
     def _alike(self, group: Mapping[str, Any]) -> list[tuple[dict[str, float], list[Any]]]:
         """Returns the parameters that have a gradient, with the numbers of their step.
@@ -94,7 +134,7 @@ class Rule(Optimizer):
             state = self.state.get(p, {})
             n = self.numbers(group, state)
             dtype = p.dtype
-            together = self.elementwise and p.numel() <= _SMALL and all(
+            together = not p.grad.is_sparse and self.elementwise and p.numel() <= _SMALL and all(
                 array.dtype == dtype and array.shape == p.shape
                 for name, array in (("", p.grad), *state.items())
                 if name not in self.counters and isinstance(array, Array))
@@ -119,6 +159,15 @@ class Rule(Optimizer):
                      **{name: parts[i] for name, parts in changed.items()}}
             if state:
                 self.state[p].update(state)
+
+
+def _writable(array: Array) -> NDArray:
+    """Returns an array's numbers, which can be written where they are."""
+    numbers: NDArray = bare(array._payload)
+    if not array._in_memory or not numbers.flags.writeable:
+        array._in_memory = True
+        array._payload = numbers = numbers.copy()
+    return numbers
 
 
 class _Row:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from nncompile.array import Array
+from nncompile.errors import InputError
 from nncompile.optim.optimizer import Params, check_options, scalar
 from nncompile.optim.rule import Numbers, Rule, State, Switches, ascending, decayed
 from nncompile.placeholders import getter
@@ -59,6 +60,13 @@ class SGD(Rule):
         average = state["momentum_buffer"] * n["keep"] + n["take"] * g
         g = g + n["momentum"] * average if on["nesterov"] else average
         return p - n["lr"] * g, {"momentum_buffer": average}
+
+    def takes_rows(self, on: Switches) -> bool:
+        """Returns whether there is no momentum, which moves all rows; with decay see Rule."""
+        if on["weight_decay"]:
+            raise InputError("SGD with weight_decay does not support sparse gradients: leave it "
+                             "out, or sparse=True")
+        return not on["momentum"]
 
 
 if not TYPE_CHECKING:                            # for mypy a missing name stays an error

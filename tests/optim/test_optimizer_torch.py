@@ -260,9 +260,3 @@ def test_a_state_dict_of_an_older_version_lacks_options() -> None:
     p.grad = nncompile.ones(2)
     made.step()
     assert made.state[p]["step"].item() == 4 and made.state[p]["exp_avg"].dtype == np.float32
-
-
-def test_what_is_not_here_says_so() -> None:
-    for name in ("SparseAdam", "Muon"):
-        with pytest.raises(AttributeError, match=r"not in nncompile"):
-            getattr(optim, name)([parameter(2, 2)]).step()

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from ir import DimExpr, Error, same
 from nncompile.array import Array, apply, as_array
 from nncompile.array.core import Core, in_graph
 from nncompile.array.dispatch import current
+from nncompile.array.gradients import grad_enabled
+from nncompile.array.sparse import SparseArray
+from nncompile.array.tape import Leaf, Output, Outputs, bare
 from nncompile.errors import InputError
 from nncompile.nn.calls import from_outside
 
@@ -19,18 +25,65 @@ def embedding(input: Any, weight: Any, padding_idx: int | None = None,
     """Looks up rows of weight [V, D]: int32 or int64 indices [...] give [..., D].
 
     max_norm: rows whose norm_type-norm is above it are scaled down to it; unlike torch's, the table
-    itself stays. padding_idx, scale_grad_by_freq and sparse concern gradients alone.
+    itself stays. padding_idx: a row without a gradient. scale_grad_by_freq: the gradient of a row
+    is divided by how often it is looked up. sparse: it has the rows alone that are looked up.
     Raises Error for an index outside 0..V-1, a negative one too, and InputError for such a
     padding_idx.
     """
     ids, table = as_array("embedding", input), as_array("embedding", weight)
     if padding_idx is not None and table.ndim:
         check_padding(padding_idx, table.size(0))
-    rows = apply("embedding", ids, _renormed(table, max_norm, norm_type))
-    if padding_idx is None or not (rows.requires_grad or current.get().records):
+    if sparse and scale_grad_by_freq:
+        raise InputError("embedding_backward: scale_grad_by_freq not supported with sparse "
+                         "gradients: leave one of the two out")
+    padding = None
+    if padding_idx is not None:
+        padding = padding_idx + table.shape[0] if padding_idx < 0 else padding_idx
+    scaled = _renormed(table, max_norm, norm_type)
+    if sparse and current.get().differentiates:
+        current.get().note_sparse(scaled._as_operand())
+    if sparse and isinstance(leaf := scaled._as_operand(), Leaf):
+        rows = _sparsely(ids, leaf, padding)
+    else:
+        rows = apply("embedding", ids, scaled)
+    if not (rows.requires_grad or current.get().records):
         return rows
-    number = padding_idx + table.shape[0] if padding_idx < 0 else padding_idx
-    return rows.detach().where(ids.eq(number).unsqueeze(-1), rows)
+    if scale_grad_by_freq:
+        rows = rows.detach().add(rows.sub(rows.detach()).div(_frequencies(ids, table)))
+    if padding is None:
+        return rows
+    return rows.detach().where(ids.eq(padding).unsqueeze(-1), rows)
+
+
+def _frequencies(ids: Array, table: Array) -> Array:
+    """Returns how often each of the indices is there: [..., 1]."""
+    flat = ids.reshape(-1)
+    ones = flat.mul(0).add(1)._cast(table.type.dtype)
+    zeros = table.detach().select(1, 0).mul(0)
+    counts = zeros.scatter_add(0, flat._cast("i64"), ones)
+    return counts.index_select(0, flat).reshape(*ids.shape, 1)
+
+
+def _sparsely(ids: Array, leaf: Leaf, padding: int | None) -> Array:
+    """Returns the rows of a table, whose gradient has the rows that were met and no others."""
+    numbers = ids.numpy()
+    found = apply("embedding", ids, Array(leaf.numbers))
+
+    def back(gradients: Mapping[int, Any]) -> list[Any]:
+        given, shape = gradients[0], leaf.numbers.shape
+        if grad_enabled.get():                   # a gradient of which another one is taken
+            zeros = Array(np.zeros(shape, leaf.numbers.dtype))
+            wide = ids.reshape(-1, 1).expand(-1, shape[1])
+            return [zeros.scatter_add(0, wide, Array(given).reshape(-1, shape[1]))._as_operand()]
+        met, rows = numbers.reshape(-1), bare(given).reshape(-1, shape[1])
+        kept = slice(None) if padding is None else met != padding
+        return [SparseArray(met[kept].astype(np.int64), np.array(rows[kept]), shape)]
+
+    step = Outputs("Embedding", (leaf,), back, np.zeros(()))  # type: ignore[arg-type]
+    payload = Output(bare(found._payload), step, 0)
+    made = Array(payload)
+    payload.version = made._storage, 0
+    return made
 
 
 @from_outside
