@@ -12,7 +12,6 @@ from nncompile.array import Array, apply, as_array
 from nncompile.array.core import Core, in_graph
 from nncompile.array.dispatch import current
 from nncompile.array.gradients import grad_enabled
-from nncompile.array.sparse import SparseArray
 from nncompile.array.tape import Leaf, Output, Outputs, bare
 from nncompile.errors import InputError
 from nncompile.nn.calls import from_outside
@@ -66,6 +65,8 @@ def _frequencies(ids: Array, table: Array) -> Array:
 
 def _sparsely(ids: Array, leaf: Leaf, padding: int | None) -> Array:
     """Returns the rows of a table, whose gradient has the rows that were met and no others."""
+    from nncompile.array.sparse import SparseArray  # which few tables need
+
     numbers = ids.numpy()
     found = apply("embedding", ids, Array(leaf.numbers))
 
