@@ -15,17 +15,12 @@ from pathlib import Path
 from statistics import geometric_mean
 from typing import Any
 
-import numpy as np
-
 from benchmarks.results import ROOT, libraries
-from benchmarks.train.contenders import CONTENDERS, OURS, Contender
+from benchmarks.train.contenders import CONTENDERS, NetPlan
 from benchmarks.train.nets import NETS
-from nncompile.bench.clock import Clock
-from nncompile.bench.machine import busy_since_now, describe
-from nncompile.bench.measure import PARK
+from nncompile.bench.machine import describe
+from nncompile.bench.training import OURS, STEPS, measure_steps, ratio_of
 
-_STEPS = 5                    # steps before the weights are compared
-_LOSS, _WEIGHTS = 2e-4, 2e-3  # the most that losses differ, and the share of weights that may
 _RESULTS = ROOT / "benchmarks/results/train.json"
 _PAGE = ROOT / "docs/training_benchmarks.md"
 
@@ -63,7 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             for batch in NETS[net].batches:
                 for optimizer in args.optimizers:
                     for threads in args.threads:
-                        row = _measure(net, batch, optimizer, threads, args)
+                        row = measure_steps(NetPlan(net), batch, optimizer, threads, args.peers,
+                                            args.rounds, args.seconds)
+                        row |= {"machine": describe(), "libraries": libraries()}
                         key = f"{net} {batch} {optimizer} {threads}"
                         rows[key] = row
                         print(_line(key, row), flush=True)
@@ -73,68 +70,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _measure(net: str, batch: int, optimizer: str, threads: int, args: Any) -> dict[str, Any]:
-    """A row: of each contender the least seconds of a step, or why it has none."""
-    names = [OURS, *args.peers]
-    contenders = {name: Contender(name, net, batch, optimizer, threads) for name in names}
-    row: dict[str, Any] = {"seconds": {}, "notes": {}, "machine": describe(),
-                           "libraries": libraries()}
-    try:
-        expected = contenders[OURS].first(_STEPS)
-        begin = NETS[net].weights([w.shape for w in expected[1]])
-        timed = {}
-        for name, contender in contenders.items():
-            try:
-                found = contender.first(_STEPS) if name != OURS else expected
-                if not _same(found, expected, begin):
-                    row["notes"][name] = "differs"
-                    continue
-            except RuntimeError as error:
-                row["notes"][name] = str(error)
-                continue
-            timed[name, 0] = contender.time
-        park = PARK if threads > 1 else PARK / 50
-        busy = busy_since_now([c.pid for c in contenders.values()])
-        laps = Clock(args.rounds, args.seconds, park).interleaved(timed)
-        row["others"] = round(busy(), 2)
-        row["seconds"] = {name: min(lap.cpu if threads == 1 else lap.seconds for lap in found)
-                          for (name, _), found in laps.items()}
-    finally:
-        for contender in contenders.values():
-            contender.close()
-    return row
-
-
-def _same(found: Any, expected: Any, begin: Any) -> bool:
-    """Whether losses agree, and weights by how much they have changed."""
-    for a, b in zip(found[0], expected[0], strict=True):
-        if not abs(a - b) <= _LOSS * max(1.0, abs(b)):
-            return False
-    for a, b, start in zip(found[1], expected[1], begin, strict=True):
-        change = np.abs(b - start).max()
-        wrong = np.abs(a - b) > 0.05 * change + 1e-7
-        if wrong.mean() > _WEIGHTS:              # Adam turns the sign of a gradient of about 0
-            return False
-    return True
-
-
 def _line(key: str, row: dict[str, Any]) -> str:
     seconds = row["seconds"]
     cells = [f"{name} {s * 1e6:.1f}" for name, s in seconds.items()]
     cells += [f"{name}: {note}" for name, note in row["notes"].items()]
-    return f"{key:<26} {_ratio(row) or 0:5.2f}x  " + ", ".join(cells)
-
-
-def _ratio(row: dict[str, Any]) -> float | None:
-    """The time of the best peer, divided by ours."""
-    peers = [s for name, s in row["seconds"].items() if name != OURS]
-    return min(peers) / row["seconds"][OURS] if peers and OURS in row["seconds"] else None
+    return f"{key:<26} {ratio_of(row) or 0:5.2f}x  " + ", ".join(cells)
 
 
 def _page(rows: dict[str, Any]) -> str:
     """The page of all rows."""
-    lines = [_INTRODUCTION.format(steps=_STEPS)]
-    found = [row for row in rows.values() if _ratio(row)]
+    lines = [_INTRODUCTION.format(steps=STEPS)]
+    found = [row for row in rows.values() if ratio_of(row)]
     for where in dict.fromkeys(f"{row['machine']}. " + ", ".join(
             f"{k} {v}" for k, v in row["libraries"].items()) for row in found):
         lines.append(f"Measured on: {where}.\n")
@@ -146,12 +92,12 @@ def _page(rows: dict[str, Any]) -> str:
         net, batch, optimizer, threads = key.split()
         cells = [f"{row['seconds'][n] * 1e6:,.1f}" if n in row["seconds"]
                  else "differs" if row["notes"].get(n) == "differs" else "" for n in names]
-        ratio = _ratio(row)
+        ratio = ratio_of(row)
         lines.append(f"| {NETS[net].about} | {batch} | {optimizer} | {threads} | "
                      + " | ".join(cells)
                      + f" | {ratio:.2f} | {row.get('others', '')} |" if ratio else "")
     if found:
-        ratios = [_ratio(row) or 1.0 for row in found]
+        ratios = [ratio_of(row) or 1.0 for row in found]
         lines.append(f"\nGeometric mean: {geometric_mean(ratios):.2f} times; least "
                      f"{min(ratios):.2f}, most {max(ratios):.2f}.")
     return "\n".join(line for line in lines if line) + "\n"

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from ir import Error, Graph, Value
+from ir import Error, Graph, Node, Value
 from ir.composites import plain_nodes
 from ir.ops import at_sizes
-from ir.types import NDArray, bind_sizes
+from ir.types import DTYPES, NDArray, bind_sizes
 from nncompile.bench.onnx_model import onnx_model
 from nncompile.counterparts import Language, expression, literal
 
@@ -145,7 +145,8 @@ def write_python(graph: Graph, sizes: Mapping[str, int], language: Language,
     last = {o: n for n in nodes for o in (*n.inputs, n.result) if isinstance(o, Value)}
     lines = [f"def run({', '.join(inputs)}):"]
     for node in nodes:
-        operands = [names[o] if isinstance(o, Value) else literal(o) for o in node.inputs]
+        operands = [names[o] if isinstance(o, Value) else literal(_of_integers(node, o))
+                    for o in node.inputs]
         attrs = {k: at_sizes(v, sizes) for k, v in node.attrs.items()}
         lines.append(f"{names[node.result]} = {expression(node.op, language, operands, attrs)}")
         dead = [names[v] for v, user in last.items()
@@ -153,6 +154,13 @@ def write_python(graph: Graph, sizes: Mapping[str, int], language: Language,
         lines += [f"del {', '.join(dead)}"] if dead else []
     lines.append(f"return [{', '.join(names[v] for v in graph.outputs)}]")
     return "\n    ".join(lines) + "\n"
+
+
+def _of_integers(node: Node, number: float) -> float:
+    """Returns a number as an int where it stands among integers, which a float would widen."""
+    kinds = {DTYPES[o.type.dtype].kind for o in node.inputs if isinstance(o, Value)} - {"b"}
+    whole = bool(kinds) and kinds <= {"i", "u"} and float(number).is_integer()
+    return int(number) if whole else number
 
 
 def load_python(source: str, names: Mapping[str, Any], data: Sequence[Any]) -> Callable[..., Any]:

@@ -37,6 +37,11 @@ _FORMATS = (".json", ".csv", ".html")
 def _bench(given: Given) -> int:
     from nncompile.bench import DEVICE_PEERS, record, table, verdict
 
+    if given.train is not None:
+        from nncompile.cli.bench_train import bench_train
+        return bench_train(given)
+    if given.loss is not None:
+        raise InputError("--loss has no meaning without --train")
     files = _output_files(given)
     limits = [verdict.Limit.of(text) for text in given.limits]
     before = record.load(given.compare) if given.compare is not None else None
@@ -219,6 +224,11 @@ COMMAND = Command(
                "done in --p99-ms; find-peak: the highest such rate; cold: a fresh process, with "
                "the cache empty and warm. Without it: latency", metavar="NAME", default="latency",
                choices=("latency", "throughput", "server", "find-peak", "cold")),
+        Option("--train", "time a training step with this optimizer of nncompile.optim, beside "
+               "torch, torch.compile and jax; losses and weights are compared first",
+               metavar="OPTIMIZER"),
+        Option("--loss", "of --train: one of nncompile.nn, whose target is the last --input; "
+               "without it, forward returns the loss", metavar="NAME"),
         Option("--target", "cpu; others: on a device, by its own events, with arrays that are "
                "there and with copies", metavar="TARGET", choices=tuple(TARGETS), default="cpu"),
         Option("--batch", "batch sizes: 1,64,1024, or that of the data; on a device 1,64,4096",
@@ -263,6 +273,8 @@ COMMAND = Command(
         "nncompile bench model.py:net --batch 1,64,1024 --threads 1,2",
         f"nncompile bench model.py:net --target {[*TARGETS][-1]} --vs torch,torch.compile",
         "nncompile bench model.py:net --input data/ --save now.json --save now.html",
+        'nncompile bench model.py:net --train Adam --loss CrossEntropyLoss '
+        '--input "f32[B, 64]" --input "i64[B]"',
         "nncompile bench model.py:net --scenario server --qps 500 --p99-ms 10",
         "nncompile bench model.py:net --scenario cold --vs torch,onnxruntime",
         "nncompile bench model.py:net --vs none --compare old.json --fail-if-slower 5%",
