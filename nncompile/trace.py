@@ -338,6 +338,29 @@ class _Recorder(Recorder, Run):
         """Is told that the gradient of a table is to have the rows alone that are looked up now."""
         self.sparse.append(self.value(table))
 
+    def trains(self, payloads: Iterable[Payload]) -> bool:
+        """Returns whether one of these depends on a parameter that requires a gradient."""
+        wanted = {id(bare(p._payload)) for p in self.model.parameters() if p.requires_grad}
+        trained = {value for path, value in self.parameters.items()
+                   if any(self.paths.get(each) == path for each in wanted)}
+        made = {node.result: node for node in self.builder.nodes}
+        rest, seen = list(payloads), set[Value]()
+        while rest:
+            payload = rest.pop()
+            if not isinstance(payload, Value):
+                if id(bare(payload)) in wanted:
+                    return True
+                continue
+            if payload in trained:
+                return True
+            if payload in seen or payload in self.unwatched:
+                continue
+            seen.add(payload)
+            node = made.get(payload)
+            if node is not None and node.op != "detach":
+                rest += [o for o in node.inputs if isinstance(o, Value)]
+        return False
+
     def uniform(self, type_: TensorType) -> Payload:
         """Returns random numbers; each call is another stream of the one seed."""
         if self.seed is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextvars import ContextVar
 from functools import lru_cache
 from itertools import count
@@ -155,6 +155,13 @@ class Dispatcher:
         """Returns random numbers on [0, 1) of this type, drawn anew in each run of the graph.
 
         Only what `differentiates` has it: other graphs are the same in every call.
+        """
+        raise NotImplementedError
+
+    def trains(self, payloads: Iterable[Payload]) -> bool:
+        """Returns whether a gradient is wanted by something that one of these depends on.
+
+        Only what `differentiates` has it.
         """
         raise NotImplementedError
 

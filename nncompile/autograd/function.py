@@ -102,12 +102,13 @@ class Function(FunctionCtx):
             raise Error(f"{cls.__name__} has no static method `forward`")
         ctx = cls()
         ctx.needs_input_grad = tuple(isinstance(a, Array) and a.requires_grad for a in args)
-        if current.get().differentiates and grad_enabled.get():
+        payloads = [a._as_operand() if isinstance(a, Array) else None for a in args]
+        if current.get().differentiates and grad_enabled.get() and current.get().trains(
+                p for p in payloads if p is not None):
             raise Error(f"{cls.__name__} has a backward of its own, which a compiled step cannot "
                         "call: train it with loss.backward(), or write its forward in ops whose "
                         "gradients are known")
         tracks = grad_enabled.get() and not current.get().records and any(ctx.needs_input_grad)
-        payloads = [a._as_operand() if isinstance(a, Array) else None for a in args]
         with no_grad():
             if cls.setup_context is None:
                 output = cls.forward(ctx, *args, **kwargs)

@@ -103,3 +103,55 @@ def test_variable():
             return nncompile.autograd.Variable(x, volatile=True) * 2
 
     assert [n.op for n in nncompile.trace(Model(), "f32[B]").nodes] == ["detach", "mul"]
+
+
+class Squared(nncompile.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x * x
+
+    @staticmethod
+    def backward(ctx, grad):
+        raise AssertionError("nobody asks for this gradient")
+
+
+class Features(nn.Module):
+    """A function of one's own on the input, on a frozen weight, or on what is trained."""
+
+    def __init__(self, of):
+        super().__init__()
+        self.frozen, self.last, self.of = nn.Linear(3, 3), nn.Linear(3, 2), of
+        self.frozen.requires_grad_(False)
+
+    def forward(self, x):
+        if self.of == "output":
+            return Squared.apply(self.last(x))
+        if self.of == "weight":
+            return x @ Squared.apply(self.last.weight).T
+        x = self.frozen(x) if self.of == "frozen" else x
+        x = self.last(x).detach() @ self.last.weight if self.of == "detached" else x
+        return self.last(Squared.apply(x) if self.of != "detached" else Squared.apply(x.detach()))
+
+
+@pytest.mark.parametrize("of", ["input", "frozen", "detached", "output", "weight"])
+def test_a_compiled_step_has_the_forward_of_a_function_whose_backward_is_not_needed(of):
+    x = np.random.default_rng(0).standard_normal((5, 3)).astype("f4")
+    y = np.ones((5, 2), "f4")
+    results = []
+    for compiled in (False, True):
+        nncompile.manual_seed(0)
+        model = Features(of)
+        optimizer = nncompile.optim.SGD(model.parameters(), lr=0.1)
+        if compiled and of in ("output", "weight"):
+            with pytest.raises(nncompile.Error, match="Squared has a backward of its own"):
+                nncompile.compile(model, x, y, loss=nn.MSELoss(), optimizer=optimizer)
+            return
+        if compiled:
+            step = nncompile.compile(model, x, y, loss=nn.MSELoss(), optimizer=optimizer)
+            step(x, y)
+        elif of not in ("output", "weight"):
+            out = model(nncompile.from_numpy(x))
+            nn.functional.mse_loss(out, nncompile.from_numpy(y)).backward()
+            optimizer.step()
+        results.append(model.last.weight.detach().numpy().copy())
+    np.testing.assert_allclose(*results, 1e-5)
