@@ -326,3 +326,36 @@ def test_muon_in_a_compiled_step_is_the_eager_one() -> None:
             optimizer.step()
         results.append(model.weight.detach().numpy().copy())
     np.testing.assert_allclose(*results, 1e-4, 1e-5)
+
+
+@pytest.mark.parametrize("padding", [None, 3])
+@pytest.mark.parametrize("mode", ["sum", "mean"])
+@pytest.mark.parametrize("options", [{"sparse": True}, {"scale_grad_by_freq": True}], ids=str)
+def test_gradients_of_bags(options: dict[str, Any], mode: str, padding: int | None) -> None:
+    found: list[list[Any]] = []
+    for lib in LIBRARIES:
+        given = options if lib is nncompile or "sparse" in options else {}
+        bag = lib.nn.EmbeddingBag(9, 2, mode=mode, padding_idx=padding, **given).double()
+        with lib.no_grad():
+            bag.weight.copy_(lib.from_numpy(TABLE[:9, :2].copy()))
+        ids, offsets = lib.tensor([1, 3, 1, 0, 3, 8, 1]), lib.tensor([0, 2, 2, 5])
+        out = bag(ids, offsets)
+        (out * lib.arange(8.0).reshape(4, 2)).sum().backward()
+        g = bag.weight.grad
+        found.append([out.detach().numpy(), g.is_sparse,
+                      (g.to_dense() if g.is_sparse else g).numpy()])
+    np.testing.assert_allclose(found[0][0], found[1][0], 1e-12)
+    assert found[0][1] == found[1][1]
+    counts = np.ones(9)
+    if "sparse" not in options:                  # torch 2.13 takes the counts of other rows
+        counts = np.maximum(np.bincount([1, 3, 1, 0, 3, 8, 1], minlength=9), 1)
+    np.testing.assert_allclose(found[0][2], found[1][2] / counts[:, None], 1e-12)
+
+
+def test_frequencies_of_a_table_with_nan_and_infinity() -> None:
+    table = nncompile.tensor([[np.nan, 1.0], [np.inf, 2.0], [3.0, 4.0]]).requires_grad_()
+    found = nncompile.nn.functional.embedding(nncompile.tensor([2, 2, 0]), table,
+                                              scale_grad_by_freq=True)
+    np.testing.assert_array_equal(found.detach().numpy(), [[3, 4], [3, 4], [np.nan, 1]])
+    found.sum().backward()
+    np.testing.assert_array_equal(table.grad.numpy(), [[1, 1], [0, 0], [1, 1]])

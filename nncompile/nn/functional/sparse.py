@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,11 +11,15 @@ import numpy as np
 from ir import DimExpr, Error, same
 from nncompile.array import Array, apply, as_array
 from nncompile.array.core import Core, in_graph
+from nncompile.array.creation import cat
 from nncompile.array.dispatch import current
 from nncompile.array.gradients import grad_enabled
 from nncompile.array.tape import Leaf, Output, Outputs, bare
 from nncompile.errors import InputError
 from nncompile.nn.calls import from_outside
+
+_BOTH = ("embedding_backward: scale_grad_by_freq not supported with sparse gradients: leave one of "
+         "the two out")
 
 
 @from_outside
@@ -33,8 +38,7 @@ def embedding(input: Any, weight: Any, padding_idx: int | None = None,
     if padding_idx is not None and table.ndim:
         check_padding(padding_idx, table.size(0))
     if sparse and scale_grad_by_freq:
-        raise InputError("embedding_backward: scale_grad_by_freq not supported with sparse "
-                         "gradients: leave one of the two out")
+        raise InputError(_BOTH)
     padding = None
     if padding_idx is not None:
         padding = padding_idx + table.shape[0] if padding_idx < 0 else padding_idx
@@ -48,7 +52,7 @@ def embedding(input: Any, weight: Any, padding_idx: int | None = None,
     if not (rows.requires_grad or current.get().records):
         return rows
     if scale_grad_by_freq:
-        rows = rows.detach().add(rows.sub(rows.detach()).div(_frequencies(ids, table)))
+        rows = _with_gradient_over(rows, _frequencies(ids, table))
     if padding is None:
         return rows
     return rows.detach().where(ids.eq(padding).unsqueeze(-1), rows)
@@ -57,10 +61,22 @@ def embedding(input: Any, weight: Any, padding_idx: int | None = None,
 def _frequencies(ids: Array, table: Array) -> Array:
     """Returns how often each of the indices is there: [..., 1]."""
     flat = ids.reshape(-1)
-    ones = flat.mul(0).add(1)._cast(table.type.dtype)
-    zeros = table.detach().select(1, 0).mul(0)
-    counts = zeros.scatter_add(0, flat._cast("i64"), ones)
-    return counts.index_select(0, flat).reshape(*ids.shape, 1)
+    return _counts(flat, table).index_select(0, flat).reshape(*ids.shape, 1)
+
+
+def _with_gradient_over(rows: Array, counts: Array) -> Array:
+    """Returns the rows, whose gradient is divided by these numbers; that of infinite ones is not.
+    """
+    fixed = rows.detach()
+    divided = fixed.add(rows.sub(fixed).div(counts))     # exact: 0 is added
+    return divided.where(fixed.abs().ne(math.inf), rows)
+
+
+def _counts(ids: Array, table: Array) -> Array:
+    """Returns how often each row of a table is looked up by a vector of indices: [V]."""
+    ones = ids.mul(0).add(1)._cast(table.type.dtype)
+    zeros = table.detach().select(1, 0).isnan()._cast(table.type.dtype).mul(0)
+    return zeros.scatter_add(0, ids._cast("i64"), ones)
 
 
 def _sparsely(ids: Array, leaf: Leaf, padding: int | None) -> Array:
@@ -97,11 +113,13 @@ def embedding_bag(input: Any, weight: Any, offsets: Any = None, max_norm: float 
     input: [B, L], a bag in each row; or [N] with offsets [B], the indices where each bag begins,
     which with include_last_offset are followed by N. Indices equal to padding_idx are left out; an
     empty bag gives 0. per_sample_weights: factors in input's shape, with mode "sum" alone.
-    max_norm: as in embedding.
+    max_norm, scale_grad_by_freq and sparse: as in embedding.
     Raises InputError for another mode and for arguments that do not go together, and Error for an
     index outside of the table.
     """
     ids, table = as_array("embedding_bag", input), as_array("embedding_bag", weight)
+    if sparse and scale_grad_by_freq:
+        raise InputError(_BOTH)
     _check_bag(ids, table, offsets, mode, per_sample_weights, scale_grad_by_freq, sparse)
     if ids.ndim == 2:
         numbers = apply("iota", shape=(ids.size(0),), axis=0, dtype=ids.type.dtype)
@@ -114,10 +132,33 @@ def embedding_bag(input: Any, weight: Any, offsets: Any = None, max_norm: float 
         check_padding(padding_idx, table.size(0))
         padding_idx %= table.size(0)
     factors = [] if per_sample_weights is None else [as_array("weights", per_sample_weights)]
+    flat, padding = ids.reshape(-1), -1 if padding_idx is None else padding_idx
+    scaled = _renormed(table, max_norm, norm_type)
+    if sparse and current.get().differentiates:
+        current.get().note_sparse(scaled._as_operand())
+    if sparse and isinstance(leaf := scaled._as_operand(), Leaf):
+        flat, scaled, padding = _looked_up(flat, leaf, padding_idx)
+    elif scale_grad_by_freq and (scaled.requires_grad or current.get().records):
+        counts = _counts(flat, table).clamp(min=1).unsqueeze(1)
+        scaled = _with_gradient_over(scaled, counts)
     return apply(
-        "embedding_bag", ids.reshape(-1), starts, _renormed(table, max_norm, norm_type),
-        *(f.reshape(-1) for f in factors), mode=mode, include_last=bool(include_last_offset),
-        padding=-1 if padding_idx is None else padding_idx)
+        "embedding_bag", flat, starts, scaled, *(f.reshape(-1) for f in factors), mode=mode,
+        include_last=bool(include_last_offset), padding=padding)
+
+
+def _looked_up(ids: Array, leaf: Leaf, padding: int | None) -> tuple[Array, Array, int]:
+    """Returns numbers of rows, those rows of a table, and the number of one for padding.
+
+    The gradient of the table has these rows alone.
+    """
+    rows = _sparsely(ids, leaf, padding)
+    count = int(ids.shape[0])
+    numbers = Array(np.arange(count, dtype=ids.dtype.dtype))
+    if padding is None:
+        return numbers, rows, -1
+    none = Array(np.zeros((1, leaf.numbers.shape[1]), leaf.numbers.dtype))
+    last = Array(np.full((), count, ids.dtype.dtype))
+    return last.where(ids.eq(padding), numbers), cat([rows, none]), count
 
 
 def _check_bag(ids: Array, table: Array, offsets: Any, mode: str, weights: Any, by_freq: bool,
