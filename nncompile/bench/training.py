@@ -183,7 +183,7 @@ class FilePlan:
 
 # -- processes, and a row of figures ---------------------------------------------------------------
 
-class Contender:
+class TrainingContender:
     """A contender in a process of its own, which has as many CPUs as the row has threads."""
 
     def __init__(self, plan: Plan, name: str, batch: int, optimizer: str, threads: int) -> None:
@@ -251,7 +251,8 @@ def measure_steps(plan: Plan, batch: int, optimizer: str, threads: int, peers: S
     "others" is how many CPUs other processes kept busy meanwhile.
     Raises RuntimeError where our own step cannot be made.
     """
-    contenders = {name: Contender(plan, name, batch, optimizer, threads) for name in (OURS, *peers)}
+    contenders = {name: TrainingContender(plan, name, batch, optimizer, threads)
+                  for name in (OURS, *peers)}
     row: dict[str, Any] = {"seconds": {}, "notes": {}}
     try:
         _, begin = contenders[OURS].first(0)

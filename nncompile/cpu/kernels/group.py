@@ -23,13 +23,17 @@ class ElementOp(Protocol):
     """A line of a group: see nncompile.schedule.program.ElementOp."""
 
     @property
-    def op(self) -> str: ...
+    def op(self) -> str:
+        """The elementwise op."""
     @property
-    def operands(self) -> tuple[str, ...]: ...
+    def operands(self) -> tuple[str, ...]:
+        """Names of operands of the group, and of results of earlier lines."""
     @property
-    def source(self) -> str: ...
+    def source(self) -> str:
+        """The dtype of its operands."""
     @property
-    def dtype(self) -> str: ...
+    def dtype(self) -> str:
+        """The dtype of its result."""
 
 
 @functools.cache
