@@ -77,6 +77,11 @@ def _check(model: Any, optimizer: Any, loss: Any, clip_norm: float | None, accum
         do = ("call optimizer.step() after loss.backward()" if eager else
               "nncompile.optim has those of torch.optim")
         raise InputError(f"{type(optimizer).__name__} cannot be compiled into a step: {do}")
+    hooks = (*optimizer._optimizer_step_pre_hooks.values(),
+             *optimizer._optimizer_step_post_hooks.values())
+    if any(not isinstance(getattr(hook, "__self__", None), TrainStep) for hook in hooks):
+        raise InputError(f"{type(optimizer).__name__} has hooks of its step, which a compiled step "
+                         "does not call: remove them, or call optimizer.step()")
     if loss is not None and not callable(loss):
         raise InputError(f"loss= is a module or a function, not {type(loss).__name__}")
     if clip_norm is not None and not clip_norm > 0:

@@ -207,6 +207,20 @@ def test_a_compiled_step_refuses_hooks_of_parameters(register: str) -> None:
     nncompile.compile(model, "f32[B, 3]", "f32[B, 2]", **arguments)
 
 
+@pytest.mark.parametrize("register", ["register_step_pre_hook", "register_step_post_hook"])
+def test_a_compiled_step_refuses_hooks_of_the_optimizers_step(register: str) -> None:
+    model = nn.Sequential(nn.Linear(3, 2))
+    optimizer = optim.SGD(model.parameters())
+    arguments = {"loss": nn.MSELoss(), "optimizer": optimizer}
+    for _ in range(2):                           # of two steps of one optimizer the second, too
+        nncompile.compile(model, "f32[B, 3]", "f32[B, 2]", **arguments)
+    handle = getattr(optimizer, register)(lambda *_: None)
+    with pytest.raises(InputError, match="SGD has hooks of its step"):
+        nncompile.compile(model, "f32[B, 3]", "f32[B, 2]", **arguments)
+    handle.remove()
+    nncompile.compile(model, "f32[B, 3]", "f32[B, 2]", **arguments)
+
+
 # -- random choices --------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("replacement", [True, False])
