@@ -416,6 +416,7 @@ def test_a_fresh_process(file: str, tmp_path: Path, capsys: pytest.CaptureFixtur
         (name, state) for name in ("nncompile", "numpy") for state in ("empty", "warm")]
     assert float(lines[3]["import"]) == starts["numpy"]["warm"][0]["import"]
     assert "the fresh process failed" not in out
+    assert ("PYTHONDONTWRITEBYTECODE is set" in out) == sys.dont_write_bytecode
     for wrong, match in ((["--seconds", "1"], "no meaning with --scenario cold"),
                          (["--vs", "nobody"], "there is no peer nobody"),
                          (["--target", "cuda"], "compute on the CPU")):

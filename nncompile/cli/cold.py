@@ -138,6 +138,9 @@ def _shown(given: Given, batch: int, rounds: int, found: _Starts) -> Sequence[Re
     from nncompile.bench.table import notes, titled
 
     reasons = [f"{name}: {starts}" for name, starts in found.items() if isinstance(starts, str)]
+    if sys.dont_write_bytecode:
+        reasons.append("PYTHONDONTWRITEBYTECODE is set: each process compiles the sources of what "
+                       "was installed without compiled files, and imports take longer for it")
     plural = "es" * (rounds > 1)
     parts: list[RenderableType] = [titled(
         given.model, describe(), "", f"{rounds} fresh process{plural} each, batch {batch}, "
