@@ -216,6 +216,21 @@ def test_a_packed_product_has_the_bits_of_one_that_is_not(level, dtype, turned):
             assert same_bits(part, whole[:, rows])
 
 
+@LEVEL
+@pytest.mark.parametrize("K", [40, 520])
+def test_a_packed_panel_is_that_of_its_unit(level, K):
+    """A unit uses the panel that the one before has packed only where it is its own."""
+    N = panel(level, "f32") + width(level, "f32") * 2 + 1
+    x, w = some("f32", 1, 2, 200, K), some("f32", 2, 2, K, N)
+    kernel = compiled(matmul((), 1, "f32", "w"), level)
+    alone = run_matmul(level, x, w, turned="w")
+    np.testing.assert_allclose(alone, x @ w, rtol=1e-3, atol=1e-3)
+    for workers in (1, 2, 3):
+        def shared(*arguments, workers=workers):
+            kernel.shared(workers, *arguments)
+        assert same_bits(run_matmul(level, x, w, turned="w", call=shared), alone)
+
+
 def group_end(dtype, count):
     """The end of an update: m = m / 2 + gradient, w = w - m * rate; or of the derivative of ReLU.
     """

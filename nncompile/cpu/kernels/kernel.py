@@ -150,7 +150,13 @@ def _emit_entry_points(module: Any, target: Target, kernel: Kernel, units: Units
         first = e.b.mul(number, lot)
         e.b.call(run, [first, e.least(e.b.add(first, lot), count), *a.values()])
 
-    _work_until_done(e, queue, e.quotient_up(count, lot), run_lot)
+    others = e.b.load(e.word(queue, layout.QUEUE_OTHERS), typ=I64)
+    with e.b.if_else(e.b.icmp_signed("==", others, I64(0))) as (one, several):
+        with one:
+            e.b.call(run, [I64(0), count, *a.values()])
+        with several:
+            _work_until_done(e, queue, e.quotient_up(count, lot), run_lot)
+    e.b.ret_void()
 
 
 def _work_until_done(e: Emit, queue: Value, lots: Value, run: _Run) -> None:
@@ -200,7 +206,6 @@ def _work_until_done(e: Emit, queue: Value, lots: Value, run: _Run) -> None:
         wait(_YIELD_AFTER)
         with e.loop_while(lambda _: missing()):
             e.give_way()
-    b.ret_void()
 
 
 def _claim(e: Emit, claimed: Value, base: Value, lots: Value, run: _Run) -> Value:

@@ -39,7 +39,7 @@ _LINE = 64            # bytes of a cache line
 _LINEAR_ROWS = 96     # rows of a unit of linear, for which a panel is read once
 _MATMUL_TILES = 4     # row tiles of a unit of matmul; each matrix has units of its own
 _PACKED_ROWS = 256    # rows of a unit of matmul that packs a panel of the right operand
-_FEW_PANELS = 4       # panels below which a unit has half of them, so that there are several units
+_KEPT_ROWS = 64       # the same where the unit after it on the same worker finds the panel packed
 _PACKED_FROM = 48     # rows of a product from which on it pays to pack what comes from memory
 
 
@@ -86,7 +86,8 @@ def matmul(then: Chain = (), outer: int = 0, dtype: str = "f32", turned: str = "
     is stored as its transpose: x as K rows of M numbers, and w as N rows of K. A `group` takes the
     place of the chain and may have further results; each of these may also be an operand. A unit is
     `_MATMUL_TILES` row tiles of one matrix, with all columns. Of a right operand that is turned, or
-    large, it is one panel, which is packed for all of the rows, `_PACKED_ROWS` at most.
+    large, it is one panel, which is packed, and some rows. Units of the same panel are neighbours:
+    if it is one chunk of K, it is packed once for all that are run one after the other.
     """
     check_dtype("a product", dtype, FLOATS)
     end = Epilogue(then, group)
@@ -161,13 +162,16 @@ def _matmul_units(name: str, end: Epilogue, axes: OuterAxes, turned: str) -> Uni
         return b.and_(b.icmp_signed(">=", a["M"], I64(_PACKED_FROM)),
                       b.icmp_signed(">", b.mul(a["K"], a["N"]), I64(_STREAMED)))
 
+    def is_one_chunk(e: Emit, a: Arguments) -> Value:
+        """Returns whether the packed panel is the whole one, which the next unit may need, too."""
+        return e.b.icmp_signed("<=", a["K"], I64(_CHUNK))
+
     def shape(e: Emit, a: Arguments) -> tuple[Value, Value]:
         """Returns the rows and the columns of a unit."""
         b, packed, width = e.b, packs(e, a), I64(_panel_width(e))
-        few = b.icmp_signed("<", a["N"], I64(_FEW_PANELS * _panel_width(e)))
-        height = b.select(packed, b.select(few, I64(_PACKED_ROWS // 2), I64(_PACKED_ROWS)),
-                          I64(_MATMUL_TILES * e.target.tile_rows))
-        return height, b.select(packed, width, e.greatest(a["N"], width))
+        height = b.select(is_one_chunk(e, a), I64(_KEPT_ROWS), I64(_PACKED_ROWS))
+        return (b.select(packed, height, I64(_MATMUL_TILES * e.target.tile_rows)),
+                b.select(packed, width, e.greatest(a["N"], width)))
 
     def count(e: Emit, a: Arguments) -> Value:
         height, width = shape(e, a)
@@ -177,12 +181,15 @@ def _matmul_units(name: str, end: Epilogue, axes: OuterAxes, turned: str) -> Uni
     def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
         product = _Product(e.module, e.target, name, end, False, e.dtype, turned)
         b, zeros, space = e.b, _zeros(e, _panel_width(e)), product.space(e, _PACKED_ROWS)
-        a |= {"packs": packs(e, a), "packed": e.stack(_CHUNK * _panel_width(e))}
+        packed = e.stack(_CHUNK * _panel_width(e))
+        a |= {"reads_packed": packs(e, a)}
         height, width = shape(e, a)
         blocks, panels = e.quotient_up(a["M"], height), e.quotient_up(a["N"], width)
-        with e.loop(first, stop) as unit:
-            index, block = b.udiv(unit.index, blocks), b.urem(unit.index, blocks)
-            index, panel = b.udiv(index, panels), b.urem(index, panels)
+        with e.loop(first, stop, 1, [I64(-1)]) as unit:
+            which, block = b.udiv(unit.index, blocks), b.urem(unit.index, blocks)
+            found = b.and_(b.icmp_signed("==", which, unit.values[0]), is_one_chunk(e, a))
+            unit.next = [which]
+            index, panel = b.udiv(which, panels), b.urem(which, panels)
             offsets = axes.places(e, a, index, operands)
             matrix = a | {operand: e.at(a[operand], offset) for operand, offset in offsets.items()}
             row, column = b.mul(block, height), b.mul(panel, width)
@@ -192,8 +199,11 @@ def _matmul_units(name: str, end: Epilogue, axes: OuterAxes, turned: str) -> Uni
             for start, stop_column, vectors in ((column, inside, e.target.panel),
                                                 (e.greatest(column, inside), beside, 1)):
                 with e.loop(start, stop_column, vectors * e.width) as loop:
-                    at = product.place(e, matrix, row, loop.index, zeros)
-                    product.rows(e, at | space, b.sub(below, row), vectors)
+                    at = product.place(e, matrix, row, loop.index, zeros) | space
+                    at["packs"] = b.and_(a["reads_packed"], b.not_(found))
+                    before = b.mul(b.sub(loop.index, column), I64(_CHUNK))
+                    at["packed"] = e.at(packed, b.select(a["reads_packed"], before, I64(0)))
+                    product.rows(e, at, b.sub(below, row), vectors)
 
     return Units(count, run, lots=False)
 
@@ -298,8 +308,8 @@ class _Product:
         function = self.pack(vectors)
         with b.if_then(a["packs"]):
             b.call(function, [values[argument.name] for argument in function.args])
-        return {"w": b.select(a["packs"], a["packed"], w),
-                "ldw": b.select(a["packs"], width, a["ldw"])}
+        return {"w": b.select(a["reads_packed"], a["packed"], w),
+                "ldw": b.select(a["reads_packed"], width, a["ldw"])}
 
     def _call_tile(self, e: Emit, a: Arguments, height: int, vectors: int, tile: Value, row: Value,
                    k: Value, depth: Value) -> None:
