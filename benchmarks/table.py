@@ -24,7 +24,8 @@ measure a part of it.
 ## How it is measured
 
 - The outputs are first compared with the float64 interpreter. A contender that is off by more than
-  2e-5 of the largest value is marked "wrong" and gets no time. The inputs are random numbers.
+  2e-5 of the largest value, and by more than rounding explains, is marked "wrong" and gets no time.
+  The inputs are random numbers.
 - Each contender runs in a process of its own, which may use as many CPUs as the row has threads,
   because some libraries respect nothing else. Only one contender works at a time. They take turns,
   in another order in each round; with two threads there is a pause of 150 ms before each turn, so

@@ -18,7 +18,7 @@ from benchmarks.results import Conditions, Measured, conditions, load, save, sou
 from benchmarks.run import Plan, is_done, run, too_large
 from benchmarks.table import at_ceilings, cells, markdown, misses
 from nncompile.bench import Result, Row
-from nncompile.bench.contender import check
+from nncompile.bench.expected import check, expected_outputs
 from nncompile.bench.inputs import random_inputs
 from nncompile.bench.measure import batch_sizes
 from nncompile.bench.work import weight_bytes
@@ -34,7 +34,7 @@ def test_models_are_right(name: str) -> None:
     compiled = nncompile.compile(model.build(), *model.inputs)
     graph = compiled.ir("traced")
     arrays = random_inputs(graph, batch_sizes(graph, 3, model.sizes))
-    check([compiled(*arrays)], ir.interpret(graph, arrays, np.float64))
+    check([compiled(*arrays)], *expected_outputs(graph, [arrays]))
 
 
 def test_weights_do_not_differ_from_run_to_run() -> None:

@@ -52,7 +52,7 @@ def test_what_was_measured_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("NNCOMPILE_CACHE_DIR", str(tmp_path / "cache"))
     measured = []
 
-    def measure(threads: int) -> Ceilings:
+    def measure(threads: int, step: object) -> Ceilings:
         measured.append(threads)
         return Ceilings(threads, 1e11 * len(measured), 5e10, {"L1": 2e11, "memory": 3e10})
 
