@@ -87,7 +87,7 @@ def test_the_table_of_the_documentation() -> None:
 def test_no_other_module_reads_them() -> None:
     others = {   # variables of other makers, and the environment that a child process is given
         "nncompile/cpu/objects/cache.py", "nncompile/cuda/shim.py", "nncompile/bench/compilers.py",
-        "nncompile/bench/contender.py", "nncompile/options.py"}
+        "nncompile/bench/contender.py", "nncompile/bench/training.py", "nncompile/options.py"}
     readers = {str(path.relative_to(ROOT)) for path in (ROOT / "nncompile").rglob("*.py")
                if "environ" in path.read_text().replace("environment", "")}
     assert readers == others
