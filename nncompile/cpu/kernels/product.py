@@ -251,6 +251,11 @@ class _Product:
         """
         return self.packed and not self.target.avx512
 
+    @property
+    def _ends_in_registers(self) -> bool:
+        """Whether there is a chain or a group that is cheap enough to be repeated for each sum."""
+        return self.end != Epilogue() and not self.end.is_long
+
     def space(self, e: Emit, rows: int) -> Arguments:
         """Returns memory for the sums of a panel of so many rows between two chunks."""
         return {"sums": e.stack(rows * _panel_width(e))}
@@ -304,8 +309,9 @@ class _Product:
         if self.packed:
             return {"w": e.at(a["w"], e.b.mul(k, I64(vectors * e.width)))}
         b, w, width = e.b, self._right(e, a, k, 0), I64(vectors * e.width)
-        values = {"w": w, "ldw": a["ldw"], "depth": depth, "lanes": a["lanes"], "to": a["packed"]}
-        function = self.pack(vectors)
+        values = {"w": w, "ldw": a["ldw"], "depth": depth, "lanes": a["lanes"],
+                  "to": a["packed"], "width": width}
+        function = self.pack()
         with b.if_then(a["packs"]):
             b.call(function, [values[argument.name] for argument in function.args])
         return {"w": b.select(a["reads_packed"], a["packed"], w),
@@ -325,8 +331,11 @@ class _Product:
         values = a | {
             "depth": depth, "x": self._left(e, a, row, k),
             "start": b.select(again, sums, a["start"]), "lds": b.select(again, width, I64(0)),
-            "sums": sums, "last": last, "rows": I64(height),
+            "to": sums, "ldto": width, "sums": sums, "last": last, "rows": I64(height),
         }
+        if self.end == Epilogue():
+            y = e.at(a["y"], b.mul(row, a["ldy"]))
+            values |= {"to": b.select(last, y, sums), "ldto": b.select(last, a["ldy"], width)}
         if self._prefetches:
             # Each tile prefetches its share of the next chunk, a line every UNROLL steps.
             share = b.mul(tile, b.mul(depth, I64(_line(e) // UNROLL)))
@@ -377,7 +386,7 @@ class _Product:
 
     def _tile_types(self) -> dict[str, Any]:
         types = {"depth": I64, "x": PTR, "ldx": I64, "w": PTR, "start": PTR, "lds": I64,
-                 "sums": PTR, "last": I1, "lanes": I64}
+                 "to": PTR, "ldto": I64, "last": I1, "lanes": I64}
         types |= {"ahead": PTR} if self._prefetches else {}
         types |= {} if self.packed else {"ldw": I64}
         return types | self._end_types()
@@ -453,20 +462,20 @@ class _Product:
         sums and loads them again at once, which with a result larger than the caches took 2 %
         longer.
         """
-        for y in self.end.results:
-            for i in range(rows):
+        with e.loop(0, rows) as row:
+            for y in self.end.results:
+                place = e.at(a[y], e.b.mul(a[f"ld{y}"], row.index))
                 for j in range(vectors):
-                    place = e.at(a[y], e.b.mul(a[f"ld{y}"], I64(i)), j * e.width)
-                    e.prefetch(place, level=1, to_write=True)
+                    e.prefetch(e.at(place, j * e.width), level=1, to_write=True)
 
     def _finish(self, e: Emit, a: Arguments, sums: list[list[Value]], mask: Value | None) -> None:
         """Emits the stores of the sums, with an end of cheap ops where they are complete."""
         def store() -> None:
             for i, row in enumerate(sums):
                 for j, value in enumerate(row):
-                    e.store(value, e.at(a["sums"], i * _panel_width(e), j * e.width), mask)
+                    e.store(value, e.at(a["to"], e.b.mul(a["ldto"], I64(i)), j * e.width), mask)
 
-        if self.end.is_long:
+        if not self._ends_in_registers:
             return store()
         with e.b.if_else(a["last"]) as (complete, partial):
             with complete:
@@ -512,35 +521,29 @@ class _Product:
         e.b.ret_void()
         return function
 
-    def pack(self, vectors: int) -> Any:
+    def pack(self) -> Any:
         """Returns the function that packs rows of a panel, one after the other.
 
         Columns beside the last one are not written.
         """
-        name = f"{self.name}_pack_{vectors}"
+        name = f"{self.name}_pack"
         if name in self.module.globals:
             return self.module.globals[name]
-        types = {"w": PTR, "ldw": I64, "depth": I64, "lanes": I64, "to": PTR}
+        types = {"w": PTR, "ldw": I64, "depth": I64, "lanes": I64, "to": PTR, "width": I64}
         function, a = define(self.module, name, types, internal=True)
         e = Emit(function, self.target, self.dtype)
+        b, columns = e.b, e.least(a["lanes"], a["width"])
         if "w" in self.turned:
-            self._pack_turned(e, a, vectors)
+            with e.loop(0, columns, e.width) as column, e.loop(0, a["depth"], e.width) as k:
+                transpose_tile(e, {
+                    "x": e.at(a["w"], b.mul(column.index, a["ldw"]), k.index), "ldx": a["ldw"],
+                    "y": e.at(a["to"], b.mul(k.index, a["width"]), column.index), "ldy": a["width"],
+                }, b.sub(a["lanes"], column.index), b.sub(a["depth"], k.index))
         else:
-            mask = e.mask(a["lanes"]) if vectors == 1 else None
-            with e.loop(0, a["depth"]) as k:
-                row, to = (e.at(a[r], e.b.mul(k.index, distance)) for r, distance in (
-                    ("w", a["ldw"]), ("to", I64(vectors * e.width))))
-                for j in range(vectors):
-                    e.store(e.load(e.at(row, j * e.width), mask), e.at(to, j * e.width), mask)
+            with e.loop(0, a["depth"]) as k, e.loop(0, columns, e.width) as column:
+                row, to = (e.at(a[r], b.mul(k.index, distance), column.index) for r, distance in (
+                    ("w", a["ldw"]), ("to", a["width"])))
+                mask = e.mask(b.sub(a["lanes"], column.index))
+                e.store(e.load(row, mask), to, mask)
         e.b.ret_void()
         return function
-
-    def _pack_turned(self, e: Emit, a: Arguments, vectors: int) -> None:
-        """Emits the copies of a panel that is stored as its transpose, by square tiles."""
-        b, width = e.b, I64(vectors * e.width)
-        with (e.loop(0, e.least(a["lanes"], width), e.width) as column,
-              e.loop(0, a["depth"], e.width) as k):
-            transpose_tile(e, {
-                "x": e.at(a["w"], b.mul(column.index, a["ldw"]), k.index), "ldx": a["ldw"],
-                "y": e.at(a["to"], b.mul(k.index, width), column.index), "ldy": width,
-            }, b.sub(a["lanes"], column.index), b.sub(a["depth"], k.index))
