@@ -529,6 +529,11 @@ class _Modules:
         vars(module).update(
             __getattr__=getter(module.__name__),
             __all__=[name for name in names_of(torch_module) if not name.startswith("_")])
+        # A function may have the name of its module, whose import would else take its place.
+        for name in names_of(torch_module):
+            if f"{torch_module}.{name}" in _sections():
+                import_module(f"{module.__name__}.{name}")
+                setattr(module, name, find(torch_module, name))
 
 
 def install() -> None:

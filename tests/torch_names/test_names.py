@@ -51,6 +51,16 @@ def test_every_name_of_a_module_is_there(module):
         getattr(ours(module), name)
 
 
+CLASHES = [(outer, name) for outer in MODULES for name in names_of(outer)
+           if f"{outer}.{name}" in MODULES]
+
+
+@pytest.mark.parametrize("outer, name", CLASHES)
+def test_a_function_keeps_its_name_when_its_module_is_imported(outer, name):
+    importlib.import_module(f"nncompile.{outer}.{name}")
+    assert not isinstance(getattr(ours(outer), name), ModuleType)
+
+
 def test_no_name_of_torchs_hides_a_module_of_ours():
     """`from package import module` asks the package's `__getattr__` before it imports."""
     checked = set()
