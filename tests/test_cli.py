@@ -537,7 +537,7 @@ def test_the_examples_of_a_command_are_in_its_help_and_can_be_parsed(
     shown = capsys.readouterr().out
     assert len(command.examples) >= 2
     for line in command.examples:
-        assert line in shown
+        assert line in shown and len(line) <= 78                # they are indented by two
         words = shlex.split(re.sub("   .*", "", line))         # three spaces begin a comment
         given = parse(words[words.index("nncompile") + 1:])
         assert given.command is command

@@ -273,8 +273,7 @@ COMMAND = Command(
         "nncompile bench model.py:net --batch 1,64,1024 --threads 1,2",
         f"nncompile bench model.py:net --target {[*TARGETS][-1]} --vs torch,torch.compile",
         "nncompile bench model.py:net --input data/ --save now.json --save now.html",
-        'nncompile bench model.py:net --train Adam --loss CrossEntropyLoss '
-        '--input "f32[B, 64]" --input "i64[B]"',
+        'nncompile bench model.py:loss --train SGD --input "f32[B, 8]" --input "i64[B]"',
         "nncompile bench model.py:net --scenario server --qps 500 --p99-ms 10",
         "nncompile bench model.py:net --scenario cold --vs torch,onnxruntime",
         "nncompile bench model.py:net --vs none --compare old.json --fail-if-slower 5%",

@@ -26,8 +26,9 @@ Compiles a neural network model, defined the torch.nn way, to one fast
 callable on NumPy arrays.
 
 MODEL is file.py:name: a Module, a Module class that takes no arguments, or a
-function that returns a Module, of nncompile or of torch. It is put into eval
-mode. Or MODEL is file.onnx, or file.ir, the text of a graph.
+function that returns a Module, of nncompile or of torch, which is put into
+eval mode; or a fitted estimator of scikit-learn. Or MODEL is file.onnx, or
+file.ir, the text of a graph.
 
 To complete command lines with the tab key, in bash (zsh and fish alike):
 eval "$(_NNCOMPILE_COMPLETE=bash_source nncompile)" """

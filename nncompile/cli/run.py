@@ -154,7 +154,7 @@ COMMAND = Command(
         Option("--threads", "threads of a call", metavar="N", read=positive),
     ), (
         "nncompile run model.py:net --input x.npy --output y.npy",
-        "nncompile run model.py:net --weights net.safetensors --input x.npy --output y.npy",
-        "nncompile run model.py:classifier --method predict_proba --input x.npy --output y.npy",
+        "nncompile run model.py:net --weights w.npz --input x.npy --output y.npy",
+        "nncompile run model.py:clf --method transform --input x.npy --output y.npy",
         "nncompile run model.onnx --input both.npz --output h.npy --output total.npy",
     ))

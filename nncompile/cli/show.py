@@ -186,12 +186,12 @@ COMMAND = Command(
         Option("--svg", "the stage (fused unless --stage says) as a drawing, an SVG file; equal "
                "blocks are drawn once", excludes="drawn"),
     ), (
-        "nncompile show model.py:net                        the IR, and what each pass makes of it",
-        "nncompile show model.py:net --source               the Python that is generated",
-        "nncompile show model.py:net --pass fuse_linear     what it did, what it left, and why",
-        "nncompile show model.py:net --diff traced fused    what all passes changed together",
+        "nncompile show model.py:net                        what passes make of it",
+        "nncompile show model.py:net --source               the generated Python",
+        "nncompile show model.py:net --pass fuse_linear     what it did and left",
+        "nncompile show model.py:net --diff traced fused    what passes changed",
         "nncompile show model.py:net --stage fused --depth 1",
         "nncompile show model.py:net --svg                  a drawing of what runs",
-        "nncompile show model.onnx --stage fused            what becomes of an ONNX model",
-        "nncompile show model.ir --passes cse,fuse_linear   what these passes make of a graph",
+        "nncompile show model.onnx --stage fused            what an ONNX model becomes",
+        "nncompile show model.ir --passes cse,fuse_linear   on a graph's text",
     ))
