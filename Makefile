@@ -30,7 +30,7 @@ INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check
 demo: $(VENV)/installed-demo-$(KEY)
 	$(RUN) examples/digits.py
 
-# At least four processes: one alone would load more generated code than a process may map.
+# At least four processes: many tests wait for another that they start.
 WORKERS = $(shell n=$$(nproc 2>/dev/null || echo 4); echo $$((n > 4 ? n : 4)))
 
 # A process that a test ends is not replaced: pytest-xdist 3.8 waits forever for a replacement that it
