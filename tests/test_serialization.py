@@ -233,6 +233,12 @@ HOSTILE = {
     "huge": tensor(0, f"{2**40}", "0"), "huge in two": tensor(0, f"{2**31} {2**31}", "0 0"),
     "other count": tensor(0, "2", "1", count=3), "other type": tensor(0, "2", "1", kind="Double"),
     "many axes": tensor(0, "1 " * 70, "1 " * 70),
+    "bytes by their count": b"\x80\x02c__builtin__\nbytes\n" + integer(2**33) + b"\x85R.",
+    **{f"a key whose hash takes forever, {where}": (
+        b"\x80\x02" + begin + b")" + b"q\0h\0\x86" * 60 + end) for where, begin, end in (
+            ("in a dict", b"}", b"K\x01s."), ("in a dict of many", b"}(", b"K\x01u."),
+            ("in a set", b"\x8f(", b"\x90."), ("of a set", b"c__builtin__\nset\n]", b"a\x85R."),
+            ("of an OrderedDict", b"ccollections\nOrderedDict\n]", b"K\x01\x86a\x85R."))},
 }
 
 

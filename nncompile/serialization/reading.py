@@ -28,6 +28,7 @@ from nncompile.serialization.storages import STORAGES, Storage
 
 _LARGEST = 2**28              # elements of an array of which several are one number of the file
 _MOST_AXES = 64
+_KEYS = (str, bytes, int, float, type(None), Device, np.dtype)
 # What a file that was changed makes Python raise here.
 _BROKEN = (zipfile.BadZipFile, ValueError, TypeError, KeyError, IndexError, AttributeError,
            EOFError, OverflowError, RecursionError, NotImplementedError, StructError, RuntimeError,
@@ -100,11 +101,11 @@ class _Interpreter:
         self._memory: dict[int, Any] = {}
         self._arrays: dict[str, tuple[Storage, NDArray]] = {}
         self._globals: dict[str, _Global] = {
-            "collections OrderedDict": _Global(OrderedDict, OrderedDict),
-            "__builtin__ set": _Global(set, set), "builtins set": _Global(set, set),
+            "collections OrderedDict": _Global(OrderedDict, _ordered),
+            "__builtin__ set": _Global(set, _set), "builtins set": _Global(set, _set),
             "torch Size": _Global(Size, Size), "torch device": _Global(Device, Device),
             "_codecs encode": _Global(None, _latin1),
-            "__builtin__ bytes": _Global(bytes, bytes),
+            "__builtin__ bytes": _Global(bytes, _no_bytes),
             "torch._utils _rebuild_tensor_v2": _Global(None, self._tensor),
             "torch._utils _rebuild_tensor": _Global(None, self._tensor),
             "torch._utils _rebuild_parameter": _Global(None, _parameter),
@@ -160,15 +161,15 @@ class _Interpreter:
 
     def _add_items(self, _: Any) -> None:
         values = self._since_mark()
-        self._container(set).update(values)
+        self._container(set).update(map(_key, values))
 
     def _set_item(self, _: Any) -> None:
         value, key = self._stack.pop(), self._stack.pop()
-        self._container(dict)[key] = value
+        self._container(dict)[_key(key)] = value
 
     def _set_items(self, _: Any) -> None:
         pairs = self._since_mark()
-        self._container(dict).update(zip(pairs[::2], pairs[1::2], strict=True))
+        self._container(dict).update(zip(map(_key, pairs[::2]), pairs[1::2], strict=True))
 
     def _container(self, kind: type) -> Any:
         if not isinstance(self._stack[-1], kind):
@@ -254,6 +255,28 @@ class _Interpreter:
 
 def _parameter(data: Array, requires_grad: bool = True, *_: Any) -> Parameter:
     return Parameter(data, bool(requires_grad))
+
+
+def _key(value: Any) -> Any:
+    """Returns a key, if it is one of a few kinds; the hash of tuples in tuples could take forever.
+    """
+    parts = value if isinstance(value, tuple) else (value,)
+    if not all(isinstance(part, _KEYS) for part in parts):
+        raise _Unreadable("it has a key that is no number, no text and no tuple of such")
+    return value
+
+
+def _ordered(pairs: Sequence[Sequence[Any]] = ()) -> OrderedDict[Any, Any]:
+    return OrderedDict((_key(key), value) for key, value in pairs)
+
+
+def _set(items: Sequence[Any] = ()) -> set[Any]:
+    return set(map(_key, items))
+
+
+def _no_bytes() -> bytes:
+    """Returns b"", which has this form; a number as argument would be their count."""
+    return b""
 
 
 def _latin1(text: str, encoding: str) -> bytes:
