@@ -18,6 +18,7 @@ from nncompile.passes.reduce_strength import ReduceStrength
 from nncompile.passes.remove_identity import RemoveIdentity
 from nncompile.passes.sink_views import SinkViews
 from nncompile.passes.transpose_head import TransposeHead
+from nncompile.passes.transpose_narrow import TransposeNarrow
 from nncompile.passes.use_attention import UseAttention
 from nncompile.passes.use_gelu import UseGELU
 from nncompile.passes.use_layer_norm import UseLayerNorm
@@ -101,6 +102,7 @@ __all__ = [
     "RemoveIdentity",
     "SinkViews",
     "TransposeHead",
+    "TransposeNarrow",
     "UseAttention",
     "UseGELU",
     "UseLayerNorm",

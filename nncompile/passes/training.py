@@ -1,6 +1,6 @@
 """The passes of a training step, and the order in which they run.
 
-They are those of inference, of which few have much to do where weights are states, and three more.
+They are those of inference, of which few have much to do where weights are states, and four more.
 The comment beside a pass says what a training step has for it, where that is not what
 `nncompile.passes` says, and the reason for its position.
 """
@@ -17,6 +17,7 @@ from nncompile.passes.reduce_strength import ReduceStrength
 from nncompile.passes.remove_identity import RemoveIdentity
 from nncompile.passes.sink_views import SinkViews
 from nncompile.passes.transpose_head import TransposeHead
+from nncompile.passes.transpose_narrow import TransposeNarrow
 from nncompile.passes.use_attention import UseAttention
 from nncompile.passes.use_gelu import UseGELU
 from nncompile.passes.use_layer_norm import UseLayerNorm
@@ -60,6 +61,8 @@ TRAINING_PIPELINE: tuple[Pass, ...] = (
     UseLinear(),         # before the passes that look for linears
     FoldBatchNorm(),     # before MergeLinear: a scale may stand between two linears
     MergeLinear(),       # before FuseLinear: a linear with a step is not merged
+    TransposeNarrow(),   # after the passes that look for linears, none of which it leaves; before
+                         # FuseLinear: a product takes in its steps as it is then
     UseReciprocal(),     # before FuseElementwise, which would take in the quotient
     # fuse
     FuseLinear(),        # before FuseElementwise: a step costs least in a product's registers

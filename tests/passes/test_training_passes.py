@@ -6,7 +6,7 @@ import pytest
 import ir
 import nncompile
 from nncompile import nn, optim
-from nncompile.passes import TransposeHead, UseReciprocal, UseSavedGELU
+from nncompile.passes import TransposeHead, TransposeNarrow, UseReciprocal, UseSavedGELU
 from nncompile.passes.training import TRAINING_PIPELINE
 
 torch = pytest.importorskip("torch", reason="torch, the oracle of training, is not installed")
@@ -78,6 +78,32 @@ def test_phi_is_read_from_the_result_of_a_gelu():
     assert UseSavedGELU()(step.ir("transpose_head")) is not step.ir("transpose_head")
 
 
+@pytest.mark.parametrize("batch", [0, 1, 3, 65])
+@pytest.mark.parametrize("inputs, outputs, narrow", [
+    (1, 32, True), (4, 33, True), (17, 64, True), (33, 64, True),
+    (4, 31, False), (16, 64, False), (40, 64, False)])
+def test_the_gradient_of_a_weight_with_few_inputs_is_computed_as_its_transpose(
+        inputs, outputs, narrow, batch):
+    def net(lib):
+        return lib.Sequential(lib.Linear(inputs, outputs), lib.Tanh(), lib.Linear(outputs, 47))
+
+    ours, theirs = net(nn), net(torch.nn)
+    theirs.load_state_dict({k: torch.tensor(v) for k, v in ours.state_dict().items()})
+    step = nncompile.compile(ours, f"f32[B, {inputs}]", "f32[B, 47]", check=True,
+                             loss=nn.MSELoss(reduction="sum"),
+                             optimizer=optim.SGD(ours.parameters(), lr=1e-3))
+    products = [str(n.result.type) for n in step.ir("transpose_narrow").nodes if n.op == "matmul"]
+    assert (f"f32[{inputs}, {outputs}]" in products) is narrow
+    assert (f"f32[{outputs}, {inputs}]" in products) is not narrow
+    random = np.random.default_rng(batch)
+    x, y = (random.standard_normal((batch, n)).astype("f4") for n in (inputs, 47))
+    torch.nn.MSELoss(reduction="sum")(theirs(torch.tensor(x)), torch.tensor(y)).backward()
+    torch.optim.SGD(theirs.parameters(), lr=1e-3).step()
+    step(x, y)
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy(), rtol=2e-5, atol=2e-6)
+
+
 POINTS = [0.0, -0.0, 1e-45, -1e-40, 1e-4, -9.9e-4, 1.1e-3, -1e-3, 0.5, -3.0, -9.0, -13.5, -30.0,
           39.0, 1e30, -1e30, np.inf, -np.inf]
 
@@ -106,7 +132,7 @@ def test_the_gradient_of_a_gelu_at_all_sizes():
 def test_the_pipeline_is_that_of_inference_and_more():
     names = [step.name for step in TRAINING_PIPELINE]
     kept = [n for n in names if n not in (
-        TransposeHead.name, UseSavedGELU.name, UseReciprocal.name)]
+        TransposeHead.name, UseSavedGELU.name, TransposeNarrow.name, UseReciprocal.name)]
     assert kept == [step.name for step in nncompile.passes.DEFAULT_PIPELINE]
 
 
