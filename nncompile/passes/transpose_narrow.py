@@ -37,9 +37,12 @@ class TransposeNarrow:
         if node.op != "matmul":
             return None
         left = context.producer(node.inputs[0])
-        if left is None or left.op != "transpose" or left.attrs["axes"] != (1, 0):
+        shape = node.result.type.shape
+        if left is None or left.op != "transpose" or tuple(left.attrs["axes"]) != (1, 0):
             return None
-        M, N = node.result.type.shape
+        if len(shape) != 2:
+            return None
+        M, N = shape
         if not (isinstance(M, int) and isinstance(N, int) and self.rows <= M
                 and _vectors(N, M) <= self.most * _vectors(M, N)):
             return None

@@ -104,6 +104,18 @@ def test_the_gradient_of_a_weight_with_few_inputs_is_computed_as_its_transpose(
         np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy(), rtol=2e-5, atol=2e-6)
 
 
+def test_a_stack_of_products_with_few_columns_stays():
+    text = """
+    graph g(%x: f32[B, 64], %w: f32[3, B, 4]) -> f32[3, 64, 4] {
+      %0: f32[64, B] = transpose(%x) {axes = [1, 0]}
+      %1: f32[3, 64, 4] = matmul(%0, %w)
+      return %1
+    }
+    """
+    graph = ir.parse(text)
+    assert TransposeNarrow()(graph) is graph
+
+
 POINTS = [0.0, -0.0, 1e-45, -1e-40, 1e-4, -9.9e-4, 1.1e-3, -1e-3, 0.5, -3.0, -9.0, -13.5, -30.0,
           39.0, 1e30, -1e30, np.inf, -np.inf]
 
