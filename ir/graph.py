@@ -102,6 +102,11 @@ class Node:
     attrs: Attrs = field(default_factory=dict)
     where: Where = Where()
 
+    @cached_property
+    def values(self) -> tuple[Value, ...]:
+        """The operands that are values, each as often as it is one."""
+        return tuple([o for o in self.inputs if isinstance(o, Value)])
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Graph:
@@ -127,8 +132,33 @@ class Graph:
     @cached_property
     def uses(self) -> Counter[Value]:
         """How often each value is an operand or an output; 0 for a value that nothing uses."""
-        operands = [o for node in self.nodes for o in node.inputs if isinstance(o, Value)]
-        return Counter([*operands, *self.outputs])
+        return Counter([*[o for node in self.nodes for o in node.values], *self.outputs])
+
+    @cached_property
+    def makers(self) -> dict[Operand, Node]:
+        """The node that computes each result."""
+        return {node.result: node for node in self.nodes}
+
+    @cached_property
+    def places(self) -> Mapping[str, Sequence[int]]:
+        """The positions in `nodes` of the nodes of each op that the graph has, fused or not."""
+        found: dict[str, list[int]] = {}
+        for number, node in enumerate(self.nodes):
+            found.setdefault(node.op, []).append(number)
+        return found
+
+    @cached_property
+    def load_time_values(self) -> frozenset[Value]:
+        """The values that the params alone determine, the params themselves included.
+
+        They are computed once, when the weights are loaded, and not in each call. A slice of a
+        parameter that ends at B is not among them: it depends on the call.
+        """
+        known: set[Value] = {*self.params}
+        for node in self.nodes:
+            if depends_only_on(node, known):
+                known.add(node.result)
+        return frozenset(known)
 
     @cached_property
     def states(self) -> tuple[Value, ...]:
@@ -186,23 +216,10 @@ def named_sizes(graph: Graph) -> dict[str, tuple[Value, int]]:
     return found
 
 
-def load_time_values(graph: Graph) -> frozenset[Value]:
-    """Returns the values that the params alone determine, the params themselves included.
-
-    They are computed once, when the weights are loaded, and not in each call. A slice of a
-    parameter that ends at B is not among them: it depends on the call.
-    """
-    known = set(graph.params)
-    for node in graph.nodes:
-        if depends_only_on(node, known):
-            known.add(node.result)
-    return frozenset(known)
-
-
 def depends_only_on(node: Node, known: Set[Operand]) -> bool:
     """Returns whether known values, and no named size, determine what the node computes."""
-    for operand in node.inputs:
-        if isinstance(operand, Value) and operand not in known:
+    for value in node.values:
+        if value not in known:
             return False
     return not is_symbolic(tuple(node.attrs.values()))
 

@@ -6,8 +6,8 @@ from itertools import count
 from time import perf_counter
 from typing import Protocol
 
-from ir.graph import Graph, Node, Value, substitute
-from ir.ops import evaluate, is_symbolic
+from ir.graph import Graph, Node, Value, depends_only_on, substitute
+from ir.ops import evaluate
 from ir.records import dataclass, replace
 from ir.rewrite import Context, remove_dead, rewrite
 from ir.types import Error, NDArray, product
@@ -83,7 +83,8 @@ class CSE:
 
         def computed_before(node: Node, _: Context) -> Value | None:
             # by repr, because 0.0 == -0.0 and nan != nan
-            operands = tuple([o if isinstance(o, Value) else repr(o) for o in node.inputs])
+            operands = node.inputs if len(node.values) == len(node.inputs) else tuple(
+                [o if isinstance(o, Value) else repr(o) for o in node.inputs])
             computed = (node.op, operands, repr(dict(node.attrs)) if node.attrs else "")
             equal = first.setdefault(computed, node.result)
             return None if equal is node.result else equal
@@ -149,10 +150,9 @@ class FoldConstants:
     def _evaluated(self, node: Node, data: dict[Value, NDArray], context: Context
                    ) -> NDArray | None:
         """The node's value; None where it is not constant, is too large, or is an error."""
-        operands = [data.get(o) if isinstance(o, Value) else o for o in node.inputs]
-        known = [o for o in operands if o is not None]
-        if len(known) < len(operands) or is_symbolic(tuple(node.attrs.values())):
+        if not depends_only_on(node, data.keys()):
             return None
+        known = [data[o] if isinstance(o, Value) else o for o in node.inputs]
         # an axis of size 0 does not make the others small
         if product(max(1, size) for size in node.result.type.shape) > self.max_elements:
             context.leave(node, "is constant, but is not evaluated at compile time: it has more "

@@ -12,12 +12,11 @@ A rule is a function of one node and its context, and Python's `match` is the pa
 """
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from ir.graph import Graph, Node, Operand, Value, depends_only_on, load_time_values, substitute
+from ir.graph import Graph, Node, Operand, Value, depends_only_on, substitute
 from ir.records import dataclass, replace
 from ir.types import Error
 
@@ -61,7 +60,8 @@ def give_reasons(given: Iterable[Reason]) -> None:
         found.extend(given)
 
 
-def rewrite(graph: Graph, rule: Rule, *, fused: bool = False, once: bool = False) -> Graph:
+def rewrite(graph: Graph, rule: Rule, ops: Collection[str] | None = None, *, fused: bool = False,
+            once: bool = False) -> Graph:
     """Replaces nodes by what the rule returns for them, until it finds nothing more to replace.
 
     The driver walks over the nodes in order, again and again until a walk changes nothing. What
@@ -74,6 +74,7 @@ def rewrite(graph: Graph, rule: Rule, *, fused: bool = False, once: bool = False
     - several nodes, each after those that it uses, one of which computes the node's result. They
       may compute the results of later nodes as well: these are dropped.
 
+    ops:   the ops of the nodes that the rule is given; None for all of them.
     fused: whether the rule is also given nodes that have a `then`, and sees them as producers.
            Such a node computes more than its op says, so most rules must not look at it.
     once:  walk once. For a rule that finds everything in one walk, another is a waste of time.
@@ -81,7 +82,7 @@ def rewrite(graph: Graph, rule: Rule, *, fused: bool = False, once: bool = False
     Raises Error where a hundred walks are not enough, and where what the rule returns does not
     compute the node's result or has another type.
     """
-    rewriting = _Rewriting(graph, rule, fused)
+    rewriting = _Rewriting(graph, rule, ops, fused)
     for _ in range(_MOST_WALKS):
         after = rewriting.walk(graph)
         if once or after is graph:
@@ -97,8 +98,8 @@ class Context:
     def __init__(self, graph: Graph, fused: bool) -> None:
         self._graph, self._fused = graph, fused
         self._kept: dict[Operand, Node] = {}     # the nodes so far, by their results
-        self._uses: Counter[Value] = Counter()   # of the graph as it is at this moment
-        self._load_time: set[Operand] | None = None
+        self._uses: dict[Value, int] = {}        # of the graph as it is at this moment
+        self._load_time: set[Value] | None = None
         self.notes: list[Reason] = []            # of the walk over the graph that is under way
 
     def producer(self, operand: Operand, uses: int | None = None) -> Node | None:
@@ -115,7 +116,7 @@ class Context:
 
     def uses(self, value: Value) -> int:
         """Returns how often the value is an operand or an output."""
-        return self._uses[value]
+        return self._uses.get(value, 0)
 
     def leave(self, node: Node, why: str, value: Operand | None = None) -> None:
         """Notes why the rule leaves a node alone; see Reason. It is forgotten if the rule does not.
@@ -136,39 +137,62 @@ class Context:
     def at_load(self, operand: Operand) -> bool:
         """Returns whether the operand is computed once, when the weights are loaded."""
         if self._load_time is None:              # most rules find nothing, and never ask
-            nodes = (*self._kept.values(), *self._graph.nodes)
-            self._load_time = set(load_time_values(replace(self._graph, nodes=nodes)))
+            graph = self._graph
+            if self._kept is not graph.makers:   # it has other nodes now
+                graph = replace(graph, nodes=(*self._kept.values(), *graph.nodes))
+            self._load_time = set(graph.load_time_values)
         return operand in self._load_time
 
 
 class _Rewriting(Context):
     """The driver's own side of the context: it keeps all that a rule can ask about up to date."""
 
-    def __init__(self, graph: Graph, rule: Rule, fused: bool) -> None:
+    def __init__(self, graph: Graph, rule: Rule, ops: Collection[str] | None, fused: bool) -> None:
         super().__init__(graph, fused)
-        self._rule = rule
+        self._rule, self._ops = rule, ops
         self._instead: dict[Value, Value] = {}
 
     def walk(self, graph: Graph) -> Graph:
-        """Returns the graph after the rule was given each node once; the same if none changed."""
-        self._graph, self._uses = graph, graph.uses.copy()
-        self._kept, self._instead, self.notes = {}, {}, []
-        kept, instead, rule, fused = self._kept, self._instead, self._rule, self._fused
-        changed = False
-        for node in graph.nodes:
-            if instead:
-                node = substitute(node, instead)
-            if changed and node.result in kept:  # an earlier replacement computes it
-                self._release(node.inputs)
+        """Returns the graph after the rule was given each node once; the same if none changed.
+
+        Most walks change nothing. So the graph's own tables serve until the first replacement, and
+        nodes that the rule is not for are not even looked at.
+        """
+        self._graph, self._kept, self._uses = graph, graph.makers, graph.uses
+        self._instead, self.notes = {}, []
+        for number in self._places(graph):
+            node = graph.nodes[number]
+            if self._is_given(node) and (new := self._rule(node, self)) is not None:
+                return self._changed(graph, number, new)
+        return graph
+
+    def _places(self, graph: Graph) -> Sequence[int]:
+        """The positions of the nodes with an op that the rule is for."""
+        if self._ops is None:
+            return range(len(graph.nodes))
+        return sorted([number for op, numbers in graph.places.items() if op in self._ops
+                       for number in numbers])
+
+    def _is_given(self, node: Node) -> bool:
+        return ((self._ops is None or node.op in self._ops)
+                and (self._fused or "then" not in node.attrs))
+
+    def _changed(self, graph: Graph, number: int, new: _Replacement) -> Graph:
+        """The graph after the rest of a walk, which has found the first node to replace."""
+        kept: dict[Operand, Node] = {node.result: node for node in graph.nodes[:number + 1]}
+        self._kept, self._uses = kept, dict(graph.uses)
+        self._replace(graph.nodes[number], new)
+        for node in graph.nodes[number + 1:]:
+            if self._instead:
+                node = substitute(node, self._instead)
+            if node.result in kept:              # an earlier replacement computes it
+                self._release(node)
                 continue
             kept[node.result] = node
-            new = rule(node, self) if fused or "then" not in node.attrs else None
-            if new is not None:
-                self._replace(node, new)
-                changed = True
-        if not changed:
-            return graph
-        outputs = tuple(instead.get(v, v) for v in graph.outputs)
+            found = self._rule(node, self) if self._is_given(node) else None
+            if found is not None:
+                self._replace(node, found)
+        outputs = tuple(self._instead.get(v, v) for v in graph.outputs)
         return remove_dead(replace(graph, nodes=tuple(kept.values()), outputs=outputs))
 
     def _replace(self, node: Node, new: _Replacement) -> None:
@@ -178,10 +202,10 @@ class _Rewriting(Context):
         if isinstance(new, Value):
             self._check_type(node, new)
             self._instead[node.result] = new
-            self._uses[new] += self._uses[node.result]
+            self._uses[new] = self.uses(new) + self.uses(node.result)
         else:
             self._insert(node, [new] if isinstance(new, Node) else new)
-        self._release(node.inputs)
+        self._release(node)
 
     def _insert(self, node: Node, nodes: Sequence[Node]) -> None:
         """Adds the nodes to those kept, behind each other."""
@@ -190,18 +214,19 @@ class _Rewriting(Context):
                         f"place of {node.op}")
         for each in nodes:
             self._kept[each.result] = each
-            self._uses.update(o for o in each.inputs if isinstance(o, Value))
+            for value in each.values:
+                self._uses[value] = self.uses(value) + 1
             if self._load_time is not None and depends_only_on(each, self._load_time):
                 self._load_time.add(each.result)
 
-    def _release(self, operands: Iterable[Operand]) -> None:
+    def _release(self, node: Node) -> None:
         """Counts one use less of each operand, and drops the nodes that nothing uses then."""
-        waiting = [o for o in operands if isinstance(o, Value)]
+        waiting = [*node.values]
         while waiting:
             value = waiting.pop()
             self._uses[value] -= 1
             if self._uses[value] == 0 and value in self._kept:
-                waiting += [o for o in self._kept.pop(value).inputs if isinstance(o, Value)]
+                waiting += self._kept.pop(value).values
 
     def _check_type(self, node: Node, new: Value) -> None:
         if new.type != node.result.type:
@@ -218,11 +243,11 @@ def remove_dead(graph: Graph) -> Graph:
 
     A graph without anything to drop is returned itself.
     """
-    live: set[Operand] = set(graph.outputs)
+    live = set(graph.outputs)
     nodes = []
     for node in reversed(graph.nodes):
         if node.result in live:
-            live.update(node.inputs)
+            live.update(node.values)
             nodes.append(node)
     params = tuple(p for p in graph.params if p in live)
     data = {p: graph.data[p] for p in params if p in graph.data}

@@ -126,13 +126,9 @@ def _check_data(graph: Graph, known: Mapping[Value, NDArray]) -> None:
 
 
 def _check_operands(node: Node, defined: set[Value], data: Mapping[Value, NDArray]) -> None:
-    """Operands are floats and values that are defined; those of a walk lead to its end."""
-    for operand in node.inputs:
-        if isinstance(operand, Value):
-            if operand not in defined:
-                raise VerifyError("it uses a value that is not defined before it")
-        elif not isinstance(operand, float):
-            raise VerifyError(f"an operand is a value or a float, not {type(operand).__name__}")
+    """What the node uses is defined before it, and a walk leads to its end."""
+    if not defined.issuperset(node.values):
+        raise VerifyError("it uses a value that is not defined before it")
     if node.op == "tree_walk":
         _check_trees(node, data)
 
@@ -151,7 +147,10 @@ def _check_trees(node: Node, data: Mapping[Value, NDArray]) -> None:
 
 
 def _check_node(node: Node) -> None:
-    """Attributes are in normal form, and the type is the inferred one."""
+    """Operands are values or floats, attributes in normal form, and the type the inferred one."""
+    for operand in node.inputs:
+        if not isinstance(operand, (Value, float)):
+            raise VerifyError(f"an operand is a value or a float, not {type(operand).__name__}")
     _check(node.result.kind == "result", f"its result is of the kind {node.result.kind!r}")
     given, form = dict(node.attrs), normal(node.op, node.attrs)
     if (given or form) and repr(given) != repr(form):

@@ -105,11 +105,14 @@ def _broadcast(types: Sequence[TensorType]) -> tuple[Dim, ...]:
 
 def _one_type(types: Sequence[TensorType], allowed: tuple[str, ...]) -> str:
     """Returns the dtype of all operands. Raises Error where they differ or it is not allowed."""
-    dtypes = {t.dtype for t in types}
-    if len(dtypes) != 1 or not dtypes <= {*allowed}:
+    dtype = types[0].dtype if types else ""
+    for each in types:
+        if each.dtype != dtype:
+            dtype = ""
+    if dtype not in allowed:
         given = ", ".join(map(str, types)) or "plain numbers only"
         raise Error(f"expected {_KINDS[allowed]} of one type, got {given}: cast them to one")
-    return dtypes.pop()
+    return dtype
 
 
 # -- products --------------------------------------------------------------------------------------

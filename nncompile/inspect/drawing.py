@@ -10,7 +10,6 @@ from html import escape
 from typing import Any, NamedTuple
 
 from ir import Graph, Node, Value
-from ir.graph import load_time_values
 from ir.ops import OPS, split_then
 from ir.printer import name_values
 from ir.types import Error
@@ -80,7 +79,7 @@ def draw(graph: Graph, known: dict[Any, Picture] | None = None) -> list[Drawn]:
     Raises MissingExtraError where the package that computes places is not installed.
     """
     known = {} if known is None else known
-    at_load = load_time_values(graph)
+    at_load = graph.load_time_values
     drawn = []
     for section in sections_of(graph.nodes):
         blocks = _blocks(graph, section, at_load)
@@ -186,7 +185,7 @@ text{fill:#1b2330}.type,.note{fill:#566070;font-size:11px}.box{fill:#f6f8fa;stro
 
 def to_svg(graph: Graph) -> str:
     """Returns a drawing of a graph as the text of an SVG file. Equal blocks are drawn once."""
-    names, at_load = name_values(graph), load_time_values(graph)
+    names, at_load = name_values(graph), graph.load_time_values
     drawn = draw(graph)
     width = max((d.picture.width for d in drawn), default=0.0) + 4 * _MARGIN
     parts: list[str] = []

@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from ir import Graph, Node, Reason, Value
-from ir.graph import load_time_values
 from ir.records import dataclass
 from nncompile.inspect.layers import shown
 from nncompile.inspect.provenance import stable_names
@@ -37,7 +36,7 @@ def standing(runs: Sequence[PassRun]) -> list[Left]:
     """
     names, final = stable_names([run.graph for run in runs]), runs[-1].graph
     made = {node.result: node for node in final.nodes}
-    at_load = load_time_values(final)
+    at_load = final.load_time_values
     order = {node.result: i for i, node in enumerate(final.nodes)}
     found: dict[tuple[Value, str], Left] = {}
     for run in runs:

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Mapping
 
 from ir import Error, Graph, Value
-from ir.graph import load_time_values
 from ir.records import dataclass
 from nncompile.schedule import Program, schedule
 
@@ -39,14 +38,14 @@ def roles(graph: Graph) -> Roles:
     try:
         return roles_in(schedule(graph))
     except Error as error:
-        at_load = load_time_values(graph)
+        at_load = graph.load_time_values
         return Roles({node.result: AT_LOAD if node.result in at_load else RUN
                       for node in graph.nodes}, None, str(error).splitlines()[0])
 
 
 def roles_in(program: Program) -> Roles:
     """Returns the roles of the results of a program's graph."""
-    at_load = load_time_values(program.graph)
+    at_load = program.graph.load_time_values
     run = {node.result for step in program.steps for node in step.nodes}
     return Roles({node.result: AT_LOAD if node.result in at_load else
                   RUN if node.result in run else VIEW for node in program.graph.nodes},

@@ -20,6 +20,9 @@ _LOSSLESS = {                                    # the casts that keep every val
 }
 
 
+_VIEWS = ("reshape", "transpose", "slice", "expand", "cast", "concat")
+
+
 @dataclass(frozen=True)
 class ComposeViews:
     """Make one view of two, and none of two that undo each other.
@@ -44,7 +47,7 @@ class ComposeViews:
     exact = True
 
     def __call__(self, graph: Graph) -> Graph:
-        return rewrite(graph, _composed)
+        return rewrite(graph, _composed, _VIEWS)
 
 
 def _composed(node: Node, context: Context) -> Node | Value | None:

@@ -37,7 +37,7 @@ class FoldBatchNorm:
     exact = False
 
     def __call__(self, graph: Graph) -> Graph:
-        return rewrite(graph, _folded)
+        return rewrite(graph, _folded, ("linear", *_SCALES, *_SHIFTS))
 
 
 def _folded(node: Node, context: Context) -> list[Node] | None:
@@ -45,8 +45,6 @@ def _folded(node: Node, context: Context) -> list[Node] | None:
         return None
     if node.op == "linear":
         return _into_the_next(node, context)
-    if node.op not in _SCALES + _SHIFTS:
-        return None
     for operand, vector in orders(node):
         linear = with_known_weights(context.producer(operand), context)
         if linear is not None and linear.result.type == node.result.type \

@@ -42,12 +42,11 @@ class FuseAttention:
     exact = False
 
     def __call__(self, graph: Graph) -> Graph:
-        return rewrite(rewrite(graph, _softmax_of_turned), _scaled_softmax)
+        graph = rewrite(graph, _softmax_of_turned, ["softmax"])
+        return rewrite(graph, _scaled_softmax, ["softmax"])
 
 
 def _softmax_of_turned(node: Node, context: Context) -> list[Node] | None:
-    if node.op != "softmax":
-        return None
     nodes = _turned(node.inputs[0], context)
     return nodes and [*nodes, replace(node, inputs=(nodes[-1].result,))]
 
@@ -89,8 +88,6 @@ class _Unscaled:
 
 
 def _scaled_softmax(node: Node, context: Context) -> list[Node] | None:
-    if node.op != "softmax":
-        return None
     found = _scores(node.inputs[0], context)
     if found is None:
         return None

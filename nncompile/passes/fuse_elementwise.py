@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from ir import Graph, Node, Operand
 from ir.records import dataclass
-from nncompile.passes.support.epilogue import fuse_steps, is_step
+from nncompile.passes.support.epilogue import STEPS, fuse_steps
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,7 @@ class FuseElementwise:
     exact = True
 
     def __call__(self, graph: Graph) -> Graph:
-        return fuse_steps(graph, _is_elementwise, _fits_any, self.steps)
-
-
-def _is_elementwise(head: Node) -> bool:
-    return is_step(head.op)
+        return fuse_steps(graph, STEPS, _fits_any, self.steps)
 
 
 def _fits_any(head: Node, further: tuple[Operand, ...]) -> bool:

@@ -25,11 +25,7 @@ class FuseLinear:
     exact = True
 
     def __call__(self, graph: Graph) -> Graph:
-        return fuse_steps(graph, _is_product, _fits_product, self.steps)
-
-
-def _is_product(head: Node) -> bool:
-    return head.op in ("linear", "matmul")
+        return fuse_steps(graph, ("linear", "matmul"), _fits_product, self.steps)
 
 
 def _fits_product(head: Node, further: tuple[Operand, ...]) -> bool:

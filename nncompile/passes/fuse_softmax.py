@@ -30,7 +30,8 @@ class FuseSoftmax:
     exact = False
 
     def __call__(self, graph: Graph) -> Graph:
-        return rewrite(recognise(graph, _written_by_hand), _take_scale)
+        graph = recognise(graph, _written_by_hand, ["div"], ["exp"])
+        return rewrite(graph, _take_scale, ["softmax"])
 
 
 def _written_by_hand(node: Node, context: Context) -> Node | None:
@@ -74,7 +75,7 @@ def _minus_its_max(operand: Operand, axis: int, context: Context) -> Value | Non
 
 def _take_scale(node: Node, context: Context) -> Node | None:
     """The softmax with the number that its operand is multiplied by as its scale."""
-    scaling = context.producer(node.inputs[0]) if node.op == "softmax" else None
+    scaling = context.producer(node.inputs[0])
     if scaling is None or scaling.op not in ("mul", "div"):
         return None
     if node.attrs["scale"] != 1.0:

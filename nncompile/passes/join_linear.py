@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence, Set
 
 from ir import Context, Dim, Graph, Node, Operand, Reason, TensorType, Value, rewrite
-from ir.graph import joined, load_time_values
+from ir.graph import joined
 from ir.ops import split_then
 from ir.records import dataclass, replace
 from ir.rewrite import give_reasons
@@ -35,7 +35,7 @@ class JoinLinear:
     exact = False
 
     def __call__(self, graph: Graph) -> Graph:
-        at_load = load_time_values(graph)
+        at_load = graph.load_time_values
         candidates = _groups(graph, at_load)
         give_reasons(_why_apart(candidates, graph))
         groups = {group[0].result: group for group in candidates if len(group) > 1}
@@ -46,7 +46,8 @@ class JoinLinear:
             group = groups.get(node.result)
             return None if group is None else _joined(group)
 
-        return rewrite(_weights_first(graph, at_load), join, fused=True, once=True)
+        first = _weights_first(graph, at_load)
+        return rewrite(first, join, ["linear"], fused=True, once=True)
 
 
 def _groups(graph: Graph, at_load: Set[Value]) -> list[list[Node]]:

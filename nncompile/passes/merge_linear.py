@@ -29,11 +29,11 @@ class MergeLinear:
     exact = False
 
     def __call__(self, graph: Graph) -> Graph:
-        return rewrite(graph, _merged)
+        return rewrite(graph, _merged, ["linear"])
 
 
 def _merged(node: Node, context: Context) -> list[Node] | None:
-    if node.op != "linear" or context.at_load(node.result):
+    if context.at_load(node.result):
         return None
     first = with_known_weights(context.producer(node.inputs[0]), context)
     if first is None or with_known_weights(node, context) is None:

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from math import isfinite
 
-from ir import FLOATS, OPS, Context, Graph, Node, Operand, Value, product, rewrite
+from ir import FLOATS, Context, Graph, Node, Operand, Value, product, rewrite
 from ir.graph import joined
 from ir.records import dataclass, replace
-from nncompile.passes.support.matching import both_ways, is_power_of_two
+from nncompile.passes.support.matching import both_ways, is_power_of_two, rules_by_op
 
 
 @dataclass(frozen=True)
@@ -37,17 +37,15 @@ class ReduceStrength:
         return not self.bounded
 
     def __call__(self, graph: Graph) -> Graph:
-        rules = (*_EXACT, *_BOUNDED) if self.bounded else _EXACT
+        rules = _WITH_BOUNDED if self.bounded else _EXACT
 
         def cheaper(node: Node, context: Context) -> Node | None:
-            if not OPS[node.op].elementwise:
-                return None                      # no rule is for anything else
-            for rule in rules:
+            for rule in rules[node.op]:
                 if (new := rule(node, context)) is not None:
                     return new
             return None
 
-        return rewrite(graph, cheaper)
+        return rewrite(graph, cheaper, rules)
 
 
 def _with(node: Node, op: str, *inputs: Operand, replacing: Node | None = None) -> Node:
@@ -211,6 +209,10 @@ def _is_zero_of(test: Node | None, x: Value) -> bool:
     return False
 
 
-_EXACT = (_use_mean, _multiply, _add_or_subtract, _move_sign, _use_rsqrt, _resolve_not,
-          _resolve_bound, _resolve_root)
-_BOUNDED = (_use_reciprocal, _resolve_power)
+_RULES = {
+    _use_mean: ("div", "mul"), _multiply: ("div", "mul"), _add_or_subtract: ("add", "sub"),
+    _move_sign: ("mul", "abs"), _use_rsqrt: ("div",), _resolve_not: ("where", "logical_not"),
+    _resolve_bound: ("where",), _resolve_root: ("where",),
+}
+_EXACT = rules_by_op(_RULES)
+_WITH_BOUNDED = rules_by_op({**_RULES, _use_reciprocal: ("div",), _resolve_power: ("pow",)})

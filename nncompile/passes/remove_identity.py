@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from math import copysign, inf
 
-from ir import FLOATS, OPS, Context, Graph, Node, Value, rewrite
+from ir import FLOATS, Context, Graph, Node, Value, rewrite
+from ir.ops import with_trait
 from ir.records import dataclass
-from nncompile.passes.support.views import viewed_alike
+from nncompile.passes.support.matching import rules_by_op
+from nncompile.passes.support.views import NO_MOVES, viewed_alike
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,12 @@ class RemoveIdentity:
     exact = True
 
     def __call__(self, graph: Graph) -> Graph:
-        return rewrite(graph, _unchanged)
+        return rewrite(graph, _unchanged, _IDENTITIES)
 
 
 def _unchanged(node: Node, context: Context) -> Value | None:
     """The value that the node returns as it is, if there is one."""
-    for identity in _ELEMENTWISE if OPS[node.op].elementwise else _OTHERS:
+    for identity in _IDENTITIES[node.op]:
         x = identity(node, context)
         if x is not None and x.type == node.result.type:
             return x
@@ -47,7 +49,7 @@ def _same_elements(node: Node, _: Context) -> Value | None:
 
 def _same_number(node: Node, _: Context) -> Value | None:
     """Returns x where the node is arithmetic that returns every x as it is, -0.0 and NaN too."""
-    if not any(isinstance(operand, float) for operand in node.inputs):
+    if len(node.values) == len(node.inputs):     # there is no number
         return None
     match node:
         case Node(op="mul", inputs=(Value() as x, 1.0) | (1.0, Value() as x)):
@@ -98,11 +100,17 @@ def _done_before(node: Node, context: Context) -> Value | None:
     first = context.producer(node.inputs[0]) if len(node.inputs) == 1 else None
     if first is None or first.op != node.op:
         return None
-    if "idempotent" in OPS[node.op].traits:
+    if node.op in _IDEMPOTENT:
         return first.result
-    [x] = first.inputs[:1]
-    return x if "involution" in OPS[node.op].traits and isinstance(x, Value) else None
+    [x] = first.inputs
+    return x if isinstance(x, Value) else None
 
 
-_ELEMENTWISE = (_same_elements, _same_number, _same_choice, _done_before)
-_OTHERS = (_same_elements,)                      # for ops that are not elementwise
+_IDEMPOTENT = with_trait("idempotent")
+_IDENTITIES = rules_by_op({
+    _same_elements: NO_MOVES,
+    _same_number: ("mul", "div", "pow", "floor_div", "sub", "add", "maximum", "minimum"),
+    _same_choice: ("where", "maximum", "minimum", "logical_and", "logical_or", "eq", "logical_xor",
+                   "ne"),
+    _done_before: _IDEMPOTENT | with_trait("involution"),
+})

@@ -5,7 +5,7 @@ from typing import TypeGuard
 from ir import Context, Graph, Node, Operand, Value, rewrite, same
 from ir.records import dataclass, replace
 from nncompile.passes.support.building import new_node
-from nncompile.passes.support.epilogue import is_step
+from nncompile.passes.support.epilogue import STEPS
 
 _VIEWS = ("reshape", "transpose")
 
@@ -36,12 +36,10 @@ class SinkViews:
     exact = True
 
     def __call__(self, graph: Graph) -> Graph:
-        return rewrite(graph, _sunk)
+        return rewrite(graph, _sunk, STEPS)
 
 
 def _sunk(node: Node, context: Context) -> list[Node] | None:
-    if not is_step(node.op):
-        return None
     for operand in node.inputs:
         view = context.producer(operand)
         if view is None or view.op not in _VIEWS or not isinstance(x := view.inputs[0], Value):
@@ -62,7 +60,7 @@ def _sunk(node: Node, context: Context) -> list[Node] | None:
 
 def _can_fuse(node: Node | None) -> TypeGuard[Node]:
     """Whether elementwise work can be fused with the node."""
-    return node is not None and (node.op in ("linear", "matmul") or is_step(node.op))
+    return node is not None and (node.op in ("linear", "matmul") or node.op in STEPS)
 
 
 def _before_view(operand: Operand, view: Node, x: Value, context: Context) -> Operand | None:

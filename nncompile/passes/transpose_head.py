@@ -60,7 +60,7 @@ class TransposeHead:
                 return _logs(node, context)
             return _gradient(node, losses[node.result]) if node.result in losses else None
 
-        return rewrite(graph, rule, once=True)
+        return rewrite(graph, rule, ("log_softmax", "sub"), once=True)
 
 
 def _losses(graph: Graph, most: int) -> dict[Value, _CrossEntropy]:

@@ -36,7 +36,7 @@ class UseAttention:
     exact = True
 
     def __call__(self, graph: Graph) -> Graph:
-        return rewrite(graph, _attention, fused=True, once=True)
+        return rewrite(graph, _attention, ["matmul"], fused=True, once=True)
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,6 @@ class _Scores:
 
 def _attention(node: Node, context: Context) -> list[Node] | None:
     """The nodes of an attention that ends in this product of weights and values."""
-    if node.op != "matmul":
-        return None
     (operand, v), _, steps = split_then(node.op, node.inputs, node.attrs)
     made = context.producer(operand)
     weights = _weights(made, context)

@@ -4,8 +4,7 @@ from math import pi, sqrt
 
 from ir import Graph
 from ir.records import dataclass
-from nncompile.passes.support.activations import HALF, Form, find_form
-from nncompile.passes.support.matching import recognise
+from nncompile.passes.support.activations import HALF, Form, recognise_forms
 from nncompile.passes.support.polynomials import Polynomial
 
 _CUBIC: Polynomial = {(1, 0): sqrt(2 / pi), (3, 0): sqrt(2 / pi) * 0.044715}
@@ -38,4 +37,4 @@ class UseGELU:
     exact = False
 
     def __call__(self, graph: Graph) -> Graph:
-        return recognise(graph, lambda node, context: find_form(node, context, _FORMS))
+        return recognise_forms(graph, _FORMS)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from ir import Context, Graph, Node
 from ir.records import dataclass
 from nncompile.passes.support.matching import recognise
-from nncompile.passes.support.norms import centred, norm, shifted_norm, with_operand
+from nncompile.passes.support.norms import ROOTS, centred, norm, shifted_norm, with_operand
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class UseLayerNorm:
     exact = False
 
     def __call__(self, graph: Graph) -> Graph:
-        return recognise(graph, _layer_norm)
+        return recognise(graph, _layer_norm, ("mul", "div", "add"), (*ROOTS, "layer_norm"))
 
 
 def _layer_norm(node: Node, context: Context) -> Node | None:

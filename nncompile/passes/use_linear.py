@@ -30,16 +30,11 @@ class UseLinear:
     exact = False
 
     def __call__(self, graph: Graph) -> Graph:
-        return rewrite(graph, _linear)
+        return rewrite(graph, _linear, ("matmul", "add"))
 
 
 def _linear(node: Node, context: Context) -> Node | list[Node] | None:
-    match node.op:
-        case "matmul":
-            return _product_by_weight(node, context)
-        case "add":
-            return _with_bias(node, context)
-    return None
+    return (_product_by_weight if node.op == "matmul" else _with_bias)(node, context)
 
 
 def _product_by_weight(node: Node, context: Context) -> list[Node] | None:

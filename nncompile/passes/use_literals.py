@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ir import OPS, Context, Error, Graph, NDArray, Node, Operand, Value, rewrite
+from ir import Context, Error, Graph, NDArray, Node, Operand, Value, rewrite
 from ir.graph import types_of
-from ir.ops import infer
+from ir.ops import infer, with_trait
 from ir.records import dataclass, replace
 from ir.types import MAX_WHOLE
 
@@ -43,7 +43,7 @@ class UseLiterals:
         def simplify(node: Node, context: Context) -> Node | None:
             return _with_simpler_operand(node, numbers, context)
 
-        return rewrite(graph, simplify, fused=True)
+        return rewrite(graph, simplify, with_trait("elementwise") - {"pow"}, fused=True)
 
 
 def _only_number(array: NDArray) -> float | None:
@@ -62,7 +62,7 @@ def _only_number(array: NDArray) -> float | None:
 def _with_simpler_operand(node: Node, numbers: Mapping[Value, float], context: Context
                           ) -> Node | None:
     """The node with a simpler operand in place of one that it has, if its result stays the same."""
-    if not OPS[node.op].elementwise or node.op == "pow" or "pow" in node.attrs.get("then", ()):
+    if "pow" in node.attrs.get("then", ()):
         return None
     for i, operand in enumerate(node.inputs):
         simpler = _simpler(operand, numbers, context)

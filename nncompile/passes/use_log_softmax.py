@@ -31,8 +31,9 @@ class UseLogSoftmax:
     exact = False
 
     def __call__(self, graph: Graph) -> Graph:
-        graph = recognise(graph, _by_logarithm)
-        return recognise(graph, _of_softmax if self.underflow else _leave_logarithm)
+        graph = recognise(graph, _by_logarithm, ["sub"], ["log"])
+        of_softmax = _of_softmax if self.underflow else _leave_logarithm
+        return recognise(graph, of_softmax, ["log"], ["softmax"])
 
 
 @dataclass(frozen=True)

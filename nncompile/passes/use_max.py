@@ -26,7 +26,7 @@ class UseMax:
     exact = False
 
     def __call__(self, graph: Graph) -> Graph:
-        return rewrite(graph, _extreme)
+        return rewrite(graph, _extreme, ["take_along"])
 
 
 def _extreme(node: Node, context: Context) -> Node | None:

@@ -40,7 +40,7 @@ class UseReciprocal:
                         node.where)
 
         graph = replace(graph, nodes=(*inverses.values(), *graph.nodes))
-        return rewrite(graph, multiplied, once=True)
+        return rewrite(graph, multiplied, ["div"], once=True)
 
 
 def _divides_all(node: Node) -> bool:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from ir import Context, Graph, Node
 from ir.records import dataclass
 from nncompile.passes.support.matching import recognise
-from nncompile.passes.support.norms import norm, with_operand
+from nncompile.passes.support.norms import ROOTS, norm, with_operand
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,10 @@ class UseRMSNorm:
     exact = False
 
     def __call__(self, graph: Graph) -> Graph:
-        return recognise(graph, _rms_norm)
+        return recognise(graph, _rms_norm, ("mul", "div"), (*ROOTS, "rms_norm"))
 
 
 def _rms_norm(node: Node, context: Context) -> Node | None:
-    if node.op in ("mul", "div") and (found := norm(node, context)) is not None:
+    if (found := norm(node, context)) is not None:
         return Node(node.result, "rms_norm", (found.x, *found.weight), found.attrs, node.where)
     return with_operand(node, context, "rms_norm", "mul", 1)

@@ -46,7 +46,7 @@ class UseSavedGELU:
             is_near = new.add("lt", new.add("abs", z), _NEAR)
             return [*new, Node(node.result, "where", (is_near, near, far), {}, node.where)]
 
-        return rewrite(graph, rule, once=True) if saved else graph
+        return rewrite(graph, rule, ["mul"], once=True) if saved else graph
 
 
 def _argument(node: Node, context: Context) -> Value | None:

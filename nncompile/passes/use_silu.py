@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from ir import Context, Graph, Node, Operand, Value
 from ir.records import dataclass
-from nncompile.passes.support.activations import HALF, Form, find_form
+from nncompile.passes.support.activations import HALF, Form, recognise_forms
 from nncompile.passes.support.matching import both_ways, recognise
 
 _FORMS = (
@@ -32,14 +32,12 @@ class UseSiLU:
     exact = False
 
     def __call__(self, graph: Graph) -> Graph:
-        graph = recognise(graph, _by_exponential)
-        return recognise(graph, lambda node, context: find_form(node, context, _FORMS))
+        graph = recognise(graph, _by_exponential, ["div"], ["exp"])
+        return recognise_forms(graph, _FORMS)
 
 
 def _by_exponential(node: Node, context: Context) -> Node | None:
     """The sigmoid or the SiLU of x where the node divides 1 or x by 1 + exp(-x)."""
-    if node.op != "div":
-        return None
     above, below = node.inputs
     x = _in_one_plus_exp(below, context)
     if x is None or not (above is x or above == 1.0):

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Set
 
-from ir.graph import Graph, Value, load_time_values
+from ir.graph import Graph, Value
 from ir.records import replace
 from ir.rewrite import remove_dead
 from nncompile.schedule.batch import batch_size
@@ -22,7 +22,7 @@ __all__ = ["VECTOR_TRAITS", "Constant", "Operand", "Place", "Program", "Step", "
 
 def schedule(graph: Graph, traits: TargetTraits = VECTOR_TRAITS) -> Program:
     """Plans a verified, fused graph: a node is prepared once, or a view, or one or more steps."""
-    prepared = load_time_values(graph)
+    prepared = graph.load_time_values
     constants = [v for v in (*graph.params, *(n.result for n in graph.nodes)) if v in prepared]
     inputs = tuple(contiguous(Place("input", i), v.type) for i, v in enumerate(graph.inputs))
     views = dict(zip(graph.inputs, inputs, strict=True))

@@ -238,6 +238,28 @@ def test_fused_nodes_are_for_rules_that_ask_for_them() -> None:
                         [("sin", False)])
 
 
+def test_a_rule_is_given_nodes_of_its_ops_and_may_ask_for_all() -> None:
+    before = graph("""
+        %0: f32[B] = neg(%x)
+        %1: f32[B] = exp(%0)
+        %2: f32[B] = neg(%1)
+        %3: f32[B] = neg(%2)
+        %4: f32[B] = sin(%3)
+        %5: f32[B] = neg(%4)
+        return %5""")
+    seen = []
+
+    def rule(old: Node, context: Context) -> Value | None:
+        seen.append(old.result)
+        return double_negation(old, context)
+
+    after = rewrite(before, rule, {"neg", "cos"})
+    assert body(after) == body(rewrite(before, double_negation))
+    nodes = before.nodes
+    assert seen == [nodes[i].result for i in (0, 2, 3, 5)] + [nodes[i].result for i in (0, 5)]
+    assert rewrite(before, rule, ["cos"]) is before
+
+
 def test_a_long_graph_is_no_problem() -> None:
     lines = ["%0: f32[B] = neg(%x)"]
     lines += [f"%{i}: f32[B] = neg(%{i - 1})" for i in range(1, 5000)]

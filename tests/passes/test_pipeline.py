@@ -10,7 +10,6 @@ import pytest
 import ir
 import nncompile
 from ir.check import check_same, with_data
-from ir.graph import load_time_values
 from nncompile import nn
 from nncompile.passes import DEFAULT_PIPELINE
 from tests.passes.common import graph, nodes
@@ -162,7 +161,7 @@ def test_load_time_values():
         %3: f32[B, 8] = slice(@w) {axis = 0, start = 0, stop = B}
         %4: f32[B, 8] = exp(%3)
         return %2, %4""")
-    assert load_time_values(g) == {*g.params, g.nodes[0].result, g.nodes[1].result}
+    assert g.load_time_values == {*g.params, g.nodes[0].result, g.nodes[1].result}
 
 
 @pytest.mark.parametrize("step", DEFAULT_PIPELINE, ids=lambda step: step.name)
@@ -246,7 +245,7 @@ def test_batch_norms_and_what_is_not_between_two_linears():
     model = nn.Sequential(nn.Linear(16, 8), nn.BatchNorm1d(8), nn.Linear(8, 8), nn.ReLU(),
                           nn.Linear(8, 4), nn.Dropout(0.5), nn.LogSoftmax(-1)).eval()
     fused = ir.run(DEFAULT_PIPELINE, nncompile.trace(model, "f32[B, 16]"))
-    at_load = load_time_values(fused)
+    at_load = fused.load_time_values
     assert [(n.op, n.attrs.get("then", ())) for n in fused.nodes if n.result not in at_load] == [
         ("linear", ("relu",)), ("linear", ()), ("log_softmax", ())]
 

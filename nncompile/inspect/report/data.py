@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ir import Graph, Node, Pass, Value
-from ir.graph import load_time_values
 from ir.printer import name_values, print_call
 from ir.records import dataclass, field
 from ir.types import DTYPES, evaluate_dim, product
@@ -150,7 +149,7 @@ def _same_nodes(a: Graph, b: Graph) -> bool:
 
 
 def _drawn(graph: Graph, table: _Nodes, pictures: dict[Any, Picture]) -> Data:
-    at_load = load_time_values(graph)
+    at_load = graph.load_time_values
     sections = []
     for section in draw(graph, pictures):
         number = next(i for i, p in enumerate(pictures.values()) if p is section.picture)
@@ -215,7 +214,7 @@ def _taken_in(value: Value, old: Mapping[Value, Node], new: Mapping[Value, Node]
 
 def _steps(facts: Facts, table: _Nodes) -> list[Data]:
     program, profile = facts.program, facts.profile
-    at_load = load_time_values(program.graph)
+    at_load = program.graph.load_time_values
     steps = [{"node": table.node(step.node, at_load), "kind": step.kind, "purpose": step.purpose,
               "nodes": [table.node(node, at_load) for node in step.nodes],
               "kernels": list(code.kernels), "lines": code.lines}
@@ -283,7 +282,7 @@ def _memory(facts: Facts, table: _Nodes) -> Data:
     slots = {place: i for i, place in enumerate(program.buffers)}
     spans: list[Data] = []
     open_spans: dict[int, tuple[Step, Data]] = {}
-    at_load = load_time_values(program.graph)
+    at_load = program.graph.load_time_values
     for number, step in enumerate(program.steps):
         for view in step.reads:
             if view.place in slots and (found := open_spans.get(slots[view.place])):

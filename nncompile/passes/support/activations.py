@@ -3,8 +3,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ir import Context, Node
+from ir import Context, Graph, Node
 from ir.records import dataclass
+from nncompile.passes.support.matching import recognise
 from nncompile.passes.support.polynomials import (
     Polynomial,
     is_polynomial,
@@ -25,17 +26,19 @@ class Form:
     activation: str                              # the op that computes it
 
 
-def find_form(node: Node, context: Context, forms: Sequence[Form]) -> Node | None:
-    """Returns the activation that the node computes in one of these forms, if it does."""
-    if node.op not in ("mul", "div", "add"):
-        return None
+def recognise_forms(graph: Graph, forms: Sequence[Form]) -> Graph:
+    """Replaces arithmetic that is an activation in one of these forms by the activation."""
     functions = {form.function for form in forms}
-    for value in values_behind(node, context):
-        function = context.producer(value)
-        if function is not None and function.op in functions \
-                and (found := _by_function(node, function, context, forms)) is not None:
-            return found
-    return None
+
+    def pattern(node: Node, context: Context) -> Node | None:
+        for value in values_behind(node, context):
+            function = context.producer(value)
+            if function is not None and function.op in functions \
+                    and (found := _by_function(node, function, context, forms)) is not None:
+                return found
+        return None
+
+    return recognise(graph, pattern, ("mul", "div", "add"), functions)
 
 
 def _by_function(node: Node, function: Node, context: Context, forms: Sequence[Form]

@@ -1,16 +1,19 @@
 """The fusion of elementwise work into the node that feeds it: steps in its `then`."""
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from ir import OPS, Context, Graph, Node, Operand, Value, rewrite
 from ir.graph import joined
+from ir.ops import with_trait
 
-CanHold = Callable[[Node], bool]
 DoesFit = Callable[[Node, tuple[Operand, ...]], bool]
 
+STEPS = frozenset(op for op in with_trait("elementwise") if not OPS[op].attrs)
+"""The ops that can stand in a `then`, which has no place for attributes."""
 
-def fuse_steps(graph: Graph, can_hold: CanHold, does_fit: DoesFit, steps: int) -> Graph:
+
+def fuse_steps(graph: Graph, heads: Collection[str], does_fit: DoesFit, steps: int) -> Graph:
     """Fuses each elementwise node into the node that computes its operand, up to `steps` steps.
 
     The node, with its own `then`, is appended to the `then` of that other one.
@@ -20,17 +23,17 @@ def fuse_steps(graph: Graph, can_hold: CanHold, does_fit: DoesFit, steps: int) -
     result has its type, so no step broadcasts it to a larger shape. A node that is computed when
     the weights are loaded is not fused with one that every call computes.
 
-    can_hold: whether a node is one that work is fused into.
+    heads:    the ops of the nodes that work is fused into.
     does_fit: asked as `does_fit(head, further)`: whether the kernel of the head can read these
               further operands.
     """
     def fuse(node: Node, context: Context) -> Node | None:
-        if not is_step(node.op):
-            _leave_what_is_no_step(node, context, can_hold)
+        if node.op not in STEPS:
+            _leave_what_is_no_step(node, context, heads)
             return None
         for position in _chain_positions(node):
             head = context.producer(node.inputs[position])
-            if head is None or not can_hold(head):
+            if head is None or head.op not in heads:
                 continue
             further = node.inputs[:position] + node.inputs[position + 1:]
             then = (*head.attrs.get("then", ()), *_as_steps(node, position),
@@ -48,7 +51,7 @@ def fuse_steps(graph: Graph, can_hold: CanHold, does_fit: DoesFit, steps: int) -
             return Node(node.result, head.op, head.inputs + further, attrs, where)
         return None
 
-    return rewrite(graph, fuse, fused=True)
+    return rewrite(graph, fuse, with_trait("elementwise"), fused=True)
 
 
 def _obstacle(node: Node, head: Node, fits: bool, count: int, most: int) -> str:
@@ -62,20 +65,15 @@ def _obstacle(node: Node, head: Node, fits: bool, count: int, most: int) -> str:
                             "all or one number a row")
 
 
-def _leave_what_is_no_step(node: Node, context: Context, can_hold: CanHold) -> None:
+def _leave_what_is_no_step(node: Node, context: Context, heads: Collection[str]) -> None:
     """Notes an elementwise node that is no step although it works on what steps are fused into."""
-    if not OPS[node.op].elementwise or not isinstance(node.inputs[0], Value):
+    if not isinstance(node.inputs[0], Value):
         return
     head = context.producer(node.inputs[0])
-    if head is not None and can_hold(head):
+    if head is not None and head.op in heads:
         attrs = ", ".join(OPS[node.op].attrs)
         context.leave(node, f"is not fused into {head.op} {{}}: it has {attrs}, and a step has no "
                             "place for attributes", head.result)
-
-
-def is_step(op: str) -> bool:
-    """Returns whether the op can stand in a `then`, which has no place for attributes."""
-    return OPS[op].elementwise and not OPS[op].attrs
 
 
 def _chain_positions(node: Node) -> range:

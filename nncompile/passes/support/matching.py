@@ -2,26 +2,44 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from math import frexp, isclose, isfinite
+from typing import TypeVar
 
 from ir import OPS, Context, Graph, Node, Operand, Value, rewrite
 
 Pattern = Callable[[Node, Context], Node | None]
+_Rule = TypeVar("_Rule")
 
 
-def recognise(graph: Graph, pattern: Pattern) -> Graph:
+def rules_by_op(rules: Mapping[_Rule, Iterable[str]]) -> dict[str, list[_Rule]]:
+    """Returns which rules are for each op, of rules that say for which ops they are."""
+    found: dict[str, list[_Rule]] = {}
+    for rule, ops in rules.items():
+        for op in ops:
+            found.setdefault(op, []).append(rule)
+    return found
+
+
+def recognise(graph: Graph, pattern: Pattern, ops: Collection[str], inside: Collection[str]
+              ) -> Graph:
     """Replaces what the pattern matches by the node that it returns.
 
     A match is several nodes; the last one is what the pattern is given.
     A match is not replaced where anything else uses a value inside of it: that value would still
     have to be computed, and the new node would come on top.
+
+    ops:    the ops of the nodes that the pattern is given.
+    inside: of these ops every match has one, so that a graph without them is not searched.
     """
+    if graph.places.keys().isdisjoint(inside):
+        return graph
+
     def rule(node: Node, context: Context) -> Node | None:
         new = pattern(node, context)
         return new if new is not None and _is_closed(node, new, context) else None
 
-    return rewrite(graph, rule)
+    return rewrite(graph, rule, ops)
 
 
 def _is_closed(node: Node, new: Node, context: Context) -> bool:

@@ -9,6 +9,7 @@ from ir.records import dataclass
 from nncompile.passes.support.matching import both_ways, is_close
 
 _LEAST_EPS = 2.0**-126                           # the smallest normal float32
+ROOTS = ("rsqrt", "sqrt", "pow")                 # one of them is in every norm
 _DEPTH = 4                                       # how many products within products are looked into
 
 Axes = tuple[int, ...]

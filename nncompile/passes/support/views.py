@@ -3,6 +3,10 @@ from __future__ import annotations
 
 from ir import Node, Value
 
+NO_MOVES = ("identity", "detach", "dropout", "concat", "reshape", "expand", "pad", "cast", "slice",
+            "transpose")
+"""The ops of the nodes that `viewed_alike` may find to move nothing."""
+
 
 def viewed_alike(node: Node) -> Value | None:
     """Returns x where the node moves no element of x and its result has the type of x."""
