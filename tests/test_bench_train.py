@@ -47,6 +47,7 @@ def test_a_row_has_the_time_of_each_that_does_the_same(
     assert "eval mode" in said                   # of the dropout
     row, = json.loads((tmp_path / "found.json").read_text())["rows"]
     assert row["seconds"].keys() == {"nncompile", "torch"} and row["notes"] == {}
+    assert "; products " in said and 0 < row["products"] < row["seconds"][OURS]
     assert ratio_of(row) == row["seconds"]["torch"] / row["seconds"][OURS]
 
 
@@ -63,6 +64,13 @@ def test_steps_of_a_file_are_the_same_in_torch(file: str, optimizer: str) -> Non
     wrong = [w + 1e-3 for w in weights[1]]
     assert not _same((losses[1], wrong), (losses[0], weights[0]), begin[0])
     assert not _same(([x + 1 for x in losses[1]], weights[1]), (losses[0], weights[0]), begin[0])
+
+
+def test_the_products_of_a_step_are_counted(file: str) -> None:
+    made = FilePlan(f"{file}:net", ("f32[B, 6]", "i64[B]"), "CrossEntropyLoss", {}).steps(
+        OURS, 5, "SGD", 1)
+    forward, weights, activation = 6 * 8 + 8 * 3, 6 * 8 + 8 * 3, 8 * 3
+    assert made.flops == 2 * 5 * (forward + weights + activation)
 
 
 def test_what_is_no_training_is_refused(file: str, capsys: pytest.CaptureFixture[str]) -> None:

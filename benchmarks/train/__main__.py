@@ -39,6 +39,9 @@ this page; `--help` tells how to measure a part of it.
   one thread of the CPU seconds, with more of those by the clock. The column *others* has the CPUs
   that other processes kept busy meanwhile; where it is not about 0, caches and cores were shared.
 - Ours is `loss = step(x, y)`, with the checks of its arguments.
+- The column *products* is what the multiply-adds of the products alone would take, of our step,
+  at the rate of multiply-adds in registers that a thread reaches in the same rounds. Nothing that
+  computes the same products can take less.
 
 | peer | settings |
 |---|---|
@@ -86,14 +89,15 @@ def _page(rows: dict[str, Any]) -> str:
         lines.append(f"Measured on: {where}.\n")
     names = list(CONTENDERS)
     lines += ["Microseconds a step; *x* is the time of the best peer divided by ours.\n",
-              "| model | batch | optimizer | threads | " + " | ".join(names) + " | x | others |",
-              "|---" * (len(names) + 6) + "|"]
+              "| model | batch | optimizer | threads | products | " + " | ".join(names)
+              + " | x | others |", "|---" * (len(names) + 7) + "|"]
     for key, row in rows.items():
         net, batch, optimizer, threads = key.split()
         cells = [f"{row['seconds'][n] * 1e6:,.1f}" if n in row["seconds"]
                  else "differs" if row["notes"].get(n) == "differs" else "" for n in names]
         ratio = ratio_of(row)
-        lines.append(f"| {NETS[net].about} | {batch} | {optimizer} | {threads} | "
+        products = f"{row['products'] * 1e6:,.1f}" if "products" in row else ""
+        lines.append(f"| {NETS[net].about} | {batch} | {optimizer} | {threads} | {products} | "
                      + " | ".join(cells)
                      + f" | {ratio:.2f} | {row.get('others', '')} |" if ratio else "")
     if found:

@@ -14,6 +14,7 @@ import numpy as np
 from benchmarks.train.nets import NETS, Net
 from nncompile.bench.peers import load_python, needed, sizes_of, write_python
 from nncompile.bench.training import OURS, RATE, Steps, jax_steps, torch_steps
+from nncompile.bench.work import flops
 
 
 def _ours(net: Net, batch: int, optimizer: str, threads: int) -> Steps:
@@ -26,7 +27,8 @@ def _ours(net: Net, batch: int, optimizer: str, threads: int) -> Steps:
     step = nncompile.compile(model, f"{net.dtype}[{shape}]", "i64[B]", loss=nn.CrossEntropyLoss(),
                              optimizer=rule, threads=threads)
     x, y = net.data(batch)
-    return Steps(lambda: step(x, y), lambda: [p.detach().numpy() for p in model.parameters()])
+    return Steps(lambda: step(x, y), lambda: [p.detach().numpy() for p in model.parameters()],
+                 flops(step.ir(), {"B": batch}))
 
 
 def _set(model: Any, net: Net) -> None:

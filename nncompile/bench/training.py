@@ -17,10 +17,13 @@ import numpy as np
 from ir.records import dataclass
 from ir.types import NDArray
 from nncompile.bench.clock import Clock
+from nncompile.bench.contender import PEAK
 from nncompile.bench.laps import Lap, lap
 from nncompile.bench.machine import busy_since_now
 from nncompile.bench.measure import PARK
 from nncompile.bench.peers import Unavailable, load_python, needed, write_python
+from nncompile.bench.work import flops
+from nncompile.cpu.machine.ceilings import peak
 
 OURS = "nncompile"
 STEPS = 5                     # steps before the weights are compared
@@ -30,10 +33,14 @@ _LOSS, _WEIGHTS = 2e-4, 2e-3  # the most that losses differ, and the share of we
 
 @dataclass(frozen=True)
 class Steps:
-    """A step, which returns the loss once it is there, and the weights after the steps so far."""
+    """A step, which returns the loss once it is there, and the weights after the steps so far.
+
+    flops: the floating-point operations of the step's matrix products, where they are known.
+    """
 
     step: Callable[[], Any]
     weights: Callable[[], Sequence[Any]]
+    flops: int = 0
 
 
 class Plan(Protocol):
@@ -147,7 +154,8 @@ class FilePlan:
             step = nncompile.compile(model, *self.inputs, loss=loss, optimizer=rule,
                                      threads=threads)
             return Steps(lambda: step(*arrays),
-                         lambda: [p.detach().numpy() for p in step._parameters])
+                         lambda: [p.detach().numpy() for p in step._parameters],
+                         flops(step.ir(), sizes))
         held = {id(p.detach().numpy()) for p in model.parameters()}
         trained = [id(graph.data[p]) in held for p in graph.params]
         data = [np.array(graph.data[p]) for p in graph.params]
@@ -200,6 +208,11 @@ class TrainingContender:
         losses, weights = self._answer(("first", count))
         return losses, weights
 
+    def flops(self) -> int:
+        """Returns the floating-point operations of a step's products, where they are known."""
+        count: int = self._answer(("flops", 0))
+        return count
+
     def time(self, count: int) -> Lap:
         """Returns the time of a step, the mean of so many."""
         return Lap(*self._answer(("time", count)))
@@ -237,6 +250,8 @@ def _serve(pipe: Connection, plan: Plan, name: str, batch: int, optimizer: str, 
             if what == "first":
                 losses = [float(made.step()) for _ in range(count)]
                 pipe.send(("done", (losses, [np.array(w) for w in made.weights()])))
+            elif what == "flops":
+                pipe.send(("done", made.flops))
             else:
                 pipe.send(("done", tuple(lap(made.step, count))))
         except Exception as error:
@@ -248,6 +263,8 @@ def measure_steps(plan: Plan, batch: int, optimizer: str, threads: int, peers: S
                   rounds: int, seconds: float) -> dict[str, Any]:
     """Returns a row: of each contender the least seconds of a step, or a note why it has none.
 
+    "products" is the seconds that the multiply-adds of our step's products would take alone, with
+    as many threads, at the rate that one thread reaches in the same rounds without reading memory.
     "others" is how many CPUs other processes kept busy meanwhile.
     Raises RuntimeError where our own step cannot be made.
     """
@@ -268,12 +285,16 @@ def measure_steps(plan: Plan, batch: int, optimizer: str, threads: int, peers: S
                 row["notes"][name] = str(error)
                 continue
             timed[name, 0] = contender.time
+        call, work = peak(1, seconds / 4)
+        timed[PEAK, 0] = lambda count: lap(call, 1)
         park = PARK if threads > 1 else PARK / 50
         busy = busy_since_now([c.pid for c in contenders.values()])
         laps = Clock(rounds, seconds, park).interleaved(timed)
         row["others"] = round(busy(), 2)
-        row["seconds"] = {name: min(each.cpu if threads == 1 else each.seconds for each in found)
-                          for (name, _), found in laps.items()}
+        least = {name: min(each.cpu if threads == 1 or name == PEAK else each.seconds
+                           for each in found) for (name, _), found in laps.items()}
+        row["products"] = contenders[OURS].flops() * least.pop(PEAK) / work / threads
+        row["seconds"] = least
     finally:
         for contender in contenders.values():
             contender.close()

@@ -38,13 +38,15 @@ def bench_train(given: Given) -> int:
                 raise InputError(f"{given.model} makes no step: {error}") from None
             if not rows:
                 print(f"{given.model}, {given.train}: microseconds a step; x is the time of the "
-                      "best peer divided by ours\n")
+                      "best peer divided by ours; products: what the multiply-adds of our\n"
+                      "products would take alone, at the rate that this CPU reaches in registers\n")
             rows.append({"batch": batch, "threads": threads, **row})
             cells = [f"{name} {row['seconds'][name] * 1e6:,.1f}" if name in row["seconds"]
                      else f"{name}: {row['notes'].get(name, '')}" for name in (OURS, *peers)]
             ratio = ratio_of(row)
             print(f"batch {batch}, {threads} thread{'s' * (threads > 1)}: " + ", ".join(cells)
                   + (f"; x {ratio:.2f}" if ratio else "")
+                  + f"; products {row['products'] * 1e6:,.1f}"
                   + f"   (other processes: {row['others']:.2f} CPUs)", flush=True)
             differs = differs or "differs" in row["notes"].values()
     if given.json is not None:
