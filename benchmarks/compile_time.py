@@ -140,27 +140,30 @@ mark("first call")
 print(json.dumps(marks))
 """
 COMPILING = """\
+import os
+os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])     # so that one stage follows the other
 import numba
 mark("import of numba")
 from nncompile.cpu import objects
-from nncompile.cpu.objects import compile as functions, library, numba_target
+from nncompile.cpu.objects import compile as functions, emit, library, numba_target
 mark("import of what extends numba")
 
 def mark_each(owner, name, named):
     inner = getattr(owner, name)
-    def outer(subject, *rest):
-        result = inner(subject, *rest)
-        mark(named(subject))
+    def outer(*subjects):
+        result = inner(*subjects)
+        mark(named(*subjects))
         return result
     setattr(owner, name, outer)
 
 mark_each(functions, "_numba_ir", lambda function: function.python.__name__ + ", by numba")
-mark_each(functions, "_simplify", lambda module: "LLVM's passes over such functions")
+mark_each(functions, "_simplify", lambda module, target: "LLVM's passes over such functions")
 mark_behind(objects, "compile_functions", "their machine code")       # of the driver's
 mark_behind(library, "compile_functions", "their machine code")       # of the runtime's
-mark_each(library, "kernel_module", lambda kernel: library.entry_points(kernel) + ", LLVM IR")
-mark_each(library, "object_code",
-          lambda module: module.name.removeprefix("shared_") + ", machine code")
+mark_each(library, "text_for",
+          lambda module, target: module.name.removeprefix("shared_") + ", LLVM IR")
+mark_each(emit._Emitter, "emit", lambda emitter, module: (
+    module.text.split('"')[1].removeprefix("shared_") + ", machine code"))
 """
 NUMBA = "import numba\nassert numba.njit(lambda x: x + 1)(1) == 2"
 
@@ -331,7 +334,8 @@ PAGE = """\
 
 `python -m benchmarks.compile_time` measures this page anew: whole processes, from their start to
 their end, interleaved, the least of {rounds} of each. Nothing is counted out: not imports, not
-drawing initial weights, not compiling. All have one thread, and so has NumPy's BLAS.
+drawing initial weights, not compiling. Results are computed on one thread, and so is NumPy's BLAS;
+nncompile turns kernels into machine code on all CPUs, while numba compiles on one.
 
 ## Imports
 
@@ -359,7 +363,8 @@ CPU milliseconds of each stage of a process that finds everything in the cache, 
 
 {stages}
 
-The same of a process that finds an empty cache. Of kernels and of functions it has a row for each:
+The same of a process that finds an empty cache, and has one CPU. Of kernels and of functions it has
+a row for each:
 
 {empty}
 

@@ -2,10 +2,12 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 
 import pytest
 
 from nncompile.cpu.objects import progress
+from nncompile.cpu.objects.progress import Job, Known, Later
 
 
 class Terminal(io.StringIO):
@@ -18,36 +20,48 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "PATIENCE", -1.0)
 
 
+def later(name: str, make: Callable[[], bytes]) -> Job:
+    return name, lambda: Later(make)
+
+
 def shown(monkeypatch: pytest.MonkeyPatch, stderr: io.StringIO | None) -> list[str]:
-    """Two jobs are done, in order."""
+    """Two tasks are done, in order."""
     done: list[str] = []
 
-    def job(name: str) -> str:
+    def make(name: str) -> bytes:
         done.append(name)
-        return name.upper()
+        return name.upper().encode()
     monkeypatch.setattr("sys.stderr", stderr)
-    results = progress.do_all([("linear", lambda: job("a")), ("it", lambda: job("b"))])
-    assert done == ["a", "b"] and results == ["A", "B"]
+    results = progress.do_all([later("linear", lambda: make("a")), later("it", lambda: make("b"))])
+    assert done == ["a", "b"] and results == [b"A", b"B"]
     return stderr.getvalue().split("\r") if stderr is not None else []
 
 
 def test_a_terminal_shows_what_is_compiled_and_forgets_it(
         monkeypatch: pytest.MonkeyPatch, impatient: None) -> None:
-    first = "nncompile: compiling linear, 1 of 2"
-    second = "nncompile: compiling it, 2 of 2, about 0 s left"
-    assert shown(monkeypatch, Terminal()) == ["", first, second, " " * len(second), ""]
+    first, second = ("nncompile: compiling linear, 0 of 2 done",
+                     "nncompile: compiling it, 0 of 2 done")
+    last = "nncompile: compiling it, 1 of 2 done, about 0 s left"
+    assert shown(monkeypatch, Terminal()) == ["", first, f"{second:<{len(first)}}", first, last,
+                                              " " * len(last), ""]
 
 
-def test_the_time_left_is_that_of_the_jobs_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of four jobs of three seconds each."""
-    moments = iter([0.0, 0.0, 3.0, 6.0, 9.0])
+def test_the_time_left_is_that_of_the_tasks_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of four tasks of three seconds each, which were begun at once."""
+    moments = iter([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 3.0, 6.0, 9.0])
     monkeypatch.setattr(progress, "perf_counter", lambda: next(moments))
     monkeypatch.setattr("sys.stderr", stderr := Terminal())
-    progress.do_all([(name, lambda: None) for name in "abcd"])
+    progress.do_all([later(name, lambda: b"code") for name in "abcd"])
     lines = [line.strip() for line in stderr.getvalue().split("\r")]
-    assert lines == ["", "nncompile: compiling b, 2 of 4, about 9 s left",
-                     "nncompile: compiling c, 3 of 4, about 6 s left",
-                     "nncompile: compiling d, 4 of 4, about 3 s left", "", ""]
+    assert lines == ["", "nncompile: compiling b, 1 of 4 done, about 9 s left",
+                     "nncompile: compiling c, 2 of 4 done, about 6 s left",
+                     "nncompile: compiling d, 3 of 4 done, about 3 s left", "", ""]
+
+
+def test_what_others_have_done_counts(monkeypatch: pytest.MonkeyPatch, impatient: None) -> None:
+    monkeypatch.setattr("sys.stderr", stderr := Terminal())
+    progress.do_all([later("the driver", lambda: b"code"), ("add", lambda: Known(b"add"))])
+    assert "compiling the driver, 1 of 2 done" in stderr.getvalue()
 
 
 def test_nothing_is_shown_elsewhere(monkeypatch: pytest.MonkeyPatch, impatient: None) -> None:
@@ -60,9 +74,18 @@ def test_nothing_is_shown_of_a_short_compilation(monkeypatch: pytest.MonkeyPatch
     assert shown(monkeypatch, Terminal()) == [""]
 
 
-def test_an_error_leaves_a_clean_line(monkeypatch: pytest.MonkeyPatch, impatient: None) -> None:
+def test_an_error_is_raised_when_the_others_are_done_and_leaves_a_clean_line(
+        monkeypatch: pytest.MonkeyPatch, impatient: None) -> None:
     stderr = Terminal()
     monkeypatch.setattr("sys.stderr", stderr)
-    with pytest.raises(ZeroDivisionError):
-        progress.do_all([("it", lambda: print(1 // 0))])
-    assert stderr.getvalue().endswith("\r")
+    done: list[str] = []
+
+    def make(name: str, fails: bool) -> bytes:
+        done.append(name)
+        if fails:
+            raise ZeroDivisionError(name)
+        return b"code"
+    with pytest.raises(ZeroDivisionError, match="b"):
+        progress.do_all([later("a", lambda: make("a", False)), later("b", lambda: make("b", True)),
+                         later("c", lambda: make("c", True)), later("d", lambda: make("d", False))])
+    assert done == ["a", "b", "c", "d"] and stderr.getvalue().endswith("\r")

@@ -5,34 +5,51 @@ same structure have the same driver.
 """
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import TypeAlias
 
 from nncompile.cpu import objects
 from nncompile.cpu.driver.values import Driver
+from nncompile.cpu.machine import granted_cpus, usable_cpus
 from nncompile.cpu.objects.primitives import PRIMITIVES, symbol
 from nncompile.cpu.vector import Target
 
+Further: TypeAlias = tuple[str, str, Callable[[], bytes]]
 
-def load(driver: Driver, target: Target) -> dict[str, int]:
+
+def load(driver: Driver, target: Target, further: Sequence[Further] = ()) -> dict[str, int]:
     """Loads the driver's functions and the kernels that it calls; returns the functions' addresses.
 
+    further: other objects to load with them: what each is, its first symbol, and what makes it.
     Raises CompileError where the source says something that numba cannot compile.
     """
     text = driver.text
     tag = objects.source_hash(text)
     symbols = {function.name: f"nnc_{function.name}_{tag}" for function in driver.functions}
     into = objects.linker(target)
-    with objects.compiling:
+    with objects.compiling, objects.Emission(target, _threads()) as emission:
+        build = partial(_compile, driver, symbols, target)
+        own: list[Further] = [*further, ("the driver", symbols["plan"],
+                          partial(objects.cached, "driver", text, target, build))]
         kernels = {objects.entry_points(kernel): kernel for kernel in driver.kernels.values()}
-        jobs = [(name, partial(objects.kernel_code, kernel, target))
-                for name, kernel in kernels.items() if kernel.symbol not in into]
-        if symbols["plan"] not in into:
-            build = partial(_compile, driver, symbols, target)
-            jobs.append(("the driver", partial(objects.cached, "driver", text, target, build)))
+        # The kernels are begun first, and this thread does its own work while others emit them.
+        jobs: list[objects.Job] = [(what, partial(objects.Later, make))
+                                   for what, symbol, make in own if symbol not in into]
+        jobs += [(name, partial(objects.begin_kernel, kernel, target, emission))
+                 for name, kernel in kernels.items() if kernel.symbol not in into]
         if jobs:
             into.add(*objects.do_all(jobs))
     return {name: into.address(symbol) for name, symbol in symbols.items()}
+
+
+def _threads() -> int:
+    """Returns how many threads emit kernels beside the calling one.
+
+    With as many as there are CPUs none of these is idle while a thread waits to run Python.
+    """
+    cpus = int(min(len(usable_cpus()), granted_cpus()))
+    return cpus if cpus > 1 else 0
 
 
 def _compile(driver: Driver, symbols: Mapping[str, str], target: Target) -> bytes:

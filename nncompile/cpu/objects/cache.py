@@ -63,6 +63,34 @@ class Info:
     bytes: int
 
 
+class Slot:
+    """The place of one object in the cache. `code` is what is there, None where there is nothing.
+    """
+
+    def __init__(self, kind: str, name: str, target: Target) -> None:
+        words = "\n".join((kind, name, repr(target), environment()))
+        self._key = hashlib.sha256(words.encode()).digest()
+        self._about = name.strip('"').partition("\n")[0].encode()[:_ABOUT].ljust(_ABOUT)
+        self._folder, reason = usable_folder()
+        self.code: bytes | None = None
+        if self._folder is not None:
+            self._path = self._folder / f"{kind}-{self._key.hex()[:32]}{_SUFFIX}"
+            self.code = _read(self._path, self._key)
+        elif options.CACHE_DIR.value() != "off":
+            _warn(reason)
+
+    def keep(self, code: bytes) -> bytes:
+        """Returns the code, which later processes find here."""
+        if self._folder is not None:
+            try:
+                entry = _entry(self._key, self._about, code)
+                write(self._path, entry)
+                _keep_bounded(self._folder, len(entry))
+            except OSError as error:                  # the disk is full or read-only
+                _warn(f"{self._folder}: {error.strerror or error}")
+        return code
+
+
 def cached(kind: str, name: str, target: Target, build: Callable[[], bytes]) -> bytes:
     """Returns `build()`, or what it returned in an earlier process.
 
@@ -70,24 +98,8 @@ def cached(kind: str, name: str, target: Target, build: Callable[[], bytes]) -> 
     is built, which are the target, our sources, and the versions of llvmlite, numba, NumPy and
     Python.
     """
-    key = hashlib.sha256("\n".join((kind, name, repr(target), environment())).encode()).digest()
-    folder, reason = usable_folder()
-    if folder is None:
-        if options.CACHE_DIR.value() != "off":
-            _warn(reason)
-        return build()
-    path = folder / f"{kind}-{key.hex()[:32]}{_SUFFIX}"
-    code = _read(path, key)
-    about = name.strip('"').partition("\n")[0].encode()[:_ABOUT].ljust(_ABOUT)
-    if code is None:
-        code = build()
-        try:
-            entry = _entry(key, about, code)
-            write(path, entry)
-            _keep_bounded(folder, len(entry))
-        except OSError as error:                      # the disk is full or read-only
-            _warn(f"{folder}: {error.strerror or error}")
-    return code
+    slot = Slot(kind, name, target)
+    return slot.keep(build()) if slot.code is None else slot.code
 
 
 @functools.cache                                      # once in a process

@@ -8,11 +8,13 @@ from llvmlite import ir as ll
 
 from nncompile import forks
 from nncompile.cpu.kernels import INT, Kernel
-from nncompile.cpu.objects.cache import cached
+from nncompile.cpu.objects.cache import Slot, cached
 from nncompile.cpu.objects.compile import compile_functions, runtime_function
+from nncompile.cpu.objects.emit import Emission, Module
 from nncompile.cpu.objects.link import linker
 from nncompile.cpu.objects.primitives import Primitive, symbol
-from nncompile.cpu.vector import Target, object_code
+from nncompile.cpu.objects.progress import Known, Task
+from nncompile.cpu.vector import Target, text_for
 
 compiling = forks.lock()                       # held while code is compiled or loaded
 
@@ -28,10 +30,32 @@ def entry_points(kernel: Kernel) -> str:
     return kernel.name.removeprefix("shared_")
 
 
+def begin_kernel(kernel: Kernel, target: Target, emission: Emission) -> Task:
+    """Returns the task whose result is object code of both entry points of the kernel."""
+    slot = Slot("kernel", entry_points(kernel), target)
+    if slot.code is not None:
+        return Known(slot.code)
+    return _Emitted(slot, emission, emission.begin(text_for(kernel_module(kernel, target), target)))
+
+
+class _Emitted(Task):
+    """Object code that is emitted, and kept in the cache."""
+
+    def __init__(self, slot: Slot, emission: Emission, module: Module) -> None:
+        self._slot, self._emission, self._module = slot, emission, module
+
+    @property
+    def done(self) -> bool:
+        return self._module.done
+
+    def result(self) -> bytes:
+        return self._slot.keep(self._emission.code(self._module))
+
+
 def kernel_code(kernel: Kernel, target: Target) -> bytes:
     """Returns object code of both entry points of the kernel."""
-    return cached("kernel", entry_points(kernel), target,
-                  lambda: object_code(kernel_module(kernel, target), target))
+    with Emission(target, threads=0) as emission:
+        return begin_kernel(kernel, target, emission).result()
 
 
 def kernel_module(kernel: Kernel, target: Target) -> Any:
@@ -41,15 +65,21 @@ def kernel_module(kernel: Kernel, target: Target) -> Any:
     return module
 
 
-def load_functions(kind: str, compiled: Sequence[Primitive], exported: Sequence[Primitive],
-                   target: Target) -> None:
-    """Loads functions of the runtime, one cached object for each kind, unless they are loaded.
+def functions_code(kind: str, compiled: Sequence[Primitive], exported: Sequence[Primitive],
+                   target: Target) -> bytes:
+    """Returns object code of functions of the runtime, one cached object for each kind.
 
     exported: those that Python, and code that is compiled by itself, find by their symbols.
     """
     symbols = [runtime_function(function).symbol for function in exported]
+    return cached(kind, "", target, lambda: compile_functions(
+        [runtime_function(function) for function in compiled], target, symbols))
+
+
+def load_functions(kind: str, compiled: Sequence[Primitive], exported: Sequence[Primitive],
+                   target: Target) -> None:
+    """Loads functions of the runtime, unless they are loaded."""
     into = linker(target)
     with compiling:
-        if symbols[0] not in into:
-            into.add(cached(kind, "", target, lambda: compile_functions(
-                [runtime_function(function) for function in compiled], target, symbols)))
+        if runtime_function(exported[0]).symbol not in into:
+            into.add(functions_code(kind, compiled, exported, target))

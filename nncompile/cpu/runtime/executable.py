@@ -26,7 +26,7 @@ from nncompile.cpu.machine import cache_of
 from nncompile.cpu.objects import execute, linker
 from nncompile.cpu.objects.primitives import PRIMITIVES
 from nncompile.cpu.runtime.buffer_call import BufferCall, ShapedCall
-from nncompile.cpu.runtime.load import load_runtime, load_sharing, load_short_call
+from nncompile.cpu.runtime.load import load_sharing, load_short_call, runtime_object
 from nncompile.cpu.runtime.output_memory import Results, is_large
 from nncompile.cpu.runtime.pool import (
     POOL,
@@ -238,8 +238,8 @@ class Executable(_Portable):
                  ) -> None:
         super().__init__(driver, spec, arena, **options)
         self._target = target or host()
-        load_runtime(self._target)
-        self._state = self._new_state(load(driver, self._target))
+        self._state = self._new_state(
+            load(driver, self._target, [runtime_object(self._target)]))
         address = linker(self._target).address
         pointer = ctypes.c_void_p
         self._plan_code = ctypes.CFUNCTYPE(None, pointer, pointer)(int(self._state[layout.PLAN]))

@@ -12,7 +12,17 @@ from nncompile.cpu.vector.builder import (
     lanes,
     retyped,
 )
-from nncompile.cpu.vector.target import Target, assembly, available, host, machine, object_code
+from nncompile.cpu.vector.target import (
+    Target,
+    assembly,
+    available,
+    host,
+    machine,
+    new_machine,
+    object_code,
+    text_for,
+)
 
 __all__ = ["F64", "I1", "I32", "I64", "PTR", "Emit", "Int", "Target", "Value", "assembly",
-           "available", "define", "host", "lanes", "machine", "object_code", "retyped"]
+           "available", "define", "host", "lanes", "machine", "new_machine", "object_code",
+           "retyped", "text_for"]

@@ -152,6 +152,11 @@ def machine(target: Target) -> Any:
 
     It is shared: an execution engine, which takes ownership, needs another one.
     """
+    return new_machine(target)
+
+
+def new_machine(target: Target) -> Any:
+    """Returns a new code generator for the target, such as another thread needs."""
     return llvm.Target.from_triple(target.triple).create_target_machine(
         cpu=target.cpu, features=target.features, opt=2, reloc="pic", codemodel="small")
 
@@ -164,12 +169,16 @@ def object_code(module: Any, target: Target) -> bytes:
     return bytes(machine(target).emit_object(_parsed(module, target)))
 
 
+def text_for(module: Any, target: Target) -> str:
+    """Returns an llvmlite module, which becomes one for the target, as text."""
+    module.triple = target.triple
+    return str(module)
+
+
 def assembly(module: Any, target: Target) -> str:
     """Returns the code of an llvmlite module as assembly text."""
     return str(machine(target).emit_assembly(_parsed(module, target)))
 
 
 def _parsed(module: Any, target: Target) -> Any:
-    parsed = llvm.parse_assembly(str(module))
-    parsed.triple = target.triple
-    return parsed
+    return llvm.parse_assembly(text_for(module, target))
