@@ -234,6 +234,7 @@ def _cast(x: str, *, dtype: str) -> str:
 # -- the table -------------------------------------------------------------------------------------
 
 _OWN_NUMBERS = "its random numbers are its own"
+_SPARSE_STEPS = "it is in training steps alone, which are not exported"
 
 COUNTERPARTS: dict[str, Row] = {
     # elementwise: numbers of any type
@@ -390,6 +391,12 @@ COUNTERPARTS: dict[str, Row] = {
                        _torch_scatter_add,
                        Missing("JAX adds at an index of all axes, which have to be made first"),
                        onnx.narrow(onnx.scatter_add, "i8", "u8")),
+    "first_equal": Row("({0}[:, None] == {0}).argmax(1)",
+                       "({0}[:, None] == {0}).long().argmax(1)",
+                       "({0}[:, None] == {0}).argmax(1)", Missing(_SPARSE_STEPS)),
+    "put_rows": Row(Missing("NumPy puts rows into an array and returns nothing"),
+                    Missing("torch's index_copy takes any of the rows with equal ids"),
+                    Missing("JAX takes any of the rows with equal ids"), Missing(_SPARSE_STEPS)),
     "tree_walk": Row(Missing("NumPy has no trees"), Missing("torch has no trees"),
                      Missing("JAX has no trees"), onnx.tree_walk),
     # shapes

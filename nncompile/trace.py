@@ -40,20 +40,27 @@ _WHAT_TO_RETURN = ("it has to return an array, or arrays in a tuple, list, dict,
 _Frames = Iterable[tuple[FrameType, int | None]]
 
 
+class SparseLookup(NamedTuple):
+    """A lookup of rows of a table: the ids, and the one whose row has no gradient, if any."""
+
+    table: Value
+    ids: Value
+    padding: int | None
+
+
 class Traced(NamedTuple):
     """A graph whose inputs and outputs are arrays, and how these were nested in the model's.
 
     kept: the parameters of the graph, buffers of the model, whose new values are the last outputs.
-    draws: whether the last input is the seed of random numbers. sparse: for each lookup whose
-    gradient is to have the rows alone that are met, the table. Only the graph of a training step
-    has these.
+    draws: whether the last input is the seed of random numbers. sparse: the lookups whose gradient
+    is to have the rows alone that are met. Only the graph of a training step has these.
     """
 
     graph: Graph
     nesting: Nesting
     kept: tuple[Value, ...] = ()
     draws: bool = False
-    sparse: tuple[Value, ...] = ()
+    sparse: tuple[SparseLookup, ...] = ()
 
 
 def trace(model: Module, /, *inputs: Any, **keywords: Any) -> Graph:
@@ -285,7 +292,7 @@ class _Recorder(Recorder, Run):
         self.kept: dict[str, Value] = {}         # what a buffer holds after a run, by its path
         self.seed: Value | None = None
         self.streams = 0
-        self.sparse: list[Value] = []
+        self.sparse: list[SparseLookup] = []
         self.paths = _paths_of(model)
         self.draws: Draws | None = None
 
@@ -334,9 +341,9 @@ class _Recorder(Recorder, Run):
         self.value(owned)                        # declared, as what it holds before
         self.kept[self.paths[id(bare(owned))]] = self.value(new)
 
-    def note_sparse(self, table: Payload) -> None:
+    def note_sparse(self, table: Payload, ids: Payload, padding: int | None) -> None:
         """Is told that the gradient of a table is to have the rows alone that are looked up now."""
-        self.sparse.append(self.value(table))
+        self.sparse.append(SparseLookup(self.value(table), self.value(ids), padding))
 
     def trains(self, payloads: Iterable[Payload]) -> bool:
         """Returns whether one of these depends on a parameter that requires a gradient."""

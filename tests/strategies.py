@@ -509,6 +509,15 @@ def by_index(g: Growth) -> None:
             g.add("take_along", x, top, axis=1)
 
 
+def rows_put(g: Growth) -> None:
+    fitting = [v for v in g.values if v.type.ndim == 2 and same(v.type.shape[0], B)
+               and isinstance(v.type.shape[1], int)]
+    if g.ids and fitting:
+        [ids], rows = g.ids, g.choose(*fitting)
+        table = g.param(g.choose(1, TABLE_ROWS), rows.type.shape[1])
+        g.add("put_rows", g.choose(ids, g.builder.add("first_equal", ids)), rows, table)
+
+
 def shapes(g: Growth) -> None:
     x = g.pick(has_axes)
     shape = x.type.shape
@@ -685,6 +694,6 @@ def attention(g: Growth) -> None:
 
 WIDE_STEPS = (
     smooth, rows, numbered, jumping, comparison, logic, choice, casting, whole_numbers, whole_sums,
-    wide_reduction, by_index, shapes, around, negative, gelu_by_hand, norm_by_hand,
+    wide_reduction, by_index, rows_put, shapes, around, negative, gelu_by_hand, norm_by_hand,
     log_softmax_by_hand, batch_norm, attention,
 )

@@ -98,6 +98,8 @@ CASES: list[tuple[str, Sequence[Any], dict[str, Any]]] = [
     ("take_along", [X, "i64[B, 2]"], {"axis": 1}),
     ("scatter_add", ["i64[B, 1]", X], {"axis": 0, "size": 9}),
     ("scatter_add", ["i64[B, 6]", X], {"axis": 1, "size": 9}),
+    ("first_equal", ["i32[B]"], {}),
+    ("put_rows", ["i32[B]", X, "@f32[9, 6]"], {}),
     ("topk_ids", [X], {"axis": 1, "k": 2, "largest": True, "sorted": True}),
     ("iota", [], {"shape": (3, 4), "axis": 1, "dtype": "f32"}),
     ("full", [0.5], {"shape": (3, 2), "dtype": "f32"}),

@@ -49,9 +49,9 @@ def listed_in_the_readme() -> set[str]:
 TABLES: dict[str, tuple[Collection[str], Collection[str]]] = {
     "ir/README.md, The ops": (OPS, listed_in_the_readme()),
     "ir/ops/gradients.py": (OPS, GRADIENTS.keys() | NO_GRADIENT),
-    "nncompile/nn, array, trace.py, importers: what records it": (
+    "nncompile/nn, array, trace.py, importers, training: what records it": (
         OPS, quoted("nncompile/nn", "nncompile/array", "nncompile/functions.py",
-                    "nncompile/trace.py", "nncompile/importers")),
+                    "nncompile/trace.py", "nncompile/importers", "nncompile/training")),
     "schedule/ops.py SCHEDULES": (SIMPLE, SCHEDULES),
     "cpu/vector/math SHORT or LONG": (ELEMENTWISE, math.SHORT | math.LONG),
     "cuda/kernels/chain.py FUNCTIONS": (ELEMENTWISE, FUNCTIONS),

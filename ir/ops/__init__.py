@@ -198,6 +198,8 @@ OPS: dict[str, OpDef] = {definition.name: definition for definition in [
     op("take_along", rules.take_along, ref.take_along, "gather"),
     op("topk_ids", rules.topk_ids, ref.topk_ids),
     op("scatter_add", rules.scatter_add, ref.scatter_add),
+    op("first_equal", rules.first_equal, ref.first_equal),
+    op("put_rows", rules.put_rows, ref.put_rows),
     op("tree_walk", rules.tree_walk, ref.tree_walk),
     # shapes
     op("iota", rules.iota, ref.iota),

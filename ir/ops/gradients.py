@@ -671,6 +671,22 @@ def _scatter_add_1(do: Do, g: Any, _out: Any, ids: Any, _x: Any, *, axis: int, s
     return do("take_along", g, _expanded(do, ids, shape), axis=axis)
 
 
+def _put_rows_1(do: Do, g: Any, _out: Any, ids: Any, _rows: Any, _x: Any) -> Any:
+    """The gradient of the rows that count: the others read a row of zeros behind those of g."""
+    ids = do("cast", ids, dtype="i64")
+    count, size = do.type(ids).shape[0], do.type(_x).shape[0]
+    high = do("size", dim=size)
+    first = do("eq", do("first_equal", ids), do("iota", shape=(count,), axis=0, dtype="i64"))
+    inside = do("logical_and", do("ge", ids, 0.0), do("lt", ids, high))
+    counts = do("logical_and", first, inside)
+    return do("take", _padded(do, g, 0, 0, 1), do("where", counts, ids, high), axis=0)
+
+
+def _put_rows_2(do: Do, g: Any, _out: Any, ids: Any, _rows: Any, _x: Any) -> Any:
+    rows = do.type(_rows)
+    return do("put_rows", ids, do("full", 0.0, shape=rows.shape, dtype=rows.dtype), g)
+
+
 def _embedding_bag_2(do: Do, g: Any, out: Any, ids: Any, offsets: Any, w: Any, weights: Any = None,
                      *, mode: str, include_last: bool, padding: int) -> Any:
     """Each row of the table gets the gradient of the bags that it is in, as often as it is there.
@@ -906,6 +922,7 @@ GRADIENTS: dict[str, Gradient] = {row.name: row for row in [
     _row("take", _take, None),
     _row("take_along", _take_along, None),
     _row("scatter_add", None, _scatter_add_1),
+    _row("put_rows", None, _put_rows_1, _put_rows_2),
     # shapes
     _row("identity", _view_same),
     _row("dropout", _view_same),
@@ -927,7 +944,7 @@ NO_GRADIENT: dict[str, str] = {                  # op: why it has none
                     _TRUTH),
     **dict.fromkeys(("bitwise_and", "bitwise_or", "bitwise_xor", "left_shift", "right_shift"),
                     _WHOLE),
-    **dict.fromkeys(("argmax", "argmin", "topk_ids", "tree_walk"), _INDEX),
+    **dict.fromkeys(("argmax", "argmin", "topk_ids", "tree_walk", "first_equal"), _INDEX),
     **dict.fromkeys(("iota", "full", "size", "uniform"), _NOTHING),
     "detach": "a value without its gradient is what it is for",
     "attention": "its parts have gradients, see composites.py",

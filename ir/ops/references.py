@@ -358,6 +358,23 @@ def scatter_add(ids: NDArray, updates: NDArray, *, axis: int, size: int) -> NDAr
     return result
 
 
+def first_equal(ids: NDArray) -> NDArray:
+    """Returns for each id the index of the first one that is equal to it, as int64."""
+    _, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
+    return np.asarray(first[inverse.reshape(-1)], np.int64)
+
+
+def put_rows(ids: NDArray, rows: NDArray, x: NDArray) -> NDArray:
+    """Returns x with the row of each id replaced, by the first of the rows that have this id.
+
+    A row whose id is outside of x, such as -1, is left out.
+    """
+    result = x.copy()
+    for number in np.flatnonzero((ids >= 0) & (ids < len(x)))[::-1]:
+        result[ids[number]] = rows[number]
+    return result
+
+
 def _check_ids(what: str, ids: NDArray, size: int, table: str, those: str) -> None:
     """Raises Error for an id that is not one of 0 .. size - 1."""
     if ids.size and not 0 <= ids.min() <= ids.max() < size:

@@ -326,6 +326,23 @@ def scatter_add(ids: TensorType, updates: TensorType, *, axis: int, size: Dim) -
     return TensorType(updates.dtype, (*updates.shape[:axis], size, *updates.shape[axis + 1:]))
 
 
+def first_equal(ids: TensorType) -> TensorType:
+    """Returns i64[N] for ids [N]."""
+    _one_type([ids], _IDS)
+    if ids.ndim != 1:
+        raise Error(f"first_equal needs a vector of ids, got {ids}")
+    return TensorType("i64", ids.shape)
+
+
+def put_rows(ids: TensorType, rows: TensorType, x: TensorType) -> TensorType:
+    """Returns the type of x [V, ...], for ids [N] and rows [N, ...] of the same dtype."""
+    _one_type([ids], _IDS)
+    if ids.ndim != 1 or not x.ndim or not same(rows.shape, (*ids.shape, *x.shape[1:])):
+        raise Error("put_rows needs ids [N], rows [N, ...] and an array [V, ...] to put them into, "
+                    f"got {ids}, {rows} and {x}")
+    return TensorType(_one_type([rows, x], tuple(DTYPES)), x.shape)
+
+
 # -- shapes ----------------------------------------------------------------------------------------
 
 def iota(*, shape: Sequence[Dim], axis: int, dtype: str) -> TensorType:

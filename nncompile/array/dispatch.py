@@ -165,8 +165,11 @@ class Dispatcher:
         """
         raise NotImplementedError
 
-    def note_sparse(self, table: Payload) -> None:
-        """Is told that the gradient of a table is to have the rows alone that are looked up now."""
+    def note_sparse(self, table: Payload, ids: Payload, padding: int | None) -> None:
+        """Is told that the gradient of a table is to have the rows alone that are looked up now.
+
+        padding: the id of a row that its gradient has not.
+        """
 
     def keep(self, owned: Payload, new: Payload) -> None:
         """Makes `new` what an array of the model holds after each run of the graph.

@@ -66,9 +66,9 @@ def _check(given: Given) -> None:
             flag = {"limits": "assert"}.get(name, name).replace("_", "-")
             raise InputError(f"--{flag} has no meaning with --train")
     kind = getattr(optim, given.train, None)
-    if not (isinstance(kind, type) and issubclass(kind, Rule) and kind.compiles):
+    if not (isinstance(kind, type) and issubclass(kind, Rule)):
         kinds = {name: getattr(optim, name) for name in optim.__all__}
-        known = ", ".join(n for n, k in kinds.items() if issubclass(k, Rule) and k.compiles)
+        known = ", ".join(n for n, k in kinds.items() if issubclass(k, Rule))
         raise InputError(f"--train {given.train}: there is no such optimizer; there are {known}")
     loss = getattr(nn, given.loss or "MSELoss", None)
     if loss is None or is_placeholder(loss):

@@ -230,6 +230,19 @@ def _scatter_add(step: Step, context: _Context) -> list[Launch]:
         step.result, x, ids, *sizes, *context.fault, *dims, *(n for s in strides for n in s)])]
 
 
+def _first_equal(step: Step, context: _Context) -> list[Launch]:
+    ids, = step.views
+    kernel = kernels.first_equal(ids.dtype, context.target)
+    return [_by_element(kernel, ids.shape, [step.result, ids, ids.shape[0]])]
+
+
+def _put_rows(step: Step, context: _Context) -> list[Launch]:
+    rows, ids, x = step.views
+    kernel, width = kernels.put_rows(ids.dtype, x.dtype, context.target), product(x.shape[1:])
+    return [_by_element(kernel, (width,), [step.result, x, rows, ids, x.shape[0], ids.shape[0],
+                                           width])]
+
+
 def _embedding_bag(step: Step, context: _Context) -> list[Launch]:
     ids, offsets, table, *weights = step.views
     y, attrs = step.result, step.attrs
@@ -268,5 +281,6 @@ STEPS: dict[str, Callable[[Step, _Context], list[Launch]]] = {
     "log_softmax": _softmax, "layer_norm": _layer_norm, "rms_norm": _rms_norm, "cumsum": _cumsum,
     "topk_ids": _topk, "reduce": _reduce, "embedding": _take, "embedding_bag": _embedding_bag,
     "take": _take, "take_along": _take_along, "scatter_add": _scatter_add,
+    "first_equal": _first_equal, "put_rows": _put_rows,
     "tree_walk": _tree_walk, "iota": _iota, "size": _size, "uniform": _uniform,
 }

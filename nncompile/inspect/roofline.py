@@ -66,12 +66,15 @@ def _cost(step: Step, sizes: Mapping[str, int]) -> Cost:
     kind = KINDS[step.kind]
     rows = _sized(step.result.shape[:-1], sizes) if kind.product else 0
     weights = data = 0
-    for view in dict.fromkeys(_Read.of(view, sizes) for view in step.reads):
+    reads, results = step.reads, step.results
+    if kind.puts_in_place and step.views[-1].place == step.result.place:
+        reads, results = step.views[:-1], step.views[:1]     # it copies the rows that it puts
+    for view in dict.fromkeys(_Read.of(view, sizes) for view in reads):
         size = view.bytes
-        if kind.gathers and view.is_constant:    # a few rows of a table: as many as it writes
+        if kind.gathers and view.is_stored:      # a few rows of a table: as many as it writes
             size = min(size, _bytes(step.result, sizes))
         weights, data = (weights + size, data) if view.is_constant else (weights, data + size)
-    data += sum(_bytes(view, sizes) for view in step.results)
+    data += sum(_bytes(view, sizes) for view in results)
     return Cost(evaluate_dim(work(step), sizes), weights, data, rows, step.kind,
                 step.result.dtype)
 
@@ -83,11 +86,12 @@ class _Read(NamedTuple):
     offset: int
     bytes: int
     is_constant: bool
+    is_stored: bool                              # a weight, or an input: a state, for instance
 
     @staticmethod
     def of(view: View, sizes: Mapping[str, int]) -> _Read:
         return _Read(str(view.place), evaluate_dim(view.offset, sizes), _bytes(view, sizes),
-                     view.place.kind == "constant")
+                     view.place.kind == "constant", view.place.kind in ("constant", "input"))
 
 
 def _bytes(view: View, sizes: Mapping[str, int]) -> int:

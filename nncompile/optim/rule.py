@@ -42,7 +42,7 @@ class Rule(Optimizer):
 
     counters: ClassVar[tuple[str, ...]] = ("step",)      # the states that are numbers
     switched: ClassVar[tuple[str, ...]] = ()             # the options that `on` has
-    compiles: ClassVar[bool] = True              # whether a compiled step can have it
+    needs_rows: ClassVar[bool] = False           # whether gradients have to be sparse
     elementwise: ClassVar[bool] = False          # whether `update` is, and slots have p's shape
 
     def switches(self, group: Mapping[str, Any]) -> dict[str, bool]:
@@ -101,6 +101,9 @@ class Rule(Optimizer):
 
     def check_dense(self) -> None:
         """Raises InputError where gradients have to be sparse."""
+        if self.needs_rows:
+            raise InputError(f"{type(self).__name__} does not support dense gradients, please "
+                             "consider Adam instead: nn.Embedding(sparse=True) has sparse ones")
 
     def _step_of_rows(self, p: Array, gradient: SparseArray, n: Mapping[str, float],
                       group: Mapping[str, Any], on: Switches) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from nncompile.array import Array
-from nncompile.errors import InputError
 from nncompile.optim.adam import moment_conditions
 from nncompile.optim.optimizer import Params, check_options, scalar
 from nncompile.optim.rule import Numbers, Rule, State, Switches, ascending, moved, steps
@@ -23,7 +22,7 @@ class SparseAdam(Rule):
     Raises InputError for an option out of its range, and in a step for a dense gradient.
     """
 
-    compiles = False                             # its gradients are not those of all rows
+    needs_rows = True
     elementwise = True
     switched = ("maximize",)
 
@@ -33,7 +32,6 @@ class SparseAdam(Rule):
                       (eps > 0, f"Invalid epsilon value: {eps}"),
                       *moment_conditions(eps, betas, 0.0), lr=lr)
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "maximize": maximize})
-
 
     def slots(self, on: Switches, p: Array) -> tuple[str, ...]:
         """Returns the names of the arrays of the state."""
@@ -58,11 +56,6 @@ class SparseAdam(Rule):
     def takes_rows(self, on: Switches) -> bool:
         """Returns True."""
         return True
-
-    def check_dense(self) -> None:
-        """Raises InputError: a dense gradient has all rows."""
-        raise InputError("SparseAdam does not support dense gradients, please consider Adam instead"
-                         ": nn.Embedding(sparse=True) has sparse ones")
 
 
 if not TYPE_CHECKING:                            # for mypy a missing name stays an error

@@ -354,6 +354,21 @@ def scatter_add(low: Lowering, node: Node, operands: Views, attrs: Attrs) -> Vie
     return low.step("scatter_add", node, out, [ids, x], {"axis": axis})
 
 
+def first_equal(low: Lowering, node: Node, operands: Views, _: Attrs) -> View:
+    """Two steps: one empties a hash table of twice as many places, which lies behind the result."""
+    count = node.result.type.shape[0]
+    out = low.buffer(TensorType("i64", (count * 3,)))
+    low.step("elementwise", node, out, [-1.0], COPY)
+    low.step("first_equal", node, out, [low.contiguous(node, operands[0])])
+    return replace(out, shape=(count,))
+
+
+def put_rows(low: Lowering, node: Node, operands: Views, _: Attrs) -> View:
+    """One step, which copies x first where it does not write into x."""
+    ids, rows, x = (low.contiguous(node, o) for o in operands)
+    return low.step("put_rows", node, low.result(node), [rows, ids, x])
+
+
 def tree_walk(low: Lowering, node: Node, operands: Views, attrs: Attrs) -> View:
     """One step that walks all rows through all trees."""
     x, *tables = operands

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from ir.records import dataclass, replace
 from ir.types import Dim, DimExpr, TensorType, same
-from nncompile.schedule.ops import KINDS
+from nncompile.schedule.ops import overwritable
 from nncompile.schedule.program import Operand, Place, Step, View, scratch_size
 
 
@@ -34,9 +34,10 @@ def _share_in_place(steps: Sequence[Step], sizes: Mapping[Place, Dim]) -> tuple[
     current, lives = list(steps), _lifetimes(steps)
     for number in reversed(range(len(current))):
         step = current[number]
-        if not KINDS[step.kind].in_place or lives[step.result.place].first != number:
+        operands = overwritable(step)
+        if lives[step.result.place].first != number:
             continue
-        for view in step.reads:
+        for view in operands:
             if (view.place in sizes and lives[view.place].last == number
                     and sum(v.place == view.place for v in step.reads) == 1
                     and _covers(view, sizes[view.place]) and same_layout(view, step.result)):

@@ -73,6 +73,8 @@ SCHEDULES: dict[str, OpSchedule] = {
     "take_along": OpSchedule(lower.take_along, rows.take_along),
     "topk_ids": OpSchedule(lower.topk_ids, rows.not_over_rows),
     "scatter_add": OpSchedule(lower.scatter_add, rows.take_along),
+    "first_equal": OpSchedule(lower.first_equal, None),
+    "put_rows": OpSchedule(lower.put_rows, None),
     "tree_walk": OpSchedule(lower.tree_walk, rows.walk),
     "iota": OpSchedule(lower.iota, None, repeats=lambda attrs, axis: attrs["axis"] != axis),
     "full": OpSchedule(lower.full, None, repeats=_always),
@@ -99,6 +101,7 @@ class StepKind:
     product:        it is a matrix product.
     in_place:       it reads every element before it writes it, so it may overwrite an operand.
     adds_in_place:  it may overwrite a further operand of its chain, but not what it multiplies.
+    puts_in_place:  it may overwrite its last operand, of which it then writes a few rows.
     strided:        it can write rows with gaps between them.
     gathers:        it reads only a few rows of its operands.
     fails:          it reports an index that is outside an axis.
@@ -109,12 +112,21 @@ class StepKind:
     product: bool = False
     in_place: bool = False
     adds_in_place: bool = False
+    puts_in_place: bool = False
     strided: bool = False
     gathers: bool = False
     fails: bool = False
 
 
 _DIVISIONS = with_trait("division")
+
+
+def overwritable(step: Step) -> tuple[View, ...]:
+    """Returns the operands that the step may overwrite with its result, where both lie alike."""
+    kind = KINDS[step.kind]
+    if kind.in_place:
+        return tuple(step.reads)
+    return step.views[-1:] if kind.puts_in_place else ()
 
 
 def may_fail(step: Step) -> bool:
@@ -140,6 +152,8 @@ KINDS: dict[str, StepKind] = {
     "take": StepKind(gathers=True, fails=True),
     "take_along": StepKind(gathers=True, fails=True),
     "scatter_add": StepKind(fails=True),
+    "first_equal": StepKind(10, counts_operand=True),
+    "put_rows": StepKind(counts_operand=True, puts_in_place=True),
     "tree_walk": StepKind(40, gathers=True),
     "iota": StepKind(),
     "size": StepKind(),

@@ -17,7 +17,7 @@ from ir.graph import Graph, Node
 from ir.types import TensorType
 from nncompile.schedule.lower import COPY
 from nncompile.schedule.memory import in_other_places, same_layout
-from nncompile.schedule.ops import KINDS, may_fail
+from nncompile.schedule.ops import KINDS, may_fail, overwritable
 from nncompile.schedule.program import Place, Step, contiguous
 
 
@@ -74,8 +74,9 @@ class _Uses:
         if len(writers) > 1 or readers[-1] > writers[0]:
             return False
         step = self._steps[writers[0]]
-        kind, read = KINDS[step.kind], [view for view in step.reads if view.place == state]
-        if not kind.in_place and (
-                not kind.adds_in_place or any(view.place == state for view in step.views)):
+        allowed = (step.reads[len(step.views):] if KINDS[step.kind].adds_in_place else
+                   overwritable(step))
+        read = [view for view in step.reads if view.place == state]
+        if len(read) > sum(view.place == state for view in allowed):
             return False
         return all(same_layout(view, step.result) for view in read)

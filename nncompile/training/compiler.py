@@ -13,7 +13,6 @@ from nncompile.model import CompiledModel
 from nncompile.nn import Module
 from nncompile.optim.optimizer import Optimizer
 from nncompile.optim.rule import Rule
-from nncompile.trace import Traced
 from nncompile.training.objective import trace_loss
 from nncompile.training.step import TrainStep
 from nncompile.training.step_graph import step_graph, trained_parameters
@@ -31,10 +30,8 @@ def compile_step(model: Module, inputs: tuple[Any, ...], loss: Callable[..., Any
     if not traced.nesting.inputs.is_flat:
         raise InputError("a step takes arrays only, and none in tuples, lists or dicts: give the "
                          "model a forward with an argument for each")
-    trained = trained_parameters(traced.graph, optimizer)
-    for each, value in trained:
-        if _is_sparse(value, traced):
-            optimizer.takes_rows(optimizer.switches(optimizer.param_groups[each.group]))
+    trained = trained_parameters(traced, optimizer, accumulate > 1)
+    for each, _ in trained:
         if each.array._hooks or each.array._hooks_behind:
             raise InputError(f"the parameter {each.name} has hooks on its gradient, which a "
                              "compiled step cannot call: remove them, or train it with "
@@ -55,16 +52,6 @@ def compile_step(model: Module, inputs: tuple[Any, ...], loss: Callable[..., Any
                      again)
 
 
-def _is_sparse(table: ir.Value, traced: Traced) -> bool:
-    """Whether nothing but lookups with sparse=True reads a parameter: its gradient is sparse then.
-
-    A compiled step computes the gradient of all rows, which gives the same numbers in the
-    optimizers that take a sparse one and can be compiled.
-    """
-    uses = sum(operand == table for node in traced.graph.nodes for operand in node.inputs)
-    return 0 < uses == traced.sparse.count(table)
-
-
 def _check(model: Any, optimizer: Any, loss: Any, clip_norm: float | None, accumulate: int
            ) -> None:
     """Raises an error for arguments from which no step can be made."""
@@ -72,7 +59,7 @@ def _check(model: Any, optimizer: Any, loss: Any, clip_norm: float | None, accum
         raise InputError(f"a step trains an nn.Module, not {type(model).__name__}")
     if optimizer is None:
         raise InputError("a training step needs optimizer=, one of nncompile.optim")
-    if not isinstance(optimizer, Rule) or not optimizer.compiles:
+    if not isinstance(optimizer, Rule):
         eager = isinstance(optimizer, Optimizer)
         do = ("call optimizer.step() after loss.backward()" if eager else
               "nncompile.optim has those of torch.optim")

@@ -19,6 +19,7 @@ import ir
 from ir import Error, Graph, TensorType, Value, Where
 from ir.graph import substitute
 from ir.records import dataclass, replace
+from ir.rewrite import remove_dead
 from nncompile.array import Array
 from nncompile.array.dispatch import current
 from nncompile.array.gradients import no_grad
@@ -28,6 +29,7 @@ from nncompile.errors import InputError
 from nncompile.nn.utils.clip_grad import clip_factor, norm_of
 from nncompile.optim.rule import Rule
 from nncompile.trace import Traced
+from nncompile.training.table_rows import TableRows, is_sparse, rows_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,13 +37,15 @@ class Trained:
     """A parameter that a step changes.
 
     array: the parameter; name: its path in the model; group: the number of its group in the
-    optimizer; slots: the names of the arrays of its state.
+    optimizer; slots: the names of the arrays of its state; by_rows: whether it is a table of which
+    a step changes the rows alone that it looks up.
     """
 
     array: Array
     name: str
     group: int
     slots: tuple[str, ...]
+    by_rows: bool
 
 
 @dataclass(frozen=True)
@@ -66,11 +70,15 @@ class StepGraph:
 SUM, BUFFER = "accumulated", "buffer"
 
 
-def trained_parameters(graph: Graph, optimizer: Rule) -> list[tuple[Trained, Value]]:
+def trained_parameters(traced: Traced, optimizer: Rule, accumulates: bool
+                       ) -> list[tuple[Trained, Value]]:
     """Returns the parameters of the optimizer that the loss depends on, with their values.
 
-    Raises InputError where there is none, and where the forward has read the numbers of one.
+    accumulates: whether gradients are added to those of steps before, which are of all rows.
+    Raises InputError where there is none, where the forward has read the numbers of one, and where
+    the optimizer does not take a gradient of its kind, a sparse or a dense one.
     """
+    graph = traced.graph
     values = {id(array): value for value, array in graph.data.items()}
     read = {reading.name: reading.where for reading in graph.readings}
     found = []
@@ -83,7 +91,15 @@ def trained_parameters(graph: Graph, optimizer: Rule) -> list[tuple[Trained, Val
             if value.name in read:
                 raise InputError(f"the forward reads the numbers of {value.name}, which a step "
                                  f"changes, so that it would become another{read[value.name].note}")
-            found.append((Trained(p, value.name, number, optimizer.slots(on, p)), value))
+            sparse = is_sparse(value, traced) and optimizer.takes_rows(on)
+            if not sparse:
+                optimizer.check_dense()
+            elif accumulates and optimizer.needs_rows:
+                raise InputError(f"accumulate= adds up dense gradients, and {value.name} has sparse"
+                                 f" ones, which {type(optimizer).__name__} needs: give a step a "
+                                 "larger batch, or accumulate with loss.backward()")
+            by_rows = sparse and not accumulates
+            found.append((Trained(p, value.name, number, optimizer.slots(on, p), by_rows), value))
     if not found:
         raise InputError("the loss depends on no parameter of the optimizer that requires a "
                          "gradient: is it made of model.parameters() of this model?")
@@ -114,19 +130,24 @@ def step_graph(name: str, traced: Traced, optimizer: Rule,
     recorder = _Updates(name, gradient, states)
     with no_grad():
         recorder.run(lambda: _record(
-            recorder, gradient.outputs[len(loss.outputs):], optimizer, trained, states, clip_norm,
-            share, applies, accumulates))
+            recorder, gradient.outputs[len(loss.outputs):], traced, optimizer, trained, states,
+            clip_norm, share, applies, accumulates))
     for number, value in enumerate(traced.kept):
         recorder.write((number, BUFFER), states[value], Array(loss.outputs[1 + number]))
     return StepGraph(recorder.graph(returned[0]), len(loss.inputs) - traced.draws, traced.draws,
                      tuple(recorder.scalars), tuple(recorder.written))
 
 
-def _record(recorder: _Updates, found: Sequence[Value], optimizer: Rule,
+def _record(recorder: _Updates, found: Sequence[Value], traced: Traced, optimizer: Rule,
             trained: Sequence[tuple[Trained, Value]], states: Mapping[Value, Value],
             clip_norm: float | None, share: float, applies: bool, accumulates: bool) -> None:
-    """Records what becomes of the gradients that were found."""
-    gradients: list[Any] = [Array(v) for v in found]
+    """Records what becomes of the gradients that were found.
+
+    Tables are read before anything is written, and their rows are written last: a wrong index is
+    found by who reads, and then nothing may have changed.
+    """
+    rows = _rows(recorder, found, traced, trained)
+    gradients: list[Any] = [rows[i].sums if i in rows else Array(v) for i, v in enumerate(found)]
     gradients = [g if share == 1.0 else g * share for g in gradients]
     sums: list[Value] = []
     if accumulates:
@@ -138,30 +159,66 @@ def _record(recorder: _Updates, found: Sequence[Value], optimizer: Rule,
         recorder.about = "clip_norm"
         factor = clip_factor(norm_of(gradients, 2.0), clip_norm)
         gradients = [g * factor for g in gradients]
+    by_rows = [_Update(recorder, optimizer, i, trained[i][0], states[trained[i][1]], rows[i])
+               for i in rows]
     for i, (each, value) in enumerate(trained):
         recorder.about = f"{each.name} update"
+        if i in rows:
+            continue
         if applies:
-            _update(recorder, optimizer, i, each, states[value], gradients[i])
+            _Update(recorder, optimizer, i, each, states[value]).record(gradients[i])
         else:
             recorder.write((i, ""), states[value], Array(states[value]))
+    for update in by_rows:
+        update.record(gradients[update.number])
     for i, total in enumerate(sums):
         new = Array(total).new_zeros(total.type.shape) if applies else gradients[i]
         recorder.write((i, SUM), total, new)
 
 
-def _update(recorder: _Updates, optimizer: Rule, number: int, each: Trained, state: Value, g: Any
-            ) -> None:
-    """Records the update of a parameter and of its slots."""
-    group = optimizer.param_groups[each.group]
-    on = optimizer.switches(group)
-    slots = {name: recorder.state(each, name, optimizer.initial(name, group, each.array).type)
-             for name in each.slots}
-    given = {name: Array(value) for name, value in slots.items()}
-    numbers = _Numbers(recorder, each.group, state.type.dtype)
-    new, after = optimizer.update(Array(state), g, given, numbers, on)
-    recorder.write((number, ""), state, new)
-    for name, value in slots.items():
-        recorder.write((number, name), value, after[name])
+def _rows(recorder: _Updates, found: Sequence[Value], traced: Traced,
+          trained: Sequence[tuple[Trained, Value]]) -> dict[int, TableRows]:
+    """Records the rows of the gradients of tables; returns them by the number of the parameter."""
+    rows = {}
+    for i, (each, value) in enumerate(trained):
+        if each.by_rows:
+            recorder.about = f"{each.name} rows"
+            lookups = [lookup for lookup in traced.sparse if lookup.table == value]
+            if made := rows_of(found[i], recorder.builder.nodes, lookups):
+                rows[i] = made
+    recorder.by_rows = bool(rows)
+    return rows
+
+
+class _Update:
+    """The update of a parameter and of its slots, or of some of their rows.
+
+    What it depends on is recorded first.
+    """
+
+    def __init__(self, recorder: _Updates, optimizer: Rule, number: int, each: Trained,
+                 state: Value, rows: TableRows | None = None) -> None:
+        recorder.about = f"{each.name} update"
+        self._recorder, self._optimizer, self.number = recorder, optimizer, number
+        self._each, self._rows = each, rows
+        self._group = group = optimizer.param_groups[each.group]
+        slots = {name: recorder.state(each, name, optimizer.initial(name, group, each.array).type)
+                 for name in each.slots}
+        self._states = {"": state, **slots}
+        self._given = {name: Array(value) if rows is None else rows.of(Array(value))
+                       for name, value in self._states.items()}
+
+    def record(self, g: Array) -> None:
+        """Records the update. g: the gradient, or the sums of the rows' gradients."""
+        self._recorder.about = f"{self._each.name} update"
+        given = dict(self._given)
+        on = self._optimizer.switches(self._group)
+        numbers = _Numbers(self._recorder, self._each.group, self._states[""].type.dtype)
+        new, after = self._optimizer.update(given.pop(""), g, given, numbers, on)
+        for name, array in {"": new, **after}.items():
+            state = self._states[name]
+            whole = array if self._rows is None else self._rows.put(array, Array(state))
+            self._recorder.write((self.number, name), state, whole)
 
 
 class _Numbers(dict[str, Any]):
@@ -189,6 +246,7 @@ class _Updates(Recorder):
         self._scalar_values: list[Value] = []
         self.written: list[tuple[int, str]] = []
         self._new: dict[Value, Value] = {}
+        self.by_rows = False                     # whether a table is updated by its rows
         self.about = ""
 
     def run(self, record: Callable[[], None]) -> None:
@@ -250,6 +308,8 @@ class _Updates(Recorder):
             params=(*params, *renamed.values()), nodes=nodes,
             outputs=tuple(renamed.get(o, o) for o in outputs),
             data={renamed.get(v, v): a for v, a in self.builder.data.items()})
+        if self.by_rows:                         # the gradients of all rows are not used
+            made = remove_dead(made)
         ir.verify(made, built=True)              # gradient and builder have inferred each type
         return made
 

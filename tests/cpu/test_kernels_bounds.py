@@ -23,12 +23,14 @@ from nncompile.cpu.kernels import (
     dot,
     elementwise,
     embedding_bag,
+    first_equal,
     iota,
     layer_norm,
     linear,
     matmul,
     number,
     pack_linear,
+    put_rows,
     reduce,
     reduce_columns,
     rms_norm,
@@ -155,6 +157,11 @@ def run_any(level: str, fenced: Fenced, rows: int, N: int, dtype: str) -> None:
                                            0, rows, N + 3, 0, 1)
     compiled(take_along("i64", 1, dtype), level)(x(), table, ids(some_ids, rows, N), 5, N + 2, N,
                                                  1, 1, fault, 0, rows, N + 3, 0, N)
+    compiled(put_rows("i64", dtype), level)(
+        fenced.numbers(5, N, dtype=dtype), fenced.numbers(5, N, dtype=dtype),
+        fenced.numbers(rows, N, dtype=dtype), ids(some_ids, 1, rows), 5, rows, N)
+    compiled(first_equal("i64"), level)(
+        fenced.array(np.full(3 * rows, -1)), ids(some_ids, 1, rows), rows)
     if dtype in NUMBERS:
         compiled(scatter_add("i64", 0, True, dtype), level)(
             table, x(), ids(some_ids, 1, rows), 5, N + 2, rows, N + 3, 1, N, fault, 0)

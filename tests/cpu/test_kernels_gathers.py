@@ -1,4 +1,4 @@
-"""take, take_along, scatter_add and embedding_bag: every dtype, any strides, and wrong ids.
+"""Elements by index: every dtype, any strides, and wrong ids.
 """
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from ir.ops import evaluate
 from ir.types import DTYPES, FLOATS, NUMBERS
-from nncompile.cpu.kernels import embedding_bag, scatter_add, take, take_along
+from nncompile.cpu.kernels import (
+    embedding_bag,
+    first_equal,
+    put_rows,
+    scatter_add,
+    take,
+    take_along,
+)
 from tests.cpu.kernel_harness import LEVELS, TARGETS, Guarded, compiled, few, run_python, some
 
 LEVEL = pytest.mark.parametrize("level", LEVELS)
@@ -204,6 +211,46 @@ def test_scatter_add_of_unknown_ids(level, index, dtype, rows):
             guarded.check()
             assert fault.tolist() == [5, bad, V]
             assert V == 0 or (np.array_equal(y[3], x[1]) and np.count_nonzero(y[[0, 6]]) == 0)
+
+
+# -- first_equal and put_rows ----------------------------------------------------------------------
+
+@LEVEL
+@INDEX
+def test_first_equal(level, index):
+    """Few and many different ids, and those that a hash could mistake for others."""
+    random, far = np.random.default_rng(0), ENDS[index]
+    for ids in ([], [5], [7] * 9, random.integers(-3, 4, 50), random.integers(0, 10**6, 3000),
+                np.arange(2000)[::-1] * 64, [far.min, far.max, -1, 0, far.min, 1, far.max],
+                np.repeat(np.arange(500), 3)):
+        ids = np.array(ids, DTYPES[index])
+        for call in ways(first_equal(index), level):
+            guarded = Guarded()
+            y = guarded.array(np.full((1, 3 * len(ids)), -1))
+            call(y, guarded.array(ids[None]), len(ids))
+            guarded.check()
+            assert equal(np.array(y)[0, :len(ids)], evaluate("first_equal", [ids], {}))
+
+
+@LEVEL
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), in_place=st.booleans())
+def test_put_rows(level, data, in_place):
+    """Equal ids, and ids outside; into a copy and where x is."""
+    V, M, N = (data.draw(st.integers(0, 20)) for _ in range(3))
+    dtype, index = data.draw(st.sampled_from([*DTYPES])), data.draw(st.sampled_from(["i32", "i64"]))
+    x, rows = some(dtype, V, V, N), some(dtype, M + 1, M, N)
+    ids = np.random.default_rng(N).integers(-2, V + 2, M).astype(DTYPES[index])
+    ids[ids == V + 1] = ENDS[index].max
+    expected = evaluate("put_rows", [ids, rows, x], {})
+    for call in ways(put_rows(index, dtype), level):
+        guarded = Guarded()
+        target = guarded.array(x.reshape(1, -1))
+        y = target if in_place else guarded.empty(1, V * N, dtype=x.dtype)
+        call(y, target, guarded.array(rows.reshape(1, -1)), guarded.array(ids[None]), V, M, N)
+        guarded.check()
+        assert equal(np.array(y).reshape(V, N), expected)
+        assert in_place or equal(np.array(target).reshape(V, N), x)
 
 
 # -- embedding_bag --------------------------------------------------------------------------------

@@ -245,6 +245,20 @@ def test_scatter_add(dtype, index):
         exactly(graph, *given, fast=fast)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("index", ["i32", "i64"])
+def test_put_rows(dtype, index):
+    """Equal ids, and ids outside of the array."""
+    net, integer = Net(dtype), DTYPES[index].type
+    ids, rows, x = net.input(B, dtype=index), net.input(B, 2, 3), net.input(4, 2, 3)
+    fast = compiled(graph := net.graph(net.add("put_rows", ids, rows, x),
+                                       net.add("first_equal", ids)))
+    for count in (9, 0, 1):
+        given = (np.random.default_rng(count).integers(-1, 6, count).astype(integer),
+                 numbers(dtype, count, 2, 3), numbers(dtype, 4, 2, 3))
+        exactly(graph, *given, fast=fast)
+
+
 def test_ids_outside():
     """The Python error with the id and the layer; nothing is read, and the next call is good."""
     net = Net()

@@ -48,6 +48,7 @@ made += [kernels.elementwise((("where", "vsv"),), 4, dtype, DEVICE)]
 for index, rank in (("i64", 1), ("i32", 3)):
     made += [kernels.take(index, rank, dtype, DEVICE),
              kernels.take_along(index, rank, dtype, DEVICE)]
+    made += [kernels.first_equal(index, DEVICE), kernels.put_rows(index, dtype, DEVICE)]
 if dtype != "bool":
     made += [kernels.scatter_add("i64", 1, dtype, DEVICE),
              kernels.scatter_add("i32", 3, dtype, DEVICE)]

@@ -396,6 +396,19 @@ def test_scatter_add(axis: int, shape: tuple[int, ...]) -> None:
     np.testing.assert_allclose(evaluate("scatter_add", operands, attrs), expected, 1e-12)
 
 
+@pytest.mark.parametrize("index", [np.int64, np.int32])
+@pytest.mark.parametrize("given", [[2, -1, 0, 2, 4, 2**20, 0], [], [4]])
+def test_put_rows(given: list[int], index: type) -> None:
+    def function(ids: Any, rows: Any, x: Any) -> Any:
+        kept = [n for n, number in enumerate(given)
+                if 0 <= number < 4 and number not in given[:n]]
+        return x.index_copy(0, ids[kept].long(), rows[kept])
+    operands = [np.array(given, index), normal(len(given), 3, 2), normal(4, 3, 2)]
+    check("put_rows", operands, {}, function)
+    np.testing.assert_array_equal(evaluate("put_rows", operands, {}),
+                                  function(*map(torch.tensor, operands)).numpy())
+
+
 @pytest.mark.parametrize("mode", ["sum", "mean", "max", "weighted"])
 @pytest.mark.parametrize("padding", [-1, 2])
 @pytest.mark.parametrize(("offsets", "include_last"), [

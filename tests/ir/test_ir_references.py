@@ -319,6 +319,19 @@ def test_scatter_add_adds_in_order_and_refuses_wrong_ids() -> None:
             evaluate("scatter_add", [np.full(4, wrong), x], {"axis": 0, "size": 2})
 
 
+def test_put_rows_takes_the_first_of_equal_ids_and_leaves_out_others() -> None:
+    ids = np.array([3, -1, 1, 3, 4, 1, -2**63])
+    assert evaluate("first_equal", [ids], {}).tolist() == [0, 1, 2, 0, 4, 2, 6]
+    rows, x = randn(7, 2), randn(4, 2)
+    found = evaluate("put_rows", [ids, rows, x], {})
+    np.testing.assert_array_equal(found, [x[0], rows[2], x[2], rows[0]])
+    for nothing in (ids[:0], np.full(7, 4)):
+        found = evaluate("put_rows", [nothing, rows[:len(nothing)], x], {})
+        np.testing.assert_array_equal(found, x)
+        assert found is not x
+    assert evaluate("put_rows", [ids, rows, x[:0]], {}).shape == (0, 2)
+
+
 def test_take_along() -> None:
     x = randn(3, 4, 5)
     for axis in range(3):

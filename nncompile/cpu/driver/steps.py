@@ -247,6 +247,19 @@ def _scatter_add(step: Step, context: _Context) -> Call:
                          *(n for s in strides for n in s)))
 
 
+def _first_equal(step: Step, _: _Context) -> Call:
+    ids, = step.views
+    return Call(kernels.first_equal(ids.dtype), (_pointer(step.result), _pointer(ids),
+                                                 ids.shape[0]))
+
+
+def _put_rows(step: Step, _: _Context) -> Call:
+    rows, ids, x = step.views
+    return Call(kernels.put_rows(ids.dtype, x.dtype), (
+        *map(_pointer, (step.result, x, rows, ids)), x.shape[0], ids.shape[0],
+        product(x.shape[1:])))
+
+
 def _embedding_bag(step: Step, context: _Context) -> Call:
     ids, offsets, table, *weights = step.views
     y, attrs = step.result, step.attrs
@@ -307,5 +320,6 @@ STEPS: dict[str, Callable[[Step, _Context], Call]] = {
     "log_softmax": _softmax, "layer_norm": _layer_norm, "rms_norm": _rms_norm, "cumsum": _cumsum,
     "topk_ids": _topk, "reduce": _reduce, "embedding": _take, "embedding_bag": _embedding_bag,
     "take": _take, "take_along": _take_along, "scatter_add": _scatter_add,
+    "first_equal": _first_equal, "put_rows": _put_rows,
     "tree_walk": _tree_walk, "iota": _iota, "size": _size, "uniform": _uniform,
 }

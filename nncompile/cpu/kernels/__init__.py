@@ -12,7 +12,7 @@
     cumsum()                    cumsum_columns(outer)
     topk(largest)                                             scans.py
     take(index, outer)          take_along(index, outer)      gathers.py
-    scatter_add(index, outer, rows)
+    scatter_add(index, outer, rows)   first_equal(index)   put_rows(index)
     embedding_bag(mode, index, weighted)
     tree_walk()                                               trees.py
     uniform()                                                 random.py
@@ -26,7 +26,14 @@ from nncompile.cpu.kernels.chain import LANE_OPS, Chain
 from nncompile.cpu.kernels.dot import dot
 from nncompile.cpu.kernels.elementwise import elementwise, iota, number
 from nncompile.cpu.kernels.epilogue import GroupEnd
-from nncompile.cpu.kernels.gathers import embedding_bag, scatter_add, take, take_along
+from nncompile.cpu.kernels.gathers import (
+    embedding_bag,
+    first_equal,
+    put_rows,
+    scatter_add,
+    take,
+    take_along,
+)
 from nncompile.cpu.kernels.group import group, group_dtypes
 from nncompile.cpu.kernels.kernel import INT, Kernel
 from nncompile.cpu.kernels.norms import layer_norm, rms_norm
@@ -41,7 +48,8 @@ from nncompile.cpu.kernels.transpose import transpose
 from nncompile.cpu.kernels.trees import tree_walk
 
 __all__ = ["INT", "LANE_OPS", "Chain", "GroupEnd", "Kernel", "arg", "cumsum", "cumsum_columns",
-           "dot", "elementwise", "embedding_bag", "group", "group_dtypes", "iota", "layer_norm",
-           "linear", "matmul", "number", "pack_linear", "packed_size", "reduce", "reduce_columns",
-           "rms_norm", "scatter_add", "softmax", "softmax_columns", "take", "take_along", "topk",
-           "transpose", "tree_walk", "typed", "uniform", "unpack_linear"]
+           "dot", "elementwise", "embedding_bag", "first_equal", "group", "group_dtypes", "iota",
+           "layer_norm", "linear", "matmul", "number", "pack_linear", "packed_size", "put_rows",
+           "reduce", "reduce_columns", "rms_norm", "scatter_add", "softmax", "softmax_columns",
+           "take", "take_along", "topk", "transpose", "tree_walk", "typed", "uniform",
+           "unpack_linear"]

@@ -1,9 +1,11 @@
-"""Elements by index: take, take_along, scatter_add and embedding_bag.
+"""Elements by index: take, take_along, scatter_add, first_equal, put_rows and embedding_bag.
 
 An index is checked before anything is read with it. A wrong one leaves zeros, and the first one
 found is written to fault as step + 1, index, V. fault[0] stays 0 where all are right.
 """
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
@@ -180,6 +182,113 @@ def scatter_add(index: str, outer: int, rows: bool, dtype: str = "f32") -> Kerne
     name = f"scatter_add_{'rows_' * rows}{index}_{outer}"
     units = Units(lambda e, a: e.b.mul(axes.count(e, a), height(e, a)), run, searches=True)
     return make(name_for(name, dtype), signature, units, plain, dtype)
+
+
+# -- first_equal and put_rows ----------------------------------------------------------------------
+
+_EMPTY = -1                       # a place of the hash table that has no number
+_MIX = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB          # splitmix64's, so that like ids lie apart
+
+
+def first_equal(index: str) -> Kernel:
+    """y[n] = the least m with ids[m] = ids[n], for n < N.
+
+        first_equal_i64(y, ids, N)
+
+    Behind the N results y has 2 N more elements, each -1: a hash table of the numbers of the ids
+    that were first, in which a number is at the first empty place from that of its id's hash on.
+    ids are contiguous. There is one unit.
+    """
+    check_dtype("an id", index, _IDS)
+
+    def id_at(e: Emit, a: Arguments, n: Value) -> Value:
+        return _id(e, e.at(a["ids"], n, dtype=index), index)
+
+    def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
+        b, N = e.b, a["N"]
+        places, table = b.mul(N, I64(2)), e.at(a["y"], N, dtype="i64")
+
+        def entry(place: Value) -> Value:
+            return e.load_one(e.at(table, place, dtype="i64"), "i64")
+
+        def is_empty(found: Value) -> Value:
+            return b.icmp_signed("<", found, I64(0))
+
+        with e.loop(first, stop), e.loop(0, N) as loop:
+            n = loop.index
+            number = id_at(e, a, n)
+
+            def other_is_there(turn: Any, n: Value = n, number: Value = number) -> Value:
+                found = entry(turn.values[0])
+                known = b.select(is_empty(found), n, found)
+                return b.icmp_signed("!=", id_at(e, a, known), number)
+
+            with e.loop_while(other_is_there, [_hashed(e, number, places)]) as turn:
+                after = b.add(turn.values[0], I64(1))
+                at_end = b.icmp_signed("==", after, places)
+                turn.next = [b.select(at_end, I64(0), after)]
+            found = entry(turn.values[0])
+            least = b.select(is_empty(found), n, found)
+            e.store_one(least, e.at(table, turn.values[0], dtype="i64"), "i64")
+            e.store_one(least, e.at(a["y"], n, dtype="i64"), "i64")
+
+    def plain(a: Values) -> None:
+        _, least, inverse = np.unique(a["ids"][:a["N"]], return_index=True, return_inverse=True)
+        a["y"][:a["N"]] = least[inverse.reshape(-1)]
+
+    signature = f"y:i64 ids:{index} N"
+    return make(f"first_equal_{index}", signature, Units(lambda e, a: I64(1), run), plain, "i64")
+
+
+def _hashed(e: Emit, number: Value, places: Value) -> Value:
+    """Returns a place below `places`, which is about the same number of times each of them."""
+    b = e.b
+    for factor in _MIX:
+        number = b.mul(b.xor(number, b.lshr(number, I64(30))), I64(factor))
+    return b.lshr(b.mul(b.lshr(number, I64(32)), places), I64(32))
+
+
+def put_rows(index: str, dtype: str = "f32") -> Kernel:
+    """y[i] = rows[n] for the least n with ids[n] = i, or x[i] where there is none; rows of D.
+
+        put_rows_i64(y, x, rows, ids, V, N, D)
+
+    ids are as in take, but that those outside of 0 to V - 1 are left out. All is contiguous. y may
+    be x, of which no other row is read or written then. A unit is a row of y: whoever has some of
+    the rows reads all ids, from the last to the first.
+    """
+    check_dtype("an id", index, _IDS)
+    check_dtype("put_rows", dtype, tuple(DTYPES))
+
+    def copy(e: Emit, source: Value, target: Value, count: Value) -> None:
+        for_row(e, count, lambda i, mask: e.store(
+            e.load(e.at(source, i), mask), e.at(target, i), mask))
+
+    def run(e: Emit, first: Value, stop: Value, a: Arguments) -> None:
+        b, D = e.b, a["D"]
+        with b.if_then(b.icmp_unsigned("!=", a["y"], a["x"])):
+            before = b.mul(first, D)
+            copy(e, e.at(a["x"], before), e.at(a["y"], before), b.sub(b.mul(stop, D), before))
+        with e.loop(1, b.add(a["N"], I64(1))) as loop:
+            n = b.sub(a["N"], loop.index)
+            number = _id(e, e.at(a["ids"], n, dtype=index), index)
+            mine = b.and_(b.icmp_signed(">=", number, first), b.icmp_signed("<", number, stop))
+            with b.if_then(mine):
+                copy(e, e.at(a["rows"], b.mul(n, D)), e.at(a["y"], b.mul(number, D)), D)
+
+    def plain(a: Values) -> None:
+        V, N, D = a["V"], a["N"], a["D"]
+        y, rows = strided(a["y"], (V, D), (D, 1)), strided(a["rows"], (N, D), (D, 1))
+        if a["y"].ctypes.data != a["x"].ctypes.data:
+            y[...] = strided(a["x"], (V, D), (D, 1))
+        ids = a["ids"][:N]
+        kept = np.flatnonzero((ids >= 0) & (ids < V))
+        numbers, least = np.unique(ids[kept], return_index=True)
+        y[numbers] = rows[kept[least]]
+
+    signature = f"y:{dtype} x:{dtype} rows:{dtype} ids:{index} V N D"
+    units = Units(lambda e, a: a["V"], run, searches=True)
+    return make(name_for(f"put_rows_{index}", dtype), signature, units, plain, stored(dtype))
 
 
 # -- embedding_bag --------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Elements by index: take, take_along, scatter_add and embedding_bag; and walks through trees.
+"""Elements by index: take, take_along, scatter_add, put_rows, embedding_bag; walks through trees.
 
 An index is checked before anything is read with it. A wrong one leaves zeros, and the first one
 found is written to fault as step + 1, index, V. fault[0] stays 0 where all are right.
@@ -78,6 +78,36 @@ def scatter_add(index: str, rank: int, dtype: str, target: Target) -> Kernel:
         "Adds each row of x to the row of y with its number, a thread a column.  A wrong number "
         "adds nothing and is reported: fault = step + 1, number, V."],
         each_element(f"D * {axes.count}" if rank else "D", body), target.threads)
+
+
+def first_equal(index: str, target: Target) -> Kernel:
+    """y[n] = the least m with ids[m] = ids[n]; one thread for each n, which looks at all before."""
+    body = ["        first = int64(0)",
+            "        while ids[ids_at + first] != ids[ids_at + element]:",
+            "            first += 1",
+            "        y[y_at + element] = first"]
+    return make(f"first_equal_{index}", f"y:i64[] ids:{index}[] N", [
+        "The number of the first id that is equal, a thread an id."],
+        each_element("N", body), target.threads)
+
+
+def put_rows(index: str, dtype: str, target: Target) -> Kernel:
+    """y[i] = rows[n] for the least n with ids[n] = i, or x[i] where there is none; rows of D.
+
+    There is one thread for each column. Ids outside of 0 to V - 1 are left out.
+    """
+    signature = f"y:{dtype}[] x:{dtype}[] rows:{dtype}[] ids:{index}[] V N D"
+    body = ["        for row in range(V):",
+            "            y[y_at + row * D + element] = x[x_at + row * D + element]",
+            "        for before in range(N):",
+            "            n = N - 1 - before",
+            "            number = int64(ids[ids_at + n])",
+            "            if 0 <= number < V:",
+            "                y[y_at + number * D + element] = rows[rows_at + n * D + element]"]
+    return make(f"put_rows_{index}_{dtype}", signature, [
+        "Copies x, and puts rows in the places of their ids, a thread a column.  Of equal ids the "
+        "first one counts, and those outside of x are left out."],
+        each_element("D", body), target.threads)
 
 
 def tree_walk(missing: bool, dtype: str, target: Target) -> Kernel:

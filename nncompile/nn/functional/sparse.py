@@ -44,7 +44,7 @@ def embedding(input: Any, weight: Any, padding_idx: int | None = None,
         padding = padding_idx + table.shape[0] if padding_idx < 0 else padding_idx
     scaled = _renormed(table, max_norm, norm_type)
     if sparse and current.get().differentiates:
-        current.get().note_sparse(scaled._as_operand())
+        current.get().note_sparse(scaled._as_operand(), ids._as_operand(), padding)
     if sparse and isinstance(leaf := scaled._as_operand(), Leaf):
         rows = _sparsely(ids, leaf, padding)
     else:
@@ -135,7 +135,7 @@ def embedding_bag(input: Any, weight: Any, offsets: Any = None, max_norm: float 
     flat, padding = ids.reshape(-1), -1 if padding_idx is None else padding_idx
     scaled = _renormed(table, max_norm, norm_type)
     if sparse and current.get().differentiates:
-        current.get().note_sparse(scaled._as_operand())
+        current.get().note_sparse(scaled._as_operand(), flat._as_operand(), padding_idx)
     if sparse and isinstance(leaf := scaled._as_operand(), Leaf):
         flat, scaled, padding = _looked_up(flat, leaf, padding_idx)
     elif scale_grad_by_freq and (scaled.requires_grad or current.get().records):
