@@ -77,7 +77,8 @@ def test_what_is_no_training_is_refused(file: str, capsys: pytest.CaptureFixture
     step = ["--train", "SGD", "--batch", "4", "--vs", "none"]
     cases: list[tuple[list[str], str]] = [
         (["--train", "Adm"], "no such optimizer; there are ASGD, SGD"),
-        (["--train", "LBFGS"], "no such optimizer"), (["--train", "SparseAdam"], "no such"),
+        (["--train", "LBFGS"], "no such optimizer"),
+        (["--train", "SparseAdam"], "does not support dense"),
         (["--train", "SGD", "--loss", "MSELos", "--input", "f32[B, 6]"], "no such loss"),
         (["--train", "SGD", "--loss", "MSELoss"], "behind those of the model"),
         (["--train", "SGD", "--qps", "3"], "--qps has no meaning with --train"),
