@@ -311,6 +311,9 @@ def evaluate(name: str, operands: Sequence[NDArray | float], attrs: Attrs) -> ND
     nor on `numpy.seterr`: exceptions give NaN and infinity without a warning.
     Raises Error for illegal values, such as an id outside its table.
     """
+    if "then" not in attrs:                      # quickly: it is so of all that runs eagerly
+        with StandardFloats():
+            return np.asarray(_known(name).reference(*_typed(operands), **attrs))
     head, own, steps = split_then(name, operands, attrs)
     with StandardFloats():
         result = np.asarray(_known(name).reference(*_typed(head), **own))

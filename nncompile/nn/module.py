@@ -12,19 +12,18 @@ from numpy.typing import DTypeLike
 
 from ir import Error, Value
 from ir.float_mode import StandardFloats
-from nncompile.array import Array, describe, to_array
+from nncompile.array import Array, describe
 from nncompile.array.dispatch import OUTSIDE, current
 from nncompile.array.hooks import RemovableHandle
 from nncompile.array.introduction import introduce
 from nncompile.array.naming import named, renamed
 from nncompile.errors import InputError
-from nncompile.nn.calls import call, own_call
+from nncompile.nn.calls import as_arrays, call, own_call
 from nncompile.nn.hooks import forward_between_hooks, no_hooks
 from nncompile.nn.parameter import Buffer, Parameter, Uninitialized, as_data
 from nncompile.nn.running import running
 from nncompile.nn.state import Stateful
 from nncompile.placeholders import missing
-from nncompile.structure import mapped
 from nncompile.targets import TARGETS
 
 
@@ -97,7 +96,7 @@ class Module(Stateful):
         run = running.get()
         run.layers.append(self)
         try:
-            args, kwargs = mapped(to_array, args, True), mapped(to_array, kwargs, True)
+            args, kwargs = as_arrays(args, kwargs)
             if (self._forward_hooks or self._forward_pre_hooks or self._backward_hooks
                     or self._backward_pre_hooks):
                 return forward_between_hooks(self, args, kwargs)
