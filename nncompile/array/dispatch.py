@@ -53,16 +53,14 @@ def _check(name: str, operands: Sequence[NDArray | float], attrs: Attrs) -> None
 
     They are the same rules as in a trace, so that what runs here can also be compiled.
     """
-    # Of a float dtype every number is an element; the text keeps 1, 1.0 and True apart.
-    key = (name, *[(o.dtype.char, o.shape) if isinstance(o, np.ndarray) else None
-                   for o in operands], repr(attrs) if attrs else "")
+    # Of a float dtype every number is an element, whereas whether 300 is a uint8 depends on it. The
+    # text of the attributes keeps 1, 1.0 and True apart.
+    are_floats = any([isinstance(o, np.ndarray) and o.dtype.kind == "f" for o in operands])
+    key = (name, *[(o.dtype.char, o.shape) if isinstance(o, np.ndarray) else
+                   None if are_floats else o for o in operands], repr(attrs) if attrs else "")
     if key in _allowed:
         return
     infer(name, [type_of(o) if isinstance(o, np.ndarray) else o for o in operands], attrs)
-    numbers_count = any(isinstance(o, float) for o in operands) and not any(
-        isinstance(o, np.ndarray) and o.dtype.kind == "f" for o in operands)
-    if numbers_count:                            # whether 300 is a uint8 depends on the number
-        return
     if len(_allowed) >= _MOST_ALLOWED:
         _allowed.clear()
     _allowed.add(key)
