@@ -11,7 +11,7 @@ from nncompile.schedule.constants import VECTOR_TRAITS, TargetTraits, store_cons
 from nncompile.schedule.direct import write_directly
 from nncompile.schedule.groups import group_elementwise
 from nncompile.schedule.memory import plan_memory
-from nncompile.schedule.product_ends import end_products
+from nncompile.schedule.product_ends import end_products, part_updates
 from nncompile.schedule.program import Constant, Operand, Place, Program, Step, View, contiguous
 from nncompile.schedule.states import write_states
 from nncompile.schedule.steps import lower
@@ -32,7 +32,8 @@ def schedule(graph: Graph, traits: TargetTraits = VECTOR_TRAITS) -> Program:
     lowered = write_directly(low.steps, low.buffers) if traits.vectors else low.steps
     if graph.states:
         lowered = write_states(lowered, low.buffers, graph)
-        lowered = end_products(group_elementwise(lowered)) if traits.vectors else lowered
+        if traits.vectors:
+            lowered = end_products(group_elementwise(part_updates(lowered, low.buffers)))
     planned, buffers = plan_memory(lowered, low.buffers)
     steps, stored, sources = store_constants(planned, constants, traits)
     return Program(

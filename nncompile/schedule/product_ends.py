@@ -18,19 +18,70 @@ is made later.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 
 from ir.records import replace
-from ir.types import FLOATS, same
+from ir.types import FLOATS, TensorType, same
 from nncompile.schedule.cost import op_cost
 from nncompile.schedule.groups import group_of
 from nncompile.schedule.memory import same_layout
 from nncompile.schedule.ops import may_fail
-from nncompile.schedule.program import ElementOp, Group, Operand, Place, Step, View
+from nncompile.schedule.program import ElementOp, Group, Operand, Place, Step, View, contiguous
 
 # A longer group, or one with a quotient or a root, is quicker by itself: with those of Adam at the
 # end of products, steps of 30 us to 40 ms took 1.01 to 1.04 times as long on a Zen 4.
 _MOST_OPS = 10
+
+
+def part_updates(steps: Sequence[Step], buffers: dict[Place, TensorType]) -> list[Step]:
+    """Returns the steps, of which products that end within the update of a state end before it.
+
+        b9 [64, 17]  = elementwise(in4 [64, 17], 0.9) {op = mul}
+        in4 [64, 17] = matmul(b5 [64, B], in0 [B, 17]) then mul(in1 []), add(b9)
+        in3 [64, 17] = elementwise(in4 [64, 17], ...) ...
+
+    So the whole update can be one group, the end of the product: with momentum or a decay of the
+    weights its arrays would be read and written by a pass before and a pass behind the product.
+    buffers: is extended by those of the products' own results.
+    """
+    states = {step.result.place for step in steps if step.result.place.kind == "input"}
+    read = {view.place for step in steps if step.kind == "elementwise" for view in step.reads}
+    parted: list[Step] = []
+    for step in steps:
+        ends = step.kind == "matmul" and bool(step.then)
+        before = _makers(step, parted, steps, states) if ends else []
+        if not before and not (ends and step.result.place in states & read):
+            parted.append(step)
+            continue
+        place = Place("buffer", len(buffers))
+        buffers[place] = TensorType(step.result.dtype, step.result.shape)
+        product = contiguous(place, buffers[place])
+        (op, operands), *rest = step.then
+        parted = [each for each in parted if each not in before]
+        parted += [replace(step, result=product, then=()), *before,
+                   Step("elementwise", step.result, (product, *operands), {"op": op}, tuple(rest),
+                        step.node)]
+    return parted
+
+
+def _makers(product: Step, before: Sequence[Step], steps: Sequence[Step], states: Set[Place]
+            ) -> list[Step]:
+    """The elementwise steps of states that make what a product ends with, if it can be behind it.
+    """
+    wanted = {view.place for view in product.reads[len(product.views):]
+              if view.place.kind == "buffer"}
+    found: list[Step] = []
+    written: set[Place] = set()
+    for step in reversed(before):
+        places = {view.place for view in step.reads}
+        if (step.kind == "elementwise" and step.result.place in wanted
+                and not states.isdisjoint(places) and written.isdisjoint(places)
+                and not any(step.result.place == view.place
+                            for other in steps if other is not product for view in other.reads)):
+            found.append(step)
+        else:
+            written |= {view.place for view in step.results}
+    return found[::-1]
 
 
 def end_products(steps: Sequence[Step]) -> list[Step]:
@@ -140,6 +191,7 @@ def _joined(product: Step, group: Step) -> Step:
             operands.append(operand)
     outputs = tuple(len(lines) + i for i in made.outputs)
     lines += [line._replace(operands=tuple(named[o] for o in line.operands)) for line in made.ops]
-    whole = Group(tuple(lines), outputs, (product.node, *made.nodes))
+    nodes = dict.fromkeys((product.node, *made.nodes))       # one that was parted has been both
+    whole = Group(tuple(lines), outputs, tuple(nodes))
     return replace(product, result=group.result, also=group.also,
                    then=(("group", tuple(operands)),), attrs={**product.attrs, "group": whole})

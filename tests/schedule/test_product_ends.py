@@ -38,6 +38,18 @@ OF_ITSELF = UPDATE.replace("matmul(%0, %x)", "matmul(%8, &w)").replace(
 INDEXED = UPDATE.replace("  &w = %6", "  %7: f32[B, 1] = take_along(%2, %ids) {axis = 1}\n"
                                       "  %8: f32[B, 5] = add(%2, %7)\n  &w = %6").replace(
     "return %2", "return %8")
+# The passes have made the product end with a part of the update.
+PARTLY = UPDATE.replace("  %1: f32[7, 5] = matmul(%0, %x)\n", "").replace(
+    "%4: f32[7, 5] = add(%3, %1)", "%4: f32[7, 5] = matmul(%0, %x) then mul(0.75), add(%3)")
+PARTLY_OF_ITSELF = OF_ITSELF.replace("  %1: f32[7, 5] = matmul(%8, &w)\n", "").replace(
+    "%4: f32[7, 5] = add(%3, %1)", "%4: f32[7, 5] = matmul(%8, &w) then mul(0.75), add(%3)")
+DECAYED = PARTLY.replace("%3: f32[7, 5] = mul(&m, 0.5)", "%3: f32[7, 5] = mul(&w, 0.5)").replace(
+    "mul(0.75), add(%3)", "add(%3), mul(%rate), neg, add(&w)").replace(
+    "  %5: f32[7, 5] = mul(%4, %rate)\n", "").replace(
+    "  %6: f32[7, 5] = sub(&w, %5)\n", "").replace(
+    "&m = %4", "&m = &m").replace("&w = %6", "&w = %4")
+CHANGED_BETWEEN = PARTLY.replace("%4: f32", "%7: f32[7, 5] = mul(%3, 2.0)\n  %4: f32").replace(
+    "sub(&w, %5)", "sub(%7, %5)")
 RELU = """
 graph step(%x: f32[B, 5], %g: f32[B, 7], %ids: i64[B, 1], %rate: f32[]) -> f32[B, 5] {
   &w: f32[7, 5]
@@ -51,7 +63,8 @@ graph step(%x: f32[B, 5], %g: f32[B, 7], %ids: i64[B, 1], %rate: f32[]) -> f32[B
 }
 """
 ALL = {"update": UPDATE, "read elsewhere": READ_ELSEWHERE, "of itself": OF_ITSELF,
-       "indexed": INDEXED, "relu": RELU}
+       "indexed": INDEXED, "relu": RELU, "partly": PARTLY, "decayed": DECAYED,
+       "partly of itself": PARTLY_OF_ITSELF, "changed between": CHANGED_BETWEEN}
 
 
 def kinds(text):
@@ -61,6 +74,11 @@ def kinds(text):
 def test_a_weight_is_updated_by_the_product_that_is_its_gradient():
     """The product moves behind the one that reads the old weight."""
     assert kinds(UPDATE) == [("matmul", 1), ("matmul", 2)]
+
+
+@pytest.mark.parametrize("text", [PARTLY, DECAYED], ids=["momentum", "decay"])
+def test_an_update_that_the_product_has_a_part_of_is_a_whole_at_its_end(text):
+    assert kinds(text) == [("matmul", 1), ("matmul", 2 if text is PARTLY else 1)]
 
 
 def test_a_derivative_is_applied_by_the_product_before_it():
@@ -109,11 +127,19 @@ def test_numbers_are_what_the_graph_says(name, batch, jit, monkeypatch):
 
 
 @pytest.mark.parametrize("clip_norm,products", [(None, 2), (1.0, 0)])
-def test_a_step_of_training_stores_no_gradient_of_a_weight(clip_norm, products):
+@pytest.mark.parametrize("options", [
+    {"momentum": 0.9}, {"weight_decay": 0.1}, {"momentum": 0.9, "weight_decay": 0.1},
+    {"momentum": 0.9, "dampening": 0.1}, {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1}],
+    ids=str)
+def test_a_step_of_training_stores_no_gradient_of_a_weight(options, clip_norm, products):
     model = nn.Sequential(nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 3))
-    rule = optim.SGD(model.parameters(), momentum=0.9, nesterov=True, weight_decay=0.1)
+    rule = optim.SGD(model.parameters(), **options)
     step = nncompile.compile(model, "f32[B, 5]", "i64[B]", loss=nn.CrossEntropyLoss(),
                              optimizer=rule, clip_norm=clip_norm)
     ends = [line for line in step.explain().splitlines() if "= matmul(" in line and "group" in line]
     assert sum("relu" not in line and "where" not in line for line in ends) == products
     assert any("where(t0, r1, p)" in line for line in ends)      # the derivative of ReLU
+    if clip_norm is None:                        # nothing else reads or writes a whole weight
+        passes = [s for s in schedule(step.ir()).steps if s.kind in ("group", "elementwise")]
+        assert not any(ir.same(s.result.shape, p.shape) for s in passes
+                       for p in (model[0].weight, model[2].weight))
