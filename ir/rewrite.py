@@ -243,15 +243,15 @@ def remove_dead(graph: Graph) -> Graph:
 
     A graph without anything to drop is returned itself.
     """
+    uses, params = graph.uses, {*graph.params}
+    if uses.keys() >= graph.makers.keys() | params and graph.data.keys() <= params:
+        return graph
     live = set(graph.outputs)
     nodes = []
     for node in reversed(graph.nodes):
         if node.result in live:
             live.update(node.values)
             nodes.append(node)
-    params = tuple(p for p in graph.params if p in live)
-    data = {p: graph.data[p] for p in params if p in graph.data}
-    if (len(nodes), len(params), len(data)) == (
-            len(graph.nodes), len(graph.params), len(graph.data)):
-        return graph
-    return replace(graph, nodes=tuple(reversed(nodes)), params=params, data=data)
+    kept = tuple(p for p in graph.params if p in live)
+    return replace(graph, nodes=tuple(reversed(nodes)), params=kept,
+                   data={p: graph.data[p] for p in kept if p in graph.data})

@@ -378,6 +378,8 @@ class TensorType:
         return len(self.shape)
 
     def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
         if not isinstance(other, TensorType):
             return NotImplemented
         return self.dtype == other.dtype and same(self.shape, other.shape)

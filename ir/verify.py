@@ -35,17 +35,17 @@ def verify(graph: Graph, like: Graph | None = None, *, built: bool = False) -> N
     _check_requirements(graph, sizes)
     defined: set[Value] = {*graph.inputs, *graph.params}
     for node in graph.nodes:
-        try:
-            _check_operands(node, defined, graph.data)
-            if node not in checked:
+        known = node in checked and node.op != "tree_walk"
+        if not known or not defined.issuperset(node.values) or node.result in defined:
+            try:
+                _check_operands(node, defined, graph.data)
                 if not built:
                     _check_node(node)
                 _check_sizes(node.attrs.values(), sizes)
-            if node.result in defined:
-                raise VerifyError("its result is defined twice")
-        except Error as error:
-            line = print_node(node, name_values(graph))
-            raise VerifyError(f"{error}\n  node: {line}") from None
+                _check(node.result not in defined, "its result is defined twice")
+            except Error as error:
+                line = print_node(node, name_values(graph))
+                raise VerifyError(f"{error}\n  node: {line}") from None
         defined.add(node.result)
     for value in graph.outputs:
         if value not in defined:

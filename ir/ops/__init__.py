@@ -285,7 +285,8 @@ def infer_normal(name: str, operands: Sequence[TensorType | float], attrs: Attrs
         if not _known(step).elementwise or _known(step).attrs:
             why = "has attributes" if _known(step).elementwise else "is not elementwise"
             raise Error(f"{step} {why}, so it cannot stand behind `then`")
-        if (after := _known(step).infer(result, *others)) != result:
+        after = _known(step).infer(result, *others)
+        if after is not result and after != result:
             raise Error(f"`then {step}` would change {result} into {after}")
     return result
 

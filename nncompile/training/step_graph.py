@@ -12,11 +12,11 @@ return %4
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, NoReturn
 
 import ir
-from ir import Error, Graph, TensorType, Value, Where
+from ir import Error, Graph, Node, TensorType, Value, Where
 from ir.graph import substitute
 from ir.records import dataclass, replace
 from ir.rewrite import remove_dead
@@ -209,16 +209,31 @@ class _Update:
                        for name, value in self._states.items()}
 
     def record(self, g: Array) -> None:
-        """Records the update. g: the gradient, or the sums of the rows' gradients."""
+        """Records the update. g: the gradient, or the sums of the rows' gradients.
+
+        It is the same for parameters of a group whose arrays have the same types.
+        """
         self._recorder.about = f"{self._each.name} update"
-        given = dict(self._given)
         on = self._optimizer.switches(self._group)
         numbers = _Numbers(self._recorder, self._each.group, self._states[""].type.dtype)
-        new, after = self._optimizer.update(given.pop(""), g, given, numbers, on)
-        for name, array in {"": new, **after}.items():
-            state = self._states[name]
+
+        def update(g: Array, p: Array, *slots: Array) -> list[Array]:
+            given = dict(zip(self._each.slots, slots, strict=True))
+            new, after = self._optimizer.update(p, g, given, numbers, on)
+            return [new, *(after[name] for name in self._each.slots)]
+
+        made = self._recorder.recorded_once(self._each.group, update, g, *self._given.values())
+        for (name, state), array in zip(self._states.items(), made, strict=True):
             whole = array if self._rows is None else self._rows.put(array, Array(state))
             self._recorder.write((self.number, name), state, whole)
+
+
+class _Piece(NamedTuple):
+    """Nodes that were recorded, and the values that they compute of the operands."""
+
+    operands: Sequence[Value]
+    nodes: Sequence[Node]
+    results: Sequence[Value]
 
 
 class _Numbers(dict[str, Any]):
@@ -247,6 +262,7 @@ class _Updates(Recorder):
         self.written: list[tuple[int, str]] = []
         self._new: dict[Value, Value] = {}
         self.by_rows = False                     # whether a table is updated by its rows
+        self._pieces: dict[Hashable, _Piece] = {}
         self.about = ""
 
     def run(self, record: Callable[[], None]) -> None:
@@ -284,6 +300,34 @@ class _Updates(Recorder):
         value = Value(TensorType(type_.dtype, type_.shape), "state", f"{each.name}.{name}")
         self.known.add(value)
         return value
+
+    def recorded_once(self, kind: Hashable, compute: Callable[..., Sequence[Array]],
+                      *arrays: Array) -> Sequence[Array]:
+        """Returns what a function computes of arrays; its ops are recorded.
+
+        For arrays of the same types, and the same kind, it records the same nodes. So these are
+        copied the second time, unless they have constants of their own.
+        """
+        operands = [self.value(array._as_operand()) for array in arrays]
+        alike = tuple(map(operands.index, operands))          # which of them are one value
+        key = kind, tuple(o.type for o in operands), alike
+        if key in self._pieces:
+            return self._copy(self._pieces[key], operands)
+        nodes, declared = len(self.builder.nodes), len(self.builder.declared)
+        made = compute(*arrays)
+        if len(self.builder.declared) == declared:
+            results = [self.value(array._as_operand()) for array in made]
+            self._pieces[key] = _Piece(operands, self.builder.nodes[nodes:], results)
+        return made
+
+    def _copy(self, piece: _Piece, operands: Sequence[Value]) -> Sequence[Array]:
+        instead = dict(zip(piece.operands, operands, strict=True))
+        for node in piece.nodes:
+            instead[node.result] = result = Value(node.result.type)
+            inputs = tuple(instead.get(o, o) if isinstance(o, Value) else o for o in node.inputs)
+            self.builder.nodes.append(Node(result, node.op, inputs, node.attrs, self.where()))
+            self.known.add(result)
+        return [Array(instead.get(value, value)) for value in piece.results]
 
     def write(self, what: tuple[int, str], state: Value, new: Array) -> None:
         """Makes this the new value of a state. Raises Error where the type is another."""
