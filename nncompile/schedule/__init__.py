@@ -13,6 +13,7 @@ from nncompile.schedule.groups import group_elementwise
 from nncompile.schedule.memory import plan_memory
 from nncompile.schedule.product_ends import end_products, part_updates
 from nncompile.schedule.program import Constant, Operand, Place, Program, Step, View, contiguous
+from nncompile.schedule.row_groups import group_rows
 from nncompile.schedule.states import write_states
 from nncompile.schedule.steps import lower
 
@@ -33,7 +34,8 @@ def schedule(graph: Graph, traits: TargetTraits = VECTOR_TRAITS) -> Program:
     if graph.states:
         lowered = write_states(lowered, low.buffers, graph)
         if traits.vectors:
-            lowered = end_products(group_elementwise(part_updates(lowered, low.buffers)))
+            grouped = group_elementwise(group_rows(part_updates(lowered, low.buffers)))
+            lowered = end_products(grouped)
     planned, buffers = plan_memory(lowered, low.buffers)
     steps, stored, sources = store_constants(planned, constants, traits)
     return Program(

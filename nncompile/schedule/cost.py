@@ -3,17 +3,31 @@ from __future__ import annotations
 
 import math
 
+from ir.ops import with_trait
 from ir.types import DTYPES, Dim, product
 from nncompile.schedule.ops import KINDS, SCHEDULES
-from nncompile.schedule.program import Program, Step
+from nncompile.schedule.program import CHECKED, ElementOp, Program, Step
+
+_REDUCTIONS = with_trait("reduction")
 
 
 def work(step: Step) -> Dim:
     """Returns the floating-point operations of a step: exact for a product, else an estimate."""
+    if step.kind == "row_group":
+        return product(step.views[0].shape) * sum(map(_line_cost, step.attrs["group"].ops))
     elements = product(step.result.shape)
     ops = [line.op for line in step.attrs["group"].ops] if "group" in step.attrs else (
         [op for op, _ in step.then])
     return elements * sum(map(op_cost, ops)) + _own_work(step, elements)
+
+
+def _line_cost(line: ElementOp) -> int:
+    """The operations of a line of a row group for each element; none if it is a number a row."""
+    if line.op in KINDS:
+        return KINDS[line.op].cost
+    if line.op in CHECKED:
+        return 1
+    return op_cost(line.op) if line.along or line.op in _REDUCTIONS else 0
 
 
 def _own_work(step: Step, elements: Dim) -> Dim:

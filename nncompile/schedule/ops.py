@@ -11,7 +11,7 @@ import nncompile.schedule.lower as lower
 import nncompile.schedule.rows as rows
 from ir.ops import with_trait
 from ir.records import dataclass, replace
-from nncompile.schedule.program import Step, View
+from nncompile.schedule.program import CHECKED, Step, View
 from nncompile.schedule.rows import Attrs, Rule
 
 
@@ -131,6 +131,8 @@ def overwritable(step: Step) -> tuple[View, ...]:
 
 def may_fail(step: Step) -> bool:
     """Returns whether the step can find a wrong number among the data, an index for instance."""
+    if step.kind == "row_group":
+        return any(line.op in CHECKED for line in step.attrs["group"].ops)
     ops = (step.attrs.get("op"), *(op for op, _ in step.then))
     return KINDS[step.kind].fails or any(op in _DIVISIONS for op in ops)
 
@@ -138,6 +140,7 @@ def may_fail(step: Step) -> bool:
 KINDS: dict[str, StepKind] = {
     "elementwise": StepKind(in_place=True, strided=True),    # its cost is that of its op
     "group": StepKind(in_place=True),                        # its cost is that of its ops
+    "row_group": StepKind(in_place=True),                    # the same
     "linear": StepKind(product=True, strided=True),
     "matmul": StepKind(product=True, adds_in_place=True, strided=True),
     "softmax": StepKind(25, in_place=True, strided=True),

@@ -138,6 +138,10 @@ def scratch_size(type_: TensorType) -> Dim:
 Operand = View | float                       # a Python float is a scalar of the model
 
 
+PICK, ONE_HOT = "pick", "one_hot"            # lines of a row group: one element of a row, by index
+CHECKED = (PICK, ONE_HOT)                    # they may find an index that is outside of the row
+
+
 class ElementOp(NamedTuple):
     """One line of a group, `t2 = mul(t0, r1)`: an elementwise op, or "copy", on whole operands.
 
@@ -145,12 +149,14 @@ class ElementOp(NamedTuple):
               does that the group is the end of.
     source:   the dtype that it reads, of a `where` that of its last two operands.
     dtype:    the dtype of what it computes.
+    along:    in a row group, whether it has a value for each element of a row; see row_lines.py.
     """
 
     op: str
     operands: tuple[str, ...]
     source: str
     dtype: str
+    along: bool = False
 
     def __str__(self) -> str:
         to = f" to {self.dtype}" if self.op == "cast" else ""
@@ -160,7 +166,8 @@ class ElementOp(NamedTuple):
 class Group(NamedTuple):
     """What a step of the kind "group" computes: several elementwise steps in one pass over memory.
 
-    A product that ends with a group has ("group", operands) as its `then`.
+    A step of the kind "row_group" has one, too; its lines may be reductions: see row_lines.py. A
+    product that ends with a group has ("group", operands) as its `then`.
 
     ops:     the lines, in order.
     outputs: the line that computes each result of the step.
@@ -183,7 +190,7 @@ class Step:
     then: the elementwise ops that are applied to its result, each with its further operands.
     node: the node of the graph that it comes from.
     part: the op that it is a part of, where the node is made of several; see ir.composites.
-    also: its results behind the first one; only a group has some, and a product that ends with one.
+    also: its results behind the first one; only groups have some, and products that end with one.
     """
 
     kind: str

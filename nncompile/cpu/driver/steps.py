@@ -25,6 +25,8 @@ from nncompile.schedule.strides import collapsed, row_major
 
 _Arguments = list[Argument]
 
+_SHORT_ROW = 256              # rows up to this length have a kernel for each length
+
 
 def call_of(program: Program, step: Step, number: int) -> Call:
     """The kernel that a step calls, and its arguments; `number` is the number of the step."""
@@ -153,6 +155,27 @@ def _group(step: Step, _: _Context) -> Call:
         further += [_pointer(operand, dtype), *own[:-1]]
     kernel = kernels.group(group.ops, group.outputs, kinds, len(dims) - 1)
     return Call(kernel, (dims[-1], *dims[:-1], *results, *further))
+
+
+def _row_group(step: Step, context: _Context) -> Call:
+    """Operands are views of the matrix that has all rows; a stride of 0 tells what they lack."""
+    group, columns = step.attrs["group"], _is_columns(step)
+    dtypes = kernels.row_dtypes(group.ops, len(step.operands))
+    further: _Arguments = []
+    kinds = ""
+    for operand, dtype in zip(step.operands, dtypes.values(), strict=True):
+        outer, inner = operand.strides if isinstance(operand, View) else (0, 0)
+        items, along = (inner, outer) if columns else (outer, inner)
+        kind = "sknm"[2 * (not same(items, 0)) + (not same(along, 0))]
+        apart = kind in ("mk" if columns else "mn")
+        kinds += kind
+        further += [_pointer(operand, dtype), *[outer] * apart]
+    rows, length = reversed(step.views[0].shape) if columns else step.views[0].shape
+    short = length if isinstance(length, int) and length <= _SHORT_ROW else 0
+    kernel = kernels.row_group(group.ops, group.outputs, kinds, columns, short)
+    if "fault" in kernel.arguments:
+        further += context.fault
+    return Call(kernel, (rows, length, *map(_pointer, step.results), *further))
 
 
 def _unit_axis(strides: Sequence[Dim]) -> int | None:
@@ -316,8 +339,8 @@ def _matrix(operand: View) -> tuple[Argument, ...]:
 
 STEPS: dict[str, Callable[[Step, _Context], Call]] = {
     "linear": _linear, "matmul": _matmul, "elementwise": _elementwise, "group": _group,
-    "softmax": _softmax,
-    "log_softmax": _softmax, "layer_norm": _layer_norm, "rms_norm": _rms_norm, "cumsum": _cumsum,
+    "row_group": _row_group, "softmax": _softmax, "log_softmax": _softmax,
+    "layer_norm": _layer_norm, "rms_norm": _rms_norm, "cumsum": _cumsum,
     "topk_ids": _topk, "reduce": _reduce, "embedding": _take, "embedding_bag": _embedding_bag,
     "take": _take, "take_along": _take_along, "scatter_add": _scatter_add,
     "first_equal": _first_equal, "put_rows": _put_rows,

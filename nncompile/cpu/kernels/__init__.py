@@ -4,6 +4,7 @@
     dot(then, outer)                                          dot.py
     elementwise(chain, outer)   iota()   number()             elementwise.py
     group(ops, outputs, kinds, outer)                         group.py
+    row_group(ops, outputs, kinds, columns)                   row_group.py
     transpose(outer)                                          transpose.py
     softmax(scaled)             softmax_columns(scaled, outer)  softmax.py
     layer_norm(weight, bias)    rms_norm(weight)              norms.py
@@ -42,6 +43,7 @@ from nncompile.cpu.kernels.packing import pack_linear, packed_size, unpack_linea
 from nncompile.cpu.kernels.product import linear, matmul
 from nncompile.cpu.kernels.random import uniform
 from nncompile.cpu.kernels.reductions import arg, reduce, reduce_columns
+from nncompile.cpu.kernels.row_group import row_dtypes, row_group
 from nncompile.cpu.kernels.scans import cumsum, cumsum_columns, topk
 from nncompile.cpu.kernels.softmax import softmax, softmax_columns
 from nncompile.cpu.kernels.transpose import transpose
@@ -50,6 +52,7 @@ from nncompile.cpu.kernels.trees import tree_walk
 __all__ = ["INT", "LANE_OPS", "Chain", "GroupEnd", "Kernel", "arg", "cumsum", "cumsum_columns",
            "dot", "elementwise", "embedding_bag", "first_equal", "group", "group_dtypes", "iota",
            "layer_norm", "linear", "matmul", "number", "pack_linear", "packed_size", "put_rows",
-           "reduce", "reduce_columns", "rms_norm", "scatter_add", "softmax", "softmax_columns",
+           "reduce", "reduce_columns", "rms_norm", "row_dtypes", "row_group", "scatter_add", "softmax",
+           "softmax_columns",
            "take", "take_along", "topk", "transpose", "tree_walk", "typed", "uniform",
            "unpack_linear"]

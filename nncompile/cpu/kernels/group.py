@@ -34,6 +34,9 @@ class ElementOp(Protocol):
     @property
     def dtype(self) -> str:
         """The dtype of its result."""
+    @property
+    def along(self) -> bool:
+        """Of a line of a row group: whether it has a value for each element of a row."""
 
 
 @functools.cache
@@ -115,34 +118,37 @@ def check_lines(ops: Sequence[ElementOp]) -> None:
 def emit_lines(e: Emit, ops: Sequence[ElementOp], values: dict[str, Value]) -> None:
     """Emits the lines of a group; adds to `values` what each computes."""
     for number, line in enumerate(ops):
-        values[f"t{number}"] = _emit(e, line, [values[o] for o in line.operands])
+        values[f"t{number}"] = emit_line(e, line, [values[o] for o in line.operands])
 
 
 def evaluate_lines(ops: Sequence[ElementOp], values: dict[str, NDArray]) -> None:
     """Computes the lines of a group in NumPy; adds to `values` what each computes."""
     with np.errstate(all="ignore"):
         for number, line in enumerate(ops):
-            values[f"t{number}"] = _evaluate(line, [values[o] for o in line.operands])
+            values[f"t{number}"] = evaluate_line(line, [values[o] for o in line.operands])
 
 
-def group_name(ops: Sequence[ElementOp], outputs: Sequence[int], kinds: str, outer: int) -> str:
+def group_name(ops: Sequence[ElementOp], outputs: Sequence[int], kinds: str, outer: int,
+               kind: str = "group") -> str:
     """Returns a name that tells a group from all others: its first ops, and a digest of it."""
     text = repr([[*map(tuple, map(_parts, ops))], [*outputs], kinds, outer])
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    return "_".join(["group", *(line.op for line in ops[:3]), digest])
+    return "_".join([kind, *(line.op for line in ops[:3]), digest])
 
 
 def _parts(line: ElementOp) -> Sequence[Any]:
-    return line.op, line.operands, line.source, line.dtype
+    return line.op, line.operands, line.source, line.dtype, *([True] if line.along else [])
 
 
-def _emit(e: Emit, line: ElementOp, operands: Sequence[Value]) -> Value:
+def emit_line(e: Emit, line: ElementOp, operands: Sequence[Value]) -> Value:
+    """Emits what a line computes of these operands."""
     if line.op == "cast":
         return math.cast(e, operands[0], line.source, line.dtype)
     return LANE_OPS[line.op].emit(e.of(line.source), *operands)
 
 
-def _evaluate(line: ElementOp, operands: Sequence[NDArray]) -> NDArray:
+def evaluate_line(line: ElementOp, operands: Sequence[NDArray]) -> NDArray:
+    """Returns what a line computes of these operands, in NumPy."""
     if line.op == "copy":
         return operands[0]
     attrs = {"dtype": line.dtype} if line.op == "cast" else {}

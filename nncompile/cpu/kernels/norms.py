@@ -10,11 +10,11 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from ir.types import FLOATS
+from ir.types import FLOATS, NDArray
 from nncompile.cpu.kernels.kernel import Kernel, check_dtype, make, name_for
 from nncompile.cpu.kernels.operands import Arguments, Values, strided
 from nncompile.cpu.kernels.rows import WAYS, Term, fold_row, for_row, row_units
-from nncompile.cpu.vector import I1, I64, Emit, Value
+from nncompile.cpu.vector import I1, I64, Emit, Int, Value
 
 
 def layer_norm(weight: bool, bias: bool, dtype: str = "f32") -> Kernel:
@@ -50,6 +50,14 @@ def rms_norm(weight: bool, dtype: str = "f32") -> Kernel:
 
 
 def _layer_norm_row(e: Emit, a: Arguments) -> None:
+    _normalize(e, a, layer_norm_of_row(e, a))
+
+
+def layer_norm_of_row(e: Emit, a: Arguments) -> Callable[[Value], Value]:
+    """Emits the statistics of the row x[:N]; returns what makes the results of elements of x.
+
+    These are the results before weight and bias.
+    """
     b, N, x = e.b, a["N"], a["x"]
     mean = _mean(e, N)
     with _again_if_infinite(e, x, N) as attempt:
@@ -61,26 +69,36 @@ def _layer_norm_row(e: Emit, a: Arguments) -> None:
         centre = b.fadd(first, mean(lambda index, mask: b.fsub(scaled(index, mask), first)))
         rest = mean(lambda index, mask: b.fsub(scaled(index, mask), centre))
 
-        def centred(index: Value, mask: Value | None) -> Value:
-            return b.fsub(b.fsub(scaled(index, mask), centre), rest)
+        def centred(value: Value) -> Value:
+            return b.fsub(b.fsub(b.fmul(value, attempt.scale), centre), rest)
 
-        attempt.result = mean(_squared(e, centred))
-    _divide(e, a, centred, attempt)
+        attempt.result = mean(_squared(
+            e, lambda index, mask: centred(e.load(e.at(x, index), mask))))
+    inverse = _inverse(e, a, attempt)
+    return lambda value: b.fmul(centred(value), inverse)
 
 
 def _rms_norm_row(e: Emit, a: Arguments) -> None:
+    _normalize(e, a, rms_norm_of_row(e, a))
+
+
+def rms_norm_of_row(e: Emit, a: Arguments) -> Callable[[Value], Value]:
+    """Emits the statistics of the row x[:N]; see layer_norm_of_row."""
+    b = e.b
     mean = _mean(e, a["N"])
     with _again_if_infinite(e, a["x"], a["N"]) as attempt:
-        def scaled(index: Value, mask: Value | None) -> Value:
-            return e.b.fmul(e.load(e.at(a["x"], index), mask), attempt.scale)
+        attempt.result = mean(_squared(e, lambda index, mask: b.fmul(
+            e.load(e.at(a["x"], index), mask), attempt.scale)))
+    inverse = _inverse(e, a, attempt)
+    return lambda value: b.fmul(b.fmul(value, attempt.scale), inverse)
 
-        attempt.result = mean(_squared(e, scaled))
-    _divide(e, a, scaled, attempt)
+
+NORMS_OF_ROWS = {"layer_norm": layer_norm_of_row, "rms_norm": rms_norm_of_row}
 
 
-def _mean(e: Emit, N: Value) -> Callable[[Term], Value]:
+def _mean(e: Emit, N: Int) -> Callable[[Term], Value]:
     """Returns a function that emits the mean of a row's terms."""
-    length = e.splat(e.b.sitofp(N, e.element))
+    length = e.splat(e.b.sitofp(e.i64(N), e.element))
 
     def mean(term: Term) -> Value:
         return e.b.fdiv(fold_row(e, N, term, e.b.fadd, e.const(0.0), ways=WAYS), length)
@@ -94,20 +112,25 @@ def _squared(e: Emit, term: Term) -> Term:
     return square
 
 
-def _divide(e: Emit, a: Arguments, term: Term, attempt: _Attempt) -> None:
-    """Emits y = term / sqrt(mean square + eps) * gamma + beta, with the attempt's mean square."""
-    b = e.b
+def _inverse(e: Emit, a: Arguments, attempt: _Attempt) -> Value:
+    """Returns 1 / sqrt(mean square + eps), with the attempt's mean square."""
     eps = _scaled_eps(e, e.broadcast(a["eps"]), attempt.scale)
-    inverse = b.fdiv(e.const(1.0), e.intrinsic("sqrt", b.fadd(attempt.result, eps)))
+    return e.b.fdiv(e.const(1.0), e.intrinsic("sqrt", e.b.fadd(attempt.result, eps)))
 
+
+def affine(e: Emit, value: Value, gamma: Value | None, beta: Value | None) -> Value:
+    """Returns value * gamma + beta, of which both, or the latter, may be missing."""
+    if beta is not None:
+        return e.fma(value, gamma, beta)
+    return value if gamma is None else e.b.fmul(value, gamma)
+
+
+def _normalize(e: Emit, a: Arguments, result: Callable[[Value], Value]) -> None:
+    """Emits y = result(x) * gamma + beta."""
     def normalize(index: Value, mask: Value | None) -> None:
-        value = b.fmul(term(index, mask), inverse)
-        if "beta" in a:
-            value = e.fma(value, e.load(e.at(a["gamma"], index), mask),
-                          e.load(e.at(a["beta"], index), mask))
-        elif "gamma" in a:
-            value = b.fmul(value, e.load(e.at(a["gamma"], index), mask))
-        e.store(value, e.at(a["y"], index), mask)
+        x, *further = (e.load(e.at(a[name], index), mask) if name in a else None
+                       for name in ("x", "gamma", "beta"))
+        e.store(affine(e, result(x), *further), e.at(a["y"], index), mask)
 
     for_row(e, a["N"], normalize)
 
@@ -124,7 +147,7 @@ class _Attempt:
 
 
 @contextmanager
-def _again_if_infinite(e: Emit, x: Value, N: Value) -> Iterator[_Attempt]:
+def _again_if_infinite(e: Emit, x: Value, N: Int) -> Iterator[_Attempt]:
     """Emits a computation that runs with scale 1, and once more where its result is not finite.
 
     The second time the scale is the power of two that brings the row below 2.
@@ -173,23 +196,30 @@ def _scaled_eps(e: Emit, eps: Value, scale: Value) -> Value:
 # -- in numpy -------------------------------------------------------------------------------------
 
 def _layer_norm_plain(a: Values) -> None:
-    if a["N"]:
-        value = strided(a["x"], (a["rows"], a["N"]), (a["ldx"], 1)).astype(np.float64)
-        with np.errstate(invalid="ignore"):
-            value = value - value.mean(axis=1, keepdims=True)
-            value = value - value.mean(axis=1, keepdims=True)
-        _divide_plain(a, value)
+    _norm_plain(a, "layer_norm")
 
 
 def _rms_norm_plain(a: Values) -> None:
-    if a["N"]:
-        _divide_plain(a, strided(a["x"], (a["rows"], a["N"]), (a["ldx"], 1)).astype(np.float64))
+    _norm_plain(a, "rms_norm")
 
 
-def _divide_plain(a: Values, value: np.ndarray) -> None:
+def _norm_plain(a: Values, op: str) -> None:
     rows, N = a["rows"], a["N"]
+    if not N:
+        return
+    gamma, beta = (a[name][:N] if name in a else None for name in ("gamma", "beta"))
+    x = strided(a["x"], (rows, N), (a["ldx"], 1))
+    strided(a["y"], (rows, N), (a["ldy"], 1))[...] = normalized_plain(
+        x, a["eps"][0], gamma, beta, op)
+
+
+def normalized_plain(x: NDArray, eps: NDArray, gamma: NDArray | None, beta: NDArray | None,
+                     op: str) -> NDArray:
+    """Returns the norm of rows [rows, N] in NumPy, in float64."""
+    value = x.astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
-        value = value / np.sqrt((value * value).mean(axis=1, keepdims=True) + a["eps"][0])
-    value = value * a["gamma"][:N] if "gamma" in a else value
-    value = value + a["beta"][:N] if "beta" in a else value
-    strided(a["y"], (rows, N), (a["ldy"], 1))[...] = value
+        for _ in range(2 if op == "layer_norm" else 0):
+            value = value - value.mean(axis=1, keepdims=True)
+        value = value / np.sqrt((value * value).mean(axis=1, keepdims=True) + eps)
+    value = value if gamma is None else value * gamma
+    return value if beta is None else value + beta

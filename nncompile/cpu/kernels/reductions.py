@@ -45,13 +45,13 @@ def reduce(op: str, dtype: str = "f32", source: str | None = None) -> Kernel:
                               source, dtype)
 
         def fold(combine: Combine) -> Value:
-            return fold_row(e, N, element, combine, e.const(_neutral(op, dtype)), ways=WAYS)
+            return fold_row(e, N, element, combine, e.const(neutral_of(op, dtype)), ways=WAYS)
 
         if op in ("max", "min") and dtype in FLOATS:
             value = _of_zeros(e, fold(e.maximum if op == "max" else e.minimum),
-                              lambda: fold(_combine(e, op)))
+                              lambda: fold(combine_of(e, op)))
         else:
-            value = fold(_combine(e, op))
+            value = fold(combine_of(e, op))
         if op == "mean":
             value = b.fdiv(value, e.splat(b.sitofp(N, e.element)))
         e.store_one(b.extract_element(value, I64(0)), a["y"])
@@ -59,7 +59,7 @@ def reduce(op: str, dtype: str = "f32", source: str | None = None) -> Kernel:
     def plain(a: Values) -> None:
         x = strided(a["x"], (a["rows"], a["N"]), (a["ldx"], 1))
         with np.errstate(all="ignore"):
-            a["y"][:a["rows"]] = _reduced(op, x, dtype)
+            a["y"][:a["rows"]] = reduced(op, x, dtype)
 
     return make(_name(f"reduce_{op}", dtype, source), f"x:{source or dtype} ldx y:{dtype} rows N",
                 row_units(row, x=source), plain, stored(dtype))
@@ -81,7 +81,7 @@ def reduce_columns(op: str, outer: int, dtype: str = "f32", source: str | None =
         def load(k: Value) -> list[Value]:
             return [_converted(e, value, source, dtype) for value in panel.load(k)]
 
-        values = panel.fold(load, _combine(e, op), e.const(_neutral(op, dtype)))
+        values = panel.fold(load, combine_of(e, op), e.const(neutral_of(op, dtype)))
         if op == "mean":
             length = e.splat(e.b.sitofp(panel.a["K"], e.element))
             values = [e.b.fdiv(value, length) for value in values]
@@ -91,7 +91,7 @@ def reduce_columns(op: str, outer: int, dtype: str = "f32", source: str | None =
         x = axes.view(a, "x", (a["N"], a["K"]), (1, a["ldx"]))
         y = axes.view(a, "y", (a["N"],), (1,))
         with np.errstate(all="ignore"):
-            y[...] = _reduced(op, x.reshape(y.size, a["K"]), dtype).reshape(y.shape)
+            y[...] = reduced(op, x.reshape(y.size, a["K"]), dtype).reshape(y.shape)
 
     return make(_name(f"reduce_columns_{op}_{outer}", dtype, source),
                 column_signature(dtype, axes, rows=False, source=source),
@@ -117,7 +117,8 @@ def _check(op: str, dtype: str) -> None:
     check_dtype(op, dtype, REDUCTIONS[op])
 
 
-def _combine(e: Emit, op: str) -> Combine:
+def combine_of(e: Emit, op: str) -> Combine:
+    """Returns what a reduction combines two vectors with, in any order where it is an extreme."""
     b = e.b
     floats = e.dtype in FLOATS
     return {"sum": b.fadd if floats else b.add, "mean": b.fadd,
@@ -142,7 +143,7 @@ def _of_zeros(e: Emit, value: Value, again: Callable[[], Value]) -> Value:
     return result
 
 
-def _neutral(op: str, dtype: str) -> float:
+def neutral_of(op: str, dtype: str) -> float:
     """Returns the neutral element of the reduction."""
     if op in ("max", "min"):
         if dtype in FLOATS:
@@ -152,7 +153,8 @@ def _neutral(op: str, dtype: str) -> float:
     return 1 if op in ("prod", "all") else 0
 
 
-def _reduced(op: str, x: NDArray, dtype: str) -> NDArray:
+def reduced(op: str, x: NDArray, dtype: str) -> NDArray:
+    """Returns the reduction of x along its last axis in NumPy."""
     x = OPS["cast"].reference(x, dtype=dtype) if x.dtype != DTYPES[dtype] else x
     if op in ("sum", "mean"):
         total = x.sum(axis=1, dtype=x.dtype)
@@ -162,7 +164,7 @@ def _reduced(op: str, x: NDArray, dtype: str) -> NDArray:
     if op in ("any", "all"):
         return np.asarray(getattr(x, op)(axis=1))
     if not x.shape[1]:
-        return np.full(len(x), _neutral(op, dtype), x.dtype)
+        return np.full(len(x), neutral_of(op, dtype), x.dtype)
     return np.asarray(OPS[op].reference(x, axes=(1,), keepdims=False))
 
 
@@ -185,7 +187,7 @@ def arg(op: str, dtype: str = "f32") -> Kernel:
         def element(index: Value, mask: Value | None) -> Value:
             return e.load(e.at(a["x"], index), mask)
 
-        neutral = e.const(_neutral(extreme, dtype))
+        neutral = e.const(neutral_of(extreme, dtype))
         combine = e.maximum if extreme == "max" else e.minimum      # any zero equals the other
         value = fold_row(e, N, element, combine, neutral, ways=WAYS)
         places = ll.Constant(ll.VectorType(I64, e.width), list(range(e.width)))

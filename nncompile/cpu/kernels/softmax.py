@@ -30,12 +30,12 @@ def softmax(scaled: bool, dtype: str = "f32", log: bool = False) -> Kernel:
     check_dtype("softmax", dtype, FLOATS)
     signature = f"x:{dtype} ldx y:{dtype} ldy rows N" + f" scale:{dtype}" * scaled
     name = name_for("log_" * log + "softmax" + "_scaled" * scaled, dtype)
-    units = row_units(_log_softmax_row if log else _softmax_row)
+    units = row_units(_log_softmax_row if log else softmax_row)
 
     def plain(a: Values) -> None:
         if a["N"]:
             x, y = (strided(a[r], (a["rows"], a["N"]), (a[f"ld{r}"], 1)) for r in "xy")
-            y[...] = _softmax_plain(a, x, log)
+            y[...] = softmax_plain(x, a["scale"][0] if "scale" in a else None, log)
 
     return make(name, signature, units, plain, dtype)
 
@@ -58,12 +58,13 @@ def softmax_columns(scaled: bool, outer: int, dtype: str = "f32", log: bool = Fa
     def plain(a: Values) -> None:
         if a["K"]:
             x, y = (axes.view(a, r, (a["N"], a["K"]), (1, a[f"ld{r}"])) for r in "xy")
-            y[...] = _softmax_plain(a, x, log)
+            y[...] = softmax_plain(x, a["scale"][0] if "scale" in a else None, log)
 
     return make(name, signature, units, plain, dtype)
 
 
-def _softmax_row(e: Emit, a: Arguments) -> None:
+def softmax_row(e: Emit, a: Arguments) -> None:
+    """Emits the softmax of the row x[:N], which goes to y."""
     b, N, y = e.b, a["N"], a["y"]
     score, top = _scores(e, a)
 
@@ -83,30 +84,42 @@ def _softmax_row(e: Emit, a: Arguments) -> None:
 
 
 def _log_softmax_row(e: Emit, a: Arguments) -> None:
-    b, N, y = e.b, a["N"], a["y"]
+    logarithm_of = log_softmax_of_row(e, a)
+
+    def normalize(index: Value, mask: Value | None) -> None:
+        e.store(logarithm_of(e.load(e.at(a["x"], index), mask)), e.at(a["y"], index), mask)
+
+    for_row(e, a["N"], normalize)
+
+
+def log_softmax_of_row(e: Emit, a: Arguments) -> Callable[[Value], Value]:
+    """Emits the statistics of the row x[:N]; returns what makes the results of elements of x."""
+    b, scaled = e.b, _scaling(e, a)
     score, top = _scores(e, a)
 
     def exponential(index: Value, mask: Value | None) -> Value:
         return exp(e, b.fsub(score(index, mask), top))
 
-    total = logarithm(e, fold_row(e, N, exponential, b.fadd, e.const(0.0), ways=1))
-
-    def normalize(index: Value, mask: Value | None) -> None:
-        value = b.fsub(b.fsub(score(index, mask), top), total)
-        e.store(value, e.at(y, index), mask)
-
-    for_row(e, N, normalize)
+    total = logarithm(e, fold_row(e, a["N"], exponential, b.fadd, e.const(0.0), ways=1))
+    return lambda x: b.fsub(b.fsub(scaled(x), top), total)
 
 
 def _scores(e: Emit, a: Arguments) -> tuple[Term, Value]:
     """Returns the scaled elements of a row, as a term, and the largest of them."""
-    scale = e.broadcast(a["scale"]) if "scale" in a else None
+    scaled = _scaling(e, a)
 
     def score(index: Value, mask: Value | None) -> Value:
-        value = e.load(e.at(a["x"], index), mask)
-        return value if scale is None else e.b.fmul(value, scale)
+        return scaled(e.load(e.at(a["x"], index), mask))
 
     return score, fold_row(e, a["N"], score, e.maximum, e.const(-math.inf), ways=WAYS)
+
+
+def _scaling(e: Emit, a: Arguments) -> Callable[[Value], Value]:
+    """Returns what multiplies elements by the scale, where there is one."""
+    if "scale" not in a:
+        return lambda x: x
+    scale = e.broadcast(a["scale"])
+    return lambda x: e.b.fmul(x, scale)
 
 
 def _softmax_columns(panel: Panel) -> None:
@@ -150,9 +163,9 @@ def _column_scores(panel: Panel) -> tuple[Callable[[Value], Vectors], Vectors]:
     return score, panel.fold(score, e.maximum, e.const(-math.inf))
 
 
-def _softmax_plain(a: Values, x: NDArray, log: bool) -> NDArray:
+def softmax_plain(x: NDArray, scale: NDArray | None, log: bool) -> NDArray:
     """Returns the softmax in NumPy along the last axis of x, or its logarithm."""
-    value = x * a["scale"][0] if "scale" in a else x
+    value = x if scale is None else x * scale
     with np.errstate(invalid="ignore"):
         value = value - value.max(axis=-1, keepdims=True)
     power = np.exp(value)

@@ -1,0 +1,654 @@
+"""Steps that work on the same rows become one step: a row group.
+
+    h3 [B]     = reduce(h0 [B, 64], h1 [B, 64]) {op = sum}
+    h0 [B, 64] = elementwise(h0 [B, 64], h3 [B, 1]) {op = sub}
+    -->
+    h0 [B, 64] = row_group(h0 [B, 64]) {t0 = sum(r0), t1 = sub(r0, t0), return t1}
+
+Its kernel takes a row through all lines while the row is in the nearest cache. Members are
+elementwise steps on whole rows or on one number a row, reductions of rows, softmax and norms, and
+what chooses one element of each row by an index, or is its gradient. So a cross entropy and its
+gradient are one step, and so is the gradient of a layer norm. It is the same arithmetic in the same
+order, whose tree of a sum depends on the length of the row alone.
+
+Rows are those of a matrix whose last axis is reduced; or they lie side by side, where the axis that
+is reduced is the first one and short. Steps become one if no step outside has to be between them.
+A row must have a known length that fits in the nearest caches, and there must be many rows, which
+workers share: so this is done for programs whose steps are shared by all workers, not for those
+that take a block of rows through all steps, where rows are in the cache anyway.
+"""
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from heapq import heapify, heappop, heappush
+from itertools import accumulate
+from typing import NamedTuple
+
+from ir.types import FLOATS, Dim, product, same
+from nncompile.schedule import geometry
+from nncompile.schedule.memory import same_layout
+from nncompile.schedule.ops import KINDS, may_fail
+from nncompile.schedule.program import (
+    CHECKED,
+    ONE_HOT,
+    PICK,
+    ElementOp,
+    Group,
+    Operand,
+    Place,
+    Step,
+    View,
+)
+from nncompile.schedule.row_lines import FUNCTIONS, NORMS, REDUCTIONS, RowPlan
+from nncompile.schedule.strides import merged
+
+_SHORTEST, _LONGEST = 4, 1 << 13        # elements of a row: what fits in the nearest caches
+_MOST_COLUMNS = 64                      # elements of a row whose neighbour lies beside it
+_MOST_OPS, _MOST_OPERANDS = 64, 32      # lines and operands of a group
+
+
+def group_rows(steps: Sequence[Step]) -> list[Step]:
+    """Returns the steps, of which those that work on the same rows are one."""
+    members = list(_members(steps))
+    joining = _Joining(members)
+    joining.join_all()
+    if not any(len(group.members) > 1 for group in joining.groups):
+        return list(steps)
+    uses = Counter(place for member in members for place in member.written | member.read)
+    made = {id(group): _made(group, uses) for group in joining.groups}
+    return [step for place in joining.in_order() for step in made.get(id(place)) or (
+        [step for member in place.members for step in member.steps])]
+
+
+# -- how a step sees rows --------------------------------------------------------------------------
+
+class _Seen(NamedTuple):
+    """How a view is seen by rows: an element for each place along a row, or for each row.
+
+    strides: along the items, which are the rows, and along a row; a stride of 0 is one number.
+    """
+
+    view: View
+    items: Dim
+    along: Dim
+
+    @property
+    def is_matrix(self) -> bool:
+        """Whether it has an element for each element of each row."""
+        return not same(self.items, 0) and not same(self.along, 0)
+
+    @property
+    def whole(self) -> bool:
+        """Whether it has elements of its own for each row."""
+        return not same(self.items, 0)
+
+    def same_as(self, other: _Seen) -> bool:
+        """Whether both have the same elements at the same places."""
+        return (self.view.dtype == other.view.dtype and same(self.view.offset, other.view.offset)
+                and same(self.items, other.items) and same(self.along, other.along))
+
+
+class _Rows(NamedTuple):
+    """So many rows of so many elements; `columns`: rows are beside each other, not elements."""
+
+    number: Dim
+    length: int
+    columns: bool
+
+    def like(self, other: _Rows) -> bool:
+        """Whether both are the same rows."""
+        return (same(self.number, other.number) and self.length == other.length
+                and self.columns == other.columns)
+
+    @property
+    def shape(self) -> tuple[Dim, Dim]:
+        """The shape of a matrix of all elements."""
+        return (self.length, self.number) if self.columns else (self.number, self.length)
+
+    def seen(self, view: View, shape: Sequence[Dim], numbers: bool) -> _Seen | None:
+        """How a step of this shape sees a view, or None if a kernel could not read that.
+
+        numbers: whether the step works on one number a row.
+        """
+        wide = view.broadcast_to(shape)
+        if numbers:
+            split, inner = len(shape), []
+        else:
+            split = _split(shape, self.shape[1])
+            inner = list(range(split, len(shape)))
+        before = merged(wide.shape[:split], wide.strides[:split])
+        behind = merged([wide.shape[a] for a in inner], [wide.strides[a] for a in inner])
+        if before is None or behind is None:
+            return None
+        if numbers:
+            unit = not self.columns or same(before[1], 1) or same(before[1], 0)
+            return _Seen(view, before[1], 0) if unit else None
+        if not (same(behind[1], 0) or same(behind[1], 1)):
+            return None
+        items, along = (behind[1], before[1]) if self.columns else (before[1], behind[1])
+        return _Seen(view, items, along)
+
+    def whole(self, place: View, numbers: bool) -> _Seen:
+        """How a result is seen, which is contiguous."""
+        if numbers:
+            return _Seen(place, 1, 0)
+        return _Seen(place, 1, self.number) if self.columns else _Seen(place, self.length, 1)
+
+    def is_step_of(self, shape: Sequence[Dim]) -> bool | None:
+        """Whether a step of this shape works on numbers, True, or on rows, False; else None."""
+        if same(product(shape), self.number):
+            return True
+        outer, inner = self.shape
+        split = _split(shape, inner)
+        return None if split < 0 or not same(product(shape[:split]), outer) else False
+
+    def strides(self, seen: _Seen) -> tuple[Dim, Dim]:
+        """The strides of what is seen in a matrix of all elements."""
+        return (seen.along, seen.items) if self.columns else (seen.items, seen.along)
+
+
+def _split(shape: Sequence[Dim], inner: Dim) -> int:
+    """The axis from which on there are `inner` elements, or -1."""
+    return next((axis for axis in reversed(range(len(shape) + 1))
+                 if same(product(shape[axis:]), inner)), -1)
+
+
+class _Form(NamedTuple):
+    """What a member is within rows: its line, what it reads, and its result.
+
+    A chain behind the line is not among its operands; see _Member.form.
+    """
+
+    op: str
+    along: bool
+    operands: tuple[_Seen | float, ...]
+    result: _Seen
+    source: str
+
+
+class _Member:
+    """A step, or two that fill an array with zeros and add one number to each row of it."""
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self.steps, step = tuple(steps), steps[-1]
+        self.step = step
+        self.fails = any(map(may_fail, steps))
+        self.written = {view.place for each in steps for view in each.results}
+        self.read = {view.place for each in steps for view in each.reads} - (
+            self.written if len(steps) > 1 else set())
+        self.writes_state = any(place.kind == "input" for place in self.written)
+
+    def rows(self) -> _Rows | None:
+        """The rows that it works on, if it is one of the steps that a group is made for."""
+        step = self.step
+        if self.writes_state or not step.views or step.then:
+            return None
+        x = step.views[0]
+        if step.kind in FUNCTIONS or (step.kind == "reduce" and step.attrs["op"] in REDUCTIONS):
+            if len(x.shape) != 2:
+                return None
+            columns = bool(step.attrs.get("columns"))
+            if columns:
+                return None                      # TODO
+            length, count = x.shape if columns else reversed(x.shape)
+            return _rows(count, length, columns)
+        return None
+
+    def form(self, rows: _Rows) -> _Form | None:
+        """What it is within these rows; None if it does not fit there."""
+        if self.writes_state or len(self.step.results) > 1 or not self.step.result.is_contiguous:
+            return None
+        maker = _FORMS.get("reduce" if self.step.kind == "reduce" else
+                           "function" if self.step.kind in FUNCTIONS else self.step.kind)
+        return maker(self, rows) if maker else None
+
+    def further(self, rows: _Rows, along: bool) -> list[tuple[str, list[_Seen | float]]] | None:
+        """The chain behind it, with its operands as rows see them."""
+        found = []
+        for op, others in self.step.then:
+            seen = _all_seen(others, self.step.result.shape, rows, not along)
+            if seen is None:
+                return None
+            found.append((op, seen))
+        return found
+
+
+def _rows(count: Dim, length: Dim, columns: bool) -> _Rows | None:
+    """Rows of which a group can be made: many, and each of a known length."""
+    most = _MOST_COLUMNS if columns else _LONGEST
+    if not isinstance(length, int) or (isinstance(count, int) and count < 2):
+        return None
+    short = 1 if columns else _SHORTEST
+    return _Rows(count, length, columns) if short <= length <= most else None
+
+
+def _members(steps: Sequence[Step]) -> Iterator[_Member]:
+    number = 0
+    while number < len(steps):
+        pair = steps[number:number + 2]
+        if not (len(pair) == 2 and _is_one_hot(*pair)):
+            pair = pair[:1]
+        yield _Member(pair)
+        number += len(pair)
+
+
+def _is_one_hot(fill: Step, add: Step) -> bool:
+    """Whether two steps fill an array with zeros and add one number to each row of it."""
+    return (add.kind == "scatter_add" and fill.kind == "elementwise" and not fill.then
+            and fill.result.place == add.result.place and same_layout(fill.result, add.result)
+            and fill.attrs.get("op") == "copy"
+            and fill.operands == (0.0,) and same(add.views[1].shape[add.attrs["axis"]], 1))
+
+
+def _all_seen(operands: Iterable[Operand], shape: Sequence[Dim], rows: _Rows, numbers: bool
+              ) -> list[_Seen | float] | None:
+    found: list[_Seen | float] = []
+    for operand in operands:
+        seen = rows.seen(operand, shape, numbers) if isinstance(operand, View) else operand
+        if seen is None:
+            return None
+        found.append(seen)
+    return found
+
+
+def _elementwise(member: _Member, rows: _Rows) -> _Form | None:
+    step = member.step
+    numbers = rows.is_step_of(step.result.shape)
+    if member.fails or numbers is None:
+        return None
+    seen = _all_seen(step.operands, step.result.shape, rows, numbers)
+    if seen is None:
+        return None
+    return _Form(step.attrs["op"], not numbers, tuple(seen), rows.whole(step.result, numbers),
+                 geometry.source_dtype(step))
+
+
+def _reduction(member: _Member, rows: _Rows) -> _Form | None:
+    own, step = member.rows(), member.step
+    if own is None or not own.like(rows):
+        return None
+    x = step.views[0]
+    seen = rows.seen(x, x.shape, False)
+    return None if seen is None else _Form(
+        step.attrs["op"], False, (seen,), rows.whole(step.result, True), x.dtype)
+
+
+def _function(member: _Member, rows: _Rows) -> _Form | None:
+    own, step = member.rows(), member.step
+    if own is None or not own.like(rows) or (rows.columns and step.kind in NORMS):
+        return None
+    x, *affine = step.views
+    seen = rows.seen(x, x.shape, False)
+    further = [rows.seen(view, x.shape, False) for view in affine]
+    if seen is None or not seen.is_matrix or None in further:
+        return None
+    eps = [step.attrs["eps"]] if step.kind in NORMS else []
+    scale = [step.attrs["scale"]] if step.attrs.get("scale", 1.0) != 1.0 else []
+    return _Form(step.kind, True, (seen, *further, *eps, *scale),         # type: ignore[arg-type]
+                 rows.whole(step.result, False), x.dtype)
+
+
+def _pick(member: _Member, rows: _Rows) -> _Form | None:
+    (x, ids), axis = member.step.views, member.step.attrs["axis"]
+    if not same(ids.shape[axis], 1) or not same(product(ids.shape), rows.number):
+        return None
+    others = [a for a in range(len(x.shape)) if a != axis]
+    if not all(same(x.shape[a], ids.shape[a]) for a in others):
+        return None
+    x = x.permuted([axis, *others] if rows.columns else [*others, axis])
+    if not same(x.shape[0 if rows.columns else -1], rows.length):
+        return None
+    seen, index = rows.seen(x, x.shape, False), rows.seen(ids, ids.shape, True)
+    return None if seen is None or index is None or not seen.is_matrix else _Form(
+        PICK, False, (seen, index), rows.whole(member.step.result, True), ids.dtype)
+
+
+def _one_hot(member: _Member, rows: _Rows) -> _Form | None:
+    (ids, x), step = member.step.views, member.step
+    if len(member.steps) < 2 or rows.columns or step.attrs["axis"] != len(x.shape) - 1 or (
+            rows.is_step_of(step.result.shape) is not False
+            or not same(step.result.shape[-1], rows.length)):
+        return None
+    index, value = (rows.seen(view, x.shape, True) for view in (ids, x))
+    return None if index is None or value is None else _Form(
+        ONE_HOT, True, (index, value), rows.whole(step.result, False), ids.dtype)
+
+
+_FORMS = {"elementwise": _elementwise, "reduce": _reduction, "function": _function,
+          "take_along": _pick, "scatter_add": _one_hot}
+
+
+_Rank = Callable[["_Joining", "_RowGroup"], Iterator[int]]
+
+
+# -- which of them become one ----------------------------------------------------------------------
+
+class _RowGroup:
+    """Members that may be one step, each with its form; `rows` is None where it is another step.
+
+    flow:    places that members write, or read from memory as whole rows or numbers of rows.
+    numbers: the numbers of its members, as bits.
+    """
+
+    def __init__(self, number: int, member: _Member, rows: _Rows | None) -> None:
+        self.members, self.rows = [member], rows
+        self.order = [number]
+        self.numbers = 1 << number
+        form = member.form(rows) if rows else None
+        self.forms = [form] if form else []
+        self.dtypes = _row_dtypes(self.forms)
+
+    def take(self, other: _RowGroup, forms: Sequence[_Form]) -> None:
+        """Adds the members of another one, which have these forms here."""
+        joined = sorted(zip((*self.order, *other.order), (*self.members, *other.members),
+                            (*self.forms, *forms), strict=True), key=lambda each: each[0])
+        self.order, self.members, self.forms = ([*each] for each in zip(*joined, strict=True))
+        self.numbers |= other.numbers
+        self.dtypes = _row_dtypes(self.forms)
+
+
+def _row_dtypes(forms: Iterable[_Form]) -> set[str]:
+    """The dtypes of floats that lines fold: the sums of one dtype have a tree of its own."""
+    return {d for form in forms if form.op in REDUCTIONS | {*FUNCTIONS}
+            for d in (form.result.view.dtype,) if d in FLOATS}
+
+
+class _Joining:
+    """All steps, each alone at first, and which of them have to be before which.
+
+    before, behind: for each member those that have to be before it, and behind it, as bits. Members
+    of a group have the same.
+    """
+
+    def __init__(self, members: Sequence[_Member]) -> None:
+        self.members = members
+        self._direct = _dependencies(members)
+        self._before = [0] * len(members)
+        self._behind = [0] * len(members)
+        for number, own in enumerate(self._direct):
+            for other in own:
+                self._before[number] |= self._before[other] | 1 << other
+        for number in reversed(range(len(members))):
+            for other in self._direct[number]:
+                self._behind[other] |= self._behind[number] | 1 << number
+        self._writers: dict[Place, list[int]] = defaultdict(list)
+        self._readers: dict[Place, list[int]] = defaultdict(list)
+        for number, member in enumerate(members):
+            for place in member.written:
+                self._writers[place].append(number)
+            for place in member.read:
+                self._readers[place].append(number)
+        self._products = [*accumulate(KINDS[member.step.kind].product for member in members)]
+        self.places = [_RowGroup(i, m, m.rows()) for i, m in enumerate(members)]
+
+    @property
+    def groups(self) -> list[_RowGroup]:
+        """All that are rows, of one member or more."""
+        return list({id(g): g for g in self.places if g.forms}.values())
+
+    def join_all(self) -> None:
+        """Joins first what reads or writes whole rows of a group, then its numbers, then others.
+
+        A number may have to be known before the group for another one that the group reads; so
+        those that move least memory come later. What shares nothing but an operand comes last, and
+        only if there is no product between: what it computes would have to be kept meanwhile.
+        """
+        for rank in (_flowing, _numbers, _sharing):
+            for place in self.groups:
+                while self._extended(place, rank):
+                    pass
+
+    def _extended(self, group: _RowGroup, rank: _Rank) -> bool:
+        if self.places[group.order[0]] is not group:
+            return False                                     # it has become part of another one
+        for number in sorted(set(rank(self, group))):
+            other = self.places[number]
+            if other is not group and self._join(group, other):
+                return True
+        return False
+
+    def _join(self, group: _RowGroup, other: _RowGroup) -> bool:
+        rows = group.rows
+        assert rows is not None
+        if other.forms and other.rows is not None and not other.rows.like(rows):
+            return False
+        forms = [member.form(rows) for member in other.members]
+        if any(form is None for form in forms) or not self._may_be_one(group, other):
+            return False
+        found = [form for form in forms if form is not None]
+        if not self._fits(group, other, found):
+            return False
+        group.take(other, found)
+        for number in other.order:
+            self.places[number] = group
+        self._note(group)
+        return True
+
+    def _may_be_one(self, group: _RowGroup, other: _RowGroup) -> bool:
+        """Whether no step outside is behind one of them and before the other."""
+        a, b = group.order[0], other.order[0]
+        between = self._behind[a] & self._before[b] | self._behind[b] & self._before[a]
+        return not between & ~(group.numbers | other.numbers)
+
+    def _fits(self, group: _RowGroup, other: _RowGroup, forms: Sequence[_Form]) -> bool:
+        """Whether a kernel can compute all of them."""
+        members, every = [*group.members, *other.members], [*group.forms, *forms]
+        results = {form.result.view.place: form.result for form in every}
+        rows = group.rows
+        assert rows is not None
+        if len(_row_dtypes(every)) > 1 or any(
+                len(self._writers[place]) > 1 for place in results):
+            return False
+        reads: list[_Seen | float] = []
+        for member, form in zip(members, every, strict=True):
+            further = member.further(rows, form.along)
+            if further is None:
+                return False
+            reads += [*form.operands, *(o for _, others in further for o in others)]
+        seen = [o for o in reads if isinstance(o, _Seen)]
+        outside = {(o.view.place, o.view.offset) for o in seen if o.view.place not in results}
+        return (all(o.same_as(results[o.view.place]) for o in seen if o.view.place in results)
+                and sum(1 + len(m.step.then) for m in members) <= _MOST_OPS
+                and len(outside) <= _MOST_OPERANDS)
+
+    def _note(self, group: _RowGroup) -> None:
+        """Notes what is before and behind a group, which has become larger."""
+        before = behind = 0
+        for number in group.order:
+            before, behind = before | self._before[number], behind | self._behind[number]
+        before, behind = before & ~group.numbers, behind & ~group.numbers
+        for number in group.order:
+            self._before[number], self._behind[number] = before, behind
+        for number in _bits(behind):
+            self._before[number] |= before | group.numbers
+        for number in _bits(before):
+            self._behind[number] |= behind | group.numbers
+
+    def in_order(self) -> list[_RowGroup]:
+        """All groups and steps in an order that keeps those before that have to be."""
+        places = {id(place): place for place in self.places}
+        missing = {key: {id(self.places[other]) for number in place.order
+                         for other in self._direct[number]} - {key}
+                   for key, place in places.items()}
+        waiting: dict[int, list[int]] = defaultdict(list)
+        for key, others in missing.items():
+            for other in others:
+                waiting[other].append(key)
+        ready = [(place.order[0], key) for key, place in places.items() if not missing[key]]
+        heapify(ready)
+        found = []
+        while ready:
+            _, key = heappop(ready)
+            found.append(places[key])
+            for other in waiting[key]:
+                missing[other].discard(key)
+                if not missing[other]:
+                    heappush(ready, (places[other].order[0], other))
+        assert len(found) == len(places)
+        return found
+
+    # -- who may join: numbers of members -----------------------------------------------------
+
+    def connected(self, group: _RowGroup) -> Iterator[int]:
+        """Members that write what the group reads as rows, or that read what it writes."""
+        for form in group.forms:
+            yield from self._readers[form.result.view.place]
+            for operand in form.operands:
+                if isinstance(operand, _Seen) and operand.whole:
+                    yield from self._writers[operand.view.place]
+
+    def beside(self, group: _RowGroup) -> Iterator[int]:
+        """Members that read whole rows that the group reads, too, and no product is between."""
+        parts = {self._products[number] for number in group.order}
+        for form in group.forms:
+            for operand in form.operands:
+                if isinstance(operand, _Seen) and operand.is_matrix:
+                    yield from (number for number in self._readers[operand.view.place]
+                                if self._products[number] in parts)
+
+
+def _flowing(joining: _Joining, group: _RowGroup) -> Iterator[int]:
+    assert group.rows is not None
+    for number in joining.connected(group):
+        place = joining.places[number]
+        step = joining.members[number].step
+        if place.forms or step.kind in ("take_along", "scatter_add") or (
+                group.rows.is_step_of(step.result.shape) is False):
+            yield number
+
+
+def _numbers(joining: _Joining, group: _RowGroup) -> Iterator[int]:
+    return joining.connected(group)
+
+
+def _sharing(joining: _Joining, group: _RowGroup) -> Iterator[int]:
+    return joining.beside(group)
+
+
+def _dependencies(members: Sequence[_Member]) -> list[set[int]]:
+    """For each member those before it that it has to stay behind.
+
+    What writes a state stays behind all that may find a wrong number: see states.py.
+    """
+    found: list[set[int]] = []
+    writers: dict[Place, list[int]] = defaultdict(list)
+    readers: dict[Place, list[int]] = defaultdict(list)
+    fails: list[int] = []
+    for number, member in enumerate(members):
+        own = {other for place in member.read for other in writers[place]}
+        own |= {other for place in member.written
+                for other in (*writers[place], *readers[place])}
+        found.append(own | set(fails) if member.writes_state else own)
+        for place in member.written:
+            writers[place].append(number)
+        for place in member.read:
+            readers[place].append(number)
+        if member.fails:
+            fails.append(number)
+    for number, own in enumerate(found):
+        own.discard(number)
+    return found
+
+
+def _bits(number: int) -> Iterator[int]:
+    """The places of the bits of a number that are set."""
+    while number:
+        low = number & -number
+        yield low.bit_length() - 1
+        number ^= low
+
+
+# -- the step that they become ---------------------------------------------------------------------
+
+def _made(group: _RowGroup, uses: Counter[Place]) -> list[Step] | None:
+    """The group as a step; None where it is a single member, or cannot be one."""
+    rows = group.rows
+    if len(group.members) < 2 or rows is None:
+        return None
+    lines = _Lines(rows)
+    for member, form in zip(group.members, group.forms, strict=True):
+        lines.add(member, form)
+    own = Counter(place for member in group.members for place in member.written | member.read)
+    kept = {form.result.view.place: form for form in group.forms}
+    needed = {lines.computed[place] for place in kept
+              if uses[place] > own[place] or place.kind != "buffer"}
+    by_line = {lines.computed[place]: form for place, form in kept.items()}
+    needed |= {i for i in by_line if lines.ops[i].op == "softmax"}
+    while True:
+        plan = RowPlan(lines.ops, sorted(needed), rows.columns)
+        more = plan.computed_again() & by_line.keys() - needed
+        if not more:
+            break
+        needed |= more
+    last = plan.stored_last()
+    first = next((i for i in (*last, *sorted(needed)) if i in last or not lines.ops[i].along), None)
+    if first is None:
+        return None
+    outputs = (first, *sorted(needed - {first}))
+    results = [by_line[i].result for i in outputs]
+    nodes = tuple(member.step.node for member in group.members)
+    made = Group(tuple(lines.ops), outputs, nodes)
+    views = [_result_view(rows, seen) for seen in results]
+    attrs = {"group": made} | ({"columns": True} if rows.columns else {})
+    maker = next(member.step for member in group.members
+                 if member.step.result.place == views[0].place)
+    return [Step("row_group", views[0], tuple(lines.operands), attrs, (), maker.node,
+                 also=tuple(views[1:]))]
+
+
+def _result_view(rows: _Rows, seen: _Seen) -> View:
+    """A result of a group as a view: a matrix, or one number for each row."""
+    if same(seen.along, 0):
+        return seen.view.laid_out((rows.number,), (1,))
+    return seen.view.laid_out(rows.shape, rows.strides(seen))
+
+
+class _Lines:
+    """The lines of a group, its operands, and which line has computed the value of a place."""
+
+    def __init__(self, rows: _Rows) -> None:
+        self._rows = rows
+        self.ops: list[ElementOp] = []
+        self.operands: list[Operand] = []
+        self.computed: dict[Place, int] = {}
+        self._names: dict[tuple[object, ...], str] = {}
+
+    def add(self, member: _Member, form: _Form) -> None:
+        dtype = member.step.result.dtype
+        self.ops.append(ElementOp(
+            form.op, tuple(self._name(o, d) for o, d in zip(
+                form.operands, _operand_dtypes(form, dtype), strict=True)),
+            form.source, dtype, form.along))
+        for op, others in member.further(self._rows, form.along) or ():
+            value = f"t{len(self.ops) - 1}"
+            names = [self._name(o, dtype) for o in others]
+            self.ops.append(ElementOp(op, (value, *names), dtype, dtype, form.along))
+        self.computed[form.result.view.place] = len(self.ops) - 1
+
+    def _name(self, operand: _Seen | float, dtype: str) -> str:
+        """The line that has computed an operand, or the operand of the group that it becomes."""
+        key: tuple[object, ...] = repr(operand), dtype
+        value: Operand
+        if isinstance(operand, _Seen):
+            view = operand.view
+            if view.place in self.computed:
+                return f"t{self.computed[view.place]}"
+            value = view.laid_out(self._rows.shape, self._rows.strides(operand))
+            key = value.place, value.dtype, value.strides, value.offset
+        else:
+            value = operand
+        if key not in self._names:
+            self._names[key] = f"r{len(self.operands)}"
+            self.operands.append(value)
+        return self._names[key]
+
+
+def _operand_dtypes(form: _Form, dtype: str) -> list[str]:
+    """The dtype of each operand of a form's line; an index is in the place where its line has it.
+    """
+    if form.op == "where":
+        return ["bool", dtype, dtype]
+    if form.op in CHECKED:
+        return [dtype, form.source] if form.op == PICK else [form.source, dtype]
+    return [form.source] * len(form.operands)

@@ -1,0 +1,283 @@
+"""Steps that work on the same rows become one, which computes the same bits."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import ir
+import nncompile.schedule
+from nncompile import InputError
+from nncompile.compiler import compile_graph
+from nncompile.passes import DEFAULT_PIPELINE
+
+LOSS = """
+graph step(%x: f32[B, 9], %i: i64[B, 1], %share: f32[B, 1]) -> f32[B, 1], f32[B, 9] {
+  &n: f32[]
+  %0: f32[B, 9] = log_softmax(%x) {axis = 1}
+  %1: bool[B, 1] = ne(%i, -100.0)
+  %2: i64[B, 1] = where(%1, %i, 0.0)
+  %3: f32[B, 1] = take_along(%0, %2) {axis = 1}
+  %4: f32[B, 1] = neg(%3)
+  %5: f32[B, 1] = where(%1, %4, 0.0)
+  %6: f32[B, 1] = where(%1, %share, 0.0)
+  %7: f32[B, 9] = scatter_add(%2, %6) {axis = 1, size = 9}
+  %8: f32[B, 1] = sum(%7) {axes = [1], keepdims = true}
+  %9: f32[B, 9] = exp(%0)
+  %10: f32[B, 9] = mul(%9, %8)
+  %11: f32[B, 9] = sub(%7, %10)
+  %12: f32[] = add(&n, 1.0)
+  &n = %12
+  return %5, %11
+}
+"""
+NORM = """
+graph step(%x: f32[B, 24], %g: f32[B, 24], %w: f32[24]) -> f32[B, 24], f32[24] {
+  &n: f32[]
+  %0: f32[B, 24] = mul(%g, %w)
+  %1: f32[B, 1] = mean(%x) {axes = [1], keepdims = true}
+  %2: f32[B, 24] = sub(%x, %1)
+  %3: f32[B, 24] = mul(%2, %2)
+  %4: f32[B, 1] = mean(%3) {axes = [1], keepdims = true}
+  %5: f32[B, 1] = add(%4, 0.001)
+  %6: f32[B, 1] = rsqrt(%5)
+  %7: f32[B, 24] = mul(%2, %6)
+  %8: f32[B, 24] = mul(%0, %7)
+  %9: f32[B, 1] = mean(%8) {axes = [1], keepdims = true}
+  %10: f32[B, 24] = mul(%7, %9)
+  %11: f32[B, 1] = mean(%0) {axes = [1], keepdims = true}
+  %12: f32[B, 24] = sub(%0, %11)
+  %13: f32[B, 24] = sub(%12, %10)
+  %14: f32[B, 24] = mul(%13, %6)
+  %15: f32[B, 24] = rms_norm(%x) {axes = [1], eps = 0.001}
+  %16: f32[B, 24] = mul(%g, %15)
+  %17: f32[24] = sum(%16) {axes = [0], keepdims = false}
+  %18: f32[] = add(&n, 1.0)
+  &n = %18
+  return %14, %17
+}
+"""
+
+
+def kinds(text):
+    steps = nncompile.schedule.schedule(ir.parse(text)).steps
+    return [s.kind for s in steps if s.kind not in ("elementwise", "group")]
+
+
+def compiled(text, threads=1):
+    return compile_graph(ir.parse(text), None, {}, threads, "cpu", False, DEFAULT_PIPELINE)
+
+
+def results(text, arrays, threads=1):
+    """What a step returns, and how it has changed its state."""
+    state = np.zeros((), np.float32)
+    found = compiled(text, threads)._loaded.call_into(*arrays, state)
+    return [np.array(each) for each in (*found, state)]
+
+
+def bits(array):
+    """The bits of an array, of which any NaN is the same: IEEE 754 leaves open which one it is."""
+    return np.where(np.isnan(array), np.nan, array).astype(array.dtype).tobytes()
+
+
+def ungrouped(monkeypatch):
+    monkeypatch.setattr(nncompile.schedule, "group_rows", list)
+
+
+def test_a_cross_entropy_and_its_gradient_are_one_step():
+    assert kinds(LOSS) == ["row_group"]
+
+
+def test_the_gradient_of_a_norm_is_one_step_before_the_sum_of_columns():
+    assert kinds(NORM) == ["row_group", "reduce"]
+
+
+def test_graphs_without_states_have_none():
+    text = LOSS.replace("  &n: f32[]\n", "").replace("  %12: f32[] = add(&n, 1.0)\n", "")
+    assert "row_group" not in kinds(text.replace("  &n = %12\n", ""))
+
+
+def test_what_has_to_be_between_stays_outside():
+    """The sum of all rows is read by each of them."""
+    text = """
+    graph step(%x: f32[B, 8]) -> f32[B, 8] {
+      &n: f32[]
+      %0: f32[B, 8] = softmax(%x) {axis = 1, scale = 1.0}
+      %1: f32[B, 1] = sum(%0) {axes = [1], keepdims = true}
+      %2: f32[] = sum(%1) {axes = [0, 1], keepdims = false}
+      %3: f32[B, 8] = mul(%0, %2)
+      %4: f32[B, 1] = max(%3) {axes = [1], keepdims = true}
+      %5: f32[B, 8] = sub(%3, %4)
+      %6: f32[] = add(&n, 1.0)
+      &n = %6
+      return %5
+    }
+    """
+    assert kinds(text) == ["row_group", "reduce", "row_group"]
+
+
+def test_steps_that_share_an_operand_alone_are_not_moved_over_a_product():
+    text = """
+    graph step(%x: f32[B, 8], %w: f32[8, 8]) -> f32[B, 8], f32[B, 1] {
+      &n: f32[]
+      %0: f32[B, 8] = softmax(%x) {axis = 1, scale = 1.0}
+      %1: f32[B, 8] = matmul(%0, %w)
+      %2: f32[B, 1] = max(%x) {axes = [1], keepdims = true}
+      %3: f32[] = add(&n, 1.0)
+      &n = %3
+      return %1, %2
+    }
+    """
+    assert kinds(text) == ["softmax", "matmul", "reduce"]
+
+
+@pytest.mark.parametrize("jit", ["1", "0"])
+@pytest.mark.parametrize("length", [4, 16, 31, 300, 1000])
+def test_a_loss_is_that_of_float64(length, jit, monkeypatch):
+    monkeypatch.setenv("NNCOMPILE_JIT", jit)
+    text = LOSS.replace("9]", f"{length}]").replace("size = 9", f"size = {length}")
+    assert "row_group" in kinds(text)
+    random = np.random.default_rng(length)
+    for rows in (0, 1, 5, 64):
+        x = random.standard_normal((rows, length)).astype("f4")
+        ids, share = random.integers(0, length, (rows, 1)), random.random((rows, 1)).astype("f4")
+        ids[::3] = -100
+        expected = ir.interpret(ir.parse(text), [x, ids, share, np.zeros((), "f4")], np.float64)
+        for found, wanted in zip(results(text, [x, ids, share]), expected, strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=2e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("jit", ["1", "0"])
+@pytest.mark.parametrize("length", [4, 24, 129, 513])
+def test_the_gradient_of_a_norm_is_that_of_float64(length, jit, monkeypatch):
+    monkeypatch.setenv("NNCOMPILE_JIT", jit)
+    text = NORM.replace("24]", f"{length}]")
+    assert "row_group" in kinds(text)
+    random = np.random.default_rng(length)
+    x, g = (random.standard_normal((37, length)).astype("f4") for _ in range(2))
+    w = random.standard_normal(length).astype("f4")
+    expected = ir.interpret(ir.parse(text), [x, g, w, np.zeros((), "f4")], np.float64)
+    for found, wanted in zip(results(text, [x, g, w]), expected, strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=2e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("jit", ["1", "0"])
+@pytest.mark.parametrize("wrong", [-1, 9, 1 << 40])
+def test_an_index_outside_of_its_row_is_refused_before_any_state_is_written(
+        wrong, jit, monkeypatch):
+    monkeypatch.setenv("NNCOMPILE_JIT", jit)
+    x, ids = np.ones((40, 9), "f4"), np.zeros((40, 1), "i8")
+    ids[17] = wrong
+    state = np.zeros((), "f4")
+    with pytest.raises(InputError, match=f"index {wrong} is outside an axis of 9 elements"):
+        compiled(LOSS)._loaded.call_into(x, ids, np.ones((40, 1), "f4"), state)
+    assert state == 0
+
+
+# -- the bits of any program -----------------------------------------------------------------------
+
+UNARY = ["neg", "abs", "exp", "sqrt", "rsqrt", "tanh", "relu", "sigmoid"]
+BINARY = ["add", "sub", "mul", "div", "maximum", "minimum"]
+REDUCTIONS = ["sum", "mean", "max", "min", "prod"]
+
+
+class Program:
+    """Lines of a graph; `rows` and `numbers` are names of values f32[B, N] and f32[B, 1]."""
+
+    def __init__(self, length, dtype):
+        self.length, self.dtype, self.lines = length, dtype, []
+        self.rows, self.numbers = ["%x", "%y"], ["%v"]
+
+    def add(self, call, along, dtype=None):
+        name = f"%{len(self.lines)}"
+        shape = f"{dtype or self.dtype}[B, {self.length if along else 1}]"
+        self.lines.append(f"  {name}: {shape} = {call}")
+        if dtype is None:
+            (self.rows if along else self.numbers).append(name)
+        return name
+
+    def text(self, results):
+        d, n = self.dtype, self.length
+        types = ", ".join(f"{d}[B, {n if r in self.rows else 1}]" for r in results)
+        return "\n".join([
+            f"graph step(%x: {d}[B, {n}], %y: {d}[B, {n}], %v: {d}[B, 1], %w: {d}[{n}], "
+            f"%i: i64[B, 1]) -> {types} {{", "  &n: f32[]", *self.lines,
+            "  %last: f32[] = add(&n, 1.0)", "  &n = %last", f"  return {', '.join(results)}", "}"])
+
+
+@st.composite
+def programs(draw):
+    length = draw(st.sampled_from([4, 5, 15, 16, 17, 33, 64, 130, 257]))
+    program = Program(length, draw(st.sampled_from(["f32", "f32", "f64"])))
+    for line in draw(st.lists(st.sampled_from(LINES), min_size=3, max_size=14)):
+        line(program, lambda choices: draw(st.sampled_from(choices)))
+    made = [name for name in (*program.rows, *program.numbers) if name[1].isdigit()]
+    results = draw(st.lists(st.sampled_from(made), min_size=1, max_size=3, unique=True))
+    return program, program.text(results)
+
+
+def unary(program, pick):
+    program.add(f"{pick(UNARY)}({pick(program.rows)})", True)
+
+
+def binary(program, pick):
+    other = pick([*program.rows, *program.numbers, "0.5", "%w"])
+    program.add(f"{pick(BINARY)}({pick(program.rows)}, {other})", True)
+
+
+def number(program, pick):
+    program.add(f"{pick(BINARY)}({pick(program.numbers)}, {pick([*program.numbers, '0.5'])})",
+                False)
+
+
+def reduction(program, pick):
+    program.add(f"{pick(REDUCTIONS)}({pick(program.rows)}) {{axes = [1], keepdims = true}}", False)
+
+
+def truth(program, pick):
+    less = program.add(f"lt({pick(program.rows)}, {pick(program.numbers)})", True, "bool")
+    program.add(f"where({less}, {pick(program.rows)}, {pick(program.numbers)})", True)
+    found = program.add(f"{pick(['any', 'all'])}({less}) {{axes = [1], keepdims = true}}", False,
+                        "bool")
+    program.add(f"where({found}, {pick(program.numbers)}, 0.5)", False)
+
+
+def choice(program, pick):
+    program.add(f"take_along({pick(program.rows)}, %i) {{axis = 1}}", False)
+
+
+def one_hot(program, pick):
+    program.add(f"scatter_add(%i, {pick(program.numbers)}) "
+                f"{{axis = 1, size = {program.length}}}", True)
+
+
+def function(program, pick):
+    op = pick(["softmax", "log_softmax", "layer_norm", "rms_norm"])
+    attrs = {"softmax": "axis = 1, scale = 0.5", "log_softmax": "axis = 1"}.get(
+        op, "axes = [1], eps = 1e-05")
+    program.add(f"{op}({pick(program.rows)}) {{{attrs}}}", True)
+
+
+LINES = [unary, binary, binary, number, reduction, reduction, truth, choice, one_hot, function]
+
+
+@settings(max_examples=20, deadline=None)
+@given(programs(), st.sampled_from([0, 1, 2, 7, 70]), st.integers(0, 2**32 - 1), st.booleans())
+def test_bits_are_those_of_single_steps(made, rows, seed, special):
+    program, text = made
+    random = np.random.default_rng(seed)
+    dtype = {"f32": np.float32, "f64": np.float64}[program.dtype]
+    x, y = (random.standard_normal((rows, program.length)).astype(dtype) for _ in range(2))
+    if special:
+        for bad in (np.nan, np.inf, -np.inf, -0.0, 0.0, 1e30):
+            x[random.random(x.shape) < 0.03] = bad
+    v = random.standard_normal((rows, 1)).astype(dtype)
+    w = random.standard_normal(program.length).astype(dtype)
+    arrays = [x, y, v, w, random.integers(0, program.length, (rows, 1))]
+    found = [results(text, arrays, threads) for threads in (1, 2)]
+    with pytest.MonkeyPatch.context() as patch:
+        ungrouped(patch)
+        expected = results(text, arrays)
+    for each in found:
+        assert [bits(a) for a in each] == [bits(a) for a in expected]
