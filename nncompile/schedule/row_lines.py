@@ -17,7 +17,7 @@ from ir.ops import with_trait
 from nncompile.schedule.cost import op_cost
 from nncompile.schedule.program import CHECKED, PICK, ElementOp
 
-REDUCTIONS = with_trait("reduction")
+REDUCTIONS = with_trait("reduction") - with_trait("arg_reduction")
 NORMS = ("layer_norm", "rms_norm")
 FUNCTIONS = ("softmax", "log_softmax", *NORMS)
 
