@@ -40,10 +40,12 @@ class Compiled:
     """Both entry points of a kernel on one target. Arrays are passed where pointers go."""
 
     def __init__(self, kernel: Kernel, target: Target):
-        module = ll.Module(kernel.name)
-        kernel.emit(module, target)
-        self.linker = Linker(target)
-        self.linker.add(targets.object_code(module, target))
+        self.linker, codes = Linker(target), []
+        for piece in (kernel, *kernel.parts):
+            module = ll.Module(piece.name)
+            piece.emit(module, target)
+            codes.append(targets.object_code(module, target))
+        self.linker.add(*codes)
         self._alone, self._shared = self._function(kernel), self._function(kernel.shared)
 
     def _function(self, kernel: Kernel) -> Callable[..., None]:

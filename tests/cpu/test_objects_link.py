@@ -82,7 +82,7 @@ linker = link.Linker(host())
 linker.add(code("near", "7"))
 for op in ("tanh", "exp", "log", "sigmoid", "gelu", "sin"):
     kernel = kernels.elementwise(((op, "v"),), 0)
-    linker.add(library.kernel_code(kernel, host()))
+    library.load_kernels([kernel], host(), linker)
     for _ in range(100):                      # fills the gaps between what is mapped
         reserve(mmap.PAGESIZE)
         reserve(16 * mmap.PAGESIZE)

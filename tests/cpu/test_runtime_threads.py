@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from nncompile.cpu import kernels, layout
 from nncompile.cpu.layout import NEXT_BASE, QUEUE_BASE, QUEUE_CLAIMED, QUEUE_DONE
 from nncompile.cpu.machine import L2, L3, MEMORY, caches, granted_cpus
-from nncompile.cpu.objects.library import kernel_code
+from nncompile.cpu.objects.library import load_kernels
 from nncompile.cpu.objects.link import Linker
 from nncompile.cpu.runtime import POOL, launch, pool
 from nncompile.cpu.vector.target import host
@@ -160,7 +160,7 @@ def test_who_finds_nothing_to_claim_waits_until_all_is_done():
     """Other workers have claimed both units, and one of them is not done for a long time."""
     kernel, target = kernels.reduce("sum"), host()
     loaded = Linker(target)
-    loaded.add(kernel_code(kernel, target))
+    load_kernels([kernel], target, loaded)
     types = [ctypes.c_int64 if t == "i" else ctypes.c_void_p for t in kernel.shared.types]
     code = ctypes.CFUNCTYPE(None, *types)(loaded.address(kernel.shared.symbol))
     x, y = np.ones((2, 3), np.float32), np.zeros(2, np.float32)

@@ -32,12 +32,11 @@ def load(driver: Driver, target: Target, further: Sequence[Further] = ()) -> dic
         build = partial(_compile, driver, symbols, target)
         own: list[Further] = [*further, ("the driver", symbols["plan"],
                           partial(objects.cached, "driver", text, target, build))]
-        kernels = {objects.entry_points(kernel): kernel for kernel in driver.kernels.values()}
         # The kernels are begun first, and this thread does its own work while others emit them.
         jobs: list[objects.Job] = [(what, partial(objects.Later, make))
                                    for what, symbol, make in own if symbol not in into]
-        jobs += [(name, partial(objects.begin_kernel, kernel, target, emission))
-                 for name, kernel in kernels.items() if kernel.symbol not in into]
+        jobs += [(name, partial(objects.begin, name, piece, target, emission))
+                 for name, piece in objects.pieces(driver.kernels.values(), into).items()]
         if jobs:
             into.add(*objects.do_all(jobs))
     return {name: into.address(symbol) for name, symbol in symbols.items()}

@@ -36,7 +36,7 @@ from nncompile.cpu.kernels.gathers import (
     take_along,
 )
 from nncompile.cpu.kernels.group import group, group_dtypes
-from nncompile.cpu.kernels.kernel import INT, Kernel
+from nncompile.cpu.kernels.kernel import INT, Kernel, Part
 from nncompile.cpu.kernels.norms import layer_norm, rms_norm
 from nncompile.cpu.kernels.operands import typed
 from nncompile.cpu.kernels.packing import pack_linear, packed_size, unpack_linear
@@ -49,8 +49,8 @@ from nncompile.cpu.kernels.softmax import softmax, softmax_columns
 from nncompile.cpu.kernels.transpose import transpose
 from nncompile.cpu.kernels.trees import tree_walk
 
-__all__ = ["INT", "LANE_OPS", "Chain", "GroupEnd", "Kernel", "arg", "cumsum", "cumsum_columns",
-           "dot", "elementwise", "embedding_bag", "first_equal", "group", "group_dtypes", "iota",
+__all__ = ["INT", "LANE_OPS", "Chain", "GroupEnd", "Kernel", "Part", "arg", "cumsum",
+           "cumsum_columns", "dot", "elementwise", "embedding_bag", "first_equal", "group", "group_dtypes", "iota",
            "layer_norm", "linear", "matmul", "number", "pack_linear", "packed_size", "put_rows",
            "reduce", "reduce_columns", "rms_norm", "row_dtypes", "row_group", "scatter_add",
            "softmax", "softmax_columns", "take", "take_along", "topk", "transpose", "tree_walk",

@@ -10,18 +10,21 @@ of them. Two entry points are made of that, so that every kernel serves both sch
 Each worker has a part of the units, the same in every call, so that its part of the weights stays
 in its cache and it does not wait for a counter that others write. Within its part it claims lots of
 units one after the other. A worker that has finished waits a moment for the others, and then takes
-lots that they have not begun, since one of them may start late or lose its CPU.
+lots that they have not begun, since one of them may start late or lose its CPU. The function that
+does this is the same for all kernels: SHARING.
 """
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
+from llvmlite import ir as ll
+
 from ir.records import dataclass
 from ir.types import NDArray
 from nncompile.cpu import layout
 from nncompile.cpu.kernels.operands import Arguments, Values, typed
-from nncompile.cpu.vector import I64, PTR, Emit, Target, Value, define
+from nncompile.cpu.vector import I64, PTR, Emit, Target, Value, define, retyped
 
 _Run: TypeAlias = Callable[[Value], None]  # emits the work on the lot of that number
 
@@ -35,13 +38,26 @@ _WORDS, INT = "words", "int"               # types of arguments that are no poin
 
 
 @dataclass(frozen=True, eq=False)
+class Part:
+    """Functions that several kernels call, in an object file of their own.
+
+    Its name tells it from all kernels and other parts. symbol: the name of one of its functions.
+    emit: adds them to a module.
+    """
+
+    name: str
+    symbol: str
+    emit: Callable[[Any, Target], None]
+
+
+@dataclass(frozen=True, eq=False)
 class Kernel:
     """A function that generated source calls. Its name tells it from all other kernels.
 
     types: for each argument the dtype that it points to ("f32", "i64", ...), "words" for a pointer
     to int64 words of the call, or "int" for an int64. emit: adds both entry points to a module.
     python: the same in NumPy; for a pointer it takes a 1-D array that starts where the pointer
-    points, of whatever dtype the memory has.
+    points, of whatever dtype the memory has. parts: what its functions call.
     """
 
     name: str
@@ -49,6 +65,7 @@ class Kernel:
     types: tuple[str, ...]
     emit: Callable[[Any, Target], None]
     python: Callable[..., None]
+    parts: tuple[Part, ...]
 
     @property
     def symbol(self) -> str:
@@ -66,7 +83,7 @@ class Kernel:
         def python(queue: NDArray, *arguments: Any) -> None:
             self.python(*arguments)
         return Kernel("shared_" + self.name, ("queue", *self.arguments), (_WORDS, *self.types),
-                      self.emit, python)
+                      self.emit, python, self.parts)
 
     def __call__(self, *arguments: Any) -> None:
         self.python(*arguments)
@@ -109,7 +126,7 @@ def make(name: str, signature: str, units: Units, plain: Callable[[Values], None
         plain({name: value if kind == INT else typed(value, "i64" if kind == _WORDS else kind)
                for (name, kind), value in zip(types.items(), values, strict=True)})
 
-    kernel = Kernel(name, tuple(types), tuple(types.values()), emit, python)
+    kernel = Kernel(name, tuple(types), tuple(types.values()), emit, python, (SHARING,))
     return kernel
 
 
@@ -139,24 +156,54 @@ def _emit_entry_points(module: Any, target: Target, kernel: Kernel, units: Units
     e.b.call(run, [I64(0), units.count(e, a), *a.values()])
     e.b.ret_void()
 
+    lot, a = define(module, f"{kernel.name}_lot",
+                    {"first": I64, "stop": I64, "arguments": PTR}, internal=True)
+    e = Emit(lot, target, dtype)
+    values = [e.b.load(e.word(a["arguments"], i), typ=kind) for i, kind in enumerate(
+        types.values())]
+    e.b.call(run, [a["first"], a["stop"], *values])
+    e.b.ret_void()
+
     shared, a = define(module, kernel.shared.symbol, {"queue": PTR, **types})
     e = Emit(shared, target, dtype)
+    arguments = e.of("i64").stack(len(types))
     queue = a.pop("queue")
     count = units.count(e, a)
     most = _FEW_LOTS if units.searches else _LOTS if units.lots else _MOST_LOTS
-    lot = e.greatest(I64(1), e.b.udiv(count, I64(most)))
-
-    def run_lot(number: Value) -> None:
-        first = e.b.mul(number, lot)
-        e.b.call(run, [first, e.least(e.b.add(first, lot), count), *a.values()])
-
     others = e.b.load(e.word(queue, layout.QUEUE_OTHERS), typ=I64)
     with e.b.if_else(e.b.icmp_signed("==", others, I64(0))) as (one, several):
         with one:
             e.b.call(run, [I64(0), count, *a.values()])
         with several:
-            _work_until_done(e, queue, e.quotient_up(count, lot), run_lot)
+            for i, value in enumerate(a.values()):
+                e.b.store(value, e.word(arguments, i))
+            e.call(SHARING.symbol, ll.VoidType(), queue, count, I64(most), retyped(lot, PTR),
+                   arguments)
     e.b.ret_void()
+
+
+def _emit_sharing(module: Any, target: Target) -> None:
+    """Adds the function in which a worker does its part of a shared call.
+
+    It takes the queue, the number of units, about how many lots they are divided into, a function
+    that runs units, run(first, stop, arguments), and the arguments of the call.
+    """
+    function, a = define(module, SHARING.symbol, {
+        "queue": PTR, "count": I64, "most": I64, "run": PTR, "arguments": PTR})
+    e = Emit(function, target)
+    count, run = a["count"], retyped(a["run"], ll.FunctionType(
+        ll.VoidType(), [I64, I64, PTR]).as_pointer())
+    lot = e.greatest(I64(1), e.b.udiv(count, a["most"]))
+
+    def run_lot(number: Value) -> None:
+        first = e.b.mul(number, lot)
+        e.b.call(run, [first, e.least(e.b.add(first, lot), count), a["arguments"]])
+
+    _work_until_done(e, a["queue"], e.quotient_up(count, lot), run_lot)
+    e.b.ret_void()
+
+
+SHARING = Part("work_until_done", "nnc_work_until_done", _emit_sharing)
 
 
 def _work_until_done(e: Emit, queue: Value, lots: Value, run: _Run) -> None:

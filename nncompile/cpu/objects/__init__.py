@@ -3,19 +3,17 @@ from nncompile.cpu.objects.cache import cached
 from nncompile.cpu.objects.compile import Function, compile_functions, execute, runtime, source_hash
 from nncompile.cpu.objects.emit import Emission
 from nncompile.cpu.objects.library import (
-    begin_kernel,
+    begin,
     compiling,
-    entry_points,
     functions_code,
-    kernel_code,
     kernel_module,
     kernel_primitive,
     load_functions,
+    pieces,
 )
 from nncompile.cpu.objects.link import linker
 from nncompile.cpu.objects.progress import Job, Later, do_all
 
-__all__ = ["Emission", "Function", "Job", "Later", "begin_kernel", "cached", "compile_functions",
-           "compiling", "do_all", "entry_points", "execute", "functions_code", "kernel_code",
-           "kernel_module", "kernel_primitive", "linker", "load_functions", "runtime",
-           "source_hash"]
+__all__ = ["Emission", "Function", "Job", "Later", "begin", "cached", "compile_functions",
+           "compiling", "do_all", "execute", "functions_code", "kernel_module", "kernel_primitive",
+           "linker", "load_functions", "pieces", "runtime", "source_hash"]

@@ -1,17 +1,17 @@
 """Kernels and functions of the runtime in this process, from the cache where it has them."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from llvmlite import ir as ll
 
 from nncompile import forks
-from nncompile.cpu.kernels import INT, Kernel
+from nncompile.cpu.kernels import INT, Kernel, Part
 from nncompile.cpu.objects.cache import Slot, cached
 from nncompile.cpu.objects.compile import compile_functions, runtime_function
 from nncompile.cpu.objects.emit import Emission, Module
-from nncompile.cpu.objects.link import linker
+from nncompile.cpu.objects.link import Linker, linker
 from nncompile.cpu.objects.primitives import Primitive, symbol
 from nncompile.cpu.objects.progress import Known, Task
 from nncompile.cpu.vector import Target, text_for
@@ -25,17 +25,23 @@ def kernel_primitive(kernel: Kernel) -> Primitive:
     return symbol(kernel.name, letters, "n", kernel.symbol)
 
 
-def entry_points(kernel: Kernel) -> str:
-    """Returns the name that a kernel's two entry points, which share an object, have in common."""
-    return kernel.name.removeprefix("shared_")
+def pieces(kernels: Iterable[Kernel], into: Linker) -> dict[str, Kernel | Part]:
+    """Returns the kernels and parts of kernels that are not loaded, by the names of their objects.
+
+    A kernel's two entry points share an object.
+    """
+    found: dict[str, Kernel | Part] = {}
+    for kernel in kernels:
+        found |= {kernel.name.removeprefix("shared_"): kernel, **{p.name: p for p in kernel.parts}}
+    return {name: piece for name, piece in found.items() if piece.symbol not in into}
 
 
-def begin_kernel(kernel: Kernel, target: Target, emission: Emission) -> Task:
-    """Returns the task whose result is object code of both entry points of the kernel."""
-    slot = Slot("kernel", entry_points(kernel), target)
+def begin(name: str, piece: Kernel | Part, target: Target, emission: Emission) -> Task:
+    """Returns the task whose result is object code of a piece, which is emitted if need be."""
+    slot = Slot("kernel", name, target)
     if slot.code is not None:
         return Known(slot.code)
-    return _Emitted(slot, emission, emission.begin(text_for(kernel_module(kernel, target), target)))
+    return _Emitted(slot, emission, emission.begin(text_for(kernel_module(piece, target), target)))
 
 
 class _Emitted(Task):
@@ -52,16 +58,17 @@ class _Emitted(Task):
         return self._slot.keep(self._emission.code(self._module))
 
 
-def kernel_code(kernel: Kernel, target: Target) -> bytes:
-    """Returns object code of both entry points of the kernel."""
+def load_kernels(kernels: Iterable[Kernel], target: Target, into: Linker) -> None:
+    """Loads kernels, and what they call, into a linker, unless they are loaded."""
     with Emission(target, threads=0) as emission:
-        return begin_kernel(kernel, target, emission).result()
+        into.add(*(begin(name, piece, target, emission).result()
+                   for name, piece in pieces(kernels, into).items()))
 
 
-def kernel_module(kernel: Kernel, target: Target) -> Any:
-    """Returns LLVM IR of both entry points."""
-    module = ll.Module(name=kernel.name)
-    kernel.emit(module, target)
+def kernel_module(piece: Kernel | Part, target: Target) -> Any:
+    """Returns LLVM IR of both entry points of a kernel, or of a part."""
+    module = ll.Module(name=piece.name)
+    piece.emit(module, target)
     return module
 
 

@@ -9,6 +9,7 @@ A bool is a byte in memory, 0 or 1 (every other byte is read as true), and an i1
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeAlias
@@ -30,6 +31,35 @@ _LINE = 64                                        # bytes of a cache line
 
 _LANE_TYPES = {"f32": F32, "f64": F64, "i8": _I8, "u8": _I8, "i32": I32, "i64": I64, "bool": I1}
 _MEMORY_TYPES = _LANE_TYPES | {"bool": _I8}
+
+
+class _Vector(ll.VectorType):
+    """LLVM's type of a vector. A constant with the same number in all lanes is printed in short.
+
+    A kernel has hundreds of them, so that they would be most of its text.
+    """
+
+    def format_constant(self, value: Sequence[Any]) -> str:
+        lanes = {lane.get_reference().strip() for lane in value}
+        if len(lanes) > 1:
+            return str(super().format_constant(value))
+        lane, = lanes
+        return _SHORT.get(lane, f"splat ({self.element} {lane})")
+
+
+_SHORT = {"undef": "undef", "0": "zeroinitializer", "0x0": "zeroinitializer"}
+
+
+@functools.cache
+def _vector(element: Any, width: int) -> _Vector:
+    """Returns the type of vectors of so many elements."""
+    return _Vector(element, width)
+
+
+@functools.lru_cache(1024)
+def _constant(vector: _Vector, lane: Any, text: str) -> Value:
+    """Returns a constant with the same lane everywhere. The lane's text tells 0.0 from -0.0."""
+    return ll.Constant(vector, lane)
 
 
 @dataclass(frozen=True)
@@ -131,7 +161,7 @@ class Emit:
     @property
     def ints(self) -> Any:
         """LLVM's type of vectors of integers as wide as the elements, for their bits."""
-        return ll.VectorType(ll.IntType(8 * DTYPES[self.dtype].itemsize), self.width)
+        return _vector(ll.IntType(8 * DTYPES[self.dtype].itemsize), self.width)
 
     @property
     def format(self) -> _Format:
@@ -140,7 +170,7 @@ class Emit:
 
     def vector_of(self, dtype: str) -> Any:
         """Returns LLVM's type of a vector of that dtype."""
-        return ll.VectorType(_LANE_TYPES[dtype], self.width)
+        return _vector(_LANE_TYPES[dtype], self.width)
 
     # -- integers, addresses, control --------------------------------------------------
 
@@ -152,7 +182,8 @@ class Emit:
         """Returns pointer + the sum of offsets, counted in elements."""
         element = _MEMORY_TYPES[dtype or self.dtype]
         for offset in offsets:
-            pointer = self.b.gep(pointer, [self.i64(offset)], source_etype=element)
+            if not isinstance(offset, int) or offset:
+                pointer = self.b.gep(pointer, [self.i64(offset)], source_etype=element)
         return pointer
 
     def word(self, pointer: Value, *offsets: Int) -> Value:
@@ -242,19 +273,18 @@ class Emit:
 
     def const(self, value: float, dtype: str | None = None) -> Value:
         """Returns a vector constant with the number in all lanes."""
-        return ll.Constant(self.vector_of(dtype or self.dtype),
-                           [number(value, dtype or self.dtype)] * self.width)
+        lane = number(value, dtype or self.dtype)
+        return _constant(self.vector_of(dtype or self.dtype), lane, repr(lane))
 
     def const_ints(self, value: int) -> Value:
         """Returns a constant of type `ints` with the number in all lanes."""
-        return ll.Constant(self.ints, [value] * self.width)
+        return _constant(self.ints, value, repr(value))
 
     def splat(self, scalar: Value) -> Value:
         """Returns a vector with the scalar in all lanes."""
-        vector = ll.VectorType(scalar.type, self.width)
-        undefined = ll.Constant(vector, ll.Undefined)
+        undefined = _constant(_vector(scalar.type, self.width), ll.Undefined, "")
         lane0 = self.b.insert_element(undefined, scalar, I32(0))
-        return self.b.shuffle_vector(lane0, undefined, self.numbers([0] * self.width))
+        return self.b.shuffle_vector(lane0, undefined, _constant(_vector(I32, self.width), 0, "0"))
 
     def broadcast(self, pointer: Value, dtype: str | None = None) -> Value:
         """Returns a vector with the element at the pointer in all lanes."""
@@ -311,7 +341,7 @@ class Emit:
         lanes: only the first so many, at least one, are read, and the other lanes repeat the last
         of them.
         """
-        vector = ll.Constant(self.vector_of(dtype or self.dtype), ll.Undefined)
+        vector = _constant(self.vector_of(dtype or self.dtype), ll.Undefined, "")
         for lane in range(self.width):
             vector = self.b.insert_element(vector, self.load_one(pointer, dtype), I32(lane))
             step = stride
@@ -330,7 +360,7 @@ class Emit:
         """Returns the vector of function(*scalars) of every lane."""
         results = [function(*(self.b.extract_element(v, I32(lane)) for v in vectors))
                    for lane in range(self.width)]
-        vector = ll.Constant(ll.VectorType(results[0].type, self.width), ll.Undefined)
+        vector = _constant(_vector(results[0].type, self.width), ll.Undefined, "")
         for lane, result in enumerate(results):
             vector = self.b.insert_element(vector, result, I32(lane))
         return vector
@@ -465,7 +495,7 @@ class Emit:
 
     def numbers(self, values: Iterable[int]) -> Value:
         """Returns a constant of one i32 for each lane."""
-        return ll.Constant(ll.VectorType(I32, self.width), list(values))
+        return ll.Constant(_vector(I32, self.width), list(values))
 
 
 def number(value: float, dtype: str) -> float | int:
