@@ -10,6 +10,7 @@ from ir.types import NDArray
 from nncompile import options
 from nncompile.backend import Backend, CallSpec, Fallback, Loaded, Machine, StepCode, Stopwatch
 from nncompile.cpu.driver import build, step_codes
+from nncompile.cpu.kernels import Kernel, Part
 from nncompile.cpu.machine import L2, L3, MEMORY, cache_of, l2_bytes
 from nncompile.cpu.objects import kernel_module
 from nncompile.cpu.runtime import Executable, PythonExecutable
@@ -96,17 +97,20 @@ class _CpuProgram(Loaded):
                        [*inputs, *outputs], sizes, facts, self._executable.arena)
 
     def asm(self) -> str:
-        """The instructions of each kernel, behind a line that names it.
+        """The instructions of each kernel and of what it calls, behind a line that names it.
 
         The kernels are emitted anew, as they were for the object code that runs.
         """
         if isinstance(self._executable, PythonExecutable):
             raise InputError("NNCOMPILE_JIT=0 runs Python: there are no instructions to show")
         comment = "//" if self.target.aarch64 else "#"
-        return "\n".join(f"{comment} {k.name}({', '.join(k.arguments)})\n"
-                         f"{assembly(kernel_module(k, self.target), self.target)}"
-                         for name, k in self._driver.kernels.items()
-                         if not name.startswith("shared_"))      # its module is the other's
+        lines: list[str] = []
+        for name, kernel in self._driver.kernels.items():
+            if not name.startswith("shared_"):               # its module is the other's
+                lines.append(f"{comment} {kernel.name}({', '.join(kernel.arguments)})")
+                pieces: list[Kernel | Part] = [kernel, *kernel.parts]
+                lines += [assembly(kernel_module(p, self.target), self.target) for p in pieces]
+        return "\n".join(lines)
 
     def machine(self, again: bool = False) -> Machine:
         from nncompile.cpu.machine.caches import cache_bytes

@@ -26,12 +26,14 @@ pytestmark = pytest.mark.skipif(not FAST, reason="this machine has no AVX2")
 @functools.cache
 def tiles(name, level):
     """The blocks of every tile function of a kernel, by the tile's rows and vectors."""
-    module = ll.Module(name)
-    KERNELS[name].emit(module, TARGETS[level])
-    text = targets.assembly(module, TARGETS[level])
-    found = {}
+    text, found = "", {}
+    for piece in (KERNELS[name], *KERNELS[name].parts):
+        module = ll.Module(piece.name)
+        piece.emit(module, TARGETS[level])
+        text += targets.assembly(module, TARGETS[level])
     for rows, vectors, body in re.findall(
-            rf"^{name}_(\d+)x(\d+):\n(.*?)^\.Lfunc_end", text, re.MULTILINE | re.DOTALL):
+            rf"^(?:{name}|nnc_(?:panel_)?tiles\w*)_(\d+)x(\d+):\n(.*?)^\.Lfunc_end", text,
+            re.MULTILINE | re.DOTALL):
         found[int(rows), int(vectors)] = re.split(r"^\.L\w+:.*$", body, flags=re.MULTILINE)
     return found
 

@@ -111,11 +111,11 @@ class Units:
 
 
 def make(name: str, signature: str, units: Units, plain: Callable[[Values], None],
-         dtype: str = "f32") -> Kernel:
+         dtype: str = "f32", parts: Sequence[Part] = ()) -> Kernel:
     """Returns a kernel of its signature, its units, and its body in NumPy.
 
     signature: the arguments' names and types: "x:f32 ldx" is a pointer x and an int ldx. dtype: the
-    dtype whose lanes it computes in.
+    dtype whose lanes it computes in. parts: what its units call.
     """
     types = {name: kind or INT for name, _, kind in (a.partition(":") for a in signature.split())}
 
@@ -126,7 +126,7 @@ def make(name: str, signature: str, units: Units, plain: Callable[[Values], None
         plain({name: value if kind == INT else typed(value, "i64" if kind == _WORDS else kind)
                for (name, kind), value in zip(types.items(), values, strict=True)})
 
-    kernel = Kernel(name, tuple(types), tuple(types.values()), emit, python, (SHARING,))
+    kernel = Kernel(name, tuple(types), tuple(types.values()), emit, python, (SHARING, *parts))
     return kernel
 
 

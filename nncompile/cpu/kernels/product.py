@@ -23,11 +23,11 @@ from ir.records import dataclass
 from ir.types import DTYPES, FLOATS
 from nncompile.cpu.kernels.chain import Chain
 from nncompile.cpu.kernels.epilogue import Epilogue, GroupEnd
-from nncompile.cpu.kernels.kernel import Kernel, Units, check_dtype, make, name_for
+from nncompile.cpu.kernels.kernel import Kernel, Part, Units, check_dtype, make, name_for
 from nncompile.cpu.kernels.operands import Arguments, OuterAxes, Values, strided
 from nncompile.cpu.kernels.packing import unpack_linear
 from nncompile.cpu.kernels.transpose import transpose_tile
-from nncompile.cpu.vector import I1, I64, PTR, Emit, Int, Target, Value, define, host
+from nncompile.cpu.vector import I1, I64, PTR, Emit, Int, Target, Value, declared, define, host
 
 _CHUNK = 512          # steps of k between which sums are stored: a chunk's panel stays in L2
 UNROLL = 2            # steps of k in one iteration of a wide tile's loop
@@ -68,7 +68,8 @@ def linear(then: Chain = (), dtype: str = "f32") -> Kernel:
                   for r, kind in zip(operands, chains.kinds(then), strict=True)]
         strided(a["y"], (rows, N), (a["ldy"], 1))[...] = chains.evaluate(then, value, arrays, dtype)
 
-    return make(name, signature, _linear_units(name, end), plain, dtype)
+    parts = _shared_tiles(end, packed=True, turned="", dtype=dtype)
+    return make(name, signature, _linear_units(name, end), plain, dtype, parts)
 
 
 @functools.cache
@@ -109,7 +110,9 @@ def matmul(then: Chain = (), outer: int = 0, dtype: str = "f32", turned: str = "
         for y, value in zip(end.results, made, strict=True):
             axes.view(a, y, (M, N), (a[f"ld{y}"], 1))[...] = value
 
-    return make(name, signature, _matmul_units(name, end, axes, turned), plain, dtype)
+    parts = (*_shared_tiles(end, packed=False, turned=turned, dtype=dtype),
+             _packing("w" in turned, dtype))
+    return make(name, signature, _matmul_units(name, end, axes, turned), plain, dtype, parts)
 
 
 # -- units --------------------------------------------------------------------------------------
@@ -311,9 +314,9 @@ class _Product:
         b, w, width = e.b, self._right(e, a, k, 0), I64(vectors * e.width)
         values = {"w": w, "ldw": a["ldw"], "depth": depth, "lanes": a["lanes"],
                   "to": a["packed"], "width": width}
-        function = self.pack()
         with b.if_then(a["packs"]):
-            b.call(function, [values[argument.name] for argument in function.args])
+            e.call(_packing("w" in self.turned, e.dtype).symbol, ll.VoidType(),
+                   *(values[name] for name in _PACKING_TYPES))
         return {"w": b.select(a["reads_packed"], a["packed"], w),
                 "ldw": b.select(a["reads_packed"], width, a["ldw"])}
 
@@ -370,10 +373,15 @@ class _Product:
 
         One that is a single vector wide is an edge tile, with masked lanes.
         """
+        if self.end == Epilogue():
+            part, = _shared_tiles(self.end, self.packed, self.turned, self.dtype)
+            return declared(self.module, f"nnc_{part.name}_{rows}x{vectors}", self._tile_types())
         name = f"{self.name}_{rows}x{vectors}"
-        if name in self.module.globals:
-            return self.module.globals[name]
-        function, a = define(self.module, name, self._tile_types(), internal=True)
+        return self.module.globals.get(name) or self.emit_tile(name, rows, vectors, internal=True)
+
+    def emit_tile(self, name: str, rows: int, vectors: int, internal: bool) -> Any:
+        """Adds the function of a tile, and returns it."""
+        function, a = define(self.module, name, self._tile_types(), internal=internal)
         e = Emit(function, self.target, self.dtype)
         mask = e.mask(a["lanes"]) if vectors == 1 else None
         if self.end.is_long or not self.packed:
@@ -521,19 +529,23 @@ class _Product:
         e.b.ret_void()
         return function
 
-    def pack(self) -> Any:
-        """Returns the function that packs rows of a panel, one after the other.
 
-        Columns beside the last one are not written.
-        """
-        name = f"{self.name}_pack"
-        if name in self.module.globals:
-            return self.module.globals[name]
-        types = {"w": PTR, "ldw": I64, "depth": I64, "lanes": I64, "to": PTR, "width": I64}
-        function, a = define(self.module, name, types, internal=True)
-        e = Emit(function, self.target, self.dtype)
+# -- what kernels share -------------------------------------------------------------------------
+
+_PACKING_TYPES = {"w": PTR, "ldw": I64, "depth": I64, "lanes": I64, "to": PTR, "width": I64}
+
+
+@functools.cache
+def _packing(turned: bool, dtype: str) -> Part:
+    """Returns the part whose function packs rows of a panel, one after the other.
+
+    Columns beside the last one are not written.
+    """
+    def emit(module: Any, target: Target) -> None:
+        function, a = define(module, part.symbol, _PACKING_TYPES)
+        e = Emit(function, target, dtype)
         b, columns = e.b, e.least(a["lanes"], a["width"])
-        if "w" in self.turned:
+        if turned:
             with e.loop(0, columns, e.width) as column, e.loop(0, a["depth"], e.width) as k:
                 transpose_tile(e, {
                     "x": e.at(a["w"], b.mul(column.index, a["ldw"]), k.index), "ldx": a["ldw"],
@@ -546,4 +558,25 @@ class _Product:
                 mask = e.mask(b.sub(a["lanes"], column.index))
                 e.store(e.load(row, mask), to, mask)
         e.b.ret_void()
-        return function
+
+    name = name_for("pack_turned" if turned else "pack", dtype)
+    part = Part(name, f"nnc_{name}", emit)
+    return part
+
+
+@functools.cache
+def _shared_tiles(end: Epilogue, packed: bool, turned: str, dtype: str) -> tuple[Part, ...]:
+    """Returns the part with the tiles of all products that end with their sums, as () or one."""
+    if end != Epilogue():
+        return ()
+    turned = turned.replace("w", "")                       # of which tiles read packed panels
+
+    def emit(module: Any, target: Target) -> None:
+        product = _Product(module, target, name, end, packed, dtype, turned)
+        for vectors, most in ((target.panel, target.tile_rows), (1, target.edge_rows)):
+            for rows in range(1, most + 1):
+                product.emit_tile(f"nnc_{name}_{rows}x{vectors}", rows, vectors, internal=False)
+
+    kind = "panel_tiles" if packed else "tiles_turned_x" if turned else "tiles"
+    name = name_for(kind, dtype)
+    return Part(name, f"nnc_{name}_1x1", emit),

@@ -8,6 +8,7 @@ from nncompile.cpu.vector.builder import (
     Emit,
     Int,
     Value,
+    declared,
     define,
     lanes,
     retyped,
@@ -24,5 +25,5 @@ from nncompile.cpu.vector.target import (
 )
 
 __all__ = ["F64", "I1", "I32", "I64", "PTR", "Emit", "Int", "Target", "Value", "assembly",
-           "available", "define", "host", "lanes", "machine", "new_machine", "object_code",
-           "retyped", "text_for"]
+           "available", "declared", "define", "host", "lanes", "machine", "new_machine",
+           "object_code", "retyped", "text_for"]

@@ -97,15 +97,26 @@ def _declare(module: Any, name: str, result: Any, arguments: Sequence[Any]) -> A
     return function
 
 
+def declared(module: Any, name: str, arguments: dict[str, Any]) -> Any:
+    """Returns the module's function of that name without a result, and with named arguments.
+
+    It is declared where it is not there yet.
+    """
+    if name in module.globals:
+        return module.globals[name]
+    function = _declare(module, name, _VOID, list(arguments.values()))
+    for argument, argument_name in zip(function.args, arguments, strict=True):
+        argument.name = argument_name
+    return function
+
+
 def define(module: Any, name: str, arguments: dict[str, Any], *,
            internal: bool = False) -> tuple[Any, dict[str, Value]]:
     """Returns a new function without a result, and its arguments by name."""
-    function = _declare(module, name, _VOID, list(arguments.values()))
+    function = declared(module, name, arguments)
     if internal:
         function.linkage = "internal"
         function.attributes.add("noinline")
-    for argument, argument_name in zip(function.args, arguments, strict=True):
-        argument.name = argument_name
     return function, dict(zip(arguments, function.args, strict=True))
 
 
