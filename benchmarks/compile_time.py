@@ -144,7 +144,6 @@ import os
 os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])     # so that one stage follows the other
 import numba
 mark("import of numba")
-from nncompile.cpu import objects
 from nncompile.cpu.objects import compile as functions, emit, library, numba_target
 mark("import of what extends numba")
 
@@ -157,13 +156,12 @@ def mark_each(owner, name, named):
     setattr(owner, name, outer)
 
 mark_each(functions, "_numba_ir", lambda function: function.python.__name__ + ", by numba")
-mark_each(functions, "_simplify", lambda module, target: "LLVM's passes over such functions")
-mark_behind(objects, "compile_functions", "their machine code")       # of the driver's
-mark_behind(library, "compile_functions", "their machine code")       # of the runtime's
+mark_each(functions, "_simplify", lambda module, machine: "LLVM's passes over such functions")
+mark_behind(library, "linked", "their machine code")
 mark_each(library, "text_for",
           lambda module, target: module.name.removeprefix("shared_") + ", LLVM IR")
-mark_each(emit._Emitter, "emit", lambda emitter, module: (
-    module.text.split('"')[1].removeprefix("shared_") + ", machine code"))
+mark_each(emit.Emitter, "object_code", lambda emitter, text: (
+    text.split('"')[1].removeprefix("shared_") + ", machine code"))
 """
 NUMBA = "import numba\nassert numba.njit(lambda x: x + 1)(1) == 2"
 

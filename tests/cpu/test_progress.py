@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from nncompile.cpu.objects import progress
-from nncompile.cpu.objects.progress import Job, Known, Later
+from nncompile.cpu.objects.progress import Job, Known, Task
 
 
 class Terminal(io.StringIO):
@@ -18,6 +18,21 @@ class Terminal(io.StringIO):
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "PATIENCE", -1.0)
+
+
+class Later(Task):
+    """What is made when it is asked for."""
+
+    def __init__(self, make: Callable[[], bytes]) -> None:
+        self._make, self._done = make, False
+
+    @property
+    def done(self) -> bool:
+        return self._done
+
+    def result(self) -> bytes:
+        self._done = True
+        return self._make()
 
 
 def later(name: str, make: Callable[[], bytes]) -> Job:
@@ -89,3 +104,18 @@ def test_an_error_is_raised_when_the_others_are_done_and_leaves_a_clean_line(
         progress.do_all([later("a", lambda: make("a", False)), later("b", lambda: make("b", True)),
                          later("c", lambda: make("c", True)), later("d", lambda: make("d", False))])
     assert done == ["a", "b", "c", "d"] and stderr.getvalue().endswith("\r")
+
+
+def test_an_error_of_what_cannot_be_begun_comes_when_the_others_are_done(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    def begin() -> Task:
+        raise ZeroDivisionError("begin")
+
+    def make() -> bytes:
+        done.append("made")
+        return b"code"
+    with pytest.raises(ZeroDivisionError, match="begin"):
+        progress.do_all([later("a", make), ("b", begin), later("c", make)])
+    assert done == ["made", "made"]

@@ -15,28 +15,28 @@ from nncompile.cpu.machine import granted_cpus, usable_cpus
 from nncompile.cpu.objects.primitives import PRIMITIVES, symbol
 from nncompile.cpu.vector import Target
 
-Further: TypeAlias = tuple[str, str, Callable[[], bytes]]
+Further: TypeAlias = tuple[str, str, Callable[[objects.Emission], objects.Task]]
 
 
 def load(driver: Driver, target: Target, further: Sequence[Further] = ()) -> dict[str, int]:
     """Loads the driver's functions and the kernels that it calls; returns the functions' addresses.
 
-    further: other objects to load with them: what each is, its first symbol, and what makes it.
+    further: other objects to load with them: what each is, its first symbol, and what begins it.
     Raises CompileError where the source says something that numba cannot compile.
     """
-    text = driver.text
-    tag = objects.source_hash(text)
+    tag = objects.source_hash(driver.text)
     symbols = {function.name: f"nnc_{function.name}_{tag}" for function in driver.functions}
     into = objects.linker(target)
     with objects.compiling, objects.Emission(target, _threads()) as emission:
-        build = partial(_compile, driver, symbols, target)
-        own: list[Further] = [*further, ("the driver", symbols["plan"],
-                          partial(objects.cached, "driver", text, target, build))]
-        # The kernels are begun first, and this thread does its own work while others emit them.
-        jobs: list[objects.Job] = [(what, partial(objects.Later, make))
-                                   for what, symbol, make in own if symbol not in into]
-        jobs += [(name, partial(objects.begin, name, piece, target, emission))
-                 for name, piece in objects.pieces(driver.kernels.values(), into).items()]
+        # The kernels come first: other threads emit them while this one waits for numba.
+        jobs: list[objects.Job] = [
+            (name, partial(objects.begin, name, piece, target, emission))
+            for name, piece in objects.pieces(driver.kernels.values(), into).items()]
+        others: list[Further] = [*further, ("the driver", symbols["plan"], partial(
+            objects.begin_functions, "driver", driver.text, partial(_functions, driver, symbols),
+            list(symbols.values()), target))]
+        jobs += [(what, partial(begin, emission))
+                 for what, symbol, begin in others if symbol not in into]
         if jobs:
             into.add(*objects.do_all(jobs))
     return {name: into.address(symbol) for name, symbol in symbols.items()}
@@ -51,12 +51,12 @@ def _threads() -> int:
     return cpus if cpus > 1 else 0
 
 
-def _compile(driver: Driver, symbols: Mapping[str, str], target: Target) -> bytes:
-    """Object code of the driver's functions, under the given C symbols."""
+def _functions(driver: Driver, symbols: Mapping[str, str]) -> list[objects.Function]:
+    """The driver's functions, under the given C symbols."""
     kernels = {name: objects.kernel_primitive(kernel) for name, kernel in driver.kernels.items()}
     scope = objects.execute(driver.text, {**PRIMITIVES, **kernels})
     functions = [objects.Function(symbols[f.name], scope[f.name], f.letters, "n")
                  for f in driver.functions]
     scope.update({f.name: symbol(f.name, f.letters, "n", symbols[f.name])
                   for f in driver.functions})
-    return objects.compile_functions(functions, target, symbols.values())
+    return functions

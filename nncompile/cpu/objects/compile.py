@@ -19,9 +19,10 @@ import llvmlite.binding as llvm
 
 from ir.records import dataclass, replace
 from nncompile.collection import paused_collection
+from nncompile.cpu.objects.emit import Emitter
 from nncompile.cpu.objects.link import check_executable_memory
 from nncompile.cpu.objects.primitives import PRIMITIVES, Primitive, symbol
-from nncompile.cpu.vector import Target, machine
+from nncompile.cpu.vector import Target
 from nncompile.errors import CompileError
 
 
@@ -76,7 +77,6 @@ def execute(source: str, names: Mapping[str, Any]) -> dict[str, Any]:
 
 # -- compiling ------------------------------------------------------------------------------------
 
-@paused_collection()
 def compile_functions(functions: Sequence[Function], target: Target,
                       exported: Collection[str]) -> bytes:
     """Returns object code with a C function for each symbol in `exported`.
@@ -85,13 +85,26 @@ def compile_functions(functions: Sequence[Function], target: Target,
     may be primitives, numbers, and functions whose body is Python that numba knows.
     Raises CompileError, with numba's reason and the line, where a function uses anything else.
     """
-    whole = llvm.parse_assembly("")
-    for function in functions:
-        whole.link_in(llvm.parse_assembly(_with_entry_point(function)))
+    return linked(lowered(functions), target, exported, Emitter(target))
+
+
+@paused_collection()
+def lowered(functions: Sequence[Function]) -> list[str]:
+    """Returns LLVM IR of each function: the part of `compile_functions` that is numba's."""
+    return [_with_entry_point(function) for function in functions]
+
+
+def linked(modules: Sequence[str], target: Target, exported: Collection[str], emitter: Emitter
+           ) -> bytes:
+    """Returns object code of what `lowered` returned: the part that is LLVM's."""
+    context = llvm.create_context()
+    whole = llvm.parse_assembly("", context)
+    for module in modules:
+        whole.link_in(llvm.parse_assembly(module, context))
     whole.triple = target.triple
     _inline_all_but(exported, whole)
-    _simplify(whole, target)
-    return bytes(machine(target).emit_object(whole))
+    _simplify(whole, emitter.machine)
+    return emitter.emitted(whole._ptr)
 
 
 def _with_entry_point(function: Function) -> str:
@@ -124,7 +137,7 @@ def _inline_all_but(exported: Collection[str], module: Any) -> None:
                 value.add_function_attribute("alwaysinline")
 
 
-def _simplify(module: Any, target: Target) -> None:
+def _simplify(module: Any, machine: Any) -> None:
     """Runs those of LLVM's passes that such code gains by: there is nothing to vectorize or unroll.
 
     The whole list of -O2 takes several times as long. What numba makes of a function keeps all its
@@ -143,7 +156,7 @@ def _simplify(module: Any, target: Target) -> None:
     passes.add_new_gvn_pass()
     passes.add_simplify_cfg_pass()
     options = llvm.create_pipeline_tuning_options()
-    passes.run(module, llvm.create_pass_builder(machine(target), options))
+    passes.run(module, llvm.create_pass_builder(machine, options))
 
 
 def _numba_ir(function: Function) -> tuple[str, str]:

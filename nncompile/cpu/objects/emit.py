@@ -30,10 +30,13 @@ _queue = forks.lock()                                      # held while modules 
 
 
 class Module:
-    """A module that is being emitted."""
+    """A module that is being emitted.
 
-    def __init__(self, text: str) -> None:
-        self.text = text
+    size: about how long its text is. make: returns its object code.
+    """
+
+    def __init__(self, size: int, make: Callable[[Emitter], bytes]) -> None:
+        self.size, self.make = size, make
         self.code: bytes | None = None
         self.error: Exception | None = None
 
@@ -55,7 +58,7 @@ class Emission:
         self._waiting: list[Module] = []
         self._changed = threading.Condition(_queue)
         self._open = False
-        self._own: _Emitter | None = None            # the calling thread's
+        self._own: Emitter | None = None            # the calling thread's
 
     def __enter__(self) -> Emission:
         self._open = True
@@ -72,7 +75,11 @@ class Emission:
 
     def begin(self, text: str) -> Module:
         """Returns a module of LLVM IR, given as text, which is emitted from now on."""
-        module = Module(text)
+        return self.begin_making(len(text), lambda emitter: emitter.object_code(text))
+
+    def begin_making(self, size: int, make: Callable[[Emitter], bytes]) -> Module:
+        """Returns a module that is made from now on; see Module."""
+        module = Module(size, make)
         with self._changed:
             self._waiting.append(module)
             self._changed.notify()
@@ -87,8 +94,8 @@ class Emission:
         """
         while not module.done:
             if (other := self._take()) is not None:
-                self._own = self._own or _Emitter(self._target)
-                self._own.emit(other)
+                self._own = self._own or Emitter(self._target)
+                self._own.make(other)
                 continue
             with self._changed:
                 self._changed.wait_for(lambda: module.done)
@@ -99,7 +106,7 @@ class Emission:
 
     def _start_thread(self) -> None:
         _settle_options()
-        lock, emitter = _in_llvm[len(self._threads)], _Emitter(self._target)
+        lock, emitter = _in_llvm[len(self._threads)], Emitter(self._target)
         thread = threading.Thread(target=self._work, args=(lock, emitter), name="nncompile emits")
         try:
             thread.start()
@@ -108,7 +115,7 @@ class Emission:
             return
         self._threads.append(thread)
 
-    def _work(self, lock: Any, emitter: _Emitter) -> None:
+    def _work(self, lock: Any, emitter: Emitter) -> None:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting or not self._open)
@@ -116,7 +123,7 @@ class Emission:
                     return
             with lock:                               # taken, emitted and told, or none of it
                 if (module := self._take()) is not None:
-                    emitter.emit(module)
+                    emitter.make(module)
                     with self._changed:
                         self._changed.notify_all()
 
@@ -125,42 +132,47 @@ class Emission:
         with self._changed:
             if not self._waiting:
                 return None
-            largest = max(self._waiting, key=lambda module: len(module.text))
+            largest = max(self._waiting, key=lambda module: module.size)
             self._waiting.remove(largest)
             return largest
 
 
-class _Emitter:
+class Emitter:
     """LLVM for one thread: its code generator, and a new context for each module."""
 
     def __init__(self, target: Target) -> None:
-        self._machine = new_machine(target)
+        self.machine = new_machine(target)
         self._llvm = _functions()
 
-    def emit(self, module: Module) -> None:
+    def make(self, module: Module) -> None:
         """Sets the module's code or its error."""
         try:
-            module.code = self._emitted(module.text.encode())
+            module.code = module.make(self)
         except Exception as error:                   # it is raised where the code is asked for
             module.error = error
 
-    def _emitted(self, text: bytes) -> bytes:
+    def object_code(self, text: str) -> bytes:
+        """Returns object code of a module of LLVM IR.
+
+        Raises RuntimeError, with LLVM's reason, where the text is no valid module.
+        """
         context = self._llvm.create_context()
         try:
             message = c_void_p()
-            module = self._llvm.parse(context, text, ctypes.byref(message))
+            module = self._llvm.parse(context, text.encode(), ctypes.byref(message))
             if not module:
                 raise RuntimeError(f"LLVM IR parsing error\n{self._llvm.taken(message)}")
             try:
-                return self._object(module)
+                return self.emitted(module)
             finally:
                 self._llvm.dispose_module(module)
         finally:
             self._llvm.dispose_context(context)
 
-    def _object(self, module: int) -> bytes:
+    def emitted(self, module: Any) -> bytes:
+        """Returns object code of a module, given by LLVM's pointer."""
         message = c_void_p()
-        buffer = self._llvm.emit(self._machine._ptr, module, 1, ctypes.byref(message))
+        buffer = self._llvm.emit(self.machine._ptr, module, 1, ctypes.byref(message))
         if not buffer:
             raise RuntimeError(self._llvm.taken(message))
         try:

@@ -1,15 +1,15 @@
 """Kernels and functions of the runtime in this process, from the cache where it has them."""
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from llvmlite import ir as ll
 
 from nncompile import forks
 from nncompile.cpu.kernels import INT, Kernel, Part
-from nncompile.cpu.objects.cache import Slot, cached
-from nncompile.cpu.objects.compile import compile_functions, runtime_function
+from nncompile.cpu.objects.cache import Slot
+from nncompile.cpu.objects.compile import Function, linked, lowered, runtime_function
 from nncompile.cpu.objects.emit import Emission, Module
 from nncompile.cpu.objects.link import Linker, linker
 from nncompile.cpu.objects.primitives import Primitive, symbol
@@ -72,21 +72,34 @@ def kernel_module(piece: Kernel | Part, target: Target) -> Any:
     return module
 
 
-def functions_code(kind: str, compiled: Sequence[Primitive], exported: Sequence[Primitive],
-                   target: Target) -> bytes:
-    """Returns object code of functions of the runtime, one cached object for each kind.
+def begin_functions(kind: str, name: str, functions: Callable[[], Sequence[Function]],
+                    exported: Sequence[str], target: Target, emission: Emission) -> Task:
+    """Returns the task whose result is object code of functions; see `compile_functions`.
+
+    Numba's part of the work is done at once, unless the code is cached.
+    """
+    slot = Slot(kind, name, target)
+    if slot.code is not None:
+        return Known(slot.code)
+    modules = lowered(functions())
+    return _Emitted(slot, emission, emission.begin_making(
+        sum(map(len, modules)), lambda emitter: linked(modules, target, exported, emitter)))
+
+
+def begin_runtime(kind: str, compiled: Sequence[Primitive], exported: Sequence[Primitive],
+                  target: Target, emission: Emission) -> Task:
+    """Returns the task whose result is functions of the runtime, one object for each kind.
 
     exported: those that Python, and code that is compiled by itself, find by their symbols.
     """
-    symbols = [runtime_function(function).symbol for function in exported]
-    return cached(kind, "", target, lambda: compile_functions(
-        [runtime_function(function) for function in compiled], target, symbols))
+    return begin_functions(kind, "", lambda: list(map(runtime_function, compiled)),
+                           [runtime_function(e).symbol for e in exported], target, emission)
 
 
 def load_functions(kind: str, compiled: Sequence[Primitive], exported: Sequence[Primitive],
                    target: Target) -> None:
     """Loads functions of the runtime, unless they are loaded."""
     into = linker(target)
-    with compiling:
+    with compiling, Emission(target, threads=0) as emission:
         if runtime_function(exported[0]).symbol not in into:
-            into.add(functions_code(kind, compiled, exported, target))
+            into.add(begin_runtime(kind, compiled, exported, target, emission).result())

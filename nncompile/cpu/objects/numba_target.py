@@ -6,13 +6,24 @@ long again for each function. Importing this module imports numba.
 """
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numba.cpython.numbers
 import numba.cpython.rangeobj  # noqa: F401  how `range` and numbers are lowered
-from numba.core import codegen, compiler, cpu, ir, typed_passes, types, untyped_passes
+from numba.core import (
+    codegen,
+    compiler,
+    cpu,
+    interpreter,
+    ir,
+    transforms,
+    typed_passes,
+    types,
+    untyped_passes,
+)
 from numba.core.compiler_machinery import FunctionPass, register_pass
 from numba.core.imputils import Registry
 from numba.core.typing import builtins, context, templates
@@ -113,26 +124,44 @@ class _TargetContext(cpu.CPUContext):
     def post_lowering(self, module: Any, library: Any) -> None:
         pass                                  # numba's would link its runtime of arrays, strings
 
+    @functools.cache  # noqa: B019  there is one context, and it stays
+    def get_function(self, fn: Any, sig: Any, _firstcall: bool = True) -> Any:
+        """Looks up once how a call is lowered; numba inspects the signature of what does it."""
+        return super().get_function(fn, sig, _firstcall)
 
-@register_pass(mutates_CFG=False, analysis_only=False)
-class _PlainNumbers(FunctionPass):
-    """Makes every number in a function an int64.
+    def get_abi_sizeof(self, ty: Any) -> int:
+        return 8                              # for debuggers alone: numba would ask LLVM
+
+
+class _Interpreter(interpreter.Interpreter):
+    def post_process(self, peepholes: Any, func_ir: Any) -> Any:
+        """Leaves out what looks for `with` in each statement, which takes longest."""
+        without = [p for p in peepholes if p is not interpreter.peep_hole_delete_with_exit]
+        return super().post_process(without, func_ir)
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _Translate(FunctionPass):
+    """Byte code -> numba's IR, in which every number is an int64.
 
     To numba 0 and 1 have two types, and a variable that is set to one could not be set to the
-    other.
+    other. When variables live is not asked: nothing here has to be freed.
     """
 
-    _name = "plain_numbers"
+    _name = "translate"
 
     def __init__(self) -> None:
         super().__init__()                    # numba's __init__ is abstract
 
     def run_pass(self, state: Any) -> bool:
-        for block in state.func_ir.blocks.values():
+        func_ir = _Interpreter(state.func_id).interpret(state.bc)
+        func_ir.blocks = transforms.canonicalize_cfg(func_ir.blocks)
+        for block in func_ir.blocks.values():
             for assign in block.find_insts(ir.Assign):
                 value = assign.value
                 if isinstance(value, (ir.Const, ir.Global)) and type(value.value) is int:
                     assign.value = ir.Const(value.value, value.loc, use_literal_type=False)
+        state.func_ir = func_ir
         return True
 
 
@@ -144,8 +173,7 @@ class _Pipeline(compiler.CompilerBase):
 
     def define_pipelines(self) -> list[Any]:
         passes = compiler.PassManager("nncompile")
-        for one in (untyped_passes.TranslateByteCode, untyped_passes.FixupArgs,
-                    untyped_passes.IRProcessing, _PlainNumbers, typed_passes.NopythonTypeInference,
+        for one in (_Translate, untyped_passes.FixupArgs, typed_passes.NopythonTypeInference,
                     typed_passes.NativeLowering, typed_passes.NoPythonBackend):
             passes.add_pass(one, one.__doc__ or one.__name__)
         passes.finalize()

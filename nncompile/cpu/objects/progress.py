@@ -10,7 +10,7 @@ PATIENCE = 1.0                    # seconds in which nothing is shown
 
 
 class Task:
-    """Object code that is being made, by other threads, or by this one when it is asked for."""
+    """Object code that is being made."""
 
     @property
     def done(self) -> bool:
@@ -34,26 +34,23 @@ class Known(Task):
         return self._code
 
 
-class Later(Task):
-    """Object code that this thread makes when it is asked for."""
+class _Failed(Task):
+    """Object code that cannot be made."""
 
-    def __init__(self, make: Callable[[], bytes]) -> None:
-        self._make, self._code = make, b""
+    done = True
 
-    @property
-    def done(self) -> bool:
-        return bool(self._code)
+    def __init__(self, error: Exception) -> None:
+        self._error = error
 
     def result(self) -> bytes:
-        self._code = self._make()
-        return self._code
+        raise self._error
 
 
-Job: TypeAlias = tuple[str, Callable[[], Task]]               # its name, and what begins it
+Job: TypeAlias = tuple[str, Callable[[], Task]]       # a task's name, and what begins it
 
 
 def do_all(jobs: Sequence[Job]) -> list[bytes]:
-    """Begins all tasks, and returns their results, in order.
+    """Begins all tasks, in order, and returns their results.
 
     An error of one is raised when the others are done.
     Once PATIENCE is over, one line of stderr, if that is a terminal, says which of them this thread
@@ -63,7 +60,10 @@ def do_all(jobs: Sequence[Job]) -> list[bytes]:
         tasks: list[Task] = []
         for name, begin in jobs:
             line.show(name, tasks)
-            tasks.append(begin())
+            try:
+                tasks.append(begin())
+            except Exception as error:
+                tasks.append(_Failed(error))
         results, errors = [], []
         for (name, _), task in zip(jobs, tasks, strict=True):
             line.show(name, tasks)

@@ -8,7 +8,7 @@ import nncompile.cpu.runtime.buffer_call as buffer_call
 import nncompile.cpu.runtime.compiled_call as compiled_call
 import nncompile.cpu.runtime.launch as launch
 import nncompile.cpu.runtime.pool as pool
-from nncompile.cpu.objects import functions_code, load_functions
+from nncompile.cpu.objects import Emission, Task, begin_runtime, load_functions
 from nncompile.cpu.objects.compile import runtime_function
 from nncompile.cpu.vector import Target
 
@@ -25,10 +25,10 @@ def load_runtime(target: Target) -> None:
     load_functions(*_RUNTIME, target)
 
 
-def runtime_object(target: Target) -> tuple[str, str, Callable[[], bytes]]:
+def runtime_object(target: Target) -> tuple[str, str, Callable[[Emission], Task]]:
     """Returns what `load_runtime` loads for `driver.load`, which loads it with a model's code."""
     return ("the runtime", runtime_function(_EXPORTED[0]).symbol,
-            partial(functions_code, *_RUNTIME, target))
+            partial(begin_runtime, *_RUNTIME, target))
 
 
 def load_short_call(target: Target) -> None:
