@@ -25,7 +25,7 @@ KERNELS = [kernels.matmul(), kernels.linear((("gelu", ""),)), kernels.softmax(Tr
 @pytest.mark.parametrize("level", ["host", *available()])
 def test_code_does_not_depend_on_who_emits_it(level: str, threads: int) -> None:
     target = host() if level == "host" else named(level)
-    with Emission(target, threads) as emission:
+    with Emission(target, lambda: threads) as emission:
         begun = [emission.begin(text_for(library.kernel_module(k, target), target))
                  for k in KERNELS]
         assert len(set(threading.enumerate())) <= 1 + min(threads, MOST_THREADS)
@@ -41,7 +41,7 @@ def emitting() -> list[threading.Thread]:
 @pytest.mark.parametrize("threads", [0, 2])
 def test_an_error_is_that_of_its_module(threads: int) -> None:
     good = text_for(library.kernel_module(KERNELS[-1], host()), host())
-    with Emission(host(), threads) as emission:
+    with Emission(host(), lambda: threads) as emission:
         first, bad, last = (emission.begin(text) for text in (
             good, "define i64 @f() {\n  ret i32 0\n}\n", good))
         with pytest.raises(RuntimeError, match="value doesn't match function result type"):
@@ -52,7 +52,7 @@ def test_an_error_is_that_of_its_module(threads: int) -> None:
 @pytest.mark.parametrize("threads", [0, 2])
 def test_an_interrupt_leaves_no_thread_behind(threads: int) -> None:
     text = text_for(library.kernel_module(KERNELS[0], host()), host())
-    with pytest.raises(KeyboardInterrupt), Emission(host(), threads) as emission:
+    with pytest.raises(KeyboardInterrupt), Emission(host(), lambda: threads) as emission:
         begun = [emission.begin(text) for _ in range(50)]
         raise KeyboardInterrupt
     assert not emitting() and not all(module.done for module in begun)
@@ -63,7 +63,7 @@ def test_this_thread_emits_where_no_other_can_be_started(monkeypatch: pytest.Mon
         raise RuntimeError("can't start new thread")
     monkeypatch.setattr(threading.Thread, "start", start)
     text = text_for(library.kernel_module(KERNELS[-1], host()), host())
-    with Emission(host(), 2) as emission:
+    with Emission(host(), lambda: 2) as emission:
         begun = [emission.begin(text) for _ in range(3)]
         assert len({emission.code(module) for module in begun}) == 1
 
@@ -84,7 +84,7 @@ faulthandler.dump_traceback_later(100, exit=True)
 wanted = [object_code(library.kernel_module(k, host()), host()) for k in KERNELS]
 texts = [text_for(library.kernel_module(k, host()), host()) for k in KERNELS]
 for _ in range(2):
-    with Emission(host(), 2) as emission:
+    with Emission(host(), lambda: 2) as emission:
         begun = [emission.begin(text) for text in texts]
         child = os.fork()
         assert [emission.code(module) for module in begun] == wanted
@@ -111,7 +111,7 @@ from nncompile.cpu.vector import host, text_for
 from tests.cpu.test_objects_emit import KERNELS, library, object_code
 wanted = [object_code(library.kernel_module(k, host()), host()) for k in KERNELS]
 texts = [text_for(library.kernel_module(k, host()), host()) for k in KERNELS]
-with Emission(host(), 4) as emission:
+with Emission(host(), lambda: 4) as emission:
     begun = [emission.begin(text) for _ in range(3) for text in texts]
     compiled = 0
     while not all(module.done for module in begun):

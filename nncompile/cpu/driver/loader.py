@@ -27,7 +27,7 @@ def load(driver: Driver, target: Target, further: Sequence[Further] = ()) -> dic
     tag = objects.source_hash(driver.text)
     symbols = {function.name: f"nnc_{function.name}_{tag}" for function in driver.functions}
     into = objects.linker(target)
-    with objects.compiling, objects.Emission(target, _threads()) as emission:
+    with objects.compiling, objects.Emission(target, _threads) as emission:
         # The kernels come first: other threads emit them while this one waits for numba.
         jobs: list[objects.Job] = [
             (name, partial(objects.begin, name, piece, target, emission))

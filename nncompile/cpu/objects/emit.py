@@ -49,11 +49,13 @@ class Module:
 class Emission:
     """Emits modules for a target. It is a context manager, at whose end its threads have ended.
 
-    threads: the most that work beside the calling one.
+    threads: returns the most that work beside the calling one; it is asked if there is work. None:
+    no other thread works.
     """
 
-    def __init__(self, target: Target, threads: int) -> None:
-        self._target, self._most = target, min(threads, MOST_THREADS)
+    def __init__(self, target: Target, threads: Callable[[], int] | None = None) -> None:
+        self._target, self._useful = target, threads
+        self._most: int | None = None
         self._threads: list[threading.Thread] = []
         self._waiting: list[Module] = []
         self._changed = threading.Condition(_queue)
@@ -83,6 +85,8 @@ class Emission:
         with self._changed:
             self._waiting.append(module)
             self._changed.notify()
+        if self._most is None:
+            self._most = min(self._useful(), MOST_THREADS) if self._useful is not None else 0
         if len(self._threads) < self._most:
             self._start_thread()                     # one for each module, up to the most
         return module

@@ -60,7 +60,7 @@ class _Emitted(Task):
 
 def load_kernels(kernels: Iterable[Kernel], target: Target, into: Linker) -> None:
     """Loads kernels, and what they call, into a linker, unless they are loaded."""
-    with Emission(target, threads=0) as emission:
+    with Emission(target) as emission:
         into.add(*(begin(name, piece, target, emission).result()
                    for name, piece in pieces(kernels, into).items()))
 
@@ -100,6 +100,6 @@ def load_functions(kind: str, compiled: Sequence[Primitive], exported: Sequence[
                    target: Target) -> None:
     """Loads functions of the runtime, unless they are loaded."""
     into = linker(target)
-    with compiling, Emission(target, threads=0) as emission:
+    with compiling, Emission(target) as emission:
         if runtime_function(exported[0]).symbol not in into:
             into.add(begin_runtime(kind, compiled, exported, target, emission).result())
