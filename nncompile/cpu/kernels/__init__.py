@@ -50,8 +50,8 @@ from nncompile.cpu.kernels.transpose import transpose
 from nncompile.cpu.kernels.trees import tree_walk
 
 __all__ = ["INT", "LANE_OPS", "Chain", "GroupEnd", "Kernel", "Part", "arg", "cumsum",
-           "cumsum_columns", "dot", "elementwise", "embedding_bag", "first_equal", "group", "group_dtypes", "iota",
-           "layer_norm", "linear", "matmul", "number", "pack_linear", "packed_size", "put_rows",
-           "reduce", "reduce_columns", "rms_norm", "row_dtypes", "row_group", "scatter_add",
-           "softmax", "softmax_columns", "take", "take_along", "topk", "transpose", "tree_walk",
-           "typed", "uniform", "unpack_linear"]
+           "cumsum_columns", "dot", "elementwise", "embedding_bag", "first_equal", "group",
+           "group_dtypes", "iota", "layer_norm", "linear", "matmul", "number", "pack_linear",
+           "packed_size", "put_rows", "reduce", "reduce_columns", "rms_norm", "row_dtypes",
+           "row_group", "scatter_add", "softmax", "softmax_columns", "take", "take_along", "topk",
+           "transpose", "tree_walk", "typed", "uniform", "unpack_linear"]
