@@ -10,9 +10,19 @@ from nncompile.schedule.batch import batch_size
 from nncompile.schedule.constants import VECTOR_TRAITS, TargetTraits, store_constants
 from nncompile.schedule.direct import write_directly
 from nncompile.schedule.groups import group_elementwise
+from nncompile.schedule.keep import keep_or_compute_again
 from nncompile.schedule.memory import plan_memory
 from nncompile.schedule.product_ends import end_products, part_updates
-from nncompile.schedule.program import Constant, Operand, Place, Program, Step, View, contiguous
+from nncompile.schedule.program import (
+    Choice,
+    Constant,
+    Operand,
+    Place,
+    Program,
+    Step,
+    View,
+    contiguous,
+)
 from nncompile.schedule.row_groups import group_rows
 from nncompile.schedule.states import write_states
 from nncompile.schedule.steps import lower
@@ -31,11 +41,13 @@ def schedule(graph: Graph, traits: TargetTraits = VECTOR_TRAITS) -> Program:
 
     low = lower(graph, views, prepared, traits.vectors)
     lowered = write_directly(low.steps, low.buffers) if traits.vectors else low.steps
+    choices: list[Choice] = []
     if graph.states:
         lowered = write_states(lowered, low.buffers, graph)
         if traits.vectors:
             grouped = group_elementwise(group_rows(part_updates(lowered, low.buffers)))
-            lowered = end_products(grouped)
+            lowered, choices = keep_or_compute_again(grouped)
+            lowered = end_products(lowered)
     planned, buffers = plan_memory(lowered, low.buffers)
     steps, stored, sources = store_constants(planned, constants, traits)
     return Program(
@@ -44,7 +56,8 @@ def schedule(graph: Graph, traits: TargetTraits = VECTOR_TRAITS) -> Program:
                       for i, v in enumerate(graph.returned)),
         preparation=_preparation(graph, prepared, sources), constants=stored,
         requirements=tuple({str(r): (who, r) for who, r in (
-            *(("", r) for r in graph.requirements), *low.requirements)}.values()))
+            *(("", r) for r in graph.requirements), *low.requirements)}.values()),
+        choices=tuple(choices))
 
 
 def _preparation(graph: Graph, prepared: Set[Value], outputs: list[Value]) -> Graph:

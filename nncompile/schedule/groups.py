@@ -24,8 +24,8 @@ from nncompile.schedule.memory import same_layout
 from nncompile.schedule.ops import may_fail
 from nncompile.schedule.program import ElementOp, Group, Operand, Place, Step, View
 
-_MOST_OPS = 48                  # lines of a group, and its operands: more do not fit in registers
-_MOST_OPERANDS = 24
+MOST_OPS = 48                  # lines of a group, and its operands: more do not fit in registers
+MOST_OPERANDS = 24
 _DISTANCE = 24                  # a step is moved over at most so many others
 
 
@@ -154,8 +154,8 @@ def _joins(member: _Member, others: Sequence[_Member]) -> bool:
 
 def _fits(members: Sequence[_Member]) -> bool:
     operands = {(view.place, view.offset) for m in members for view in m.reads}
-    return (sum(1 + len(m.step.then) for m in members) <= _MOST_OPS
-            and len(operands) <= _MOST_OPERANDS
+    return (sum(1 + len(m.step.then) for m in members) <= MOST_OPS
+            and len(operands) <= MOST_OPERANDS
             and len({m.result.dtype for m in members} & {"f64", "i64"}) < 2)
 
 
@@ -196,7 +196,8 @@ def _grouped(members: Sequence[Step], uses: Counter[Place]) -> Step:
     kept = kept or [members[-1]]
     results = [_squeezed(m.result, m) for m in kept]
     outputs = tuple(lines.computed[m.result.place] for m in kept)
-    group = Group(tuple(lines.ops), outputs, tuple(m.node for m in members))
+    group = Group(tuple(lines.ops), outputs, tuple(m.node for m in members),
+                  tuple(m.node for m in kept))
     return Step("group", results[0], tuple(lines.operands), {"group": group}, (), kept[0].node,
                 also=tuple(results[1:]))
 

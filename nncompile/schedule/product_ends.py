@@ -159,13 +159,19 @@ class _Order:
 
 def _fits(product: Step, group: Step) -> bool:
     """Whether a product's kernel can do what the group does with its result."""
-    y, lines = product.result, group.attrs["group"].ops
-    written = {view.place for view in group.results}
+    y, written = product.result, {view.place for view in group.results}
     return (
-        "group" not in product.attrs and y.dtype in FLOATS
-        and len(y.shape) == 2 and not same(y.shape[1], 1) and same(y.shape, group.result.shape)
+        "group" not in product.attrs and y.dtype == group.result.dtype
+        and same(y.shape, group.result.shape) and may_end(group)
         # Other tiles read again what the product multiplies.
-        and not any(view.place in written for view in product.views)
+        and not any(view.place in written for view in product.views))
+
+
+def may_end(group: Step) -> bool:
+    """Returns whether a group is one that products can end with."""
+    y, lines = group.result, group.attrs["group"].ops
+    return (
+        y.dtype in FLOATS and len(y.shape) == 2 and not same(y.shape[1], 1)
         and len(lines) <= _MOST_OPS and all(op_cost(line.op) == 1 for line in lines)
         and all({line.source, line.dtype} <= {y.dtype, "bool"} for line in lines)
         and all(view.dtype == y.dtype for view in (*group.results, *group.reads)))
@@ -192,6 +198,6 @@ def _joined(product: Step, group: Step) -> Step:
     outputs = tuple(len(lines) + i for i in made.outputs)
     lines += [line._replace(operands=tuple(named[o] for o in line.operands)) for line in made.ops]
     nodes = dict.fromkeys((product.node, *made.nodes))       # one that was parted has been both
-    whole = Group(tuple(lines), outputs, tuple(nodes))
+    whole = Group(tuple(lines), outputs, tuple(nodes), made.made)
     return replace(product, result=group.result, also=group.also,
                    then=(("group", tuple(operands)),), attrs={**product.attrs, "group": whole})

@@ -172,11 +172,13 @@ class Group(NamedTuple):
     ops:     the lines, in order.
     outputs: the line that computes each result of the step.
     nodes:   the nodes of the graph that it computes.
+    made:    the node of each result.
     """
 
     ops: tuple[ElementOp, ...]
     outputs: tuple[int, ...]
     nodes: tuple[Node, ...]
+    made: tuple[Node, ...]
 
     def __str__(self) -> str:
         lines = [f"t{i} = {op}" for i, op in enumerate(self.ops)]
@@ -235,6 +237,19 @@ class Step:
         return (*self.views, *[o for o in further if isinstance(o, View)])
 
 
+class Choice(NamedTuple):
+    """Whether the value of a node is kept for its readers, and the cost either way, in bytes.
+
+    operations: those of computing it again, of all readers together; see keep.py.
+    """
+
+    node: Node
+    kept: bool
+    operations: Dim
+    keeping: Dim
+    again: Dim
+
+
 @dataclass(frozen=True)
 class Constant:
     """An array of the model that steps read, and how a target stores it.
@@ -264,6 +279,7 @@ class Program:
     constants:    number k is Place("constant", k).
     requirements: what the sizes of a call have to fulfil, each once, with the op that needs it; ""
                   where the graph itself requires it.
+    choices:      of a training step, which values are kept in memory, and which are computed again.
     """
 
     graph: Graph
@@ -275,6 +291,7 @@ class Program:
     preparation: Graph
     constants: tuple[Constant, ...]
     requirements: tuple[tuple[str, Requirement], ...]
+    choices: tuple[Choice, ...] = ()
 
     @cached_property
     def dims(self) -> tuple[Dim, ...]:

@@ -587,13 +587,12 @@ def _made(group: _RowGroup, uses: Counter[Place]) -> list[Step] | None:
         return None
     outputs = (first, *sorted(needed - {first}))
     results = [by_line[i].result for i in outputs]
-    nodes = tuple(member.step.node for member in group.members)
-    made = Group(tuple(lines.ops), outputs, nodes)
+    makers = {member.step.result.place: member.step.node for member in group.members}
+    made = Group(tuple(lines.ops), outputs, tuple(makers.values()),
+                 tuple(makers[by_line[i].result.view.place] for i in outputs))
     views = [_result_view(rows, seen) for seen in results]
     attrs = {"group": made} | ({"columns": True} if rows.columns else {})
-    maker = next(member.step for member in group.members
-                 if member.step.result.place == views[0].place)
-    return [Step("row_group", views[0], tuple(lines.operands), attrs, (), maker.node,
+    return [Step("row_group", views[0], tuple(lines.operands), attrs, (), made.made[0],
                  also=tuple(views[1:]))]
 
 

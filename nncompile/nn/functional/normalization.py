@@ -114,7 +114,8 @@ def batch_norm(input: Any, running_mean: Any, running_var: Any, weight: Any = No
                               bias, eps)
     _check_values(x.shape)
     axes = (0, *range(2, x.ndim))
-    mean, variance = x.mean(axes), x.var(axes, unbiased=False)
+    mean = x.mean(axes, keepdim=True).reshape(-1)        # the one that the variance has, too
+    variance = x.var(axes, unbiased=False)
     if running_mean is not None and running_var is not None:
         count = x.numel() // x.shape[1]
         _move(running_mean, mean, momentum)
