@@ -61,6 +61,9 @@ def group_rows(steps: Sequence[Step]) -> list[Step]:
         [step for member in place.members for step in member.steps])]
 
 
+_UNKNOWN = "unknown"
+
+
 # -- how a step sees rows --------------------------------------------------------------------------
 
 class _Seen(NamedTuple):
@@ -155,9 +158,7 @@ def _split(shape: Sequence[Dim], inner: Dim) -> int:
 
 
 class _Form(NamedTuple):
-    """What a member is within rows: its line, what it reads, and its result.
-
-    A chain behind the line is not among its operands; see _Member.form.
+    """What a member is within rows: its line, what it reads, its result, and the chain behind it.
     """
 
     op: str
@@ -165,6 +166,13 @@ class _Form(NamedTuple):
     operands: tuple[_Seen | float, ...]
     result: _Seen
     source: str
+    chain: tuple[tuple[str, tuple[_Seen | float, ...]], ...] = ()
+
+    @property
+    def reads(self) -> Iterator[_Seen]:
+        """All views that it reads."""
+        every = (*self.operands, *(o for _, others in self.chain for o in others))
+        return (o for o in every if isinstance(o, _Seen))
 
 
 class _Member:
@@ -178,6 +186,7 @@ class _Member:
         self.read = {view.place for each in steps for view in each.reads} - (
             self.written if len(steps) > 1 else set())
         self.writes_state = any(place.kind == "input" for place in self.written)
+        self._forms: list[tuple[_Rows, _Form | None]] = []
 
     def rows(self) -> _Rows | None:
         """The rows that it works on, if it is one of the steps that a group is made for."""
@@ -189,29 +198,31 @@ class _Member:
             if len(x.shape) != 2:
                 return None
             columns = bool(step.attrs.get("columns"))
-            if columns:
-                return None                      # TODO
             length, count = x.shape if columns else reversed(x.shape)
             return _rows(count, length, columns)
         return None
 
     def form(self, rows: _Rows) -> _Form | None:
         """What it is within these rows; None if it does not fit there."""
-        if self.writes_state or len(self.step.results) > 1 or not self.step.result.is_contiguous:
-            return None
-        maker = _FORMS.get("reduce" if self.step.kind == "reduce" else
-                           "function" if self.step.kind in FUNCTIONS else self.step.kind)
-        return maker(self, rows) if maker else None
-
-    def further(self, rows: _Rows, along: bool) -> list[tuple[str, list[_Seen | float]]] | None:
-        """The chain behind it, with its operands as rows see them."""
-        found = []
-        for op, others in self.step.then:
-            seen = _all_seen(others, self.step.result.shape, rows, not along)
-            if seen is None:
-                return None
-            found.append((op, seen))
+        found = next((form for known, form in self._forms if known is rows), _UNKNOWN)
+        if isinstance(found, str):
+            found = self._form(rows)
+            self._forms.append((rows, found))
         return found
+
+    def _form(self, rows: _Rows) -> _Form | None:
+        step = self.step
+        maker = _FORMS.get("function" if step.kind in FUNCTIONS else step.kind)
+        if (maker is None or self.writes_state or len(step.results) > 1
+                or not step.result.is_contiguous):
+            return None
+        form = maker(self, rows)
+        if form is None or not step.then:
+            return form
+        chain = [(op, _all_seen(others, step.result.shape, rows, not form.along))
+                 for op, others in step.then]
+        known = tuple((op, tuple(seen)) for op, seen in chain if seen is not None)
+        return form._replace(chain=known) if len(known) == len(chain) else None
 
 
 def _rows(count: Dim, length: Dim, columns: bool) -> _Rows | None:
@@ -219,7 +230,7 @@ def _rows(count: Dim, length: Dim, columns: bool) -> _Rows | None:
     most = _MOST_COLUMNS if columns else _LONGEST
     if not isinstance(length, int) or (isinstance(count, int) and count < 2):
         return None
-    short = 1 if columns else _SHORTEST
+    short = 2 if columns else _SHORTEST
     return _Rows(count, length, columns) if short <= length <= most else None
 
 
@@ -319,6 +330,16 @@ _FORMS = {"elementwise": _elementwise, "reduce": _reduction, "function": _functi
           "take_along": _pick, "scatter_add": _one_hot}
 
 
+def _one_of(kinds: list[_Rows], rows: _Rows | None) -> _Rows | None:
+    """The kind of rows that is like these; it is added where there is none."""
+    if rows is None:
+        return None
+    found = next((kind for kind in kinds if kind.like(rows)), None)
+    if found is None:
+        kinds.append(rows)
+    return found or rows
+
+
 _Rank = Callable[["_Joining", "_RowGroup"], Iterator[int]]
 
 
@@ -380,7 +401,8 @@ class _Joining:
             for place in member.read:
                 self._readers[place].append(number)
         self._products = [*accumulate(KINDS[member.step.kind].product for member in members)]
-        self.places = [_RowGroup(i, m, m.rows()) for i, m in enumerate(members)]
+        kinds: list[_Rows] = []                          # each once, so that forms are found again
+        self.places = [_RowGroup(i, m, _one_of(kinds, m.rows())) for i, m in enumerate(members)]
 
     @property
     def groups(self) -> list[_RowGroup]:
@@ -411,13 +433,11 @@ class _Joining:
     def _join(self, group: _RowGroup, other: _RowGroup) -> bool:
         rows = group.rows
         assert rows is not None
-        if other.forms and other.rows is not None and not other.rows.like(rows):
+        if not self._may_be_one(group, other):
             return False
         forms = [member.form(rows) for member in other.members]
-        if any(form is None for form in forms) or not self._may_be_one(group, other):
-            return False
         found = [form for form in forms if form is not None]
-        if not self._fits(group, other, found):
+        if len(found) < len(forms) or not self._fits(group, found):
             return False
         group.take(other, found)
         for number in other.order:
@@ -431,26 +451,23 @@ class _Joining:
         between = self._behind[a] & self._before[b] | self._behind[b] & self._before[a]
         return not between & ~(group.numbers | other.numbers)
 
-    def _fits(self, group: _RowGroup, other: _RowGroup, forms: Sequence[_Form]) -> bool:
-        """Whether a kernel can compute all of them."""
-        members, every = [*group.members, *other.members], [*group.forms, *forms]
+    def _fits(self, group: _RowGroup, forms: Sequence[_Form]) -> bool:
+        """Whether a kernel can compute all that the group does, and these forms."""
+        every = [*group.forms, *forms]
         results = {form.result.view.place: form.result for form in every}
-        rows = group.rows
-        assert rows is not None
-        if len(_row_dtypes(every)) > 1 or any(
-                len(self._writers[place]) > 1 for place in results):
+        if (len(group.dtypes | _row_dtypes(forms)) > 1
+                or any(len(self._writers[form.result.view.place]) > 1 for form in forms)
+                or sum(1 + len(form.chain) for form in every) > _MOST_OPS):
             return False
-        reads: list[_Seen | float] = []
-        for member, form in zip(members, every, strict=True):
-            further = member.further(rows, form.along)
-            if further is None:
-                return False
-            reads += [*form.operands, *(o for _, others in further for o in others)]
-        seen = [o for o in reads if isinstance(o, _Seen)]
-        outside = {(o.view.place, o.view.offset) for o in seen if o.view.place not in results}
-        return (all(o.same_as(results[o.view.place]) for o in seen if o.view.place in results)
-                and sum(1 + len(m.step.then) for m in members) <= _MOST_OPS
-                and len(outside) <= _MOST_OPERANDS)
+        outside = set()
+        for form in every:
+            for seen in form.reads:
+                result = results.get(seen.view.place)
+                if result is None:
+                    outside.add((seen.view.place, seen.view.offset))
+                elif not seen.same_as(result):
+                    return False
+        return len(outside) <= _MOST_OPERANDS
 
     def _note(self, group: _RowGroup) -> None:
         """Notes what is before and behind a group, which has become larger."""
@@ -494,17 +511,17 @@ class _Joining:
         """Members that write what the group reads as rows, or that read what it writes."""
         for form in group.forms:
             yield from self._readers[form.result.view.place]
-            for operand in form.operands:
-                if isinstance(operand, _Seen) and operand.whole:
-                    yield from self._writers[operand.view.place]
+            for seen in form.reads:
+                if seen.whole:
+                    yield from self._writers[seen.view.place]
 
     def beside(self, group: _RowGroup) -> Iterator[int]:
         """Members that read whole rows that the group reads, too, and no product is between."""
         parts = {self._products[number] for number in group.order}
         for form in group.forms:
-            for operand in form.operands:
-                if isinstance(operand, _Seen) and operand.is_matrix:
-                    yield from (number for number in self._readers[operand.view.place]
+            for seen in form.reads:
+                if seen.is_matrix:
+                    yield from (number for number in self._readers[seen.view.place]
                                 if self._products[number] in parts)
 
 
@@ -619,7 +636,7 @@ class _Lines:
             form.op, tuple(self._name(o, d) for o, d in zip(
                 form.operands, _operand_dtypes(form, dtype), strict=True)),
             form.source, dtype, form.along))
-        for op, others in member.further(self._rows, form.along) or ():
+        for op, others in form.chain:
             value = f"t{len(self.ops) - 1}"
             names = [self._name(o, dtype) for o in others]
             self.ops.append(ElementOp(op, (value, *names), dtype, dtype, form.along))

@@ -32,6 +32,24 @@ graph step(%x: f32[B, 9], %i: i64[B, 1], %share: f32[B, 1]) -> f32[B, 1], f32[B,
   return %5, %11
 }
 """
+HEAD = """
+graph step(%x: f32[6, B], %i: i64[B, 1], %share: f32[1, B], %c: i64[6, 1]) -> f32[B, 1], f32[6, B] {
+  &n: f32[]
+  %0: f32[6, B] = log_softmax(%x) {axis = 0}
+  %1: f32[B, 6] = transpose(%0) {axes = [1, 0]}
+  %2: f32[B, 1] = take_along(%1, %i) {axis = 1}
+  %3: f32[B, 1] = neg(%2)
+  %4: i64[1, B] = reshape(%i) {shape = [1, B]}
+  %5: bool[6, B] = eq(%4, %c)
+  %6: f32[6, B] = where(%5, %share, 0.0)
+  %7: f32[6, B] = exp(%0)
+  %8: f32[6, B] = mul(%7, %share)
+  %9: f32[6, B] = sub(%6, %8)
+  %10: f32[] = add(&n, 1.0)
+  &n = %10
+  return %3, %9
+}
+"""
 NORM = """
 graph step(%x: f32[B, 24], %g: f32[B, 24], %w: f32[24]) -> f32[B, 24], f32[24] {
   &n: f32[]
@@ -87,6 +105,11 @@ def ungrouped(monkeypatch):
 
 def test_a_cross_entropy_and_its_gradient_are_one_step():
     assert kinds(LOSS) == ["row_group"]
+
+
+def test_rows_may_lie_side_by_side():
+    """As those of a head of few classes, which is computed with a row for each class."""
+    assert kinds(HEAD) == ["row_group"]
 
 
 def test_the_gradient_of_a_norm_is_one_step_before_the_sum_of_columns():
@@ -149,6 +172,22 @@ def test_a_loss_is_that_of_float64(length, jit, monkeypatch):
 
 
 @pytest.mark.parametrize("jit", ["1", "0"])
+@pytest.mark.parametrize("length", [2, 6, 10, 33, 64])
+def test_a_loss_of_columns_is_that_of_float64(length, jit, monkeypatch):
+    monkeypatch.setenv("NNCOMPILE_JIT", jit)
+    text = HEAD.replace("[6", f"[{length}").replace(", 6]", f", {length}]")
+    assert kinds(text) == ["row_group"]
+    random = np.random.default_rng(length)
+    for rows in (0, 1, 5, 16, 70):
+        x = random.standard_normal((length, rows)).astype("f4")
+        ids, share = random.integers(0, length, (rows, 1)), random.random((1, rows)).astype("f4")
+        arrays = [x, ids, share, np.arange(length)[:, None]]
+        expected = ir.interpret(ir.parse(text), [*arrays, np.zeros((), "f4")], np.float64)
+        for found, wanted in zip(results(text, arrays), expected, strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=2e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("jit", ["1", "0"])
 @pytest.mark.parametrize("length", [4, 24, 129, 513])
 def test_the_gradient_of_a_norm_is_that_of_float64(length, jit, monkeypatch):
     monkeypatch.setenv("NNCOMPILE_JIT", jit)
@@ -167,11 +206,14 @@ def test_the_gradient_of_a_norm_is_that_of_float64(length, jit, monkeypatch):
 def test_an_index_outside_of_its_row_is_refused_before_any_state_is_written(
         wrong, jit, monkeypatch):
     monkeypatch.setenv("NNCOMPILE_JIT", jit)
-    x, ids = np.ones((40, 9), "f4"), np.zeros((40, 1), "i8")
-    ids[17] = wrong
-    state = np.zeros((), "f4")
-    with pytest.raises(InputError, match=f"index {wrong} is outside an axis of 9 elements"):
-        compiled(LOSS)._loaded.call_into(x, ids, np.ones((40, 1), "f4"), state)
+    ids = np.zeros((40, 1), "i8")
+    ids[39] = wrong
+    share, state = np.ones((40, 1), "f4"), np.zeros((), "f4")
+    head = HEAD.replace("[6", "[9").replace(", 6]", ", 9]")
+    for text, arrays in ((LOSS, [np.ones((40, 9), "f4"), ids, share]),
+                         (head, [np.ones((9, 40), "f4"), ids, share.T, np.arange(9)[:, None]])):
+        with pytest.raises(InputError, match=f"index {wrong} is outside an axis of 9 elements"):
+            compiled(text)._loaded.call_into(*arrays, state)
     assert state == 0
 
 
@@ -183,33 +225,58 @@ REDUCTIONS = ["sum", "mean", "max", "min", "prod"]
 
 
 class Program:
-    """Lines of a graph; `rows` and `numbers` are names of values f32[B, N] and f32[B, 1]."""
+    """Lines of a graph; `rows` and `numbers` are names of values f32[B, N] and f32[B, 1].
 
-    def __init__(self, length, dtype):
-        self.length, self.dtype, self.lines = length, dtype, []
+    columns: they are f32[N, B] and f32[1, B] instead.
+    """
+
+    def __init__(self, length, dtype, columns):
+        self.length, self.dtype, self.columns, self.lines = length, dtype, columns, []
         self.rows, self.numbers = ["%x", "%y"], ["%v"]
+
+    @property
+    def axis(self):
+        return 0 if self.columns else 1
+
+    def type(self, along, dtype=None):
+        shape = ["B", str(self.length if along else 1)]
+        return f"{dtype or self.dtype}[{', '.join(shape[::-1] if self.columns else shape)}]"
 
     def add(self, call, along, dtype=None):
         name = f"%{len(self.lines)}"
-        shape = f"{dtype or self.dtype}[B, {self.length if along else 1}]"
-        self.lines.append(f"  {name}: {shape} = {call}")
+        self.lines.append(f"  {name}: {self.type(along, dtype)} = {call}")
         if dtype is None:
             (self.rows if along else self.numbers).append(name)
         return name
 
     def text(self, results):
-        d, n = self.dtype, self.length
-        types = ", ".join(f"{d}[B, {n if r in self.rows else 1}]" for r in results)
+        types = ", ".join(self.type(r in self.rows) for r in results)
+        w = f"{self.dtype}[{self.length}{', 1' * self.columns}]"
         return "\n".join([
-            f"graph step(%x: {d}[B, {n}], %y: {d}[B, {n}], %v: {d}[B, 1], %w: {d}[{n}], "
-            f"%i: i64[B, 1]) -> {types} {{", "  &n: f32[]", *self.lines,
+            f"graph step(%x: {self.type(True)}, %y: {self.type(True)}, %v: {self.type(False)}, "
+            f"%w: {w}, %i: {self.type(False, 'i64')}) -> {types} {{", "  &n: f32[]", *self.lines,
             "  %last: f32[] = add(&n, 1.0)", "  &n = %last", f"  return {', '.join(results)}", "}"])
+
+    def arrays(self, random, rows, special):
+        dtype = {"f32": np.float32, "f64": np.float64}[self.dtype]
+        x, y = (random.standard_normal((rows, self.length)).astype(dtype) for _ in range(2))
+        if special:
+            for bad in (np.nan, np.inf, -np.inf, -0.0, 0.0, 1e30):
+                x[random.random(x.shape) < 0.03] = bad
+        v = random.standard_normal((rows, 1)).astype(dtype)
+        w = random.standard_normal((1, self.length)).astype(dtype)
+        ids = random.integers(0, self.length, (rows, 1))
+        if self.columns:
+            return [np.ascontiguousarray(a.T) for a in (x, y, v, w, ids)]
+        return [x, y, v, w[0], ids]
 
 
 @st.composite
 def programs(draw):
-    length = draw(st.sampled_from([4, 5, 15, 16, 17, 33, 64, 130, 257]))
-    program = Program(length, draw(st.sampled_from(["f32", "f32", "f64"])))
+    columns = draw(st.booleans())
+    length = draw(st.sampled_from([2, 3, 6, 10, 16, 33, 64] if columns else
+                                  [4, 5, 15, 16, 17, 33, 64, 130, 257]))
+    program = Program(length, draw(st.sampled_from(["f32", "f32", "f64"])), columns)
     for line in draw(st.lists(st.sampled_from(LINES), min_size=3, max_size=14)):
         line(program, lambda choices: draw(st.sampled_from(choices)))
     made = [name for name in (*program.rows, *program.numbers) if name[1].isdigit()]
@@ -232,30 +299,31 @@ def number(program, pick):
 
 
 def reduction(program, pick):
-    program.add(f"{pick(REDUCTIONS)}({pick(program.rows)}) {{axes = [1], keepdims = true}}", False)
+    program.add(f"{pick(REDUCTIONS)}({pick(program.rows)}) "
+                f"{{axes = [{program.axis}], keepdims = true}}", False)
 
 
 def truth(program, pick):
     less = program.add(f"lt({pick(program.rows)}, {pick(program.numbers)})", True, "bool")
     program.add(f"where({less}, {pick(program.rows)}, {pick(program.numbers)})", True)
-    found = program.add(f"{pick(['any', 'all'])}({less}) {{axes = [1], keepdims = true}}", False,
-                        "bool")
+    found = program.add(f"{pick(['any', 'all'])}({less}) "
+                        f"{{axes = [{program.axis}], keepdims = true}}", False, "bool")
     program.add(f"where({found}, {pick(program.numbers)}, 0.5)", False)
 
 
 def choice(program, pick):
-    program.add(f"take_along({pick(program.rows)}, %i) {{axis = 1}}", False)
+    program.add(f"take_along({pick(program.rows)}, %i) {{axis = {program.axis}}}", False)
 
 
 def one_hot(program, pick):
     program.add(f"scatter_add(%i, {pick(program.numbers)}) "
-                f"{{axis = 1, size = {program.length}}}", True)
+                f"{{axis = {program.axis}, size = {program.length}}}", True)
 
 
 def function(program, pick):
-    op = pick(["softmax", "log_softmax", "layer_norm", "rms_norm"])
-    attrs = {"softmax": "axis = 1, scale = 0.5", "log_softmax": "axis = 1"}.get(
-        op, "axes = [1], eps = 1e-05")
+    op = pick(["softmax", "log_softmax", *(["layer_norm", "rms_norm"] * (not program.columns))])
+    attrs = {"softmax": f"axis = {program.axis}, scale = 0.5",
+             "log_softmax": f"axis = {program.axis}"}.get(op, "axes = [1], eps = 1e-05")
     program.add(f"{op}({pick(program.rows)}) {{{attrs}}}", True)
 
 
@@ -266,15 +334,7 @@ LINES = [unary, binary, binary, number, reduction, reduction, truth, choice, one
 @given(programs(), st.sampled_from([0, 1, 2, 7, 70]), st.integers(0, 2**32 - 1), st.booleans())
 def test_bits_are_those_of_single_steps(made, rows, seed, special):
     program, text = made
-    random = np.random.default_rng(seed)
-    dtype = {"f32": np.float32, "f64": np.float64}[program.dtype]
-    x, y = (random.standard_normal((rows, program.length)).astype(dtype) for _ in range(2))
-    if special:
-        for bad in (np.nan, np.inf, -np.inf, -0.0, 0.0, 1e30):
-            x[random.random(x.shape) < 0.03] = bad
-    v = random.standard_normal((rows, 1)).astype(dtype)
-    w = random.standard_normal(program.length).astype(dtype)
-    arrays = [x, y, v, w, random.integers(0, program.length, (rows, 1))]
+    arrays = program.arrays(np.random.default_rng(seed), rows, special)
     found = [results(text, arrays, threads) for threads in (1, 2)]
     with pytest.MonkeyPatch.context() as patch:
         ungrouped(patch)

@@ -4,7 +4,7 @@
     dot(then, outer)                                          dot.py
     elementwise(chain, outer)   iota()   number()             elementwise.py
     group(ops, outputs, kinds, outer)                         group.py
-    row_group(ops, outputs, kinds, columns)                   row_group.py
+    row_group(ops, outputs, kinds, columns, length)           row_group.py, row_emitters.py
     transpose(outer)                                          transpose.py
     softmax(scaled)             softmax_columns(scaled, outer)  softmax.py
     layer_norm(weight, bias)    rms_norm(weight)              norms.py

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 
@@ -10,10 +11,13 @@ from ir.types import FLOATS, NDArray
 from nncompile.cpu.kernels.columns import Panel, Vectors, column_signature, column_units
 from nncompile.cpu.kernels.kernel import Kernel, check_dtype, make, name_for
 from nncompile.cpu.kernels.operands import Arguments, OuterAxes, Values, strided
-from nncompile.cpu.kernels.rows import WAYS, Term, fold_row, for_row, row_units
-from nncompile.cpu.vector import Emit, Value
+from nncompile.cpu.kernels.rows import WAYS, Combine, Term, fold_row, for_row, row_units
+from nncompile.cpu.vector import Emit, Int, Value
 from nncompile.cpu.vector.math import exp
 from nncompile.cpu.vector.math import log as logarithm
+
+ColumnTerm: TypeAlias = Callable[[Int], Vectors]                  # element k of each column
+ColumnFold: TypeAlias = Callable[[ColumnTerm, Combine, Value], Vectors]
 
 _PANEL = 4            # vectors of a panel of columns
 
@@ -123,44 +127,63 @@ def _scaling(e: Emit, a: Arguments) -> Callable[[Value], Value]:
 
 
 def _softmax_columns(panel: Panel) -> None:
-    e, b = panel.e, panel.e.b
-    score, tops = _column_scores(panel)
+    softmax_of_columns(panel.e, _column_scores(panel), panel.fold, panel.store, panel.load_result,
+                       lambda body: _each_row(panel, body))
 
-    def exponentials(k: Value) -> Vectors:
-        values = [exp(e, b.fsub(s, top)) for s, top in zip(score(k), tops, strict=True)]
-        panel.store(k, values)
+
+def softmax_of_columns(e: Emit, score: ColumnTerm, fold: ColumnFold,
+                       store: Callable[[Int, Vectors], None], load: ColumnTerm,
+                       each: Callable[[Callable[[Int], None]], None]) -> None:
+    """Emits the softmax of columns, whose elements k are `store`d.
+
+    score, load: elements of the columns, and those that were stored. each: emits for every k.
+    """
+    tops = fold(score, e.maximum, e.const(-math.inf))
+
+    def exponentials(k: Int) -> Vectors:
+        values = [exp(e, e.b.fsub(s, top)) for s, top in zip(score(k), tops, strict=True)]
+        store(k, values)
         return values
 
-    totals = panel.fold(exponentials, b.fadd, e.const(0.0))
-    inverses = [b.fdiv(e.const(1.0), total) for total in totals]
-    with e.loop(0, panel.a["K"]) as loop:
-        panel.store(loop.index, list(map(b.fmul, panel.load_result(loop.index), inverses)))
+    totals = fold(exponentials, e.b.fadd, e.const(0.0))
+    inverses = [e.b.fdiv(e.const(1.0), total) for total in totals]
+    each(lambda k: store(k, list(map(e.b.fmul, load(k), inverses))))
 
 
 def _log_softmax_columns(panel: Panel) -> None:
-    e, b = panel.e, panel.e.b
-    score, tops = _column_scores(panel)
+    score = _column_scores(panel)
+    logarithms_of = log_softmax_of_columns(panel.e, score, panel.fold)
+    _each_row(panel, lambda k: panel.store(k, logarithms_of(score(k))))
 
-    def exponentials(k: Value) -> Vectors:
+
+def log_softmax_of_columns(e: Emit, score: ColumnTerm, fold: ColumnFold
+                           ) -> Callable[[Vectors], Vectors]:
+    """Emits the statistics of columns of scores; returns what makes the results of scores."""
+    b = e.b
+    tops = fold(score, e.maximum, e.const(-math.inf))
+
+    def exponentials(k: Int) -> Vectors:
         return [exp(e, b.fsub(s, top)) for s, top in zip(score(k), tops, strict=True)]
 
-    totals = [logarithm(e, total) for total in panel.fold(exponentials, b.fadd, e.const(0.0))]
-    with e.loop(0, panel.a["K"]) as loop:
-        values = map(b.fsub, score(loop.index), tops)
-        panel.store(loop.index, list(map(b.fsub, values, totals)))
+    totals = [logarithm(e, total) for total in fold(exponentials, b.fadd, e.const(0.0))]
+    return lambda scores: list(map(b.fsub, map(b.fsub, scores, tops), totals))
 
 
-def _column_scores(panel: Panel) -> tuple[Callable[[Value], Vectors], Vectors]:
-    """Returns the scaled elements of a row of the panel, as a term, and the largest of each column.
-    """
+def _each_row(panel: Panel, body: Callable[[Int], None]) -> None:
+    with panel.e.loop(0, panel.a["K"]) as loop:
+        body(loop.index)
+
+
+def _column_scores(panel: Panel) -> ColumnTerm:
+    """Returns the scaled elements of a row of the panel, as a term."""
     e = panel.e
     scale = e.broadcast(panel.a["scale"]) if "scale" in panel.a else None
 
-    def score(k: Value) -> Vectors:
+    def score(k: Int) -> Vectors:
         values = panel.load(k)
         return values if scale is None else [e.b.fmul(value, scale) for value in values]
 
-    return score, panel.fold(score, e.maximum, e.const(-math.inf))
+    return score
 
 
 def softmax_plain(x: NDArray, scale: NDArray | None, log: bool) -> NDArray:
