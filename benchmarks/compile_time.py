@@ -124,14 +124,15 @@ mark("layers, and their initial weights")
 import llvmlite.binding
 import llvmlite.ir
 mark("import of llvmlite")
-from nncompile import compiler
+from nncompile import compiler, plans
 mark("import of the compiler")
 from nncompile.cpu import backend, driver
 mark("import of the CPU target")
 {compiling}mark_behind(compiler, "trace_structured", "tracing")
-mark_behind(compiler, "run_passes", "passes")
-mark_behind(compiler, "schedule", "scheduling")
-mark_behind(backend, "build", "source of the driver")
+mark_behind(plans, "run_passes", "passes")
+mark_behind(plans, "schedule", "scheduling")
+mark_behind(backend, "generate", "source of the driver")
+mark_behind(compiler, "kept_plan", "reading or keeping all that")
 mark_behind(driver.Arena, "pack", "packing the weights")
 fast = nncompile.compile(model, "{kind}", threads=1)
 mark("loading the machine code")

@@ -145,16 +145,41 @@ class Stopwatch(Protocol):
         """Returns the mean seconds of `count` consecutive calls, the host's work included."""
 
 
+class Slot(Protocol):
+    """The place of something that a target keeps for later processes."""
+
+    code: bytes | None
+    """What is there, None where there is nothing."""
+
+    def keep(self, code: bytes) -> bytes:
+        """Puts this there, and returns it."""
+
+
 class Backend(Protocol):
     """A target."""
 
     traits: TargetTraits
     """What `schedule` has to know about the target."""
 
-    def load(self, program: Program, spec: CallSpec, constants: Sequence[NDArray],
-             threads: int | None, fallback: Fallback) -> Loaded:
-        """Generates code for the program and loads it.
+    def slot(self, kind: str, name: str, sources: Sequence[str]) -> Slot | None:
+        """Returns the place of something that a name, in a line or more, and these sources decide.
 
+        sources: modules; of a package all in it. None where nothing is kept.
+        """
+        return None
+
+    def generate(self, program: Program) -> Any:
+        """Returns what the program and the target alone decide of its code, for `load`.
+
+        It can be pickled where the target has slots.
+        """
+        return None
+
+    def load(self, program: Program, code: Any, spec: CallSpec, constants: Sequence[NDArray],
+             threads: int | None, fallback: Fallback) -> Loaded:
+        """Loads the program.
+
+        code:      what `generate` returned for it.
         spec:      CallSpec.of(program).
         constants: what `program.preparation` computes, in order.
         threads:   the most threads of a call; None: the target's default.

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -14,10 +13,8 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 import ir
-from ir.check import Checked, check_same
 from ir.float_mode import StandardFloats
 from ir.printer import name_value
-from ir.rewrite import reasons
 from nncompile import options
 from nncompile.array import Array
 from nncompile.backend import Backend
@@ -28,12 +25,11 @@ from nncompile.estimator import CompiledEstimator
 from nncompile.importers.imported import Imported, ImportedEstimator
 from nncompile.importers.kinds import Importer, importer_of
 from nncompile.inspect.dump import Dump
-from nncompile.inspect.stages import PassRun
 from nncompile.model import CompiledModel
 from nncompile.nn import Module
 from nncompile.passes import DEFAULT_PIPELINE, checked_pipeline
 from nncompile.placeholders import getter
-from nncompile.schedule import schedule
+from nncompile.plans import kept_plan, new_plan
 from nncompile.structure import Nesting
 from nncompile.targets import TARGETS
 from nncompile.trace import trace_structured
@@ -181,15 +177,15 @@ def compile_graph(graph: ir.Graph, nesting: Nesting | None, entries: Mapping[str
     """
     options.check()
     with StandardFloats():
-        dump = Dump(graph.name, passes, target)
-        runs = run_passes(graph, passes, check, dump.stage)
-        backend = backend_of(target)
-        program = schedule(runs[-1].graph, backend.traits)
-        dump.text("program.txt", program)
+        dump, backend = Dump(graph.name, passes, target), backend_of(target)
+        if check or options.DUMP.value():
+            plan = new_plan(graph, passes, backend, check, dump)
+        else:
+            plan = kept_plan(graph, passes, backend)
         compile_again = partial(compile_graph, nesting=nesting, entries=entries, threads=threads,
                                 target=target, check=check, passes=passes, notes=notes,
                                 outputs=outputs)
-        compiled = CompiledModel(runs, program, backend, nesting, entries, threads, compile_again,
+        compiled = CompiledModel(plan, backend, nesting, entries, threads, compile_again,
                                  notes, outputs)
         dump.text("source.py", compiled.source)
         return compiled
@@ -239,41 +235,6 @@ def backend_of(target: str) -> Backend:
     with nullcontext() if TARGETS[target] in sys.modules else importing():
         backend: Backend = import_module(TARGETS[target]).BACKEND
     return backend
-
-
-def run_passes(graph: ir.Graph, passes: Sequence[ir.Pass] = DEFAULT_PIPELINE, check: bool = False,
-               watch: Callable[[PassRun], None] = lambda _: None) -> list[PassRun]:
-    """Returns the graph as traced and after each pass; a pass that runs again is called "cse:2".
-
-    Nothing is generated, so it also works for what cannot be compiled. watch: is called with each
-    graph as soon as it exists.
-    """
-    runs: list[PassRun] = []
-    times: Counter[str] = Counter()
-    checked = Checked()
-
-    def add(name: str, graph: ir.Graph, seconds: float, left: Sequence[ir.Reason] = ()) -> None:
-        times[name] += 1
-        again = f":{times[name]}" if times[name] > 1 else ""
-        runs.append(PassRun(name + again, graph, seconds, tuple(left)))
-        watch(runs[-1])
-
-    def after_pass(pass_: ir.Pass, before: ir.Graph, after: ir.Graph, seconds: float) -> None:
-        add(pass_.name, after, seconds, left)
-        left.clear()
-        if after is before:
-            return
-        try:
-            ir.verify(after, like=before)
-        except ir.VerifyError as error:
-            raise ir.VerifyError(f"{pass_.name} made an illegal graph: {error}") from None
-        if check:
-            check_same(pass_.name, before, after, checked)
-
-    add("traced", graph, 0.0)
-    with reasons() as left:
-        ir.run(passes, graph, after_pass)
-    return runs
 
 
 if not TYPE_CHECKING:                            # for mypy a missing name stays an error

@@ -21,7 +21,6 @@ from nncompile.backend import Backend, CallSpec, Fallback, Machine, StepCode
 from nncompile.conversion import cast, numbers
 from nncompile.entries import Entry, entries_of_graph
 from nncompile.errors import InputError
-from nncompile.inspect.explain import explain
 from nncompile.inspect.stages import PassRun, graph_at
 from nncompile.schedule import Program
 from nncompile.structure import ARRAY, Nesting, output_names
@@ -29,6 +28,7 @@ from nncompile.weights import Weights, without_data
 
 if TYPE_CHECKING:
     from nncompile.inspect.profile import Profile
+    from nncompile.plans import Plan
 
 _LEAST_CALLS, _MOST_CALLS, _LONGEST = 7, 100, 0.05    # of a profile, and their seconds
 _MEASURABLE, _NOTICED = 1e-3, 0.02      # seconds of a call that are compared with its CPU time
@@ -61,16 +61,17 @@ class CompiledModel:
             "_nesting", "_notes", "_output_names", "_program", "_read_sizes", "_runs", "_spec",
             "_weights", "__weakref__"))}
 
-    def __init__(self, runs: Sequence[PassRun], program: Program, backend: Backend,
+    def __init__(self, plan: Plan, backend: Backend,
                  nesting: Nesting | None, entries: Mapping[str, Entry], threads: int | None,
                  compile_again: Callable[..., CompiledModel], notes: Sequence[str] = (),
                  outputs: Sequence[str] = ()) -> None:
-        """Loads the program and lets go of the model's own weights.
+        """Loads the program of a plan, and lets go of the model's own weights.
 
         compile_again: makes the same model of the traced graph, with threads=; it can be pickled.
         notes: what `explain` says of where the model is from. outputs: their names, if not those
         of the nesting.
         """
+        runs, program, code = plan
         self._notes = tuple(notes)
         self._output_names = tuple(outputs or output_names(
             nesting.outputs if nesting else ARRAY, len(program.outputs)))
@@ -79,9 +80,9 @@ class CompiledModel:
         self._nesting = None if nesting is None or nesting.is_flat else nesting
         self._compile_again = compile_again
         constants = outputs_of(program.preparation, [])
-        self._program = program = without_data(program)
         self._spec = CallSpec.of(program)
-        self._loaded = backend.load(program, self._spec, constants, threads,
+        self._program = program = without_data(program)
+        self._loaded = backend.load(program, code, self._spec, constants, threads,
                                     Fallback(self._convert, self._convert_into))
         self._arguments = Arguments(self._spec, self._nesting, self._loaded.options,
                                     self.__repr__)
@@ -224,6 +225,8 @@ class CompiledModel:
 
         It also says, by layer, what the passes left alone although it is nearly what they look for.
         """
+        from nncompile.inspect.explain import explain  # which few programs need
+
         return explain(self._runs, self._program, self.notes)
 
     @property

@@ -45,6 +45,7 @@ ROOMS = (
     ("nncompile.cpu",),
     ("nncompile.cuda",),
     ("nncompile.inspect",),
+    ("nncompile.plans",),                        # what the passes and the schedule make of a graph
     ("nncompile.entries", "nncompile.weights", "nncompile.arguments", "nncompile.model"),
     ("nncompile.training",),                     # a step, and the graph of one
     ("nncompile.estimator",),

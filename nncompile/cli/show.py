@@ -12,7 +12,6 @@ from ir.check import with_data
 from nncompile.cli.command import Command, Given, Option
 from nncompile.cli.inputs import INPUT, MODEL, model_and_inputs, with_weights
 from nncompile.cli.values import positive
-from nncompile.compiler import run_passes
 from nncompile.console import UNLIMITED, write
 from nncompile.errors import InputError
 from nncompile.inspect.lines import Line
@@ -32,6 +31,7 @@ from nncompile.modelfile import is_graph_file
 from nncompile.nn import Module
 from nncompile.passes import DEFAULT_PIPELINE
 from nncompile.passes.parser import parse_passes
+from nncompile.plans import run_passes
 from nncompile.statefile import load_weights
 from nncompile.targets import TARGETS
 

@@ -8,11 +8,20 @@ import numpy as np
 
 from ir.types import NDArray
 from nncompile import options
-from nncompile.backend import Backend, CallSpec, Fallback, Loaded, Machine, StepCode, Stopwatch
-from nncompile.cpu.driver import build, step_codes
+from nncompile.backend import (
+    Backend,
+    CallSpec,
+    Fallback,
+    Loaded,
+    Machine,
+    Slot,
+    StepCode,
+    Stopwatch,
+)
+from nncompile.cpu.driver import Code, generate, step_codes
 from nncompile.cpu.kernels import Kernel, Part
 from nncompile.cpu.machine import L2, L3, MEMORY, cache_of, l2_bytes
-from nncompile.cpu.objects import kernel_module
+from nncompile.cpu.objects import CacheSlot, kernel_module
 from nncompile.cpu.runtime import Executable, PythonExecutable
 from nncompile.cpu.vector import assembly, available, host
 from nncompile.errors import CompileError, InputError
@@ -28,9 +37,18 @@ class CpuBackend(Backend):
 
     traits = VECTOR_TRAITS
 
-    def load(self, program: Program, spec: CallSpec, constants: Sequence[NDArray],
+    def slot(self, kind: str, name: str, sources: Sequence[str]) -> Slot | None:
+        if not options.JIT.value():               # a debugger is to find what makes it at work
+            return None
+        slot = CacheSlot(kind, name, host(), sources)
+        return slot if slot.keeps else None
+
+    def generate(self, program: Program) -> Code:
+        return generate(program, host())
+
+    def load(self, program: Program, code: Code, spec: CallSpec, constants: Sequence[NDArray],
              threads: int | None, fallback: Fallback) -> Loaded:
-        return _CpuProgram(program, spec, constants, threads, fallback)
+        return _CpuProgram(program, code, spec, constants, threads, fallback)
 
     def describe(self) -> str:
         target = host()
@@ -50,10 +68,10 @@ class _CpuProgram(Loaded):
 
     options = ("threads",)
 
-    def __init__(self, program: Program, spec: CallSpec, constants: Sequence[NDArray],
+    def __init__(self, program: Program, code: Code, spec: CallSpec, constants: Sequence[NDArray],
                  threads: int | None, fallback: Fallback) -> None:
-        self.program, self.spec, self.target = program, spec, host()
-        self._driver, self._layout = build(program, self.target)
+        self.program, self.spec, self.target = program, spec, code.arena.target
+        self._driver, self._layout = code.driver, code.arena
         arena = self._layout.pack(constants)
         self._cache = cache_of(arena.nbytes - table_bytes(program))
         kind = Executable if options.JIT.value() else PythonExecutable

@@ -65,7 +65,7 @@ class CudaBackend(Backend):
 
     traits = TargetTraits(vectors=False, weight="transposed", column="transposed")
 
-    def load(self, program: Program, spec: CallSpec, constants: Sequence[NDArray],
+    def load(self, program: Program, code: Any, spec: CallSpec, constants: Sequence[NDArray],
              threads: int | None, fallback: Fallback) -> Loaded:
         return _CudaProgram(program, spec, constants, threads, fallback)
 

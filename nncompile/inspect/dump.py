@@ -18,13 +18,16 @@ import re
 from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ir import Graph, Pass, Value
 from ir.printer import name_values, print_graph
 from nncompile import options
 from nncompile.errors import CompileError
-from nncompile.inspect.provenance import Change, changes, extended_names
 from nncompile.inspect.stages import PassRun
+
+if TYPE_CHECKING:
+    from nncompile.inspect.provenance import Change
 
 _REPRO = '''\
 """Runs a stage of this compilation: python repro.py 00-traced.ir
@@ -88,6 +91,8 @@ class Dump:
         """Writes the graph after a pass, if it differs, and a line of the index."""
         if self._folder is None:
             return
+        from nncompile.inspect.provenance import changes, extended_names  # which few programs need
+
         number = next(self._numbers)
         found = None if self._last is None else changes(self._last, run.graph)
         about = (f"{number:02} {run.name:<18} {len(run.graph.nodes):5} nodes "

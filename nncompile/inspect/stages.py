@@ -12,6 +12,8 @@ from nncompile.errors import InputError
 class PassRun:
     """The graph after a pass, the seconds that the pass took, and why it left nodes alone.
 
+    The seconds are of the process in which the pass ran: see nncompile.plans.
+
     left: reasons about nodes of this graph that are nearly what the pass looks for. A later pass
           may have found them; `nncompile.inspect.reasons.standing` has those that still hold.
     """

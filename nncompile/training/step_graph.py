@@ -26,7 +26,6 @@ from nncompile.array.gradients import no_grad
 from nncompile.array.recording import Recorder
 from nncompile.array.tape import bare
 from nncompile.errors import InputError
-from nncompile.nn.utils.clip_grad import clip_factor, norm_of
 from nncompile.optim.rule import Rule
 from nncompile.trace import Traced
 from nncompile.training.table_rows import TableRows, is_sparse, rows_of
@@ -156,6 +155,8 @@ def _record(recorder: _Updates, found: Sequence[Value], traced: Traced, optimize
             sums.append(recorder.state(each, SUM, value.type))
             gradients[i] = Array(sums[-1]) + gradients[i]
     if applies and clip_norm is not None:
+        from nncompile.nn.utils.clip_grad import clip_factor, norm_of  # which few steps need
+
         recorder.about = "clip_norm"
         factor = clip_factor(norm_of(gradients, 2.0), clip_norm)
         gradients = [g * factor for g in gradients]

@@ -5,7 +5,7 @@ import pytest
 
 import ir
 from nncompile.cpu import layout
-from nncompile.cpu.driver import build
+from nncompile.cpu.driver import generate
 from nncompile.cpu.objects.compile import execute
 from nncompile.cpu.objects.primitives import PRIMITIVES
 from nncompile.cpu.vector.target import of_level
@@ -56,7 +56,7 @@ GRAPHS = {
 
 
 def source(text: str) -> str:
-    return build(schedule(ir.parse(text)), of_level("avx2", "x86-64-v3"))[0].text
+    return generate(schedule(ir.parse(text)), of_level("avx2", "x86-64-v3")).driver.text
 
 
 @pytest.mark.parametrize("name", GRAPHS)

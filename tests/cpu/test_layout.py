@@ -8,7 +8,7 @@ import pytest
 
 import ir
 from nncompile.cpu import layout
-from nncompile.cpu.driver import build
+from nncompile.cpu.driver import generate
 from nncompile.cpu.layout import LINE_WORDS, Record
 from nncompile.cpu.objects.compile import execute
 from nncompile.cpu.objects.primitives import PRIMITIVES
@@ -64,7 +64,7 @@ def test_lines_of_the_pool() -> None:
 def test_who_is_called_as_a_driver_has_its_signature() -> None:
     graph = ir.parse("graph g(%x: f32[B, 4]) -> f32[B, 4] {\n  %0: f32[B, 4] = relu(%x)\n"
                      "  return %0\n}")
-    driver, _ = build(schedule(graph, VECTOR_TRAITS), host())
+    driver = generate(schedule(graph, VECTOR_TRAITS), host()).driver
     scope = execute(driver.text, {**PRIMITIVES, **driver.kernels})
     letters = {function.name: function.letters for function in driver.functions}
     signatures = {name: layout.DRIVER_ARGUMENTS for name in ("row_blocks", "phases")}

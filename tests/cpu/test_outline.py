@@ -8,7 +8,7 @@ import ir
 import nncompile
 from ir.types import symbol
 from nncompile import nn
-from nncompile.cpu.driver import Driver, build
+from nncompile.cpu.driver import Driver, generate
 from nncompile.cpu.driver.outline import fold, runs
 from nncompile.cpu.driver.values import FAULT, WEIGHTS, Formal, Line, Number, Pointer, StepNumber
 from nncompile.cpu.vector.target import of_level
@@ -32,7 +32,7 @@ def residual_blocks(count: int) -> str:
 
 
 def driver(text: str) -> Driver:
-    return build(schedule(ir.parse(text)), of_level("avx2", "x86-64-v3"))[0]
+    return generate(schedule(ir.parse(text)), of_level("avx2", "x86-64-v3")).driver
 
 
 def source(text: str) -> str:

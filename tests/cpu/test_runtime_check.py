@@ -47,7 +47,8 @@ def loaded(path: str) -> tuple[Loaded, CallSpec]:
     program = schedule(ir.parse(GRAPH), BACKEND.traits)
     spec = CallSpec.of(program)
     with options.override(**PATHS[path]):
-        return BACKEND.load(program, spec, [], 1, Fallback(leave, leave)), spec
+        code = BACKEND.generate(program)
+        return BACKEND.load(program, code, spec, [], 1, Fallback(leave, leave)), spec
 
 
 def fits(spec: CallSpec, inputs: Sequence[Any], outs: Sequence[Any]) -> bool:

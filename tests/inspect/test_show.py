@@ -15,7 +15,6 @@ import nncompile
 from nncompile import nn
 from nncompile.cli import main
 from nncompile.cli.listing import Listing
-from nncompile.compiler import run_passes
 from nncompile.console import UNLIMITED, text_of
 from nncompile.inspect.layers import block_of, family
 from nncompile.inspect.lines import Cell, Line
@@ -23,6 +22,7 @@ from nncompile.inspect.provenance import changes, stable_names
 from nncompile.inspect.roles import AT_LOAD, RUN, VIEW, roles
 from nncompile.inspect.sections import Folded, folded
 from nncompile.inspect.view import Selected, graph_lines, overview
+from nncompile.plans import run_passes
 from tests.terminal import in_terminal
 
 MODEL = '''\

@@ -10,7 +10,6 @@ import ir
 import nncompile
 from ir.rewrite import reasons
 from nncompile import nn
-from nncompile.compiler import run_passes
 from nncompile.inspect.reasons import lines_of_reasons, standing
 from nncompile.passes import (
     DEFAULT_PIPELINE,
@@ -31,6 +30,7 @@ from nncompile.passes import (
     UseMax,
     UseRMSNorm,
 )
+from nncompile.plans import run_passes
 from tests.passes.common import graph
 
 ATTENTION = """

@@ -11,9 +11,11 @@ Both make the same calls, so a row's bits do not depend on which one ran.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from ir.graph import Value
 from ir.printer import name_values
+from ir.records import dataclass
 from ir.types import divide, names_in, product, symbol
 from nncompile.backend import StepCode
 from nncompile.cpu.driver.outline import fold
@@ -31,12 +33,42 @@ from nncompile.schedule.names import comment
 _ARGUMENTS = ", ".join(DRIVER_ARGUMENTS)
 
 
-def build(program: Program, target: Target) -> tuple[Driver, Arena]:
-    """The driver of a program, and the layout of the constants that it reads."""
+@dataclass(frozen=True)
+class Code:
+    """The driver of a program, and the layout of the constants that it reads.
+
+    callers: for each kernel the number of a step that calls it. A pickle has these in place of the
+             kernels, which are made again.
+    """
+
+    program: Program
+    driver: Driver
+    arena: Arena
+    callers: Sequence[int]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        driver = self.driver
+        return _made_again, (self.program, driver.header, driver.functions, driver.phases,
+                             self.arena, self.callers)
+
+
+def _made_again(program: Program, header: str, functions: Sequence[Function], phases: int,
+                arena: Arena, callers: Sequence[int]) -> Code:
+    kernels = [call_of(program, program.steps[number], number).kernel for number in callers]
+    return Code(program, Driver(header, functions, _both(kernels), phases), arena, callers)
+
+
+def _both(kernels: Iterable[Kernel]) -> dict[str, Kernel]:
+    """Both entry points of the kernels, by their names."""
+    return {k.name: k for alone in kernels for k in (alone, alone.shared)}
+
+
+def generate(program: Program, target: Target) -> Code:
+    """Returns the code of a program."""
     calls = [call_of(program, step, number) for number, step in enumerate(program.steps)]
     arena = Arena(program.constants, calls, target)
     kernels = {call.kernel.name: call.kernel for call in calls}
-    both = {k.name: k for alone in kernels.values() for k in (alone, alone.shared)}
+    both = _both(kernels.values())
     names = Names(program, arena, both)
     values = name_values(program.graph)
     outlined, lines = fold(_lines_of(program, calls, values))
@@ -45,7 +77,9 @@ def build(program: Program, target: Target) -> tuple[Driver, Arena]:
         functions += _row_blocks(program, names, outlined, lines)
     functions += _phases(program, names, outlined, lines)
     head = _header(program, target, kernels.values(), arena)
-    return Driver(head, functions, both, max(1, len(calls))), arena
+    callers = {call.kernel.name: number for number, call in enumerate(calls)}
+    return Code(program, Driver(head, functions, both, max(1, len(calls))), arena,
+                [callers[name] for name in kernels])
 
 
 def _lines_of(program: Program, calls: Sequence[Call], values: dict[Value, str]) -> list[Line]:
@@ -66,11 +100,10 @@ def _lines_of(program: Program, calls: Sequence[Call], values: dict[Value, str])
 
 
 def step_codes(program: Program, target: Target) -> list[StepCode]:
-    """Returns the kernel of each step and the lines that call it, as `build` writes them."""
+    """Returns the kernel of each step and the lines that call it, as `generate` writes them."""
     calls = [call_of(program, step, number) for number, step in enumerate(program.steps)]
     kernels = {call.kernel.name: call.kernel for call in calls}
-    both = {k.name: k for alone in kernels.values() for k in (alone, alone.shared)}
-    names = Names(program, Arena(program.constants, calls, target), both)
+    names = Names(program, Arena(program.constants, calls, target), _both(kernels.values()))
     rows = {program.batch: "rows"} if program.batch is not None else {}
     printer = Printer(names, names.sizes | rows)
     outlined, lines = fold(_lines_of(program, calls, name_values(program.graph)))

@@ -16,9 +16,10 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import llvmlite
 import numpy as np
@@ -65,19 +66,29 @@ class Info:
 
 class Slot:
     """The place of one object in the cache. `code` is what is there, None where there is nothing.
+
+    sources: modules that decide, besides nncompile.cpu, what is there; of a package all in it.
     """
 
-    def __init__(self, kind: str, name: str, target: Target) -> None:
-        words = "\n".join((kind, name, repr(target), environment()))
+    def __init__(self, kind: str, name: str, target: Target, sources: Sequence[str] = ()) -> None:
+        digests = [_digest_of(module) for module in sources]
+        words = "\n".join((kind, name, repr(target), environment(), *digests))
         self._key = hashlib.sha256(words.encode()).digest()
         self._about = name.strip('"').partition("\n")[0].encode()[:_ABOUT].ljust(_ABOUT)
         self._folder, reason = usable_folder()
+        if "" in digests:
+            self._folder, reason = None, "the sources of nncompile cannot be read"
         self.code: bytes | None = None
         if self._folder is not None:
             self._path = self._folder / f"{kind}-{self._key.hex()[:32]}{_SUFFIX}"
             self.code = _read(self._path, self._key)
         elif options.CACHE_DIR.value() != "off":
             _warn(reason)
+
+    @property
+    def keeps(self) -> bool:
+        """Whether later processes find here what is kept."""
+        return self._folder is not None
 
     def keep(self, code: bytes) -> bytes:
         """Returns the code, which later processes find here."""
@@ -168,6 +179,15 @@ def digest_of_modules(folder: str, archive: str | None = None) -> str:
             digest.update(Path(archive).read_bytes())
             found = True
     return digest.hexdigest() if found else ""
+
+
+@functools.cache
+def _digest_of(module: str) -> str:
+    """A digest of the sources of a loaded module, and of all that is in a package; "" for none."""
+    loaded: Any = sys.modules[module]
+    if not hasattr(loaded, "__path__"):
+        return hashlib.sha256(loaded.__loader__.get_data(loaded.__file__)).hexdigest()
+    return digest_of_modules(loaded.__path__[0], getattr(loaded.__loader__, "archive", None))
 
 
 def _numba_version() -> str:
