@@ -130,9 +130,11 @@ def _name(graph: Graph, passes: Sequence[Pass], traits: TargetTraits) -> str:
     return f"{graph.name}({types}): {len(graph.nodes)} nodes\n{values}\n{nodes}\n{rest}"
 
 
-def _bits(value: Value, array: NDArray) -> str:
-    """The numbers of a constant, which passes look at."""
-    return sha256(array.tobytes()).hexdigest() if value.kind == "constant" else "given"
+def _bits(value: Value, array: NDArray) -> object:
+    """The numbers of a constant, and how they lie: NumPy's matrix product rounds accordingly."""
+    if value.kind != "constant":
+        return "given"                           # no pass looks at it
+    return sha256(array.tobytes()).hexdigest(), array.strides
 
 
 # -- as bytes --------------------------------------------------------------------------------------

@@ -162,10 +162,10 @@ GRAPH = """graph f(%x: f32[B, 4], %y: f32[B, 4]) -> f32[B, 4], f32[B, 4] {
 
 
 def name_of(text: str = GRAPH, constant: float = 1.0, passes: Any = DEFAULT_PIPELINE,
-            traits: TargetTraits = VECTOR_TRAITS) -> str:
+            traits: TargetTraits = VECTOR_TRAITS, step: int = 1) -> str:
     graph = ir.parse(text)
-    graph = replace(graph, data={v: np.full(4, constant, np.float32) for v in graph.params})
-    return plans._name(graph, passes, traits)
+    data = {v: np.full(4 * step, constant, np.float32)[::step] for v in graph.params}
+    return plans._name(replace(graph, data=data), passes, traits)
 
 
 @pytest.mark.parametrize(("part", "other"), [
@@ -184,8 +184,9 @@ def test_every_part_of_a_graph_decides(part: str, other: str) -> None:
 def test_what_else_decides() -> None:
     names = {name_of(), name_of(constant=0.0), name_of(constant=-0.0), name_of(passes=()),
              name_of(passes=[ReduceStrength()]), name_of(passes=[ReduceStrength(bounded=True)]),
-             name_of(traits=TargetTraits(vectors=False)), name_of(GRAPH.replace("@w", "@v"))}
-    assert len(names) == 8
+             name_of(traits=TargetTraits(vectors=False)), name_of(GRAPH.replace("@w", "@v")),
+             name_of(step=2)}
+    assert len(names) == 9
 
 
 def test_other_targets_keep_nothing() -> None:
