@@ -23,7 +23,7 @@ import numpy as np
 from ir import DTYPES, DimExpr, Error, NDArray, Value, same
 from ir.ops import Attrs, with_trait
 from nncompile.array.dispatch import current
-from nncompile.array.tape import Payload
+from nncompile.array.tape import Payload, bare
 
 ViewOp = tuple[str, Mapping[str, Any]]           # the name of an op, and its attributes
 
@@ -32,6 +32,19 @@ _PERHAPS_SHARED = (
     "this array came from reshape, flatten, contiguous or an index in an array, or they made "
     "another from it, and one of the two was changed in place since: whether it was a copy depends "
     "on the memory it had. Use clone() for a copy, view() for a view")
+
+
+def numbers_to_change(array: Any) -> NDArray:
+    """Returns the numbers of an array, to be changed where they are; that counts as a change of it.
+
+    Those that it only reads, as zeros(3) does, become its own first.
+    """
+    numbers: NDArray = bare(array._payload)
+    if not array._in_memory or not numbers.flags.writeable:
+        array._in_memory = True
+        array._payload = numbers = numbers.copy()
+    array._storage.version += 1                  # what a backward reads is another value now
+    return numbers
 
 
 class Storage:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ir import same
 from nncompile.array import Array
 from nncompile.array.backward import grad as gradients_of
 from nncompile.array.gradients import enable_grad, grad_enabled
@@ -40,11 +41,14 @@ def functional_call(module: Module, parameter_and_buffer_dicts: Any, args: Any =
     parameter_and_buffer_dicts: arrays by their paths, in a dict or in several. args: a tuple, or
     the one argument. tie_weights: a parameter that the module has twice is replaced twice.
     strict: all have to be given. The module is what it was afterwards.
-    Raises InputError for a path that the module has not, and with strict for one that is left out.
+    Raises InputError for a path that the module has not, that is in two dicts, or whose parameter
+    gets two arrays, and with strict for one that is left out.
     """
     given: dict[str, Any] = {}
     for each in ([parameter_and_buffer_dicts] if isinstance(parameter_and_buffer_dicts, Mapping)
                  else parameter_and_buffer_dicts):
+        if twice := given.keys() & each.keys():
+            raise InputError(f"{min(twice)!r} is in several of the dicts")
         given |= each
     arguments = () if args is None else args if isinstance(args, tuple) else (args,)
     with _replaced(module, given, tie_weights, strict):
@@ -63,14 +67,17 @@ def _replaced(module: Module, given: Mapping[str, Any], tied: bool, strict: bool
     new = dict(given)
     if tied:
         for path, array in given.items():
-            same = [p for p, other in held.items() if other is held[path] and other is not None]
-            new |= {p: array for p in same if p not in given}
+            alike = [p for p, other in held.items() if other is held[path] and other is not None]
+            if others := [p for p in alike if p in given and given[p] is not array]:
+                raise InputError(f"{path!r} and {others[0]!r} are one parameter, and are to be "
+                                 "replaced by two arrays: give one of them, or tie_weights=False")
+            new |= dict.fromkeys(alike, array)
     if strict and (missing := [path for path in places if path not in new]):
         raise InputError(f"strict=True needs all parameters and buffers: {missing[0]!r} is missing")
     try:
         for path, array in new.items():
             kind, name = places[path]
-            kind[name] = array if isinstance(array, Array) else Array(array)
+            kind[name] = array if array is None or isinstance(array, Array) else Array(array)
         yield
     finally:
         for path in new:
@@ -149,13 +156,17 @@ def jvp(func: _Function, primals: tuple[Any, ...], tangents: tuple[Any, ...], *,
     with enable_grad():
         result = func(*chosen.args)
         outputs, nesting = flatten(result[0] if has_aux else result, _is_array)
-        weights = [y.detach().mul(0).requires_grad_() for y in outputs]
+        weights = [_zeros(y).requires_grad_() for y in outputs]
         back = chosen.gradients(outputs, weights)
         given, _ = flatten(tangents, _is_array)
         if len(given) != len(back):
             raise GradientError(f"{len(back)} arrays and {len(given)} tangents")
+        if wrong := [(x, t) for x, t in zip(chosen.arrays, given, strict=True)
+                     if not same(x.shape, t.shape)]:
+            raise GradientError(f"a tangent of {wrong[0][0].type} is {wrong[0][1].type}: it has to "
+                                "have its shape")
         total: Any = sum(b.mul(t).sum() for b, t in zip(back, given, strict=True))
-        found = [w.mul(0) for w in weights]
+        found = [_zeros(y) for y in outputs]
         if total.requires_grad:
             found = [w.detach() if f is None else f for w, f in zip(weights, gradients_of(
                 [total], weights, create_graph=True, allow_unused=True), strict=True)]
@@ -204,6 +215,10 @@ def _rows(y: Array, chosen: _Chosen) -> list[Array]:
             for column, x in zip(zip(*rows, strict=True), chosen.arrays, strict=True)]
 
 
+def _zeros(x: Array) -> Array:
+    return Array(np.zeros(x.shape, x.dtype.dtype))
+
+
 def _is_array(value: Any) -> bool:
     return isinstance(value, Array)
 
@@ -218,6 +233,8 @@ class _Chosen:
         numbers = [argnums] if isinstance(argnums, int) else [*argnums]
         if not numbers or not all(-len(args) <= n < len(args) for n in numbers):
             raise InputError(f"argnums={argnums} of a call with {len(args)} arguments by position")
+        if len({n % len(args) for n in numbers}) < len(numbers):
+            raise InputError(f"argnums={argnums} has an argument twice")
         self._outer = grad_enabled.get()
         picked = [args[n] for n in numbers]
         given, nesting = flatten(
@@ -241,7 +258,7 @@ class _Chosen:
         if pairs:
             found = gradients_of([y for y, _ in pairs], self.arrays, [v for _, v in pairs],
                                  create_graph=True, allow_unused=True)
-        return [x.detach().mul(0) if g is None else g
+        return [_zeros(x) if g is None else g
                 for x, g in zip(self.arrays, found, strict=True)]
 
     def finished(self, result: Any) -> Any:

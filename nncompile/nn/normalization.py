@@ -15,6 +15,7 @@ import nncompile.nn.init as init
 from ir.types import same
 from nncompile.array import Array
 from nncompile.array.dispatch import current
+from nncompile.array.storage import numbers_to_change
 from nncompile.errors import InputError
 from nncompile.nn.functional.normalization import neighbours
 from nncompile.nn.module import Module
@@ -152,8 +153,7 @@ class _NormBase(_Normalization):
         for array, value in ((self.running_mean, 0), (self.running_var, 1),
                              (self.num_batches_tracked, 0)):
             if array is not None:
-                numbers: Any = array._payload     # in place, even in a trace
-                numbers[...] = value
+                numbers_to_change(array)[...] = value        # in place, even in a trace
 
     def reset_parameters(self) -> None:
         """Resets the running statistics, the weight and the bias."""
@@ -197,7 +197,7 @@ class _BatchNorm(_NormBase):
             return count.float().reciprocal() if self.momentum is None else self.momentum
         current.get().check_training("the number of batches in training mode",
                                      self.num_batches_tracked.type)
-        number = self.num_batches_tracked.numpy()
+        number = numbers_to_change(self.num_batches_tracked)
         number += 1
         return 1 / float(number) if self.momentum is None else self.momentum
 

@@ -21,13 +21,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ir import NDArray
 from ir.float_mode import StandardFloats
 from nncompile.array import Array
 from nncompile.array.elementwise import where
 from nncompile.array.gradients import enable_grad, no_grad
 from nncompile.array.sparse import SparseArray
-from nncompile.array.tape import bare
+from nncompile.array.storage import numbers_to_change
 from nncompile.errors import InputError
 from nncompile.optim.optimizer import Optimizer
 
@@ -112,14 +111,12 @@ class Rule(Optimizer):
         slots = {name: self.initial(name, group, p) if state.get(name) is None else state[name]
                  for name in self.slots(on, p)}
         ids, rows = gradient.rows()
-        whole = {"": _writable(p), **{name: _writable(array) for name, array in slots.items()}}
+        whole = {name: numbers_to_change(array) for name, array in {"": p, **slots}.items()}
         before = {name: Array(numbers[ids]) for name, numbers in whole.items()}
         with StandardFloats():
             new, after = self.update(before.pop(""), Array(rows), before, n, on)
         for name, array in {"": new, **after}.items():
             whole[name][ids] = array.numpy()
-        for array in (p, *slots.values()):
-            array._storage.version += 1          # what a backward reads is another value now
         kept = {**{name: counter(state, name, n[name]) for name in self.counters}, **slots}
         if kept:
             self.state[p].update(kept)
@@ -162,15 +159,6 @@ class Rule(Optimizer):
                      **{name: parts[i] for name, parts in changed.items()}}
             if state:
                 self.state[p].update(state)
-
-
-def _writable(array: Array) -> NDArray:
-    """Returns an array's numbers, which can be written where they are."""
-    numbers: NDArray = bare(array._payload)
-    if not array._in_memory or not numbers.flags.writeable:
-        array._in_memory = True
-        array._payload = numbers = numbers.copy()
-    return numbers
 
 
 class _Row:

@@ -61,6 +61,11 @@ CASES = {
         lambda p: {"y": p["a"] * 2, "z": p["b"].sum()})({"a": a[0], "b": b[0]}),
     "hessian": lambda lib, f, a, b: f.hessian(lambda x: (x**3).sum())(a[0]),
     "nothing depends": lambda lib, f, a, b: f.grad(lambda x, y: y.sum())(a, b),
+    "nothing depends on infinity": lambda lib, f, a, b: f.grad(
+        lambda x, y: y.sum(), argnums=(0, 1))(a / 0, b),
+    "no element depends on infinity": lambda lib, f, a, b: f.jacrev(lambda x: b[0] * 2)(a[0] / 0),
+    "jvp of what depends on nothing": lambda lib, f, a, b: f.jvp(lambda x: b / 0, (a,), (b,)),
+    "jvp at infinity": lambda lib, f, a, b: f.jvp(lambda x: x.exp() * 2, (a / 0,), (b,)),
     "a captured leaf": lambda lib, f, a, b: (
         b.requires_grad_(), f.grad(lambda x: (x**2 * b).sum())(a))[1],
     "an argument that is a leaf": lambda lib, f, a, b: f.grad(
@@ -123,6 +128,52 @@ def test_functional_call() -> None:
             lib.func.functional_call(model, {"other": held}, (x,), strict=True)
         found.append(plain(outputs))
     assert_same(*found)
+
+
+WRONG = {
+    "a tangent of one element": lambda lib, f, a, b: f.jvp(lambda x: x * 2, (a,), (b[:1, :1],)),
+    "a tangent with an axis more": lambda lib, f, a, b: f.jvp(lambda x: x * 2, (a,), (b[None],)),
+    "an argument twice": lambda lib, f, a, b: f.grad(lambda x, y: x.sum(), argnums=(0, 0))(a, b),
+    "a path twice": lambda lib, f, a, b: f.functional_call(
+        lib.nn.Linear(3, 2), ({"bias": a[0]}, {"bias": b[0]}), (a,)),
+    "tied, and two arrays": lambda lib, f, a, b: f.functional_call(
+        tied(lib), {"a.weight": a, "b.weight": b}, (a,)),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_torch_refuses_is_refused(name: str) -> None:
+    for lib in LIBRARIES:
+        with pytest.raises(Exception, match=r"(?i)tangent|size|unique|twice|several|multiple|two arrays"):
+            WRONG[name](lib, lib.func, *map(lib.from_numpy, (A.copy(), B.copy())))
+
+
+def test_functional_call_without_a_bias() -> None:
+    found = [lib.func.functional_call(lib.nn.Linear(2, 2), {
+        "weight": lib.ones(2, 2), "bias": None}, lib.tensor([[1.0, 2.0]])) for lib in LIBRARIES]
+    assert_same(plain(found[0]), plain(found[1]))
+
+
+def test_statistics_are_changed_where_they_are_given() -> None:
+    """Also where they are zeros and ones, whose elements are one number in memory at first."""
+    found = []
+    for lib in LIBRARIES:
+        x = lib.tensor([[1.0, 2.0], [3.0, 5.0]])
+        given = {"running_mean": lib.zeros(2), "running_var": lib.ones(2),
+                 "num_batches_tracked": lib.zeros((), dtype=lib.int64)}
+        norm = lib.nn.BatchNorm1d(2)
+        y = lib.func.functional_call(norm, given, x)
+        mean, variance = lib.zeros(2), lib.ones(2)
+        z = lib.nn.functional.batch_norm(x, mean, variance, training=True)
+        found.append(plain([y, list(given.values()), z, mean, variance, norm.running_mean]))
+        norm.running_var = lib.zeros(2)
+        norm.reset_running_stats()
+        found[-1] += plain([norm.running_var])
+    np.testing.assert_allclose(found[0][0][1], found[1][0][1], 1e-5)
+    for ours, theirs in zip(found[0][1], found[1][1], strict=True):
+        np.testing.assert_allclose(ours[1], theirs[1], 1e-6)
+    for ours, theirs in zip(found[0][2:], found[1][2:], strict=True):
+        np.testing.assert_allclose(ours[1], theirs[1], 1e-5)
 
 
 # -- hooks -----------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from ir import DimExpr, Error, product, same
 from nncompile.array import Array, apply, as_array
 from nncompile.array.dispatch import current
 from nncompile.array.indexing import axis_of
+from nncompile.array.storage import numbers_to_change
 from nncompile.errors import InputError
 from nncompile.nn.calls import from_outside
 
@@ -185,7 +186,7 @@ def _move(running: Any, batch: Array, momentum: float) -> None:
         current.get().keep(old._as_operand(), moved._as_operand())
         return
     current.get().check_training("batch statistics in training mode", batch.type)
-    numbers = as_array("running statistics", running).numpy()
+    numbers = numbers_to_change(running) if isinstance(running, Array) else running
     numbers += momentum * (batch.numpy() - numbers)
 
 
