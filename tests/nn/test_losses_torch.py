@@ -493,3 +493,27 @@ def test_ctc_is_traced() -> None:
         (ours,) = interpret(graph, [logs.numpy(), *others])
         theirs = torch.nn.functional.ctc_loss(logs, *map(torch.tensor, others))
         np.testing.assert_allclose(ours, theirs.numpy(), 1e-5)
+
+
+def test_a_variance_below_its_least_value_has_a_gradient() -> None:
+    """It is that of the least value, so that training leaves it; in a compiled step, too."""
+    found = []
+    for lib in (nncompile, torch):
+        var = lib.tensor([0.0, 1e-7, 0.5, 1e-6, float("nan")], requires_grad=True)
+        lib.nn.functional.gaussian_nll_loss(lib.ones(5), lib.zeros(5), var).backward()
+        found.append(var.grad.numpy())
+    np.testing.assert_allclose(*found, 1e-5)
+
+    class Fixed(nncompile.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.var = nncompile.nn.Parameter(nncompile.tensor([0.0, 0.5]))
+
+        def forward(self, x: Any) -> Any:
+            return nncompile.nn.functional.gaussian_nll_loss(x, x * 0, self.var.expand(3, 2))
+
+    model = Fixed()
+    step = nncompile.compile(model, "f32[3, 2]", optimizer=nncompile.optim.SGD(
+        model.parameters(), lr=1e-12), check=True)
+    step(np.ones((3, 2), np.float32))
+    assert model.var[0].item() > 0.1

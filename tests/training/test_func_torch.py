@@ -144,7 +144,7 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 def test_what_torch_refuses_is_refused(name: str) -> None:
     for lib in LIBRARIES:
-        with pytest.raises(Exception, match=r"(?i)tangent|size|unique|twice|several|multiple|two arrays"):
+        with pytest.raises(Exception, match=r"(?i)tangent|size|unique|twice|several|multiple|two"):
             WRONG[name](lib, lib.func, *map(lib.from_numpy, (A.copy(), B.copy())))
 
 

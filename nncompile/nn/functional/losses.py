@@ -232,6 +232,7 @@ def gaussian_nll_loss(input: Any, target: Any, var: Any, full: bool = False, eps
                       reduction: str = "mean") -> Array:
     """Computes (log(v) + (input - target)^2 / v) / 2, with v = max(var, eps).
 
+    The gradient of var is that of v, as in torch, also where var is below eps.
     var: of the input's shape, or with 1 in place of its last size, or without that; or a number.
     full: with log(2 pi) / 2.
     Raises InputError for another shape of var; for a negative one, too, but in a compiled model.
@@ -246,7 +247,10 @@ def gaussian_nll_loss(input: Any, target: Any, var: Any, full: bool = False, eps
         v = v.unsqueeze(-1)
     elif (v.ndim != x.ndim and v.ndim) or (v.ndim and _extended(v.shape, x.shape) > 1):
         raise InputError(f"var is of incorrect size: {v.type} for {x.type}")
-    v = v.clamp(min=eps)
+    if v.requires_grad or current.get().differentiates:
+        v = (v - v.detach() + eps).where(v < eps, v)
+    else:
+        v = v.clamp(min=eps)
     loss = (v.log() + (x - t).square() / v) * 0.5
     if full:
         loss = loss + 0.5 * math.log(2 * math.pi)
