@@ -31,6 +31,7 @@ class Lowering:
         self.buffers: dict[Place, TensorType] = {}
         self.steps: list[Step] = []
         self.requirements: list[tuple[str, Requirement]] = []
+        self._copies: dict[View, View] = {}
 
     def require(self, node: Node, *dims: Dim) -> None:
         """Makes the program refuse calls in which one of these dims is negative."""
@@ -59,9 +60,11 @@ class Lowering:
         return contiguous(place, type_)
 
     def copied(self, node: Node, view: View) -> View:
-        """Adds a copy in row-major order, and returns it."""
-        copy = self.buffer(TensorType(view.dtype, view.shape))
-        return self.step("elementwise", node, copy, [view], COPY)
+        """Returns a copy in row-major order, which is made for the first that needs it."""
+        if view not in self._copies:
+            copy = self.buffer(TensorType(view.dtype, view.shape))
+            self._copies[view] = self.step("elementwise", node, copy, [view], COPY)
+        return self._copies[view]
 
     def contiguous(self, node: Node, view: View) -> View:
         """Returns the view itself if it is contiguous, or else a copy."""

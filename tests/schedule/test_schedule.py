@@ -1,7 +1,9 @@
 """Fused graph -> Program: which steps, where values live, whether rows are independent."""
+import numpy as np
 import pytest
 
 import ir
+import nncompile
 from ir.types import TensorType, symbol
 from nncompile.schedule import VECTOR_TRAITS, TargetTraits, schedule
 from nncompile.schedule.batch import batch_size
@@ -357,6 +359,25 @@ COPIED = {
                       "[B, 8, 1]}\n%2: f32[B, 8, 1] = reshape(%r) {shape = [B, 8, 1]}\n"
                       "%3: f32[B, 8, 2] = concat(%1, %2) {axis = 2}\nreturn %3", 3),
 }
+
+
+def test_a_copy_serves_all_that_need_it():
+    text = """
+    graph g(%x: f32[40, B], %y: f32[B, 40]) -> f32[B, 40], f32[B] {
+      %0: f32[B, 40] = transpose(%x) {axes = [1, 0]}
+      %1: f32[B, 40] = mul(%0, %y)
+      %2: f32[B, 40] = add(%0, %1)
+      %3: f32[B] = sum(%0) {axes = [1], keepdims = false}
+      return %2, %3
+    }
+    """
+    kinds = [s.attrs["op"] for s in schedule(ir.parse(text)).steps]
+    assert kinds.count("copy") == 1
+    x, y = (np.random.default_rng(i).standard_normal(s, np.float32) for i, s in enumerate(
+        [(40, 7), (7, 40)]))
+    made, total = nncompile.compile(ir.parse(text), passes=())(x, y)
+    np.testing.assert_array_equal(made, x.T + x.T * y)
+    np.testing.assert_allclose(total, x.sum(0), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("body", {**DIRECT, **COPIED})
