@@ -26,7 +26,9 @@ from nncompile.schedule.program import ElementOp, Group, Operand, Place, Step, V
 
 MOST_OPS = 48                  # lines of a group, and its operands: more do not fit in registers
 MOST_OPERANDS = 24
-_DISTANCE = 24                  # a step is moved over at most so many others
+# A step is moved over at most so many others: so far that the derivative of an activation is
+# computed beside it in each layer of a network, and not in its last layers alone.
+_DISTANCE = 128
 
 
 def group_elementwise(steps: Sequence[Step]) -> list[Step]:

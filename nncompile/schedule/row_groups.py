@@ -13,8 +13,10 @@ order, whose tree of a sum depends on the length of the row alone.
 
 Rows are those of a matrix whose last axis is reduced; or they lie side by side, where the axis that
 is reduced is the first one and short. Steps become one if no step outside has to be between them.
+
 A row must have a known length that fits in the nearest caches, and there must be many rows, which
-workers share: so this is done for programs whose steps are shared by all workers, not for those
+workers share. The sum of a single row, as that of a loss, is joined with what is computed of the
+number alone. All this is done for programs whose steps are shared by all workers, not for those
 that take a block of rows through all steps, where rows are in the cache anyway.
 """
 from __future__ import annotations
@@ -96,13 +98,18 @@ class _Rows(NamedTuple):
     """So many rows of so many elements; `columns`: rows are beside each other, not elements."""
 
     number: Dim
-    length: int
+    length: Dim
     columns: bool
 
     def like(self, other: _Rows) -> bool:
         """Whether both are the same rows."""
-        return (same(self.number, other.number) and self.length == other.length
+        return (same(self.number, other.number) and same(self.length, other.length)
                 and self.columns == other.columns)
+
+    @property
+    def is_single(self) -> bool:
+        """Whether it is one row."""
+        return same(self.number, 1)
 
     @property
     def shape(self) -> tuple[Dim, Dim]:
@@ -186,6 +193,7 @@ class _Member:
         self.read = {view.place for each in steps for view in each.reads} - (
             self.written if len(steps) > 1 else set())
         self.writes_state = any(place.kind == "input" for place in self.written)
+        self.may_join = not self.writes_state and _form_kind(step) in _FORMS
         self._forms: list[tuple[_Rows, _Form | None]] = []
 
     def rows(self) -> _Rows | None:
@@ -212,11 +220,9 @@ class _Member:
 
     def _form(self, rows: _Rows) -> _Form | None:
         step = self.step
-        maker = _FORMS.get("function" if step.kind in FUNCTIONS else step.kind)
-        if (maker is None or self.writes_state or len(step.results) > 1
-                or not step.result.is_contiguous):
+        if not self.may_join or len(step.results) > 1 or not step.result.is_contiguous:
             return None
-        form = maker(self, rows)
+        form = _FORMS[_form_kind(step)](self, rows)
         if form is None or not step.then:
             return form
         chain = [(op, _all_seen(others, step.result.shape, rows, not form.along))
@@ -225,8 +231,14 @@ class _Member:
         return form._replace(chain=known) if len(known) == len(chain) else None
 
 
+def _form_kind(step: Step) -> str:
+    return "function" if step.kind in FUNCTIONS else step.kind
+
+
 def _rows(count: Dim, length: Dim, columns: bool) -> _Rows | None:
-    """Rows of which a group can be made: many, and each of a known length."""
+    """Rows of which a group can be made: many, and each of a known length; or a single one."""
+    if same(count, 1) and not columns:
+        return _Rows(count, length, columns)
     most = _MOST_COLUMNS if columns else _LONGEST
     if not isinstance(length, int) or (isinstance(count, int) and count < 2):
         return None
@@ -422,22 +434,23 @@ class _Joining:
                     pass
 
     def _extended(self, group: _RowGroup, rank: _Rank) -> bool:
+        """Joins to a group who can of those that the rank finds; returns whether there were any."""
         if self.places[group.order[0]] is not group:
             return False                                     # it has become part of another one
-        for number in sorted(set(rank(self, group))):
-            other = self.places[number]
-            if other is not group and self._join(group, other):
-                return True
-        return False
+        joined = [self.places[number] is not group and self._join(group, self.places[number])
+                  for number in sorted(set(rank(self, group)))]
+        return any(joined)
 
     def _join(self, group: _RowGroup, other: _RowGroup) -> bool:
         rows = group.rows
         assert rows is not None
-        if not self._may_be_one(group, other):
+        if not (all(member.may_join for member in other.members)
+                and self._may_be_one(group, other)):
             return False
         forms = [member.form(rows) for member in other.members]
         found = [form for form in forms if form is not None]
-        if len(found) < len(forms) or not self._fits(group, found):
+        if len(found) < len(forms) or not self._fits(group, found) or (
+                rows.is_single and any(form.along for form in found)):
             return False
         group.take(other, found)
         for number in other.order:
@@ -477,10 +490,11 @@ class _Joining:
         before, behind = before & ~group.numbers, behind & ~group.numbers
         for number in group.order:
             self._before[number], self._behind[number] = before, behind
+        ahead, after = before | group.numbers, behind | group.numbers
         for number in _bits(behind):
-            self._before[number] |= before | group.numbers
+            self._before[number] |= ahead
         for number in _bits(before):
-            self._behind[number] |= behind | group.numbers
+            self._behind[number] |= after
 
     def in_order(self) -> list[_RowGroup]:
         """All groups and steps in an order that keeps those before that have to be."""
@@ -527,6 +541,8 @@ class _Joining:
 
 def _flowing(joining: _Joining, group: _RowGroup) -> Iterator[int]:
     assert group.rows is not None
+    if group.rows.is_single:
+        return
     for number in joining.connected(group):
         place = joining.places[number]
         step = joining.members[number].step
@@ -540,7 +556,8 @@ def _numbers(joining: _Joining, group: _RowGroup) -> Iterator[int]:
 
 
 def _sharing(joining: _Joining, group: _RowGroup) -> Iterator[int]:
-    return joining.beside(group)
+    assert group.rows is not None
+    return iter(()) if group.rows.is_single else joining.beside(group)
 
 
 def _dependencies(members: Sequence[_Member]) -> list[set[int]]:

@@ -93,7 +93,7 @@ def results(text, arrays, threads=1):
     """What a step returns, and how it has changed its state."""
     state = np.zeros((), np.float32)
     found = compiled(text, threads)._loaded.call_into(*arrays, state)
-    return [np.array(each) for each in (*found, state)]
+    return [np.array(each) for each in (*(found if isinstance(found, tuple) else [found]), state)]
 
 
 def bits(array):
@@ -141,6 +141,28 @@ def test_what_has_to_be_between_stays_outside():
     }
     """
     assert kinds(text) == ["row_group", "reduce", "row_group"]
+
+
+def test_the_sum_of_a_single_row_is_joined_with_numbers_alone():
+    """Several workers share what is computed of its elements."""
+    text = """
+    graph step(%x: f32[B], %y: f32[B]) -> f32[] {
+      &n: f32[]
+      %0: f32[B] = sub(%x, %y)
+      %1: f32[B] = mul(%0, %0)
+      %2: f32[] = sum(%1) {axes = [0], keepdims = false}
+      %3: f32[] = sqrt(%2)
+      %4: f32[] = mul(%3, 0.5)
+      %5: f32[] = add(&n, 1.0)
+      &n = %5
+      return %4
+    }
+    """
+    assert kinds(text) == ["row_group"]
+    steps = nncompile.schedule.schedule(ir.parse(text)).steps
+    assert [len(s.nodes) for s in steps if s.kind == "row_group"] == [3]
+    x, y = np.arange(7, dtype="f4"), np.ones(7, "f4")
+    assert results(text, [x, y])[0] == np.float32(np.sqrt(((x - y) ** 2).sum()) / 2)
 
 
 def test_steps_that_share_an_operand_alone_are_not_moved_over_a_product():
