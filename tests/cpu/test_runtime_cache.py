@@ -491,6 +491,32 @@ def test_only_what_is_exported_is_visible_and_nothing_of_numba_is_needed():
     assert link.symbols(code) == (["nnc_helper"], ["nnc_twice"])
 
 
+@pytest.mark.parametrize("count", [1, 15, 30, 31, 40, 300])
+def test_a_function_may_have_many_arguments(count):
+    """Python passes more than 30 of them by way of a list."""
+    names = [f"a{i}" for i in range(count)]
+    inner, outer = f"nnc_weighted_{count}", f"nnc_passes_{count}"
+    scope = execute(
+        f"def weighted({', '.join(names)}):\n"
+        f"    return {' + '.join(f'{i + 1} * {name}' for i, name in enumerate(names))}\n"
+        f"def passes(x):\n"
+        f"    return called({', '.join(f'x + {i}' for i in range(count))})\n",
+        {"called": symbol("weighted", "i" * count, "i", inner)})
+    into = Linker(host())
+    into.add(compile_functions([Function(inner, scope["weighted"], "i" * count, "i"),
+                                Function(outer, scope["passes"], "i", "i")], host(), [outer]))
+    code = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(into.address(outer))
+    assert code(7) == sum((i + 1) * (7 + i) for i in range(count))
+
+
+def test_tuples_are_refused():
+    def pair(x):
+        return (x, x)
+    for source in (pair, lambda x: (x + 1, 2)[0]):
+        with pytest.raises(CompileError, match="cannot be compiled"):
+            compile_functions([Function("nnc_pair", source, "i", "i")], host(), ["nnc_pair"])
+
+
 def test_kernels_are_shared_by_models():
     mlp()
     assert LINEAR.symbol in linker(host()) and LINEAR.shared.symbol in linker(host())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numba.cpython.numbers
@@ -140,6 +140,29 @@ class _Interpreter(interpreter.Interpreter):
         return super().post_process(without, func_ir)
 
 
+def _without_tuples(statements: Iterable[Any]) -> Iterator[Any]:
+    """Yields the statements of a block without tuples, whose elements calls take as arguments.
+
+    Python makes a list of more than 30 arguments, and a tuple of that, element by element.
+    """
+    made: dict[str, list[Any]] = {}               # the elements of each tuple
+    for statement in statements:
+        value: Any = statement.value if isinstance(statement, ir.Assign) else None
+        match getattr(value, "op", None):
+            case "build_tuple":
+                made[statement.target.name] = list(value.items)
+                continue
+            case "binop" if value.lhs.name in made:
+                made[statement.target.name] = made[value.lhs.name] + made[value.rhs.name]
+                continue
+            case "call" if value.vararg is not None and value.vararg.name in made:
+                value.args, value.vararg = (*value.args, *made[value.vararg.name]), None
+            case None if isinstance(value, ir.Var) and value.name in made:
+                made[statement.target.name] = made[value.name]
+                continue
+        yield statement
+
+
 @register_pass(mutates_CFG=True, analysis_only=False)
 class _Translate(FunctionPass):
     """Byte code -> numba's IR, in which every number is an int64.
@@ -157,6 +180,7 @@ class _Translate(FunctionPass):
         func_ir = _Interpreter(state.func_id).interpret(state.bc)
         func_ir.blocks = transforms.canonicalize_cfg(func_ir.blocks)
         for block in func_ir.blocks.values():
+            block.body = list(_without_tuples(block.body))
             for assign in block.find_insts(ir.Assign):
                 value = assign.value
                 if isinstance(value, (ir.Const, ir.Global)) and type(value.value) is int:
