@@ -48,7 +48,7 @@ def _threads() -> int:
     With as many as there are CPUs none of these is idle while a thread waits to run Python.
     """
     cpus = int(min(len(usable_cpus()), granted_cpus()))
-    return cpus if cpus > 1 else 0
+    return cpus - 1
 
 
 def _functions(driver: Driver, symbols: Mapping[str, str]) -> list[objects.Function]:
