@@ -156,9 +156,9 @@ def mark_each(owner, name, named):
         return result
     setattr(owner, name, outer)
 
-mark_each(functions, "_numba_ir", lambda function: function.python.__name__ + ", by numba")
+mark_each(functions, "_add", lambda module, function: function.python.__name__ + ", by numba")
 mark_each(functions, "_simplify", lambda module, machine: "LLVM's passes over such functions")
-mark_behind(library, "linked", "their machine code")
+mark_behind(library, "simplified", "their machine code")
 mark_each(library, "text_for",
           lambda module, target: module.name.removeprefix("shared_") + ", LLVM IR")
 mark_each(emit.Emitter, "object_code", lambda emitter, text: (

@@ -68,8 +68,8 @@ def test_this_thread_emits_where_no_other_can_be_started(monkeypatch: pytest.Mon
         assert len({emission.code(module) for module in begun}) == 1
 
 
-def test_a_process_with_one_cpu_starts_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    for cpus, granted, threads in ((1, 8.0, 0), (8, 1.5, 0), (2, 2.0, 2), (16, float("inf"), 16)):
+def test_the_calling_thread_has_a_cpu_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cpus, granted, threads in ((1, 8.0, 0), (8, 1.5, 0), (2, 2.0, 1), (16, float("inf"), 15)):
         monkeypatch.setattr(loader, "usable_cpus", lambda cpus=cpus: set(range(cpus)))
         monkeypatch.setattr(loader, "granted_cpus", lambda granted=granted: granted)
         assert loader._threads() == threads

@@ -43,12 +43,11 @@ def load(driver: Driver, target: Target, further: Sequence[Further] = ()) -> dic
 
 
 def _threads() -> int:
-    """Returns how many threads emit kernels beside the calling one.
+    """Returns how many threads emit kernels beside the calling one, which needs a CPU for itself.
 
-    With as many as there are CPUs none of these is idle while a thread waits to run Python.
+    Its Python takes longest, and nobody can help with that.
     """
-    cpus = int(min(len(usable_cpus()), granted_cpus()))
-    return cpus - 1
+    return int(min(len(usable_cpus()), granted_cpus())) - 1
 
 
 def _functions(driver: Driver, symbols: Mapping[str, str]) -> list[objects.Function]:

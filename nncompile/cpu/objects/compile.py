@@ -16,13 +16,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import llvmlite.binding as llvm
+from llvmlite import ir as ll
 
 from ir.records import dataclass, replace
 from nncompile.collection import paused_collection
 from nncompile.cpu.objects.emit import Emitter
 from nncompile.cpu.objects.link import check_executable_memory
-from nncompile.cpu.objects.primitives import PRIMITIVES, Primitive, symbol
-from nncompile.cpu.vector import Target
+from nncompile.cpu.objects.primitives import POINTER, PRIMITIVES, Primitive, declared, symbol
+from nncompile.cpu.vector import Target, retyped, take_apart, text_for
 from nncompile.errors import CompileError
 
 
@@ -85,56 +86,60 @@ def compile_functions(functions: Sequence[Function], target: Target,
     may be primitives, numbers, and functions whose body is Python that numba knows.
     Raises CompileError, with numba's reason and the line, where a function uses anything else.
     """
-    return linked(lowered(functions), target, exported, Emitter(target))
+    return simplified(lowered(functions, target, exported), Emitter(target))
 
 
 @paused_collection()
-def lowered(functions: Sequence[Function]) -> list[str]:
-    """Returns LLVM IR of each function: the part of `compile_functions` that is numba's."""
-    return [_with_entry_point(function) for function in functions]
+def lowered(functions: Sequence[Function], target: Target, exported: Collection[str]) -> str:
+    """Returns LLVM IR of the functions: the part of `compile_functions` that is numba's."""
+    check_executable_memory()                      # else importing numba raises PermissionError
+    from nncompile.cpu.objects.numba_target import new_module
+
+    module = new_module()
+    for function in functions:
+        _add(module, function)
+    _inline_all_but(exported, module)
+    text = text_for(module, target)
+    take_apart(module)
+    return text
 
 
-def linked(modules: Sequence[str], target: Target, exported: Collection[str], emitter: Emitter
-           ) -> bytes:
+def simplified(text: str, emitter: Emitter) -> bytes:
     """Returns object code of what `lowered` returned: the part that is LLVM's."""
-    context = llvm.create_context()
-    whole = llvm.parse_assembly("", context)
-    for module in modules:
-        whole.link_in(llvm.parse_assembly(module, context))
-    whole.triple = target.triple
-    _inline_all_but(exported, whole)
-    _simplify(whole, emitter.machine)
-    return emitter.emitted(whole._ptr)
+    module = llvm.parse_assembly(text, llvm.create_context())
+    _simplify(module, emitter.machine)
+    return emitter.emitted(module._ptr)
 
 
-def _with_entry_point(function: Function) -> str:
-    """Returns LLVM IR of the function as numba calls it, and of the C function that calls it.
+def _add(module: Any, function: Function) -> None:
+    """Adds the function as numba calls it, and the C function that calls it.
 
     numba's convention is status f(result*, error*, arguments...). The status is ignored, since
     nothing in these functions raises.
     """
-    ir_text, inner = _numba_ir(function)
-    letters = {"p": "ptr", "i": "i64"}
-    arguments = ", ".join(f"{letters[a]} %a{i}" for i, a in enumerate(function.arguments))
-    kind = letters.get(function.result, "ptr")
-    give_back = f"%value = load {kind}, ptr %result\n  ret {kind} %value"
-    return f"""{ir_text}
-define {"void" if function.result == "n" else kind} @{function.symbol}({arguments}) nounwind {{
-  %result = alloca {kind}
-  %error = alloca ptr
-  %status = call i32 @{inner}({", ".join(filter(None, ["ptr %result, ptr %error", arguments]))})
-  {"ret void" if function.result == "n" else give_back}
-}}
-"""
+    inner = _by_numba(module, function)
+    outer = declared(module, function.symbol, function.arguments, function.result)
+    outer.attributes.add("nounwind")
+    builder = ll.IRBuilder(outer.append_basic_block("entry"))
+    kind = POINTER if function.result == "n" else outer.function_type.return_type
+    result, error = (retyped(builder.alloca(kind), POINTER) for kind in (kind, POINTER))
+    builder.call(inner, [retyped(value, wanted.type) for value, wanted in zip(
+        (result, error, *outer.args), inner.args, strict=True)])
+    if function.result == "n":
+        builder.ret_void()
+    else:
+        builder.ret(builder.load(result, typ=kind))
 
 
 def _inline_all_but(exported: Collection[str], module: Any) -> None:
     """Makes all other symbols internal, and lets LLVM inline their functions."""
-    for value in (*module.functions, *module.global_variables):
-        if not value.is_declaration and value.name not in exported:
-            value.linkage = llvm.Linkage.internal
-            if value.is_function:
-                value.add_function_attribute("alwaysinline")
+    for value in module.globals.values():
+        is_function = isinstance(value, ll.Function)
+        is_defined = bool(value.blocks if is_function else value.initializer)
+        if is_defined and value.name not in exported:
+            value.linkage = "internal"
+            if is_function:
+                value.attributes.add("alwaysinline")
 
 
 def _simplify(module: Any, machine: Any) -> None:
@@ -159,15 +164,15 @@ def _simplify(module: Any, machine: Any) -> None:
     passes.run(module, llvm.create_pass_builder(machine, options))
 
 
-def _numba_ir(function: Function) -> tuple[str, str]:
-    """Returns the LLVM IR that numba makes of a function, and the function's name in it."""
-    check_executable_memory()                      # else importing numba raises PermissionError
+def _by_numba(module: Any, function: Function) -> Any:
+    """Has numba add a function to the module, and returns it."""
     from numba.core import errors
 
-    from nncompile.cpu.objects.numba_target import llvm_of
+    from nncompile.cpu.objects.numba_target import add_function
 
     try:
-        return llvm_of(_in_numba(function.python), function.arguments, function.result)
+        return add_function(module, _in_numba(function.python), function.arguments,
+                            function.result)
     except (errors.NumbaError, TypeError) as error:      # TypeError: an argument is missing
         code = function.python.__code__
         raise CompileError(f"{code.co_name} cannot be compiled ({code.co_filename}, line "

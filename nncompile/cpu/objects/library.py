@@ -9,12 +9,12 @@ from llvmlite import ir as ll
 from nncompile import forks
 from nncompile.cpu.kernels import INT, Kernel, Part
 from nncompile.cpu.objects.cache import Slot
-from nncompile.cpu.objects.compile import Function, linked, lowered, runtime_function
+from nncompile.cpu.objects.compile import Function, lowered, runtime_function, simplified
 from nncompile.cpu.objects.emit import Emission, Module
 from nncompile.cpu.objects.link import Linker, linker
 from nncompile.cpu.objects.primitives import Primitive, symbol
 from nncompile.cpu.objects.progress import Known, Task
-from nncompile.cpu.vector import Target, text_for
+from nncompile.cpu.vector import Target, take_apart, text_for
 
 compiling = forks.lock()                       # held while code is compiled or loaded
 
@@ -41,7 +41,10 @@ def begin(name: str, piece: Kernel | Part, target: Target, emission: Emission) -
     slot = Slot("kernel", name, target)
     if slot.code is not None:
         return Known(slot.code)
-    return _Emitted(slot, emission, emission.begin(text_for(kernel_module(piece, target), target)))
+    module = kernel_module(piece, target)
+    text = text_for(module, target)
+    take_apart(module)
+    return _Emitted(slot, emission, emission.begin(text))
 
 
 class _Emitted(Task):
@@ -81,9 +84,9 @@ def begin_functions(kind: str, name: str, functions: Callable[[], Sequence[Funct
     slot = Slot(kind, name, target)
     if slot.code is not None:
         return Known(slot.code)
-    modules = lowered(functions())
+    text = lowered(functions(), target, exported)
     return _Emitted(slot, emission, emission.begin_making(
-        sum(map(len, modules)), lambda emitter: linked(modules, target, exported, emitter)))
+        len(text), lambda emitter: simplified(text, emitter)))
 
 
 def begin_runtime(kind: str, compiled: Sequence[Primitive], exported: Sequence[Primitive],

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numba.cpython.numbers
 import numba.cpython.rangeobj  # noqa: F401  how `range` and numbers are lowered
@@ -101,12 +101,15 @@ class _TypingContext(context.BaseContext):
 
 
 class _Library(codegen.JITCodeLibrary):
-    """Keeps a function's LLVM IR as text; what numba would do with it is not wanted."""
+    """Has numba write all functions into one module, which is all that is wanted of it."""
 
-    text = ""
+    module: ClassVar[Any] = None
+
+    def create_ir_module(self, name: str) -> Any:
+        return self.module
 
     def add_ir_module(self, module: Any) -> None:
-        self.text = str(module)
+        pass
 
 
 class _Codegen(codegen.JITCPUCodegen):
@@ -208,14 +211,20 @@ _TYPING = _TypingContext()
 _TARGET = _TargetContext(_TYPING)
 
 
-def llvm_of(python: Callable[..., Any], arguments: str, result: str) -> tuple[str, str]:
-    """Returns LLVM IR of a function whose primitives `declare_primitive` made, and its name in it.
+def new_module() -> Any:
+    """Returns an empty module for functions."""
+    return _TARGET.codegen()._create_empty_module("functions")
+
+
+def add_function(module: Any, python: Callable[..., Any], arguments: str, result: str) -> Any:
+    """Adds a function whose primitives `declare_primitive` made, in numba's convention; returns it.
 
     Raises numba's errors where it does not understand the function.
     """
     flags = compiler.Flags()
     flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
     flags.error_model = "numpy"                          # x // 0 is 0, nothing raises
+    _Library.module = module
     done = compiler.compile_extra(_TYPING, _TARGET, python, tuple(_KINDS[a] for a in arguments),
                                   _KINDS[result], flags, {}, pipeline_class=_Pipeline)
-    return done.library.text, done.fndesc.mangled_name
+    return module.globals[done.fndesc.mangled_name]

@@ -21,9 +21,10 @@ from nncompile.cpu.vector.target import (
     machine,
     new_machine,
     object_code,
+    take_apart,
     text_for,
 )
 
 __all__ = ["F64", "I1", "I32", "I64", "PTR", "Emit", "Int", "Target", "Value", "assembly",
            "available", "declared", "define", "host", "lanes", "machine", "new_machine",
-           "object_code", "retyped", "text_for"]
+           "object_code", "retyped", "take_apart", "text_for"]

@@ -175,6 +175,23 @@ def text_for(module: Any, target: Target) -> str:
     return str(module)
 
 
+def take_apart(module: Any) -> None:
+    """Empties an llvmlite module that is no longer needed.
+
+    Its objects refer to each other in circles. Python's garbage collector would find them, in a
+    quarter of the time that it took to make them.
+    """
+    for function in module.functions:
+        for block in function.blocks:
+            for instruction in block.instructions:
+                if instruction.opname == "phi":
+                    instruction.incomings = []
+            block.instructions.clear()
+            block.terminator = None
+        function.blocks.clear()
+    module.globals.clear()
+
+
 def assembly(module: Any, target: Target) -> str:
     """Returns the code of an llvmlite module as assembly text."""
     return str(machine(target).emit_assembly(_parsed(module, target)))
