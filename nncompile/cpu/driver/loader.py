@@ -28,7 +28,7 @@ def load(driver: Driver, target: Target, further: Sequence[Further] = ()) -> dic
     symbols = {function.name: f"nnc_{function.name}_{tag}" for function in driver.functions}
     into = objects.linker(target)
     with objects.compiling, objects.Emission(target, _threads) as emission:
-        # The kernels come first: other threads emit them while this one waits for numba.
+        # The kernels come first: other threads emit them while numba compiles on this one.
         jobs: list[objects.Job] = [
             (name, partial(objects.begin, name, piece, target, emission))
             for name, piece in objects.pieces(driver.kernels.values(), into).items()]
