@@ -1,6 +1,9 @@
 """Targets: what a machine offers, and what NNCOMPILE_TARGET asks for."""
 from __future__ import annotations
 
+import gc
+import weakref
+
 import llvmlite.binding as llvm
 import pytest
 from llvmlite import ir as ll
@@ -67,3 +70,18 @@ def test_code_for_another_architecture(kernel):
     assert "x86" not in str(module)
     text = target.assembly(module, neon)
     assert f"{part.symbol}:" in text and "yield" in text
+
+
+def test_nothing_large_of_a_module_waits_for_the_garbage_collector():
+    module = ll.Module("linear")
+    linear((("gelu", ""),)).emit(module, target.host())
+    gc.collect()
+    gc.disable()
+    try:
+        emitted = [weakref.ref(instruction) for function in module.functions
+                   for block in function.blocks for instruction in block.instructions]
+        assert target.text_for(module, target.host()) and len(emitted) > 1000
+        target.take_apart(module)
+        assert not any(instruction() for instruction in emitted)
+    finally:
+        gc.enable()
