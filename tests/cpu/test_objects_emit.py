@@ -126,3 +126,23 @@ def test_numba_compiles_meanwhile() -> None:
     done = subprocess.run([sys.executable, "-c", BESIDE], cwd=ROOT, timeout=240,
                           capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+
+
+SETTLED = """
+import sys
+import llvmlite.binding as llvm
+from nncompile.cpu.objects.emit import Emission
+from nncompile.cpu.vector import host
+llvm.targets.has_svml = lambda: sys.argv[1] == "svml"
+with Emission(host(), lambda: 1) as emission:
+    emission.code(emission.begin(""))
+print("numba" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("svml", [True, False])
+def test_numba_does_not_change_an_option_of_llvm_meanwhile(svml: bool) -> None:
+    """It does when it is imported, where its LLVM knows SVML."""
+    done = subprocess.run([sys.executable, "-c", SETTLED, "svml" if svml else "none"], cwd=ROOT,
+                          timeout=120, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"{svml}\n"), done.stderr
