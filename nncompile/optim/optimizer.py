@@ -101,6 +101,7 @@ class Optimizer:
     _optimizer_load_state_dict_pre_hooks: _Hooks
     _optimizer_load_state_dict_post_hooks: _Hooks
     _stepping = _opt_called = False
+    _stepped_by: Any = None                      # the compiled step that knows `state` as it is
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -113,7 +114,7 @@ class Optimizer:
         if isinstance(params, Array):
             raise TypeError("params argument given to the optimizer should be an iterable of "
                             "Tensors or dicts, but got one Tensor: pass [p]")
-        self.state: defaultdict[Any, Any] = defaultdict(dict)
+        self.state = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
         groups = list(params)
         if not groups:
@@ -233,11 +234,26 @@ class Optimizer:
         for hook in self._optimizer_load_state_dict_post_hooks.values():
             hook(self)
 
+    @property
+    def state(self) -> defaultdict[Any, Any]:
+        """What has become of each parameter: a dict of arrays by names, for each that was changed.
+
+        A compiled step looks at it again once it was read, because it can be changed then.
+        """
+        self._stepped_by = None
+        state: defaultdict[Any, Any] = vars(self)["state"]
+        return state
+
+    @state.setter
+    def state(self, state: defaultdict[Any, Any]) -> None:
+        self._stepped_by, vars(self)["state"] = None, state
+
     def __getstate__(self) -> dict[str, Any]:
         return {"defaults": self.defaults, "state": self.state, "param_groups": self.param_groups}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
+        self._stepped_by = None
         for name, hooks in _no_hooks().items():
             vars(self).setdefault(name, hooks)
         for group in self.param_groups:          # those of an older version lack some options

@@ -66,7 +66,7 @@ def _check(model: Any, optimizer: Any, loss: Any, clip_norm: float | None, accum
         raise InputError(f"{type(optimizer).__name__} cannot be compiled into a step: {do}")
     hooks = (*optimizer._optimizer_step_pre_hooks.values(),
              *optimizer._optimizer_step_post_hooks.values())
-    if any(not isinstance(getattr(hook, "__self__", None), TrainStep) for hook in hooks):
+    if hooks:
         raise InputError(f"{type(optimizer).__name__} has hooks of its step, which a compiled step "
                          "does not call: remove them, or call optimizer.step()")
     if loss is not None and not callable(loss):

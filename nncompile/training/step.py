@@ -59,8 +59,6 @@ class TrainStep:
         self._switches = [optimizer.switches(group) for group in optimizer.param_groups]
         self._parameters = [each.array for each in trained]
         self._compiled_for = _Situation(*self._situation())
-        optimizer.register_step_post_hook(self._forget)
-        optimizer.register_load_state_dict_post_hook(self._forget)
         self._fixed = _Fixed(steps, model)
 
     # -- calls -------------------------------------------------------------------------------------
@@ -76,7 +74,7 @@ class TrainStep:
         if named or len(inputs) != len(self._names):
             inputs = self._all_inputs(inputs, named)
         with self._lock:
-            if not self._storages or self._storages != [
+            if self.optimizer._stepped_by is not self or self._storages != [
                     array._storage for array in self._written]:
                 self._attach()
             self._fixed.update()
@@ -118,6 +116,7 @@ class TrainStep:
             self.optimizer._opt_called = True            # a schedule of rates asks for it
             for group in self._groups:
                 group.count()
+            self.optimizer._stepped_by = self
 
     def _all_inputs(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> tuple[Any, ...]:
         """The inputs by position. Raises InputError where some are missing or too many."""
@@ -133,10 +132,6 @@ class TrainStep:
 
     # -- the parameters and the optimizer's state --------------------------------------------------
 
-    def _forget(self, *_: Any) -> None:
-        """Is told that the optimizer has other states than before."""
-        self._storages = []
-
     def _attach(self) -> None:
         """Takes the arrays of the parameters and of the optimizer's state, which steps write."""
         for array in self._written:
@@ -144,6 +139,7 @@ class TrainStep:
         for group in self._groups:
             group.attach()
         self._storages = [array._storage for array in self._written]
+        self.optimizer._stepped_by = self        # until somebody reads or changes its state
         for run in self._runs:
             run.states = [self._state(number, name) for number, name in run.graph.states]
             run.scalars = [self._draws.seed] * run.graph.draws + [self._number(group, name, dtype)
