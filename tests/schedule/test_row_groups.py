@@ -363,6 +363,7 @@ def test_bits_are_those_of_single_steps(made, rows, seed, special):
     found = [results(text, arrays, threads) for threads in (1, 2)]
     with pytest.MonkeyPatch.context() as patch:
         ungrouped(patch)
+        assert "row_group" not in kinds(text)
         expected = results(text, arrays)
     for each in found:
         assert [bits(a) for a in each] == [bits(a) for a in expected]
