@@ -49,8 +49,8 @@ def is_sparse(table: Value, traced: Traced) -> bool:
 
     Its gradient has the rows alone that are met, then.
     """
-    uses = sum(operand == table for node in traced.graph.nodes for operand in node.inputs)
-    return 0 < uses == sum(each.table == table for each in traced.sparse)
+    lookups = sum(each.table is table for each in traced.sparse)
+    return 0 < lookups == traced.graph.uses[table]
 
 
 def rows_of(gradient: Value, nodes: Sequence[Node], lookups: Iterable[SparseLookup]
