@@ -88,6 +88,8 @@ def test_an_equal_graph_with_other_weights_has_the_same_plan(made: Made) -> None
     np.testing.assert_array_equal(first(X), again(X))
     third = nncompile.compile(block(2), "f32[B, 8]")
     np.testing.assert_allclose(third(X), block(2)(X), atol=1e-6)
+    again = nncompile.compile(third.ir("traced"))          # whose data are read from `third`
+    np.testing.assert_array_equal(again(X), third(X))
     assert made.count == 1
 
 
