@@ -27,9 +27,8 @@ from nncompile.importers.kinds import Importer, importer_of
 from nncompile.inspect.dump import Dump
 from nncompile.model import CompiledModel
 from nncompile.nn import Module
-from nncompile.passes import DEFAULT_PIPELINE, checked_pipeline
 from nncompile.placeholders import getter
-from nncompile.plans import kept_plan, new_plan
+from nncompile.plans import DEFAULT, TRAINING, kept_plan, new_plan
 from nncompile.structure import Nesting
 from nncompile.targets import TARGETS
 from nncompile.trace import trace_structured
@@ -50,7 +49,7 @@ def compile(model: Any, /, *inputs: Any, **options: Any) -> Any: ...
 @paused_collection()
 def compile(model: Any, /, *inputs: Any,
             threads: int | None = None, target: str | None = None, check: bool = False,
-            precision: str | None = None, passes: Sequence[ir.Pass] = DEFAULT_PIPELINE,
+            precision: str | None = None, passes: Sequence[ir.Pass] = DEFAULT,
             loss: Callable[..., Any] | None = None, optimizer: Any = None,
             clip_norm: float | None = None, accumulate: int = 1,
             keywords: Mapping[str, Any] | None = None, **named: Any) -> Any:
@@ -97,7 +96,7 @@ def compile(model: Any, /, *inputs: Any,
     if precision is not None:
         raise CompileError(f"precision={precision!r} cannot be had of the {name} target: it "
                            "computes in the arrays' own type\n  do: leave precision out")
-    pipeline = checked_pipeline(passes)
+    pipeline = _checked(passes)
     if loss is not None or optimizer is not None:
         return _compile_step(model, inputs, loss, optimizer, clip_norm, accumulate, named,
                              (threads, name, check, pipeline))
@@ -133,7 +132,6 @@ def _compile_step(model: Any, inputs: tuple[Any, ...], loss: Callable[..., Any] 
                   named: Mapping[str, Any],
                   how: tuple[int | None, str, bool, Sequence[ir.Pass]]) -> TrainStep:
     """Returns a training step. how: threads, target, check and passes."""
-    from nncompile.passes.training import TRAINING_PIPELINE
     from nncompile.training.compiler import compile_step  # which needs the optimizers
     threads, target, check, passes = how
     if target != "cpu":
@@ -143,7 +141,7 @@ def _compile_step(model: Any, inputs: tuple[Any, ...], loss: Callable[..., Any] 
         raise InputError(f"the inputs of a step go by position, and {min(named)} was given by name")
     compile_this = partial(compile_graph, nesting=None, entries={}, threads=threads, target=target,
                            check=check,
-                           passes=TRAINING_PIPELINE if passes is DEFAULT_PIPELINE else passes)
+                           passes=TRAINING if passes is DEFAULT else passes)
     return compile_step(model, inputs, loss, optimizer, clip_norm, accumulate, compile_this)
 
 
@@ -189,6 +187,15 @@ def compile_graph(graph: ir.Graph, nesting: Nesting | None, entries: Mapping[str
                                  notes, outputs)
         dump.text("source.py", compiled.source)
         return compiled
+
+
+def _checked(passes: Sequence[ir.Pass]) -> Sequence[ir.Pass]:
+    """The passes that were given. Raises InputError where one is no pass."""
+    if passes is DEFAULT:
+        return DEFAULT
+    from nncompile.passes import DEFAULT_PIPELINE, checked_pipeline  # which not each graph needs
+
+    return DEFAULT if passes is DEFAULT_PIPELINE else checked_pipeline(passes)
 
 
 def _all_named(named: dict[str, Any], keywords: Mapping[str, Any] | None,

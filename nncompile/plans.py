@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
+from importlib import import_module
 from io import BytesIO
 from typing import Any, NamedTuple
 
@@ -20,12 +21,39 @@ from ir.rewrite import reasons
 from nncompile.backend import Backend
 from nncompile.inspect.dump import Dump
 from nncompile.inspect.stages import PassRun
-from nncompile.passes import DEFAULT_PIPELINE
 from nncompile.schedule import Program, TargetTraits, schedule
 
 _OURS = ("ir", "nncompile")                      # whose passes are told apart by their text
 _MOST_BYTES = 1 << 20                            # of constants: to digest more takes too long
 _SOURCES = ("ir", "nncompile.passes", "nncompile.schedule", "nncompile.inspect", __name__)
+
+
+class Pipeline(Sequence[Pass]):
+    """The passes of a name in a module, which is imported when somebody asks for them.
+
+    To find a plan their name is enough, since the sources of all passes decide it too.
+    """
+
+    def __init__(self, module: str, name: str) -> None:
+        self._module, self._name = module, name
+
+    @property
+    def _passes(self) -> Sequence[Pass]:
+        passes: Sequence[Pass] = getattr(import_module(self._module), self._name)
+        return passes
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._passes[index]
+
+    def __len__(self) -> int:
+        return len(self._passes)
+
+    def __repr__(self) -> str:
+        return f"{self._module}.{self._name}"
+
+
+DEFAULT = Pipeline("nncompile.passes", "DEFAULT_PIPELINE")
+TRAINING = Pipeline("nncompile.passes.training", "TRAINING_PIPELINE")
 
 
 class Plan(NamedTuple):
@@ -46,7 +74,8 @@ def kept_plan(graph: Graph, passes: Sequence[Pass], backend: Backend) -> Plan:
     ours, nor of graphs with large constants.
     """
     constants = [graph.data[v] for v in graph.params if v.kind == "constant" and v in graph.data]
-    ours = all(type(each).__module__.partition(".")[0] in _OURS for each in passes)
+    ours = isinstance(passes, Pipeline) or all(
+        type(each).__module__.partition(".")[0] in _OURS for each in passes)
     small = sum(array.nbytes for array in constants) <= _MOST_BYTES
     slot = backend.slot("plan", _name(graph, passes, backend.traits), _SOURCES) if (
         ours and small) else None
@@ -73,7 +102,7 @@ def new_plan(graph: Graph, passes: Sequence[Pass], backend: Backend, check: bool
     return Plan(runs, program, backend.generate(program))
 
 
-def run_passes(graph: Graph, passes: Sequence[Pass] = DEFAULT_PIPELINE, check: bool = False,
+def run_passes(graph: Graph, passes: Sequence[Pass] = DEFAULT, check: bool = False,
                watch: Callable[[PassRun], None] = lambda _: None) -> list[PassRun]:
     """Returns the graph as traced and after each pass; a pass that runs again is called "cse:2".
 

@@ -183,11 +183,15 @@ def digest_of_modules(folder: str, archive: str | None = None) -> str:
 
 @functools.cache
 def _digest_of(module: str) -> str:
-    """A digest of the sources of a loaded module, and of all that is in a package; "" for none."""
-    loaded: Any = sys.modules[module]
-    if not hasattr(loaded, "__path__"):
-        return hashlib.sha256(loaded.__loader__.get_data(loaded.__file__)).hexdigest()
-    return digest_of_modules(loaded.__path__[0], getattr(loaded.__loader__, "archive", None))
+    """A digest of the sources of a module, and of all that is in a package; "" for none.
+
+    The module need not be loaded, but what it is in.
+    """
+    spec: Any = find_spec(module)
+    if spec.submodule_search_locations is None:
+        return hashlib.sha256(spec.loader.get_data(spec.origin)).hexdigest()
+    return digest_of_modules(spec.submodule_search_locations[0],
+                             getattr(spec.loader, "archive", None))
 
 
 def _numba_version() -> str:
