@@ -274,7 +274,8 @@ class CompiledModel:
 
     def __repr__(self) -> str:
         graph = self._program.graph
-        inputs = ", ".join(f"{v.name}: {v.type}" for v in graph.inputs)
+        given = graph.inputs[:len(graph.inputs) - len(graph.states)]     # all that a caller knows
+        inputs = ", ".join(f"{v.name}: {v.type}" for v in given)
         outputs = ", ".join(str(v.type) for v in graph.returned) or "()"
         return f"<nncompile.CompiledModel {graph.name}({inputs}) -> {outputs}>"
 
