@@ -8,13 +8,17 @@ from typing import Any
 
 
 class RemovableHandle:
-    """Removes a hook, by remove() or at the end of a `with` block."""
+    """Removes a hook, by remove() or at the end of a `with` block.
+
+    latest: the number of the last hook of all, by which it is seen that there are others.
+    """
 
     numbers = count()
+    latest = -1
 
     def __init__(self, hooks: dict[int, Any], hook: Any, prepend: bool = False) -> None:
         self.hooks = hooks
-        self.id = next(self.numbers)
+        self.id = RemovableHandle.latest = next(self.numbers)
         hooks[self.id] = hook
         if prepend and isinstance(hooks, OrderedDict):
             hooks.move_to_end(self.id, last=False)

@@ -40,6 +40,13 @@ _pre_hooks_of_all: _Hooks = OrderedDict()
 _post_hooks_of_all: _Hooks = OrderedDict()
 
 
+def step_hooks(optimizer: Optimizer) -> list[Callable[..., Any]]:
+    """Returns the hooks that optimizer.step() calls, those of all optimizers too."""
+    return [hook for hooks in (_pre_hooks_of_all, _post_hooks_of_all,
+                               optimizer._optimizer_step_pre_hooks,
+                               optimizer._optimizer_step_post_hooks) for hook in hooks.values()]
+
+
 def register_optimizer_step_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:
     """Calls hook(optimizer, args, kwargs) before each step of every optimizer."""
     return RemovableHandle(_pre_hooks_of_all, hook)

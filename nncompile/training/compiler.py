@@ -13,6 +13,7 @@ from nncompile.model import CompiledModel
 from nncompile.nn import Module
 from nncompile.optim.optimizer import Optimizer
 from nncompile.optim.rule import Rule
+from nncompile.training.hooks import check_no_hooks
 from nncompile.training.objective import trace_loss
 from nncompile.training.step import TrainStep
 from nncompile.training.step_graph import step_graph, trained_parameters
@@ -31,11 +32,7 @@ def compile_step(model: Module, inputs: tuple[Any, ...], loss: Callable[..., Any
         raise InputError("a step takes arrays only, and none in tuples, lists or dicts: give the "
                          "model a forward with an argument for each")
     trained = trained_parameters(traced, optimizer, accumulate > 1)
-    for each, _ in trained:
-        if each.array._hooks or each.array._hooks_behind:
-            raise InputError(f"the parameter {each.name} has hooks on its gradient, which a "
-                             "compiled step cannot call: remove them, or train it with "
-                             "loss.backward()")
+    check_no_hooks(model, optimizer, [each for each, _ in trained])
     share = 1.0 / accumulate
     name = f"{type(model).__name__}_step"
     graphs = [step_graph(name, traced, optimizer, trained, clip_norm, share,
@@ -64,11 +61,6 @@ def _check(model: Any, optimizer: Any, loss: Any, clip_norm: float | None, accum
         do = ("call optimizer.step() after loss.backward()" if eager else
               "nncompile.optim has those of torch.optim")
         raise InputError(f"{type(optimizer).__name__} cannot be compiled into a step: {do}")
-    hooks = (*optimizer._optimizer_step_pre_hooks.values(),
-             *optimizer._optimizer_step_post_hooks.values())
-    if hooks:
-        raise InputError(f"{type(optimizer).__name__} has hooks of its step, which a compiled step "
-                         "does not call: remove them, or call optimizer.step()")
     if loss is not None and not callable(loss):
         raise InputError(f"loss= is a module or a function, not {type(loss).__name__}")
     if clip_norm is not None and not clip_norm > 0:

@@ -13,6 +13,7 @@ import ir
 from ir.types import DTYPES, NDArray
 from nncompile.array import Array
 from nncompile.array.generator import default_generator
+from nncompile.array.hooks import RemovableHandle
 from nncompile.array.tape import bare
 from nncompile.backend import is_plain
 from nncompile.errors import InputError
@@ -21,6 +22,7 @@ from nncompile.inspect.stages import PassRun
 from nncompile.model import CompiledModel
 from nncompile.nn import Module
 from nncompile.optim.rule import Rule
+from nncompile.training.hooks import check_no_hooks
 from nncompile.training.step_graph import BUFFER, SUM, StepGraph, Trained
 
 if TYPE_CHECKING:
@@ -59,6 +61,7 @@ class TrainStep:
         self._switches = [optimizer.switches(group) for group in optimizer.param_groups]
         self._parameters = [each.array for each in trained]
         self._compiled_for = _Situation(*self._situation())
+        self._last_hook = RemovableHandle.latest # of all, when hooks were last looked for
         self._fixed = _Fixed(steps, model)
 
     # -- calls -------------------------------------------------------------------------------------
@@ -93,6 +96,9 @@ class TrainStep:
         if (now := self._situation()) != self._compiled_for:
             raise InputError(f"{_changed(self._compiled_for, _Situation(*now))} since the step was "
                              "compiled: change it back, or compile the step again")
+        if RemovableHandle.latest != self._last_hook:
+            check_no_hooks(self.model, self.optimizer, self._trained)
+            self._last_hook = RemovableHandle.latest
         if run.graph.draws:
             self._draws.prepare()
         if applies:

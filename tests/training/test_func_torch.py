@@ -247,6 +247,33 @@ def test_a_compiled_step_refuses_backward_hooks_and_inference_does_without() -> 
     nncompile.trace(model, "f32[B, 3]")
 
 
+@pytest.mark.parametrize("register", [
+    lambda m, o: m[0].weight.register_hook(lambda g: g),
+    lambda m, o: m[0].weight.register_post_accumulate_grad_hook(lambda p: None),
+    lambda m, o: m[0].register_full_backward_hook(lambda m, gi, go: None),
+    lambda m, o: m.register_full_backward_pre_hook(lambda m, go: None),
+    lambda m, o: o.register_step_pre_hook(lambda *a: None),
+    lambda m, o: o.register_step_post_hook(lambda *a: None),
+    lambda m, o: optim.optimizer.register_optimizer_step_post_hook(lambda *a: None)],
+    ids=["gradient", "accumulated", "module", "before module", "pre", "post", "of all"])
+def test_a_compiled_step_refuses_hooks_that_are_registered_later(register: Any) -> None:
+    model = nn.Sequential(nn.Linear(3, 2))
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    step = nncompile.compile(model, "f32[B, 3]", "f32[B, 2]", loss=nn.MSELoss(),
+                             optimizer=optimizer)
+    x = np.ones((4, 3), np.float32)
+    step(x, x[:, :2])
+    with register(model, optimizer):
+        for _ in range(2):
+            before = model[0].weight.detach().numpy().copy()
+            with pytest.raises(InputError, match="hooks"):
+                step(x, x[:, :2])
+            np.testing.assert_array_equal(model[0].weight.detach().numpy(), before)
+    other = nn.Linear(2, 2)
+    other.register_forward_hook(lambda *a: None)         # of something else
+    step(x, x[:, :2])
+
+
 @pytest.mark.parametrize("register", ["register_hook", "register_post_accumulate_grad_hook"])
 def test_a_compiled_step_refuses_hooks_of_parameters(register: str) -> None:
     model = nn.Sequential(nn.Linear(3, 2))
