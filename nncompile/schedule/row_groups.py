@@ -15,9 +15,10 @@ Rows are those of a matrix whose last axis is reduced; or they lie side by side,
 is reduced is the first one and short. Steps become one if no step outside has to be between them.
 
 A row must have a known length that fits in the nearest caches, and there must be many rows, which
-workers share. The sum of a single row, as that of a loss, is joined with what is computed of the
-number alone. All this is done for programs whose steps are shared by all workers, not for those
-that take a block of rows through all steps, where rows are in the cache anyway.
+workers share. Sums of other rows, as that of a loss or the gradient of a bias, are joined with what
+is computed of the numbers alone, the update of the bias for instance, and with other sums of as
+many rows. All this is done for programs whose steps are shared by all workers, not for those that
+take a block of rows through all steps, where rows are in the cache anyway.
 """
 from __future__ import annotations
 
@@ -46,7 +47,7 @@ from nncompile.schedule.row_lines import FUNCTIONS, NORMS, REDUCTIONS, RowPlan
 from nncompile.schedule.strides import merged
 
 _SHORTEST, _LONGEST = 4, 1 << 13        # elements of a row: what fits in the nearest caches
-_MOST_COLUMNS = 64                      # elements of a row whose neighbour lies beside it
+_MOST_COLUMNS = 32                      # elements of a row whose neighbour lies beside it
 _MOST_OPS, _MOST_OPERANDS = 64, 32      # lines and operands of a group
 
 
@@ -95,21 +96,23 @@ class _Seen(NamedTuple):
 
 
 class _Rows(NamedTuple):
-    """So many rows of so many elements; `columns`: rows are beside each other, not elements."""
+    """So many rows of so many elements.
+
+    columns:      rows are beside each other, not elements.
+    numbers_only: members are reductions, and what is computed of one number a row. That is so where
+                  a row is of any length, and where it is a single one: workers share what is
+                  computed of its elements.
+    """
 
     number: Dim
     length: Dim
     columns: bool
+    numbers_only: bool
 
     def like(self, other: _Rows) -> bool:
         """Whether both are the same rows."""
         return (same(self.number, other.number) and same(self.length, other.length)
                 and self.columns == other.columns)
-
-    @property
-    def is_single(self) -> bool:
-        """Whether it is one row."""
-        return same(self.number, 1)
 
     @property
     def shape(self) -> tuple[Dim, Dim]:
@@ -193,7 +196,7 @@ class _Member:
         self.read = {view.place for each in steps for view in each.reads} - (
             self.written if len(steps) > 1 else set())
         self.writes_state = any(place.kind == "input" for place in self.written)
-        self.may_join = not self.writes_state and _form_kind(step) in _FORMS
+        self.may_join = _form_kind(step) in _FORMS and len(self.written) == 1
         self._forms: list[tuple[_Rows, _Form | None]] = []
 
     def rows(self) -> _Rows | None:
@@ -236,14 +239,12 @@ def _form_kind(step: Step) -> str:
 
 
 def _rows(count: Dim, length: Dim, columns: bool) -> _Rows | None:
-    """Rows of which a group can be made: many, and each of a known length; or a single one."""
-    if same(count, 1) and not columns:
-        return _Rows(count, length, columns)
-    most = _MOST_COLUMNS if columns else _LONGEST
-    if not isinstance(length, int) or (isinstance(count, int) and count < 2):
+    """Rows of which a group can be made, if there are elements to be shared at all."""
+    short, most = (2, _MOST_COLUMNS) if columns else (_SHORTEST, _LONGEST)
+    many, known = not isinstance(count, int) or count > 1, isinstance(length, int)
+    if known and length < short:
         return None
-    short = 2 if columns else _SHORTEST
-    return _Rows(count, length, columns) if short <= length <= most else None
+    return _Rows(count, length, columns, not (many and known and length <= most))
 
 
 def _members(steps: Sequence[Step]) -> Iterator[_Member]:
@@ -428,7 +429,7 @@ class _Joining:
         those that move least memory come later. What shares nothing but an operand comes last, and
         only if there is no product between: what it computes would have to be kept meanwhile.
         """
-        for rank in (_flowing, _numbers, _sharing):
+        for rank in (_flowing, _numbers, _sharing, _alike):
             for place in self.groups:
                 while self._extended(place, rank):
                     pass
@@ -449,8 +450,9 @@ class _Joining:
             return False
         forms = [member.form(rows) for member in other.members]
         found = [form for form in forms if form is not None]
-        if len(found) < len(forms) or not self._fits(group, found) or (
-                rows.is_single and any(form.along for form in found)):
+        if len(found) < len(forms) or not self._fits(group, other, found) or (
+                any(form.along for form in found) and (rows.numbers_only or any(
+                    member.writes_state for member in other.members))):
             return False
         group.take(other, found)
         for number in other.order:
@@ -464,9 +466,11 @@ class _Joining:
         between = self._behind[a] & self._before[b] | self._behind[b] & self._before[a]
         return not between & ~(group.numbers | other.numbers)
 
-    def _fits(self, group: _RowGroup, forms: Sequence[_Form]) -> bool:
+    def _fits(self, group: _RowGroup, other: _RowGroup, forms: Sequence[_Form]) -> bool:
         """Whether a kernel can compute all that the group does, and these forms."""
-        every = [*group.forms, *forms]
+        every, members = [*group.forms, *forms], [*group.members, *other.members]
+        if any(m.fails for m in members) and any(m.writes_state for m in members):
+            return False                         # nothing is written after a wrong number
         results = {form.result.view.place: form.result for form in every}
         if (len(group.dtypes | _row_dtypes(forms)) > 1
                 or any(len(self._writers[form.result.view.place]) > 1 for form in forms)
@@ -538,10 +542,17 @@ class _Joining:
                     yield from (number for number in self._readers[seen.view.place]
                                 if self._products[number] in parts)
 
+    def sums(self, group: _RowGroup) -> Iterator[int]:
+        """Members that are sums of rows that are like those of a group; no product is between."""
+        parts = {self._products[number] for number in group.order
+                 if self.members[number].step.kind == "reduce"}
+        return (number for number, place in enumerate(self.places)
+                if place.rows is group.rows and place.forms and self._products[number] in parts)
+
 
 def _flowing(joining: _Joining, group: _RowGroup) -> Iterator[int]:
     assert group.rows is not None
-    if group.rows.is_single:
+    if group.rows.numbers_only:
         return
     for number in joining.connected(group):
         place = joining.places[number]
@@ -557,7 +568,13 @@ def _numbers(joining: _Joining, group: _RowGroup) -> Iterator[int]:
 
 def _sharing(joining: _Joining, group: _RowGroup) -> Iterator[int]:
     assert group.rows is not None
-    return iter(()) if group.rows.is_single else joining.beside(group)
+    return iter(()) if group.rows.numbers_only else joining.beside(group)
+
+
+def _alike(joining: _Joining, group: _RowGroup) -> Iterator[int]:
+    """Other sums of as many rows: each worker has a part of all of them."""
+    assert group.rows is not None
+    return joining.sums(group) if group.rows.numbers_only else iter(())
 
 
 def _dependencies(members: Sequence[_Member]) -> list[set[int]]:

@@ -78,8 +78,8 @@ def test_a_value_is_kept_whose_operands_are_overwritten(monkeypatch: pytest.Monk
     monkeypatch.setattr(keep, "OPERATION", 0)
     steps = program(OVERWRITTEN).steps
     writes = [i for i, s in enumerate(steps) if any(v.place.kind == "input" for v in s.results)]
-    reads = [i for i, s in enumerate(steps) if any(
-        v.place == steps[writes[0]].result.place for v in s.reads)]
+    state = next(v.place for v in steps[writes[0]].results if v.place.kind == "input")
+    reads = [i for i, s in enumerate(steps) if any(v.place == state for v in s.reads)]
     assert max(reads) <= writes[0]
 
 

@@ -165,6 +165,58 @@ def test_the_sum_of_a_single_row_is_joined_with_numbers_alone():
     assert results(text, [x, y])[0] == np.float32(np.sqrt(((x - y) ** 2).sum()) / 2)
 
 
+BIASES = """
+graph step(%x: f32[B, 40], %y: f32[B, 40], %rate: f32[]) -> f32[B] {
+  &a: f32[40]
+  &b: f32[40]
+  %0: f32[40] = sum(%x) {axes = [0], keepdims = false}
+  %1: f32[40] = mul(%0, %rate)
+  %2: f32[40] = sub(&a, %1)
+  %3: f32[40] = mean(%y) {axes = [0], keepdims = false}
+  %4: f32[40] = mul(%3, %2)
+  %5: f32[40] = add(&b, %4)
+  %6: f32[B] = sum(%x) {axes = [1], keepdims = false}
+  &a = %2
+  &b = %5
+  return %6
+}
+"""
+
+
+@pytest.mark.parametrize("jit", ["1", "0"])
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("rows", [1, 7, 64, 65, 200])
+def test_sums_of_columns_are_joined_with_the_updates_of_what_they_are_the_gradients_of(
+        rows, threads, jit, monkeypatch):
+    monkeypatch.setenv("NNCOMPILE_JIT", jit)
+    assert kinds(BIASES) == ["row_group", "reduce"]
+    random = np.random.default_rng(rows)
+    x, y = (random.standard_normal((rows, 40)).astype("f4") for _ in range(2))
+    rate, a, b = np.float32(0.25), *random.standard_normal((2, 40)).astype("f4")
+    after = []
+    for patched in (False, True):
+        with pytest.MonkeyPatch.context() as patch:
+            if patched:
+                ungrouped(patch)
+                assert "row_group" not in kinds(BIASES)
+            new_a, new_b = a.copy(), b.copy()
+            compiled(BIASES, threads)._loaded.call_into(x, y, np.asarray(rate), new_a, new_b)
+            after.append((new_a, new_b))
+    (a1, b1), (a2, b2) = after
+    if jit == "1":
+        assert a1.tobytes() == a2.tobytes() and b1.tobytes() == b2.tobytes()
+    np.testing.assert_allclose(a1, a - rate * x.sum(0, dtype="f8"), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(b1, b + y.mean(0, dtype="f8") * a1, rtol=1e-5, atol=1e-5)
+
+
+def test_no_state_is_written_by_a_group_that_may_find_a_wrong_index():
+    text = LOSS.replace("&n: f32[]", "&n: f32[B, 1]").replace(
+        "%12: f32[] = add(&n, 1.0)", "%12: f32[B, 1] = add(&n, %3)")
+    steps = nncompile.schedule.schedule(ir.parse(text)).steps
+    assert all(s.kind != "row_group" for s in steps
+               if any(view.place.kind == "input" for view in s.results))
+
+
 def test_steps_that_share_an_operand_alone_are_not_moved_over_a_product():
     text = """
     graph step(%x: f32[B, 8], %w: f32[8, 8]) -> f32[B, 8], f32[B, 1] {

@@ -293,10 +293,7 @@ class RowEmitter(_Emitter):
 
 
 class ColumnEmitter(_Emitter):
-    """Emits the lines of a vector of columns, of which the mask tells those that there are.
-
-    A column has less than SPAN elements, so that its sums are not parted.
-    """
+    """Emits the lines of a vector of columns, of which the mask tells those that there are."""
 
     def __init__(self, lines: Lines, e: Emit, a: Arguments, mask: Value | None) -> None:
         self._mask = mask
@@ -330,8 +327,25 @@ class ColumnEmitter(_Emitter):
 
         start = [self.e.const(0, self.ops[i].dtype) if self.ops[i].op == PICK else
                  self.combine(i)[1] for i in folds]
-        for i, value in zip(folds, self._each(step, start), strict=True):
+        for i, value in zip(folds, self._in_spans(step, start, folds), strict=True):
             self.folded(i, value)
+
+    def _in_spans(self, step: Callable[[Int, Sequence[Value]], list[Value]],
+                  start: Sequence[Value], folds: Sequence[int]) -> list[Value]:
+        """Emits step(k, values) for every element k, in spans whose values are then combined.
+
+        A column of a pick, or without loops, is less than a span.
+        """
+        if isinstance(self.N, int) or any(self.ops[i].op == PICK for i in folds):
+            return self._each(step, start)
+        e = self.e
+        with e.loop(0, self.N, SPAN, start) as spans:
+            end = e.least(self.N, e.b.add(spans.index, I64(SPAN)))
+            with e.loop(spans.index, end, 1, start) as loop:
+                loop.next = step(loop.index, loop.values)
+            spans.next = [self.combine(i)[0](total, value) for i, total, value in
+                          zip(folds, spans.values, loop.values, strict=True)]
+        return spans.values
 
     def _step(self, number: int, k: Int, value: Value, term: Value) -> Value:
         """Returns the value of a fold with the next term."""
