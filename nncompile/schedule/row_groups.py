@@ -48,6 +48,9 @@ from nncompile.schedule.strides import merged
 
 _SHORTEST, _LONGEST = 4, 1 << 13        # elements of a row: what fits in the nearest caches
 _MOST_COLUMNS = 32                      # elements of a row whose neighbour lies beside it
+# Columns of which there are sums. Of longer rows a kernel that adds several vectors side by side is
+# quicker: a unit of this one reads a single vector of each row.
+_MOST_BESIDE = 128
 _MOST_OPS, _MOST_OPERANDS = 64, 32      # lines and operands of a group
 
 
@@ -242,9 +245,11 @@ def _rows(count: Dim, length: Dim, columns: bool) -> _Rows | None:
     """Rows of which a group can be made, if there are elements to be shared at all."""
     short, most = (2, _MOST_COLUMNS) if columns else (_SHORTEST, _LONGEST)
     many, known = not isinstance(count, int) or count > 1, isinstance(length, int)
-    if known and length < short:
+    numbers_only = not (many and known and length <= most)
+    if (known and length < short) or (columns and numbers_only and not (
+            isinstance(count, int) and count <= _MOST_BESIDE)):
         return None
-    return _Rows(count, length, columns, not (many and known and length <= most))
+    return _Rows(count, length, columns, numbers_only)
 
 
 def _members(steps: Sequence[Step]) -> Iterator[_Member]:
