@@ -249,7 +249,7 @@ def test_a_loss_is_that_of_float64(length, jit, monkeypatch):
 
 
 @pytest.mark.parametrize("jit", ["1", "0"])
-@pytest.mark.parametrize("length", [2, 6, 10, 33, 64])
+@pytest.mark.parametrize("length", [2, 6, 10, 17, 32])
 def test_a_loss_of_columns_is_that_of_float64(length, jit, monkeypatch):
     monkeypatch.setenv("NNCOMPILE_JIT", jit)
     text = HEAD.replace("[6", f"[{length}").replace(", 6]", f", {length}]")
@@ -351,7 +351,7 @@ class Program:
 @st.composite
 def programs(draw):
     columns = draw(st.booleans())
-    length = draw(st.sampled_from([2, 3, 6, 10, 16, 33, 64] if columns else
+    length = draw(st.sampled_from([2, 3, 6, 10, 16, 17, 32] if columns else
                                   [4, 5, 15, 16, 17, 33, 64, 130, 257]))
     program = Program(length, draw(st.sampled_from(["f32", "f32", "f64"])), columns)
     for line in draw(st.lists(st.sampled_from(LINES), min_size=3, max_size=14)):
