@@ -26,37 +26,21 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import accumulate
-from typing import NamedTuple
 
-from ir.types import FLOATS, Dim, product, same
-from nncompile.schedule import geometry
-from nncompile.schedule.memory import same_layout
-from nncompile.schedule.ops import KINDS, may_fail
-from nncompile.schedule.program import (
-    CHECKED,
-    ONE_HOT,
-    PICK,
-    ElementOp,
-    Group,
-    Operand,
-    Place,
-    Step,
-    View,
-)
-from nncompile.schedule.row_lines import FUNCTIONS, NORMS, REDUCTIONS, RowPlan
-from nncompile.schedule.strides import merged
+from ir.types import FLOATS, same
+from nncompile.schedule.ops import KINDS
+from nncompile.schedule.program import CHECKED, PICK, ElementOp, Group, Operand, Place, Step, View
+from nncompile.schedule.row_lines import FUNCTIONS, REDUCTIONS, RowPlan
+from nncompile.schedule.row_members import Form, Member, Rows, Seen, members_of, one_of
 
-_SHORTEST, _LONGEST = 4, 1 << 13        # elements of a row: what fits in the nearest caches
-_MOST_COLUMNS = 32                      # elements of a row whose neighbour lies beside it
-# Columns of which there are sums. Of longer rows a kernel that adds several vectors side by side is
-# quicker: a unit of this one reads a single vector of each row.
-_MOST_BESIDE = 128
 _MOST_OPS, _MOST_OPERANDS = 64, 32      # lines and operands of a group
+
+_Rank = Callable[["_Joining", "_RowGroup"], Iterator[int]]       # members that may join a group
 
 
 def group_rows(steps: Sequence[Step]) -> list[Step]:
     """Returns the steps, of which those that work on the same rows are one."""
-    members = list(_members(steps))
+    members = list(members_of(steps))
     joining = _Joining(members)
     joining.join_all()
     if not any(len(group.members) > 1 for group in joining.groups):
@@ -65,300 +49,6 @@ def group_rows(steps: Sequence[Step]) -> list[Step]:
     made = {id(group): _made(group, uses) for group in joining.groups}
     return [step for place in joining.in_order() for step in made.get(id(place)) or (
         [step for member in place.members for step in member.steps])]
-
-
-_UNKNOWN = "unknown"
-
-
-# -- how a step sees rows --------------------------------------------------------------------------
-
-class _Seen(NamedTuple):
-    """How a view is seen by rows: an element for each place along a row, or for each row.
-
-    strides: along the items, which are the rows, and along a row; a stride of 0 is one number.
-    """
-
-    view: View
-    items: Dim
-    along: Dim
-
-    @property
-    def is_matrix(self) -> bool:
-        """Whether it has an element for each element of each row."""
-        return not same(self.items, 0) and not same(self.along, 0)
-
-    @property
-    def whole(self) -> bool:
-        """Whether it has elements of its own for each row."""
-        return not same(self.items, 0)
-
-    def same_as(self, other: _Seen) -> bool:
-        """Whether both have the same elements at the same places."""
-        return (self.view.dtype == other.view.dtype and same(self.view.offset, other.view.offset)
-                and same(self.items, other.items) and same(self.along, other.along))
-
-
-class _Rows(NamedTuple):
-    """So many rows of so many elements.
-
-    columns:      rows are beside each other, not elements.
-    numbers_only: members are reductions, and what is computed of one number a row. That is so where
-                  a row is of any length, and where it is a single one: workers share what is
-                  computed of its elements.
-    """
-
-    number: Dim
-    length: Dim
-    columns: bool
-    numbers_only: bool
-
-    def like(self, other: _Rows) -> bool:
-        """Whether both are the same rows."""
-        return (same(self.number, other.number) and same(self.length, other.length)
-                and self.columns == other.columns)
-
-    @property
-    def shape(self) -> tuple[Dim, Dim]:
-        """The shape of a matrix of all elements."""
-        return (self.length, self.number) if self.columns else (self.number, self.length)
-
-    def seen(self, view: View, shape: Sequence[Dim], numbers: bool) -> _Seen | None:
-        """How a step of this shape sees a view, or None if a kernel could not read that.
-
-        numbers: whether the step works on one number a row.
-        """
-        wide = view.broadcast_to(shape)
-        if numbers:
-            split, inner = len(shape), []
-        else:
-            split = _split(shape, self.shape[1])
-            inner = list(range(split, len(shape)))
-        before = merged(wide.shape[:split], wide.strides[:split])
-        behind = merged([wide.shape[a] for a in inner], [wide.strides[a] for a in inner])
-        if before is None or behind is None:
-            return None
-        if numbers:
-            unit = not self.columns or same(before[1], 1) or same(before[1], 0)
-            return _Seen(view, before[1], 0) if unit else None
-        if not (same(behind[1], 0) or same(behind[1], 1)):
-            return None
-        items, along = (behind[1], before[1]) if self.columns else (before[1], behind[1])
-        return _Seen(view, items, along)
-
-    def whole(self, place: View, numbers: bool) -> _Seen:
-        """How a result is seen, which is contiguous."""
-        if numbers:
-            return _Seen(place, 1, 0)
-        return _Seen(place, 1, self.number) if self.columns else _Seen(place, self.length, 1)
-
-    def is_step_of(self, shape: Sequence[Dim]) -> bool | None:
-        """Whether a step of this shape works on numbers, True, or on rows, False; else None."""
-        if same(product(shape), self.number):
-            return True
-        outer, inner = self.shape
-        split = _split(shape, inner)
-        return None if split < 0 or not same(product(shape[:split]), outer) else False
-
-    def strides(self, seen: _Seen) -> tuple[Dim, Dim]:
-        """The strides of what is seen in a matrix of all elements."""
-        return (seen.along, seen.items) if self.columns else (seen.items, seen.along)
-
-
-def _split(shape: Sequence[Dim], inner: Dim) -> int:
-    """The axis from which on there are `inner` elements, or -1."""
-    return next((axis for axis in reversed(range(len(shape) + 1))
-                 if same(product(shape[axis:]), inner)), -1)
-
-
-class _Form(NamedTuple):
-    """What a member is within rows: its line, what it reads, its result, and the chain behind it.
-    """
-
-    op: str
-    along: bool
-    operands: tuple[_Seen | float, ...]
-    result: _Seen
-    source: str
-    chain: tuple[tuple[str, tuple[_Seen | float, ...]], ...] = ()
-
-    @property
-    def reads(self) -> Iterator[_Seen]:
-        """All views that it reads."""
-        every = (*self.operands, *(o for _, others in self.chain for o in others))
-        return (o for o in every if isinstance(o, _Seen))
-
-
-class _Member:
-    """A step, or two that fill an array with zeros and add one number to each row of it."""
-
-    def __init__(self, steps: Sequence[Step]) -> None:
-        self.steps, step = tuple(steps), steps[-1]
-        self.step = step
-        self.fails = any(map(may_fail, steps))
-        self.written = {view.place for each in steps for view in each.results}
-        self.read = {view.place for each in steps for view in each.reads} - (
-            self.written if len(steps) > 1 else set())
-        self.writes_state = any(place.kind == "input" for place in self.written)
-        self.may_join = _form_kind(step) in _FORMS and len(self.written) == 1
-        self._forms: list[tuple[_Rows, _Form | None]] = []
-
-    def rows(self) -> _Rows | None:
-        """The rows that it works on, if it is one of the steps that a group is made for."""
-        step = self.step
-        if self.writes_state or not step.views or step.then:
-            return None
-        x = step.views[0]
-        if step.kind in FUNCTIONS or (step.kind == "reduce" and step.attrs["op"] in REDUCTIONS):
-            if len(x.shape) != 2:
-                return None
-            columns = bool(step.attrs.get("columns"))
-            length, count = x.shape if columns else reversed(x.shape)
-            return _rows(count, length, columns)
-        return None
-
-    def form(self, rows: _Rows) -> _Form | None:
-        """What it is within these rows; None if it does not fit there."""
-        found = next((form for known, form in self._forms if known is rows), _UNKNOWN)
-        if isinstance(found, str):
-            found = self._form(rows)
-            self._forms.append((rows, found))
-        return found
-
-    def _form(self, rows: _Rows) -> _Form | None:
-        step = self.step
-        if not self.may_join or len(step.results) > 1 or not step.result.is_contiguous:
-            return None
-        form = _FORMS[_form_kind(step)](self, rows)
-        if form is None or not step.then:
-            return form
-        chain = [(op, _all_seen(others, step.result.shape, rows, not form.along))
-                 for op, others in step.then]
-        known = tuple((op, tuple(seen)) for op, seen in chain if seen is not None)
-        return form._replace(chain=known) if len(known) == len(chain) else None
-
-
-def _form_kind(step: Step) -> str:
-    return "function" if step.kind in FUNCTIONS else step.kind
-
-
-def _rows(count: Dim, length: Dim, columns: bool) -> _Rows | None:
-    """Rows of which a group can be made, if there are elements to be shared at all."""
-    short, most = (2, _MOST_COLUMNS) if columns else (_SHORTEST, _LONGEST)
-    many, known = not isinstance(count, int) or count > 1, isinstance(length, int)
-    numbers_only = not (many and known and length <= most)
-    if (known and length < short) or (columns and numbers_only and not (
-            isinstance(count, int) and count <= _MOST_BESIDE)):
-        return None
-    return _Rows(count, length, columns, numbers_only)
-
-
-def _members(steps: Sequence[Step]) -> Iterator[_Member]:
-    number = 0
-    while number < len(steps):
-        pair = steps[number:number + 2]
-        if not (len(pair) == 2 and _is_one_hot(*pair)):
-            pair = pair[:1]
-        yield _Member(pair)
-        number += len(pair)
-
-
-def _is_one_hot(fill: Step, add: Step) -> bool:
-    """Whether two steps fill an array with zeros and add one number to each row of it."""
-    return (add.kind == "scatter_add" and fill.kind == "elementwise" and not fill.then
-            and fill.result.place == add.result.place and same_layout(fill.result, add.result)
-            and fill.attrs.get("op") == "copy"
-            and fill.operands == (0.0,) and same(add.views[1].shape[add.attrs["axis"]], 1))
-
-
-def _all_seen(operands: Iterable[Operand], shape: Sequence[Dim], rows: _Rows, numbers: bool
-              ) -> list[_Seen | float] | None:
-    found: list[_Seen | float] = []
-    for operand in operands:
-        seen = rows.seen(operand, shape, numbers) if isinstance(operand, View) else operand
-        if seen is None:
-            return None
-        found.append(seen)
-    return found
-
-
-def _elementwise(member: _Member, rows: _Rows) -> _Form | None:
-    step = member.step
-    numbers = rows.is_step_of(step.result.shape)
-    if member.fails or numbers is None:
-        return None
-    seen = _all_seen(step.operands, step.result.shape, rows, numbers)
-    if seen is None:
-        return None
-    return _Form(step.attrs["op"], not numbers, tuple(seen), rows.whole(step.result, numbers),
-                 geometry.source_dtype(step))
-
-
-def _reduction(member: _Member, rows: _Rows) -> _Form | None:
-    own, step = member.rows(), member.step
-    if own is None or not own.like(rows):
-        return None
-    x = step.views[0]
-    seen = rows.seen(x, x.shape, False)
-    return None if seen is None else _Form(
-        step.attrs["op"], False, (seen,), rows.whole(step.result, True), x.dtype)
-
-
-def _function(member: _Member, rows: _Rows) -> _Form | None:
-    own, step = member.rows(), member.step
-    if own is None or not own.like(rows) or (rows.columns and step.kind in NORMS):
-        return None
-    x, *affine = step.views
-    seen = rows.seen(x, x.shape, False)
-    further = [rows.seen(view, x.shape, False) for view in affine]
-    if seen is None or not seen.is_matrix or None in further:
-        return None
-    eps = [step.attrs["eps"]] if step.kind in NORMS else []
-    scale = [step.attrs["scale"]] if step.attrs.get("scale", 1.0) != 1.0 else []
-    return _Form(step.kind, True, (seen, *further, *eps, *scale),         # type: ignore[arg-type]
-                 rows.whole(step.result, False), x.dtype)
-
-
-def _pick(member: _Member, rows: _Rows) -> _Form | None:
-    (x, ids), axis = member.step.views, member.step.attrs["axis"]
-    if not same(ids.shape[axis], 1) or not same(product(ids.shape), rows.number):
-        return None
-    others = [a for a in range(len(x.shape)) if a != axis]
-    if not all(same(x.shape[a], ids.shape[a]) for a in others):
-        return None
-    x = x.permuted([axis, *others] if rows.columns else [*others, axis])
-    if not same(x.shape[0 if rows.columns else -1], rows.length):
-        return None
-    seen, index = rows.seen(x, x.shape, False), rows.seen(ids, ids.shape, True)
-    return None if seen is None or index is None or not seen.is_matrix else _Form(
-        PICK, False, (seen, index), rows.whole(member.step.result, True), ids.dtype)
-
-
-def _one_hot(member: _Member, rows: _Rows) -> _Form | None:
-    (ids, x), step = member.step.views, member.step
-    if len(member.steps) < 2 or rows.columns or step.attrs["axis"] != len(x.shape) - 1 or (
-            rows.is_step_of(step.result.shape) is not False
-            or not same(step.result.shape[-1], rows.length)):
-        return None
-    index, value = (rows.seen(view, x.shape, True) for view in (ids, x))
-    return None if index is None or value is None else _Form(
-        ONE_HOT, True, (index, value), rows.whole(step.result, False), ids.dtype)
-
-
-_FORMS = {"elementwise": _elementwise, "reduce": _reduction, "function": _function,
-          "take_along": _pick, "scatter_add": _one_hot}
-
-
-def _one_of(kinds: list[_Rows], rows: _Rows | None) -> _Rows | None:
-    """The kind of rows that is like these; it is added where there is none."""
-    if rows is None:
-        return None
-    found = next((kind for kind in kinds if kind.like(rows)), None)
-    if found is None:
-        kinds.append(rows)
-    return found or rows
-
-
-_Rank = Callable[["_Joining", "_RowGroup"], Iterator[int]]
 
 
 # -- which of them become one ----------------------------------------------------------------------
@@ -370,7 +60,7 @@ class _RowGroup:
     numbers: the numbers of its members, as bits.
     """
 
-    def __init__(self, number: int, member: _Member, rows: _Rows | None) -> None:
+    def __init__(self, number: int, member: Member, rows: Rows | None) -> None:
         self.members, self.rows = [member], rows
         self.order = [number]
         self.numbers = 1 << number
@@ -378,7 +68,7 @@ class _RowGroup:
         self.forms = [form] if form else []
         self.dtypes = _row_dtypes(self.forms)
 
-    def take(self, other: _RowGroup, forms: Sequence[_Form]) -> None:
+    def take(self, other: _RowGroup, forms: Sequence[Form]) -> None:
         """Adds the members of another one, which have these forms here."""
         joined = sorted(zip((*self.order, *other.order), (*self.members, *other.members),
                             (*self.forms, *forms), strict=True), key=lambda each: each[0])
@@ -387,7 +77,7 @@ class _RowGroup:
         self.dtypes = _row_dtypes(self.forms)
 
 
-def _row_dtypes(forms: Iterable[_Form]) -> set[str]:
+def _row_dtypes(forms: Iterable[Form]) -> set[str]:
     """The dtypes of floats that lines fold: the sums of one dtype have a tree of its own."""
     return {d for form in forms if form.op in REDUCTIONS | {*FUNCTIONS}
             for d in (form.result.view.dtype,) if d in FLOATS}
@@ -400,7 +90,7 @@ class _Joining:
     of a group have the same.
     """
 
-    def __init__(self, members: Sequence[_Member]) -> None:
+    def __init__(self, members: Sequence[Member]) -> None:
         self.members = members
         self._direct = _dependencies(members)
         self._before = [0] * len(members)
@@ -419,8 +109,8 @@ class _Joining:
             for place in member.read:
                 self._readers[place].append(number)
         self._products = [*accumulate(KINDS[member.step.kind].product for member in members)]
-        kinds: list[_Rows] = []                          # each once, so that forms are found again
-        self.places = [_RowGroup(i, m, _one_of(kinds, m.rows())) for i, m in enumerate(members)]
+        kinds: list[Rows] = []                          # each once, so that forms are found again
+        self.places = [_RowGroup(i, m, one_of(kinds, m.rows())) for i, m in enumerate(members)]
 
     @property
     def groups(self) -> list[_RowGroup]:
@@ -471,7 +161,7 @@ class _Joining:
         between = self._behind[a] & self._before[b] | self._behind[b] & self._before[a]
         return not between & ~(group.numbers | other.numbers)
 
-    def _fits(self, group: _RowGroup, other: _RowGroup, forms: Sequence[_Form]) -> bool:
+    def _fits(self, group: _RowGroup, other: _RowGroup, forms: Sequence[Form]) -> bool:
         """Whether a kernel can compute all that the group does, and these forms."""
         every, members = [*group.forms, *forms], [*group.members, *other.members]
         if any(m.fails for m in members) and any(m.writes_state for m in members):
@@ -582,7 +272,7 @@ def _alike(joining: _Joining, group: _RowGroup) -> Iterator[int]:
     return joining.sums(group) if group.rows.numbers_only else iter(())
 
 
-def _dependencies(members: Sequence[_Member]) -> list[set[int]]:
+def _dependencies(members: Sequence[Member]) -> list[set[int]]:
     """For each member those before it that it has to stay behind.
 
     What writes a state stays behind all that may find a wrong number: see states.py.
@@ -652,7 +342,7 @@ def _made(group: _RowGroup, uses: Counter[Place]) -> list[Step] | None:
                  also=tuple(views[1:]))]
 
 
-def _result_view(rows: _Rows, seen: _Seen) -> View:
+def _result_view(rows: Rows, seen: Seen) -> View:
     """A result of a group as a view: a matrix, or one number for each row."""
     if same(seen.along, 0):
         return seen.view.laid_out((rows.number,), (1,))
@@ -662,14 +352,14 @@ def _result_view(rows: _Rows, seen: _Seen) -> View:
 class _Lines:
     """The lines of a group, its operands, and which line has computed the value of a place."""
 
-    def __init__(self, rows: _Rows) -> None:
+    def __init__(self, rows: Rows) -> None:
         self._rows = rows
         self.ops: list[ElementOp] = []
         self.operands: list[Operand] = []
         self.computed: dict[Place, int] = {}
         self._names: dict[tuple[object, ...], str] = {}
 
-    def add(self, member: _Member, form: _Form) -> None:
+    def add(self, member: Member, form: Form) -> None:
         dtype = member.step.result.dtype
         self.ops.append(ElementOp(
             form.op, tuple(self._name(o, d) for o, d in zip(
@@ -681,11 +371,11 @@ class _Lines:
             self.ops.append(ElementOp(op, (value, *names), dtype, dtype, form.along))
         self.computed[form.result.view.place] = len(self.ops) - 1
 
-    def _name(self, operand: _Seen | float, dtype: str) -> str:
+    def _name(self, operand: Seen | float, dtype: str) -> str:
         """The line that has computed an operand, or the operand of the group that it becomes."""
         key: tuple[object, ...] = repr(operand), dtype
         value: Operand
-        if isinstance(operand, _Seen):
+        if isinstance(operand, Seen):
             view = operand.view
             if view.place in self.computed:
                 return f"t{self.computed[view.place]}"
@@ -699,7 +389,7 @@ class _Lines:
         return self._names[key]
 
 
-def _operand_dtypes(form: _Form, dtype: str) -> list[str]:
+def _operand_dtypes(form: Form, dtype: str) -> list[str]:
     """The dtype of each operand of a form's line; an index is in the place where its line has it.
     """
     if form.op == "where":
