@@ -170,7 +170,7 @@ def test_a_random_graph_is_legal_and_its_text_reads_back(graph):
 def test_random_graphs_reach_nearly_every_op_and_every_pass():
     ops, at_work = set(), set()
 
-    @settings(max_examples=300, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=700, deadline=None, derandomize=True, database=None)
     @given(graphs(max_steps=20, wide=True))
     def collect(graph):
         ops.update(node.op for node in graph.nodes)
