@@ -228,6 +228,8 @@ def test_few_operations_stay_on_one_thread():
     assert [useful(10 ** 9, rows, cache=MEMORY)[1] for rows in (1, 96, 97)] == [
         "phases", "phases", "rows"]
     assert useful(10 ** 9, 1000, by_rows=0) == (8, "phases")
+    assert [useful(flops, 1000, by_rows=0, steps=4) for flops in (1_799_999, 1_800_000)] == [
+        (1, "phases"), (2, "phases")]                                  # 4 steps, 3 meetings each
 
 
 def test_a_model_tells_how_its_calls_are_shared():

@@ -38,6 +38,9 @@ DONE, NO_MEMORY, NO_WORKERS = 0, 1, 2         # what a run returns
 
 _MOST_FLOATS = 1 << 50                        # no machine has as many; 4 times that is an int64
 _ROWS_L2, _ROWS_L3 = 2, 3                     # see rows_to_read
+# What a phase of a training step costs a second worker, in the time of a meeting: steps of 64 rows
+# took 0.5 to 1.0 us for each phase beyond half of the time, where a meeting takes 0.18.
+_EXCHANGE = 3
 
 _aligned_alloc = symbol("aligned_alloc", "ii", "p")
 _free = symbol("free", "p", "n")
@@ -125,10 +128,15 @@ def run_apart(state: Pointer, weights: Pointer, args: Pointer, sizes: Pointer, f
 
 @runtime
 def useful_workers(state: Pointer, sizes: Pointer, facts: Pointer, threads: int) -> int:
-    """Returns how many of so many threads finish this call soonest."""
+    """Returns how many of so many threads finish this call soonest.
+
+    Where there are phases alone, workers meet behind each, and read what others have written.
+    """
     if threads == 1:
         return 1
     worth = load(load_pointer(state, layout.POOL_ADDRESS), layout.WORTH)
+    if load(state, layout.ROW_BLOCKS) == 0:
+        worth = worth * _EXCHANGE * phases_of(state)
     workers = max(1, min(threads, 1 + load(facts, layout.FLOPS) // worth))
     if in_row_blocks(state, sizes, facts, workers):
         workers = min(workers, row_workers(state, sizes, facts))
@@ -161,8 +169,13 @@ def in_row_blocks(state: Pointer, sizes: Pointer, facts: Pointer, workers: int) 
     meeting = load(load_pointer(state, layout.POOL_ADDRESS), layout.WORTH) // 2
     blocks = row * max((rows + busy - 1) // busy, reading) + meeting * min(busy - 1, 1)
     phases = row * max(rows, reading) // workers
-    meetings = 1 + load(state, layout.QUEUE_WORDS) // layout.PHASE_WORDS
-    return 1 if blocks <= phases + meeting * meetings else 0
+    return 1 if blocks <= phases + meeting * (1 + phases_of(state)) else 0
+
+
+@runtime
+def phases_of(state: Pointer) -> int:
+    """Returns the number of steps that workers share."""
+    return load(state, layout.QUEUE_WORDS) // layout.PHASE_WORDS
 
 
 @runtime
@@ -283,7 +296,7 @@ def sharing(state: Pointer, sizes: Pointer, facts: Pointer, threads: int, answer
                                     workers))
 
 
-_DECIDING = (useful_workers, row_workers, in_row_blocks, rows_to_read, block_rows, most_rows,
-             fewest_rows)
+_DECIDING = (useful_workers, phases_of, row_workers, in_row_blocks, rows_to_read, block_rows,
+             most_rows, fewest_rows)
 COMPILED = (run, compute, run_apart, *_DECIDING, scratch_floats, empty_queues, grown, whole_lines)
 EXPLAINING = (sharing, *_DECIDING)
