@@ -1,7 +1,9 @@
 """Golden files, memory between fences, and a kernel cache of the test run's own."""
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -16,8 +18,16 @@ from hypothesis import settings
 settings.register_profile("repeatable", derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
+
+def _remove(folder: str, owner: int) -> None:
+    if os.getpid() == owner:                     # and not a fork of it
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 # Before nncompile is imported: tests neither read nor fill the user's cache.
-os.environ.setdefault("NNCOMPILE_CACHE_DIR", tempfile.mkdtemp(prefix="nncompile-tests-"))
+if "NNCOMPILE_CACHE_DIR" not in os.environ:
+    os.environ["NNCOMPILE_CACHE_DIR"] = tempfile.mkdtemp(prefix="nncompile-tests-")
+    atexit.register(_remove, os.environ["NNCOMPILE_CACHE_DIR"], os.getpid())
 pytest_plugins = ["tests.fences"]
 
 
