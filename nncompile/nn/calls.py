@@ -9,7 +9,6 @@ from typing import Any, ParamSpec
 import numpy as np
 
 from ir import Error
-from ir.float_mode import StandardFloats
 from nncompile.array import Array, to_array, to_numpy
 from nncompile.array.dispatch import INSIDE, OUTSIDE, current
 from nncompile.array.naming import explain
@@ -53,10 +52,7 @@ def call(function: Callable[..., Any], args: Any, kwargs: Any, root: Layer | Non
     inside, run = current.set(INSIDE), running.set(Run(root))
     try:
         if _are_arrays(args, kwargs) and any(isinstance(a, Array) for a in args):
-            if root is not None:
-                return function(*args, **kwargs)
-            with StandardFloats():               # no code of the user's runs in our functions
-                return function(*args, **kwargs)
+            return function(*args, **kwargs)
         copies: list[Copy] = []
         result = function(*mapped(to_array, args, copies=copies),
                           **mapped(to_array, kwargs, copies=copies))

@@ -150,3 +150,34 @@ def test_a_loop_for_half_precision() -> None:
         assert scaler.state_dict() == {} and scaler.get_scale() == 1 and not scaler.is_enabled()
     np.testing.assert_array_equal(*found)
     assert nncompile.cuda.amp.GradScaler is nncompile.GradScaler is amp.GradScaler
+
+
+def test_code_of_the_users_own_has_the_callers_floating_point_settings():
+    seen = []
+
+    class Noting(nncompile.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            seen.append(np.geterr())
+            return x * 2
+
+        @staticmethod
+        def backward(ctx, g):
+            return g * 2
+
+    class Halved(nncompile.nn.Module):
+        def forward(self, x):
+            seen.append(np.geterr())
+            return x / 2
+
+        def right_inverse(self, x):
+            seen.append(np.geterr())
+            return x * 2
+
+    with np.errstate(over="raise", invalid="call"):
+        outside = np.geterr()
+        Noting.apply(nncompile.ones(3))
+        layer = nncompile.nn.Linear(2, 2)
+        nncompile.nn.utils.parametrize.register_parametrization(layer, "weight", Halved())
+        layer(nncompile.ones(1, 2))
+    assert len(seen) >= 3 and all(each == outside for each in seen)
